@@ -1,0 +1,42 @@
+"""minivit: a Vision Transformer written by hand in NumPy.
+
+The shape alphabet, in every file:
+
+    B  batch                 H W C  image height, width, channels (last)     P  side of a patch
+    N  tokens, class token included      D  width      h  heads      d = D / h      F  MLP width
+    K  classes               L  depth
+
+`x -> y` forward, `dy -> dx` backward: dx is dLoss/dx and has the shape of x. A weight is (in, out), so code reads
+`x @ weight + bias`.
+
+Read `ops/` (the mathematics), `layers/` (what remembers), `models/vit.py` (the paper), `lanes.py` (the cores), `training/`.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "create_model": "models",
+    "gradcheck": "checking",
+    "Trainer": "training.trainer",
+    "train": "training.loop",
+    "load": "training.run",
+    "load_data": "data",
+    "layers": "layers",
+    "ops": "ops",
+}
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name):
+    # Public names are imported when they are first used, so that `import minivit` and `minivit --help` answer at once.
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'minivit' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module = importlib.import_module(f"minivit.{_PUBLIC[name]}")
+    value = globals()[name] = module if _PUBLIC[name] == name else getattr(module, name)
+    return value
+
+
+def __dir__():
+    return [*globals(), *__all__]

@@ -1,0 +1,88 @@
+"""Data sets by name or path. A new source is one function (source, seed, test_fraction) -> Dataset, and a line in `load_data`."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ..names import check_name
+from .dataset import Dataset, check_images, check_labels, split
+
+
+def load_data(source, seed=0, test_fraction=0.2):
+    """The data set of that name ("digits"), or of the .npz file at that path.
+
+    What comes without a test part is split, by `seed`, with `test_fraction` of every class for the test. Raises ValueError for an unknown
+    name, FileNotFoundError for a missing file, ValueError or TypeError for a file that does not fit.
+    """
+    if source in NAMED:
+        return NAMED[source](source, seed, test_fraction)
+    if str(source).endswith(".npz"):
+        return load_npz(source, seed, test_fraction)
+    if Path(source).exists():
+        raise ValueError(f"{source}: a data set is an .npz file or one of {', '.join(NAMED)}")
+    check_name("data set (and no .npz file)", source, NAMED)
+    raise AssertionError("unreachable")
+
+
+def load_digits(source, seed, test_fraction):
+    """1,797 handwritten digits of 8x8 pixels, which come with this package.
+
+    The test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak, UCI Machine Learning
+    Repository, 1998, doi:10.24432/C50P49, licence CC BY 4.0; its 17 grey levels 0..16 are stretched to 0..255.
+    """
+    return load_npz(Path(__file__).parent / "digits.npz", seed, test_fraction, name=source)
+
+
+def load_npz(path, seed, test_fraction, name=None):
+    """An .npz file with `images` (B, H, W) or (B, H, W, C) uint8 and `labels` (B,) integers; or with `train_images`, `train_labels`,
+    `test_images`, `test_labels`; either may have `class_names`. Errors as `load_data`.
+    """
+    arrays, name = read_npz(path), name or Path(path).name
+    parts = ("train_", "test_") if "train_images" in arrays else ("",)
+    missing = [part + key for part in parts for key in ("images", "labels") if part + key not in arrays]
+    if missing:
+        raise ValueError(f"{name} lacks {', '.join(missing)}: an .npz data set holds images and labels, or train_images, "
+                         f"train_labels, test_images, test_labels; this one holds {', '.join(arrays) or 'nothing'}")
+    images = [_with_channels(arrays[part + "images"]) for part in parts]
+    labels = [arrays[part + "labels"] for part in parts]
+    class_names = _class_names(name, arrays, labels)
+    for part, x, y in zip(parts, images, labels, strict=True):
+        check_images(f"{name}: {part}images", x)
+        check_labels(f"{name}: {part}labels", y, x, len(class_names))
+    if len(parts) == 1:
+        rest, part = split(labels[0], test_fraction, seed)
+        images, labels = [images[0][rest], images[0][part]], [labels[0][rest], labels[0][part]]
+    labels = [y.astype(np.int64) for y in labels]
+    return Dataset(name, images[0], labels[0], images[1], labels[1], class_names)
+
+
+NAMED = {"digits": load_digits}
+
+
+def read_npz(path):
+    """All arrays of an .npz file, by name. Raises ValueError if it is damaged or holds pickled objects."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain arrays") from None
+        raise ValueError(f"{path} is no readable .npz file: {error}") from None
+    except (zipfile.BadZipFile, OSError, EOFError, AttributeError, zipfile.zlib.error) as error:
+        raise ValueError(f"{path} is no readable .npz file: {error}") from None
+
+
+def _with_channels(images):
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _class_names(name, arrays, labels):
+    if "class_names" in arrays:
+        return tuple(str(c) for c in arrays["class_names"])
+    for y in labels:
+        if not np.issubdtype(y.dtype, np.integer):
+            raise TypeError(f"{name}: labels are {y.dtype}, but must be integers")
+    return tuple(str(k) for k in range(max((int(y.max(initial=0)) for y in labels), default=0) + 1))

@@ -1,0 +1,224 @@
+"""Lanes: all the parallelism there is.
+
+A batch is cut into shares. Each share has a *lane*: a replica of the model (the same weights, its own gradients and caches) that
+runs forward and backward from start to end on one thread, with BLAS held to one thread too. Then the lanes'
+gradients are added, in the order of the lanes.
+
+    batch ----> share 0 ---> lane 0: forward, loss, backward ---> gradient 0 --+
+           |--> share 1 ---> lane 1: forward, loss, backward ---> gradient 1 --+--> sum in order --> clip, AdamW
+           |--> share 2 ---> lane 2: ...                     ---> gradient 2 --+
+           ...
+
+Why so: one thread per image group needs no synchronisation between the layers, keeps its arrays in its core's cache, and
+scales with small matrices, where a threaded BLAS waits more than it computes.
+
+The cut depends on the work alone (images, tokens, width) and never on the machine; the number of threads only decides how many lanes
+run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
+"""
+
+import ctypes
+import os
+import queue
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import threadpoolctl
+
+from .kernel import kernel
+from .layers.dropout import Dice, give_dice
+from .ops import cross_entropy
+
+MICRO_BATCH_NUMBERS = 1_000_000  # tokens x width of one pass: its arrays of some MB stay in a core's cache
+MAX_LANES = 16
+CHUNK = 65_536                   # weights whose gradients are summed by one task
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a batch is cut: into `lanes` shares, each run in passes of at most `micro_batch` images, in order."""
+
+    lanes: int
+    micro_batch: int
+
+    def shares(self, batch):
+        """The lanes' slices of a batch, as equal as can be."""
+        edges = np.linspace(0, batch, self.lanes + 1).astype(int)
+        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+    def passes(self, share):
+        """The slices of one share that run one after the other."""
+        return [slice(a, min(a + self.micro_batch, share.stop)) for a in range(share.start, share.stop, self.micro_batch)]
+
+
+def cut(batch, tokens, width):
+    """The cut of a batch of images with `tokens` tokens, `width` numbers in the widest array of each.
+
+    At least 2 and at most 16 lanes (a power of two, so that they divide evenly among cores), where the batch allows.
+    """
+    micro_batch = max(1, MICRO_BATCH_NUMBERS // (tokens * width))
+    lanes = 2
+    while lanes < MAX_LANES and lanes * micro_batch < batch:
+        lanes *= 2
+    return Cut(min(lanes, batch), micro_batch)
+
+
+# ---- threads ----------------------------------------------------------------------------------------------
+
+
+def available_threads():
+    """The cores this process may use: by affinity, and by the quota of its container (Linux)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores
+
+
+@cache
+def _libraries():
+    """The thread pools of the libraries loaded, looked up once; warns if BLAS cannot be told how many threads to use."""
+    _keep_freed_memory()
+    controller = threadpoolctl.ThreadpoolController()
+    if not controller.select(user_api="blas").lib_controllers:
+        warnings.warn("this BLAS cannot be limited to one thread, so results may depend on the number of threads", stacklevel=3)
+    return controller
+
+
+def _keep_freed_memory():
+    """Let the C library keep freed arrays for the next step instead of returning their pages to the system.
+
+    Every step allocates arrays of the same sizes. By default glibc returns large ones at once, and the
+    next step pays for fresh zeroed pages, which takes longer than to compute what is written to them.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc: its own policy stays
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(mmap_threshold, 32 << 20)  # the largest that glibc accepts
+    mallopt(trim_threshold, 1 << 30)
+
+
+class Workers:
+    """`threads` threads that run tasks side by side, with BLAS held to one thread in each."""
+
+    def __init__(self, threads=None):
+        if threads is not None and threads < 1:
+            raise ValueError(f"the number of threads must be at least 1, not {threads}")
+        self.threads = threads or available_threads()
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+
+    @contextmanager
+    def blas(self, threads=1):
+        """While this lasts, BLAS runs each product on so many threads."""
+        with _libraries().limit(limits=threads, user_api="blas"):
+            yield
+
+    def map(self, task, items):
+        """[task(item) for item in items], side by side; an exception in a task is raised here."""
+        return [task(item) for item in items] if self._pool is None else list(self._pool.map(task, items))
+
+
+# ---- training ---------------------------------------------------------------------------------------------
+
+
+class Lane:
+    """A replica of the model with its dice, and the sum of its passes' gradients."""
+
+    def __init__(self, model, seed):
+        self.replica = model.replica()
+        self.dice = Dice(seed)
+        give_dice(self.replica, self.dice)
+        self.gradients = self.replica.gradients
+
+    def run(self, images, targets, passes, step):
+        """Forward and backward over this lane's passes of the batch -> (loss, correct predictions); the loss is divided by the batch."""
+        loss, correct, total = 0.0, 0, None
+        for part in passes:
+            self.dice.step, self.dice.samples = step, np.arange(part.start, part.stop)
+            logits = self.replica.forward(images[part])
+            part_loss, cache = cross_entropy.forward(logits, targets[part], len(images))
+            self.replica.backward(cross_entropy.backward(1.0, cache))
+            loss += float(part_loss)
+            correct += int((logits.argmax(axis=1) == targets[part].argmax(axis=1)).sum())
+            if len(passes) > 1:
+                total = self.replica.gradients.copy() if total is None else np.add(total, self.replica.gradients, out=total)
+        self.gradients = self.replica.gradients if total is None else total
+        return loss, correct
+
+
+class Lanes:
+    """The lanes of one model: `forward_backward` fills `model.gradients` with the gradient of a whole batch."""
+
+    def __init__(self, model, seed=0, threads=None):
+        self.model, self.seed = model, seed
+        self.workers = Workers(threads)
+        self.weights, self.gradients = model.vector, model.gradients
+        self._lanes = []
+
+    def forward_backward(self, images, targets, step):
+        """images (B, H, W, C), targets (B, K) -> (mean loss, correct predictions, norm of the gradient)."""
+        plan = cut(len(images), self.model.tokens, self.model.widest)
+        passes = [plan.passes(share) for share in plan.shares(len(images))]
+        self._lanes += [Lane(self.model, self.seed) for _ in range(plan.lanes - len(self._lanes))]
+        lanes = self._lanes[:plan.lanes]
+        with self.workers.blas(1):
+            results = self.workers.map(lambda job: job[0].run(images, targets, job[1], step), list(zip(lanes, passes, strict=True)))
+            squares = self.workers.map(lambda chunk: self._sum(lanes, chunk), self.chunks())
+        losses, correct = zip(*results, strict=True)
+        return sum(losses), sum(correct), float(np.sqrt(sum(squares)))
+
+    def chunks(self):
+        """Fixed slices of the weight vector, which tasks over all weights share among the threads."""
+        return [slice(a, a + CHUNK) for a in range(0, self.weights.size, CHUNK)]
+
+    def _sum(self, lanes, chunk):
+        """Add the lanes' gradients in their order; returns the sum of squares, in float64."""
+        total = self.gradients[chunk]
+        total[...] = lanes[0].gradients[chunk]
+        for lane in lanes[1:]:
+            total += lane.gradients[chunk]
+        return _sum_of_squares(total)
+
+
+@kernel
+def _sum_of_squares(x):
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(x[i])
+    return total
+
+
+# ---- inference --------------------------------------------------------------------------------------------
+
+
+def predict(model, images, threads=None):
+    """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
+
+    A batch with fewer images than threads gives the spare threads to BLAS.
+    """
+    workers = Workers(threads)
+    passes = Cut(1, cut(len(images), model.tokens, model.widest).micro_batch).passes(slice(0, len(images)))
+    if len(passes) < workers.threads <= len(images):
+        passes = Cut(workers.threads, len(images)).shares(len(images))
+    side_by_side = min(workers.threads, len(passes))
+    replicas = queue.SimpleQueue()
+    for _ in range(side_by_side):
+        replicas.put(model.replica())
+    logits = np.empty((len(images), model.classes), model.dtype)
+
+    def run(part):
+        replica = replicas.get()
+        logits[part] = replica.forward(images[part])
+        replica.forget()
+        replicas.put(replica)
+
+    with workers.blas(workers.threads // side_by_side if len(images) < workers.threads else 1):
+        workers.map(run, passes)
+    return logits

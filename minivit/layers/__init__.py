@@ -1,0 +1,17 @@
+"""Layers: they hold the weights, and remember from the forward what the backward needs.
+
+Read `parameter` and `layer` first (the two ideas), then `linear`, `norm`, `attention`, `mlp`, and `block`, which puts them
+together as the papers do.
+"""
+
+from .attention import Attention
+from .block import Block
+from .dropout import Dropout, DropPath
+from .embed import PatchEmbed
+from .layer import Layer
+from .linear import Linear
+from .mlp import GELU, MLP
+from .norm import LayerNorm
+from .parameter import Parameter
+
+__all__ = ["GELU", "MLP", "Attention", "Block", "DropPath", "Dropout", "Layer", "LayerNorm", "Linear", "Parameter", "PatchEmbed"]

@@ -1,0 +1,42 @@
+"""The transformer block: attention moves information between tokens, the MLP works on each; both add to the stream.
+
+Equations 2 and 3 of Dosovitskiy et al., arXiv:2010.11929, with the norm *before* each branch:
+
+    z'_l = MSA(LN(z_{l-1})) + z_{l-1}                                                          (2)
+    z_l  = MLP(LN(z'_l))    + z'_l                                                             (3)
+
+Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = dy + f'(dy). The first term is why deep
+transformers train: the gradient reaches every block undiminished.
+"""
+
+from .attention import Attention
+from .dropout import DropPath
+from .layer import Layer
+from .mlp import MLP
+from .norm import LayerNorm
+
+
+class Block(Layer):
+    """A pre-norm transformer block, (B, N, D) -> (B, N, D); the MLP is `mlp_ratio` times as wide.
+
+    Raises ValueError if the width is not divisible by the number of heads.
+    """
+
+    def __init__(self, width, heads, mlp_ratio=4, drop_rate=0.0, drop_path_rate=0.0):
+        self.norm1 = LayerNorm(width)
+        self.attn = Attention(width, heads, drop_rate)
+        self.drop_path1 = DropPath(drop_path_rate)
+        self.norm2 = LayerNorm(width)
+        self.mlp = MLP(width, int(width * mlp_ratio), drop_rate)
+        self.drop_path2 = DropPath(drop_path_rate)
+        self.name_parameters()
+
+    def forward(self, x):
+        """x (B, N, D) -> y (B, N, D)."""
+        x = x + self.drop_path1.forward(self.attn.forward(self.norm1.forward(x)))      # Eq. 2
+        return x + self.drop_path2.forward(self.mlp.forward(self.norm2.forward(x)))    # Eq. 3
+
+    def backward(self, dy):
+        """dy (B, N, D) -> dx (B, N, D)."""
+        dx = dy + self.norm2.backward(self.mlp.backward(self.drop_path2.backward(dy)))      # Eq. 3, reversed
+        return dx + self.norm1.backward(self.attn.backward(self.drop_path1.backward(dx)))   # Eq. 2, reversed

@@ -1,0 +1,68 @@
+"""Dropout and drop-path as layers: they do nothing, until a lane's replica is given dice."""
+
+import numpy as np
+
+from ..ops import dropout, philox
+from .layer import Layer
+
+
+class Dice:
+    """Random numbers for one share of a training batch, named by (seed, step, stream, sample): see `ops/philox.py`.
+
+    seed: of the run. step: of training. samples: the indices of this share's images in the whole batch.
+    """
+
+    def __init__(self, seed):
+        self.seed = seed
+        self.step = 0
+        self.samples = np.arange(0)
+
+    def uniform(self, stream, count):
+        """`count` numbers in [0, 1) for each sample -> (samples, count), float32."""
+        return philox.uniform(self.seed, self.step, stream, self.samples, count)
+
+
+class Dropout(Layer):
+    """Sets numbers to zero with probability `rate`, in training. (B, ...) -> (B, ...)."""
+
+    dice = None
+    stream = 0
+
+    def __init__(self, rate):
+        if not 0 <= rate < 1:
+            raise ValueError(f"a drop rate must be at least 0 and less than 1, not {rate}")
+        self.rate = rate
+
+    def mask_shape(self, x):
+        """Shape of the mask for x: one number for each of x."""
+        return x.shape
+
+    def forward(self, x):
+        """x (B, ...) -> y (B, ...); x itself where nothing is dropped."""
+        if self.dice is None or self.rate == 0:
+            self.cache = ()
+            return x
+        shape = self.mask_shape(x)
+        uniform = self.dice.uniform(self.stream, int(np.prod(shape[1:])))
+        y, self.cache = dropout.forward(x, dropout.mask(uniform.reshape(shape), self.rate))
+        return y
+
+    def backward(self, dy):
+        """dy (B, ...) -> dx (B, ...)."""
+        mask = self.take_cache()
+        return dy if isinstance(mask, tuple) else dropout.backward(dy, mask)
+
+
+class DropPath(Dropout):
+    """Removes a residual branch of a whole image with probability `rate`, in training. (B, ...) -> (B, ...)."""
+
+    def mask_shape(self, x):
+        """Shape of the mask for x: one number for each image."""
+        return (len(x),) + (1,) * (x.ndim - 1)
+
+
+def give_dice(layer, dice):
+    """Let every dropout and drop-path of `layer` roll `dice`, each in a stream of its own, named by its path."""
+    for path, child in layer.layers():
+        if isinstance(child, Dropout):
+            child.dice, child.stream = dice, philox.stream(path)

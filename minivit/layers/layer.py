@@ -1,0 +1,164 @@
+"""What all layers have in common: a forward, a backward, the cache between them, and parameters found by name.
+
+A layer is a tree: its attributes that are parameters, layers or lists of layers, in the order in which they were assigned.
+The path through the tree is the parameter's name (`blocks.0.attn.qkv.weight`).
+
+There is no mode to switch. `forward` is deterministic, and what is random in training happens only in a *replica* (see
+`minivit/lanes.py`), which has been given dice.
+"""
+
+import numpy as np
+
+from .parameter import Parameter, Storage
+
+
+class Layer:
+    """Base of all layers. A layer of your own needs `__init__`, `forward(x) -> y` and `backward(dy) -> dx`.
+
+    In `forward`, store what the backward needs in `self.cache`; in `backward`, take it with `self.take_cache()`, and
+    assign each parameter's gradient to `.grad`.
+    """
+
+    cache = None
+
+    def take_cache(self):
+        """What `forward` remembered. It can be taken once: raises RuntimeError if there was no forward since."""
+        cache, self.cache = self.cache, None
+        if cache is None:
+            raise RuntimeError(f"{type(self).__name__}.backward needs a forward first: each forward serves one backward")
+        return cache
+
+    def forget(self):
+        """Drop the caches of this layer and all below it, as after a forward that no backward will follow."""
+        self.cache = None
+        for _, child in self.children():
+            if isinstance(child, Layer):
+                child.forget()
+
+    # ---- the tree ----------------------------------------------------------------------------------------
+
+    def children(self):
+        """Pairs (name, child) of the layers and parameters directly below."""
+        for name, value in vars(self).items():
+            if isinstance(value, (Parameter, Layer)):
+                yield name, value
+            elif isinstance(value, list) and value and isinstance(value[0], Layer):
+                for i, layer in enumerate(value):
+                    yield f"{name}.{i}", layer
+
+    def layers(self, path=""):
+        """Pairs (path, layer) of this layer and all below it."""
+        yield path, self
+        for name, child in self.children():
+            if isinstance(child, Layer):
+                yield from child.layers(f"{path}.{name}" if path else name)
+
+    def parameters(self):
+        """All parameters of this layer and those below, in the order of the tree."""
+        return [child for _, layer in self.layers() for _, child in layer.children() if isinstance(child, Parameter)]
+
+    def name_parameters(self):
+        """Name each parameter by its path from here. The constructor of a layer ends with this call."""
+        for path, layer in self.layers():
+            for name, child in layer.children():
+                if isinstance(child, Parameter):
+                    child.name = f"{path}.{name}" if path else name
+
+    # ---- one vector --------------------------------------------------------------------------------------
+
+    def pack(self, dtype=np.float32, seed=0, values=None):
+        """Lay all parameters into one new vector of `dtype`; returns this layer.
+
+        values: a mapping from name to array; a parameter that is not in it keeps its values if it
+        has any, and else starts at its initial values for `seed`.
+        """
+        parameters, values = self.parameters(), values or {}
+        weights = np.empty(sum(p.size for p in parameters), dtype)
+        storage, offset = Storage(weights), 0
+        for p in parameters:
+            value = values.get(p.name)
+            if value is None:
+                value = p.initial(seed) if p.storage is None else p.data
+            p.place(storage, offset)
+            p.data = value
+            offset += p.size
+        return self
+
+    def _packed(self):
+        """The storage shared by all parameters, and the stretch of it that they fill; packs them if they are scattered."""
+        parameters = self.parameters()
+        if not parameters:
+            return Storage(np.empty(0, np.float32)), slice(0, 0)
+        start, offset = parameters[0].offset, parameters[0].offset
+        for p in parameters:
+            if p.storage is None or p.storage is not parameters[0].storage or p.offset != offset:
+                self.pack(self.dtype)
+                start, offset = 0, sum(p.size for p in parameters)
+                break
+            offset += p.size
+        return parameters[0].storage, slice(start, offset)
+
+    @property
+    def vector(self):
+        """All weights as one vector: writing to it changes the parameters."""
+        storage, stretch = self._packed()
+        return storage.weights[stretch]
+
+    @property
+    def gradients(self):
+        """All gradients as one vector, in the order of `vector`."""
+        storage, stretch = self._packed()
+        return storage.gradients[stretch]
+
+    @property
+    def dtype(self):
+        """The dtype of the weights, float32 or float64 (float32 if there are none)."""
+        parameters = self.parameters()
+        return parameters[0].data.dtype if parameters else np.dtype(np.float32)
+
+    # ---- copies ------------------------------------------------------------------------------------------
+
+    def _clone(self):
+        """This tree with new parameters that have no memory yet, and without caches."""
+        def clone(value):
+            if isinstance(value, Layer):
+                return value._clone()
+            if isinstance(value, Parameter):
+                twin = Parameter(value.shape, value.init, value.decay)
+                twin.name = value.name
+                return twin
+            return [clone(v) for v in value] if isinstance(value, list) else value
+
+        twin = object.__new__(type(self))
+        twin.__dict__.update({name: clone(value) for name, value in self.__getstate__().items()})
+        return twin
+
+    def replica(self):
+        """A layer that shares this one's weights, and has gradients and caches of its own."""
+        twin, (storage, stretch) = self._clone(), self._packed()
+        offset, shared = 0, Storage(storage.weights[stretch])
+        for p in twin.parameters():
+            p.place(shared, offset)
+            offset += p.size
+        return twin
+
+    def astype(self, dtype):
+        """A copy with weights of another dtype: float64 to verify, float32 to train."""
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"weights are float32 or float64, not {dtype}")
+        twin = self._clone()
+        return twin.pack(dtype, values={q.name: p.data for p, q in zip(self.parameters(), twin.parameters(), strict=True)})
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "cache"}
+
+    def copy(self):
+        """A copy with weights of its own; gradients and caches are not copied."""
+        return self.astype(self.dtype)
+
+    def __copy__(self):
+        return self.copy()
+
+    def __deepcopy__(self, memo):
+        return self.copy()

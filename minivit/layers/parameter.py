@@ -1,0 +1,112 @@
+"""A parameter: a named array that is learned, and its gradient.
+
+A parameter is declared by its shape and by how it starts; its memory is made when it is first looked at. So a model can be
+counted without being allocated, and all parameters of a model can be laid into one vector (see `Layer.vector`): each
+is then a view of a stretch of it, and what concerns all weights (clipping, AdamW, saving) is one pass over one array.
+"""
+
+import zlib
+
+import numpy as np
+
+
+def zeros(shape, rng):
+    """Start at 0."""
+    return np.zeros(shape)
+
+
+def ones(shape, rng):
+    """Start at 1."""
+    return np.ones(shape)
+
+
+def normal(shape, rng, std=0.02):
+    """Start at random numbers of mean 0 and standard deviation `std`."""
+    return std * rng.standard_normal(shape, np.float32)
+
+
+def xavier_uniform(shape, rng):
+    """Start a matrix (in, out) uniformly in +-sqrt(6 / (in + out)), which keeps the variance of what flows
+    forward and back (Glorot and Bengio, AISTATS 2010; the ViT paper's choice)."""
+    bound = np.sqrt(6 / sum(shape))
+    return bound * (2 * rng.random(shape, np.float32) - 1)
+
+
+class Storage:
+    """The memory that parameters share: a vector of weights, and one of gradients, made when first written."""
+
+    def __init__(self, weights):
+        self.weights = weights
+        self._gradients = None
+
+    @property
+    def gradients(self):
+        """The gradients, in the order of the weights; zero before the first backward."""
+        if self._gradients is None:
+            self._gradients = np.zeros_like(self.weights)
+        return self._gradients
+
+
+class Parameter:
+    """A learned array of a declared shape: `name`, `data`, `grad`, and whether weight `decay` touches it.
+
+    `data` is the array itself; assigning to it copies into its memory. `grad` is None before the first
+    backward; assigning to it overwrites the gradient. Both raise ValueError if the shape differs.
+
+    init: a function (shape, rng) -> array. The random numbers depend on the seed and on the parameter's name alone, so
+    they do not change when a layer is added elsewhere.
+    """
+
+    def __init__(self, shape, init=zeros, decay=False):
+        self.name = ""
+        self.shape = tuple(shape)
+        self.init = init
+        self.decay = decay
+        self.storage = None
+        self.offset = 0
+        self._has_grad = False
+
+    @property
+    def size(self):
+        """How many numbers it holds."""
+        return int(np.prod(self.shape))
+
+    def initial(self, seed):
+        """Its values at the start of training, for a seed."""
+        return self.init(self.shape, np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
+
+    def place(self, storage, offset):
+        """Let this parameter be the view of `storage` that starts at `offset`."""
+        self.storage, self.offset, self._has_grad = storage, offset, False
+
+    def _view(self, vector):
+        return vector[self.offset:self.offset + self.size].reshape(self.shape)
+
+    @property
+    def data(self):
+        if self.storage is None:
+            self.place(Storage(self.initial(seed=0).astype(np.float32).reshape(-1)), 0)
+        return self._view(self.storage.weights)
+
+    @data.setter
+    def data(self, value):
+        self._fill(self.data, value)
+
+    @property
+    def grad(self):
+        return self._view(self.storage.gradients) if self._has_grad else None
+
+    @grad.setter
+    def grad(self, value):
+        if self.storage is None:
+            raise ValueError(f"{self.name or 'parameter'} has no memory yet, so nothing can have given it a gradient")
+        self._fill(self._view(self.storage.gradients), value)
+        self._has_grad = True
+
+    def _fill(self, memory, value):
+        if np.shape(value) != self.shape:
+            raise ValueError(f"{self.name or 'parameter'} has the shape {self.shape}, not {np.shape(value)}")
+        memory[...] = value
+
+    def __repr__(self):
+        return f"Parameter({self.name!r}, {self.shape})"

@@ -1,0 +1,6 @@
+"""The papers' architectures, and the table of named variants."""
+
+from .create import VARIANTS, create_model, describe_models
+from .vit import ViT
+
+__all__ = ["VARIANTS", "ViT", "create_model", "describe_models"]

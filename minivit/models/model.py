@@ -1,0 +1,51 @@
+"""What every model has: images in, logits out, the constants that normalise its pixels, and the settings that rebuild it."""
+
+import numpy as np
+
+from .. import lanes
+from ..layers import Layer
+from ..ops import patches
+
+
+class Model(Layer):
+    """Base of the models: (B, H, W, C) images -> (B, K) logits.
+
+    `config` holds the arguments of the constructor; `mean` and `std` (C,) belong to pixels between 0 and 1.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
+        self.mean = self._per_channel("mean")
+        self.std = self._per_channel("std")
+        if not (self.std > 0).all():
+            raise ValueError(f"std must be positive in every channel, not {config['std']}")
+        for name in ("image_size", "channels", "classes"):
+            if config[name] < 1:
+                raise ValueError(f"{name} must be at least 1, not {config[name]}")
+
+    def _per_channel(self, name):
+        value = np.atleast_1d(np.asarray(self.config[name], np.float64))
+        if value.shape not in ((1,), (self.channels,)):
+            raise ValueError(f"{name} must be one number, or one for each of the {self.channels} channels, not {value.tolist()}")
+        return np.broadcast_to(value, (self.channels,))
+
+    def prepare(self, images):
+        """Images as the network takes them: uint8 pixels are normalised; floats, normalised already, get the weights' dtype.
+
+        Raises ValueError if the shape is not (B, H, W, C) of this model or a float is not finite, TypeError for another dtype.
+        """
+        expected = (self.image_size, self.image_size, self.channels)
+        if np.ndim(images) != 4 or images.shape[1:] != expected:
+            raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {expected}, not {np.shape(images)}")
+        if images.dtype == np.uint8:
+            return patches.normalise(images, self.mean, self.std, self.dtype)
+        if not np.issubdtype(images.dtype, np.floating):
+            raise TypeError(f"images must be uint8 pixels or floats that are normalised already, not {images.dtype}")
+        if not np.isfinite(images).all():
+            raise ValueError("images hold NaN or infinity")
+        return images.astype(self.dtype, copy=False)
+
+    def predict(self, images, threads=None):
+        """Logits (B, K) of any number of images (B, H, W, C): `forward` in lanes, on all cores, keeping no cache."""
+        return lanes.predict(self, images, threads)

@@ -1,0 +1,99 @@
+"""The Vision Transformer, equations 1 to 4 of Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929:
+
+    z_0  = [x_class; x_1 E; ...; x_M E] + E_pos        patches, embedded linearly; class token; positions    (1)
+    z'_l = MSA(LN(z_{l-1})) + z_{l-1}                  l = 1..L                                              (2)
+    z_l  = MLP(LN(z'_l)) + z'_l                                                                              (3)
+    y    = LN(z_L[class])                              the picture, as one vector                            (4)
+
+and a linear head makes the logits. The backward is the same list read from the bottom.
+"""
+
+from functools import partial
+
+from ..layers import Block, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
+from ..layers.parameter import normal, zeros
+from ..names import check_name
+from ..ops import pooling, tokens
+from .model import Model
+
+
+class ViT(Model):
+    """A Vision Transformer: images (B, H, W, C) -> logits (B, K).
+
+    pool: "token" reads the class token after the final norm; "mean" has no class token, and norms the mean of the patches.
+    positions: "learned", "sincos" (fixed, two-dimensional) or "none".
+    drop_rate: of dropout after the positions and after each linear map but qkv. drop_path_rate: of the last block; it
+    grows linearly from 0 at the first. Both act in training only. mean, std: of pixels between 0 and 1.
+
+    Raises ValueError if the patch does not divide the image, or the heads the width, and for unknown names.
+    """
+
+    def __init__(self, *, image_size, patch_size, channels=3, classes=1000, width, depth, heads, mlp_ratio=4, pool="token",
+                 positions="learned", drop_rate=0.0, drop_path_rate=0.0, mean=0.5, std=0.5):
+        super().__init__({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+        check_name("pool", pool, ["token", "mean"])
+        check_name("positions", positions, ["learned", "sincos", "none"])
+        if patch_size < 1 or image_size % patch_size:
+            raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}")
+        side, self.pool, self.width = image_size // patch_size, pool, width
+        self.tokens = side * side + (pool == "token")
+        self.widest = max(3 * width, int(width * mlp_ratio))
+
+        if pool == "token":
+            self.cls_token = Parameter((width,), partial(normal, std=1e-6))
+        if positions == "learned":
+            self.pos_embed = Parameter((self.tokens, width), partial(normal, std=0.02))
+        self.patch_embed = PatchEmbed(patch_size, channels, width)
+        self.fixed_positions = tokens.sincos_2d(side, side, width, pool == "token") if positions == "sincos" else None
+        self.pos_drop = Dropout(drop_rate)
+        self.blocks = [Block(width, heads, mlp_ratio, drop_rate, drop_path_rate * l / max(1, depth - 1)) for l in range(depth)]
+        if pool == "token":
+            self.norm = LayerNorm(width)
+        else:
+            self.fc_norm = LayerNorm(width)
+        self.head = Linear(width, classes, zeros)
+        self.name_parameters()
+
+    def forward(self, images):
+        """images (B, H, W, C) -> logits (B, K)."""
+        x = self.patch_embed.forward(self.prepare(images))
+        x, embedded = tokens.forward(x, *self._class_token_and_positions())   # Eq. 1
+        x = self.pos_drop.forward(x)
+        for block in self.blocks:
+            x = block.forward(x)                                              # Eq. 2, 3
+        y, pooled = pooling.forward(x, self.pool)
+        self.cache = embedded, pooled
+        return self.head.forward(self._final_norm.forward(y))                 # Eq. 4
+
+    def backward(self, dlogits):
+        """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images."""
+        embedded, pooled = self.take_cache()
+        dy = self._final_norm.backward(self.head.backward(dlogits))           # Eq. 4, reversed
+        dx = pooling.backward(dy, pooled)
+        for block in reversed(self.blocks):
+            dx = block.backward(dx)                                           # Eq. 3, 2, reversed
+        dx, dcls_token, dpos_embed = tokens.backward(self.pos_drop.backward(dx), embedded)   # Eq. 1, reversed
+        if hasattr(self, "cls_token"):
+            self.cls_token.grad = dcls_token
+        if hasattr(self, "pos_embed"):
+            self.pos_embed.grad = dpos_embed
+        return self.patch_embed.backward(dx)
+
+    def _class_token_and_positions(self):
+        cls_token = self.cls_token.data if hasattr(self, "cls_token") else None
+        if hasattr(self, "pos_embed"):
+            return cls_token, self.pos_embed.data
+        return cls_token, None if self.fixed_positions is None else self.fixed_positions.astype(self.dtype)
+
+    @property
+    def _final_norm(self):
+        # One norm under timm's two names: a norm of one token is the token of the norm, so both follow the pooling.
+        return self.norm if self.pool == "token" else self.fc_norm
+
+    @property
+    def flops(self):
+        """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
+        N, D, F = self.tokens, self.width, self.blocks[0].mlp.fc1.weight.shape[1] if self.blocks else 0
+        patches = N - (self.pool == "token")
+        block = N * D * 3 * D + 2 * N * N * D + N * D * D + 2 * N * D * F     # qkv; q k^T and probs v; proj; MLP
+        return 2 * (patches * self.patch_embed.proj.weight.size + len(self.blocks) * block + D * self.classes)

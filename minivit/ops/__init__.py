@@ -1,0 +1,15 @@
+"""One chapter per operation: equation, derivation, plain NumPy, and the same mathematics made fast.
+
+Every chapter has the same four functions,
+
+    reference_forward(x, ...)      -> y, cache       plain NumPy, for reading and for tests
+    reference_backward(dy, cache)  -> dx, ...        gradients in the order of the inputs
+    forward(x, ...)                -> y, cache       what the layers call
+    backward(dy, cache)            -> dx, ...
+
+and knows nothing of layers, data or training. Operations never modify their inputs. They keep the dtype
+of the input: float32 to train, float64 to verify.
+
+Read them in this order: `linear`, `gelu`, `layer_norm`, `softmax`, `attention`, `cross_entropy`; then `patches`,
+`tokens` and `pooling`, which lead from pictures to tokens and back out; then `dropout` and `philox`, its dice.
+"""

@@ -1,0 +1,111 @@
+"""Multi-head scaled dot-product self-attention: every token looks at every other and takes a weighted mean.
+
+The input holds, for each token, its query, key and value side by side (one linear map made all three):
+
+    qkv (B, N, 3 D)  ->  q, k, v (B, h, N, d) each          d = D / h, one slice of width d per head
+
+and then, for every image and head,
+
+    scores = q k^T                           (N, N)    how well query n fits key m
+    probs  = softmax(scores / sqrt d)        (N, N)    each row sums to one
+    y      = probs v                         (N, d)    the mean of the values under that row
+
+after which the heads are laid side by side again: y (B, N, D).
+
+Why 1/sqrt(d): if q and k have independent entries of variance 1, then q.k has variance d. Without the scale the softmax
+saturates as d grows, and its gradient vanishes.
+
+Backward, from the last line to the first. Each is a matrix product Z = A B, whose gradients are dA = dZ B^T, dB = A^T dZ:
+
+    y = probs v            dprobs  = dy v^T                       dv = probs^T dy
+    probs = softmax(...)   dscores = the softmax backward, with the scale 1/sqrt d
+    scores = q k^T         dq      = dscores k                    dk = dscores^T q
+
+q, k and v never interact outside these lines, so dqkv is the three gradients written side by side.
+
+The fast pair makes no copy of q, k, v: they are strided views of qkv, which BLAS reads in place, and
+dq, dk, dv are views of dqkv, which it writes in place.
+
+Source: Vaswani et al., "Attention Is All You Need", arXiv:1706.03762, Eq. 1; Dosovitskiy et al., arXiv:2010.11929, appendix A.
+"""
+
+import math
+
+import numpy as np
+
+from . import softmax
+
+
+def split_heads(qkv, heads):
+    """View qkv (B, N, 3 D) as q, k, v, each (B, h, N, d). No copy: writing to them writes to qkv."""
+    B, N, width = qkv.shape
+    q_k_v = qkv.reshape(B, N, 3, heads, width // (3 * heads))
+    q, k, v = q_k_v.transpose(2, 0, 3, 1, 4)                          # (3, B, h, N, d)
+    return q, k, v
+
+
+def _per_head(y, heads):
+    """View y (B, N, D) as (B, h, N, d)."""
+    B, N, D = y.shape
+    return y.reshape(B, N, heads, D // heads).transpose(0, 2, 1, 3)
+
+
+def reference_forward(qkv, heads):
+    """qkv (B, N, 3 D) -> y (B, N, D), cache."""
+    B, N, width = qkv.shape
+    q, k, v = split_heads(qkv, heads)
+    scale = 1 / math.sqrt(q.shape[-1])
+    scores = q @ k.swapaxes(-1, -2)                                   # (B, h, N, N)
+    probs, _ = softmax.reference_forward(scores, scale)
+    y = probs @ v                                                     # (B, h, N, d)
+    return y.transpose(0, 2, 1, 3).reshape(B, N, width // 3), (qkv, probs, scale)
+
+
+def reference_backward(dy, cache):
+    """dy (B, N, D) -> dqkv (B, N, 3 D)."""
+    qkv, probs, scale = cache
+    q, k, v = split_heads(qkv, probs.shape[1])
+    dy = _per_head(dy, probs.shape[1])                                # (B, h, N, d)
+    dprobs = dy @ v.swapaxes(-1, -2)                                  # y = probs v
+    dv = probs.swapaxes(-1, -2) @ dy
+    dscores = softmax.reference_backward(dprobs, (probs, scale))      # probs = softmax(scores / sqrt d)
+    dq = dscores @ k                                                  # scores = q k^T
+    dk = dscores.swapaxes(-1, -2) @ q
+    return np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
+
+
+# ---- the same mathematics, without copies ------------------------------------------------------------------
+
+
+def forward(qkv, heads):
+    """As `reference_forward`; the cache's second entry is `probs` (B, h, N, N).
+
+    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads.
+    """
+    if qkv.ndim != 3 or qkv.shape[-1] % (3 * heads):
+        raise ValueError(f"attention: qkv must be (B, N, 3 D) with D divisible by {heads} heads, not {qkv.shape}")
+    qkv = np.ascontiguousarray(qkv)
+    B, N, width = qkv.shape
+    q, k, v = split_heads(qkv, heads)
+    scale = 1 / math.sqrt(q.shape[-1])
+    scores = np.matmul(q, k.swapaxes(-1, -2))                         # (B, h, N, N)
+    probs, _ = softmax.forward(scores, scale, out=scores)
+    y = np.empty((B, N, width // 3), qkv.dtype)
+    np.matmul(probs, v, out=_per_head(y, heads))
+    return y, (qkv, probs, scale)
+
+
+def backward(dy, cache):
+    """As `reference_backward`."""
+    qkv, probs, scale = cache
+    heads = probs.shape[1]
+    q, k, v = split_heads(qkv, heads)
+    dqkv = np.empty_like(qkv)
+    dq, dk, dv = split_heads(dqkv, heads)
+    dy = _per_head(dy, heads)
+    dprobs = np.matmul(dy, v.swapaxes(-1, -2))                        # y = probs v
+    np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
+    dscores = softmax.backward(dprobs, (probs, scale), out=dprobs)    # probs = softmax(scores / sqrt d)
+    np.matmul(dscores, k, out=dq)                                     # scores = q k^T
+    np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
+    return dqkv

@@ -1,0 +1,59 @@
+"""Linear map: every token is multiplied by the same matrix.
+
+    y = x W + b                     x (..., I)   W (I, O)   b (O,)   y (..., O)
+
+Backward. Write L for the loss and dy = dL/dy. One entry of the output is
+
+    y[n, o] = sum_i x[n, i] W[i, o] + b[o]
+
+where n runs over all leading axes (batch and tokens) as one. Collect, for each input of the forward, every
+place where it acts:
+
+    x[n, i] acts on y[n, o] for all o:    dx[n, i] = sum_o dy[n, o] W[i, o]     dx = dy W^T
+    W[i, o] acts on y[n, o] for all n:    dW[i, o] = sum_n x[n, i] dy[n, o]     dW = x^T dy
+    b[o]    acts on y[n, o] for all n:    db[o]    = sum_n dy[n, o]
+
+Shapes alone almost give it away: each product is the only one of dy with the other factor whose shape fits.
+Source: any text on backpropagation; the derivation above is complete.
+"""
+
+import numpy as np
+
+from ..kernel import rows
+
+
+def reference_forward(x, weight, bias):
+    """x (..., I), weight (I, O), bias (O,) -> y (..., O), cache."""
+    return x @ weight + bias, (x, weight)
+
+
+def reference_backward(dy, cache):
+    """dy (..., O) -> dx (..., I), dweight (I, O), dbias (O,)."""
+    x, weight = cache
+    dx = dy @ weight.T                                                # y = x W + b
+    dweight = np.einsum("...i,...o->io", x, dy)
+    dbias = np.einsum("...o->o", dy)
+    return dx, dweight, dbias
+
+
+# ---- the same mathematics: one BLAS product over all tokens of the batch ---------------------------------
+
+
+def forward(x, weight, bias):
+    """As `reference_forward`. Raises ValueError if x, weight and bias do not fit together."""
+    if x.shape[-1] != weight.shape[0] or bias.shape != weight.shape[1:]:
+        raise ValueError(f"linear: x {x.shape} needs weight ({x.shape[-1]}, O) and bias (O,), "
+                         f"but weight is {weight.shape} and bias {bias.shape}")
+    y = np.matmul(rows(x), weight)
+    y += bias
+    return y.reshape(*x.shape[:-1], -1), (x, weight)
+
+
+def backward(dy, cache):
+    """As `reference_backward`."""
+    x, weight = cache
+    dy = rows(dy)
+    dx = np.matmul(dy, weight.T).reshape(x.shape)
+    dweight = np.matmul(rows(x).T, dy)
+    dbias = dy.sum(axis=0)
+    return dx, dweight, dbias

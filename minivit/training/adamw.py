@@ -1,0 +1,64 @@
+"""AdamW: each weight moves by its own step, of about the learning rate, against the running mean of its gradient.
+
+With g the gradient at step t = 1, 2, ..., for every weight w by itself:
+
+    m  <- beta1 m + (1 - beta1) g                    running mean of the gradient
+    v  <- beta2 v + (1 - beta2) g**2                 running mean of its square
+    w  <- w - lr decay w                             weight decay, outside the gradient: the W in AdamW
+    w  <- w - lr (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)
+
+m and v start at 0; dividing by 1 - beta**t corrects for that start. If the gradient keeps its sign, m / sqrt(v) is near 1
+whatever its size: the step is lr.
+
+Source: Kingma and Ba, arXiv:1412.6980; Loshchilov and Hutter, arXiv:1711.05101. The order of operations is PyTorch's.
+"""
+
+import numpy as np
+
+from ..kernel import kernel
+
+
+def reference_update(w, g, m, v, t, lr, decay, betas=(0.9, 0.999), eps=1e-8):
+    """One step of plain NumPy: arrays of one shape -> (w, m, v), fresh. decay: a number, or an array of w's shape."""
+    beta1, beta2 = betas
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    w = w - lr * decay * w
+    w = w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+    return w, m, v
+
+
+# ---- the same mathematics, one pass over memory -----------------------------------------------------------
+
+
+class AdamW:
+    """The optimiser's state for one vector of weights: `m`, `v`, and the number `t` of steps done.
+
+    parameters: they lie one behind the other in the vector; those with `.decay` are decayed.
+    """
+
+    def __init__(self, vector, parameters, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8):
+        self.vector, self.betas, self.eps = vector, betas, eps
+        self.m, self.v, self.t = np.zeros_like(vector), np.zeros_like(vector), 0
+        self.ends = np.cumsum([p.size for p in parameters])
+        self.decays = np.array([weight_decay if p.decay else 0.0 for p in parameters], vector.dtype)
+
+    def update(self, chunk, gradients, lr, scale=1.0):
+        """Step `t` for one slice of the vector, in place, with gradient `scale * gradients`. The caller counts `t`."""
+        beta1, beta2 = self.betas
+        _update(chunk.start, min(chunk.stop, self.vector.size), self.vector, gradients, self.m, self.v, self.ends, self.decays,
+                scale, lr, lr / (1 - beta1**self.t), beta1, beta2, 1 / np.sqrt(1 - beta2**self.t), self.eps)
+
+
+@kernel
+def _update(start, stop, w, g, m, v, ends, decays, scale, lr, step, beta1, beta2, v_scale, eps):
+    real, one = w.dtype.type, w.dtype.type(1)
+    scale, step, beta1, beta2, v_scale, eps = real(scale), real(step), real(beta1), real(beta2), real(v_scale), real(eps)
+    new1, new2 = one - beta1, one - beta2
+    for p in range(ends.size):                                        # parameter by parameter: each has one decay
+        keep = one - real(lr) * decays[p]
+        for i in range(max(start, ends[p - 1] if p else 0), min(stop, ends[p])):
+            gradient = scale * g[i]
+            m[i] = beta1 * m[i] + new1 * gradient
+            v[i] = beta2 * v[i] + new2 * gradient * gradient
+            w[i] = keep * w[i] - step * m[i] / (np.sqrt(v[i]) * v_scale + eps)

@@ -1,0 +1,44 @@
+"""One training step: forward and backward in lanes, clip, AdamW."""
+
+from ..lanes import Lanes
+from ..ops import cross_entropy
+from .adamw import AdamW
+
+
+class Trainer:
+    """Trains `model` in place, one batch at a time.
+
+    lr: learning rate. weight_decay: of the matrices of linear maps, nothing else. clip: the largest norm the gradient of all
+    parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout and drop-path. threads: how
+    many lanes run at once (default: the cores of this process); it changes no bit of the result.
+    """
+
+    def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
+                 seed=0, threads=None):
+        self.model, self.lr, self.clip, self.label_smoothing = model, lr, clip, label_smoothing
+        self.lanes = Lanes(model, seed, threads)
+        self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps)
+        self.correct = 0        # predictions of the last step that were right, before its update
+        self.norm = 0.0         # of the last step's gradient, before clipping
+
+    def step(self, images, labels, lr=None):
+        """images (B, H, W, C), labels (B,) integers -> the batch's mean loss before the update, a float.
+
+        lr: for this step, instead of the Trainer's. A loss or gradient that is not finite raises FloatingPointError and
+        leaves the weights as they were. Raises ValueError or TypeError for images or labels that do not fit the model.
+        """
+        if len(images) != len(labels) or not len(images):
+            raise ValueError(f"a step needs as many labels as images, at least one: {len(images)} images, {len(labels)} labels")
+        targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)
+        loss, self.correct, self.norm = self.lanes.forward_backward(images, targets, self.optimiser.t)
+        # A NaN or infinity anywhere makes the norm NaN or infinite.
+        if not self.norm < float("inf") or loss != loss:
+            raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.norm}; "
+                                     "try a lower learning rate or a longer warmup")
+        self._update(self.lr if lr is None else lr, min(1.0, self.clip / (self.norm + 1e-6)))
+        return loss
+
+    def _update(self, lr, scale):
+        self.optimiser.t += 1
+        gradients = self.lanes.gradients
+        self.lanes.workers.map(lambda chunk: self.optimiser.update(chunk, gradients, lr, scale), self.lanes.chunks())
