@@ -135,11 +135,11 @@ class Lane:
         self.replica = model.replica()
         self.dice = Dice(seed)
         give_dice(self.replica, self.dice)
-        self.gradients = self.replica.gradients
+        self.gradients = self._of_one_pass = self.replica.gradients
 
     def run(self, images, targets, passes, step):
         """Forward and backward over this lane's passes of the batch -> (loss, correct predictions); the loss is divided by the batch."""
-        loss, correct, total = 0.0, 0, None
+        loss, correct, self.gradients = 0.0, 0, self._of_one_pass
         for part in passes:
             self.dice.step, self.dice.samples = step, np.arange(part.start, part.stop)
             logits = self.replica.forward(images[part])
@@ -147,9 +147,10 @@ class Lane:
             self.replica.backward(cross_entropy.backward(1.0, cache))
             loss += float(part_loss)
             correct += int((logits.argmax(axis=1) == targets[part].argmax(axis=1)).sum())
-            if len(passes) > 1:
-                total = self.replica.gradients.copy() if total is None else np.add(total, self.replica.gradients, out=total)
-        self.gradients = self.replica.gradients if total is None else total
+            if self.gradients is not self._of_one_pass:
+                self.gradients += self._of_one_pass
+            elif len(passes) > 1:
+                self.gradients = self._of_one_pass.copy()
         return loss, correct
 
 

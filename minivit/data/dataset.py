@@ -19,6 +19,7 @@ class Dataset:
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    has_test_part: bool = True          # False if the test part was split off here
 
     def __post_init__(self):
         for part in ("train", "test"):

@@ -54,7 +54,7 @@ def load_npz(path, seed, test_fraction, name=None):
         rest, part = split(labels[0], test_fraction, seed)
         images, labels = [images[0][rest], images[0][part]], [labels[0][rest], labels[0][part]]
     labels = [y.astype(np.int64) for y in labels]
-    return Dataset(name, images[0], labels[0], images[1], labels[1], class_names)
+    return Dataset(name, images[0], labels[0], images[1], labels[1], class_names, has_test_part=len(parts) == 2)
 
 
 NAMED = {"digits": load_digits}

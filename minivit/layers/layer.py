@@ -55,7 +55,10 @@ class Layer:
 
     def parameters(self):
         """All parameters of this layer and those below, in the order of the tree."""
-        return [child for _, layer in self.layers() for _, child in layer.children() if isinstance(child, Parameter)]
+        return list(self._walk_parameters())
+
+    def _walk_parameters(self):
+        return (child for _, layer in self.layers() for _, child in layer.children() if isinstance(child, Parameter))
 
     def name_parameters(self):
         """Name each parameter by its path from here. The constructor of a layer ends with this call."""
@@ -113,8 +116,8 @@ class Layer:
     @property
     def dtype(self):
         """The dtype of the weights, float32 or float64 (float32 if there are none)."""
-        parameters = self.parameters()
-        return parameters[0].data.dtype if parameters else np.dtype(np.float32)
+        first = next(self._walk_parameters(), None)
+        return np.dtype(np.float32) if first is None else first.data.dtype
 
     # ---- copies ------------------------------------------------------------------------------------------
 

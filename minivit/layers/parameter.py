@@ -5,6 +5,7 @@ counted without being allocated, and all parameters of a model can be laid into 
 is then a view of a stretch of it, and what concerns all weights (clipping, AdamW, saving) is one pass over one array.
 """
 
+import math
 import zlib
 
 import numpy as np
@@ -48,7 +49,7 @@ class Storage:
 
 
 class Parameter:
-    """A learned array of a declared shape: `name`, `data`, `grad`, and whether weight `decay` touches it.
+    """A learned array of a declared shape and size: `name`, `data`, `grad`, and whether weight `decay` touches it.
 
     `data` is the array itself; assigning to it copies into its memory. `grad` is None before the first
     backward; assigning to it overwrites the gradient. Both raise ValueError if the shape differs.
@@ -60,16 +61,12 @@ class Parameter:
     def __init__(self, shape, init=zeros, decay=False):
         self.name = ""
         self.shape = tuple(shape)
+        self.size = math.prod(self.shape)
         self.init = init
         self.decay = decay
         self.storage = None
         self.offset = 0
         self._has_grad = False
-
-    @property
-    def size(self):
-        """How many numbers it holds."""
-        return int(np.prod(self.shape))
 
     def initial(self, seed):
         """Its values at the start of training, for a seed."""

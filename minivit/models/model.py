@@ -18,6 +18,7 @@ class Model(Layer):
         self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
         self.mean = self._per_channel("mean")
         self.std = self._per_channel("std")
+        config["mean"], config["std"] = self.mean.tolist(), self.std.tolist()
         if not (self.std > 0).all():
             raise ValueError(f"std must be positive in every channel, not {config['std']}")
         for name in ("image_size", "channels", "classes"):

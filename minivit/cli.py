@@ -1,0 +1,140 @@
+"""The command line: arguments in, one library call, words or JSON out.
+
+Nothing heavy is imported before the arguments are understood, so that `minivit --help` answers at once.
+"""
+
+import argparse
+import json
+import sys
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit code: 0, or 2 after one line on what was wrong, or 130 when interrupted."""
+    try:
+        options = _parser().parse_args(arguments)
+        options.verb(options)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        if "--traceback" in (sys.argv[1:] if arguments is None else arguments):
+            raise
+        print(f"minivit: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nminivit: interrupted; `minivit train` goes on from its last checkpoint with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _one_line(error):
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split())
+
+
+def _parser():
+    parser = _Parser(prog="minivit", description="A Vision Transformer written by hand in NumPy.")
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder.")
+    verb.set_defaults(verb=_train)
+    verb.add_argument("data", metavar="DATA", help="digits, or an .npz file with images and labels")
+    verb.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
+    length = verb.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=float, help="how often each training image is seen (default 40)")
+    length.add_argument("--minutes", type=float, help="how long to train instead")
+    verb.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/DATA-seedS)")
+    verb.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
+    verb.add_argument("--seed", type=int, default=0, help="of weights, split and order (default 0)")
+    verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
+    for name, what in (("batch-size", "images a step"), ("lr", "peak learning rate"), ("weight-decay", "of matrices"),
+                       ("label-smoothing", "0 to 1"), ("drop-rate", "of dropout"), ("drop-path-rate", "of stochastic depth")):
+        verb.add_argument(f"--{name}", type=int if name == "batch-size" else float, help=what)
+    verb.add_argument("--pool", help="token or mean")
+    verb.add_argument("--positions", help="learned, sincos or none")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    verb = verbs.add_parser("evaluate", help="score a trained model",
+                            description="Score the model of RUN on its own held-out images, or on DATA.")
+    verb.set_defaults(verb=_evaluate)
+    verb.add_argument("run", metavar="RUN", help="folder of a run")
+    verb.add_argument("data", metavar="DATA", nargs="?", help="other data: its test part, or all of it if it has none")
+    verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names")
+
+    verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
+    verb.set_defaults(verb=_predict)
+    verb.add_argument("run", metavar="RUN", help="folder of a run")
+    verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file; it is resized to the model's size")
+    verb.add_argument("--top", type=int, default=3, help="how many classes to show (default 3)")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    verb = verbs.add_parser("models", help="list the named models", description="Tokens, parameters and FLOPs of every named model.")
+    verb.set_defaults(verb=_models)
+    verb.add_argument("--json", action="store_true", help="print the list as JSON")
+    return parser
+
+
+def _given(options, *names):
+    """The options that were given, as keyword arguments; the others keep the library's defaults."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _train(options):
+    from .data import load_data
+    from .training.loop import train
+    from .training.preset import model_for
+    from .training.run import describe_source
+
+    source = describe_source(options.data, options.seed)
+    data = load_data(**source)
+    model = model_for(data, options.model, seed=options.seed, **_given(options, "pool", "positions", "drop_rate", "drop_path_rate"))
+    out = options.out or f"runs/{data.name.removesuffix('.npz')}-seed{options.seed}"
+    print(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
+          f"{model.vector.size:,} parameters", file=sys.stderr)
+    settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing")
+    result = train(model, data, seed=options.seed, out=out, resume=options.resume, source=source, **settings)
+    if options.json:
+        print(json.dumps({"accuracy": result.accuracy, "images": result.test.images, "loss": result.loss, "steps": result.steps,
+                          "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}))
+    else:
+        print(f"{result}\nrun: {out}  (curve.png shows how it learned; next: minivit evaluate {out})")
+
+
+def _evaluate(options):
+    from .training.evaluation import confusion_table
+    from .training.run import Run
+
+    class_names, result = Run(options.run).evaluate(options.data)
+    if options.json:
+        print(json.dumps({"accuracy": result.accuracy, "images": result.images, "standard_error": result.standard_error,
+                          "confusion": result.confusion.tolist(), "class_names": class_names}))
+    else:
+        print(f"{result}\n\ntrue class in rows, predicted class in columns\n{confusion_table(result.confusion, class_names)}")
+
+
+def _predict(options):
+    from .training.run import Run
+
+    rows = Run(options.run).classify(options.images, options.top)
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        for row in rows:
+            print(f"{row['image']}: " + ", ".join(f"{c['class']} {c['probability']:.1%}" for c in row["classes"]))
+
+
+def _models(options):
+    from .models import describe_models
+
+    rows = describe_models()
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        print(f"{'name':24} {'tokens':>6} {'parameters':>12} {'GFLOPs an image':>16}")
+        for row in rows:
+            print(f"{row['name']:24} {row['tokens']:6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")

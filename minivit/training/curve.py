@@ -1,0 +1,31 @@
+"""The learning curve as a picture."""
+
+import io
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..files import write_whole
+
+
+def draw_curve(records, path):
+    """Draw loss and accuracy over the epochs to a PNG file.
+
+    records: dicts with `epoch`, `loss`, `accuracy` (of training batches, augmented and with dropout) and `test_accuracy`.
+    """
+    epochs = [r["epoch"] for r in records]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)                                           # draws without a screen
+    loss, accuracy = figure.subplots(1, 2)
+    loss.plot(epochs, [r["loss"] for r in records], color="tab:blue")
+    loss.set(title="training loss", xlabel="epoch", ylim=(0, None))
+    accuracy.plot(epochs, [100 * r["accuracy"] for r in records], color="tab:blue", label="training batches")
+    accuracy.plot(epochs, [100 * r["test_accuracy"] for r in records], color="tab:orange", label="test images")
+    accuracy.set(title=f"accuracy (test, last epoch: {records[-1]['test_accuracy']:.2%})", xlabel="epoch", ylabel="%", ylim=(None, 100.5))
+    accuracy.legend(frameon=False, loc="lower right")
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=120)
+    write_whole(path, png.getvalue())

@@ -1,0 +1,27 @@
+"""A model that suits a data set, for who does not want to choose one."""
+
+from ..models import create_model
+from ..models.create import FAMILIES, VARIANTS
+
+
+def model_for(data, name=None, seed=0, **options):
+    """A model for the images and classes of a Dataset, with the pixel statistics of its training part.
+
+    name: a named variant or a family (default: the mini ViT for this size of image). options: as for `create_model`. Raises ValueError if
+    the images are not square, or as `create_model`.
+    """
+    height, width, channels = data.train_images.shape[1:]
+    if height != width:
+        raise ValueError(f"{data.name} has images of {height}x{width}: only square ones can be trained on")
+    mean, std = data.pixel_statistics()
+    fitting = {"image_size": height, "channels": channels, "classes": data.classes, "mean": mean, "std": std}
+    if name is None:
+        name = next((n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
+    if name in FAMILIES:
+        fitting |= {"patch_size": _patch_size(height), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2}
+    return create_model(name, seed=seed, **(fitting | options))
+
+
+def _patch_size(image_size):
+    """The smallest patch that cuts an image into at most 8 x 8."""
+    return next(p for p in range(1, image_size + 1) if image_size % p == 0 and image_size // p <= 8)

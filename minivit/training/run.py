@@ -1,0 +1,154 @@
+"""A run is a folder, which holds all that there is to know about a training:
+
+    config.json              what was asked: model, data, settings
+    log.jsonl                a line for each epoch
+    curve.png                the same as a picture
+    checkpoint.safetensors   the weights and the optimiser's state: all that going on needs
+    model.safetensors        the final weights, in timm's names and layout
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from ..data import load_data
+from ..data.pictures import read_picture
+from ..files import write_whole
+from ..interop.timm import read_tensors, read_weights, write_weights
+from ..models.create import FAMILIES, declare_model
+from ..ops import softmax
+from .evaluation import evaluate
+
+
+class Run:
+    """The folder of a run, which need not exist yet."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.config_file, self.log_file = self.folder / "config.json", self.folder / "log.jsonl"
+        self.model_file, self.checkpoint_file = self.folder / "model.safetensors", self.folder / "checkpoint.safetensors"
+        self.curve_file = self.folder / "curve.png"
+
+    def start(self, config):
+        """Make the folder and its config.json. Raises ValueError if it holds a run already."""
+        if self.config_file.exists():
+            raise ValueError(f"{self.folder} holds a run already: continue it with --resume, or choose another folder with --out")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.config_file, json.dumps(config, indent=2) + "\n")
+
+    def config(self):
+        """What config.json says. Raises FileNotFoundError if this is no run, ValueError if the file is damaged."""
+        if not self.config_file.is_file():
+            raise FileNotFoundError(f"{self.folder} is no run: it has no config.json")
+        try:
+            config = json.loads(self.config_file.read_text())
+            config["model"]["family"], config["model"]["options"], config["data"], config["training"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{self.config_file} is damaged") from None
+        return config
+
+    def log(self, records):
+        """Write the records of all epochs so far."""
+        write_whole(self.log_file, "".join(json.dumps(r) + "\n" for r in records))
+
+    def records(self, steps):
+        """The records of the epochs that ended within the first `steps` steps."""
+        if not self.log_file.is_file():
+            return []
+        records = [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        return [r for r in records if r["step"] <= steps]
+
+    # ---- what the trained model is for ---------------------------------------------------------------------
+
+    def evaluate(self, source=None, threads=None):
+        """Score the trained model -> (class names, Evaluation), on the run's own test part or on another source of data.
+
+        Another source is scored on its test part, or on all its images if it comes without one. A run's training images are
+        never scored. Errors as `load_model` and `load_data`.
+        """
+        config, model = self.config(), self.load_model()
+        own = config["data"]["source"]
+        if source is None and own is None:
+            raise ValueError(f"{self.folder} was trained on arrays in memory: name the data to evaluate on")
+        is_own = source is None or (own is not None and describe_source(source)["source"] == own["source"])
+        data = load_data(**own) if is_own else load_data(source)
+        if data.train_images.shape[1:] != (model.image_size, model.image_size, model.channels) or data.classes > model.classes:
+            raise ValueError(f"{data.name} has {data.classes} classes of images {data.train_images.shape[1:]}, but the model "
+                             f"{model.classes} classes of {(model.image_size, model.image_size, model.channels)}")
+        images, labels = data.test_images, data.test_labels
+        if not is_own and not data.has_test_part:
+            images, labels = np.concatenate([data.train_images, images]), np.concatenate([data.train_labels, labels])
+        return self.class_names(model), evaluate(model, images, labels, threads)
+
+    def classify(self, files, top=3):
+        """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}."""
+        if top < 1:
+            raise ValueError(f"at least the first class must be shown, not {top}")
+        model = self.load_model()
+        names = self.class_names(model)
+        images = np.stack([read_picture(file, model.image_size, model.channels) for file in files])
+        probabilities, _ = softmax.forward(model.predict(images))
+        return [{"image": str(file), "classes": [{"class": names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
+                for file, p in zip(files, probabilities, strict=True)]
+
+    def class_names(self, model):
+        """The names of the model's classes; numbers, where the data had fewer names."""
+        names = self.config()["data"]["class_names"]
+        return names + [str(k) for k in range(len(names), model.classes)]
+
+    # ---- weights -----------------------------------------------------------------------------------------
+
+    def save_model(self, model):
+        """Write the final weights."""
+        write_weights(self.model_file, model)
+
+    def load_model(self):
+        """The trained model. Raises FileNotFoundError if the run has not ended, ValueError if a file is damaged."""
+        config = self.config()
+        if not self.model_file.is_file():
+            raise FileNotFoundError(f"{self.folder} has no trained weights yet: finish the run with --resume")
+        model = declare_model(config["model"]["family"], **config["model"]["options"])
+        return model.pack(values=read_weights(self.model_file, model))
+
+    def save_checkpoint(self, trainer):
+        """Write the state of training, as it is between two steps."""
+        optimiser = trainer.optimiser
+        tensors = {"weights": optimiser.vector, "adamw.m": optimiser.m, "adamw.v": optimiser.v}
+        write_whole(self.checkpoint_file, save(tensors, metadata={"minivit": json.dumps({"step": optimiser.t})}))
+
+    def load_checkpoint(self, trainer):
+        """Put `trainer` into the state of the checkpoint. Raises FileNotFoundError or ValueError, and then changes nothing."""
+        tensors, metadata = read_tensors(self.checkpoint_file)
+        optimiser = trainer.optimiser
+        into = {"weights": optimiser.vector, "adamw.m": optimiser.m, "adamw.v": optimiser.v}
+        if tensors.keys() != into.keys() or any(tensors[k].shape != v.shape or tensors[k].dtype != v.dtype for k, v in into.items()):
+            raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
+        try:
+            step = int(json.loads(metadata["minivit"])["step"])
+        except (KeyError, ValueError, TypeError):
+            raise ValueError(f"{self.checkpoint_file} does not say at which step it was written") from None
+        for name, array in into.items():
+            np.copyto(array, tensors[name])
+        optimiser.t = step
+
+
+def describe_source(source, seed=0, test_fraction=0.2):
+    """The arguments with which `load_data` gives the same data again, from any folder."""
+    return {"source": str(Path(source).resolve() if Path(source).exists() else source), "seed": seed, "test_fraction": test_fraction}
+
+
+def describe(model, data, source, training):
+    """The content of config.json. source: from `describe_source`, or None for arrays in memory."""
+    family = next(name for name, cls in FAMILIES.items() if type(model) is cls)
+    return {
+        "model": {"family": family, "options": model.config},
+        "data": {"source": source, "name": data.name, "class_names": list(data.class_names)},
+        "training": training,
+    }
+
+
+def load(folder):
+    """The trained model of the run in `folder`. Raises FileNotFoundError if there is none, ValueError if a file is damaged."""
+    return Run(folder).load_model()
