@@ -68,14 +68,14 @@ class Report:
         return "\n".join([*lines, f"{verdict}: worst error {self.worst:.1e}, tolerance {self.tolerance:.0e}, {self.method} differences"])
 
 
-def gradcheck(target, *inputs, samples=32, tolerance=1e-6, method="richardson", seed=0):
+def gradcheck(target, *arrays, samples=32, tolerance=1e-6, method="richardson", seed=0):
     """Check every gradient of `target` against differences; returns a `Report`.
 
     target: a layer or model; a pair of functions, `forward(*inputs) -> y, cache` and `backward(dy, cache) -> gradients` in the order of
         the inputs; or any object with `forward(*inputs) -> y` and `backward(dy)`, whose parameters are the float arrays that it holds
         before the first forward, and their gradients `d<name>` or `grads[name]` after the backward. The target itself is not
         changed: copies in float64 are.
-    inputs: arrays. Floating ones are checked (a gradient of None means: constant); integer ones (labels, uint8 pixels) are constants.
+    arrays: the inputs. Floating ones are checked (a gradient of None means: constant); integer ones (labels, uint8 pixels) are constants.
     samples: entries checked in each tensor, at random; all if it has no more.
     method: "richardson", or "central" (half the work, three digits fewer).
 
@@ -90,7 +90,7 @@ def gradcheck(target, *inputs, samples=32, tolerance=1e-6, method="richardson", 
     if method not in _STEP:
         raise ValueError(f"unknown method {method!r}: known: {', '.join(_STEP)}")
     rng = np.random.default_rng(seed)
-    inputs = [np.array(x, np.float64) if np.issubdtype(np.asarray(x).dtype, np.floating) else np.asarray(x) for x in inputs]
+    inputs = [np.array(x, np.float64) if np.issubdtype(np.asarray(x).dtype, np.floating) else np.asarray(x) for x in arrays]
     subject = _subject(target, inputs, rng)
     y = _repeatable(subject, inputs)
     dy = rng.standard_normal(y.shape)
@@ -135,7 +135,8 @@ def _judge(name, size, indices, numeric, analytic, noise, tolerance):
     largest = max(float(np.abs(numeric).max()), float(np.abs(analytic).max()))
     error = difference / max(largest, noise / tolerance)
     at = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
-    return Row(name, len(indices), size, float(error[at]), indices[at], float(numeric[at]), float(analytic[at]), bool(error[at] <= tolerance))
+    return Row(name, len(indices), size, float(error[at]), indices[at], float(numeric[at]), float(analytic[at]),
+               ok=bool(error[at] <= tolerance))
 
 
 def _repeatable(subject, inputs):
@@ -186,7 +187,8 @@ def _subject(target, inputs, rng):
         return _of_functions(*target, inputs, floats)
     for method in ("forward", "backward"):
         if not callable(getattr(target, method, None)):
-            raise TypeError(f"{type(target).__name__} has no method {method!r}: give an object with forward and backward, or a pair of functions")
+            raise TypeError(f"{type(target).__name__} has no method {method!r}: "
+                            "give an object with forward and backward, or a pair of functions")
     return _of_layer(target, inputs, floats, rng) if hasattr(target, "parameters") else _of_object(target, inputs, floats, rng)
 
 

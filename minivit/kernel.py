@@ -21,6 +21,7 @@ polynomials below, which LLVM can vectorise (a call into the C library stops it)
 import hashlib
 import math
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -39,12 +40,13 @@ def kernel(function):
     its first call for each combination of dtypes, and stored on disk.
     """
     # Numba reads the folder while it decorates; a read-only installation falls back to its default.
-    previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = previous and str(Path(previous) / _STORE.name) or str(_STORE)
+    config: Any = numba.config
+    previous = config.CACHE_DIR
+    config.CACHE_DIR = str(Path(previous, _STORE.name) if previous else _STORE)
     try:
         return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
     finally:
-        numba.config.CACHE_DIR = previous
+        config.CACHE_DIR = previous
 
 
 def rows(x):

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,8 @@ class Cut:
 
     def shares(self, batch):
         """The lanes' slices of a batch, as equal as can be."""
-        edges = np.linspace(0, batch, self.lanes + 1).astype(int)
-        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        edges = [batch * lane // self.lanes for lane in range(self.lanes + 1)]
+        return [slice(a, b) for a, b in pairwise(edges)]
 
     def passes(self, share):
         """The slices of one share that run one after the other."""
@@ -209,7 +210,7 @@ def predict(model, images, threads=None):
     if len(passes) < workers.threads <= len(images):
         passes = Cut(workers.threads, len(images)).shares(len(images))
     side_by_side = min(workers.threads, len(passes))
-    replicas = queue.SimpleQueue()
+    replicas: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(side_by_side):
         replicas.put(model.replica())
     logits = np.empty((len(images), model.classes), model.dtype)

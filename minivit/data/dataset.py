@@ -67,12 +67,12 @@ def split(labels, fraction, seed):
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the test fraction must be between 0 and 1, not {fraction}")
-    part = []
+    chosen = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
             raise ValueError(f"class {label} has one image only: it cannot be both in the training and the test part")
         count = min(len(members) - 1, max(1, round(fraction * len(members))))
-        part.append(np.random.default_rng([seed, int(label)]).permutation(members)[:count])
-    part = np.sort(np.concatenate(part))
+        chosen.append(np.random.default_rng([seed, int(label)]).permutation(members)[:count])
+    part = np.sort(np.concatenate(chosen))
     return np.setdiff1d(np.arange(len(labels)), part), part

@@ -1,6 +1,7 @@
 """Data sets by name or path. A new source is one function (source, seed, test_fraction) -> Dataset, and a line in `load_data`."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ def load_npz(path, seed, test_fraction, name=None):
         check_images(f"{name}: {part}images", x)
         check_labels(f"{name}: {part}labels", y, x, len(class_names))
     if len(parts) == 1:
-        rest, part = split(labels[0], test_fraction, seed)
-        images, labels = [images[0][rest], images[0][part]], [labels[0][rest], labels[0][part]]
+        train, test = split(labels[0], test_fraction, seed)
+        images, labels = [images[0][train], images[0][test]], [labels[0][train], labels[0][test]]
     labels = [y.astype(np.int64) for y in labels]
     return Dataset(name, images[0], labels[0], images[1], labels[1], class_names, has_test_part=len(parts) == 2)
 
@@ -71,7 +72,7 @@ def read_npz(path):
         if "allow_pickle" in str(error):
             raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain arrays") from None
         raise ValueError(f"{path} is no readable .npz file: {error}") from None
-    except (zipfile.BadZipFile, OSError, EOFError, AttributeError, zipfile.zlib.error) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, AttributeError, zlib.error) as error:
         raise ValueError(f"{path} is no readable .npz file: {error}") from None
 
 

@@ -14,8 +14,8 @@ def read_picture(path, size, channels):
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        with Image.open(path) as picture:
-            picture = picture.convert({1: "L", 3: "RGB"}[channels])
+        with Image.open(path) as file:
+            picture = file.convert({1: "L", 3: "RGB"}[channels])
             if picture.size != (size, size):
                 picture = picture.resize((size, size), Image.Resampling.BICUBIC)
             return np.asarray(picture).reshape(size, size, channels)

@@ -82,6 +82,6 @@ def read_tensors(path):
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
     except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no readable safetensors file (truncated, or of another format): {error}") from None

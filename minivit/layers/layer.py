@@ -7,6 +7,8 @@ There is no mode to switch. `forward` is deterministic, and what is random in tr
 `minivit/lanes.py`), which has been given dice.
 """
 
+from typing import Any
+
 import numpy as np
 
 from .parameter import Parameter, Storage
@@ -19,7 +21,7 @@ class Layer:
     assign each parameter's gradient to `.grad`.
     """
 
-    cache = None
+    cache: Any = None
 
     def take_cache(self):
         """What `forward` remembered. It can be taken once: raises RuntimeError if there was no forward since."""

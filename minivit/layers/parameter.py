@@ -64,7 +64,7 @@ class Parameter:
         self.size = math.prod(self.shape)
         self.init = init
         self.decay = decay
-        self.storage = None
+        self.storage: Storage | None = None
         self.offset = 0
         self._has_grad = False
 
@@ -79,11 +79,15 @@ class Parameter:
     def _view(self, vector):
         return vector[self.offset:self.offset + self.size].reshape(self.shape)
 
-    @property
-    def data(self):
+    def _memory(self):
+        """The storage; made now, if there is none yet."""
         if self.storage is None:
             self.place(Storage(self.initial(seed=0).astype(np.float32).reshape(-1)), 0)
-        return self._view(self.storage.weights)
+        return self.storage
+
+    @property
+    def data(self):
+        return self._view(self._memory().weights)
 
     @data.setter
     def data(self, value):
@@ -91,13 +95,11 @@ class Parameter:
 
     @property
     def grad(self):
-        return self._view(self.storage.gradients) if self._has_grad else None
+        return self._view(self._memory().gradients) if self._has_grad else None
 
     @grad.setter
     def grad(self, value):
-        if self.storage is None:
-            raise ValueError(f"{self.name or 'parameter'} has no memory yet, so nothing can have given it a gradient")
-        self._fill(self._view(self.storage.gradients), value)
+        self._fill(self._view(self._memory().gradients), value)
         self._has_grad = True
 
     def _fill(self, memory, value):

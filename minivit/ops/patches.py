@@ -46,7 +46,7 @@ def unpatchify(patches, side, shape):
 
 def reference_forward(images, side):
     """images (B, H, W, C) -> patches (B, N, P P C), cache: cut out by hand, patch by patch."""
-    B, H, W, C = images.shape
+    B, H, W, _ = images.shape
     corners = [(y, x) for y in range(0, H, side) for x in range(0, W, side)]
     patches = [images[:, y:y + side, x:x + side].reshape(B, -1) for y, x in corners]
     return np.stack(patches, axis=1), (images.shape, side, corners)
