@@ -115,9 +115,9 @@ def _slope(forward, tensor, index, step, dy, method):
     def central(h):
         here = tensor[index]
         tensor[index] = above = here + h
-        y_above = forward()
+        y_above = np.array(forward())                                 # a copy: a forward may return its input
         tensor[index] = below = here - h
-        y_below = forward()
+        y_below = np.array(forward())
         tensor[index] = here
         return float(np.sum((y_above - y_below) * dy)) / (above - below)
 
@@ -133,7 +133,7 @@ def _choose(rng, shape, samples):
 def _judge(name, size, indices, numeric, analytic, noise, tolerance):
     difference = np.abs(numeric - analytic)
     largest = max(float(np.abs(numeric).max()), float(np.abs(analytic).max()))
-    error = difference / max(largest, noise / tolerance)
+    error = difference / max(largest, noise / tolerance, np.finfo(np.float64).tiny)  # 0 / 0 is no error
     at = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
     return Row(name, len(indices), size, float(error[at]), indices[at], float(numeric[at]), float(analytic[at]),
                ok=bool(error[at] <= tolerance))

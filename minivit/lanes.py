@@ -203,17 +203,17 @@ def _sum_of_squares(x):
 def predict(model, images, threads=None):
     """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
 
-    A batch with fewer images than threads gives the spare threads to BLAS.
+    A batch with fewer images than threads gives the spare threads to BLAS, and then the bits may depend on their number.
     """
-    workers = Workers(threads)
-    passes = Cut(1, cut(len(images), model.tokens, model.widest).micro_batch).passes(slice(0, len(images)))
-    if len(passes) < workers.threads <= len(images):
-        passes = Cut(workers.threads, len(images)).shares(len(images))
+    workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
+    if not len(images):
+        return logits
+    plan = cut(len(images), model.tokens, model.widest)
+    passes = [part for share in plan.shares(len(images)) for part in plan.passes(share)]
     side_by_side = min(workers.threads, len(passes))
     replicas: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(side_by_side):
         replicas.put(model.replica())
-    logits = np.empty((len(images), model.classes), model.dtype)
 
     def run(part):
         replica = replicas.get()

@@ -7,6 +7,13 @@ from ..layers import Layer
 from ..ops import patches
 
 
+def check_positive(config, *names):
+    """Raise ValueError unless each of these entries of `config` is at least 1."""
+    for name in names:
+        if config[name] < 1:
+            raise ValueError(f"{name} must be at least 1, not {config[name]}")
+
+
 class Model(Layer):
     """Base of the models: (B, H, W, C) images -> (B, K) logits.
 
@@ -16,14 +23,11 @@ class Model(Layer):
     def __init__(self, config):
         self.config = config
         self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
-        self.mean = self._per_channel("mean")
-        self.std = self._per_channel("std")
+        check_positive(config, "image_size", "channels", "classes")
+        self.mean, self.std = self._per_channel("mean"), self._per_channel("std")
         config["mean"], config["std"] = self.mean.tolist(), self.std.tolist()
         if not (self.std > 0).all():
             raise ValueError(f"std must be positive in every channel, not {config['std']}")
-        for name in ("image_size", "channels", "classes"):
-            if config[name] < 1:
-                raise ValueError(f"{name} must be at least 1, not {config[name]}")
 
     def _per_channel(self, name):
         value = np.atleast_1d(np.asarray(self.config[name], np.float64))
@@ -31,22 +35,30 @@ class Model(Layer):
             raise ValueError(f"{name} must be one number, or one for each of the {self.channels} channels, not {value.tolist()}")
         return np.broadcast_to(value, (self.channels,))
 
-    def prepare(self, images):
-        """Images as the network takes them: uint8 pixels are normalised; floats, normalised already, get the weights' dtype.
-
-        Raises ValueError if the shape is not (B, H, W, C) of this model or a float is not finite, TypeError for another dtype.
-        """
+    def check(self, images):
+        """Raise ValueError if the images are not (B, H, W, C) of this model or a float is not finite, TypeError for another dtype."""
         expected = (self.image_size, self.image_size, self.channels)
         if np.ndim(images) != 4 or images.shape[1:] != expected:
             raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {expected}, not {np.shape(images)}")
+        if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+            raise TypeError(f"images must be uint8 pixels or floats that are normalised already, not {images.dtype}")
+        if images.dtype != np.uint8 and not np.isfinite(images).all():
+            raise ValueError("images hold NaN or infinity")
+
+    def prepare(self, images):
+        """Images as the network takes them: uint8 pixels are normalised; floats, normalised already, get the weights' dtype.
+
+        Errors as `check`.
+        """
+        self.check(images)
         if images.dtype == np.uint8:
             return patches.normalise(images, self.mean, self.std, self.dtype)
-        if not np.issubdtype(images.dtype, np.floating):
-            raise TypeError(f"images must be uint8 pixels or floats that are normalised already, not {images.dtype}")
-        if not np.isfinite(images).all():
-            raise ValueError("images hold NaN or infinity")
         return images.astype(self.dtype, copy=False)
 
     def predict(self, images, threads=None):
-        """Logits (B, K) of any number of images (B, H, W, C): `forward` in lanes, on all cores, keeping no cache."""
+        """Logits (B, K) of any number of images (B, H, W, C): `forward` in lanes, on all cores, keeping no cache.
+
+        Errors as `check`.
+        """
+        self.check(images)
         return lanes.predict(self, images, threads)

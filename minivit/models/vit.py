@@ -14,7 +14,7 @@ from ..layers import Block, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
 from ..layers.parameter import normal, zeros
 from ..names import check_name
 from ..ops import pooling, tokens
-from .model import Model
+from .model import Model, check_positive
 
 
 class ViT(Model):
@@ -31,9 +31,10 @@ class ViT(Model):
     def __init__(self, *, image_size, patch_size, channels=3, classes=1000, width, depth, heads, mlp_ratio=4, pool="token",
                  positions="learned", drop_rate=0.0, drop_path_rate=0.0, mean=0.5, std=0.5):
         super().__init__({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+        check_positive(self.config, "patch_size", "width", "depth", "heads")
         check_name("pool", pool, ["token", "mean"])
         check_name("positions", positions, ["learned", "sincos", "none"])
-        if patch_size < 1 or image_size % patch_size:
+        if image_size % patch_size:
             raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}")
         side, self.pool, self.width = image_size // patch_size, pool, width
         self.tokens = side * side + (pool == "token")
@@ -93,7 +94,7 @@ class ViT(Model):
     @property
     def flops(self):
         """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
-        N, D, F = self.tokens, self.width, self.blocks[0].mlp.fc1.weight.shape[1] if self.blocks else 0
+        N, D, F = self.tokens, self.width, self.blocks[0].mlp.fc1.weight.shape[1]
         patches = N - (self.pool == "token")
         block = N * D * 3 * D + 2 * N * N * D + N * D * D + 2 * N * D * F     # qkv; q k^T and probs v; proj; MLP
         return 2 * (patches * self.patch_embed.proj.weight.size + len(self.blocks) * block + D * self.classes)

@@ -46,7 +46,7 @@ def forward(x, weight, bias):
                          f"but weight is {weight.shape} and bias {bias.shape}")
     y = np.matmul(rows(x), weight)
     y += bias
-    return y.reshape(*x.shape[:-1], -1), (x, weight)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight)
 
 
 def backward(dy, cache):

@@ -34,7 +34,7 @@ def patchify(images, side):
         raise ValueError(f"patches of side {side} need images (B, H, W, C) with H and W divisible by {side}, not {images.shape}")
     B, H, W, C = images.shape
     grid = images.reshape(B, H // side, side, W // side, side, C)     # (B, row, y, column, x, C)
-    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(B, -1, side * side * C)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(B, grid.shape[1] * grid.shape[3], side * side * C)
 
 
 def unpatchify(patches, side, shape):

@@ -1,0 +1,132 @@
+"""Lanes: the cut, the sum, and the promise that threads change no bit."""
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit.lanes import Cut, Lanes, Workers, available_threads, cut
+from minivit.ops import cross_entropy
+
+SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2, "mlp_ratio": 2}
+
+
+def batch(size, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (size, 8, 8, 1), dtype=np.uint8), rng.integers(0, 3, size)
+
+
+def trained(threads, size=21, steps=3, **options):
+    model = minivit.create_model("vit", **SIZES, **options)
+    trainer = minivit.Trainer(model, lr=1e-2, threads=threads, label_smoothing=0.1)
+    losses = [trainer.step(*batch(size, seed)) for seed in range(steps)]
+    return losses, model.vector
+
+
+@pytest.mark.parametrize("options", [{}, {"drop_rate": 0.3, "drop_path_rate": 0.5}], ids=["plain", "dropout"])
+def test_any_number_of_threads_gives_the_same_bits(options):
+    losses, weights = trained(threads=1, **options)
+    for threads in (2, 3):
+        other_losses, other_weights = trained(threads, **options)
+        assert other_losses == losses
+        assert other_weights.tobytes() == weights.tobytes()
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 5, 100])
+@pytest.mark.parametrize("lanes", [1, 2, 3, 7])
+def test_the_cut_changes_the_gradient_by_rounding_only(monkeypatch, lanes, micro_batch):
+    model = minivit.create_model("vit", **SIZES, dtype=np.float64, drop_rate=0.3, drop_path_rate=0.5)
+    model.head.weight.data = np.random.default_rng(0).standard_normal((12, 3))
+    images, labels = batch(7)
+    targets = cross_entropy.targets(labels, 3, dtype=np.float64)
+
+    def gradient(plan):
+        monkeypatch.setattr("minivit.lanes.cut", lambda *_: plan)
+        loss, correct, norm = Lanes(model, threads=1).forward_backward(images, targets, step=4)
+        return np.concatenate([[loss, correct, norm], model.gradients])
+
+    np.testing.assert_allclose(gradient(Cut(lanes, micro_batch)), gradient(Cut(1, 7)), rtol=1e-9, atol=1e-12)
+
+
+def test_lanes_compute_the_gradient_of_the_mean_loss():
+    model = minivit.create_model("vit", **SIZES, dtype=np.float64)
+    model.head.weight.data = np.random.default_rng(0).standard_normal((12, 3))
+    images, labels = batch(9)
+    targets = cross_entropy.targets(labels, 3, dtype=np.float64)
+    loss, correct, norm = Lanes(model).forward_backward(images, targets, step=0)
+    by_hand = model.copy()
+    logits = by_hand.forward(images)
+    expected, cache = cross_entropy.forward(logits, targets)
+    by_hand.backward(cross_entropy.backward(1.0, cache))
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    np.testing.assert_allclose(model.gradients, by_hand.gradients, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(norm, np.linalg.norm(by_hand.gradients), rtol=1e-12)
+    assert correct == (logits.argmax(axis=1) == labels).sum()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 128, 1000, 4097])
+@pytest.mark.parametrize(("tokens", "width"), [(17, 192), (65, 768), (197, 3072), (1025, 5000)])
+def test_a_cut_covers_every_image_once_in_order(size, tokens, width):
+    plan = cut(size, tokens, width)
+    passes = [part for share in plan.shares(size) for part in plan.passes(share)]
+    assert np.array_equal(np.concatenate([np.arange(size)[part] for part in passes]), np.arange(size))
+    assert all(part.stop - part.start <= plan.micro_batch for part in passes)
+    assert min(2, size) <= plan.lanes <= min(16, size)
+    lengths = [share.stop - share.start for share in plan.shares(size)]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_dropout_acts_in_lanes_only_and_differs_from_step_to_step():
+    model = minivit.create_model("vit", **SIZES, drop_rate=0.5)
+    model.head.weight.data = np.random.default_rng(0).standard_normal((12, 3))
+    images, labels = batch(6)
+    targets = cross_entropy.targets(labels, 3)
+    lanes = Lanes(model, threads=1)
+    losses = [lanes.forward_backward(images, targets, step)[0] for step in (0, 1, 0)]
+    assert losses[0] == losses[2] != losses[1]
+    evaluation, _ = cross_entropy.forward(model.forward(images), targets)
+    assert evaluation not in losses
+
+
+def test_one_batch_is_learned_by_heart():
+    model = minivit.create_model("vit", **SIZES)
+    images, labels = batch(24)
+    trainer = minivit.Trainer(model, lr=3e-3, weight_decay=0)
+    for _ in range(150):
+        loss = trainer.step(images, labels)
+    assert loss < 0.05
+    assert (model.predict(images).argmax(axis=1) == labels).all()
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_alone():
+    model = minivit.create_model("vit", **SIZES)
+    model.head.bias.data = np.full(3, np.nan)
+    before = model.vector.copy()
+    trainer = minivit.Trainer(model)
+    with pytest.raises(FloatingPointError, match="step 0: the loss is nan"):
+        trainer.step(*batch(4))
+    np.testing.assert_array_equal(model.vector, before)
+    assert trainer.optimiser.t == 0
+
+
+@pytest.mark.parametrize(("images", "labels", "error", "message"), [
+    (4, [0, 1, 2], ValueError, "as many labels as images, at least one: 4 images, 3 labels"),
+    (0, [], ValueError, "at least one: 0 images"),
+    (2, [0, 3], ValueError, r"labels must be in 0..2 for 3 classes, but they span 0..3"),
+    (2, [-1, 0], ValueError, r"span -1..0"),
+    (2, [0.0, 1.0], TypeError, "integers, not float64"),
+])
+def test_labels_that_do_not_fit_are_named(images, labels, error, message):
+    trainer = minivit.Trainer(minivit.create_model("vit", **SIZES))
+    with pytest.raises(error, match=message):
+        trainer.step(np.zeros((images, 8, 8, 1), np.uint8), np.array(labels))
+
+
+def test_threads_default_to_what_this_process_may_use():
+    assert Workers().threads == available_threads() >= 1
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        Workers(0)
+
+
+def test_an_error_in_a_lane_reaches_the_caller():
+    with pytest.raises(ZeroDivisionError):
+        Workers(2).map(lambda x: 1 / x, [1, 0, 2])

@@ -1,0 +1,171 @@
+"""Layers: their gradients, their caches, and the vector in which their parameters lie."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit.layers import GELU, MLP, Attention, Block, Dropout, DropPath, Layer, LayerNorm, Linear, PatchEmbed
+
+LAYERS = [
+    (Linear(5, 7), (2, 3, 5)),
+    (LayerNorm(6), (2, 3, 6)),
+    (GELU(), (3, 5)),
+    (MLP(6, 10), (2, 3, 6)),
+    (Attention(12, 3), (2, 5, 12)),
+    (Block(width=24, heads=3, mlp_ratio=2), (2, 5, 24)),
+    (PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
+    (Dropout(0.5), (3, 4)),
+    (DropPath(0.5), (3, 4)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: type(value).__name__ if isinstance(value, Layer) else "")
+def test_every_gradient_of_every_layer_is_the_slope(layer, shape):
+    report = minivit.gradcheck(layer, np.random.default_rng(1).standard_normal(shape))
+    assert report.ok, report
+    assert report.worst <= 1e-8
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: type(value).__name__ if isinstance(value, Layer) else "")
+def test_each_forward_serves_one_backward(layer, shape):
+    y = layer.forward(np.ones(shape, np.float32))
+    layer.backward(np.ones_like(y))
+    with pytest.raises(RuntimeError, match="needs a forward first"):
+        layer.backward(np.ones_like(y))
+    layer.forward(np.ones(shape, np.float32))
+    layer.forget()
+    with pytest.raises(RuntimeError, match="needs a forward first"):
+        layer.backward(np.ones_like(y))
+
+
+def test_a_backward_overwrites_the_gradient():
+    layer, x = Linear(3, 2), np.ones((4, 3), np.float32)
+    gradients = []
+    for _ in range(2):
+        layer.backward(np.ones_like(layer.forward(x)))
+        gradients.append(layer.weight.grad.copy())
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_parameters_bear_their_path_whatever_they_are_part_of():
+    block = Block(width=24, heads=3, mlp_ratio=2)
+    assert [p.name for p in block.parameters()] == [
+        f"{layer}.{kind}" for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2") for kind in ("weight", "bias")]
+    assert [p.name for p in Linear(2, 3).parameters()] == ["weight", "bias"]
+
+
+def test_gradients_are_none_before_the_first_backward():
+    block = Block(width=8, heads=2)
+    assert all(p.grad is None for p in block.parameters())
+    block.backward(block.forward(np.ones((1, 3, 8), np.float32)))
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in block.parameters())
+
+
+def small_model(**options):
+    sizes = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 8, "depth": 2, "heads": 2, "mlp_ratio": 2}
+    return minivit.create_model("vit", **(sizes | options))
+
+
+COPIES = {
+    "copy": lambda m: m.copy(),
+    "copy.copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda m: pickle.loads(pickle.dumps(m)),
+    "astype": lambda m: m.astype(np.float64),
+}
+
+
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_copies_are_packed_equal_and_independent(duplicate):
+    model = small_model()
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), dtype=np.uint8)
+    model.backward(np.ones_like(model.forward(images)))
+    twin = duplicate(model)
+    np.testing.assert_array_equal(twin.vector, model.vector)
+    assert [p.name for p in twin.parameters()] == [p.name for p in model.parameters()]
+    twin.vector[:] = 7
+    assert all((p.data == 7).all() for p in twin.parameters())        # the views are alive
+    assert not (model.vector == 7).any()
+    twin.forward(images)
+    twin.backward(np.ones((2, 3), twin.dtype))
+    assert all(np.shares_memory(p.grad, twin.gradients) for p in twin.parameters())
+
+
+def test_a_part_of_a_model_sees_its_stretch_of_the_vector():
+    model = small_model()
+    part = model.blocks[1]
+    assert part.vector.size == sum(p.size for p in part.parameters())
+    assert np.shares_memory(part.vector, model.vector)
+    part.vector[:] = 3
+    assert (model.blocks[1].mlp.fc1.weight.data == 3).all()
+    assert not (model.blocks[0].mlp.fc1.weight.data == 3).any()
+
+
+def test_a_replica_shares_weights_and_nothing_else():
+    model = small_model()
+    replica, images = model.replica(), np.zeros((1, 8, 8, 1), np.float32)
+    assert np.shares_memory(replica.vector, model.vector)
+    assert not np.shares_memory(replica.gradients, model.gradients)
+    replica.backward(np.ones_like(replica.forward(images)))
+    assert replica.gradients.any()
+    assert not model.gradients.any()
+    with pytest.raises(RuntimeError):
+        model.backward(np.ones((1, 3), np.float32))
+
+
+def test_initial_weights_depend_on_the_seed_and_the_name_alone():
+    shallow, deep = small_model(depth=1, seed=5), small_model(depth=3, seed=5)
+    np.testing.assert_array_equal(shallow.blocks[0].attn.qkv.weight.data, deep.blocks[0].attn.qkv.weight.data)
+    assert not np.array_equal(deep.blocks[0].attn.qkv.weight.data, deep.blocks[1].attn.qkv.weight.data)
+    assert not np.array_equal(small_model(seed=5).vector, small_model(seed=6).vector)
+
+
+def test_decay_touches_the_matrices_of_linear_maps_only():
+    decayed = {p.name for p in small_model().parameters() if p.decay}
+    assert decayed == {p.name for p in small_model().parameters() if p.name.endswith(".weight") and "norm" not in p.name}
+
+
+def test_assigning_the_wrong_shape_names_both():
+    layer = Linear(3, 2)
+    with pytest.raises(ValueError, match=r"weight has the shape \(3, 2\), not \(2, 3\)"):
+        layer.weight.data = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"bias has the shape \(2,\), not \(3,\)"):
+        layer.bias.grad = np.zeros(3)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: Attention(10, 3), "width 10 must be divisible by the number of heads, 3"),
+    (lambda: Block(width=8, heads=0), "divisible by the number of heads"),
+    (lambda: Dropout(1.0), "drop rate must be at least 0 and less than 1"),
+    (lambda: Linear(3, 2).forward(np.ones((4, 5), np.float32)), r"x \(4, 5\) needs weight \(5, O\)"),
+    (lambda: LayerNorm(3).forward(np.ones((4, 5), np.float32)), r"x \(4, 5\) needs weight and bias \(5,\)"),
+])
+def test_sizes_that_do_not_fit_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_weights_are_float32_or_float64():
+    with pytest.raises(TypeError, match="float32 or float64, not int32"):
+        Linear(3, 2).astype(np.int32)
+
+
+def test_a_layer_of_ones_own_needs_three_methods():
+    class Scale(Layer):
+        def __init__(self, width):
+            self.weight = minivit.layers.Parameter((width,))
+            self.name_parameters()
+
+        def forward(self, x):
+            self.cache = x
+            return x * self.weight.data
+
+        def backward(self, dy):
+            x = self.take_cache()
+            self.weight.grad = (dy * x).sum(axis=0)
+            return dy * self.weight.data
+
+    assert minivit.gradcheck(Scale(4), np.ones((3, 4))).ok

@@ -1,0 +1,145 @@
+"""The Vision Transformer: its gradients, its counts, its options, and what it refuses."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit.models import VARIANTS, describe_models
+
+SIZES = {"image_size": 8, "patch_size": 4, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
+
+
+def make(**options):
+    return minivit.create_model("vit", **(SIZES | options))
+
+
+@pytest.mark.parametrize("options", [{}, {"pool": "mean"}, {"positions": "sincos"}, {"positions": "none", "pool": "mean"},
+                                     {"patch_size": 2}], ids=str)
+def test_every_gradient_of_the_model_is_the_slope(options):
+    images = np.random.default_rng(0).standard_normal((3, 8, 8, 3))
+    report = minivit.gradcheck(make(**options), images, samples=6)
+    assert report.ok, report
+    assert report.worst <= 1e-8
+
+
+@pytest.mark.parametrize(("name", "parameters"), [
+    ("vit_tiny_patch16_224", 5_717_416),
+    ("vit_small_patch16_224", 22_050_664),
+    ("vit_base_patch16_224", 86_567_656),
+    ("vit_base_patch32_224", 88_224_232),
+    ("vit_large_patch16_224", 304_326_632),
+    ("vit_large_patch32_224", 306_535_400),
+    ("vit_huge_patch14_224", 632_045_800),
+])
+def test_parameter_counts_are_the_papers(name, parameters):
+    assert {m["name"]: m["parameters"] for m in describe_models()}[name] == parameters
+
+
+def test_flops_count_the_matrix_products():
+    B, N, D, F = 1, 5, 12, 24
+    products = [(4 * 4 * 3, 4, D)] + 2 * [(D, N, 3 * D), (D, N, N), (N, N, D), (D, N, D), (D, N, F), (F, N, D)] + [(D, 1, 5)]
+    assert make().flops == sum(2 * B * i * n * o for i, n, o in products)
+
+
+def test_named_variants_take_options():
+    model = minivit.create_model("vit_mini_patch4_28", classes=7, depth=1)
+    assert model.forward(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 7)
+    assert len(model.blocks) == 1
+    assert VARIANTS["vit_mini_patch4_28"][1]["depth"] == 4
+
+
+@pytest.mark.parametrize("pool", ["token", "mean"])
+def test_pooling_follows_timm(pool):
+    names = {p.name for p in make(pool=pool).parameters()}
+    assert ("cls_token" in names) == ("norm.weight" in names) == (pool == "token")
+    assert ("fc_norm.weight" in names) == (pool == "mean")
+    assert make(pool=pool).tokens == 4 + (pool == "token")
+
+
+def test_uint8_images_are_normalised_by_the_models_own_constants():
+    model = make(mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7])
+    model.head.weight.data = np.random.default_rng(0).standard_normal((12, 5))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    floats = (pixels / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7]
+    np.testing.assert_allclose(model.forward(pixels), model.forward(floats), atol=1e-5)
+
+
+def test_forward_is_deterministic_and_fresh():
+    model = make(drop_rate=0.5, drop_path_rate=0.5)
+    model.head.weight.data = np.random.default_rng(0).standard_normal((12, 5))
+    images = np.random.default_rng(0).standard_normal((2, 8, 8, 3))
+    first, second = model.forward(images), model.forward(images)
+    np.testing.assert_array_equal(first, second)
+    assert not np.shares_memory(first, second)
+
+
+def test_without_positions_the_order_of_patches_does_not_matter():
+    images = np.random.default_rng(0).standard_normal((1, 8, 8, 3))
+    swapped = np.concatenate([images[:, 4:], images[:, :4]], axis=1)
+    for positions, same in (("none", True), ("learned", False), ("sincos", False)):
+        model = make(positions=positions).astype(np.float64)
+        model.head.weight.data = np.random.default_rng(1).standard_normal((12, 5))
+        assert np.allclose(model.forward(images), model.forward(swapped), atol=1e-12) == same
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"patch_size": 3}, "image size 8 must be divisible by the patch size 3"),
+    ({"width": 10}, "width 10 must be divisible by the number of heads, 3"),
+    ({"pool": "tokens"}, "unknown pool 'tokens': did you mean 'token'"),
+    ({"positions": "learnt"}, "unknown positions 'learnt': did you mean 'learned'"),
+    ({"widht": 3}, "unknown model option 'widht': did you mean 'width'"),
+    ({"drop_rate": 1.5}, "drop rate must be at least 0 and less than 1, not 1.5"),
+    ({"mean": [0.1, 0.2]}, "mean must be one number, or one for each of the 3 channels"),
+    ({"std": 0}, "std must be positive"),
+    ({"classes": 0}, "classes must be at least 1"),
+    ({"depth": 0}, "depth must be at least 1"),
+    ({"positions": "sincos", "width": 6}, "width divisible by 4"),
+])
+def test_options_that_do_not_fit_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_unknown_models_get_the_nearest_name():
+    with pytest.raises(ValueError, match="did you mean 'vit_base_patch16_224'"):
+        minivit.create_model("vit_base_patch16_244")
+    with pytest.raises(ValueError, match="needs a value for image_size, patch_size"):
+        minivit.create_model("vit", width=8, depth=1, heads=1)
+
+
+@pytest.mark.parametrize(("images", "error", "message"), [
+    (np.zeros((2, 8, 9, 3)), ValueError, r"\(H, W, C\) = \(8, 8, 3\), not \(2, 8, 9, 3\)"),
+    (np.zeros((8, 8, 3)), ValueError, r"must be \(B, H, W, C\)"),
+    (np.full((1, 8, 8, 3), np.nan), ValueError, "NaN or infinity"),
+    (np.zeros((1, 8, 8, 3), np.int64), TypeError, "uint8 pixels or floats that are normalised already, not int64"),
+])
+def test_images_that_do_not_fit_are_named(images, error, message):
+    for method in (make().forward, make().predict):
+        with pytest.raises(error, match=message):
+            method(images)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 3, 40])
+def test_predict_is_forward_in_lanes_and_keeps_no_cache(batch):
+    model = make()
+    model.head.weight.data = np.random.default_rng(0).standard_normal((12, 5))
+    images = np.random.default_rng(0).integers(0, 256, (batch, 8, 8, 3), dtype=np.uint8)
+    np.testing.assert_allclose(model.predict(images), model.forward(images), atol=1e-5)
+    model.forget()
+    model.predict(images)
+    with pytest.raises(RuntimeError):
+        model.backward(np.zeros((batch, 5), np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "gibibytes"), [("vit_base_patch16_224", 2), ("vit_huge_patch14_224", 6)])
+def test_big_models_run_within_their_memory(name, gibibytes):
+    program = (f"import minivit, numpy, resource; m = minivit.create_model({name!r});"
+               "print(m.forward(numpy.zeros((1, 224, 224, 3), numpy.uint8)).shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    shape, peak = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.rsplit(" ", 1)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert shape == "(1, 1000)"
+    assert int(peak) * unit <= gibibytes * 2**30
