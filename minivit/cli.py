@@ -5,7 +5,9 @@ Nothing heavy is imported before the arguments are understood, so that `minivit 
 
 import argparse
 import json
+import os
 import sys
+from pathlib import Path
 
 
 class _Parser(argparse.ArgumentParser):
@@ -18,8 +20,10 @@ def main(arguments=None):
     try:
         options = _parser().parse_args(arguments)
         options.verb(options)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        if "--traceback" in (sys.argv[1:] if arguments is None else arguments):
+        if os.environ.get("MINIVIT_TRACEBACK"):
             raise
         print(f"minivit: error: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -37,8 +41,8 @@ def _one_line(error):
 
 
 def _parser():
-    parser = _Parser(prog="minivit", description="A Vision Transformer written by hand in NumPy.")
-    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    parser = _Parser(prog="minivit", description="A Vision Transformer written by hand in NumPy.",
+                     epilog="With MINIVIT_TRACEBACK=1 in the environment, an error shows where it came from.")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder.")
@@ -50,7 +54,7 @@ def _parser():
     length.add_argument("--minutes", type=float, help="how long to train instead")
     verb.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/DATA-seedS)")
     verb.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
-    verb.add_argument("--seed", type=int, default=0, help="of weights, split and order (default 0)")
+    verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
     verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
     for name, what in (("batch-size", "images a step"), ("lr", "peak learning rate"), ("weight-decay", "of matrices"),
                        ("label-smoothing", "0 to 1"), ("drop-rate", "of dropout"), ("drop-path-rate", "of stochastic depth")):
@@ -88,16 +92,21 @@ def _train(options):
     from .data import load_data
     from .training.loop import train
     from .training.preset import model_for
-    from .training.run import describe_source
+    from .training.run import Run
 
-    source = describe_source(options.data, options.seed)
-    data = load_data(**source)
-    model = model_for(data, options.model, seed=options.seed, **_given(options, "pool", "positions", "drop_rate", "drop_path_rate"))
-    out = options.out or f"runs/{data.name.removesuffix('.npz')}-seed{options.seed}"
-    print(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
-          f"{model.vector.size:,} parameters", file=sys.stderr)
+    seed, out = options.seed or 0, options.out
+    if out is None:
+        out = f"runs/{Path(options.data).stem}-seed{seed}"
+    if options.resume and options.seed is None:
+        seed = Run(out).config()["training"].get("seed", 0)
+    data = load_data(options.data, seed=seed)
+    choices = _given(options, "pool", "positions", "drop_rate", "drop_path_rate")
+    if options.resume and options.model is None and not choices:
+        model = Run(out).declare().pack(seed=seed)
+    else:
+        model = model_for(data, options.model, seed=seed, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing")
-    result = train(model, data, seed=options.seed, out=out, resume=options.resume, source=source, **settings)
+    result = train(model, data, seed=seed, out=out, resume=options.resume, **settings)
     if options.json:
         print(json.dumps({"accuracy": result.accuracy, "images": result.test.images, "loss": result.loss, "steps": result.steps,
                           "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}))

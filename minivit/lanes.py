@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import threadpoolctl
 
+from .arguments import check_number
 from .kernel import kernel
 from .layers.dropout import Dice, give_dice
 from .ops import cross_entropy
@@ -110,9 +111,7 @@ class Workers:
     """`threads` threads that run tasks side by side, with BLAS held to one thread in each."""
 
     def __init__(self, threads=None):
-        if threads is not None and threads < 1:
-            raise ValueError(f"the number of threads must be at least 1, not {threads}")
-        self.threads = threads or available_threads()
+        self.threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
     @contextmanager
@@ -156,17 +155,20 @@ class Lane:
 
 
 class Lanes:
-    """The lanes of one model: `forward_backward` fills `model.gradients` with the gradient of a whole batch."""
+    """The lanes of one model: `forward_backward` fills `model.gradients` with the gradient of a whole batch.
 
-    def __init__(self, model, seed=0, threads=None):
-        self.model, self.seed = model, seed
+    plan: the Cut of every batch, as a run has noted it (default: by `cut`).
+    """
+
+    def __init__(self, model, seed=0, threads=None, plan=None):
+        self.model, self.seed, self.plan = model, seed, plan
         self.workers = Workers(threads)
         self.weights, self.gradients = model.vector, model.gradients
         self._lanes = []
 
     def forward_backward(self, images, targets, step):
         """images (B, H, W, C), targets (B, K) -> (mean loss, correct predictions, norm of the gradient)."""
-        plan = cut(len(images), self.model.tokens, self.model.widest)
+        plan = self.plan or cut(len(images), self.model.tokens, self.model.widest)
         passes = [plan.passes(share) for share in plan.shares(len(images))]
         self._lanes += [Lane(self.model, self.seed) for _ in range(plan.lanes - len(self._lanes))]
         lanes = self._lanes[:plan.lanes]

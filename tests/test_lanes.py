@@ -123,7 +123,7 @@ def test_labels_that_do_not_fit_are_named(images, labels, error, message):
 
 def test_threads_default_to_what_this_process_may_use():
     assert Workers().threads == available_threads() >= 1
-    with pytest.raises(ValueError, match="at least 1, not 0"):
+    with pytest.raises(ValueError, match="number of threads must be a whole number at least 1, not 0"):
         Workers(0)
 
 

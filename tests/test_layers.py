@@ -139,7 +139,7 @@ def test_assigning_the_wrong_shape_names_both():
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: Attention(10, 3), "width 10 must be divisible by the number of heads, 3"),
     (lambda: Block(width=8, heads=0), "divisible by the number of heads"),
-    (lambda: Dropout(1.0), "drop rate must be at least 0 and less than 1"),
+    (lambda: Dropout(1.0), "drop rate must be a finite number at least 0 and below 1"),
     (lambda: Linear(3, 2).forward(np.ones((4, 5), np.float32)), r"x \(4, 5\) needs weight \(5, O\)"),
     (lambda: LayerNorm(3).forward(np.ones((4, 5), np.float32)), r"x \(4, 5\) needs weight and bias \(5,\)"),
 ])

@@ -91,11 +91,11 @@ def test_without_positions_the_order_of_patches_does_not_matter():
     ({"pool": "tokens"}, "unknown pool 'tokens': did you mean 'token'"),
     ({"positions": "learnt"}, "unknown positions 'learnt': did you mean 'learned'"),
     ({"widht": 3}, "unknown model option 'widht': did you mean 'width'"),
-    ({"drop_rate": 1.5}, "drop rate must be at least 0 and less than 1, not 1.5"),
+    ({"drop_rate": 1.5}, "drop rate must be a finite number at least 0 and below 1, not 1.5"),
     ({"mean": [0.1, 0.2]}, "mean must be one number, or one for each of the 3 channels"),
     ({"std": 0}, "std must be positive"),
-    ({"classes": 0}, "classes must be at least 1"),
-    ({"depth": 0}, "depth must be at least 1"),
+    ({"classes": 0}, "classes must be a whole number at least 1"),
+    ({"depth": 0}, "depth must be a whole number at least 1"),
     ({"positions": "sincos", "width": 6}, "width divisible by 4"),
 ])
 def test_options_that_do_not_fit_are_named(options, message):

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arguments import check_number
+
 
 @dataclass(frozen=True)
 class Dataset:
     """Pictures and labels, to train and to test.
 
-    images (B, H, W, C) uint8, labels (B,) integers 0..K-1, class_names K strings. Raises TypeError or ValueError, naming the
-    array, if they do not fit together.
+    images (B, H, W, C) uint8, labels (B,) integers 0..K-1, class_names K strings. source: the arguments with which `load_data` gives it
+    again, or None for arrays in memory. Raises TypeError or ValueError, naming the array, if they do not fit together.
     """
 
     name: str
@@ -19,7 +21,7 @@ class Dataset:
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
-    has_test_part: bool = True          # False if the test part was split off here
+    source: dict | None = None
 
     def __post_init__(self):
         for part in ("train", "test"):
@@ -41,12 +43,12 @@ class Dataset:
 
 
 def check_images(what, images):
-    """Raise TypeError or ValueError unless `images` is a (B, H, W, C) array of uint8, B at least 1."""
+    """Raise TypeError or ValueError unless `images` is a (B, H, W, C) array of uint8."""
     if images.dtype != np.uint8:
         nan = " and hold NaN" if np.issubdtype(images.dtype, np.floating) and np.isnan(images).any() else ""
         raise TypeError(f"{what} are {images.dtype}{nan}, but must be uint8 pixels 0..255; convert them, e.g. (255 * x).astype('uint8')")
-    if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(f"{what} must be (B, H, W, C), none of them 0, not {images.shape}")
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise ValueError(f"{what} must be (B, H, W, C), none of H, W, C 0, not {images.shape}")
 
 
 def check_labels(what, labels, images, classes):
@@ -55,18 +57,20 @@ def check_labels(what, labels, images, classes):
         raise TypeError(f"{what} are {labels.dtype}, but must be integers")
     if labels.shape != (len(images),):
         raise ValueError(f"{what} must be one for each of the {len(images)} images, not of shape {labels.shape}")
-    if labels.min() < 0 or labels.max() >= classes:
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(f"{what} must be in 0..{classes - 1} for {classes} classes, but they span {labels.min()}..{labels.max()}")
 
 
 def split(labels, fraction, seed):
     """Indices (rest, part) of a random split of `labels` (B,) in which `part` holds `fraction` of every class.
 
-    Both are sorted; the split depends on the labels and the seed alone. Raises ValueError unless 0 < fraction < 1 and every
-    class has at least two images.
+    Both are sorted; the split depends on the labels and the seed alone; a fraction of 1 takes all. Raises ValueError unless
+    0 < fraction <= 1 and every class has at least two images.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"the test fraction must be between 0 and 1, not {fraction}")
+    check_number("test fraction", fraction, above=0, most=1)
+    check_number("seed", seed, least=0, whole=True)
+    if fraction == 1:
+        return np.arange(0), np.arange(len(labels))
     chosen = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

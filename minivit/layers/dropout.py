@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..arguments import check_number
 from ..ops import dropout, philox
 from .layer import Layer
 
@@ -29,9 +30,7 @@ class Dropout(Layer):
     stream = 0
 
     def __init__(self, rate):
-        if not 0 <= rate < 1:
-            raise ValueError(f"a drop rate must be at least 0 and less than 1, not {rate}")
-        self.rate = rate
+        self.rate = check_number("drop rate", rate, least=0, below=1)
 
     def mask_shape(self, x):
         """Shape of the mask for x: one number for each of x."""

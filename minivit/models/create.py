@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 
-from ..names import check_name
+from ..arguments import check_name
 from .vit import ViT
 
 FAMILIES = {"vit": ViT}

@@ -3,15 +3,9 @@
 import numpy as np
 
 from .. import lanes
+from ..arguments import check_number
 from ..layers import Layer
 from ..ops import patches
-
-
-def check_positive(config, *names):
-    """Raise ValueError unless each of these entries of `config` is at least 1."""
-    for name in names:
-        if config[name] < 1:
-            raise ValueError(f"{name} must be at least 1, not {config[name]}")
 
 
 class Model(Layer):
@@ -21,9 +15,10 @@ class Model(Layer):
     """
 
     def __init__(self, config):
+        for name in ("image_size", "channels", "classes"):
+            check_number(name, config[name], least=1, whole=True)
         self.config = config
         self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
-        check_positive(config, "image_size", "channels", "classes")
         self.mean, self.std = self._per_channel("mean"), self._per_channel("std")
         config["mean"], config["std"] = self.mean.tolist(), self.std.tolist()
         if not (self.std > 0).all():

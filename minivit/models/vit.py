@@ -10,11 +10,11 @@ and a linear head makes the logits. The backward is the same list read from the 
 
 from functools import partial
 
+from ..arguments import check_name, check_number
 from ..layers import Block, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
 from ..layers.parameter import normal, zeros
-from ..names import check_name
 from ..ops import pooling, tokens
-from .model import Model, check_positive
+from .model import Model
 
 
 class ViT(Model):
@@ -31,7 +31,9 @@ class ViT(Model):
     def __init__(self, *, image_size, patch_size, channels=3, classes=1000, width, depth, heads, mlp_ratio=4, pool="token",
                  positions="learned", drop_rate=0.0, drop_path_rate=0.0, mean=0.5, std=0.5):
         super().__init__({name: value for name, value in locals().items() if name not in ("self", "__class__")})
-        check_positive(self.config, "patch_size", "width", "depth", "heads")
+        for name in ("patch_size", "width", "depth", "heads"):
+            check_number(name, self.config[name], least=1, whole=True)
+        check_number("mlp_ratio", mlp_ratio, above=0)
         check_name("pool", pool, ["token", "mean"])
         check_name("positions", positions, ["learned", "sincos", "none"])
         if image_size % patch_size:
@@ -88,7 +90,8 @@ class ViT(Model):
 
     @property
     def _final_norm(self):
-        # One norm under timm's two names: a norm of one token is the token of the norm, so both follow the pooling.
+        # timm calls it `norm` where the class token is read and `fc_norm` behind the mean. A norm treats every token by
+        # itself, so to norm the class token after the pooling is to pool after the norm, as Eq. 4 has it.
         return self.norm if self.pool == "token" else self.fc_norm
 
     @property

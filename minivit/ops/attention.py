@@ -82,7 +82,7 @@ def forward(qkv, heads):
 
     Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads.
     """
-    if qkv.ndim != 3 or qkv.shape[-1] % (3 * heads):
+    if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ValueError(f"attention: qkv must be (B, N, 3 D) with D divisible by {heads} heads, not {qkv.shape}")
     qkv = np.ascontiguousarray(qkv)
     B, N, width = qkv.shape

@@ -24,6 +24,7 @@ arXiv:1512.00567, section 7 (label smoothing).
 
 import numpy as np
 
+from ..arguments import check_number
 from ..kernel import exp, kernel
 
 
@@ -37,8 +38,7 @@ def targets(labels, classes, smoothing=0.0, dtype=np.float32):
         raise TypeError(f"labels must be a one-dimensional array of integers, not {labels.dtype} of shape {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"labels must be in 0..{classes - 1} for {classes} classes, but they span {labels.min()}..{labels.max()}")
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"label smoothing must be at least 0 and less than 1, not {smoothing}")
+    check_number("label smoothing", smoothing, least=0, below=1)
     t = np.full((len(labels), classes), smoothing / classes, dtype)
     t[np.arange(len(labels)), labels] += 1 - smoothing
     return t

@@ -14,14 +14,15 @@ Shapes: x, y, dx, dy (B, ...); mask of x's shape, or (B, 1, 1) for drop-path. Th
 Sources: Srivastava et al., JMLR 15 (2014); Huang et al., "Deep Networks with Stochastic Depth", arXiv:1603.09382.
 """
 
+from ..arguments import check_number
+
 
 def mask(uniform, rate):
     """Numbers uniform in [0, 1) -> mask of the same shape and dtype: 0 with probability `rate`, else 1 / (1 - rate).
 
     Raises ValueError if rate is not at least 0 and less than 1.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"a drop rate must be at least 0 and less than 1, not {rate}")
+    check_number("drop rate", rate, least=0, below=1)
     return (uniform >= rate) * uniform.dtype.type(1 / (1 - rate))
 
 

@@ -49,8 +49,8 @@ def reference_forward(x, weight, bias, eps=1e-6):
 def reference_backward(dy, cache):
     """dy (..., D) -> dx (..., D), dweight (D,), dbias (D,)."""
     xhat, rstd, weight = cache
-    dbias = np.einsum("...d->d", dy)                                  # y = xhat weight + bias
-    dweight = np.einsum("...d,...d->d", dy, xhat)
+    dbias = rows(dy).sum(axis=0)                                      # y = xhat weight + bias
+    dweight = rows(dy * xhat).sum(axis=0)
     dxhat = dy * weight
     along_shift = dxhat.mean(axis=-1, keepdims=True)                  # xhat = (x - mean) rstd
     along_xhat = (dxhat * xhat).mean(axis=-1, keepdims=True)

@@ -30,18 +30,18 @@ def normalise(images, mean, std, dtype):
 
 def patchify(images, side):
     """(B, H, W, C) -> (B, N, P P C). Raises ValueError if P does not divide H and W."""
-    if images.ndim != 4 or images.shape[1] % side or images.shape[2] % side:
+    if images.ndim != 4 or side < 1 or images.shape[1] % side or images.shape[2] % side:
         raise ValueError(f"patches of side {side} need images (B, H, W, C) with H and W divisible by {side}, not {images.shape}")
     B, H, W, C = images.shape
     grid = images.reshape(B, H // side, side, W // side, side, C)     # (B, row, y, column, x, C)
-    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(B, grid.shape[1] * grid.shape[3], side * side * C)
+    return grid.transpose(0, 1, 3, 2, 4, 5).copy().reshape(B, grid.shape[1] * grid.shape[3], side * side * C)
 
 
 def unpatchify(patches, side, shape):
     """(B, N, P P C) -> images of the given shape (B, H, W, C): the inverse of `patchify`."""
     B, H, W, C = shape
     grid = patches.reshape(B, H // side, W // side, side, side, C)    # (B, row, column, y, x, C)
-    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(shape)
+    return grid.transpose(0, 1, 3, 2, 4, 5).copy().reshape(shape)
 
 
 def reference_forward(images, side):

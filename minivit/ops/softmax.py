@@ -1,6 +1,6 @@
 """Softmax: turns each row of scores into probabilities.
 
-    y_j = exp(s x_j) / sum_k exp(s x_k)          s a fixed scale (1/sqrt d in attention, else 1)
+    y_j = exp(s x_j) / sum_k exp(s x_k)          s > 0 a fixed scale (1/sqrt d in attention, else 1)
 
 The largest score is subtracted first, which changes nothing (it cancels) and keeps exp from overflowing.
 
@@ -25,8 +25,7 @@ from ..kernel import exp, kernel, rows
 
 def reference_forward(x, scale=1.0):
     """x (..., K) -> y (..., K), cache."""
-    z = x * scale
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    e = np.exp((x - x.max(axis=-1, keepdims=True)) * scale)
     y = e / e.sum(axis=-1, keepdims=True)
     return y, (y, scale)
 
@@ -38,50 +37,64 @@ def reference_backward(dy, cache):
     return scale * y * (dy - mean_dy)                                 # y = exp(s x) / S
 
 
-# ---- the same mathematics, one pass over memory -----------------------------------------------------------
+# ---- the same mathematics, in place in one array that stays in the cache -----------------------------------------------------------
 
 
 def forward(x, scale=1.0, out=None):
     """As `reference_forward`; `out`, a contiguous array of x's shape (x itself too), receives y."""
-    x2 = rows(x)
-    y = np.empty_like(x2) if out is None else out.reshape(x2.shape)
-    _forward(x2, scale, y)
-    y = y.reshape(x.shape)
+    y = _into(out, x)
+    _forward(rows(y), scale)
     return y, (y, scale)
 
 
 def backward(dy, cache, out=None):
     """As `reference_backward`; `out`, a contiguous array of dy's shape (dy itself too), receives dx."""
     y, scale = cache
-    dy2 = rows(dy)
-    dx = np.empty_like(dy2) if out is None else out.reshape(dy2.shape)
-    _backward(dy2, rows(y), scale, dx)
-    return dx.reshape(dy.shape)
+    dx = _into(out, dy)
+    _backward(rows(dx), rows(y), scale)
+    return dx
+
+
+def _into(out, x):
+    """`x`, copied to `out` or to a fresh contiguous array, unless `out` is `x` already."""
+    if out is None:
+        return x.copy(order="C")
+    if out is not x:
+        np.copyto(out, x)
+    return out
+
+
+# The kernels work in place: where an array is written, no other may overlap it, or LLVM will not vectorise. `exp` runs
+# over all rows as one, because a row of a few tokens is too short to fill the processor's vectors.
 
 
 @kernel
-def _forward(x, scale, y):
-    one, zero, scale = x.dtype.type(1), x.dtype.type(0), x.dtype.type(scale)
-    for n in range(x.shape[0]):
-        largest = x[n, 0] * scale
-        for j in range(x.shape[1]):
-            largest = max(largest, x[n, j] * scale)
+def _forward(y, scale):
+    one, zero, scale = y.dtype.type(1), y.dtype.type(0), y.dtype.type(scale)
+    for n in range(y.shape[0]):
+        largest = y[n, 0]
+        for j in range(y.shape[1]):
+            largest = max(largest, y[n, j])
+        for j in range(y.shape[1]):
+            y[n, j] = (y[n, j] - largest) * scale
+    flat = y.reshape(-1)
+    for i in range(flat.size):
+        flat[i] = exp(flat[i])
+    for n in range(y.shape[0]):
         total = zero
-        for j in range(x.shape[1]):
-            e = exp(x[n, j] * scale - largest)
-            y[n, j] = e
-            total += e
+        for j in range(y.shape[1]):
+            total += y[n, j]
         per_total = one / total
-        for j in range(x.shape[1]):
+        for j in range(y.shape[1]):
             y[n, j] *= per_total
 
 
 @kernel
-def _backward(dy, y, scale, dx):
+def _backward(dx, y, scale):
     zero, scale = y.dtype.type(0), y.dtype.type(scale)
     for n in range(y.shape[0]):
         mean_dy = zero
         for j in range(y.shape[1]):
-            mean_dy += dy[n, j] * y[n, j]
+            mean_dy += dx[n, j] * y[n, j]
         for j in range(y.shape[1]):
-            dx[n, j] = scale * y[n, j] * (dy[n, j] - mean_dy)
+            dx[n, j] = scale * y[n, j] * (dx[n, j] - mean_dy)

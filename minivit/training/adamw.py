@@ -53,8 +53,8 @@ class AdamW:
 @kernel
 def _update(start, stop, w, g, m, v, ends, decays, scale, lr, step, beta1, beta2, v_scale, eps):
     real, one = w.dtype.type, w.dtype.type(1)
+    new1, new2 = real(1.0 - beta1), real(1.0 - beta2)                 # before rounding: 1 - float32(0.999) is 1.3e-5 off
     scale, step, beta1, beta2, v_scale, eps = real(scale), real(step), real(beta1), real(beta2), real(v_scale), real(eps)
-    new1, new2 = one - beta1, one - beta2
     for p in range(ends.size):                                        # parameter by parameter: each has one decay
         keep = one - real(lr) * decays[p]
         for i in range(max(start, ends[p - 1] if p else 0), min(stop, ends[p])):

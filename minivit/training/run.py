@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from ..arguments import check_number
 from ..data import load_data
 from ..data.pictures import read_picture
 from ..files import write_whole
@@ -32,8 +33,8 @@ class Run:
         self.curve_file = self.folder / "curve.png"
 
     def start(self, config):
-        """Make the folder and its config.json. Raises ValueError if it holds a run already."""
-        if self.config_file.exists():
+        """Make the folder and its config.json. Raises ValueError if training in it has got further than that already."""
+        if self.checkpoint_file.exists() or self.model_file.exists():
             raise ValueError(f"{self.folder} holds a run already: continue it with --resume, or choose another folder with --out")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.config_file, json.dumps(config, indent=2) + "\n")
@@ -44,9 +45,12 @@ class Run:
             raise FileNotFoundError(f"{self.folder} is no run: it has no config.json")
         try:
             config = json.loads(self.config_file.read_text())
-            config["model"]["family"], config["model"]["options"], config["data"], config["training"]
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{self.config_file} is damaged") from None
+            family, options, names = config["model"]["family"], config["model"]["options"], config["data"]["class_names"]
+            kinds = [(family, str), (options, dict), (names, list), (config["data"]["source"], dict | None), (config["training"], dict)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.config_file} is damaged: {type(error).__name__} {error}") from None
+        if not all(isinstance(value, kind) for value, kind in kinds):
+            raise ValueError(f"{self.config_file} is damaged: an entry is of the wrong kind")
         return config
 
     def log(self, records):
@@ -54,11 +58,14 @@ class Run:
         write_whole(self.log_file, "".join(json.dumps(r) + "\n" for r in records))
 
     def records(self, steps):
-        """The records of the epochs that ended within the first `steps` steps."""
+        """The records of the epochs that ended within the first `steps` steps. Raises ValueError if the log is damaged."""
         if not self.log_file.is_file():
             return []
-        records = [json.loads(line) for line in self.log_file.read_text().splitlines()]
-        return [r for r in records if r["step"] <= steps]
+        try:
+            records = [json.loads(line) for line in self.log_file.read_text().splitlines()]
+            return [r for r in records if r["step"] <= steps]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{self.log_file} is damaged") from None
 
     # ---- what the trained model is for ---------------------------------------------------------------------
 
@@ -68,24 +75,18 @@ class Run:
         Another source is scored on its test part, or on all its images if it comes without one. A run's training images are
         never scored. Errors as `load_model` and `load_data`.
         """
-        config, model = self.config(), self.load_model()
-        own = config["data"]["source"]
+        own, model = self.config()["data"]["source"], self.load_model()
         if source is None and own is None:
             raise ValueError(f"{self.folder} was trained on arrays in memory: name the data to evaluate on")
-        is_own = source is None or (own is not None and describe_source(source)["source"] == own["source"])
-        data = load_data(**own) if is_own else load_data(source)
-        if data.train_images.shape[1:] != (model.image_size, model.image_size, model.channels) or data.classes > model.classes:
-            raise ValueError(f"{data.name} has {data.classes} classes of images {data.train_images.shape[1:]}, but the model "
-                             f"{model.classes} classes of {(model.image_size, model.image_size, model.channels)}")
-        images, labels = data.test_images, data.test_labels
-        if not is_own and not data.has_test_part:
-            images, labels = np.concatenate([data.train_images, images]), np.concatenate([data.train_labels, labels])
-        return self.class_names(model), evaluate(model, images, labels, threads)
+        data = load_data(**own) if source is None else load_data(source, test_fraction=1)
+        if own is not None and data.source["source"] == own["source"]:
+            data = load_data(**own)
+        check_fit(model, data)
+        return self.class_names(model), evaluate(model, data.test_images, data.test_labels, threads)
 
     def classify(self, files, top=3):
         """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}."""
-        if top < 1:
-            raise ValueError(f"at least the first class must be shown, not {top}")
+        check_number("number of classes to show", top, least=1, whole=True)
         model = self.load_model()
         names = self.class_names(model)
         images = np.stack([read_picture(file, model.image_size, model.channels) for file in files])
@@ -106,11 +107,18 @@ class Run:
 
     def load_model(self):
         """The trained model. Raises FileNotFoundError if the run has not ended, ValueError if a file is damaged."""
-        config = self.config()
+        model = self.declare()
         if not self.model_file.is_file():
             raise FileNotFoundError(f"{self.folder} has no trained weights yet: finish the run with --resume")
-        model = declare_model(config["model"]["family"], **config["model"]["options"])
         return model.pack(values=read_weights(self.model_file, model))
+
+    def declare(self):
+        """The run's model, without weights. Raises ValueError if the file is damaged."""
+        config = self.config()["model"]
+        try:
+            return declare_model(config["family"], **config["options"])
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self.config_file} is damaged: {error}") from None
 
     def save_checkpoint(self, trainer):
         """Write the state of training, as it is between two steps."""
@@ -134,17 +142,19 @@ class Run:
         optimiser.t = step
 
 
-def describe_source(source, seed=0, test_fraction=0.2):
-    """The arguments with which `load_data` gives the same data again, from any folder."""
-    return {"source": str(Path(source).resolve() if Path(source).exists() else source), "seed": seed, "test_fraction": test_fraction}
+def check_fit(model, data):
+    """Raise ValueError unless the model takes the images of a Dataset and has a class for each of its."""
+    expected, found = (model.image_size, model.image_size, model.channels), data.test_images.shape[1:]
+    if found != expected or data.classes > model.classes:
+        raise ValueError(f"{data.name} has {data.classes} classes of images {found}, but the model {model.classes} classes of {expected}")
 
 
-def describe(model, data, source, training):
-    """The content of config.json. source: from `describe_source`, or None for arrays in memory."""
+def describe(model, data, training):
+    """The content of config.json."""
     family = next(name for name, cls in FAMILIES.items() if type(model) is cls)
     return {
         "model": {"family": family, "options": model.config},
-        "data": {"source": source, "name": data.name, "class_names": list(data.class_names)},
+        "data": {"source": data.source, "name": data.name, "class_names": list(data.class_names)},
         "training": training,
     }
 

@@ -1,5 +1,8 @@
 """One training step: forward and backward in lanes, clip, AdamW."""
 
+import math
+
+from ..arguments import check_number
 from ..lanes import Lanes
 from ..ops import cross_entropy
 from .adamw import AdamW
@@ -10,13 +13,20 @@ class Trainer:
 
     lr: learning rate. weight_decay: of the matrices of linear maps, nothing else. clip: the largest norm the gradient of all
     parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout and drop-path. threads: how
-    many lanes run at once (default: the cores of this process); it changes no bit of the result.
+    many lanes run at once (default: the cores of this process); it changes no bit of the result. plan: how batches are cut, see `Lanes`.
+
+    Raises ValueError for a number out of its range.
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None):
-        self.model, self.lr, self.clip, self.label_smoothing = model, lr, clip, label_smoothing
-        self.lanes = Lanes(model, seed, threads)
+                 seed=0, threads=None, plan=None):
+        self.model = model
+        self.lr = check_number("learning rate", lr, above=0)
+        self.clip = check_number("clip", clip, above=0)
+        self.label_smoothing = check_number("label smoothing", label_smoothing, least=0, below=1)
+        check_number("weight decay", weight_decay, least=0)
+        check_number("seed", seed, least=0, below=2**64, whole=True)
+        self.lanes = Lanes(model, seed, threads, plan)
         self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps)
         self.correct = 0        # predictions of the last step that were right, before its update
         self.norm = 0.0         # of the last step's gradient, before clipping
@@ -29,10 +39,11 @@ class Trainer:
         """
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"a step needs as many labels as images, at least one: {len(images)} images, {len(labels)} labels")
+        self.model.check(images)
         targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)
         loss, self.correct, self.norm = self.lanes.forward_backward(images, targets, self.optimiser.t)
-        # A NaN or infinity anywhere makes the norm NaN or infinite.
-        if not self.norm < float("inf") or loss != loss:
+        # A NaN or infinity anywhere in the gradient makes its norm NaN or infinite.
+        if not (math.isfinite(loss) and math.isfinite(self.norm)):
             raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.norm}; "
                                      "try a lower learning rate or a longer warmup")
         self._update(self.lr if lr is None else lr, min(1.0, self.clip / (self.norm + 1e-6)))

@@ -1,0 +1,63 @@
+"""A Vision Transformer learns to read handwritten digits, in front of your eyes.
+
+    python demos/01_learn_digits.py            about a minute
+    python demos/01_learn_digits.py --quick    a few seconds
+
+Prints what it finds and draws learn_digits.png: the digits that it reads with the least confidence, and the attention of the class
+token, which shows where in the picture the model looked.
+"""
+
+import argparse
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import minivit
+from minivit.ops import softmax
+from minivit.training.preset import model_for
+
+
+def class_token_attention(model, images):
+    """Where the class token looks in the last block: (B, patches, patches), the mean over the heads."""
+    model.forward(images)
+    _, probs, _ = model.blocks[-1].attn.cache                         # (B, h, N, N)
+    model.forget()
+    side = model.image_size // model.patch_embed.patch_size
+    return probs[:, :, 0, 1:].mean(axis=1).reshape(len(images), side, side)
+
+
+def draw(data, model, path):
+    """Draw the twelve test digits of which the model is least sure, with its attention over them."""
+    probabilities, _ = softmax.forward(model.predict(data.test_images))
+    least_sure = np.argsort(probabilities.max(axis=1))[:12]
+    attention = class_token_attention(model, data.test_images[least_sure])
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle("The digits it is least sure of, and (red) where its class token looks")
+    for axes, i, heat in zip(figure.subplots(2, 6).flat, least_sure, attention, strict=True):
+        said, true = probabilities[i].argmax(), data.test_labels[i]
+        axes.imshow(data.test_images[i, ..., 0], cmap="gray_r", extent=(0, 8, 8, 0))
+        axes.imshow(heat, cmap="Reds", alpha=0.45, extent=(0, 8, 8, 0), interpolation="bilinear")
+        axes.set_title(f"says {said} ({probabilities[i, said]:.0%}), is {true}", fontsize=9, color="k" if said == true else "tab:red")
+        axes.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few epochs only")
+    parser.add_argument("--out", default="learn_digits.png", help="the picture to write")
+    options = parser.parse_args()
+
+    data = minivit.load_data("digits")
+    model = model_for(data)
+    before = (model.predict(data.test_images).argmax(axis=1) == data.test_labels).mean()
+    result = minivit.train(model, data, epochs=3 if options.quick else 40)
+    draw(data, model, options.out)
+    print(f"Before training it reads {before:.1%} of {result.test.images} digits that it has never seen; "
+          f"after {result.seconds:.0f} seconds {result.accuracy:.1%}. Picture: {options.out}")
+
+
+if __name__ == "__main__":
+    main()

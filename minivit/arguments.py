@@ -1,0 +1,33 @@
+"""Names and numbers that a user gives: checked in one place, with one clear line where they do not fit."""
+
+import difflib
+import math
+
+
+def check_name(kind, name, known):
+    """Return `name` if it is one of `known`; else raise ValueError that names the nearest and all that are known.
+
+    kind: what it names, in words ("model", "pool").
+    """
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
+
+
+def check_number(kind, value, *, least=-math.inf, above=-math.inf, most=math.inf, below=math.inf, whole=False):
+    """Return `value` if it is a finite (`whole`) number within the bounds; else raise ValueError that names them.
+
+    kind: what it is, in words ("learning rate"). least, most: bounds that are allowed themselves; above, below: that are not.
+    """
+    try:
+        fits = math.isfinite(value) and least <= value <= most and above < value < below and (not whole or value == int(value))
+    except TypeError:
+        fits = False
+    if not fits:
+        bounds = [f" {words} {bound:g}" for words, bound in (("at least", least), ("above", above), ("at most", most), ("below", below))
+                  if math.isfinite(bound)]
+        raise ValueError(f"{kind} must be a {'whole' if whole else 'finite'} number{' and'.join(bounds)}, not {value!r}")
+    return value

@@ -1,0 +1,493 @@
+"""The command line: what each verb prints, that bad input ends in one line and code 2, and that help comes at once."""
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minivit
+from minivit import cli
+from minivit.training import curve
+
+PARAMETERS = {
+    "vit_tiny_patch16_224": 5_717_416, "vit_small_patch16_224": 22_050_664, "vit_base_patch16_224": 86_567_656,
+    "vit_base_patch32_224": 88_224_232, "vit_large_patch16_224": 304_326_632, "vit_large_patch32_224": 306_535_400,
+    "vit_huge_patch14_224": 632_045_800,
+}
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+
+
+def minivit_process(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "minivit", *map(str, arguments)], capture_output=True, text=True, timeout=60, **options)
+
+
+def python(code, *arguments):
+    """What a fresh interpreter prints for some code."""
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory):
+    """A tiny model, trained on the digits for two epochs; not to be changed."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    minivit.train(minivit.create_model("vit", **TINY), "digits", epochs=2, out=folder, progress=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_curve(monkeypatch):
+    """The curve takes longer to draw than the few steps take; `run_folder` has one."""
+    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return minivit.load_data("digits")
+
+
+@pytest.fixture
+def call(capsys):
+    """Call a verb that must go well -> what it printed."""
+    def call(*arguments):
+        capsys.readouterr()
+        code = cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return captured.out
+    return call
+
+
+@pytest.fixture
+def refused(capsys):
+    """Call a verb that must be refused: code 2 and one line -> what it said."""
+    def refused(*arguments):
+        capsys.readouterr()
+        code = cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        assert code == 2
+        assert captured.out == ""
+        assert captured.err.startswith("minivit: error: ")
+        assert captured.err.count("\n") == 1, captured.err
+        return captured.err
+    return refused
+
+
+# ---- train ------------------------------------------------------------------------------------------------------
+
+
+def test_train_gives_json_and_a_run(call, tmp_path):
+    result = json.loads(call("train", "digits", "--epochs", 2, "--out", tmp_path / "run", "--json"))
+    assert result["run"] == str(tmp_path / "run")
+    assert result["images"] == 359
+    assert result["steps"] == 44
+    assert 0.2 < result["accuracy"] <= 1
+    assert json.loads(call("evaluate", tmp_path / "run", "--json"))["accuracy"] == result["accuracy"]
+    assert minivit.load(tmp_path / "run").vector.size == 136_138      # the mini ViT for 8x8
+
+
+def test_train_tells_the_accuracy_and_what_comes_next(call, tmp_path):
+    text = call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "run")
+    assert re.search(r"accuracy \d+\.\d+% \+- \d", text)
+    assert f"minivit evaluate {tmp_path / 'run'}" in text
+
+
+def test_train_hands_its_options_on(call, tmp_path):
+    call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "run", "--seed", 5, "--threads", 1, "--batch-size", 32, "--lr", 0.01,
+         "--weight-decay", 0.2, "--label-smoothing", 0.05, "--drop-rate", 0.1, "--drop-path-rate", 0.2, "--pool", "mean",
+         "--positions", "sincos")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["training"].items() >= {"epochs": 0.1, "batch_size": 32, "lr": 0.01, "weight_decay": 0.2, "label_smoothing": 0.05,
+                                          "seed": 5}.items()
+    assert config["model"]["options"].items() >= {"drop_rate": 0.1, "drop_path_rate": 0.2, "pool": "mean", "positions": "sincos"}.items()
+    assert config["data"]["source"] == {"source": "digits", "seed": 5, "test_fraction": 0.2}
+
+
+def test_train_goes_into_runs_by_default(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call("train", "digits", "--epochs", 0.1, "--seed", 4)
+    assert (tmp_path / "runs" / "digits-seed4" / "model.safetensors").is_file()
+
+
+def test_train_resumes_a_finished_run_to_the_same_model(call, tmp_path):
+    first = json.loads(call("train", "digits", "--epochs", 0.2, "--out", tmp_path / "run", "--json"))
+    model = (tmp_path / "run" / "model.safetensors").read_bytes()
+    again = json.loads(call("train", "digits", "--resume", "--out", tmp_path / "run", "--json"))
+    assert again["accuracy"] == first["accuracy"]
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == model
+
+
+def test_train_takes_a_named_model(call, tmp_path):
+    call("train", "digits", "--model", "vit_mini_patch2_8", "--epochs", 0.05, "--out", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["options"]["patch_size"] == 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_train_takes_an_npz_of_any_square_size(call, tmp_path, channels):
+    images = np.random.default_rng(0).integers(0, 256, (40, 12, 12, channels), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(40) % 2, class_names=np.array(["cat", "dog"]))
+    call("train", tmp_path / "mine.npz", "--epochs", 1, "--out", tmp_path / "run")
+    result = json.loads(call("evaluate", tmp_path / "run", "--json"))
+    assert result["images"] == 8
+    assert result["class_names"] == ["cat", "dog"]
+
+
+def test_folder_with_the_name_of_a_data_set_does_not_hide_it(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    call("train", "digits", "--epochs", 0.1, "--out", "run")
+    assert json.loads(call("evaluate", "run", "--json"))["images"] == 359
+
+
+def test_interrupted_train_says_so_and_gives_130(tmp_path, monkeypatch, capsys):
+    from minivit.training.trainer import Trainer
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    assert cli.main(["train", "digits", "--out", str(tmp_path / "run")]) == 130
+    assert "--resume" in capsys.readouterr().err.splitlines()[-1]
+
+
+# ---- evaluate ---------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_scores_the_held_out_images(call, run_folder, digits):
+    result = json.loads(call("evaluate", run_folder, "--json"))
+    confusion = np.array(result["confusion"])
+    assert result["images"] == confusion.sum() == len(digits.test_labels) == 359
+    assert confusion.sum(axis=1).tolist() == np.bincount(digits.test_labels).tolist()
+    assert result["accuracy"] == pytest.approx(np.trace(confusion) / 359)
+    assert result["standard_error"] == pytest.approx(np.sqrt(result["accuracy"] * (1 - result["accuracy"]) / 359))
+    assert result["class_names"] == list("0123456789")
+    predicted = minivit.load(run_folder).predict(digits.test_images).argmax(axis=1)
+    assert result["accuracy"] == pytest.approx((predicted == digits.test_labels).mean())
+
+
+def test_evaluate_prints_a_table_of_all_classes(call, run_folder):
+    text = call("evaluate", run_folder)
+    assert re.match(r"accuracy \d+\.\d+% \+- \d+\.\d+% on 359 images\n", text)
+    assert len(re.findall(r"^ *\d \|.*\| +\d+\.\d%$", text, re.MULTILINE)) == 10
+
+
+def test_evaluate_with_the_source_of_the_run_scores_only_held_out_images(call, run_folder):
+    assert call("evaluate", run_folder, "digits", "--json") == call("evaluate", run_folder, "--json")
+
+
+def test_evaluate_knows_the_source_of_the_run_by_another_path(call, tmp_path, monkeypatch, digits):
+    np.savez(tmp_path / "mine.npz", images=digits.train_images[:200], labels=digits.train_labels[:200])
+    monkeypatch.chdir(tmp_path)
+    call("train", "mine.npz", "--epochs", 1, "--out", "run", "--seed", 2)
+    monkeypatch.chdir("run")
+    own = json.loads(call("evaluate", ".", "--json"))
+    assert 35 <= own["images"] <= 45
+    for path in ("../mine.npz", tmp_path / "mine.npz", "../run/../mine.npz"):
+        assert json.loads(call("evaluate", ".", path, "--json")) == own
+
+
+def test_evaluate_on_other_data_scores_all_of_it(call, run_folder, tmp_path, digits):
+    np.savez(tmp_path / "other.npz", images=digits.test_images[:100, ..., 0], labels=digits.test_labels[:100])
+    result = json.loads(call("evaluate", run_folder, tmp_path / "other.npz", "--json"))
+    predicted = minivit.load(run_folder).predict(digits.test_images[:100]).argmax(axis=1)
+    assert result["images"] == 100
+    assert result["accuracy"] == pytest.approx((predicted == digits.test_labels[:100]).mean())
+
+
+def test_evaluate_on_other_data_with_a_test_part_scores_that(call, run_folder, tmp_path, digits):
+    np.savez(tmp_path / "other.npz", train_images=digits.train_images[:50], train_labels=digits.train_labels[:50],
+             test_images=digits.test_images[:30], test_labels=digits.test_labels[:30])
+    assert json.loads(call("evaluate", run_folder, tmp_path / "other.npz", "--json"))["images"] == 30
+
+
+def test_evaluate_needs_no_two_images_of_a_class(call, run_folder, tmp_path, digits):
+    first = [int(np.flatnonzero(digits.test_labels == k)[0]) for k in range(10)]
+    np.savez(tmp_path / "one_each.npz", images=digits.test_images[first], labels=digits.test_labels[first])
+    assert json.loads(call("evaluate", run_folder, tmp_path / "one_each.npz", "--json"))["images"] == 10
+
+
+# ---- predict ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def picture(tmp_path, digits):
+    """A digit as a PNG file."""
+    Image.fromarray(digits.test_images[0, ..., 0]).save(tmp_path / "digit.png")
+    return tmp_path / "digit.png"
+
+
+def test_predict_gives_the_probabilities_of_the_model(call, run_folder, picture, digits):
+    logits = minivit.load(run_folder).predict(digits.test_images[:1])[0].astype(np.float64)
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    [row] = json.loads(call("predict", run_folder, picture, "--top", 10, "--json"))
+    assert row["image"] == str(picture)
+    assert [int(c["class"]) for c in row["classes"]] == np.argsort(-expected).tolist()
+    np.testing.assert_allclose([c["probability"] for c in row["classes"]], np.sort(expected)[::-1], rtol=1e-5)
+
+
+def test_predict_shows_the_three_most_probable_classes(call, run_folder, picture):
+    [row] = json.loads(call("predict", run_folder, picture, "--json"))
+    probabilities = [c["probability"] for c in row["classes"]]
+    assert len(probabilities) == 3
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1
+    assert re.fullmatch(rf"{re.escape(str(picture))}: (\d \d+\.\d%, ){{2}}\d \d+\.\d%\n", call("predict", run_folder, picture))
+
+
+def test_predict_takes_several_pictures_and_keeps_their_order(call, run_folder, tmp_path, digits):
+    files = [tmp_path / f"{k}.png" for k in range(4)]
+    for file, image in zip(files, digits.test_images, strict=False):
+        Image.fromarray(image[..., 0]).save(file)
+    rows = json.loads(call("predict", run_folder, *files, "--json"))
+    assert [row["image"] for row in rows] == [str(file) for file in files]
+    best = minivit.load(run_folder).predict(digits.test_images[:4]).argmax(axis=1)
+    assert [int(row["classes"][0]["class"]) for row in rows] == best.tolist()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_predict_takes_pictures_of_any_size_and_mode(call, run_folder, tmp_path, mode):
+    Image.new(mode, (31, 17)).save(tmp_path / "any.tif")
+    assert len(json.loads(call("predict", run_folder, tmp_path / "any.tif", "--json"))) == 1
+
+
+# ---- models -------------------------------------------------------------------------------------------------------
+
+
+def test_models_have_the_exact_parameter_counts(call):
+    rows = {row["name"]: row for row in json.loads(call("models", "--json"))}
+    assert {name: rows[name]["parameters"] for name in PARAMETERS} == PARAMETERS
+    assert rows["vit_base_patch16_224"]["tokens"] == 197
+    assert rows["vit_huge_patch14_224"]["tokens"] == 257
+    assert all(set(row) >= {"name", "tokens", "parameters", "flops"} for row in rows.values())
+
+
+def test_models_are_described_without_memory_for_their_weights(call):
+    call("models", "--json")                     # the imports
+    tracemalloc.start()
+    try:
+        call("models", "--json")
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_models_table_has_a_line_for_each(call):
+    lines = call("models").splitlines()
+    assert len(lines) == 1 + len(json.loads(call("models", "--json")))
+    assert any(line.startswith("vit_base_patch16_224") and "86,567,656" in line for line in lines)
+
+
+# ---- bad input: one line, code 2, nothing written ---------------------------------------------------------------
+
+
+BAD_INPUT = [
+    ("", "COMMAND"),
+    ("trian digits", "'trian'.*train"),
+    ("train", "DATA"),
+    ("train digit", "unknown data set.*'digit'.*did you mean 'digits'"),
+    ("train nowhere.npz", r"nowhere\.npz: no such file"),
+    ("train digits --model vit_tiny_patch16_225", "unknown model.*did you mean 'vit_tiny_patch16_224'"),
+    ("train digits --model vit_tiny_patch16_224", "8.*divisible by the patch size 16"),
+    ("train digits --epochs 0", "epochs.*positive.*0"),
+    ("train digits --epochs many", "--epochs.*'many'"),
+    ("train digits --epochs nan", "epochs"),
+    ("train digits --epochs inf", "epochs"),
+    ("train digits --minutes 0", "minutes"),
+    ("train digits --minutes inf", "minutes"),
+    ("train digits --epochs 1 --minutes 1", "--minutes.*not allowed with.*--epochs"),
+    ("train digits --lr -1", "learning rate.*-1"),
+    ("train digits --lr nan", "learning rate"),
+    ("train digits --pool max", "unknown pool 'max'.*token, mean"),
+    ("train digits --positions sin", "unknown positions 'sin'.*did you mean 'sincos'"),
+    ("train digits --threads 0", "threads.*at least 1.*0"),
+    ("train digits --batch-size 0", "batch size.*0"),
+    ("train digits --batch-size 1.5", "--batch-size.*'1.5'"),
+    ("train digits --drop-rate 1.5", r"drop rate.*1\.5"),
+    ("train digits --drop-path-rate 1", "drop rate.*1"),
+    ("train digits --weight-decay -1 --epochs 0.1", "weight decay.*-1"),
+    ("train digits --label-smoothing 2", "label smoothing.*2"),
+    ("train digits --seed -1", "seed.*-1"),
+    ("train digits --resume", r"is no run.*config\.json"),
+    ("train digits --colour red", "--colour"),
+    ("evaluate", "RUN"),
+    ("evaluate nowhere", "nowhere is no run"),
+    ("predict nowhere some.png", "nowhere is no run"),
+    ("predict nowhere", "IMAGE"),
+    ("models vit", "vit"),
+]
+
+
+@pytest.mark.parametrize(("command", "named"), BAD_INPUT, ids=[command for command, _ in BAD_INPUT])
+def test_bad_input_is_answered_with_one_line(refused, tmp_path, monkeypatch, command, named):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(named, refused(*command.split()))
+    assert not list(tmp_path.iterdir())
+
+
+BAD_FILES = [
+    ("evaluate RUN digit", "'digit'.*did you mean 'digits'"),
+    ("evaluate RUN nowhere.npz", r"nowhere\.npz: no such file"),
+    ("evaluate RUN colour.npz", r"colour\.npz.*\(8, 8, 3\).*\(8, 8, 1\)"),
+    ("evaluate RUN more.npz", r"more\.npz.*11 classes.*10 classes"),
+    ("evaluate RUN oblong.npz", r"\(4, 8, 1\).*\(8, 8, 1\)"),
+    ("evaluate RUN garbage.npz", r"garbage\.npz"),
+    ("train oblong.npz", r"oblong\.npz has images of 4x8"),
+    ("train garbage.npz", r"garbage\.npz is no readable \.npz file"),
+    ("train garbage.png", r"garbage\.png.*\.npz"),
+    ("train digits --out RUN", "holds a run already.*--resume"),
+    ("train digits --out RUN --resume --lr 0.1", "another .*lr"),
+    ("train digits --out garbage.png", r"garbage\.png"),
+    ("train digits --out garbage.png/run", r"garbage\.png"),
+    ("evaluate garbage.png", r"garbage\.png is no run"),
+    ("predict RUN nowhere.png", r"nowhere\.png: no such file"),
+    ("predict RUN garbage.png", r"garbage\.png is no readable picture"),
+    ("predict RUN empty.png", r"empty\.png is no readable picture"),
+    ("predict RUN digit.png half.png", r"half\.png is no readable picture"),
+    ("predict RUN RUN", "run: no such file"),
+    ("predict RUN digit.png --top 0", "first class.*0"),
+]
+
+
+@pytest.mark.parametrize(("command", "named"), BAD_FILES, ids=[command for command, _ in BAD_FILES])
+def test_bad_files_are_answered_with_one_line(refused, run_folder, picture, tmp_path, monkeypatch, command, named):
+    monkeypatch.chdir(tmp_path)
+    for name, shape in (("colour", (22, 8, 8, 3)), ("more", (22, 8, 8)), ("oblong", (22, 4, 8))):
+        np.savez(f"{name}.npz", images=np.zeros(shape, np.uint8), labels=np.arange(22) % (11 if name == "more" else 2))
+    for name, content in (("garbage.npz", b"garbage"), ("garbage.png", b"garbage"), ("empty.png", b""),
+                          ("half.png", picture.read_bytes()[:50])):
+        (tmp_path / name).write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    assert re.search(named, refused(*(str(run_folder) if a == "RUN" else a for a in command.split())))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_train_into_the_run_of_another_leaves_it_alone(refused, run_folder):
+    before = {file: file.read_bytes() for file in run_folder.iterdir()}
+    refused("train", "digits", "--out", run_folder)
+    assert {file: file.read_bytes() for file in run_folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.99])
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+def test_truncated_weights_are_answered_with_one_line(refused, run_folder, picture, tmp_path, verb, keep):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:int(keep * len(content)) if isinstance(keep, float) else keep])
+    assert "model.safetensors" in refused(verb, folder, *([picture] if verb == "predict" else []))
+
+
+def test_run_that_has_not_ended_is_answered_with_one_line(refused, run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    (folder / "model.safetensors").unlink()
+    assert "--resume" in refused("evaluate", folder)
+
+
+def test_pictures_of_two_channels_have_no_file_format(refused, tmp_path, picture):
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 2), np.uint8)
+    np.savez(tmp_path / "two.npz", images=images, labels=np.arange(20) % 2)
+    model = minivit.create_model("vit", **(TINY | {"channels": 2}))
+    minivit.train(model, tmp_path / "two.npz", epochs=1, out=tmp_path / "run", progress=False)
+    assert re.search("2 channels|channels.*2", refused("predict", tmp_path / "run", picture))
+
+
+def test_run_on_arrays_asks_for_data(refused, tmp_path, digits):
+    minivit.train(minivit.create_model("vit", **TINY), digits, epochs=0.1, out=tmp_path / "run", progress=False)
+    assert "name the data" in refused("evaluate", tmp_path / "run")
+
+
+def test_traceback_is_shown_on_demand():
+    with pytest.raises(FileNotFoundError, match="is no run"):
+        cli.main(["--traceback", "evaluate", "nowhere"])
+
+
+# ---- in a process of its own --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["train", "digit"], ["evaluate", "nowhere"], ["--nonsense"]], ids=" ".join)
+def test_process_ends_with_code_2_and_one_line(arguments):
+    process = minivit_process(*arguments)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert re.fullmatch(r"minivit: error: .*\n", process.stderr)
+
+
+def test_process_prints_nothing_but_json_to_stdout(run_folder, picture):
+    for arguments in (["evaluate", run_folder, "--json"], ["predict", run_folder, picture, "--json"]):
+        process = minivit_process(*arguments)
+        assert process.returncode == 0, process.stderr
+        assert json.loads(process.stdout)
+        assert process.stderr == ""
+
+
+# ---- help, at once ------------------------------------------------------------------------------------------------
+
+HELP = """
+import contextlib, io, re, sys
+from minivit.cli import main
+
+def ask(*arguments):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        try:
+            main([*arguments, "--help"])
+        except SystemExit as end:
+            return end.code, text.getvalue()
+
+code, text = ask()
+verbs = re.findall(r"^    ([a-z]+) +[a-z]", text, re.MULTILINE)
+answers = {verb: ask(verb) for verb in verbs}
+assert code == 0 and all(code == 0 and f"minivit {verb}" in text for verb, (code, text) in answers.items()), answers
+print(*verbs)
+print(*(name for name in ("numpy", "numba", "matplotlib", "PIL", "safetensors", "threadpoolctl", "tqdm") if name in sys.modules))
+"""
+
+
+def test_help_of_every_verb_imports_nothing_heavy():
+    verbs, heavy = python(HELP).split("\n")[:2]
+    assert set(verbs.split()) >= {"train", "evaluate", "predict", "models"}
+    assert heavy == ""
+
+
+@pytest.mark.parametrize("verb", [[], ["train"], ["evaluate"], ["predict"], ["models"]], ids="".join)
+def test_help_ends_with_code_0(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([*verb, "--help"])
+    assert end.value.code == 0
+    assert "usage: minivit" in capsys.readouterr().out
+
+
+def test_help_answers_at_once():
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert minivit_process("--help").returncode == 0
+        seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 1.0      # it takes less than 0.3; the rest is for a busy machine
+
+
+@pytest.mark.parametrize(("statement", "unwanted"), [
+    ("import minivit", "numpy numba matplotlib minivit.ops"),
+    ("from minivit.ops import attention", "matplotlib PIL tqdm safetensors minivit.training minivit.data minivit.models minivit.layers"),
+    ("from minivit.models import create_model", "matplotlib PIL tqdm minivit.training minivit.data"),
+    ("from minivit.data import load_data", "matplotlib numba minivit.training minivit.models minivit.layers minivit.ops"),
+    ("from minivit.training.loop import train", "matplotlib minivit.cli"),
+], ids=["minivit", "ops", "models", "data", "training"])
+def test_imports_run_downwards_only(statement, unwanted):
+    code = f"{statement}\nimport sys\nprint(*(name for name in sys.argv[1:] if name in sys.modules))"
+    assert python(code, *unwanted.split()).strip() == ""
+
+
+def test_public_names_are_there():
+    assert set(minivit.__all__) >= {"create_model", "gradcheck", "Trainer", "train", "load", "load_data", "layers", "ops"}
+    assert set(minivit.__all__) <= set(dir(minivit))
+    for name in minivit.__all__:
+        assert getattr(minivit, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        minivit.trian  # noqa: B018

@@ -1,0 +1,303 @@
+"""The kernel decorator and its exp and erf: accuracy over the whole range, values that are not finite, and the store on disk."""
+
+import ast
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from numba.core.registry import CPUDispatcher
+
+import minivit
+import minivit.kernel
+from minivit.kernel import erf, exp, kernel, rows
+
+PACKAGE = Path(minivit.__file__).parent
+F = np.float32
+LOWEST, HIGHEST = F(-87.33654), F(88.37626)  # where float32 exp is neither 0 nor infinity
+compiled = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="about compiled kernels")
+
+
+@kernel
+def _exp(x, y):
+    for i in range(x.size):
+        y[i] = exp(x[i])
+
+
+@kernel
+def _erf(z, y):
+    for i in range(z.size):
+        y[i] = erf(z[i], exp(-z[i] * z[i]))
+
+
+def values(function, x, dtype):
+    x = np.asarray(x, dtype)
+    y = np.empty_like(x)
+    with np.errstate(all="ignore"):
+        function(x, y)
+    return y
+
+
+def sweep(low, high, count):
+    """Evenly spaced and random float32 numbers in [low, high], both ends among them, and tiny ones of both signs."""
+    tiny = 10.0 ** np.arange(-45, 0, 0.25)
+    x = np.concatenate([np.linspace(low, high, count), np.random.default_rng(0).uniform(low, high, count), tiny, -tiny, [0.0]])
+    return np.clip(x.astype(np.float32), low, high)
+
+
+# ---- exp ---------------------------------------------------------------------------------------------------
+
+
+def test_float32_exp_is_accurate_over_the_whole_range():
+    x = sweep(LOWEST, HIGHEST, 100_000)
+    right = np.exp(x.astype(np.float64))
+    assert (np.abs(values(_exp, x, np.float32) - right) / right).max() < 2e-7
+
+
+def test_float32_exp_is_accurate_where_the_range_reduction_changes_step():
+    steps = (np.arange(-125, 127) + 0.5) * math.log(2)
+    x = np.concatenate([(steps * (1 + e)).astype(np.float32) for e in (-1e-6, -1e-7, 0, 1e-7, 1e-6)])
+    right = np.exp(x.astype(np.float64))
+    assert (np.abs(values(_exp, x, np.float32) - right) / right).max() < 2e-7
+
+
+def test_float64_exp_is_accurate_over_the_whole_range():
+    x = sweep(-700, 700, 10_000).astype(np.float64)
+    np.testing.assert_allclose(values(_exp, x, np.float64), np.exp(x), rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exp_of_extreme_numbers(dtype):
+    x = [-np.inf, -1e38, -1e4, -0.0, 0.0, 1e4, 1e38, np.inf, np.nan]
+    np.testing.assert_array_equal(values(_exp, x, dtype), [0, 0, 0, 1, 1, np.inf, np.inf, np.inf, np.nan])
+
+
+@compiled
+def test_float32_exp_ends_where_its_docstring_says():
+    low, high = np.nextafter(LOWEST, F(-np.inf)), np.nextafter(HIGHEST, F(np.inf))
+    np.testing.assert_array_equal(values(_exp, [low, -87.34, high, 88.38], np.float32), [0, 0, np.inf, np.inf])
+
+
+# ---- erf ---------------------------------------------------------------------------------------------------
+
+
+def _right_erf(z):
+    return np.array([math.erf(z) for z in z.tolist()])
+
+
+def test_float32_erf_is_accurate_over_the_whole_range():
+    """The largest error is near 0.04, where 1 - tail cancels."""
+    z = np.concatenate([sweep(-6, 6, 40_000), np.linspace(0.02, 0.05, 40_000, dtype=np.float32)])
+    assert np.abs(values(_erf, z, np.float32) - _right_erf(z)).max() < 6e-7
+
+
+def test_float64_erf_is_that_of_the_c_library():
+    z = sweep(-6, 6, 5_000).astype(np.float64)
+    np.testing.assert_allclose(values(_erf, z, np.float64), _right_erf(z), rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_erf_of_extreme_numbers(dtype):
+    z = [-np.inf, -1e30, -10, 0.0, 10, 1e30, np.inf, np.nan]
+    np.testing.assert_allclose(values(_erf, z, dtype), [-1, -1, -1, 0, 1, 1, 1, np.nan], rtol=0, atol=6e-7)
+
+
+def test_float32_erf_is_odd():
+    z = sweep(0, 6, 5_000)
+    np.testing.assert_array_equal(values(_erf, -z, np.float32), -values(_erf, z, np.float32))
+
+
+# ---- kernels -----------------------------------------------------------------------------------------------
+
+
+@kernel
+def _sum_and_largest(x):
+    total, largest = x.dtype.type(0), x[0]
+    for i in range(x.size):
+        total += x[i]
+        largest = max(largest, x[i])
+    return total, largest
+
+
+@kernel
+def _finite(x, y):
+    for i in range(x.size):
+        y[i] = np.isfinite(x[i]) and x[i] == x[i]
+
+
+@kernel
+def _quotients(x, y):
+    for i in range(x.size):
+        y[i] = x[i] / (x[i] - x[i])
+
+
+@pytest.mark.parametrize("place", [0, 30, 99])
+def test_kernels_see_nan_and_infinity(place):
+    x = np.ones(100, np.float32)
+    x[place] = np.nan
+    assert math.isnan(_sum_and_largest(x)[0])
+    assert values(_finite, x, np.float32).sum() == 99
+    x[place] = np.inf
+    assert _sum_and_largest(x) == (np.inf, np.inf)
+    assert values(_finite, x, np.float32).sum() == 99
+
+
+def test_kernels_divide_by_zero_as_ieee_arithmetic_does():
+    np.testing.assert_array_equal(values(_quotients, [1, -1, 0], np.float64), [np.inf, -np.inf, np.nan])
+
+
+@compiled
+def test_kernels_release_the_gil_and_are_stored():
+    assert _exp.targetoptions["nogil"]
+    assert Path(_exp.stats.cache_path).is_relative_to(minivit.kernel._STORE)
+
+
+def test_rows_views_what_is_contiguous_and_copies_what_is_not():
+    x = np.arange(24.0).reshape(2, 3, 4)
+    assert np.shares_memory(rows(x), x)
+    np.testing.assert_array_equal(rows(x), x.reshape(6, 4))
+    turned = x.swapaxes(0, 2)
+    assert rows(turned).flags.c_contiguous
+    np.testing.assert_array_equal(rows(turned), turned.reshape(12, 2))
+
+
+# ---- the store ---------------------------------------------------------------------------------------------
+
+HELPER = "\n\n@kernel\ndef helper(x):\n    return x + 1.0\n"
+CALLER = "from .kernel import helper, kernel\n\n\n@kernel\ndef call(x):\n    return 10.0 * helper(x)\n"
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A package with this project's kernel.py and a caller of a helper in it; `toy()` imports it anew."""
+    package = tmp_path / "toy_kernels"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "kernel.py").write_text(Path(minivit.kernel.__file__).read_text() + HELPER)
+    (package / "caller.py").write_text(CALLER)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def forget():
+        for name in [name for name in sys.modules if name.split(".")[0] == package.name]:
+            del sys.modules[name]
+
+    def fresh():
+        forget()
+        importlib.invalidate_caches()
+        return importlib.import_module("toy_kernels.caller")
+
+    fresh.folder = package
+    yield fresh
+    forget()
+
+
+@compiled
+def test_an_edited_helper_reaches_callers_that_are_stored(toy):
+    first = toy()
+    assert first.call(1.0) == 20
+    assert sum(first.call.stats.cache_misses.values()) == 1
+    again = toy()
+    assert again.call(1.0) == 20
+    assert sum(again.call.stats.cache_hits.values()) == 1, "without a hit this test shows nothing"
+    source = toy.folder / "kernel.py"
+    source.write_text(source.read_text().replace("return x + 1.0", "return x + 2.0"))
+    assert toy().call(1.0) == 30
+
+
+@compiled
+def test_the_store_lies_in_the_folder_that_numba_was_told(toy, tmp_path, monkeypatch):
+    told = tmp_path / "told"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(told))
+    module = toy()
+    assert module.call(1.0) == 20
+    assert list(told.rglob("*.nbc"))
+    assert not list(toy.folder.rglob("*.nbc"))
+    assert str(told) == numba.config.CACHE_DIR
+
+
+@compiled
+def test_kernels_work_where_the_store_cannot_be_written(toy, tmp_path, monkeypatch):
+    (toy.folder / "__pycache__").write_text("a file where the folder should be")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert toy().call(1.0) == 20
+
+
+# ---- the rule: a kernel calls helpers of its own file and of kernel.py, because the store notices no other edit --
+
+
+def foreign_names(source):
+    """What kernels in a module's source use of other modules of the package -> ["kernel: name", ...].
+
+    Names are followed through the module's own definitions.
+    """
+    tree = ast.parse(source)
+    foreign, uses, kernels = set(), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("minivit")):
+            if (node.module or "").rpartition(".")[2] != "kernel":
+                foreign |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            foreign |= {(alias.asname or alias.name).split(".")[0] for alias in node.names if alias.name.startswith("minivit")}
+    for node in tree.body:
+        used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        if isinstance(node, ast.FunctionDef):
+            uses[node.name] = used
+            if any("kernel" in ast.unparse(decorator) for decorator in node.decorator_list):
+                kernels.append(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in ast.walk(node):
+                if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
+                    uses[target.id] = used
+    found = []
+    for name in kernels:
+        reached, todo = set(), [name]
+        while todo:
+            here = todo.pop()
+            if here not in reached:
+                reached.add(here)
+                todo += uses.get(here, ())
+        found += [f"{name}: {other}" for other in sorted(reached & foreign)]
+    return found
+
+
+MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py")) if "@kernel" in path.read_text()}
+
+
+def test_the_modules_with_kernels_are_found():
+    assert {"ops/gelu.py", "ops/softmax.py", "training/adamw.py", "lanes.py"} <= {Path(name).as_posix() for name in MODULES}
+
+
+@pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
+def test_kernels_use_nothing_of_other_modules(path):
+    assert foreign_names(path.read_text()) == []
+
+
+@compiled
+@pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
+def test_kernels_call_compiled_functions_of_their_own_module_only(path):
+    """The same rule, as the functions really are bound."""
+    module = importlib.import_module(".".join(("minivit", *path.relative_to(PACKAGE).with_suffix("").parts)))
+    kernels = [value for value in vars(module).values() if isinstance(value, CPUDispatcher)
+               and value.py_func.__module__ == module.__name__]
+    assert kernels or path == Path(minivit.kernel.__file__)
+    for value in kernels:
+        for name in value.py_func.__code__.co_names:
+            called = value.py_func.__globals__.get(name)
+            if isinstance(called, CPUDispatcher):
+                assert called.py_func.__module__ in (module.__name__, "minivit.kernel"), f"{value.py_func.__name__} calls {name}"
+
+
+@pytest.mark.parametrize(("lines", "found"), [
+    ("from .softmax import _row\n@kernel\ndef f(x):\n    return _row(x)", ["f: _row"]),
+    ("from . import softmax\nalias = softmax._row\n@kernel\ndef f(x):\n    return alias(x)", ["f: softmax"]),
+    ("from minivit.ops.gelu import HALF as h\n@kernel\ndef f(x):\n    return g(x)\n@kernel\ndef g(x):\n    return h * x", ["f: h", "g: h"]),
+    ("import minivit.ops as ops\n@kernel\ndef f(x):\n    return ops.gelu._row(x)", ["f: ops"]),
+    ("from ..kernel import exp, kernel\nfrom . import softmax\n@kernel\ndef f(x):\n    return exp(x)", []),
+])
+def test_the_rule_finds_what_breaks_it(lines, found):
+    assert foreign_names(lines) == found

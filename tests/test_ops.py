@@ -1,0 +1,520 @@
+"""The chapters of `minivit.ops`: the fast pair is the reference pair, both are right, and neither surprises its caller.
+
+Most tests run over CASES, a table of operations and shapes: a new chapter needs one entry there and a value in KNOWN.
+"""
+
+import math
+import pkgutil
+import re
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import numba
+import numpy as np
+import pytest
+from helpers import relative_difference
+from numba import types
+from numba.core.registry import CPUDispatcher
+
+import minivit.ops
+from minivit import gradcheck
+from minivit.ops import attention, cross_entropy, dropout, gelu, layer_norm, linear, patches, pooling, softmax, tokens
+
+TOLERANCE = {np.float32: 5e-6, np.float64: 1e-12}
+PAIRS = ("reference", "fast")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operation with the shapes of its inputs by name, in the order of their gradients, and its other arguments."""
+
+    op: ModuleType
+    shapes: dict
+    constants: dict = field(default_factory=dict)
+
+
+def _targets(rows, classes, smoothing):
+    return cross_entropy.targets(np.arange(rows) * 2 % classes, classes, smoothing, np.float64)
+
+
+def _mask(*shape):
+    return dropout.mask(np.random.default_rng(5).random(shape), 0.3)
+
+
+CASES = {
+    "linear": Case(linear, {"x": (2, 3, 5), "weight": (5, 7), "bias": (7,)}),
+    "linear of rows": Case(linear, {"x": (5, 37), "weight": (37, 3), "bias": (3,)}),
+    "linear of width 1": Case(linear, {"x": (1, 3, 1), "weight": (1, 1), "bias": (1,)}),
+    "gelu": Case(gelu, {"x": (3, 5, 7)}),
+    "gelu of one number": Case(gelu, {"x": (1,)}),
+    "layer_norm": Case(layer_norm, {"x": (2, 3, 7), "weight": (7,), "bias": (7,)}),
+    "layer_norm of rows": Case(layer_norm, {"x": (3, 37), "weight": (37,), "bias": (37,)}, {"eps": 1e-2}),
+    "layer_norm of one row": Case(layer_norm, {"x": (5,), "weight": (5,), "bias": (5,)}),
+    "softmax": Case(softmax, {"x": (2, 3, 7)}),
+    "softmax with a scale": Case(softmax, {"x": (3, 37)}, {"scale": 0.3}),
+    "softmax of one row": Case(softmax, {"x": (5,)}),
+    "attention": Case(attention, {"qkv": (2, 5, 18)}, {"heads": 2}),
+    "attention, heads of width 1": Case(attention, {"qkv": (3, 7, 9)}, {"heads": 3}),
+    "attention, one head": Case(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
+    "attention of one token": Case(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
+    "cross_entropy": Case(cross_entropy, {"logits": (5, 7)}, {"t": _targets(5, 7, 0.0)}),
+    "cross_entropy with smoothing": Case(cross_entropy, {"logits": (3, 37)}, {"t": _targets(3, 37, 0.1)}),
+    "cross_entropy of a lane": Case(cross_entropy, {"logits": (3, 5)}, {"t": _targets(3, 5, 0.0), "images": 11}),
+    "patches": Case(patches, {"images": (3, 4, 6, 3)}, {"side": 2}),
+    "patches of one row": Case(patches, {"images": (2, 3, 9, 1)}, {"side": 3}),
+    "patches of one pixel": Case(patches, {"images": (2, 3, 5, 3)}, {"side": 1}),
+    "patches as large as the image": Case(patches, {"images": (2, 3, 3, 2)}, {"side": 3}),
+    "tokens": Case(tokens, {"x": (2, 3, 5), "class_token": (5,), "positions": (4, 5)}),
+    "tokens without positions": Case(tokens, {"x": (2, 3, 5), "class_token": (5,)}),
+    "tokens without a class token": Case(tokens, {"x": (3, 5, 7), "positions": (5, 7)}),
+    "tokens as they are": Case(tokens, {"x": (3, 5, 7)}),
+    "pooling by token": Case(pooling, {"x": (3, 5, 7)}, {"pool": "token"}),
+    "pooling by mean": Case(pooling, {"x": (3, 5, 7)}, {"pool": "mean"}),
+    "dropout": Case(dropout, {"x": (3, 5, 7)}, {"mask": _mask(3, 5, 7)}),
+    "drop-path": Case(dropout, {"x": (7, 3, 5)}, {"mask": _mask(7, 1, 1)}),
+}
+
+
+def _strided(x):
+    """x in every second place of a larger array, with NaN between."""
+    larger = np.full([2 * n for n in x.shape], np.nan, x.dtype)
+    view = larger[(slice(None, None, 2),) * x.ndim]
+    view[...] = x
+    return view
+
+
+LAYOUTS = {
+    "contiguous": np.ascontiguousarray,
+    "transposed": np.asfortranarray,
+    "strided": _strided,
+    "reversed": lambda x: np.flip(np.flip(x).copy()),
+}
+
+
+def pair_of(op, which):
+    return (op.reference_forward, op.reference_backward) if which == "reference" else (op.forward, op.backward)
+
+
+def draw(case, dtype, layout="contiguous"):
+    """Random arguments by name, and a random dy of the result's shape, all in one dtype and layout."""
+    rng = np.random.default_rng(len(case.shapes) + sum(map(sum, case.shapes.values())))
+
+    def laid_out(x):
+        return LAYOUTS[layout](x.astype(dtype)) if isinstance(x, np.ndarray) and x.ndim else x
+
+    arguments = {name: laid_out(rng.standard_normal(shape)) for name, shape in case.shapes.items()}
+    arguments |= {name: laid_out(value) for name, value in case.constants.items()}
+    y, _ = case.op.reference_forward(**arguments)
+    return arguments, laid_out(rng.standard_normal(y.shape)) if y.ndim else dtype(1.7)
+
+
+def run(pair, arguments, dy):
+    """[y, the gradients that are not None]."""
+    forward, backward = pair
+    y, cache = forward(**arguments)
+    gradients = backward(dy, cache)
+    return [y, *(g for g in (gradients if isinstance(gradients, tuple) else (gradients,)) if g is not None)]
+
+
+def in_float64(arguments):
+    return {name: x.astype(np.float64) if isinstance(x, np.ndarray) else x for name, x in arguments.items()}
+
+
+over_cases = pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
+over_pairs = pytest.mark.parametrize("which", PAIRS)
+over_dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.__name__)
+
+
+# ---- what holds for every chapter --------------------------------------------------------------------------
+
+
+def test_every_chapter_is_in_the_table():
+    chapters = {module.name for module in pkgutil.iter_modules(minivit.ops.__path__)} - {"philox"}  # philox has no backward
+    assert {case.op.__name__.rpartition(".")[2] for case in CASES.values()} == chapters
+    assert {op.__name__.rpartition(".")[2] for op, *_ in KNOWN.values()} == chapters
+
+
+@over_dtypes
+@pytest.mark.parametrize("layout", LAYOUTS)
+@over_cases
+def test_fast_pair_equals_reference(case, layout, dtype):
+    arguments, dy = draw(case, dtype, layout)
+    expected = run(pair_of(case.op, "reference"), in_float64(arguments), dy.astype(np.float64))
+    results = run(pair_of(case.op, "fast"), arguments, dy)
+    assert len(results) == 1 + len(case.shapes)
+    assert [x.shape for x in results[1:]] == list(case.shapes.values())
+    for result, right in zip(results, expected, strict=True):
+        assert relative_difference(result, right) <= TOLERANCE[dtype]
+
+
+@over_pairs
+@over_cases
+def test_gradients_are_the_slopes_of_the_forward(case, which):
+    forward, backward = pair_of(case.op, which)
+    arguments, _ = draw(case, np.float64)
+    inputs = [arguments[name] for name in case.shapes]
+
+    def forward_of_inputs(*inputs):
+        return forward(**arguments | dict(zip(case.shapes, inputs, strict=True)))
+
+    def gradients_that_exist(dy, cache):
+        gradients = backward(dy, cache)
+        return tuple(g for g in gradients if g is not None) if isinstance(gradients, tuple) else gradients
+
+    report = gradcheck((forward_of_inputs, gradients_that_exist), *inputs, samples=6)
+    assert report.ok, f"\n{report}"
+    assert len(report.rows) == len(case.shapes)
+    assert report.worst <= 1e-8
+
+
+@over_dtypes
+@over_pairs
+@over_cases
+def test_dtype_is_kept(case, which, dtype):
+    arguments, dy = draw(case, dtype)
+    assert {x.dtype for x in run(pair_of(case.op, which), arguments, dy)} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "strided"])
+@over_pairs
+@over_cases
+def test_inputs_are_not_modified(case, which, layout):
+    arguments, dy = draw(case, np.float32, layout)
+    given = [x for x in (*arguments.values(), dy) if isinstance(x, np.ndarray)]
+    before = [x.copy() for x in given]
+    run(pair_of(case.op, which), arguments, dy)
+    for x, was in zip(given, before, strict=True):
+        np.testing.assert_array_equal(x, was)
+
+
+@over_cases
+def test_results_of_the_fast_pair_are_fresh(case):
+    arguments, dy = draw(case, np.float32)
+    given = [x for x in (*arguments.values(), dy) if isinstance(x, np.ndarray)]
+    results = run(pair_of(case.op, "fast"), arguments, dy)
+    shared = [(i, j) for i, result in enumerate(results) for j, x in enumerate(given) if np.shares_memory(result, x)]
+    assert not shared, f"(result, argument) that share memory: {shared}"
+
+
+@over_pairs
+@over_cases
+def test_backward_may_run_twice_on_one_cache(case, which):
+    forward, backward = pair_of(case.op, which)
+    arguments, dy = draw(case, np.float32)
+    _, cache = forward(**arguments)
+    first = run((lambda: (np.zeros(()), cache), backward), {}, dy)
+    kept = [np.copy(x) for x in first]
+    second = run((lambda: (np.zeros(()), cache), backward), {}, dy)
+    for a, b in zip(kept, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, -1], ids=["first", "last"])
+@over_cases
+def test_nan_and_infinity_are_seen_where_the_reference_sees_them(case, place, value):
+    arguments, dy = draw(case, np.float32)
+    next(iter(arguments.values())).reshape(-1)[place] = value
+    with np.errstate(all="ignore"):
+        expected = run(pair_of(case.op, "reference"), arguments, dy)
+        results = run(pair_of(case.op, "fast"), arguments, dy)
+    for result, right in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(np.isnan(result), np.isnan(right))
+
+
+KERNELS = {f"{value.py_func.__module__}.{name}": (case, value) for case in CASES.values() for name, value in vars(case.op).items()
+           if isinstance(value, CPUDispatcher) and value.py_func.__module__ == case.op.__name__}
+
+
+@pytest.mark.parametrize(("case", "kernel"), KERNELS.values(), ids=KERNELS)
+def test_float32_kernels_do_not_compute_in_float64(case, kernel):
+    """A bare literal in a kernel would promote its loop: more digits than asked for, at half the speed."""
+    run(pair_of(case.op, "fast"), *draw(case, np.float32))
+    arrays = [[x for x in signature if isinstance(x, types.Array)] for signature in kernel.signatures]
+    signatures = [signature for signature, arrays in zip(kernel.signatures, arrays, strict=True)
+                  if all(x.dtype == types.float32 and x.layout == "C" for x in arrays)]
+    assert signatures
+    again = numba.njit(error_model="numpy")(kernel.py_func)  # code that comes from the store cannot be inspected
+    again.compile(signatures[0])
+    (code,) = again.inspect_llvm().values()
+    arithmetic = re.findall(r"= f(?:add|sub|mul|div)\b.*", code)
+    assert any("float" in line for line in arithmetic)
+    assert not [line for line in arithmetic if "double" in line]
+
+
+LN3 = math.log(3)
+GELU_1 = 0.8413447460685429  # Phi(1)
+QKV = [[2 * LN3, 0, 0, 0, 0, 0, 0, 0] + [0] * 8 + [4, 0, 0, 0, 8, 0, 0, 0],  # q, k, v of two heads: head 0 of token 0 prefers token 1
+       [0] * 8 + [1, 0, 0, 0, 0, 0, 0, 0] + [0, 4, 0, 0, 0, 8, 0, 0]]
+FOUR_BY_FOUR = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+
+KNOWN = {  # op, inputs, other arguments, y, computed by hand
+    "linear": (linear, [[[1, 2]], [[1, 10, 100], [2, 20, 200]], [0.5, 0, -1]], {}, [[5.5, 50, 499]]),
+    "gelu": (gelu, [[-1, 0, 1, 9]], {}, [GELU_1 - 1, 0, GELU_1, 9]),
+    "layer_norm": (layer_norm, [[[1, 3], [-4, 4]], [10, 100], [0, 7]], {"eps": 0.0}, [[-10, 107], [-10, 107]]),
+    "layer_norm eps": (layer_norm, [[-1, 1], [1, 1], [0, 0]], {"eps": 3.0}, [-0.5, 0.5]),
+    "softmax": (softmax, [[[0, LN3], [5, 5]]], {}, [[0.25, 0.75], [0.5, 0.5]]),
+    "softmax scale": (softmax, [[0, LN3]], {"scale": 2.0}, [0.1, 0.9]),
+    "attention": (attention, [[QKV]], {"heads": 2}, [[[1, 3, 0, 0, 4, 4, 0, 0], [2, 2, 0, 0, 4, 4, 0, 0]]]),
+    "cross_entropy": (cross_entropy, [[[0, LN3], [0, LN3]], [[0, 1], [1, 0]]], {}, (math.log(4 / 3) + math.log(4)) / 2),
+    "cross_entropy lane": (cross_entropy, [[[0, LN3]], [[0, 1]]], {"images": 5}, math.log(4 / 3) / 5),
+    "patches": (patches, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2},
+                [[[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]]),
+    "patches channels": (patches, [np.arange(12).reshape(1, 2, 2, 3)], {"side": 2}, [[list(range(12))]]),
+    "tokens": (tokens, [[[[1, 2]]], [5, 6], [[10, 20], [30, 40]]], {}, [[[15, 26], [31, 42]]]),
+    "pooling token": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "token"}, [[1, 2]]),
+    "pooling mean": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "mean"}, [[2, 3]]),
+    "dropout": (dropout, [[[1, 2], [3, 4]], [[0, 2], [2, 0]]], {}, [[0, 4], [6, 0]]),
+    "drop-path": (dropout, [[[[1, 2]], [[3, 4]]], [[[0]], [[2]]]], {}, [[[0, 0]], [[6, 8]]]),
+}
+
+
+@over_pairs
+@pytest.mark.parametrize(("op", "inputs", "constants", "y"), KNOWN.values(), ids=KNOWN)
+def test_forward_gives_values_computed_by_hand(op, inputs, constants, y, which):
+    result, _ = pair_of(op, which)[0](*(np.array(x, np.float64) for x in inputs), **constants)
+    np.testing.assert_allclose(result, y, rtol=0, atol=1e-14)
+
+
+def _ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+ERRORS = {
+    "linear width": (lambda: linear.forward(_ones(2, 3), _ones(4, 5), _ones(5)), r"linear: x \(2, 3\) needs weight \(3, O\).*\(4, 5\)"),
+    "linear bias": (lambda: linear.forward(_ones(2, 3), _ones(3, 5), _ones(4)), r"bias \(4,\)"),
+    "layer_norm weight": (lambda: layer_norm.forward(_ones(2, 3), _ones(1), _ones(3)), r"layer norm: x \(2, 3\).*\(3,\), not \(1,\)"),
+    "layer_norm bias": (lambda: layer_norm.forward(_ones(2, 3), _ones(3), _ones(4)), r"not \(3,\) and \(4,\)"),
+    "attention heads": (lambda: attention.forward(_ones(2, 5, 12), 3), r"divisible by 3 heads, not \(2, 5, 12\)"),
+    "attention axes": (lambda: attention.forward(_ones(5, 12), 2), r"qkv must be \(B, N, 3 D\).*\(5, 12\)"),
+    "cross_entropy shapes": (lambda: cross_entropy.forward(_ones(2, 3), _ones(2, 4)), r"logits \(2, 3\) and targets \(2, 4\)"),
+    "cross_entropy axes": (lambda: cross_entropy.forward(_ones(3), _ones(3)), r"must both be \(B, K\)"),
+    "label too large": (lambda: cross_entropy.targets(np.array([0, 5]), 5), r"0\.\.4 for 5 classes, but they span 0\.\.5"),
+    "label negative": (lambda: cross_entropy.targets(np.array([-1, 2]), 5), r"span -1\.\.2"),
+    "smoothing 1": (lambda: cross_entropy.targets(np.array([0]), 5, 1.0), r"less than 1, not 1\.0"),
+    "smoothing negative": (lambda: cross_entropy.targets(np.array([0]), 5, -0.1), r"at least 0.*not -0\.1"),
+    "patches height": (lambda: patches.forward(_ones(1, 5, 4, 1), 2), r"side 2 .*divisible by 2, not \(1, 5, 4, 1\)"),
+    "patches width": (lambda: patches.forward(_ones(1, 4, 5, 1), 2), r"not \(1, 4, 5, 1\)"),
+    "patches axes": (lambda: patches.forward(_ones(4, 4, 1), 2), r"images \(B, H, W, C\).*\(4, 4, 1\)"),
+    "tokens positions": (lambda: tokens.forward(_ones(2, 3, 5), _ones(5), _ones(3, 5)), r"4 tokens of width 5 .*\(4, 5\), not \(3, 5\)"),
+    "tokens without class": (lambda: tokens.forward(_ones(2, 3, 5), None, _ones(4, 5)), r"3 tokens of width 5"),
+    "sincos width": (lambda: tokens.sincos_2d(2, 2, 6), r"divisible by 4, not 6"),
+    "pooling": (lambda: pooling.forward(_ones(2, 3, 5), "max"), r"pool must be .*not 'max'"),
+    "drop rate 1": (lambda: dropout.mask(_ones(3), 1.0), r"less than 1, not 1\.0"),
+    "drop rate negative": (lambda: dropout.mask(_ones(3), -0.5), r"at least 0.*not -0\.5"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), ERRORS.values(), ids=ERRORS)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# ---- softmax, attention ------------------------------------------------------------------------------------
+
+
+@over_dtypes
+@pytest.mark.parametrize("scale", [1.0, 1 / math.sqrt(3)])
+@pytest.mark.parametrize("size", [1e2, 1e8, 1e12, 1e30])
+def test_softmax_survives_huge_scores(size, scale, dtype):
+    x = (np.random.default_rng(0).standard_normal((20, 7)) * size).astype(dtype)
+    y, cache = softmax.forward(x, scale)
+    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(y.argmax(axis=1), x.argmax(axis=1))
+    assert np.isfinite(softmax.backward(np.ones_like(x), cache)).all()
+
+
+def test_softmax_gives_excluded_scores_no_probability():
+    y, _ = softmax.forward(np.array([[1, -np.inf, 1], [-np.inf, -np.inf, -3]], np.float32))
+    np.testing.assert_allclose(y, [[0.5, 0, 0.5], [0, 0, 1]], rtol=1e-6)
+
+
+@over_pairs
+def test_softmax_has_no_gradient_along_ones(which):
+    forward, backward = pair_of(softmax, which)
+    _, cache = forward(np.random.default_rng(0).standard_normal((5, 7)), 0.5)
+    assert np.abs(backward(np.ones((5, 7)), cache)).max() < 1e-15
+
+
+def test_softmax_writes_into_lent_memory_even_its_own_input():
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 3, 5)), rng.standard_normal((2, 3, 5))
+    y, cache = softmax.forward(x, 0.5)
+    dx = softmax.backward(dy, cache)
+    x_itself, dy_itself = x.copy(), dy.copy()
+    lent, _ = softmax.forward(x_itself, 0.5, out=x_itself)
+    lent_back = softmax.backward(dy_itself, cache, out=dy_itself)
+    assert np.shares_memory(lent, x_itself)
+    assert np.shares_memory(lent_back, dy_itself)
+    assert relative_difference(x_itself, y) < 1e-14
+    assert relative_difference(dy_itself, dx) < 1e-14
+
+
+@over_dtypes
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e15])
+def test_attention_survives_huge_scores(size, dtype):
+    qkv = (np.random.default_rng(0).standard_normal((2, 5, 18)) * size).astype(dtype)
+    y, cache = attention.forward(qkv, 2)
+    np.testing.assert_allclose(cache[1].sum(axis=-1), 1, rtol=1e-6)
+    assert np.isfinite(y).all()
+    assert np.isfinite(attention.backward(np.ones_like(y), cache)).all()
+
+
+def test_attention_cache_holds_the_probabilities():
+    qkv = np.random.default_rng(0).standard_normal((2, 5, 18))
+    _, (_, probs, _) = attention.forward(qkv, 3)
+    _, (_, expected, _) = attention.reference_forward(qkv, 3)
+    assert probs.shape == (2, 3, 5, 5)
+    assert relative_difference(probs, expected) < 1e-12
+
+
+def test_attention_follows_a_permutation_of_the_tokens():
+    qkv, order = np.random.default_rng(0).standard_normal((2, 5, 18)), [3, 0, 4, 2, 1]
+    assert relative_difference(attention.forward(qkv[:, order], 3)[0], attention.forward(qkv, 3)[0][:, order]) < 1e-12
+
+
+# ---- gelu, layer norm --------------------------------------------------------------------------------------
+
+
+@over_dtypes
+def test_gelu_of_large_numbers_is_the_number_or_zero(dtype):
+    x = np.array([1e30, 1e4, 50, -50, -1e4, -1e30], dtype)
+    with np.errstate(all="ignore"):
+        y, cache = gelu.forward(x)
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    np.testing.assert_array_equal(gelu.backward(np.ones_like(x), cache), x > 0)
+
+
+def test_layer_norm_variance_survives_a_large_mean():
+    """The variance in one pass, mean(x**2) - mean(x)**2, would lose all digits here."""
+    x = (1e4 + np.random.default_rng(0).standard_normal((5, 37))).astype(np.float32)
+    one, zero = np.ones(37, np.float32), np.zeros(37, np.float32)
+    expected, _ = layer_norm.reference_forward(x.astype(np.float64), one, zero)
+    assert relative_difference(layer_norm.forward(x, one, zero)[0], expected) < 2e-3
+
+
+@over_pairs
+def test_layer_norm_gradient_has_no_part_along_shift_and_scaling(which):
+    forward, backward = pair_of(layer_norm, which)
+    rng = np.random.default_rng(0)
+    x, dy, weight, bias = rng.standard_normal((5, 7)), rng.standard_normal((5, 7)), rng.standard_normal(7), rng.standard_normal(7)
+    dx, _, _ = backward(dy, forward(x, weight, bias, eps=0.0)[1])
+    assert np.abs(dx).max() > 0.1
+    assert np.abs(dx.sum(axis=1)).max() < 1e-13
+    assert np.abs((dx * (x - x.mean(axis=1, keepdims=True))).sum(axis=1)).max() < 1e-13
+
+
+# ---- cross-entropy -----------------------------------------------------------------------------------------
+
+
+@over_dtypes
+def test_targets_are_one_at_the_label(dtype):
+    t = cross_entropy.targets([2, 0], 3, dtype=dtype)
+    assert t.dtype == dtype
+    np.testing.assert_array_equal(t, [[0, 0, 1], [1, 0, 0]])
+
+
+def test_smoothed_targets_share_a_part_among_all_classes():
+    t = cross_entropy.targets(np.array([1, 3], np.uint8), 4, 0.2, np.float64)
+    np.testing.assert_allclose(t, [[0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("labels", [np.array([0.0, 1.0]), np.array([[0], [1]]), np.array([True, False])], ids=["float", "2-D", "bool"])
+def test_labels_must_be_integers_in_one_axis(labels):
+    with pytest.raises(TypeError, match=r"one-dimensional array of integers, not \w+ of shape \(2"):
+        cross_entropy.targets(labels, 3)
+
+
+@over_dtypes
+def test_cross_entropy_of_a_hopeless_guess_is_large_and_finite(dtype):
+    logits, t = np.array([[0, 1e4, -1e4]], dtype), np.array([[1, 0, 0]], dtype)
+    loss, cache = cross_entropy.forward(logits, t)
+    assert loss == 1e4
+    np.testing.assert_array_equal(cross_entropy.backward(1.0, cache), [[-1, 1, 0]])
+
+
+def test_cross_entropy_of_lanes_adds_up_to_that_of_the_batch():
+    rng = np.random.default_rng(0)
+    logits, t = rng.standard_normal((7, 5)), cross_entropy.targets(rng.integers(0, 5, 7), 5, 0.1, np.float64)
+    loss, cache = cross_entropy.forward(logits, t)
+    lanes = [cross_entropy.forward(logits[part], t[part], 7) for part in (slice(0, 3), slice(3, 7))]
+    assert sum(loss for loss, _ in lanes) == pytest.approx(loss, rel=1e-14)
+    dlogits = np.concatenate([cross_entropy.backward(1.0, cache) for _, cache in lanes])
+    assert relative_difference(dlogits, cross_entropy.backward(1.0, cache)) < 1e-14
+
+
+# ---- patches, tokens, pooling ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "side"), [((3, 4, 6, 3), 2), ((2, 9, 3, 1), 3), ((1, 5, 7, 2), 1), ((2, 5, 5, 4), 5)])
+def test_unpatchify_is_the_exact_inverse_of_patchify(shape, side):
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    cut = patches.patchify(images, side)
+    assert cut.shape == (shape[0], shape[1] * shape[2] // side**2, side**2 * shape[3])
+    assert cut.dtype == np.uint8
+    np.testing.assert_array_equal(patches.unpatchify(cut, side, shape), images)
+
+
+@over_dtypes
+def test_normalise_moves_and_scales_each_channel(dtype):
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 3), np.uint8)
+    before, mean, std = images.copy(), [0.5, 0.4, 0.1], [0.2, 0.3, 0.9]
+    x = patches.normalise(images, mean, std, dtype)
+    assert x.dtype == dtype
+    assert relative_difference(x, (images / 255 - mean) / std) < {np.float32: 1e-6, np.float64: 1e-14}[dtype]
+    np.testing.assert_array_equal(images, before)
+
+
+def test_gradients_of_missing_tokens_are_none():
+    x, dy = np.ones((2, 3, 5)), np.ones((2, 3, 5))
+    for forward, backward in (pair_of(tokens, which) for which in PAIRS):
+        assert backward(dy, forward(x)[1])[1:] == (None, None)
+        assert backward(dy, forward(x, None, np.ones((3, 5)))[1])[1] is None
+        assert backward(np.ones((2, 4, 5)), forward(x, np.ones(5))[1])[2] is None
+
+
+def test_sincos_tells_the_row_in_the_first_half_and_the_column_in_the_second():
+    table = tokens.sincos_2d(3, 5, 8).reshape(3, 5, 8)
+    assert table.dtype == np.float64
+    assert (table[:, :, :4] == table[:, :1, :4]).all()
+    assert (table[:, :, 4:] == table[:1, :, 4:]).all()
+    angle = 2 * np.array([1, 1 / 100])
+    np.testing.assert_allclose(table[2, 3, :4], [*np.sin(angle), *np.cos(angle)], rtol=1e-14)
+    np.testing.assert_allclose(table[1, 2, 4:], [*np.sin(angle), *np.cos(angle)], rtol=1e-14)
+
+
+def test_sincos_positions_differ_and_their_products_depend_on_the_offset_alone():
+    table = tokens.sincos_2d(3, 5, 16)
+    products = (table @ table.T).reshape(3, 5, 3, 5)
+    np.testing.assert_allclose(products[0, 0, 1, 2], products[1, 2, 2, 4], rtol=1e-14)
+    np.testing.assert_allclose((table**2).sum(axis=1), 8, rtol=1e-14)
+    assert len(np.unique(table.round(9), axis=0)) == 15
+
+
+def test_sincos_class_token_is_zero_and_comes_first():
+    table = tokens.sincos_2d(3, 5, 8, class_token=True)
+    assert table.shape == (16, 8)
+    assert not table[0].any()
+    np.testing.assert_array_equal(table[1:], tokens.sincos_2d(3, 5, 8))
+
+
+# ---- dropout -----------------------------------------------------------------------------------------------
+
+
+@over_dtypes
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+def test_mask_keeps_the_expectation(rate, dtype):
+    uniform = ((np.arange(1000) + 0.5) / 1000).astype(dtype).reshape(10, 100)  # every thousandth once
+    mask = dropout.mask(uniform, rate)
+    assert mask.dtype == dtype
+    assert mask.shape == uniform.shape
+    assert (mask == 0).sum() == round(1000 * rate)
+    assert np.unique(mask[mask > 0]) == dtype(1 / (1 - rate))
+    assert mask.mean() == pytest.approx(1, rel=1e-6)
+
+
+def test_mask_drops_the_small_numbers():
+    """A number equal to the rate is kept, so that rate 0 drops nothing."""
+    np.testing.assert_array_equal(dropout.mask(np.array([0.0, 0.4, 0.5, 0.9]), 0.5), [0, 0, 2, 2])
+    np.testing.assert_array_equal(dropout.mask(np.array([0.0]), 0.0), [1])

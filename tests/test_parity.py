@@ -1,0 +1,300 @@
+"""minivit computes what PyTorch computes: against stored arrays everywhere, and live where torch is installed.
+
+The truth is float64 in both cases, and every input is exact in float32, so what is measured is our error alone. It is relative to
+the largest entry of the tensor, since some gradients are exactly zero in theory (a key bias moves all scores of a query alike).
+`tests/make_parity.py` makes the stored arrays.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit import lanes
+from minivit.interop.timm import from_timm, read_weights, to_timm, write_weights
+from minivit.ops import attention, cross_entropy, gelu, layer_norm, softmax
+
+ONE_PASS = {np.float32: 1e-5, np.float64: 1e-10}
+TEN_STEPS = {np.float32: 1e-5, np.float64: 1e-9}
+ONE_OP = {np.float32: 5e-6, np.float64: 1e-12}
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+
+def difference(ours, truth):
+    """The largest difference, relative to the largest entry of `truth`."""
+    assert np.shape(ours) == np.shape(truth)
+    return np.abs(ours - truth).max() / np.abs(truth).max()
+
+
+def differences(ours, truth):
+    assert ours.keys() == truth.keys()
+    return {name: difference(ours[name], truth[name]) for name in truth}
+
+
+def load_model(config, weights, dtype):
+    """A model with the given weights under timm's names."""
+    model = minivit.create_model("vit", **config, dtype=dtype)
+    return model.pack(dtype, values=from_timm(weights, model))
+
+
+def gradients(model, images, labels, label_smoothing):
+    """images, labels -> logits, {name: gradient in timm's layout}, gradient of the images."""
+    logits = model.forward(images.astype(model.dtype))
+    _, cache = cross_entropy.forward(logits, cross_entropy.targets(labels, model.classes, label_smoothing, model.dtype))
+    dimages = model.backward(cross_entropy.backward(1.0, cache))
+    assert logits.dtype == dimages.dtype == model.dtype
+    holder = model.copy()
+    holder.vector[...] = model.gradients
+    return logits, to_timm(holder), dimages
+
+
+def train(model, batches, **training):
+    """-> losses, norms, as the Trainer reports them; the model is trained in place."""
+    trainer = minivit.Trainer(model, **training)
+    reports = [(trainer.step(images.astype(model.dtype), labels), trainer.norm) for images, labels in batches]
+    return np.array(reports).T
+
+
+def determined(weights, dtype):
+    """The weights that a float32 training determines: without the key biases, whose gradient is zero but for round-off.
+
+    AdamW divides each gradient by its own size, so it walks along round-off, where that is above its eps of 1e-8. Nothing sees it.
+    """
+    def without_keys(name, w):
+        return np.delete(w, np.s_[w.size // 3:2 * w.size // 3]) if name.endswith("qkv.bias") and dtype == np.float32 else w
+
+    return {name: without_keys(name, w) for name, w in weights.items()}
+
+
+# ---- against the stored arrays ----------------------------------------------------------------------------
+
+
+class Stored:
+    """One model of tests/parity.npz."""
+
+    def __init__(self, name):
+        with np.load(Path(__file__).with_name("parity.npz")) as file:
+            self.arrays = {key.removeprefix(f"{name}."): file[key] for key in file.files if key.startswith(f"{name}.")}
+        self.config, self.training = json.loads(str(self["config"])), json.loads(str(self["training"]))
+        self.weights = self.tensors("weights", scale=self["unit"])
+        self.images, self.labels = self["images"] * self["unit"], self["labels"]
+        self.batches = [(self.images[step % 2], self.labels[step % 2]) for step in range(len(self["losses"]))]
+
+    def __getitem__(self, key):
+        return self.arrays[key]
+
+    def tensors(self, key, scale=1.0):
+        """A vector of the file, as {name: tensor}."""
+        shapes = json.loads(str(self["shapes"]))
+        ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes.values()])
+        parts = np.split(self[key] * scale, ends[:-1])
+        return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+    def model(self, dtype):
+        return load_model(self.config, self.weights, dtype)
+
+
+@pytest.fixture(params=["token", "mean"])
+def stored(request):
+    return Stored(request.param)
+
+
+@dtypes
+def test_logits_and_every_gradient_are_the_stored_ones(stored, dtype):
+    logits, gradient, dimages = gradients(stored.model(dtype), stored.images[0], stored.labels[0], stored.training["label_smoothing"])
+    worst = differences({"logits": logits, "images": dimages, **gradient},
+                        {"logits": stored["logits"], "images": stored["dimages"], **stored.tensors("gradient")})
+    assert {name: error for name, error in worst.items() if not error <= ONE_PASS[dtype]} == {}
+
+
+@dtypes
+def test_ten_steps_follow_the_stored_ones(stored, dtype):
+    model = stored.model(dtype)
+    losses, norms = train(model, stored.batches, **stored.training)
+    worst = differences(determined(to_timm(model), dtype), determined(stored.tensors("trained"), dtype))
+    worst |= {"losses": difference(losses, stored["losses"]), "norms": difference(norms, stored["norms"])}
+    assert {name: error for name, error in worst.items() if not error <= TEN_STEPS[dtype]} == {}
+
+
+def test_stored_steps_show_clipping_and_rest_from_it(stored):
+    assert {bool(norm > stored.training["clip"]) for norm in stored["norms"]} == {True, False}
+
+
+def test_stored_names_are_the_models_names(stored):
+    assert stored.weights.keys() == {p.name for p in stored.model(np.float32).parameters()}
+
+
+@dtypes
+def test_weights_go_out_and_come_back_bit_for_bit(stored, dtype):
+    model = stored.model(dtype)
+    again = minivit.create_model("vit", **stored.config, dtype=dtype, seed=1)
+    again.pack(dtype, values=from_timm(to_timm(model), again))
+    assert again.vector.tobytes() == model.vector.tobytes()
+
+
+@dtypes
+def test_equal_weights_are_equal_files(stored, dtype, tmp_path):
+    model = stored.model(dtype)
+    write_weights(tmp_path / "a.safetensors", model)
+    write_weights(tmp_path / "b.safetensors", model.copy())
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    again = model.copy().pack(dtype, values=read_weights(tmp_path / "a.safetensors", model))
+    assert again.vector.tobytes() == model.vector.tobytes()
+
+
+# ---- against torch itself ---------------------------------------------------------------------------------
+
+
+def shape(image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, pool, positions):
+    return dict(locals())
+
+
+MODELS = {
+    "token-learned": shape(10, 5, 1, 3, 8, 1, 1, 4, "token", "learned"),
+    "mean-none": shape(12, 4, 3, 5, 48, 2, 2, 2, "mean", "none"),
+    "mean-learned": shape(9, 3, 3, 11, 30, 3, 5, 1.5, "mean", "learned"),
+    "token-none": shape(14, 7, 2, 4, 7, 2, 7, 3, "token", "none"),
+}
+TRAINING = {"lr": 3e-4, "weight_decay": 1.0, "clip": 1.0, "label_smoothing": 0.1}
+
+
+@pytest.fixture(scope="module")
+def torch_vit():
+    torch = pytest.importorskip("torch")
+    import torch_vit
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)                                      # these models are so small that its threads only wait
+    yield torch_vit
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=[(name, seed) for name in MODELS for seed in (1, 2)], ids=lambda param: f"{param[0]}-{param[1]}")
+def live(request, torch_vit):
+    """One model of torch, its configuration, and two batches."""
+    (name, seed), config = request.param, MODELS[request.param[0]]
+    rng = np.random.default_rng([seed, len(name)])
+    torch_model = torch_vit.make_model(config, torch_vit.random_weights(config, rng, 2.0**-20))
+    batch, side = (7, 4)[seed - 1], config["image_size"]
+    images = rng.standard_normal((2, batch, side, side, config["channels"]), np.float32)
+    return torch_model, config, list(zip(images, rng.integers(config["classes"], size=(2, batch)), strict=True))
+
+
+def weights_of(torch_model):
+    return {name: tensor.numpy().copy() for name, tensor in torch_model.state_dict().items()}
+
+
+@dtypes
+def test_logits_and_every_gradient_are_torchs(live, torch_vit, dtype):
+    torch_model, config, batches = live
+    logits, _, gradient, dimages = torch_vit.gradients(torch_model, *batches[0], label_smoothing=0.1)
+    ours = gradients(load_model(config, weights_of(torch_model), dtype), *batches[0], label_smoothing=0.1)
+    worst = differences({"logits": ours[0], **ours[1], "images": ours[2]}, {"logits": logits, **gradient, "images": dimages})
+    assert {name: error for name, error in worst.items() if not error <= ONE_PASS[dtype]} == {}
+
+
+def assert_training_follows(torch_vit, torch_model, config, batches, dtype):
+    model = load_model(config, weights_of(torch_model), dtype)
+    losses, norms = train(model, batches, **TRAINING)
+    torch_losses, torch_norms = torch_vit.train(torch_model, batches, **TRAINING)
+    worst = differences(determined(to_timm(model), dtype), determined(weights_of(torch_model), dtype))
+    worst |= {"losses": difference(losses, torch_losses), "norms": difference(norms, torch_norms)}
+    assert {name: error for name, error in worst.items() if not error <= TEN_STEPS[dtype]} == {}
+
+
+@dtypes
+def test_ten_steps_follow_torchs_adamw(live, torch_vit, dtype):
+    torch_model, config, batches = live
+    assert_training_follows(torch_vit, torch_model, config, 5 * batches, dtype)
+
+
+@dtypes
+def test_training_in_many_lanes_and_passes_follows_torch(torch_vit, dtype, monkeypatch):
+    monkeypatch.setattr(lanes, "MICRO_BATCH_NUMBERS", 1)          # one image a pass: 16 lanes of two or three images each
+    config, rng = MODELS["mean-learned"], np.random.default_rng(3)
+    torch_model = torch_vit.make_model(config, torch_vit.random_weights(config, rng, 2.0**-20))
+    images = rng.standard_normal((37, 9, 9, 3), np.float32)
+    assert_training_follows(torch_vit, torch_model, config, 3 * [(images, rng.integers(11, size=37))], dtype)
+
+
+def test_names_and_shapes_are_those_of_torchs_state_dict(live):
+    torch_model, config, _ = live
+    ours = to_timm(minivit.create_model("vit", **config))
+    assert {name: w.shape for name, w in ours.items()} == {name: tuple(w.shape) for name, w in torch_model.state_dict().items()}
+
+
+# ---- operations -------------------------------------------------------------------------------------------
+
+
+def worst_error(theirs, forward, backward, inputs, dtype):
+    """The worst difference of y and of the gradient of every input, between an op of ours and torch's, with a random dy."""
+    import torch
+    inputs = [np.asarray(x, np.float32) for x in inputs]
+    leaves = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in inputs]
+    truth = theirs(*leaves)
+    dy = np.random.default_rng(9).standard_normal(tuple(truth.shape), np.float32)
+    truth.backward(torch.tensor(dy, dtype=torch.float64))
+    y, cache = forward(*[x.astype(dtype) for x in inputs])
+    found = backward(np.asarray(dy, dtype), cache)
+    found = found if isinstance(found, tuple) else (found,)
+    assert all(array.dtype == dtype for array in (y, *found))
+    return max(difference(ours, expected) for ours, expected in
+               zip((y, *found), (truth.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)), strict=True))
+
+
+@pytest.fixture
+def F(torch_vit):
+    return torch_vit.F
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(8)
+
+
+@dtypes
+@pytest.mark.parametrize("scale", [0.01, 1, 6])
+def test_gelu_is_torchs(F, rng, scale, dtype):
+    x = scale * rng.standard_normal((3, 37, 11))
+    assert worst_error(F.gelu, gelu.forward, gelu.backward, [x], dtype) <= ONE_OP[dtype]
+
+
+@dtypes
+@pytest.mark.parametrize("scale", [0.001, 1, 100])
+@pytest.mark.parametrize("width", [7, 13, 64])
+def test_layer_norm_is_torchs(F, rng, width, scale, dtype):
+    inputs = [scale * rng.standard_normal((3, 5, width)), rng.standard_normal(width), rng.standard_normal(width)]
+    error = worst_error(lambda x, w, b: F.layer_norm(x, (width,), w, b, 1e-6), layer_norm.forward, layer_norm.backward, inputs, dtype)
+    assert error <= ONE_OP[dtype]
+
+
+@dtypes
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+def test_softmax_is_torchs(F, rng, scale, dtype):
+    x = 5 * rng.standard_normal((2, 3, 7, 17))
+    error = worst_error(lambda x: F.softmax(scale * x, -1), lambda x: softmax.forward(x, scale), softmax.backward, [x], dtype)
+    assert error <= ONE_OP[dtype]
+
+
+@dtypes
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("scale", [1, 30])
+def test_cross_entropy_is_torchs(F, rng, scale, smoothing, dtype):
+    import torch
+    logits, labels = scale * rng.standard_normal((9, 11)), rng.integers(11, size=9)
+    targets = cross_entropy.targets(labels, 11, smoothing, dtype)
+    error = worst_error(lambda z: F.cross_entropy(z, torch.tensor(labels), label_smoothing=smoothing),
+                        lambda z: cross_entropy.forward(z, targets), cross_entropy.backward, [logits], dtype)
+    assert error <= ONE_OP[dtype]
+
+
+@dtypes
+@pytest.mark.parametrize("heads", [1, 3, 12])
+def test_attention_is_torchs(F, rng, heads, dtype):
+    def theirs(qkv):
+        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in qkv.chunk(3, dim=-1))
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    qkv = rng.standard_normal((2, 7, 36))
+    assert worst_error(theirs, lambda x: attention.forward(x, heads), attention.backward, [qkv], dtype) <= ONE_OP[dtype]

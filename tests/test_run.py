@@ -1,0 +1,521 @@
+"""Runs: the files in the folder, the same bits however often interrupted and on however many threads, and clear errors."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minivit
+from minivit import files, lanes
+from minivit.files import write_whole
+from minivit.training import curve, loop
+from minivit.training.run import Run
+from minivit.training.trainer import Trainer
+
+STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches of 64
+
+
+def tiny(seed=0, **options):
+    sizes = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+    return minivit.create_model("vit", seed=seed, **(sizes | options))
+
+
+def train(out=None, model=None, data="digits", draw=False, **settings):
+    """Three epochs with dropout and drop-path, so that random numbers matter too; the curve, which takes longer, is drawn on demand."""
+    model = model or tiny(drop_rate=0.1, drop_path_rate=0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        if not draw:
+            patch.setattr(curve, "draw_curve", lambda *_: None)
+        return minivit.train(model, data, out=out, progress=False, **({"epochs": 3, "batch_size": 64} | settings))
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def records(folder):
+    """The lines of the log, without the time it took."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run from start to end, with its result."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    return folder, train(folder, draw=True)
+
+
+def interrupt(folder, calls, patch, owner, name, **settings):
+    """Start a run and interrupt it in the given call of owner.name."""
+    original, count = getattr(owner, name), 0
+
+    def interrupted(*arguments, **more):
+        nonlocal count
+        count += 1
+        if count == calls:
+            raise KeyboardInterrupt
+        return original(*arguments, **more)
+
+    with patch.context() as context:
+        context.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, **settings)
+
+
+@pytest.fixture(scope="module")
+def interrupted_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    interrupt(folder, STEPS_AN_EPOCH + 5, pytest.MonkeyPatch(), Trainer, "step")
+    return folder
+
+
+@pytest.fixture
+def interrupted(interrupted_once, tmp_path):
+    """The folder of a run that was interrupted in its second epoch; a copy, to do with as you please."""
+    return shutil.copytree(interrupted_once, tmp_path / "run")
+
+
+# ---- what a run leaves --------------------------------------------------------------------------------------
+
+
+def test_run_leaves_five_whole_files(finished):
+    folder, _ = finished
+    assert sorted(contents(folder)) == ["checkpoint.safetensors", "config.json", "curve.png", "log.jsonl", "model.safetensors"]
+
+
+def test_config_says_model_data_and_settings(finished):
+    folder, result = finished
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model"] == {"family": "vit", "options": result.model.config}
+    assert config["data"]["source"] == {"source": "digits", "seed": 0, "test_fraction": 0.2}
+    assert config["data"]["class_names"] == list("0123456789")
+    assert config["training"].items() >= {"epochs": 3, "steps": 3 * STEPS_AN_EPOCH, "batch_size": 64, "seed": 0, "clip": 1.0}.items()
+
+
+def test_log_has_a_line_for_each_epoch(finished):
+    folder, result = finished
+    lines = records(folder)
+    assert [(line["epoch"], line["step"]) for line in lines] == [(e, e * STEPS_AN_EPOCH) for e in (1, 2, 3)]
+    assert lines[-1]["loss"] == result.loss < lines[0]["loss"]
+    assert lines[-1]["test_accuracy"] == result.accuracy
+    assert all(0 <= line[name] <= 1 for line in lines for name in ("accuracy", "test_accuracy"))
+
+
+def test_curve_is_a_picture(finished):
+    folder, _ = finished
+    with Image.open(folder / "curve.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 200
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+
+
+def test_result_counts_steps_and_test_images(finished):
+    _, result = finished
+    assert result.steps == 3 * STEPS_AN_EPOCH
+    assert result.test.images == result.test.confusion.sum() == 359
+    assert result.accuracy == np.trace(result.test.confusion) / 359
+    assert result.accuracy > 0.2                 # chance is 0.1
+
+
+def test_half_epochs_count_half_the_steps(tmp_path):
+    assert train(tmp_path / "run", epochs=1.5).steps == 33
+    assert [line["step"] for line in records(tmp_path / "run")] == [22, 33]
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(epochs=0.1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_changes_the_model_that_was_given():
+    model = tiny()
+    before = model.vector.copy()
+    assert train(model=model, epochs=0.1).model is model
+    assert not np.array_equal(model.vector, before)
+
+
+def test_loaded_model_gives_the_same_logits_bit_for_bit(finished):
+    folder, result = finished
+    images = minivit.load_data("digits").test_images
+    loaded = minivit.load(folder)
+    np.testing.assert_array_equal(loaded.predict(images), result.model.predict(images))
+    np.testing.assert_array_equal(loaded.forward(images[:7]), result.model.forward(images[:7]))
+    assert loaded.config == result.model.config
+
+
+@pytest.mark.parametrize("options", [{"pool": "mean"}, {"positions": "sincos"}, {"positions": "none"}, {"mean": 0.3, "std": 0.2}], ids=str)
+def test_every_kind_of_model_is_loaded_as_it_was_saved(tmp_path, options):
+    model = train(tmp_path / "run", tiny(**options), epochs=0.1).model
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(minivit.load(tmp_path / "run").forward(images), model.forward(images))
+
+
+def test_evaluation_of_the_run_is_that_of_its_last_epoch(finished):
+    folder, result = finished
+    _, evaluation = Run(folder).evaluate()
+    np.testing.assert_array_equal(evaluation.confusion, result.test.confusion)
+
+
+# ---- the same bits ------------------------------------------------------------------------------------------
+
+
+def test_same_seed_gives_the_same_bytes(finished, tmp_path):
+    train(tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(finished[0])
+    assert records(tmp_path / "run") == records(finished[0])
+
+
+def test_another_seed_gives_another_model(tmp_path):
+    train(tmp_path / "a", tiny(), epochs=1)
+    train(tmp_path / "b", tiny(), epochs=1, seed=1)          # another order of the images
+    train(tmp_path / "c", tiny(seed=1), epochs=1)            # another start
+    assert len({weights(tmp_path / name) for name in "abc"}) == 3
+
+
+def test_number_of_threads_changes_no_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(lanes, "MICRO_BATCH_NUMBERS", 700)   # 16 lanes with two passes each
+    for threads in (1, 2, 3):
+        train(tmp_path / str(threads), epochs=1, threads=threads)
+    assert json.loads((tmp_path / "1" / "config.json").read_text())["training"]["lanes"] == 16
+    assert weights(tmp_path / "1") == weights(tmp_path / "2") == weights(tmp_path / "3")
+    assert records(tmp_path / "1") == records(tmp_path / "2") == records(tmp_path / "3")
+
+
+# ---- interrupted and resumed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("calls", "owner", "name"), [
+    (5, Trainer, "step"),                        # before the first checkpoint
+    (STEPS_AN_EPOCH + 1, Trainer, "step"),       # just behind it
+    (2 * STEPS_AN_EPOCH + 9, Trainer, "step"),   # in the midst of an epoch
+    (2, loop, "evaluate"),                       # at the end of an epoch
+    (2, Run, "save_checkpoint"),                 # between the log and the checkpoint
+    (1, Run, "save_model"),                      # at the very end
+])
+def test_resumed_run_ends_with_the_bytes_of_one_never_interrupted(finished, tmp_path, monkeypatch, calls, owner, name):
+    interrupt(tmp_path / "run", calls, monkeypatch, owner, name)
+    assert train(tmp_path / "run", resume=True).steps == 3 * STEPS_AN_EPOCH
+    assert weights(tmp_path / "run") == weights(finished[0])
+    assert records(tmp_path / "run") == records(finished[0])
+
+
+def test_run_may_be_interrupted_twice(finished, interrupted, monkeypatch):
+    interrupt(interrupted, STEPS_AN_EPOCH + 7, monkeypatch, Trainer, "step", resume=True)
+    train(interrupted, resume=True)
+    assert weights(interrupted) == weights(finished[0])
+
+
+def test_resumed_run_takes_its_weights_from_the_checkpoint(finished, interrupted):
+    train(interrupted, tiny(seed=9, drop_rate=0.1, drop_path_rate=0.1), resume=True)
+    assert weights(interrupted) == weights(finished[0])
+
+
+def test_resumed_run_may_have_other_threads(finished, interrupted):
+    train(interrupted, resume=True, threads=1)
+    assert weights(interrupted) == weights(finished[0])
+
+
+def test_resuming_a_finished_run_changes_nothing(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    result = train(folder, resume=True)
+    assert result.accuracy == finished[1].accuracy
+    assert weights(folder) == weights(finished[0])
+    assert records(folder) == records(finished[0])
+
+
+def test_interrupted_run_has_no_model_to_load(interrupted):
+    with pytest.raises(FileNotFoundError, match=r"no trained weights yet.*--resume"):
+        minivit.load(interrupted)
+
+
+@pytest.mark.parametrize(("setting", "value"), [
+    ("lr", 1e-3), ("batch_size", 32), ("seed", 1), ("weight_decay", 0.1), ("label_smoothing", 0.0), ("clip", 2.0), ("warmup", 0.2),
+])
+def test_resuming_with_another_setting_is_refused_by_name(interrupted, setting, value):
+    before = contents(interrupted)
+    with pytest.raises(ValueError, match=f"another {setting}"):
+        train(interrupted, resume=True, **{setting: value})
+    assert contents(interrupted) == before
+
+
+@pytest.mark.parametrize("options", [{"pool": "mean"}, {"heads": 1}, {"width": 32}, {"drop_rate": 0.2}], ids=str)
+def test_resuming_with_another_model_is_refused(interrupted, options):
+    model = tiny(**({"drop_rate": 0.1, "drop_path_rate": 0.1} | options))
+    before = model.vector.copy()
+    with pytest.raises(ValueError, match="another model"):
+        train(interrupted, model, resume=True)
+    np.testing.assert_array_equal(model.vector, before)
+
+
+def test_resuming_with_other_data_is_refused(interrupted):
+    digits = minivit.load_data("digits")
+    negative = replace(digits, name="negative.npz", train_images=255 - digits.train_images, test_images=255 - digits.test_images)
+    with pytest.raises(ValueError, match="data"):
+        train(interrupted, data=negative, resume=True)
+
+
+def test_resuming_needs_a_folder_that_holds_a_run(tmp_path):
+    with pytest.raises(ValueError, match="folder"):
+        train(None, resume=True)
+    with pytest.raises(FileNotFoundError, match="is no run"):
+        train(tmp_path / "nothing", resume=True)
+    assert not (tmp_path / "nothing").exists()
+
+
+# ---- damaged files ----------------------------------------------------------------------------------------------
+
+
+def damage(file, how):
+    """Cut a file off after a share of it, or fill it with garbage."""
+    content = file.read_bytes()
+    file.write_bytes(b"garbage" * 100 if how == "garbage" else content[:int(how * len(content))])
+
+
+@pytest.mark.parametrize("how", ["garbage", 0.0, 0.001, 0.5, 0.999])
+def test_damaged_checkpoint_is_named_and_leaves_the_model_alone(interrupted, how):
+    damage(interrupted / "checkpoint.safetensors", how)
+    model, before = tiny(drop_rate=0.1, drop_path_rate=0.1), contents(interrupted)
+    vector = model.vector.copy()
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors"):
+        train(interrupted, model, resume=True)
+    np.testing.assert_array_equal(model.vector, vector)
+    assert contents(interrupted) == before
+
+
+@pytest.mark.parametrize("options", [{"width": 32}, {"depth": 2}], ids=str)
+def test_checkpoint_of_another_model_is_named_and_leaves_the_model_alone(interrupted, tmp_path, options):
+    train(tmp_path / "other", tiny(**options), epochs=0.1)
+    shutil.copy(tmp_path / "other" / "checkpoint.safetensors", interrupted)
+    model = tiny(drop_rate=0.1, drop_path_rate=0.1)
+    vector = model.vector.copy()
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is the checkpoint of another model"):
+        train(interrupted, model, resume=True)
+    np.testing.assert_array_equal(model.vector, vector)
+
+
+def test_weights_are_no_checkpoint(interrupted, finished):
+    shutil.copy(finished[0] / "model.safetensors", interrupted / "checkpoint.safetensors")
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors"):
+        train(interrupted, resume=True)
+
+
+@pytest.mark.parametrize("how", ["garbage", 0.0, 0.001, 0.5, 0.999])
+def test_damaged_weights_are_named(finished, tmp_path, how):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    damage(folder / "model.safetensors", how)
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        minivit.load(folder)
+
+
+def test_weights_of_another_model_are_named(finished, tmp_path):
+    train(tmp_path / "other", tiny(width=32), epochs=0.1)
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.copy(tmp_path / "other" / "model.safetensors", folder)
+    with pytest.raises(ValueError, match=r"model\.safetensors.*shape"):
+        minivit.load(folder)
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "[]", "{}", '{"model": {}, "data": {}, "training": {}}', "\x00\xff"])
+def test_damaged_config_is_named(finished, tmp_path, content):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "config.json").write_text(content)
+    for use in (minivit.load, lambda folder: train(folder, resume=True)):
+        with pytest.raises(ValueError, match=r"config\.json is damaged"):
+            use(folder)
+
+
+@pytest.mark.parametrize("lost", ["source", "class_names"])
+def test_config_that_lacks_part_of_the_data_is_named(finished, tmp_path, lost):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["data"][lost]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        Run(folder).evaluate()
+
+
+@pytest.mark.parametrize("content", ["garbage\n", "{}\n", '{"epoch": 1, "st'])
+def test_damaged_log_is_named(interrupted, content):
+    (interrupted / "log.jsonl").write_text(content)
+    with pytest.raises(ValueError, match=r"log\.jsonl"):
+        train(interrupted, resume=True)
+
+
+def test_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is no run: it has no config\.json"):
+        minivit.load(tmp_path)
+
+
+# ---- folders and settings ---------------------------------------------------------------------------------------
+
+
+def test_run_is_never_overwritten(finished):
+    before = contents(finished[0])
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(finished[0], epochs=0.1)
+    assert contents(finished[0]) == before
+
+
+def test_folder_may_exist_without_a_run(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    train(tmp_path, epochs=0.1)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    minivit.load(tmp_path)
+
+
+@pytest.mark.parametrize("below", ["", "runs/a"])
+def test_file_in_the_way_of_the_folder_is_named_and_kept(tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        train(tmp_path / "file" / below, epochs=0.1)
+    assert contents(tmp_path) == {"file": b"mine"}
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(("setting", "value", "named"), [
+    *[("epochs", value, "epochs") for value in (0, -1, NAN, INFINITY)],
+    *[("minutes", value, "minutes") for value in (0, -1, NAN, INFINITY)],
+    *[("batch_size", value, "batch size") for value in (0, -1)],
+    *[("lr", value, "learning rate") for value in (0, -1e-3, NAN, INFINITY)],
+    *[("weight_decay", value, "weight decay") for value in (-0.1, NAN, INFINITY)],
+    *[("label_smoothing", value, "label smoothing") for value in (-0.1, 1.0, NAN)],
+    *[("clip", value, "clip") for value in (0, -1, NAN)],
+    *[("warmup", value, "warmup") for value in (-0.1, 1.1, NAN)],
+    *[("threads", value, "threads") for value in (0, -2)],
+    ("seed", -1, "seed"),
+])
+def test_setting_out_of_range_is_refused_before_anything_is_done(tmp_path, setting, value, named):
+    model = tiny()
+    before = model.vector.copy()
+    with pytest.raises(ValueError, match=named):
+        train(tmp_path / "run", model, **({"epochs": 0.1} | {setting: value}))
+    assert not (tmp_path / "run").exists()
+    np.testing.assert_array_equal(model.vector, before)
+
+
+def test_batch_may_be_larger_than_the_data(tmp_path):
+    assert train(tmp_path / "run", batch_size=10_000, epochs=2).steps == 2
+
+
+def test_minutes_fix_the_number_of_steps_and_are_kept_about(tmp_path):
+    result = train(tmp_path / "run", minutes=0.01)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["steps"] == result.steps > 5
+    assert result.seconds < 6
+
+
+@pytest.mark.parametrize(("options", "found"), [
+    ({"image_size": 28}, r"\(8, 8, 1\).*\(28, 28, 1\)"),
+    ({"channels": 3}, r"\(8, 8, 1\).*\(8, 8, 3\)"),
+    ({"classes": 4}, r"10 classes.*4 classes"),
+], ids=str)
+def test_data_that_do_not_fit_the_model_are_refused_with_both_shapes(tmp_path, options, found):
+    with pytest.raises(ValueError, match=found):
+        train(tmp_path / "run", tiny(**options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_model_may_have_more_classes_than_the_data(tmp_path):
+    train(tmp_path / "run", tiny(classes=12), epochs=0.1)
+    names, evaluation = Run(tmp_path / "run").evaluate()
+    assert evaluation.confusion.shape == (12, 12)
+    assert names == [str(k) for k in range(12)]
+
+
+def test_training_images_are_never_scored(tmp_path):
+    # The run was given arrays; the name says where they came from, so the images that were trained on must stay out.
+    train(tmp_path / "run", data=minivit.load_data("digits", seed=3), epochs=0.1)
+    try:
+        _, evaluation = Run(tmp_path / "run").evaluate("digits")
+    except ValueError:
+        return                                   # to refuse is an answer too
+    assert evaluation.images == 359
+
+
+# ---- a loss that is not finite ----------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_divergence_names_the_step_and_leaves_finite_weights(tmp_path):
+    model = tiny()
+    with pytest.raises(FloatingPointError, match=r"^step \d+: .*learning rate"):
+        train(tmp_path / "run", model, lr=1e12)
+    assert np.isfinite(model.vector).all()
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(finished, tmp_path, monkeypatch):
+    forward_backward = lanes.Lanes.forward_backward
+
+    def poisoned(self, images, targets, step):
+        loss, correct, norm = forward_backward(self, images, targets, step)
+        return (NAN if step == STEPS_AN_EPOCH + 3 else loss), correct, norm
+
+    with monkeypatch.context() as context:
+        context.setattr(lanes.Lanes, "forward_backward", poisoned)
+        with pytest.raises(FloatingPointError, match=f"^step {STEPS_AN_EPOCH + 3}: the loss is nan"):
+            train(tmp_path / "run")
+    assert len(records(tmp_path / "run")) == 1
+    train(tmp_path / "run", resume=True)         # the poison is gone: on from the checkpoint
+    assert weights(tmp_path / "run") == weights(finished[0])
+
+
+@pytest.mark.parametrize(("loss", "norm"), [(NAN, 1.0), (INFINITY, 1.0), (INFINITY, INFINITY), (1.0, NAN), (1.0, INFINITY)])
+def test_step_that_is_not_finite_leaves_the_weights_as_they_were(monkeypatch, loss, norm):
+    digits, trainer = minivit.load_data("digits"), Trainer(tiny())
+    before = trainer.model.vector.copy()
+    monkeypatch.setattr(lanes.Lanes, "forward_backward", lambda *_: (loss, 0, norm))
+    with pytest.raises(FloatingPointError, match=r"^step 0: "):
+        trainer.step(digits.train_images[:8], digits.train_labels[:8])
+    np.testing.assert_array_equal(trainer.model.vector, before)
+    assert trainer.optimiser.t == 0
+
+
+# ---- whole files --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"bytes \x00\xff", "text, \u00e4\u00f6\u00fc\n", b""])
+def test_file_is_written_as_given(tmp_path, content):
+    write_whole(tmp_path / "file", content)
+    assert contents(tmp_path) == {"file": content if isinstance(content, bytes) else content.encode()}
+
+
+@pytest.mark.parametrize("failing", ["replace", "fsync"])
+def test_failed_write_keeps_the_old_content_and_leaves_no_other_file(tmp_path, monkeypatch, failing):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(files.os, failing, fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(tmp_path / "file", "new")
+    assert contents(tmp_path) == {"file": b"old"}
+
+
+def test_failed_write_of_a_checkpoint_keeps_the_last_one(interrupted, finished, monkeypatch):
+    before, replace_file = contents(interrupted), os.replace
+
+    def full(source, target):
+        if str(target).endswith("checkpoint.safetensors"):
+            raise OSError(28, "No space left on device")
+        replace_file(source, target)
+
+    with monkeypatch.context() as context:
+        context.setattr(files.os, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(interrupted, resume=True)
+    assert contents(interrupted).keys() == before.keys()
+    assert contents(interrupted)["checkpoint.safetensors"] == before["checkpoint.safetensors"]
+    train(interrupted, resume=True)
+    assert weights(interrupted) == weights(finished[0])
