@@ -56,8 +56,10 @@ def _parser():
     verb.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
     verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
     verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
-    for name, what in (("batch-size", "images a step"), ("lr", "peak learning rate"), ("weight-decay", "of matrices"),
-                       ("label-smoothing", "0 to 1"), ("drop-rate", "of dropout"), ("drop-path-rate", "of stochastic depth")):
+    for name, what in (("batch-size", "images a step (default 32)"), ("lr", "peak learning rate (default 0.002)"),
+                       ("weight-decay", "of matrices (default 0.05)"), ("label-smoothing", "0 to 1 (default 0.1)"),
+                       ("augment", "strength of turning, scaling and shifting the images (default 1, 0 for none)"),
+                       ("drop-rate", "of dropout (default 0)"), ("drop-path-rate", "of stochastic depth (default 0.1)")):
         verb.add_argument(f"--{name}", type=int if name == "batch-size" else float, help=what)
     verb.add_argument("--pool", help="token or mean")
     verb.add_argument("--positions", help="learned, sincos or none")
@@ -105,7 +107,7 @@ def _train(options):
         model = Run(out).declare().pack(seed=seed)
     else:
         model = model_for(data, options.model, seed=seed, **choices)
-    settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing")
+    settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment")
     result = train(model, data, seed=seed, out=out, resume=options.resume, **settings)
     if options.json:
         print(json.dumps({"accuracy": result.accuracy, "images": result.test.images, "loss": result.loss, "steps": result.steps,

@@ -137,12 +137,12 @@ class Lane:
         give_dice(self.replica, self.dice)
         self.gradients = self._of_one_pass = self.replica.gradients
 
-    def run(self, images, targets, passes, step):
+    def run(self, images, targets, passes, step, augment=None):
         """Forward and backward over this lane's passes of the batch -> (loss, correct predictions); the loss is divided by the batch."""
         loss, correct, self.gradients = 0.0, 0, self._of_one_pass
         for part in passes:
             self.dice.step, self.dice.samples = step, np.arange(part.start, part.stop)
-            logits = self.replica.forward(images[part])
+            logits = self.replica.forward(augment(images[part], self.dice) if augment else images[part])
             part_loss, cache = cross_entropy.forward(logits, targets[part], len(images))
             self.replica.backward(cross_entropy.backward(1.0, cache))
             loss += float(part_loss)
@@ -157,11 +157,11 @@ class Lane:
 class Lanes:
     """The lanes of one model: `forward_backward` fills `model.gradients` with the gradient of a whole batch.
 
-    plan: the Cut of every batch, as a run has noted it (default: by `cut`).
+    plan: the Cut of every batch, as a run has noted it (default: by `cut`). augment: a function (images, dice) -> images.
     """
 
-    def __init__(self, model, seed=0, threads=None, plan=None):
-        self.model, self.seed, self.plan = model, seed, plan
+    def __init__(self, model, seed=0, threads=None, plan=None, augment=None):
+        self.model, self.seed, self.plan, self.augment = model, seed, plan, augment
         self.workers = Workers(threads)
         self.weights, self.gradients = model.vector, model.gradients
         self._lanes = []
@@ -173,7 +173,8 @@ class Lanes:
         self._lanes += [Lane(self.model, self.seed) for _ in range(plan.lanes - len(self._lanes))]
         lanes = self._lanes[:plan.lanes]
         with self.workers.blas(1):
-            results = self.workers.map(lambda job: job[0].run(images, targets, job[1], step), list(zip(lanes, passes, strict=True)))
+            results = self.workers.map(lambda job: job[0].run(images, targets, job[1], step, self.augment),
+                                       list(zip(lanes, passes, strict=True)))
             squares = self.workers.map(lambda chunk: self._sum(lanes, chunk), self.chunks())
         losses, correct = zip(*results, strict=True)
         return sum(losses), sum(correct), float(np.sqrt(sum(squares)))

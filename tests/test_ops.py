@@ -291,7 +291,7 @@ ERRORS = {
     "cross_entropy axes": (lambda: cross_entropy.forward(_ones(3), _ones(3)), r"must both be \(B, K\)"),
     "label too large": (lambda: cross_entropy.targets(np.array([0, 5]), 5), r"0\.\.4 for 5 classes, but they span 0\.\.5"),
     "label negative": (lambda: cross_entropy.targets(np.array([-1, 2]), 5), r"span -1\.\.2"),
-    "smoothing 1": (lambda: cross_entropy.targets(np.array([0]), 5, 1.0), r"less than 1, not 1\.0"),
+    "smoothing 1": (lambda: cross_entropy.targets(np.array([0]), 5, 1.0), r"below 1, not 1\.0"),
     "smoothing negative": (lambda: cross_entropy.targets(np.array([0]), 5, -0.1), r"at least 0.*not -0\.1"),
     "patches height": (lambda: patches.forward(_ones(1, 5, 4, 1), 2), r"side 2 .*divisible by 2, not \(1, 5, 4, 1\)"),
     "patches width": (lambda: patches.forward(_ones(1, 4, 5, 1), 2), r"not \(1, 4, 5, 1\)"),
@@ -300,7 +300,7 @@ ERRORS = {
     "tokens without class": (lambda: tokens.forward(_ones(2, 3, 5), None, _ones(4, 5)), r"3 tokens of width 5"),
     "sincos width": (lambda: tokens.sincos_2d(2, 2, 6), r"divisible by 4, not 6"),
     "pooling": (lambda: pooling.forward(_ones(2, 3, 5), "max"), r"pool must be .*not 'max'"),
-    "drop rate 1": (lambda: dropout.mask(_ones(3), 1.0), r"less than 1, not 1\.0"),
+    "drop rate 1": (lambda: dropout.mask(_ones(3), 1.0), r"below 1, not 1\.0"),
     "drop rate negative": (lambda: dropout.mask(_ones(3), -0.5), r"at least 0.*not -0\.5"),
 }
 

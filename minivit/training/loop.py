@@ -1,5 +1,6 @@
 """Training over many epochs: shuffle, step, evaluate, log, save."""
 
+import sys
 import time
 from dataclasses import dataclass
 
@@ -9,12 +10,14 @@ from tqdm import tqdm
 from ..arguments import check_number
 from ..data import load_data
 from ..lanes import Cut, cut
+from .augment import Affine
 from .evaluation import Evaluation, evaluate
 from .run import Run, check_fit, describe
 from .schedule import warmup_cosine
 from .trainer import Trainer
 
-DEFAULTS = {"epochs": 40, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1, "seed": 0}
+DEFAULTS = {"epochs": 40, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
+            "augment": 1.0, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,14 @@ class Result:
 
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
-          warmup=None, seed=None, threads=None, out=None, resume=False, progress=True):
+          warmup=None, augment=None, seed=None, threads=None, out=None, resume=False, progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
     data: a Dataset, or what `load_data` takes.
     epochs: how often each training image is seen (default 40). minutes: instead, how long to train; the speed is measured first, and
         the number of steps fixed by it.
     batch_size: images a step (32). lr: the peak (2e-3), reached after the share `warmup` (0.1) of all steps. weight_decay (0.05),
-        label_smoothing (0.1), clip (1.0), seed (0), threads: see `Trainer`.
+        label_smoothing (0.1), clip (1.0), seed (0), threads: see `Trainer`. augment: strength (1.0) of `Affine`, 0 for none.
     out: folder of the run; without it nothing is written.
     resume: go on from the checkpoint in `out`, to the bits of a run that was never interrupted; what is not given is as the run has it.
     progress: show a bar.
@@ -54,7 +57,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     last checkpoint stays.
     """
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
-             "clip": clip, "warmup": warmup, "seed": seed}
+             "clip": clip, "warmup": warmup, "augment": augment, "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(data, str) or not hasattr(data, "train_images"):
         data = load_data(data, seed=given.get("seed", DEFAULTS["seed"]))
@@ -62,7 +65,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     run = Run(out) if out is not None else None
     settings = _continue(run, model, data, given, minutes) if resume else _plan(model, data, DEFAULTS | given, minutes, threads)
     trainer = Trainer(model, settings["lr"], settings["weight_decay"], clip=settings["clip"], label_smoothing=settings["label_smoothing"],
-                      seed=settings["seed"], threads=threads, plan=Cut(settings["lanes"], settings["micro_batch"]))
+                      seed=settings["seed"], threads=threads, plan=Cut(settings["lanes"], settings["micro_batch"]),
+                      augment=Affine(settings["augment"]))
     if run and not resume:
         run.start(describe(model, data, settings))
     elif run and run.checkpoint_file.exists():                        # none: it was stopped before the first
@@ -89,7 +93,7 @@ def _plan(model, data, settings, minutes, threads):
 
 def _seconds_per_step(model, data, size, threads):
     """The median time of ten steps of a copy of the model."""
-    trial, seconds = Trainer(model.copy(), threads=threads), []
+    trial, seconds = Trainer(model.copy(), threads=threads, augment=Affine()), []
     for _ in range(12):
         start = time.perf_counter()
         trial.step(data.train_images[:size], data.train_labels[:size])
@@ -123,8 +127,9 @@ def _run(trainer, data, settings, run, progress):
     test, loss, seconds = None, records[-1]["loss"] if records else float("nan"), 0.0
     bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True)
     with bar:
-        bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
-                  f"{model.vector.size:,} parameters") if progress else None
+        if progress:
+            bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
+                      f"{model.vector.size:,} parameters", file=sys.stderr)
         while trainer.optimiser.t < steps or test is None:
             start, epoch = time.perf_counter(), trainer.optimiser.t // per_epoch
             record = _epoch(trainer, data, settings, epoch, bar, test)

@@ -7,14 +7,14 @@ from ..models.create import FAMILIES, VARIANTS
 def model_for(data, name=None, seed=0, **options):
     """A model for the images and classes of a Dataset, with the pixel statistics of its training part.
 
-    name: a named variant or a family (default: the mini ViT for this size of image). options: as for `create_model`. Raises ValueError if
-    the images are not square, or as `create_model`.
+    name: a named variant or a family (default: the mini ViT for this size of image). options: as for `create_model`; the
+    drop_path_rate is 0.1 unless given. Raises ValueError if the images are not square, or as `create_model`.
     """
     height, width, channels = data.train_images.shape[1:]
     if height != width:
         raise ValueError(f"{data.name} has images of {height}x{width}: only square ones can be trained on")
     mean, std = data.pixel_statistics()
-    fitting = {"image_size": height, "channels": channels, "classes": data.classes, "mean": mean, "std": std}
+    fitting = {"image_size": height, "channels": channels, "classes": data.classes, "mean": mean, "std": std, "drop_path_rate": 0.1}
     if name is None:
         name = next((n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
     if name in FAMILIES:

@@ -13,20 +13,21 @@ class Trainer:
 
     lr: learning rate. weight_decay: of the matrices of linear maps, nothing else. clip: the largest norm the gradient of all
     parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout and drop-path. threads: how
-    many lanes run at once (default: the cores of this process); it changes no bit of the result. plan: how batches are cut, see `Lanes`.
+    many lanes run at once (default: the cores of this process); it changes no bit of the result. plan, augment: how batches are cut
+    and their pictures varied, see `Lanes`.
 
     Raises ValueError for a number out of its range.
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None, plan=None):
+                 seed=0, threads=None, plan=None, augment=None):
         self.model = model
         self.lr = check_number("learning rate", lr, above=0)
         self.clip = check_number("clip", clip, above=0)
         self.label_smoothing = check_number("label smoothing", label_smoothing, least=0, below=1)
         check_number("weight decay", weight_decay, least=0)
         check_number("seed", seed, least=0, below=2**64, whole=True)
-        self.lanes = Lanes(model, seed, threads, plan)
+        self.lanes = Lanes(model, seed, threads, plan, augment)
         self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps)
         self.correct = 0        # predictions of the last step that were right, before its update
         self.norm = 0.0         # of the last step's gradient, before clipping
