@@ -50,7 +50,7 @@ def _parser():
     verb.add_argument("data", metavar="DATA", help="digits, or an .npz file with images and labels")
     verb.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
     length = verb.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=float, help="how often each training image is seen (default 40)")
+    length.add_argument("--epochs", type=float, help="how often each training image is seen (default 30)")
     length.add_argument("--minutes", type=float, help="how long to train instead")
     verb.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/DATA-seedS)")
     verb.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")

@@ -49,7 +49,7 @@ def reference_forward(logits, t, images=None):
     images = len(logits) if images is None else images
     z = logits - logits.max(axis=-1, keepdims=True)
     log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
-    return -(t * log_p).sum() / images, (np.exp(log_p), t, images)
+    return logits.dtype.type(-(t * log_p).sum() / images), (np.exp(log_p), t, images)
 
 
 def reference_backward(dloss, cache):
@@ -68,7 +68,7 @@ def forward(logits, t, images=None):
     images = len(logits) if images is None else images
     difference = np.empty(logits.shape, logits.dtype)
     loss = _forward(np.ascontiguousarray(logits), np.ascontiguousarray(t), difference)
-    return loss / logits.dtype.type(images), (difference, images)
+    return logits.dtype.type(loss / images), (difference, images)
 
 
 def backward(dloss, cache):

@@ -16,7 +16,7 @@ from .run import Run, check_fit, describe
 from .schedule import warmup_cosine
 from .trainer import Trainer
 
-DEFAULTS = {"epochs": 40, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
+DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
             "augment": 1.0, "seed": 0}
 
 
@@ -45,7 +45,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     """Train `model` on `data`, in place; returns a `Result`.
 
     data: a Dataset, or what `load_data` takes.
-    epochs: how often each training image is seen (default 40). minutes: instead, how long to train; the speed is measured first, and
+    epochs: how often each training image is seen (default 30). minutes: instead, how long to train; the speed is measured first, and
         the number of steps fixed by it.
     batch_size: images a step (32). lr: the peak (2e-3), reached after the share `warmup` (0.1) of all steps. weight_decay (0.05),
         label_smoothing (0.1), clip (1.0), seed (0), threads: see `Trainer`. augment: strength (1.0) of `Affine`, 0 for none.
