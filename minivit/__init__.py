@@ -24,6 +24,7 @@ _PUBLIC = {
     "load": "training.run",
     "load_data": "data",
     "layers": "layers",
+    "models": "models",
     "ops": "ops",
 }
 __all__ = list(_PUBLIC)

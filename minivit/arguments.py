@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from numbers import Integral
 
 
 def check_name(kind, name, known):
@@ -18,16 +19,16 @@ def check_name(kind, name, known):
 
 
 def check_number(kind, value, *, least=-math.inf, above=-math.inf, most=math.inf, below=math.inf, whole=False):
-    """Return `value` if it is a finite (`whole`) number within the bounds; else raise ValueError that names them.
+    """Return `value` as a float, or an int if `whole`, if it is finite and within the bounds; else raise ValueError that names them.
 
     kind: what it is, in words ("learning rate"). least, most: bounds that are allowed themselves; above, below: that are not.
     """
     try:
-        fits = math.isfinite(value) and least <= value <= most and above < value < below and (not whole or value == int(value))
-    except TypeError:
+        fits = math.isfinite(value) and least <= value <= most and above < value < below and (not whole or isinstance(value, Integral))
+    except (TypeError, OverflowError):
         fits = False
     if not fits:
         bounds = [f" {words} {bound:g}" for words, bound in (("at least", least), ("above", above), ("at most", most), ("below", below))
                   if math.isfinite(bound)]
         raise ValueError(f"{kind} must be a {'whole' if whole else 'finite'} number{' and'.join(bounds)}, not {value!r}")
-    return value
+    return int(value) if whole else float(value)

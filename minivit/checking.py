@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .arguments import check_name, check_number
+
 _EPS = np.finfo(np.float64).eps
 _STEP = {"central": _EPS ** (1 / 3), "richardson": _EPS ** (1 / 5)}
 
@@ -87,15 +89,15 @@ def gradcheck(target, *arrays, samples=32, tolerance=1e-6, method="richardson", 
     Raises TypeError if there is nothing to check or no backward; ValueError if the forward changes its input, gives
     two different results for the same input or one that is not finite, or if a gradient is missing or of the wrong shape.
     """
-    if method not in _STEP:
-        raise ValueError(f"unknown method {method!r}: known: {', '.join(_STEP)}")
+    check_name("method", method, _STEP)
+    check_number("number of samples", samples, least=1, whole=True)
     rng = np.random.default_rng(seed)
     inputs = [np.array(x, np.float64) if np.issubdtype(np.asarray(x).dtype, np.floating) else np.asarray(x) for x in arrays]
     subject = _subject(target, inputs, rng)
     y = _repeatable(subject, inputs)
     dy = rng.standard_normal(y.shape)
     subject.forward()
-    analytic = _with_shapes(subject.tensors, subject.backward(dy.copy()))
+    analytic = _with_shapes(subject, subject.backward(dy.copy()))
     noise = _EPS * float(np.linalg.norm(y * dy))
     rows = []
     for name, gradient in analytic.items():
@@ -152,12 +154,12 @@ def _repeatable(subject, inputs):
     return y
 
 
-def _with_shapes(tensors, gradients):
+def _with_shapes(subject, gradients):
     """The gradients, once every tensor has one of its own shape (None for an input: it is a constant)."""
     checked = {}
-    for name, tensor in tensors.items():
+    for name, tensor in subject.tensors.items():
         gradient = gradients[name]
-        if gradient is None and name.startswith("input"):
+        if gradient is None and name in subject.inputs:
             continue
         if gradient is None:
             raise ValueError(f"the backward gives no gradient for {name}")
@@ -174,11 +176,16 @@ def _with_shapes(tensors, gradients):
 
 @dataclass(frozen=True)
 class _Subject:
-    """A target made uniform: named float64 `tensors` that `forward()` reads, and `backward(dy)`, their gradients by name."""
+    """A target made uniform: named float64 tensors that `forward()` reads, and `backward(dy)`, their gradients by name."""
 
-    tensors: dict[str, np.ndarray]
+    inputs: dict[str, np.ndarray]
+    parameters: dict[str, np.ndarray]
     forward: Callable
     backward: Callable
+
+    @property
+    def tensors(self):
+        return self.inputs | self.parameters
 
 
 def _subject(target, inputs, rng):
@@ -189,7 +196,8 @@ def _subject(target, inputs, rng):
         if not callable(getattr(target, method, None)):
             raise TypeError(f"{type(target).__name__} has no method {method!r}: "
                             "give an object with forward and backward, or a pair of functions")
-    return _of_layer(target, inputs, floats, rng) if hasattr(target, "parameters") else _of_object(target, inputs, floats, rng)
+    is_layer = all(callable(getattr(target, name, None)) for name in ("parameters", "astype", "name_parameters"))
+    return (_of_layer if is_layer else _of_object)(target, inputs, floats, rng)
 
 
 def _input_gradients(gradients, inputs, floats):
@@ -203,7 +211,7 @@ def _input_gradients(gradients, inputs, floats):
 
 
 def _of_functions(forward, backward, inputs, floats):
-    return _Subject(floats, lambda: forward(*inputs)[0],
+    return _Subject(floats, {}, lambda: forward(*inputs)[0],
                     lambda dy: _input_gradients(backward(dy, forward(*inputs)[1]), inputs, floats))
 
 
@@ -215,6 +223,7 @@ def _randomised(value, rng):
 
 def _of_layer(layer, inputs, floats, rng):
     layer = layer.astype(np.float64)
+    layer.name_parameters()
     parameters = layer.parameters()
     for p in parameters:
         p.data = _randomised(p.data, rng)
@@ -224,13 +233,15 @@ def _of_layer(layer, inputs, floats, rng):
         gradients = _input_gradients(returned, inputs, floats) if floats else {}
         return gradients | {p.name: p.grad for p in parameters}
 
-    return _Subject(floats | {p.name: p.data for p in parameters}, lambda: layer.forward(*inputs), backward)
+    return _Subject(floats, {p.name: p.data for p in parameters}, lambda: layer.forward(*inputs), backward)
 
 
 def _of_object(target, inputs, floats, rng):
     target = copy.deepcopy(target)
-    arrays = {name: _randomised(value.astype(np.float64), rng) for name, value in vars(target).items()
-              if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)}
+    held = {name: value for name, value in vars(target).items()
+            if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)}
+    # A held `dw` beside a held `w` is memory for its gradient.
+    arrays = {name: _randomised(value.astype(np.float64), rng) for name, value in held.items() if name[:1] != "d" or name[1:] not in held}
     vars(target).update(arrays)
 
     def backward(dy):
@@ -239,4 +250,4 @@ def _of_object(target, inputs, floats, rng):
         grads = getattr(target, "grads", {})
         return gradients | {name: getattr(target, f"d{name}", grads.get(name)) for name in arrays}
 
-    return _Subject(floats | arrays, lambda: target.forward(*inputs), backward)
+    return _Subject(floats, arrays, lambda: target.forward(*inputs), backward)

@@ -96,15 +96,13 @@ def _train(options):
     from .training.preset import model_for
     from .training.run import Run
 
-    seed, out = options.seed or 0, options.out
-    if out is None:
-        out = f"runs/{Path(options.data).stem}-seed{seed}"
-    if options.resume and options.seed is None:
-        seed = Run(out).config()["training"].get("seed", 0)
+    out = options.out or f"runs/{Path(options.data).stem}-seed{options.seed or 0}"
+    run = Run(out) if options.resume else None
+    seed = options.seed if options.seed is not None else run.seed if run else 0
     data = load_data(options.data, seed=seed)
     choices = _given(options, "pool", "positions", "drop_rate", "drop_path_rate")
-    if options.resume and options.model is None and not choices:
-        model = Run(out).declare().pack(seed=seed)
+    if run and options.model is None and not choices:
+        model = run.declare().pack(seed=seed)
     else:
         model = model_for(data, options.model, seed=seed, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment")

@@ -39,12 +39,15 @@ def kernel(function):
     Returns the compiled function (or `function` itself under `NUMBA_DISABLE_JIT=1`). It is compiled at
     its first call for each combination of dtypes, and stored on disk.
     """
-    # Numba reads the folder while it decorates; a read-only installation falls back to its default.
+    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
+    # Numba reads the folder while it decorates. Where it is read-only, Numba takes one of its own, or refuses.
     config: Any = numba.config
     previous = config.CACHE_DIR
     config.CACHE_DIR = str(Path(previous, _STORE.name) if previous else _STORE)
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:                                              # nowhere to store: compile anew in each process
+        return numba.njit(**options)(function)
     finally:
         config.CACHE_DIR = previous
 

@@ -21,7 +21,6 @@ import os
 import queue
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -32,8 +31,9 @@ import threadpoolctl
 
 from .arguments import check_number
 from .kernel import kernel
-from .layers.dropout import Dice, give_dice
+from .layers.dropout import use_generator
 from .ops import cross_entropy
+from .ops.philox import Generator
 
 MICRO_BATCH_NUMBERS = 1_000_000  # tokens x width of one pass: its arrays of some MB stay in a core's cache
 MAX_LANES = 16
@@ -47,26 +47,26 @@ class Cut:
     lanes: int
     micro_batch: int
 
+    @classmethod
+    def of(cls, batch, tokens, width):
+        """The cut for a batch of images with `tokens` tokens, `width` numbers each in the widest array.
+
+        2, 4, 8 or 16 lanes, so that they divide evenly among cores; as many as there are images, if there are fewer.
+        """
+        micro_batch = max(1, MICRO_BATCH_NUMBERS // (tokens * width))
+        lanes = 2
+        while lanes < MAX_LANES and lanes * micro_batch < batch:
+            lanes *= 2
+        return cls(min(lanes, batch), micro_batch)
+
     def shares(self, batch):
-        """The lanes' slices of a batch, as equal as can be."""
+        """The lanes' slices of a batch, as equal as can be; none is empty."""
         edges = [batch * lane // self.lanes for lane in range(self.lanes + 1)]
-        return [slice(a, b) for a, b in pairwise(edges)]
+        return [slice(a, b) for a, b in pairwise(edges) if a < b]
 
     def passes(self, share):
         """The slices of one share that run one after the other."""
         return [slice(a, min(a + self.micro_batch, share.stop)) for a in range(share.start, share.stop, self.micro_batch)]
-
-
-def cut(batch, tokens, width):
-    """The cut of a batch of images with `tokens` tokens, `width` numbers in the widest array of each.
-
-    At least 2 and at most 16 lanes (a power of two, so that they divide evenly among cores), where the batch allows.
-    """
-    micro_batch = max(1, MICRO_BATCH_NUMBERS // (tokens * width))
-    lanes = 2
-    while lanes < MAX_LANES and lanes * micro_batch < batch:
-        lanes *= 2
-    return Cut(min(lanes, batch), micro_batch)
 
 
 # ---- threads ----------------------------------------------------------------------------------------------
@@ -85,14 +85,19 @@ def available_threads():
 @cache
 def _libraries():
     """The thread pools of the libraries loaded, looked up once; warns if BLAS cannot be told how many threads to use."""
-    _keep_freed_memory()
     controller = threadpoolctl.ThreadpoolController()
     if not controller.select(user_api="blas").lib_controllers:
         warnings.warn("this BLAS cannot be limited to one thread, so results may depend on the number of threads", stacklevel=3)
     return controller
 
 
-def _keep_freed_memory():
+def blas_threads(threads):
+    """A context in which BLAS runs each product on so many threads."""
+    return _libraries().limit(limits=threads, user_api="blas")
+
+
+@cache
+def keep_freed_memory():
     """Let the C library keep freed arrays for the next step instead of returning their pages to the system.
 
     Every step allocates arrays of the same sizes. By default glibc returns large ones at once, and the
@@ -108,17 +113,12 @@ def _keep_freed_memory():
 
 
 class Workers:
-    """`threads` threads that run tasks side by side, with BLAS held to one thread in each."""
+    """`threads` threads that run tasks side by side (default: the cores this process may use)."""
 
     def __init__(self, threads=None):
         self.threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
-
-    @contextmanager
-    def blas(self, threads=1):
-        """While this lasts, BLAS runs each product on so many threads."""
-        with _libraries().limit(limits=threads, user_api="blas"):
-            yield
+        keep_freed_memory()
 
     def map(self, task, items):
         """[task(item) for item in items], side by side; an exception in a task is raised here."""
@@ -129,20 +129,21 @@ class Workers:
 
 
 class Lane:
-    """A replica of the model with its dice, and the sum of its passes' gradients."""
+    """A replica of the model with its random numbers, and the sum of its passes' gradients."""
 
     def __init__(self, model, seed):
         self.replica = model.replica()
-        self.dice = Dice(seed)
-        give_dice(self.replica, self.dice)
+        self.rng = Generator(seed)
+        use_generator(self.replica, self.rng)
         self.gradients = self._of_one_pass = self.replica.gradients
+        self._of_all_passes = None
 
     def run(self, images, targets, passes, step, augment=None):
         """Forward and backward over this lane's passes of the batch -> (loss, correct predictions); the loss is divided by the batch."""
         loss, correct, self.gradients = 0.0, 0, self._of_one_pass
         for part in passes:
-            self.dice.step, self.dice.samples = step, np.arange(part.start, part.stop)
-            logits = self.replica.forward(augment(images[part], self.dice) if augment else images[part])
+            self.rng.step, self.rng.samples = step, np.arange(part.start, part.stop)
+            logits = self.replica.forward(augment(images[part], self.rng) if augment else images[part])
             part_loss, cache = cross_entropy.forward(logits, targets[part], len(images))
             self.replica.backward(cross_entropy.backward(1.0, cache))
             loss += float(part_loss)
@@ -150,29 +151,30 @@ class Lane:
             if self.gradients is not self._of_one_pass:
                 self.gradients += self._of_one_pass
             elif len(passes) > 1:
-                self.gradients = self._of_one_pass.copy()
+                self.gradients = self._of_all_passes = np.copy(self._of_one_pass) if self._of_all_passes is None else self._of_all_passes
+                np.copyto(self.gradients, self._of_one_pass)
         return loss, correct
 
 
 class Lanes:
     """The lanes of one model: `forward_backward` fills `model.gradients` with the gradient of a whole batch.
 
-    plan: the Cut of every batch, as a run has noted it (default: by `cut`). augment: a function (images, dice) -> images.
+    cut: of every batch, as a run has noted it (default: `Cut.of` each). augment: a function (images, rng) -> images.
     """
 
-    def __init__(self, model, seed=0, threads=None, plan=None, augment=None):
-        self.model, self.seed, self.plan, self.augment = model, seed, plan, augment
+    def __init__(self, model, seed=0, threads=None, cut=None, augment=None):
+        self.model, self.seed, self.cut, self.augment = model, seed, cut, augment
         self.workers = Workers(threads)
         self.weights, self.gradients = model.vector, model.gradients
         self._lanes = []
 
     def forward_backward(self, images, targets, step):
         """images (B, H, W, C), targets (B, K) -> (mean loss, correct predictions, norm of the gradient)."""
-        plan = self.plan or cut(len(images), self.model.tokens, self.model.widest)
-        passes = [plan.passes(share) for share in plan.shares(len(images))]
-        self._lanes += [Lane(self.model, self.seed) for _ in range(plan.lanes - len(self._lanes))]
-        lanes = self._lanes[:plan.lanes]
-        with self.workers.blas(1):
+        cut = self.cut or Cut.of(len(images), self.model.tokens, self.model.widest)
+        passes = [cut.passes(share) for share in cut.shares(len(images))]
+        self._lanes += [Lane(self.model, self.seed) for _ in range(len(passes) - len(self._lanes))]
+        lanes = self._lanes[:len(passes)]
+        with blas_threads(1):
             results = self.workers.map(lambda job: job[0].run(images, targets, job[1], step, self.augment),
                                        list(zip(lanes, passes, strict=True)))
             squares = self.workers.map(lambda chunk: self._sum(lanes, chunk), self.chunks())
@@ -211,8 +213,8 @@ def predict(model, images, threads=None):
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
         return logits
-    plan = cut(len(images), model.tokens, model.widest)
-    passes = [part for share in plan.shares(len(images)) for part in plan.passes(share)]
+    cut = Cut.of(len(images), model.tokens, model.widest)
+    passes = [part for share in cut.shares(len(images)) for part in cut.passes(share)]
     side_by_side = min(workers.threads, len(passes))
     replicas: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(side_by_side):
@@ -220,10 +222,12 @@ def predict(model, images, threads=None):
 
     def run(part):
         replica = replicas.get()
-        logits[part] = replica.forward(images[part])
-        replica.forget()
-        replicas.put(replica)
+        try:
+            logits[part] = replica.forward(images[part])
+        finally:
+            replica.forget()
+            replicas.put(replica)
 
-    with workers.blas(workers.threads // side_by_side if len(images) < workers.threads else 1):
+    with blas_threads(workers.threads // side_by_side if len(images) < workers.threads else 1):
         workers.map(run, passes)
     return logits

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minivit.layers.dropout import Dice
+from minivit.ops.philox import Generator
 from minivit.training.augment import Affine, _warp, reference_warp
 
 
@@ -12,9 +12,9 @@ def pictures(shape=(5, 9, 7, 2)):
 
 
 def roll(samples, step=0):
-    dice = Dice(seed=3)
-    dice.step, dice.samples = step, np.asarray(samples)
-    return dice
+    rng = Generator(seed=3)
+    rng.step, rng.samples = step, np.asarray(samples)
+    return rng
 
 
 def warped(images, *coefficients):

@@ -129,6 +129,28 @@ def test_a_parameter_without_gradient_is_an_error():
         minivit.gradcheck(Forgetful(5, 2), X)
 
 
+def test_a_parameter_may_bear_any_name_and_memory_for_gradients_is_none():
+    class Scale:
+        def __init__(self):
+            self.input_w, self.dinput_w = np.ones(5), np.zeros(5)
+
+        def forward(self, x):
+            self.x = x
+            return x * self.input_w
+
+        def backward(self, dy):
+            self.dinput_w[:] = (dy * self.x).sum(axis=0)
+            return dy * self.input_w
+
+    report = minivit.gradcheck(Scale(), X)
+    assert report.ok
+    assert [row.tensor for row in report.rows] == ["input", "input_w"]
+    Scale.backward = lambda self, dy: dy * self.input_w
+    Scale.__init__ = lambda self: setattr(self, "input_w", np.ones(5))
+    with pytest.raises(ValueError, match="no gradient for input_w"):
+        minivit.gradcheck(Scale(), X)
+
+
 def test_an_unknown_method_is_named():
     with pytest.raises(ValueError, match="unknown method 'forward'"):
         minivit.gradcheck((square, square_backward), X, method="forward")

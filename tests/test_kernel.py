@@ -152,7 +152,7 @@ def test_kernels_divide_by_zero_as_ieee_arithmetic_does():
 @compiled
 def test_kernels_release_the_gil_and_are_stored():
     assert _exp.targetoptions["nogil"]
-    assert Path(_exp.stats.cache_path).is_relative_to(minivit.kernel._STORE)
+    assert minivit.kernel._STORE.name in Path(_exp.stats.cache_path).parts
 
 
 def test_rows_views_what_is_contiguous_and_copies_what_is_not():

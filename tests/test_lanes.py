@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit.lanes import Cut, Lanes, Workers, available_threads, cut
+from minivit.lanes import Cut, Lanes, Workers, available_threads
 from minivit.ops import cross_entropy
+from minivit.training.schedule import warmup_cosine
 
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2, "mlp_ratio": 2}
 
@@ -33,15 +34,14 @@ def test_any_number_of_threads_gives_the_same_bits(options):
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 5, 100])
 @pytest.mark.parametrize("lanes", [1, 2, 3, 7])
-def test_the_cut_changes_the_gradient_by_rounding_only(monkeypatch, lanes, micro_batch):
+def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
     model = minivit.create_model("vit", **SIZES, dtype=np.float64, drop_rate=0.3, drop_path_rate=0.5)
     model.head.weight.data = np.random.default_rng(0).standard_normal((12, 3))
     images, labels = batch(7)
     targets = cross_entropy.targets(labels, 3, dtype=np.float64)
 
     def gradient(plan):
-        monkeypatch.setattr("minivit.lanes.cut", lambda *_: plan)
-        loss, correct, norm = Lanes(model, threads=1).forward_backward(images, targets, step=4)
+        loss, correct, norm = Lanes(model, threads=1, cut=plan).forward_backward(images, targets, step=4)
         return np.concatenate([[loss, correct, norm], model.gradients])
 
     np.testing.assert_allclose(gradient(Cut(lanes, micro_batch)), gradient(Cut(1, 7)), rtol=1e-9, atol=1e-12)
@@ -66,7 +66,7 @@ def test_lanes_compute_the_gradient_of_the_mean_loss():
 @pytest.mark.parametrize("size", [1, 2, 3, 64, 128, 1000, 4097])
 @pytest.mark.parametrize(("tokens", "width"), [(17, 192), (65, 768), (197, 3072), (1025, 5000)])
 def test_a_cut_covers_every_image_once_in_order(size, tokens, width):
-    plan = cut(size, tokens, width)
+    plan = Cut.of(size, tokens, width)
     passes = [part for share in plan.shares(size) for part in plan.passes(share)]
     assert np.array_equal(np.concatenate([np.arange(size)[part] for part in passes]), np.arange(size))
     assert all(part.stop - part.start <= plan.micro_batch for part in passes)
@@ -125,6 +125,42 @@ def test_threads_default_to_what_this_process_may_use():
     assert Workers().threads == available_threads() >= 1
     with pytest.raises(ValueError, match="number of threads must be a whole number at least 1, not 0"):
         Workers(0)
+
+
+def test_a_batch_smaller_than_its_cut_uses_no_stale_lane():
+    model = minivit.create_model("vit", **SIZES)
+    lanes, fresh = Lanes(model, cut=Cut(4, 8)), Lanes(model.copy(), cut=Cut(2, 8))
+    lanes.forward_backward(batch(8)[0], cross_entropy.targets(batch(8)[1], 3), step=0)
+    images, targets = batch(2)[0], cross_entropy.targets(batch(2)[1], 3)
+    assert lanes.forward_backward(images, targets, step=1) == fresh.forward_backward(images, targets, step=1)
+
+
+def test_an_error_in_predict_ends_it(monkeypatch):
+    def fail(self, images):
+        raise MemoryError
+
+    model = minivit.create_model("vit", **SIZES)
+    monkeypatch.setattr(type(model), "forward", fail)
+    with pytest.raises(MemoryError):
+        model.predict(batch(64)[0], threads=2)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 3, 10])
+def test_the_learning_rate_rises_to_the_peak_and_never_reaches_zero(warmup):
+    rates = [warmup_cosine(step, 10, warmup) for step in range(10)]
+    assert max(rates) == 1
+    assert min(rates) > 0
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+
+
+@pytest.mark.parametrize("lr", [float("nan"), -1.0])
+def test_a_step_refuses_a_learning_rate_out_of_range(lr):
+    model = minivit.create_model("vit", **SIZES)
+    before = model.vector.copy()
+    with pytest.raises(ValueError, match="learning rate"):
+        minivit.Trainer(model).step(*batch(4), lr=lr)
+    np.testing.assert_array_equal(model.vector, before)
 
 
 def test_an_error_in_a_lane_reaches_the_caller():

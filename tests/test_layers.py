@@ -169,3 +169,34 @@ def test_a_layer_of_ones_own_needs_three_methods():
             return dy * self.weight.data
 
     assert minivit.gradcheck(Scale(4), np.ones((3, 4))).ok
+
+
+def test_packing_keeps_the_gradients():
+    layer = Linear(3, 2)
+    layer.backward(layer.forward(np.ones((4, 3), np.float32)))
+    before = layer.weight.grad.copy()
+    assert layer.gradients.any()
+    np.testing.assert_array_equal(layer.weight.grad, before)
+
+
+class Nameless(Layer):
+    """Two layers in one, whose constructor forgot to name the parameters."""
+
+    def __init__(self):
+        self.a, self.b = Linear(3, 4), Linear(4, 2)
+
+    def forward(self, x):
+        return self.b.forward(self.a.forward(x))
+
+    def backward(self, dy):
+        dx = self.a.backward(self.b.backward(dy))
+        self.a.weight.grad = np.zeros((3, 4))
+        return dx
+
+
+def test_a_layer_that_forgot_its_names_is_checked_and_copied_in_full():
+    report = minivit.gradcheck(Nameless(), np.random.default_rng(0).standard_normal((5, 3)))
+    assert [row.tensor for row in report.rows if not row.ok] == ["a.weight"]
+    layer = Nameless()
+    np.testing.assert_array_equal(layer.copy().b.bias.data, layer.b.bias.data)
+    assert len({p.name for p in layer.parameters()}) == 4

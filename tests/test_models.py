@@ -122,6 +122,26 @@ def test_images_that_do_not_fit_are_named(images, error, message):
             method(images)
 
 
+@pytest.mark.parametrize(("options", "error"), [
+    ({"dtype": np.float16}, TypeError), ({"mean": np.nan}, ValueError), ({"std": "a"}, ValueError), ({"mlp_ratio": 0.01}, ValueError),
+    ({"width": 8.5}, ValueError), ({"width": 12.0}, ValueError),
+], ids=str)
+def test_numbers_that_make_no_model_are_refused(options, error):
+    with pytest.raises(error):
+        make(**options)
+
+
+def test_numbers_of_any_kind_make_the_same_model():
+    model = make(classes=np.int64(5), width=np.int32(12))
+    assert model.config == make().config
+    assert type(model.config["classes"]) is int
+
+
+def test_images_are_an_array():
+    with pytest.raises(TypeError, match="NumPy array"):
+        make().forward([[1, 2], [3, 4]])
+
+
 @pytest.mark.parametrize("batch", [0, 1, 2, 3, 40])
 def test_predict_is_forward_in_lanes_and_keeps_no_cache(batch):
     model = make()

@@ -53,7 +53,7 @@ def gradients(model, images, labels, label_smoothing):
 def train(model, batches, **training):
     """-> losses, norms, as the Trainer reports them; the model is trained in place."""
     trainer = minivit.Trainer(model, **training)
-    reports = [(trainer.step(images.astype(model.dtype), labels), trainer.norm) for images, labels in batches]
+    reports = [(trainer.step(images.astype(model.dtype), labels), trainer.grad_norm) for images, labels in batches]
     return np.array(reports).T
 
 

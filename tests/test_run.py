@@ -520,3 +520,69 @@ def test_failed_write_of_a_checkpoint_keeps_the_last_one(interrupted, finished, 
     assert contents(interrupted)["checkpoint.safetensors"] == before["checkpoint.safetensors"]
     train(interrupted, resume=True)
     assert weights(interrupted) == weights(finished[0])
+
+
+# ---- which data a run is scored on ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    """A run on an .npz file with class names, and the file."""
+    rng, file = np.random.default_rng(0), tmp_path / "own.npz"
+    np.savez(file, images=rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8), labels=np.arange(60) % 3, class_names=["a", "b", "c"])
+    train(tmp_path / "run", tiny(classes=3), file, epochs=1, batch_size=16)
+    return tmp_path / "run", file
+
+
+def test_a_copy_of_the_training_file_is_scored_on_its_held_out_part_only(own_file, tmp_path):
+    folder, file = own_file
+    shutil.copy(file, tmp_path / "copy.npz")
+    for source in (None, file, tmp_path / "copy.npz"):
+        assert Run(folder).evaluate(source)[1].images == 12
+
+
+def test_other_data_is_scored_whole_and_needs_the_same_classes(own_file, tmp_path):
+    folder, _ = own_file
+    images, labels = np.zeros((7, 8, 8, 1), np.uint8), np.array([0, 0, 0, 1, 1, 1, 2])
+    np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["a", "b", "c"])
+    assert Run(folder).evaluate(tmp_path / "new.npz")[1].images == 7
+    np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["c", "b", "a"])
+    with pytest.raises(ValueError, match=r"new.npz has the classes c, b, a, but the run a, b, c"):
+        Run(folder).evaluate(tmp_path / "new.npz")
+
+
+def test_data_that_changed_under_a_run_are_noticed(own_file):
+    folder, file = own_file
+    np.savez(file, images=np.zeros((60, 8, 8, 1), np.uint8), labels=np.arange(60) % 3, class_names=["a", "b", "c"])
+    with pytest.raises(ValueError, match="has changed since"):
+        Run(folder).evaluate()
+    with pytest.raises(ValueError, match="another data"):
+        train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
+
+
+def test_resume_takes_the_seed_of_the_run(tmp_path):
+    train(tmp_path / "run", seed=3, epochs=1)
+    assert minivit.train(tiny(drop_rate=0.1, drop_path_rate=0.1), "digits", out=tmp_path / "run", resume=True, progress=False).steps == 22
+
+
+def test_a_run_keeps_its_dtype(tmp_path):
+    train(tmp_path / "run", tiny(dtype=np.float64), epochs=0.1)
+    assert minivit.load(tmp_path / "run").dtype == np.float64
+
+
+def test_one_step_is_a_step(tmp_path):
+    model = tiny()
+    before = model.vector.copy()
+    assert train(model=model, epochs=0.01).steps == 1
+    assert (model.vector != before).any()
+
+
+def test_own_kinds_of_model_train_without_a_folder_only(tmp_path):
+    class Mine(minivit.models.ViT):
+        pass
+
+    model = Mine(**tiny().config)
+    with pytest.raises(TypeError, match="train it without out"):
+        train(tmp_path / "run", model, epochs=0.1)
+    assert not (tmp_path / "run").exists()
+    train(None, model, epochs=0.1)

@@ -1,6 +1,8 @@
 """What a data set is, and how one is split into a training and a test part."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 
 import numpy as np
 
@@ -30,6 +32,14 @@ class Dataset:
             check_labels(f"{self.name}: {part} labels", labels, images, len(self.class_names))
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise ValueError(f"{self.name}: training images are {self.train_images.shape[1:]}, test images {self.test_images.shape[1:]}")
+
+    @cached_property
+    def digest(self):
+        """What identifies the pictures and labels of both parts together, in whatever order and however they are split."""
+        images, labels = [self.train_images, self.test_images], [self.train_labels, self.test_labels]
+        pairs = [sha256(image.tobytes() + int(label).to_bytes(8, "little")).digest()
+                 for x, y in zip(images, labels, strict=True) for image, label in zip(x, y, strict=True)]
+        return sha256(b"".join(sorted(pairs))).hexdigest()
 
     @property
     def classes(self):

@@ -1,4 +1,4 @@
-"""Dropout and drop-path as layers: they do nothing, until a lane's replica is given dice."""
+"""Dropout and drop-path as layers: they do nothing, until a lane's replica is given random numbers."""
 
 import numpy as np
 
@@ -7,26 +7,10 @@ from ..ops import dropout, philox
 from .layer import Layer
 
 
-class Dice:
-    """Random numbers for one share of a training batch, named by (seed, step, stream, sample): see `ops/philox.py`.
-
-    seed: of the run. step: of training. samples: the indices of this share's images in the whole batch.
-    """
-
-    def __init__(self, seed):
-        self.seed = seed
-        self.step = 0
-        self.samples = np.arange(0)
-
-    def uniform(self, stream, count):
-        """`count` numbers in [0, 1) for each sample -> (samples, count), float32."""
-        return philox.uniform(self.seed, self.step, stream, self.samples, count)
-
-
 class Dropout(Layer):
     """Sets numbers to zero with probability `rate`, in training. (B, ...) -> (B, ...)."""
 
-    dice = None
+    rng = None
     stream = 0
 
     def __init__(self, rate):
@@ -38,11 +22,11 @@ class Dropout(Layer):
 
     def forward(self, x):
         """x (B, ...) -> y (B, ...); x itself where nothing is dropped."""
-        if self.dice is None or self.rate == 0:
+        if self.rng is None or self.rate == 0:
             self.cache = ()
             return x
         shape = self.mask_shape(x)
-        uniform = self.dice.uniform(self.stream, int(np.prod(shape[1:])))
+        uniform = self.rng.uniform(self.stream, int(np.prod(shape[1:])))
         y, self.cache = dropout.forward(x, dropout.mask(uniform.reshape(shape), self.rate))
         return y
 
@@ -60,8 +44,8 @@ class DropPath(Dropout):
         return (len(x),) + (1,) * (x.ndim - 1)
 
 
-def give_dice(layer, dice):
-    """Let every dropout and drop-path of `layer` roll `dice`, each in a stream of its own, named by its path."""
+def use_generator(layer, rng):
+    """Let every dropout and drop-path of `layer` draw from `rng`, each from a stream of its own, named by its path."""
     for path, child in layer.layers():
         if isinstance(child, Dropout):
-            child.dice, child.stream = dice, philox.stream(path)
+            child.rng, child.stream = rng, philox.stream(path)

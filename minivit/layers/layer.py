@@ -4,7 +4,7 @@ A layer is a tree: its attributes that are parameters, layers or lists of layers
 The path through the tree is the parameter's name (`blocks.0.attn.qkv.weight`).
 
 There is no mode to switch. `forward` is deterministic, and what is random in training happens only in a *replica* (see
-`minivit/lanes.py`), which has been given dice.
+`minivit/lanes.py`), which has been given random numbers.
 """
 
 from typing import Any
@@ -14,11 +14,18 @@ import numpy as np
 from .parameter import Parameter, Storage
 
 
+def _weights_dtype(dtype):
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"weights are float32 or float64, not {dtype}")
+    return dtype
+
+
 class Layer:
     """Base of all layers. A layer of your own needs `__init__`, `forward(x) -> y` and `backward(dy) -> dx`.
 
     In `forward`, store what the backward needs in `self.cache`; in `backward`, take it with `self.take_cache()`, and
-    assign each parameter's gradient to `.grad`.
+    assign each parameter's gradient to `.grad`. Inputs come in the dtype of the weights; nothing converts them.
     """
 
     cache: Any = None
@@ -75,17 +82,22 @@ class Layer:
         """Lay all parameters into one new vector of `dtype`; returns this layer.
 
         values: a mapping from name to array; a parameter that is not in it keeps its values if it
-        has any, and else starts at its initial values for `seed`.
+        has any, and else starts at its initial values for `seed`. Raises TypeError unless dtype is float32 or float64.
         """
-        parameters, values = self.parameters(), values or {}
+        parameters, values, dtype = self.parameters(), values or {}, _weights_dtype(dtype)
+        if len({p.name for p in parameters}) < len(parameters):       # a layer that forgot to name them
+            self.name_parameters()
         weights = np.empty(sum(p.size for p in parameters), dtype)
         storage, offset = Storage(weights), 0
         for p in parameters:
             value = values.get(p.name)
             if value is None:
                 value = p.initial(seed) if p.storage is None else p.data
+            gradient = p.grad
             p.place(storage, offset)
             p.data = value
+            if gradient is not None:
+                p.grad = gradient
             offset += p.size
         return self
 
@@ -138,22 +150,21 @@ class Layer:
         twin.__dict__.update({name: clone(value) for name, value in self.__getstate__().items()})
         return twin
 
-    def replica(self):
-        """A layer that shares this one's weights, and has gradients and caches of its own."""
-        twin, (storage, stretch) = self._clone(), self._packed()
-        offset, shared = 0, Storage(storage.weights[stretch])
+    def _clone_on(self, weights):
+        """A clone whose parameters lie one behind the other on the vector `weights`."""
+        twin, storage, offset = self._clone(), Storage(weights), 0
         for p in twin.parameters():
-            p.place(shared, offset)
+            p.place(storage, offset)
             offset += p.size
         return twin
 
+    def replica(self):
+        """A layer that shares this one's weights, and has gradients and caches of its own."""
+        return self._clone_on(self.vector)
+
     def astype(self, dtype):
-        """A copy with weights of another dtype: float64 to verify, float32 to train."""
-        dtype = np.dtype(dtype)
-        if dtype not in (np.float32, np.float64):
-            raise TypeError(f"weights are float32 or float64, not {dtype}")
-        twin = self._clone()
-        return twin.pack(dtype, values={q.name: p.data for p, q in zip(self.parameters(), twin.parameters(), strict=True)})
+        """A copy with weights of another dtype: float64 to verify, float32 to train. Raises TypeError for any other."""
+        return self._clone_on(self.vector.astype(_weights_dtype(dtype)))
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "cache"}

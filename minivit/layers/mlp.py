@@ -1,5 +1,6 @@
 """The MLP of a block: widen, GELU, narrow; every token by itself."""
 
+from ..arguments import check_number
 from ..ops import gelu
 from .dropout import Dropout
 from .layer import Layer
@@ -20,9 +21,10 @@ class GELU(Layer):
 
 
 class MLP(Layer):
-    """Two linear maps with a GELU between: (..., D) -> (..., F) -> (..., D)."""
+    """Two linear maps with a GELU between: (..., D) -> (..., F) -> (..., D). Raises ValueError unless F is at least 1."""
 
     def __init__(self, width, hidden, drop_rate=0.0):
+        check_number("width of the MLP", hidden, least=1, whole=True)
         self.fc1 = Linear(width, hidden)
         self.act = GELU()
         self.drop1 = Dropout(drop_rate)

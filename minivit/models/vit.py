@@ -10,7 +10,7 @@ and a linear head makes the logits. The backward is the same list read from the 
 
 from functools import partial
 
-from ..arguments import check_name, check_number
+from ..arguments import check_name
 from ..layers import Block, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
 from ..layers.parameter import normal, zeros
 from ..ops import pooling, tokens
@@ -21,7 +21,7 @@ class ViT(Model):
     """A Vision Transformer: images (B, H, W, C) -> logits (B, K).
 
     pool: "token" reads the class token after the final norm; "mean" has no class token, and norms the mean of the patches.
-    positions: "learned", "sincos" (fixed, two-dimensional) or "none".
+    positions: "learned" (starting at random numbers of standard deviation position_std), "sincos" (fixed, two-dimensional) or "none".
     drop_rate: of dropout after the positions and after each linear map but qkv. drop_path_rate: of the last block; it
     grows linearly from 0 at the first. Both act in training only. mean, std: of pixels between 0 and 1.
 
@@ -29,33 +29,29 @@ class ViT(Model):
     """
 
     def __init__(self, *, image_size, patch_size, channels=3, classes=1000, width, depth, heads, mlp_ratio=4, pool="token",
-                 positions="learned", drop_rate=0.0, drop_path_rate=0.0, mean=0.5, std=0.5):
-        super().__init__({name: value for name, value in locals().items() if name not in ("self", "__class__")})
-        for name in ("patch_size", "width", "depth", "heads"):
-            check_number(name, self.config[name], least=1, whole=True)
-        check_number("mlp_ratio", mlp_ratio, above=0)
-        check_name("pool", pool, ["token", "mean"])
-        check_name("positions", positions, ["learned", "sincos", "none"])
+                 positions="learned", position_std=0.02, drop_rate=0.0, drop_path_rate=0.0, mean=0.5, std=0.5):
+        super().__init__({
+            "image_size": image_size, "patch_size": patch_size, "channels": channels, "classes": classes,
+            "width": width, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio,
+            "pool": check_name("pool", pool, ["token", "mean"]),
+            "positions": check_name("positions", positions, ["learned", "sincos", "none"]), "position_std": position_std,
+            "drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
+        })
         if image_size % patch_size:
             raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}")
         side, self.pool, self.width = image_size // patch_size, pool, width
         self.tokens = side * side + (pool == "token")
-        self.widest = max(3 * width, int(width * mlp_ratio))
 
-        if pool == "token":
-            self.cls_token = Parameter((width,), partial(normal, std=1e-6))
-        if positions == "learned":
-            # About as large as embedded patches, so that attention hears from the first step where a patch was. With the usual
-            # 0.02 the digits end 1.1 points lower (97.9 instead of 99.0, mean of seeds 20-24).
-            self.pos_embed = Parameter((self.tokens, width), partial(normal, std=0.5))
-        self.patch_embed = PatchEmbed(patch_size, channels, width)
+        self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
+        self.pos_embed = Parameter((self.tokens, width), partial(normal, std=position_std)) if positions == "learned" else None
         self.fixed_positions = tokens.sincos_2d(side, side, width, pool == "token") if positions == "sincos" else None
+        self.patch_embed = PatchEmbed(patch_size, channels, width)
         self.pos_drop = Dropout(drop_rate)
         self.blocks = [Block(width, heads, mlp_ratio, drop_rate, drop_path_rate * l / max(1, depth - 1)) for l in range(depth)]
-        if pool == "token":
-            self.norm = LayerNorm(width)
-        else:
-            self.fc_norm = LayerNorm(width)
+        # timm calls the final norm `norm` where the class token is read, and `fc_norm` behind the mean. A norm treats every token
+        # by itself, so to norm the class token after the pooling is to pool after the norm, as Eq. 4 has it.
+        self.norm = LayerNorm(width) if pool == "token" else None
+        self.fc_norm = LayerNorm(width) if pool == "mean" else None
         self.head = Linear(width, classes, zeros)
         self.name_parameters()
 
@@ -78,28 +74,35 @@ class ViT(Model):
         for block in reversed(self.blocks):
             dx = block.backward(dx)                                           # Eq. 3, 2, reversed
         dx, dcls_token, dpos_embed = tokens.backward(self.pos_drop.backward(dx), embedded)   # Eq. 1, reversed
-        if hasattr(self, "cls_token"):
+        if self.cls_token:
             self.cls_token.grad = dcls_token
-        if hasattr(self, "pos_embed"):
+        if self.pos_embed:
             self.pos_embed.grad = dpos_embed
         return self.patch_embed.backward(dx)
 
     def _class_token_and_positions(self):
-        cls_token = self.cls_token.data if hasattr(self, "cls_token") else None
-        if hasattr(self, "pos_embed"):
+        cls_token = self.cls_token.data if self.cls_token else None
+        if self.pos_embed:
             return cls_token, self.pos_embed.data
         return cls_token, None if self.fixed_positions is None else self.fixed_positions.astype(self.dtype)
 
     @property
     def _final_norm(self):
-        # timm calls it `norm` where the class token is read and `fc_norm` behind the mean. A norm treats every token by
-        # itself, so to norm the class token after the pooling is to pool after the norm, as Eq. 4 has it.
-        return self.norm if self.pool == "token" else self.fc_norm
+        return self.norm or self.fc_norm
+
+    @property
+    def _hidden(self):
+        return self.blocks[0].mlp.fc1.bias.size                       # F, the MLP's width
+
+    @property
+    def widest(self):
+        """Numbers a token in the widest array of a block: queries, keys and values, or the MLP."""
+        return max(3 * self.width, self._hidden)
 
     @property
     def flops(self):
         """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
-        N, D, F = self.tokens, self.width, self.blocks[0].mlp.fc1.weight.shape[1]
+        N, D, F = self.tokens, self.width, self._hidden
         patches = N - (self.pool == "token")
         block = N * D * 3 * D + 2 * N * N * D + N * D * D + 2 * N * D * F     # qkv; q k^T and probs v; proj; MLP
         return 2 * (patches * self.patch_embed.proj.weight.size + len(self.blocks) * block + D * self.classes)

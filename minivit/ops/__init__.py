@@ -11,5 +11,5 @@ and knows nothing of layers, data or training. Operations never modify their inp
 of the input: float32 to train, float64 to verify.
 
 Read them in this order: `linear`, `gelu`, `layer_norm`, `softmax`, `attention`, `cross_entropy`; then `patches`,
-`tokens` and `pooling`, which lead from pictures to tokens and back out; then `dropout` and `philox`, its dice.
+`tokens` and `pooling`, which lead from pictures to tokens and back out; then `dropout`, and `philox`, its random numbers.
 """

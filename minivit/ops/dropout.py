@@ -10,7 +10,7 @@ Backward. The mask is a constant factor:
 
     dx = dy mask
 
-Shapes: x, y, dx, dy (B, ...); mask of x's shape, or (B, 1, 1) for drop-path. The dice are drawn outside (`philox`).
+Shapes: x, y, dx, dy (B, ...); mask of x's shape, or (B, 1, 1) for drop-path. The random numbers are drawn outside (`philox`).
 Sources: Srivastava et al., JMLR 15 (2014); Huang et al., "Deep Networks with Stochastic Depth", arXiv:1603.09382.
 """
 

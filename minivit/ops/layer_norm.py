@@ -24,8 +24,8 @@ so  d xhat_i / d x_j = rstd (delta_ij - 1/D - xhat_i xhat_j / D).  Multiplied by
 
     dx_j = rstd (dxhat_j - mean(dxhat) - xhat_j mean(dxhat xhat))
 
-In words: from dxhat remove its mean, and its component along xhat. Those are just the two directions
-in which x may move without changing y (a shift, and a scaling), so no gradient can point there. Note that the
+In words: from dxhat remove its mean, and its component along xhat. Those are just the two directions in
+which x may move without changing y (a shift and, but for eps, a scaling), so no gradient can point there. Note that the
 means are of dxhat = dy weight: `weight` belongs inside them.
 
 Shapes: x, y, dx, dy (..., D); weight, bias (D,); mean, rstd one number a token.

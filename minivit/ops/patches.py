@@ -12,7 +12,6 @@ rearranged back:
     dimages = unpatchify(dpatches)
 
 Followed by a linear map this is a convolution of width P and stride P, as which other libraries write it.
-(The classic layers' gather, im2col, with windows that do not overlap.)
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929, section 3.1.
 """

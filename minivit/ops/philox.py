@@ -73,6 +73,22 @@ def uniform(seed, step, stream, samples, count):
     return out
 
 
+class Generator:
+    """The random numbers of one share of a training batch, named by (seed, step, stream, sample).
+
+    seed: of the run. step: of training. samples: the indices of this share's images in the whole batch.
+    """
+
+    def __init__(self, seed):
+        self.seed = seed
+        self.step = 0
+        self.samples = np.arange(0)
+
+    def uniform(self, stream, count):
+        """`count` numbers in [0, 1) for each sample -> (samples, count), float32."""
+        return uniform(self.seed, self.step, stream, self.samples, count)
+
+
 @kernel
 def _uniform(seed_low, seed_high, step, stream, samples, out):
     count = out.shape[1]

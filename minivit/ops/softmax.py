@@ -59,6 +59,8 @@ def _into(out, x):
     """`x`, copied to `out` or to a fresh contiguous array, unless `out` is `x` already."""
     if out is None:
         return x.copy(order="C")
+    if not out.flags.c_contiguous or out.shape != x.shape:
+        raise ValueError(f"softmax: out must be contiguous and of the shape {x.shape}")
     if out is not x:
         np.copyto(out, x)
     return out

@@ -7,14 +7,15 @@ With g the gradient at step t = 1, 2, ..., for every weight w by itself:
     w  <- w - lr decay w                             weight decay, outside the gradient: the W in AdamW
     w  <- w - lr (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)
 
-m and v start at 0; dividing by 1 - beta**t corrects for that start. If the gradient keeps its sign, m / sqrt(v) is near 1
-whatever its size: the step is lr.
+m and v start at 0; dividing by 1 - beta**t corrects for that start. If the gradient stays the same, m / sqrt(v) is
+1 whatever its size: the step is lr.
 
 Source: Kingma and Ba, arXiv:1412.6980; Loshchilov and Hutter, arXiv:1711.05101. The order of operations is PyTorch's.
 """
 
 import numpy as np
 
+from ..arguments import check_number
 from ..kernel import kernel
 
 
@@ -38,6 +39,9 @@ class AdamW:
     """
 
     def __init__(self, vector, parameters, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8):
+        for beta in betas:
+            check_number("beta", beta, least=0, below=1)
+        check_number("eps", eps, above=0)
         self.vector, self.betas, self.eps = vector, betas, eps
         self.m, self.v, self.t = np.zeros_like(vector), np.zeros_like(vector), 0
         self.ends = np.cumsum([p.size for p in parameters])

@@ -39,12 +39,14 @@ class Affine:
     def __post_init__(self):
         check_number("strength of augmentation", self.strength, least=0, most=4)
 
-    def __call__(self, images, dice):
-        """images (B, H, W, C) uint8 -> fresh ones; `dice` (see `layers/dropout.py`) has one stream of numbers for each image."""
+    def __call__(self, images, rng):
+        """images (B, H, W, C) uint8 -> fresh ones; `rng`: a `philox.Generator`. Raises TypeError for floats."""
+        if images.dtype != np.uint8:
+            raise TypeError(f"augmentation needs uint8 pixels, not {images.dtype}")
         if self.strength == 0:
             return images
         out = np.empty_like(images, order="C")
-        _warp(np.ascontiguousarray(images), self.coefficients(dice.uniform(_STREAM, 4), images.shape[1]), out)
+        _warp(np.ascontiguousarray(images), self.coefficients(rng.uniform(_STREAM, 4), images.shape[1]), out)
         return out
 
     def coefficients(self, uniform, side):

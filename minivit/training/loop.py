@@ -3,13 +3,14 @@
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ..arguments import check_number
 from ..data import load_data
-from ..lanes import Cut, cut
+from ..lanes import Cut
 from .augment import Affine
 from .evaluation import Evaluation, evaluate
 from .run import Run, check_fit, describe
@@ -22,7 +23,8 @@ DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "l
 
 @dataclass(frozen=True)
 class Result:
-    """What `train` gives: the model, its score on the test part after the last step, and how long the steps took."""
+    """What `train` gives: the model, its score on the test part after the last step, the mean training loss of the last epoch, and
+    how long the steps since the start or the resumption took."""
 
     model: object
     test: Evaluation
@@ -59,13 +61,16 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
              "clip": clip, "warmup": warmup, "augment": augment, "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
-    if isinstance(data, str) or not hasattr(data, "train_images"):
-        data = load_data(data, seed=given.get("seed", DEFAULTS["seed"]))
-    check_fit(model, data)
     run = Run(out) if out is not None else None
-    settings = _continue(run, model, data, given, minutes) if resume else _plan(model, data, DEFAULTS | given, minutes, threads)
+    earlier = run if resume else None
+    if resume and not run:
+        raise ValueError("to resume, name the folder of the run with out")
+    if isinstance(data, str | Path):
+        data = load_data(data, seed=given.get("seed", earlier.seed if earlier else DEFAULTS["seed"]))
+    check_fit(model, data)
+    settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, DEFAULTS | given, minutes, threads)
     trainer = Trainer(model, settings["lr"], settings["weight_decay"], clip=settings["clip"], label_smoothing=settings["label_smoothing"],
-                      seed=settings["seed"], threads=threads, plan=Cut(settings["lanes"], settings["micro_batch"]),
+                      seed=settings["seed"], threads=threads, cut=Cut(settings["lanes"], settings["micro_batch"]),
                       augment=Affine(settings["augment"]))
     if run and not resume:
         run.start(describe(model, data, settings))
@@ -74,49 +79,58 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     return _run(trainer, data, settings, run, progress)
 
 
-def _plan(model, data, settings, minutes, threads):
-    """The settings of a new run, checked, with its number of steps and its cut."""
-    check_number("number of epochs", settings["epochs"], above=0, most=1e9)
-    check_number("batch size", settings["batch_size"], least=1, whole=True)
+def _check(settings, data):
+    """Raise ValueError for a setting that `Trainer` does not check itself; returns the batch size that the data allow."""
+    if settings["epochs"] is not None:                                # None: the length was given in minutes
+        check_number("number of epochs", settings["epochs"], above=0, most=1e9)
     check_number("warmup, a share of all steps,", settings["warmup"], least=0, most=1)
     if not len(data.train_images):
         raise ValueError(f"{data.name} has no training images")
-    size = min(settings["batch_size"], len(data.train_images))
+    return min(check_number("batch size", settings["batch_size"], least=1, whole=True), len(data.train_images))
+
+
+def _plan(model, data, settings, minutes, threads):
+    """The settings of a new run, checked, with its number of steps and its cut."""
+    size = _check(settings, data)
+    cut = Cut.of(size, model.tokens, model.widest)
+    settings |= {"batch_size": size, "lanes": cut.lanes, "micro_batch": cut.micro_batch}
     if minutes is None:
-        steps = max(1, round(settings["epochs"] * (len(data.train_images) // size)))
-    else:
-        check_number("number of minutes", minutes, above=0, most=1e9)
-        steps = max(1, int(60 * minutes / _seconds_per_step(model, data, size, threads)))
-    plan = cut(size, model.tokens, model.widest)
-    return settings | {"batch_size": size, "steps": steps, "lanes": plan.lanes, "micro_batch": plan.micro_batch}
+        return settings | {"steps": max(1, round(settings["epochs"] * (len(data.train_images) // size)))}
+    check_number("number of minutes", minutes, above=0, most=1e9)
+    return settings | {"epochs": None, "steps": max(1, int(60 * minutes / _seconds_per_step(model, data, settings, threads)))}
 
 
-def _seconds_per_step(model, data, size, threads):
-    """The median time of ten steps of a copy of the model."""
-    trial, seconds = Trainer(model.copy(), threads=threads, augment=Affine()), []
+def _seconds_per_step(model, data, settings, threads):
+    """The median time of ten steps of a copy of the model, with each step's share of the evaluation at the end of an epoch."""
+    size = settings["batch_size"]
+    trial, seconds = Trainer(model.copy(), threads=threads, augment=Affine(settings["augment"])), []
     for _ in range(12):
         start = time.perf_counter()
         trial.step(data.train_images[:size], data.train_labels[:size])
         seconds.append(time.perf_counter() - start)
-    return np.median(seconds[2:])                                     # the first two compile and warm up
+    start = time.perf_counter()
+    evaluate(trial.model, data.test_images, data.test_labels, threads)
+    per_epoch = len(data.train_images) // size
+    return np.median(seconds[2:]) + (time.perf_counter() - start) / per_epoch   # the first two steps compile and warm up
 
 
 def _continue(run, model, data, given, minutes):
-    """The settings of the run in its folder. Raises ValueError if something else was asked for."""
-    if run is None:
-        raise ValueError("to resume, name the folder of the run with out")
+    """The settings of the run in its folder. Raises ValueError if something else was asked for, or its file is damaged."""
     if minutes is not None:
         raise ValueError("the number of steps of a run is fixed when it starts: resume without minutes")
-    config = run.config()
-    asked, stored = describe(model, data, config["training"] | given), config
-    other = [part for part in ("model", "data") if asked[part] != stored[part]]
-    other += [f"{name} ({stored['training'].get(name)})" for name in given if asked["training"][name] != stored["training"].get(name)]
-    missing = [name for name in (*DEFAULTS, "steps", "lanes", "micro_batch") if name not in stored["training"]]
-    if other:
-        raise ValueError(f"{run.folder} was started with another {', '.join(other)}: resume it with what it was started with")
+    stored = run.config()
+    settings = stored["training"]
+    missing = [name for name in (*DEFAULTS, "steps", "lanes", "micro_batch") if name not in settings]
     if missing:
         raise ValueError(f"{run.config_file} is damaged: it lacks {', '.join(missing)}")
-    return stored["training"]
+    now = describe(model, data, settings)
+    other = [part for part in ("model", "data") if now[part] != stored[part]]
+    other += [f"{name} ({settings[name]})" for name, value in given.items() if value != settings[name]]
+    if other:
+        raise ValueError(f"{run.folder} was started with another {', '.join(other)}: resume it with what it was started with")
+    if _check(settings, data) != settings["batch_size"]:
+        raise ValueError(f"{run.config_file} is damaged: its batch size is {settings['batch_size']}")
+    return settings
 
 
 def _run(trainer, data, settings, run, progress):
@@ -124,7 +138,8 @@ def _run(trainer, data, settings, run, progress):
     model, steps, size = trainer.model, settings["steps"], settings["batch_size"]
     per_epoch, done = len(data.train_labels) // size, trainer.optimiser.t
     records = run.records(done) if run else []
-    test, loss, seconds = None, records[-1]["loss"] if records else float("nan"), 0.0
+    earlier, seconds = records[-1]["seconds"] if records else 0.0, 0.0    # of the run before it was resumed, and since
+    test, loss = None, records[-1]["loss"] if records else float("nan")
     bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True)
     with bar:
         if progress:
@@ -137,10 +152,10 @@ def _run(trainer, data, settings, run, progress):
             test = evaluate(model, data.test_images, data.test_labels, trainer.lanes.workers.threads)
             if record:
                 loss = record["loss"]
-                records.append(record | {"test_accuracy": test.accuracy, "seconds": round(seconds, 3)})
+                records.append(record | {"test_accuracy": test.accuracy, "seconds": round(earlier + seconds, 3)})
             if run:
+                run.log(records)                                      # first: a resumed run takes from it what the checkpoint has
                 run.save_checkpoint(trainer)
-                run.log(records)
     if run:
         _finish(run, model, records)
     return Result(model, test, loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9))
@@ -160,8 +175,10 @@ def _epoch(trainer, data, settings, epoch, bar, test):
         bar.set_postfix(loss=f"{losses[-1]:.3f}", train=f"{correct / (size * len(losses)):.1%}",
                         test=f"{test.accuracy:.1%}" if test else "-", refresh=False)
         bar.update(size)
-    return losses and {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": float(np.mean(losses)),
-                       "accuracy": correct / (size * len(losses)), "lr": rate, "norm": trainer.norm}
+    if not losses:
+        return None
+    return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": float(np.mean(losses)),
+                       "accuracy": correct / (size * len(losses)), "lr": rate, "grad_norm": trainer.grad_norm}
 
 
 def _batches(images, size, seed, epoch):
@@ -172,6 +189,6 @@ def _batches(images, size, seed, epoch):
 
 def _finish(run, model, records):
     from .curve import draw_curve  # here, because matplotlib takes its time to import
+    run.save_model(model)
     if records:
         draw_curve(records, run.curve_file)
-    run.save_model(model)

@@ -1,5 +1,7 @@
 """A model that suits a data set, for who does not want to choose one."""
 
+import math
+
 from ..models import create_model
 from ..models.create import FAMILIES, VARIANTS
 
@@ -8,7 +10,7 @@ def model_for(data, name=None, seed=0, **options):
     """A model for the images and classes of a Dataset, with the pixel statistics of its training part.
 
     name: a named variant or a family (default: the mini ViT for this size of image). options: as for `create_model`; the
-    drop_path_rate is 0.1 unless given. Raises ValueError if the images are not square, or as `create_model`.
+    drop_path_rate is 0.1 unless given. Raises ValueError if the images are not square or no patch divides them, or as `create_model`.
     """
     height, width, channels = data.train_images.shape[1:]
     if height != width:
@@ -18,10 +20,13 @@ def model_for(data, name=None, seed=0, **options):
     if name is None:
         name = next((n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
     if name in FAMILIES:
-        fitting |= {"patch_size": _patch_size(height), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2}
+        fitting |= {"patch_size": _patch_size(height), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2, "position_std": 0.5}
     return create_model(name, seed=seed, **(fitting | options))
 
 
 def _patch_size(image_size):
-    """The smallest patch that cuts an image into at most 8 x 8."""
-    return next(p for p in range(1, image_size + 1) if image_size % p == 0 and image_size // p <= 8)
+    """The patch that cuts an image most nearly into 8 x 8. Raises ValueError if none gives between 4 x 4 and 16 x 16."""
+    sizes = [p for p in range(1, image_size + 1) if image_size % p == 0 and 4 <= image_size // p <= 16]
+    if not sizes:
+        raise ValueError(f"no patch divides images of side {image_size} well: resize or pad them, for instance to 28, 32 or 64")
+    return min(sizes, key=lambda p: abs(math.log(image_size / p / 8)))

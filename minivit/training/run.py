@@ -36,8 +36,9 @@ class Run:
         """Make the folder and its config.json. Raises ValueError if training in it has got further than that already."""
         if self.checkpoint_file.exists() or self.model_file.exists():
             raise ValueError(f"{self.folder} holds a run already: continue it with --resume, or choose another folder with --out")
+        text = json.dumps(config, indent=2) + "\n"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.config_file, json.dumps(config, indent=2) + "\n")
+        write_whole(self.config_file, text)
 
     def config(self):
         """What config.json says. Raises FileNotFoundError if this is no run, ValueError if the file is damaged."""
@@ -46,12 +47,18 @@ class Run:
         try:
             config = json.loads(self.config_file.read_text())
             family, options, names = config["model"]["family"], config["model"]["options"], config["data"]["class_names"]
-            kinds = [(family, str), (options, dict), (names, list), (config["data"]["source"], dict | None), (config["training"], dict)]
+            kinds = [(family, str), (options, dict), (names, list), (config["data"]["source"], dict | None),
+                     (config["data"]["digest"], str), (config["training"], dict)]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.config_file} is damaged: {type(error).__name__} {error}") from None
         if not all(isinstance(value, kind) for value, kind in kinds):
             raise ValueError(f"{self.config_file} is damaged: an entry is of the wrong kind")
         return config
+
+    @property
+    def seed(self):
+        """The run's own seed. Errors as `config`."""
+        return self.config()["training"].get("seed", 0)
 
     def log(self, records):
         """Write the records of all epochs so far."""
@@ -63,6 +70,8 @@ class Run:
             return []
         try:
             records = [json.loads(line) for line in self.log_file.read_text().splitlines()]
+            for record in records:
+                record["epoch"], record["loss"], record["accuracy"], record["test_accuracy"], record["seconds"]
             return [r for r in records if r["step"] <= steps]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{self.log_file} is damaged") from None
@@ -75,14 +84,22 @@ class Run:
         Another source is scored on its test part, or on all its images if it comes without one. A run's training images are
         never scored. Errors as `load_model` and `load_data`.
         """
-        own, model = self.config()["data"]["source"], self.load_model()
-        if source is None and own is None:
+        own, model = self.config()["data"], self.load_model()
+        if source is None and own["source"] is None:
             raise ValueError(f"{self.folder} was trained on arrays in memory: name the data to evaluate on")
-        data = load_data(**own) if source is None else load_data(source, test_fraction=1)
-        if own is not None and data.source["source"] == own["source"]:
-            data = load_data(**own)
+        data = load_data(**own["source"]) if source is None else load_data(source, test_fraction=1)
+        if data.digest == own["digest"]:
+            if own["source"] is None:
+                raise ValueError(f"{data.name} holds the images of this run, which was trained on arrays in memory: which of them "
+                                 "it was trained on is not known")
+            data = load_data(source or own["source"]["source"], own["source"]["seed"], own["source"]["test_fraction"])
+        elif source is None:
+            raise ValueError(f"{data.name} has changed since {self.folder} was trained on it: name the data to evaluate on")
         check_fit(model, data)
-        return self.class_names(model), evaluate(model, data.test_images, data.test_labels, threads)
+        names = self.class_names(model)
+        if list(data.class_names) != names[:data.classes]:
+            raise ValueError(f"{data.name} has the classes {', '.join(data.class_names)}, but the run {', '.join(names)}")
+        return names, evaluate(model, data.test_images, data.test_labels, threads)
 
     def classify(self, files, top=3):
         """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}."""
@@ -110,7 +127,8 @@ class Run:
         model = self.declare()
         if not self.model_file.is_file():
             raise FileNotFoundError(f"{self.folder} has no trained weights yet: finish the run with --resume")
-        return model.pack(values=read_weights(self.model_file, model))
+        values = read_weights(self.model_file, model)
+        return model.pack(next(iter(values.values())).dtype, values=values)
 
     def declare(self):
         """The run's model, without weights. Raises ValueError if the file is damaged."""
@@ -143,18 +161,22 @@ class Run:
 
 
 def check_fit(model, data):
-    """Raise ValueError unless the model takes the images of a Dataset and has a class for each of its."""
+    """Raise ValueError unless there are test images of a Dataset, and the model takes them and has a class for each of its."""
+    if not len(data.test_images):
+        raise ValueError(f"{data.name} has no test images")
     expected, found = (model.image_size, model.image_size, model.channels), data.test_images.shape[1:]
     if found != expected or data.classes > model.classes:
         raise ValueError(f"{data.name} has {data.classes} classes of images {found}, but the model {model.classes} classes of {expected}")
 
 
 def describe(model, data, training):
-    """The content of config.json."""
-    family = next(name for name, cls in FAMILIES.items() if type(model) is cls)
+    """The content of config.json. Raises TypeError for a model that is of none of the families."""
+    family = next((name for name, cls in FAMILIES.items() if type(model) is cls), None)
+    if family is None:
+        raise TypeError(f"a run can keep the models {', '.join(FAMILIES)}, not {type(model).__name__}: train it without out")
     return {
         "model": {"family": family, "options": model.config},
-        "data": {"source": data.source, "name": data.name, "class_names": list(data.class_names)},
+        "data": {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names)},
         "training": training,
     }
 

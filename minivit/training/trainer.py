@@ -12,25 +12,25 @@ class Trainer:
     """Trains `model` in place, one batch at a time.
 
     lr: learning rate. weight_decay: of the matrices of linear maps, nothing else. clip: the largest norm the gradient of all
-    parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout and drop-path. threads: how
-    many lanes run at once (default: the cores of this process); it changes no bit of the result. plan, augment: how batches are cut
+    parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads: how
+    many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
     and their pictures varied, see `Lanes`.
 
     Raises ValueError for a number out of its range.
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None, plan=None, augment=None):
+                 seed=0, threads=None, cut=None, augment=None):
         self.model = model
         self.lr = check_number("learning rate", lr, above=0)
         self.clip = check_number("clip", clip, above=0)
         self.label_smoothing = check_number("label smoothing", label_smoothing, least=0, below=1)
         check_number("weight decay", weight_decay, least=0)
         check_number("seed", seed, least=0, below=2**64, whole=True)
-        self.lanes = Lanes(model, seed, threads, plan, augment)
+        self.lanes = Lanes(model, seed, threads, cut, augment)
         self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps)
         self.correct = 0        # predictions of the last step that were right, before its update
-        self.norm = 0.0         # of the last step's gradient, before clipping
+        self.grad_norm = 0.0         # of the last step's gradient, before clipping
 
     def step(self, images, labels, lr=None):
         """images (B, H, W, C), labels (B,) integers -> the batch's mean loss before the update, a float.
@@ -40,14 +40,15 @@ class Trainer:
         """
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"a step needs as many labels as images, at least one: {len(images)} images, {len(labels)} labels")
+        lr = self.lr if lr is None else check_number("learning rate", lr, least=0)
         self.model.check(images)
         targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)
-        loss, self.correct, self.norm = self.lanes.forward_backward(images, targets, self.optimiser.t)
+        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, self.optimiser.t)
         # A NaN or infinity anywhere in the gradient makes its norm NaN or infinite.
-        if not (math.isfinite(loss) and math.isfinite(self.norm)):
-            raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.norm}; "
+        if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
+            raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.grad_norm}; "
                                      "try a lower learning rate or a longer warmup")
-        self._update(self.lr if lr is None else lr, min(1.0, self.clip / (self.norm + 1e-6)))
+        self._update(lr, min(1.0, self.clip / (self.grad_norm + 1e-6)))
         return loss
 
     def _update(self, lr, scale):
