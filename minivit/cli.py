@@ -22,7 +22,7 @@ def main(arguments=None):
         options.verb(options)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError) as error:
         if os.environ.get("MINIVIT_TRACEBACK"):
             raise
         print(f"minivit: error: {_one_line(error)}", file=sys.stderr)
@@ -82,6 +82,17 @@ def _parser():
     verb = verbs.add_parser("models", help="list the named models", description="Tokens, parameters and FLOPs of every named model.")
     verb.set_defaults(verb=_models)
     verb.add_argument("--json", action="store_true", help="print the list as JSON")
+
+    verb = verbs.add_parser("bench", help="measure the speed", description="Our training step and inference against this machine's limit "
+                            "and against PyTorch and JAX, where they are installed.")
+    verb.set_defaults(verb=_bench)
+    verb.add_argument("--shape", action="append", help="digits, fashion, cifar, base-1 or base-8; may be repeated (default: all)")
+    verb.add_argument("--contestant", action="append", help="torch, torch.compile or jax; may be repeated (default: all installed)")
+    verb.add_argument("--threads", type=int, help="default: all cores")
+    verb.add_argument("--seconds", type=float, default=1.0, help="of each burst (default 1)")
+    verb.add_argument("--rounds", type=int, default=7, help="bursts of each contestant (default 7)")
+    verb.add_argument("--profile", action="store_true", help="instead: where a training step's time goes, op by op")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 
@@ -147,3 +158,16 @@ def _models(options):
         print(f"{'name':24} {'tokens':>6} {'parameters':>12} {'GFLOPs an image':>16}")
         for row in rows:
             print(f"{row['name']:24} {row['tokens']:6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")
+
+
+def _bench(options):
+    from .bench import bench, profile, profile_table, table
+
+    if options.profile:
+        results = [profile(shape) for shape in options.shape or ["digits", "fashion", "cifar"]]
+        print(json.dumps(results) if options.json else "\n\n".join(profile_table(result) for result in results))
+        return
+    contestants = None if options.contestant is None else list(dict.fromkeys(["minivit", *options.contestant]))
+    result = bench(options.shape, contestants, options.threads, options.seconds, options.rounds,
+                   progress=lambda line: print(line, file=sys.stderr))
+    print(json.dumps(result) if options.json else table(result))

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from torch_vit import arrays, gradients, make_model, random_weights, train
+from torch_parity import arrays, gradients, make_model, random_weights, train
 
 UNIT = 1 / 32
 SHAPE = {"image_size": 6, "patch_size": 2, "channels": 3, "classes": 7, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}

@@ -161,21 +161,21 @@ TRAINING = {"lr": 3e-4, "weight_decay": 1.0, "clip": 1.0, "label_smoothing": 0.1
 
 
 @pytest.fixture(scope="module")
-def torch_vit():
+def torch_parity():
     torch = pytest.importorskip("torch")
-    import torch_vit
+    import torch_parity
     threads = torch.get_num_threads()
     torch.set_num_threads(1)                                      # these models are so small that its threads only wait
-    yield torch_vit
+    yield torch_parity
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=[(name, seed) for name in MODELS for seed in (1, 2)], ids=lambda param: f"{param[0]}-{param[1]}")
-def live(request, torch_vit):
+def live(request, torch_parity):
     """One model of torch, its configuration, and two batches."""
     (name, seed), config = request.param, MODELS[request.param[0]]
     rng = np.random.default_rng([seed, len(name)])
-    torch_model = torch_vit.make_model(config, torch_vit.random_weights(config, rng, 2.0**-20))
+    torch_model = torch_parity.make_model(config, torch_parity.random_weights(config, rng, 2.0**-20))
     batch, side = (7, 4)[seed - 1], config["image_size"]
     images = rng.standard_normal((2, batch, side, side, config["channels"]), np.float32)
     return torch_model, config, list(zip(images, rng.integers(config["classes"], size=(2, batch)), strict=True))
@@ -186,36 +186,36 @@ def weights_of(torch_model):
 
 
 @dtypes
-def test_logits_and_every_gradient_are_torchs(live, torch_vit, dtype):
+def test_logits_and_every_gradient_are_torchs(live, torch_parity, dtype):
     torch_model, config, batches = live
-    logits, _, gradient, dimages = torch_vit.gradients(torch_model, *batches[0], label_smoothing=0.1)
+    logits, _, gradient, dimages = torch_parity.gradients(torch_model, *batches[0], label_smoothing=0.1)
     ours = gradients(load_model(config, weights_of(torch_model), dtype), *batches[0], label_smoothing=0.1)
     worst = differences({"logits": ours[0], **ours[1], "images": ours[2]}, {"logits": logits, **gradient, "images": dimages})
     assert {name: error for name, error in worst.items() if not error <= ONE_PASS[dtype]} == {}
 
 
-def assert_training_follows(torch_vit, torch_model, config, batches, dtype):
+def assert_training_follows(torch_parity, torch_model, config, batches, dtype):
     model = load_model(config, weights_of(torch_model), dtype)
     losses, norms = train(model, batches, **TRAINING)
-    torch_losses, torch_norms = torch_vit.train(torch_model, batches, **TRAINING)
+    torch_losses, torch_norms = torch_parity.train(torch_model, batches, **TRAINING)
     worst = differences(determined(to_timm(model), dtype), determined(weights_of(torch_model), dtype))
     worst |= {"losses": difference(losses, torch_losses), "norms": difference(norms, torch_norms)}
     assert {name: error for name, error in worst.items() if not error <= TEN_STEPS[dtype]} == {}
 
 
 @dtypes
-def test_ten_steps_follow_torchs_adamw(live, torch_vit, dtype):
+def test_ten_steps_follow_torchs_adamw(live, torch_parity, dtype):
     torch_model, config, batches = live
-    assert_training_follows(torch_vit, torch_model, config, 5 * batches, dtype)
+    assert_training_follows(torch_parity, torch_model, config, 5 * batches, dtype)
 
 
 @dtypes
-def test_training_in_many_lanes_and_passes_follows_torch(torch_vit, dtype, monkeypatch):
+def test_training_in_many_lanes_and_passes_follows_torch(torch_parity, dtype, monkeypatch):
     monkeypatch.setattr(lanes, "MICRO_BATCH_NUMBERS", 1)          # one image a pass: 16 lanes of two or three images each
     config, rng = MODELS["mean-learned"], np.random.default_rng(3)
-    torch_model = torch_vit.make_model(config, torch_vit.random_weights(config, rng, 2.0**-20))
+    torch_model = torch_parity.make_model(config, torch_parity.random_weights(config, rng, 2.0**-20))
     images = rng.standard_normal((37, 9, 9, 3), np.float32)
-    assert_training_follows(torch_vit, torch_model, config, 3 * [(images, rng.integers(11, size=37))], dtype)
+    assert_training_follows(torch_parity, torch_model, config, 3 * [(images, rng.integers(11, size=37))], dtype)
 
 
 def test_names_and_shapes_are_those_of_torchs_state_dict(live):
@@ -244,8 +244,8 @@ def worst_error(theirs, forward, backward, inputs, dtype):
 
 
 @pytest.fixture
-def F(torch_vit):
-    return torch_vit.F
+def F(torch_parity):
+    return torch_parity.F
 
 
 @pytest.fixture

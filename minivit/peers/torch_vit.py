@@ -1,9 +1,8 @@
-"""A Vision Transformer in ordinary PyTorch, under timm's names: what minivit is compared with.
+"""A Vision Transformer in ordinary PyTorch, under timm's names: what minivit is compared with, for equality and for speed.
 
 Written from the paper's equations (Dosovitskiy et al., arXiv:2010.11929) and knowing nothing of minivit. Needs torch.
 """
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -79,45 +78,36 @@ class TorchViT(nn.Module):
         return self.head(self.fc_norm(x[:, 0] if self.cls_token is not None else x.mean(dim=1)))
 
 
-def make_model(config, weights):
-    """A float64 model with the given weights: {timm's name: array}."""
-    model = TorchViT(**config).double()
-    model.load_state_dict({name: torch.tensor(array, dtype=torch.float64) for name, array in weights.items()})
-    return model
+class Contestant:
+    """What `minivit bench` times: one training step, and inference. See `minivit/bench.py`."""
+
+    def __init__(self, config, weights, images, labels, threads, compiled=False):
+        torch.set_num_threads(threads)
+        self.model = TorchViT(**config)
+        self.model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
+        kernels = [m.weight for m in self.model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        others = [p for p in self.model.parameters() if all(p is not kernel for kernel in kernels)]
+        groups = [{"params": kernels, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=1e-4, fused=True)
+        self.images = torch.tensor(images.transpose(0, 3, 1, 2).copy())
+        self.labels = torch.tensor(labels)
+        self.forward = torch.compile(self.model) if compiled else self.model
+
+    def train(self):
+        """Forward, loss, backward, clipping, fused AdamW."""
+        self.optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(self.forward(self.images), self.labels).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+
+    def infer(self):
+        """Logits (B, K), without gradients."""
+        with torch.inference_mode():
+            return self.forward(self.images).numpy()
 
 
-def random_weights(config, rng, unit):
-    """Random weights far from any initialisation, as multiples of `unit`, which makes them exact in float32 and float64."""
-    def draw(name, shape):
-        scale = 1.2 / np.sqrt(np.prod(shape[1:])) if name.endswith("weight") and len(shape) > 1 else 0.4
-        return unit * np.round((scale * rng.standard_normal(shape) + ("norm" in name and name.endswith("weight"))) / unit)
-
-    return {name: draw(name, tuple(tensor.shape)) for name, tensor in TorchViT(**config).state_dict().items()}
-
-
-def arrays(tensors):
-    return {name: tensor.detach().numpy().copy() for name, tensor in tensors}
-
-
-def gradients(model, images, labels, label_smoothing):
-    """images (B, H, W, C), labels (B,) -> logits, loss, {name: gradient}, gradient of the images (B, H, W, C)."""
-    images = torch.tensor(images, dtype=torch.float64, requires_grad=True)
-    logits = model(images.permute(0, 3, 1, 2))
-    loss = F.cross_entropy(logits, torch.tensor(labels, dtype=torch.int64), label_smoothing=label_smoothing)
-    model.zero_grad()
-    loss.backward()
-    return logits.detach().numpy(), loss.item(), arrays((name, p.grad) for name, p in model.named_parameters()), images.grad.numpy()
-
-
-def train(model, batches, *, lr, weight_decay, clip, label_smoothing):
-    """One step of AdamW for each (images, labels), in place -> losses, norms of the gradient before clipping."""
-    kernels = [m.weight for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-    others = [p for p in model.parameters() if all(p is not kernel for kernel in kernels)]
-    groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=lr)
-    losses, norms = [], []
-    for images, labels in batches:
-        losses.append(gradients(model, images, labels, label_smoothing)[1])
-        norms.append(nn.utils.clip_grad_norm_(model.parameters(), clip).item())
-        optimiser.step()
-    return np.array(losses), np.array(norms)
+def product(m, k, n, threads):
+    """A function that multiplies (m, k) by (k, n) in float32, for the limit of torch's own BLAS."""
+    torch.set_num_threads(threads)
+    a, b, out = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
+    return lambda: torch.mm(a, b, out=out)
