@@ -77,7 +77,8 @@ def gradcheck(target, *arrays, samples=32, tolerance=1e-6, method="richardson", 
         the inputs; or any object with `forward(*inputs) -> y` and `backward(dy)`, whose parameters are the float arrays that it holds
         before the first forward, and their gradients `d<name>` or `grads[name]` after the backward. The target itself is not
         changed: copies in float64 are.
-    arrays: the inputs. Floating ones are checked (a gradient of None means: constant); integer ones (labels, uint8 pixels) are constants.
+    arrays: the inputs. Floating ones are checked (a pair may give None for one that it takes as constant); integer ones (labels, uint8
+        pixels) are constants.
     samples: entries checked in each tensor, at random; all if it has no more.
     method: "richardson", or "central" (half the work, three digits fewer).
 
@@ -160,6 +161,8 @@ def _with_shapes(subject, gradients):
     for name, tensor in subject.tensors.items():
         gradient = gradients[name]
         if gradient is None and name in subject.inputs:
+            if not subject.may_have_constants:
+                raise ValueError(f"the backward returns None for {name}: did it forget to return dx?")
             continue
         if gradient is None:
             raise ValueError(f"the backward gives no gradient for {name}")
@@ -182,6 +185,7 @@ class _Subject:
     parameters: dict[str, np.ndarray]
     forward: Callable
     backward: Callable
+    may_have_constants: bool = False                                  # inputs for which a backward may return None
 
     @property
     def tensors(self):
@@ -212,7 +216,7 @@ def _input_gradients(gradients, inputs, floats):
 
 def _of_functions(forward, backward, inputs, floats):
     return _Subject(floats, {}, lambda: forward(*inputs)[0],
-                    lambda dy: _input_gradients(backward(dy, forward(*inputs)[1]), inputs, floats))
+                    lambda dy: _input_gradients(backward(dy, forward(*inputs)[1]), inputs, floats), may_have_constants=True)
 
 
 def _randomised(value, rng):

@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from . import __version__
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
@@ -28,7 +30,7 @@ def main(arguments=None):
         print(f"minivit: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nminivit: interrupted; `minivit train` goes on from its last checkpoint with --resume", file=sys.stderr)
+        print("\nminivit: interrupted; the same `minivit train` with --resume goes on from the last whole epoch", file=sys.stderr)
         return 130
     return 0
 
@@ -43,6 +45,7 @@ def _one_line(error):
 def _parser():
     parser = _Parser(prog="minivit", description="A Vision Transformer written by hand in NumPy.",
                      epilog="With MINIVIT_TRACEBACK=1 in the environment, an error shows where it came from.")
+    parser.add_argument("--version", action="version", version=f"minivit {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder.")
@@ -51,9 +54,9 @@ def _parser():
     verb.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=float, help="how often each training image is seen (default 30)")
-    length.add_argument("--minutes", type=float, help="how long to train instead")
+    length.add_argument("--minutes", type=float, help="how long to train instead; the speed is measured first, for some seconds more")
     verb.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/DATA-seedS)")
-    verb.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
+    verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA and --out again")
     verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
     verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
     for name, what in (("batch-size", "images a step (default 32)"), ("lr", "peak learning rate (default 0.002)"),
@@ -75,7 +78,7 @@ def _parser():
     verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
     verb.set_defaults(verb=_predict)
     verb.add_argument("run", metavar="RUN", help="folder of a run")
-    verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file; it is resized to the model's size")
+    verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file, cropped close: it is stretched to the model's square")
     verb.add_argument("--top", type=int, default=3, help="how many classes to show (default 3)")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 

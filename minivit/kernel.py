@@ -25,12 +25,13 @@ from typing import Any
 
 import numba
 import numpy as np
+import platformdirs
 from numba import types
 from numba.extending import overload
 
 _FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _EXACT_ORDER = _FAST - {"reassoc"}  # for helpers whose rounding errors cancel only in the written order
-_STORE = Path(__file__).parent / "__pycache__" / f"kernels-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
+_STORE = platformdirs.user_cache_path("minivit") / f"kernels-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
 
 
 def kernel(function):

@@ -9,8 +9,11 @@ gradients are added, in the order of the lanes.
            |--> share 2 ---> lane 2: ...                     ---> gradient 2 --+
            ...
 
-Why so: one thread per image group needs no synchronisation between the layers, keeps its arrays in its core's cache, and
+Why so: one thread per share needs no synchronisation between the layers, keeps its arrays in its core's cache, and
 scales with small matrices, where a threaded BLAS waits more than it computes.
+
+A share that is too large for a core's caches is run in several *passes* of `micro_batch` images, one after the other, whose
+gradients are added too.
 
 The cut depends on the work alone (images, tokens, width) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
@@ -35,7 +38,7 @@ from .layers.dropout import use_generator
 from .ops import cross_entropy
 from .ops.philox import Generator
 
-MICRO_BATCH_NUMBERS = 1_000_000  # tokens x width of one pass: its arrays of some MB stay in a core's cache
+MICRO_BATCH_NUMBERS = 2_000_000  # tokens x width of one pass: large enough for BLAS, small enough for a core's caches
 MAX_LANES = 16
 CHUNK = 65_536                   # weights whose gradients are summed by one task
 
@@ -101,13 +104,15 @@ def keep_freed_memory():
     """Let the C library keep freed arrays for the next step instead of returning their pages to the system.
 
     Every step allocates arrays of the same sizes. By default glibc returns large ones at once, and the
-    next step pays for fresh zeroed pages, which takes longer than to compute what is written to them.
+    next step pays for fresh zeroed pages, which takes longer than to compute what is written to them. Threads are kept to one
+    arena, because the others give their pages back whatever the thresholds say.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc: its own policy stays
         return
-    trim_threshold, mmap_threshold = -1, -3
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8
+    mallopt(arena_max, 1)
     mallopt(mmap_threshold, 32 << 20)  # the largest that glibc accepts
     mallopt(trim_threshold, 1 << 30)
 
@@ -148,6 +153,7 @@ class Lane:
             self.replica.backward(cross_entropy.backward(1.0, cache))
             loss += float(part_loss)
             correct += int((logits.argmax(axis=1) == targets[part].argmax(axis=1)).sum())
+            # One pass: its gradients as they are. Several: a copy of the first's, and the others' added.
             if self.gradients is not self._of_one_pass:
                 self.gradients += self._of_one_pass
             elif len(passes) > 1:

@@ -104,16 +104,22 @@ def test_integers_are_constants():
     assert len(report.rows) == 1
 
 
+class NoReturn(Linear):
+    def backward(self, dy):
+        super().backward(dy)
+
+
 @pytest.mark.parametrize(("target", "inputs", "error", "message"), [
     ((square, lambda dy, x: (2 * x * dy)[0]), [X], ValueError, r"gradient of input has the shape \(5,\), but input itself \(3, 5\)"),
     ((square, lambda dy, x: None), [X], TypeError, "nothing to check"),
+    (NoReturn(5, 2), [X], ValueError, "None for input: did it forget to return dx"),
     ((square, square_backward), [np.arange(3)], TypeError, "nothing to check"),
     ((lambda x, y: (x * y, None), lambda dy, _: (dy, dy, dy)), [X, X], ValueError, "3 gradients for 2 floating-point inputs"),
     ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError, "NaN or infinity"),
     ((lambda x: (x * np.random.default_rng().random(), x), square_backward), [X], ValueError, "two different results"),
     ((lambda x: (np.multiply(x, 2, out=x), x), square_backward), [X], ValueError, "changes its input"),
     (object(), [X], TypeError, "object has no method 'forward'"),
-], ids=["shape", "none", "integers", "count", "nan", "random", "in place", "no forward"])
+], ids=["shape", "none", "no return", "integers", "count", "nan", "random", "in place", "no forward"])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_what_cannot_be_checked_is_an_error_and_never_a_pass(target, inputs, error, message):
     with pytest.raises(error, match=message):

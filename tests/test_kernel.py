@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+import platformdirs
 import pytest
 from numba.core.registry import CPUDispatcher
 
@@ -180,6 +181,7 @@ def toy(tmp_path, monkeypatch):
     (package / "caller.py").write_text(CALLER)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
 
     def forget():
         for name in [name for name in sys.modules if name.split(".")[0] == package.name]:
@@ -220,10 +222,13 @@ def test_the_store_lies_in_the_folder_that_numba_was_told(toy, tmp_path, monkeyp
 
 
 @compiled
-def test_kernels_work_where_the_store_cannot_be_written(toy, tmp_path, monkeypatch):
-    (toy.folder / "__pycache__").write_text("a file where the folder should be")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["elsewhere", "nowhere"])
+def test_kernels_work_where_the_store_cannot_be_written(toy, tmp_path, monkeypatch, elsewhere):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    if not elsewhere:
+        (toy.folder / "__pycache__").write_text("a file where the folder should be")
+        monkeypatch.setenv("HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert toy().call(1.0) == 20
 
 

@@ -163,3 +163,15 @@ def test_big_models_run_within_their_memory(name, gibibytes):
     unit = 1 if sys.platform == "darwin" else 1024
     assert shape == "(1, 1000)"
     assert int(peak) * unit <= gibibytes * 2**30
+
+
+def test_a_backward_for_another_batch_is_named():
+    model = make()
+    model.forward(np.zeros((2, 8, 8, 3)))
+    with pytest.raises(ValueError, match=r"dlogits must be \(2, 5\), as the forward's logits, not \(4, 5\)"):
+        model.backward(np.zeros((4, 5), np.float32))
+
+
+def test_one_image_needs_an_axis():
+    with pytest.raises(ValueError, match=r"pass image\[None\]"):
+        make().forward(np.zeros((8, 8, 3)))

@@ -5,8 +5,9 @@ Equations 2 and 3 of Dosovitskiy et al., arXiv:2010.11929, with the norm *before
     z'_l = MSA(LN(z_{l-1})) + z_{l-1}                                                          (2)
     z_l  = MLP(LN(z'_l))    + z'_l                                                             (3)
 
-Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = dy + f'(dy). The first term is why deep
-transformers train: the gradient reaches every block undiminished.
+Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = dy + J^T dy, with J the Jacobian of f, whose
+product with dy is just what the backward of f computes. The first term is why deep transformers train: the gradient has a
+direct path to every block.
 """
 
 from .attention import Attention

@@ -37,7 +37,8 @@ class Model(Layer):
         if not isinstance(images, np.ndarray):
             raise TypeError(f"images must be a NumPy array (B, H, W, C), not {type(images).__name__}")
         if images.ndim != 4 or images.shape[1:] != expected:
-            raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {expected}, not {np.shape(images)}")
+            hint = "; for one image, pass image[None]" if images.shape == expected else ""
+            raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {expected}, not {images.shape}{hint}")
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise TypeError(f"images must be uint8 pixels or floats that are normalised already, not {images.dtype}")
         if images.dtype != np.uint8 and not np.isfinite(images).all():

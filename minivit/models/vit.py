@@ -3,7 +3,7 @@
     z_0  = [x_class; x_1 E; ...; x_M E] + E_pos        patches, embedded linearly; class token; positions    (1)
     z'_l = MSA(LN(z_{l-1})) + z_{l-1}                  l = 1..L                                              (2)
     z_l  = MLP(LN(z'_l)) + z'_l                                                                              (3)
-    y    = LN(z_L[class])                              the picture, as one vector                            (4)
+    y    = LN(z_L[class])                              the picture, as one vector (or LN of the patches' mean)  (4)
 
 and a linear head makes the logits. The backward is the same list read from the bottom.
 """
@@ -30,7 +30,7 @@ class ViT(Model):
 
     def __init__(self, *, image_size, patch_size, channels=3, classes=1000, width, depth, heads, mlp_ratio=4, pool="token",
                  positions="learned", position_std=0.02, drop_rate=0.0, drop_path_rate=0.0, mean=0.5, std=0.5):
-        super().__init__({
+        super().__init__({                                            # what a run keeps, to make the model again
             "image_size": image_size, "patch_size": patch_size, "channels": channels, "classes": classes,
             "width": width, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio,
             "pool": check_name("pool", pool, ["token", "mean"]),
@@ -67,8 +67,11 @@ class ViT(Model):
         return self.head.forward(self._final_norm.forward(y))                 # Eq. 4
 
     def backward(self, dlogits):
-        """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images."""
+        """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images. Raises ValueError for another shape."""
         embedded, pooled = self.take_cache()
+        expected = (pooled[0][0], self.classes)
+        if dlogits.shape != expected:
+            raise ValueError(f"dlogits must be {expected}, as the forward's logits, not {dlogits.shape}")
         dy = self._final_norm.backward(self.head.backward(dlogits))           # Eq. 4, reversed
         dx = pooling.backward(dy, pooled)
         for block in reversed(self.blocks):

@@ -44,6 +44,12 @@ def targets(labels, classes, smoothing=0.0, dtype=np.float32):
     return t
 
 
+def smoothing_floor(smoothing, classes):
+    """The lowest cross-entropy that smoothed targets allow: their own entropy, reached at p = t."""
+    t = targets(np.zeros(1, int), classes, smoothing, np.float64)
+    return float(-(t[t > 0] * np.log(t[t > 0])).sum())
+
+
 def reference_forward(logits, t, images=None):
     """logits (B, K), t (B, K), images M (default B) -> loss (a scalar), cache."""
     images = len(logits) if images is None else images

@@ -55,5 +55,5 @@ def backward(dy, cache):
     dy = rows(dy)
     dx = np.matmul(dy, weight.T).reshape(x.shape)
     dweight = np.matmul(rows(x).T, dy)
-    dbias = np.ones(len(dy), dy.dtype) @ dy                           # a sum over tokens; BLAS is the faster to take it
+    dbias = np.ones(len(dy), dy.dtype) @ dy                           # a sum over tokens; as a product it is faster
     return dx, dweight, dbias

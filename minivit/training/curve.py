@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from ..files import write_whole
 
 
-def draw_curve(records, path):
-    """Draw loss and accuracy over the epochs to a PNG file.
+def draw_curve(records, path, floor=0.0):
+    """Draw loss and accuracy over the epochs to a PNG file. floor: the lowest loss there can be.
 
     records: dicts with `epoch`, `loss`, `accuracy` (of training batches, augmented and with dropout) and `test_accuracy`.
     """
@@ -18,11 +18,11 @@ def draw_curve(records, path):
     FigureCanvasAgg(figure)                                           # draws without a screen
     loss, accuracy = figure.subplots(1, 2)
     loss.plot(epochs, [r["loss"] for r in records], color="tab:blue")
-    loss.set(title="training loss", xlabel="epoch", ylim=(0, None))
-    accuracy.plot(epochs, [100 * r["accuracy"] for r in records], color="tab:blue", label="training batches")
+    loss.set(title="training loss" + (f" (label smoothing: at best {floor:.2f})" if floor > 0 else ""), xlabel="epoch", ylim=(0, None))
+    accuracy.plot(epochs, [100 * r["accuracy"] for r in records], color="tab:blue", label="training batches, varied")
     accuracy.plot(epochs, [100 * r["test_accuracy"] for r in records], color="tab:orange", label="test images")
     accuracy.set(title=f"accuracy (test, last epoch: {records[-1]['test_accuracy']:.2%})", xlabel="epoch", ylabel="%", ylim=(None, 100.5))
-    accuracy.legend(frameon=False, loc="lower right")
+    accuracy.legend(frameon=False, loc="best")
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

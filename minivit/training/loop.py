@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ..arguments import check_number
 from ..data import load_data
 from ..lanes import Cut
+from ..ops.cross_entropy import smoothing_floor
 from .augment import Affine
 from .evaluation import Evaluation, evaluate
 from .run import Run, check_fit, describe
@@ -127,7 +128,7 @@ def _continue(run, model, data, given, minutes):
     other = [part for part in ("model", "data") if now[part] != stored[part]]
     other += [f"{name} ({settings[name]})" for name, value in given.items() if value != settings[name]]
     if other:
-        raise ValueError(f"{run.folder} was started with another {', '.join(other)}: resume it with what it was started with")
+        raise ValueError(f"{run.folder} was started with another {', '.join(other)}: leave out what differs, or start a new run")
     if _check(settings, data) != settings["batch_size"]:
         raise ValueError(f"{run.config_file} is damaged: its batch size is {settings['batch_size']}")
     return settings
@@ -157,7 +158,7 @@ def _run(trainer, data, settings, run, progress):
                 run.log(records)                                      # first: a resumed run takes from it what the checkpoint has
                 run.save_checkpoint(trainer)
     if run:
-        _finish(run, model, records)
+        _finish(run, model, records, smoothing_floor(settings["label_smoothing"], model.classes))
     return Result(model, test, loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9))
 
 
@@ -187,8 +188,8 @@ def _batches(images, size, seed, epoch):
     return [order[a:a + size] for a in range(0, images - size + 1, size)]
 
 
-def _finish(run, model, records):
+def _finish(run, model, records, floor):
     from .curve import draw_curve  # here, because matplotlib takes its time to import
     run.save_model(model)
     if records:
-        draw_curve(records, run.curve_file)
+        draw_curve(records, run.curve_file, floor)

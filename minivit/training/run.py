@@ -43,7 +43,7 @@ class Run:
     def config(self):
         """What config.json says. Raises FileNotFoundError if this is no run, ValueError if the file is damaged."""
         if not self.config_file.is_file():
-            raise FileNotFoundError(f"{self.folder} is no run: it has no config.json")
+            raise FileNotFoundError(f"{self.folder} is no run: it has no config.json (a run is the folder that train was given as --out)")
         try:
             config = json.loads(self.config_file.read_text())
             family, options, names = config["model"]["family"], config["model"]["options"], config["data"]["class_names"]
@@ -126,7 +126,7 @@ class Run:
         """The trained model. Raises FileNotFoundError if the run has not ended, ValueError if a file is damaged."""
         model = self.declare()
         if not self.model_file.is_file():
-            raise FileNotFoundError(f"{self.folder} has no trained weights yet: finish the run with --resume")
+            raise FileNotFoundError(f"{self.folder} is not finished, so it has no trained weights yet: go on with --resume")
         values = read_weights(self.model_file, model)
         return model.pack(next(iter(values.values())).dtype, values=values)
 

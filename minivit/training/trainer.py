@@ -30,7 +30,7 @@ class Trainer:
         self.lanes = Lanes(model, seed, threads, cut, augment)
         self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps)
         self.correct = 0        # predictions of the last step that were right, before its update
-        self.grad_norm = 0.0         # of the last step's gradient, before clipping
+        self.grad_norm = 0.0    # of the last step's gradient, before clipping
 
     def step(self, images, labels, lr=None):
         """images (B, H, W, C), labels (B,) integers -> the batch's mean loss before the update, a float.
@@ -48,7 +48,7 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
             raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.grad_norm}; "
                                      "try a lower learning rate or a longer warmup")
-        self._update(lr, min(1.0, self.clip / (self.grad_norm + 1e-6)))
+        self._update(lr, min(1.0, self.clip / (self.grad_norm + 1e-6)))   # + 1e-6 as in PyTorch, against division by zero
         return loss
 
     def _update(self, lr, scale):
