@@ -110,6 +110,8 @@ def _train(options):
     from .training.preset import model_for
     from .training.run import Run
 
+    if Path(options.data, "config.json").is_file():
+        raise ValueError(f"{options.data} is a run, not data: minivit train DATA --out {options.data} --resume goes on with it")
     out = options.out or f"runs/{Path(options.data).stem}-seed{options.seed or 0}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0

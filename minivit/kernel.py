@@ -54,7 +54,12 @@ def kernel(function):
 
 
 def rows(x):
-    """View `x` (..., D) as a contiguous matrix (rows, D); it is copied only if it is not contiguous."""
+    """View `x` (..., D) as a contiguous matrix (rows, D); it is copied only if it is not contiguous.
+
+    Raises TypeError unless x is float32 or float64: a kernel would compute in integers.
+    """
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"operations take float32 or float64, not {x.dtype}")
     return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 

@@ -10,7 +10,7 @@ gradients are added, in the order of the lanes.
            ...
 
 Why so: one thread per share needs no synchronisation between the layers, keeps its arrays in its core's cache, and
-scales with small matrices, where a threaded BLAS waits more than it computes.
+scales even with small matrices, where a threaded BLAS waits more than it computes.
 
 A share that is too large for a core's caches is run in several *passes* of `micro_batch` images, one after the other, whose
 gradients are added too.
@@ -153,11 +153,13 @@ class Lane:
             self.replica.backward(cross_entropy.backward(1.0, cache))
             loss += float(part_loss)
             correct += int((logits.argmax(axis=1) == targets[part].argmax(axis=1)).sum())
-            # One pass: its gradients as they are. Several: a copy of the first's, and the others' added.
+            # A backward overwrites the replica's gradients: those of a single pass stay there; of several, the sum is kept elsewhere.
             if self.gradients is not self._of_one_pass:
                 self.gradients += self._of_one_pass
             elif len(passes) > 1:
-                self.gradients = self._of_all_passes = np.copy(self._of_one_pass) if self._of_all_passes is None else self._of_all_passes
+                if self._of_all_passes is None:
+                    self._of_all_passes = np.empty_like(self._of_one_pass)
+                self.gradients = self._of_all_passes
                 np.copyto(self.gradients, self._of_one_pass)
         return loss, correct
 

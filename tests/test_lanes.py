@@ -166,3 +166,8 @@ def test_a_step_refuses_a_learning_rate_out_of_range(lr):
 def test_an_error_in_a_lane_reaches_the_caller():
     with pytest.raises(ZeroDivisionError):
         Workers(2).map(lambda x: 1 / x, [1, 0, 2])
+
+
+def test_a_trainer_needs_a_model():
+    with pytest.raises(TypeError, match="not Linear"):
+        minivit.Trainer(minivit.layers.Linear(3, 4))

@@ -200,3 +200,27 @@ def test_a_layer_that_forgot_its_names_is_checked_and_copied_in_full():
     layer = Nameless()
     np.testing.assert_array_equal(layer.copy().b.bias.data, layer.b.bias.data)
     assert len({p.name for p in layer.parameters()}) == 4
+
+
+def test_layers_in_a_tuple_are_part_of_the_tree():
+    class Pair(Nameless):
+        def __init__(self):
+            self.both = Linear(3, 4), Linear(4, 2)
+            self.name_parameters()
+
+    assert [p.name for p in Pair().copy().parameters()] == ["both.0.weight", "both.0.bias", "both.1.weight", "both.1.bias"]
+
+
+def test_a_layer_has_one_place_in_the_tree():
+    class Twice(Nameless):
+        def __init__(self):
+            self.a = self.b = Linear(3, 3)
+
+    with pytest.raises(ValueError, match="Twice holds a layer twice"):
+        minivit.gradcheck(Twice(), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("layer", [Linear(4, 2), LayerNorm(4), GELU(), Attention(4, 2)], ids=lambda layer: type(layer).__name__)
+def test_integers_are_refused(layer):
+    with pytest.raises(TypeError, match="float32 or float64, not int64"):
+        layer.forward(np.ones((2, 3, 4), np.int64))

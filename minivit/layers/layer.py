@@ -24,7 +24,8 @@ def _weights_dtype(dtype):
 class Layer:
     """Base of all layers. A layer of your own needs `__init__`, `forward(x) -> y` and `backward(dy) -> dx`.
 
-    In `forward`, store what the backward needs in `self.cache`; in `backward`, take it with `self.take_cache()`, and
+    In `__init__`, assign the weights, as `Parameter(shape, init)`, and the layers it is made of, by themselves or in lists, and end with
+    `self.name_parameters()`. A weight's array is its `.data`. In `forward`, store what the backward needs in `self.cache`; in `backward`, take it with `self.take_cache()`, and
     assign each parameter's gradient to `.grad`. Inputs come in the dtype of the weights; nothing converts them.
     """
 
@@ -51,7 +52,7 @@ class Layer:
         for name, value in vars(self).items():
             if isinstance(value, (Parameter, Layer)):
                 yield name, value
-            elif isinstance(value, list) and value and isinstance(value[0], Layer):
+            elif isinstance(value, list | tuple) and value and isinstance(value[0], Layer):
                 for i, layer in enumerate(value):
                     yield f"{name}.{i}", layer
 
@@ -144,7 +145,7 @@ class Layer:
                 twin = Parameter(value.shape, value.init, value.decay)
                 twin.name = value.name
                 return twin
-            return [clone(v) for v in value] if isinstance(value, list) else value
+            return type(value)(map(clone, value)) if type(value) in (list, tuple) else value
 
         twin = object.__new__(type(self))
         twin.__dict__.update({name: clone(value) for name, value in self.__getstate__().items()})
@@ -152,6 +153,9 @@ class Layer:
 
     def _clone_on(self, weights):
         """A clone whose parameters lie one behind the other on the vector `weights`."""
+        layers = [layer for _, layer in self.layers()]
+        if len(set(map(id, layers))) < len(layers):
+            raise ValueError(f"{type(self).__name__} holds a layer twice, but a layer has one cache and one place in the tree")
         twin, storage, offset = self._clone(), Storage(weights), 0
         for p in twin.parameters():
             p.place(storage, offset)

@@ -12,10 +12,11 @@ and then, for every image and head,
 
 after which the heads are laid side by side again: y (B, N, D).
 
-Why 1/sqrt(d): if q and k have independent entries of variance 1, then q.k has variance d. Without the scale the softmax
+Why 1/sqrt(d): if q and k have independent entries of mean 0 and variance 1, then q.k has variance d. Without the scale the softmax
 saturates as d grows, and its gradient vanishes.
 
-Backward, from the last line to the first. Each is a matrix product Z = A B, whose gradients are dA = dZ B^T, dB = A^T dZ:
+Backward, from the last line to the first. Two are matrix products Z = A B, whose gradients are dA = dZ B^T, dB = A^T dZ; between them
+stands the softmax, whose chapter has its backward:
 
     y = probs v            dprobs  = dy v^T                       dv = probs^T dy
     probs = softmax(...)   dscores = the softmax backward, with the scale 1/sqrt d

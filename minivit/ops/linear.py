@@ -13,7 +13,7 @@ place where it acts:
     W[i, o] acts on y[n, o] for all n:    dW[i, o] = sum_n x[n, i] dy[n, o]     dW = x^T dy
     b[o]    acts on y[n, o] for all n:    db[o]    = sum_n dy[n, o]
 
-Shapes alone almost give it away: each product is the only one of dy with the other factor whose shape fits.
+Shapes alone almost give it away: each is the only product of dy and the other factor whose shapes fit.
 Source: any text on backpropagation; the derivation above is complete.
 """
 

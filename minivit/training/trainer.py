@@ -4,6 +4,7 @@ import math
 
 from ..arguments import check_number
 from ..lanes import Lanes
+from ..models.model import Model
 from ..ops import cross_entropy
 from .adamw import AdamW
 
@@ -16,11 +17,13 @@ class Trainer:
     many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
     and their pictures varied, see `Lanes`.
 
-    Raises ValueError for a number out of its range.
+    Raises ValueError for a number out of its range, TypeError for what is no model.
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
                  seed=0, threads=None, cut=None, augment=None):
+        if not isinstance(model, Model):
+            raise TypeError(f"a Trainer trains models, which take images and have classes, not {type(model).__name__}")
         self.model = model
         self.lr = check_number("learning rate", lr, above=0)
         self.clip = check_number("clip", clip, above=0)
@@ -47,7 +50,7 @@ class Trainer:
         # A NaN or infinity anywhere in the gradient makes its norm NaN or infinite.
         if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
             raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.grad_norm}; "
-                                     "try a lower learning rate or a longer warmup")
+                                     "try a lower learning rate")
         self._update(lr, min(1.0, self.clip / (self.grad_norm + 1e-6)))   # + 1e-6 as in PyTorch, against division by zero
         return loss
 
