@@ -25,8 +25,9 @@ class Layer:
     """Base of all layers. A layer of your own needs `__init__`, `forward(x) -> y` and `backward(dy) -> dx`.
 
     In `__init__`, assign the weights, as `Parameter(shape, init)`, and the layers it is made of, by themselves or in lists, and end with
-    `self.name_parameters()`. A weight's array is its `.data`. In `forward`, store what the backward needs in `self.cache`; in `backward`, take it with `self.take_cache()`, and
-    assign each parameter's gradient to `.grad`. Inputs come in the dtype of the weights; nothing converts them.
+    `self.name_parameters()`. A weight's array is its `.data`. In `forward`, store what the backward needs in `self.cache`; in
+    `backward`, take it with `self.take_cache()`, and assign each parameter's gradient to `.grad`. Inputs come in the dtype of the
+    weights; nothing converts them.
     """
 
     cache: Any = None
