@@ -117,17 +117,26 @@ def keep_freed_memory():
     mallopt(trim_threshold, 1 << 30)
 
 
+@cache
+def _pool(threads):
+    """The threads themselves: one pool for all that ask for so many, because starting threads takes longer than a small batch."""
+    return ThreadPoolExecutor(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)             # threads do not survive a fork
+
+
 class Workers:
     """`threads` threads that run tasks side by side (default: the cores this process may use)."""
 
     def __init__(self, threads=None):
         self.threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
         keep_freed_memory()
 
     def map(self, task, items):
         """[task(item) for item in items], side by side; an exception in a task is raised here."""
-        return [task(item) for item in items] if self._pool is None else list(self._pool.map(task, items))
+        return [task(item) for item in items] if self.threads == 1 else list(_pool(self.threads).map(task, items))
 
 
 # ---- training ---------------------------------------------------------------------------------------------

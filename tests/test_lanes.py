@@ -1,5 +1,8 @@
 """Lanes: the cut, the sum, and the promise that threads change no bit."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 
@@ -171,3 +174,21 @@ def test_an_error_in_a_lane_reaches_the_caller():
 def test_a_trainer_needs_a_model():
     with pytest.raises(TypeError, match="not Linear"):
         minivit.Trainer(minivit.layers.Linear(3, 4))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    workers = Workers(2)
+    assert workers.map(abs, [-1, -2]) == [1, 2]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if workers.map(abs, [-3]) == [3] else 1)
+    for _ in range(100):
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, 9)
+    assert (pid, status) == (child, 0)
