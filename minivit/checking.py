@@ -189,6 +189,7 @@ class _Subject:
 
     @property
     def tensors(self):
+        """All that is checked: inputs, then parameters."""
         return self.inputs | self.parameters
 
 

@@ -87,6 +87,7 @@ class Parameter:
 
     @property
     def data(self):
+        """The array itself, a view of its memory."""
         return self._view(self._memory().weights)
 
     @data.setter
@@ -95,6 +96,7 @@ class Parameter:
 
     @property
     def grad(self):
+        """The gradient that the last backward gave, a view of its memory; None before the first."""
         return self._view(self._memory().gradients) if self._has_grad else None
 
     @grad.setter
