@@ -39,7 +39,7 @@ from .layers.dropout import use_generator
 from .ops import cross_entropy
 from .ops.philox import Generator
 
-PASS_TOKENS = 2048  # of one pass: enough rows for BLAS, few enough for a core's caches
+PASS_TOKENS = 1750  # of one pass at most: enough rows for BLAS, few enough for a core's caches
 MAX_LANES = 16
 CHUNK = 65_536      # weights whose gradients are summed by one task
 
@@ -57,7 +57,7 @@ class Cut:
 
         2, 4, 8 or 16 lanes, so that they divide evenly among cores; as many as there are images, if there are fewer.
         """
-        micro_batch = math.ceil(PASS_TOKENS / tokens)
+        micro_batch = max(1, PASS_TOKENS // tokens)
         lanes = 2
         while lanes < MAX_LANES and lanes * micro_batch < batch:
             lanes *= 2

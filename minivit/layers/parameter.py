@@ -73,6 +73,12 @@ class Parameter:
         """Its values at the start of training, for a seed."""
         return self.init(self.shape, np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
 
+    def unplaced(self):
+        """A parameter like this one that has no memory yet."""
+        twin = Parameter(self.shape, self.init, self.decay)
+        twin.name = self.name
+        return twin
+
     def place(self, storage, offset):
         """Let this parameter be the view of `storage` that starts at `offset`."""
         self.storage, self.offset = storage, offset
