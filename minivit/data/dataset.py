@@ -126,7 +126,7 @@ def check_memory(what, size):
     except (AttributeError, ValueError, OSError):
         memory = 2**34
     if size > memory:
-        raise ValueError(f"{what} would take {size / 2**30:,.0f} GiB, but this machine has {memory / 2**30:,.0f} GiB of memory")
+        raise ValueError(f"{what} would take {size >> 30:,} GiB, but this machine has {memory >> 30:,} GiB of memory")
 
 
 def split(labels, fraction, seed, class_names=None):

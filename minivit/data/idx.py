@@ -70,6 +70,8 @@ def read_idx(stream):
         raise ValueError(f"{stream.name} is no IDX file: it begins with {begins}, not with 00 00 08 and the number of axes")
     if magic[2] != 8:
         raise ValueError(f"{stream.name} holds entries of the type {magic[2]:#04x}, but must hold uint8 (0x08)")
+    if magic[3] > 4:
+        raise ValueError(f"{stream.name} has {magic[3]} axes by its header, but images have 3 or 4, and labels have 1")
     lengths = stream.read(4 * magic[3])
     if len(lengths) < 4 * magic[3]:
         raise ValueError(f"{stream.name} is truncated: it ends within its header")
