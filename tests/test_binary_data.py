@@ -87,7 +87,7 @@ def ours(monkeypatch):
     """The four data sets as if our small files were what was published, at an address where nobody answers."""
     for name, known in published.PUBLISHED.items():
         monkeypatch.setitem(published.PUBLISHED, name, dataclasses.replace(
-            known, files={file: sha256(content) for file, content in CONTENT[name].items()},
+            known, files={part: {file: sha256(CONTENT[name][file]) for file in files} for part, files in known.files.items()},
             archives={file: sha256(content) for file, content in archives(name).items()}, urls=("http://127.0.0.1:9/",)))
 
 
@@ -274,7 +274,7 @@ def test_mnist_is_found_below_the_data_dir(ours, tmp_path, below, zipped):
 def test_cifar_is_found_below_the_data_dir(ours, tmp_path, name, kind):
     contents = {"files": CONTENT[name], "gzipped": {f"{file}.gz": gzip.compress(c) for file, c in CONTENT[name].items()},
                 "archive": archives(name)}[kind]
-    write(tmp_path / "data" / published.PUBLISHED[name].folders[0], contents)
+    write(tmp_path / "data" / published.PUBLISHED[name].folder, contents)
     data = load_data(name, data_dir=tmp_path / "data")
     expected = load_data(write(tmp_path / "plain", CONTENT[name]))
     assert (data.digest, data.class_names) == (expected.digest, expected.class_names)
@@ -307,9 +307,18 @@ def test_one_changed_bit_is_noticed(ours, tmp_path):
 
 def test_damaged_tar_is_named(ours, tmp_path):
     [(archive, content)] = archives("cifar100").items()
-    write(tmp_path / "data", {archive: content[:len(content) // 2]})
-    with pytest.raises(ValueError, match=rf"{archive}.* is damaged"):
-        load_data("cifar100", data_dir=tmp_path / "data")
+    for damaged in (b"", b"no tar", content[:len(content) // 2], content[:999] + bytes(99) + content[1098:]):
+        write(tmp_path / "data", {archive: damaged})
+        with pytest.raises(ValueError, match=rf"{archive}.* is damaged.*; without the file, it is downloaded again"):
+            load_data("cifar100", data_dir=tmp_path / "data")
+
+
+def test_tar_without_all_files_is_named(ours, tmp_path):
+    with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("cifar-100-binary/train.bin")
+        tar.addfile(member)
+    with pytest.raises(ValueError, match=r"cifar-100-binary\.tar\.gz is damaged: it lacks test\.bin"):
+        load_data("cifar100", data_dir=tmp_path)
 
 
 def test_system_package_is_found(ours, tmp_path, monkeypatch):
@@ -386,11 +395,11 @@ def test_without_network_one_line_says_what_to_put_where(ours, tmp_path, name, c
 
 def test_published_sums_are_sums():
     for known in published.PUBLISHED.values():
-        sums = [*known.files.values(), *known.archives.values()]
+        sums = [*known.sums.values(), *known.archives.values()]
         assert all(re.fullmatch("[0-9a-f]{64}", s) for s in sums)
         assert len(set(sums)) == len(sums)
         assert all(url.endswith("/") for url in known.urls)
-        assert len(known.archives) == 1 or list(known.archives) == [f"{file}.gz" for file in known.files]
+        assert len(known.archives) == 1 or list(known.archives) == [f"{file}.gz" for file in known.sums]
 
 
 # ---- the real thing, where it is installed ----------------------------------------------------------------------------

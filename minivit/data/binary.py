@@ -1,10 +1,14 @@
 """Binary files of data sets, plain, gzipped or in a tar archive, read from front to end and no further than they should go."""
 
 import gzip
+import io
 import tarfile
+import zlib
 from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from .dataset import check_memory
 
 _PIECE = 2**24
 
@@ -50,14 +54,21 @@ def open_binary(path):
         yield Stream(path, gzip.GzipFile(fileobj=file) if zipped else file)
 
 
-@contextmanager
-def open_member(archive, name):
-    """The file `name`, in whatever folder, of a tar archive as a Stream. Raises ValueError if it is damaged or holds no such file."""
+def read_archive(path, names):
+    """{name: Stream} of the files with these names, in whatever folder of a .tar.gz, read in one pass.
+
+    Raises ValueError if the archive is damaged or lacks one of them.
+    """
+    contents = {}
     try:
-        with tarfile.open(archive) as tar:
-            member = next((m for m in tar if m.isfile() and Path(m.name).name == name), None)
-            if member is None:
-                raise ValueError(f"{archive} holds no {name}")
-            yield Stream(f"{archive}: {name}", tar.extractfile(member))
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ValueError(f"{archive} is damaged: {error}") from None
+        with tarfile.open(path, "r:gz") as tar:
+            for member in tar:
+                name = PurePosixPath(member.name).name
+                if name in names and (file := tar.extractfile(member)):
+                    check_memory(f"{path}: {name}", member.size)
+                    contents[name] = file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if missing := [name for name in names if name not in contents]:
+        raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
+    return {name: Stream(f"{path}: {name}", io.BytesIO(content)) for name, content in contents.items()}

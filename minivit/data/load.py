@@ -41,13 +41,13 @@ def load_data(source, seed=0, test_fraction=0.2, *, data_dir=None, image_size=No
 
 def holds_pictures(source):
     """Whether a source of data is a folder of pictures, and not of binary files."""
-    return source not in NAMES and Path(source).is_dir() and not find_idx(source) and not find_cifar(source)
+    return bool(source) and source not in NAMES and Path(source).is_dir() and not find_idx(source) and not find_cifar(source)
 
 
 def _reader(source):
     if source == "digits":
         return load_digits
-    if Path(source).is_dir():
+    if source and Path(source).is_dir():
         return load_idx if find_idx(source) else load_cifar
     if str(source).endswith(".npz"):
         return load_npz

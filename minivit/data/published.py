@@ -13,8 +13,8 @@ from pathlib import Path
 
 import platformdirs
 
-from . import cifar
-from .binary import find_binary, open_binary, open_member
+from .binary import find_binary, open_binary, read_archive
+from .cifar import CLASS_NAMES, join, read_cifar
 from .dataset import make_dataset
 from .idx import read_idx_pair
 
@@ -25,34 +25,31 @@ SYSTEM = Path("/usr/share/datasets")                  # where a system's package
 class Published:
     """Where a data set comes from, and how it is known.
 
-    files: the SHA-256 of each file, unzipped. archives: of each file to download, which is a file's .gz or a tar of all. urls: the
-    places that have them, in the order in which they are asked. folders: where other programs put the files, below the folder of all data.
+    read: what makes (images, labels) of the Streams of one part. files: for each part, the SHA-256 of each file, unzipped. archives: that
+    of each file to download, which is a file's .gz or a tar of all. urls: the places that have them, in the order in which they are asked.
+    folder: where torchvision or the tar puts the files, below the folder of all data sets. class_names, fit: see `Dataset`.
     """
 
     read: Callable
-    files: dict[str, str]
+    class_names: tuple[str, ...]
+    fit: str
+    files: dict[str, dict[str, str]]
     archives: dict[str, str]
     urls: tuple[str, ...]
-    folders: tuple[str, ...]
+    folder: str
+
+    @property
+    def sums(self):
+        """{file: SHA-256} of all parts."""
+        return {file: sha256 for files in self.files.values() for file, sha256 in files.items()}
 
 
-def _read_mnist(streams):
-    return {"train": read_idx_pair(*streams[:2]), "test": read_idx_pair(*streams[2:])}, tuple("0123456789"), "pad"
+def _idx(streams):
+    return read_idx_pair(*streams)
 
 
-def _read_fashion(streams):
-    names = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-    return {"train": read_idx_pair(*streams[:2]), "test": read_idx_pair(*streams[2:])}, names, "pad"
-
-
-def _read_cifar10(streams):
-    batches = [cifar.read_cifar(stream, "cifar10") for stream in streams]
-    return {"train": cifar.join(batches[:-1]), "test": batches[-1]}, cifar.CLASS_NAMES["cifar10"], "crop"
-
-
-def _read_cifar100(streams):
-    train, test = (cifar.read_cifar(stream, "cifar100") for stream in streams)
-    return {"train": train, "test": test}, cifar.CLASS_NAMES["cifar100"], "crop"
+def _cifar(name):
+    return lambda streams: join([read_cifar(stream, name) for stream in streams])
 
 
 # The sums of the archives are those that TensorFlow Datasets checks, and belong to the MD5 sums on the publishers' pages
@@ -60,12 +57,18 @@ def _read_cifar100(streams):
 # unzipped files: MNIST, CIFAR from projects that verify them; Fashion-MNIST from Debian's package, and the same there.
 PUBLISHED = {
     "mnist": Published(
-        read=_read_mnist,
+        read=_idx,
+        class_names=tuple("0123456789"),
+        fit="pad",
         files={
-            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            "train": {
+                "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            },
+            "test": {
+                "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            },
         },
         archives={
             "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -74,15 +77,21 @@ PUBLISHED = {
             "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         },
         urls=("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
-        folders=("MNIST/raw",),
+        folder="MNIST/raw",
     ),
     "fashion-mnist": Published(
-        read=_read_fashion,
+        read=_idx,
+        class_names=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        fit="pad",
         files={
-            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            "train": {
+                "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+                "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            },
+            "test": {
+                "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+                "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            },
         },
         archives={
             "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -92,31 +101,43 @@ PUBLISHED = {
         },
         urls=("https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
               "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
-        folders=("FashionMNIST/raw",),
+        folder="FashionMNIST/raw",
     ),
     "cifar10": Published(
-        read=_read_cifar10,
+        read=_cifar("cifar10"),
+        class_names=CLASS_NAMES["cifar10"],
+        fit="crop",
         files={
-            "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-            "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-            "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
-            "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
-            "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-            "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+            "train": {
+                "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+                "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+                "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+                "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+                "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+            },
+            "test": {
+                "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+            },
         },
         archives={"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
         urls=("https://www.cs.toronto.edu/~kriz/",),
-        folders=("cifar-10-batches-bin",),
+        folder="cifar-10-batches-bin",
     ),
     "cifar100": Published(
-        read=_read_cifar100,
+        read=_cifar("cifar100"),
+        class_names=CLASS_NAMES["cifar100"],
+        fit="crop",
         files={
-            "train.bin": "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
-            "test.bin": "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+            "train": {
+                "train.bin": "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+            },
+            "test": {
+                "test.bin": "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+            },
         },
         archives={"cifar-100-binary.tar.gz": "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"},
         urls=("https://www.cs.toronto.edu/~kriz/",),
-        folders=("cifar-100-binary",),
+        folder="cifar-100-binary",
     ),
 }
 
@@ -128,23 +149,24 @@ def load_published(name, seed, test_fraction, data_dir=None):
     or the user's cache). Raises FileNotFoundError if data_dir does not exist; ConnectionError if the download fails, and then says what
     to put where; ValueError if a file is damaged or is not the published one.
     """
-    published = PUBLISHED[name]
+    published, parts = PUBLISHED[name], {}
     where = _find(name, published, _data_dir(data_dir)) or _download(name, published, _data_dir(data_dir) / name)
-    with ExitStack() as stack:
-        streams = [stack.enter_context(_open(where, file)) for file in published.files]
-        error = None
-        try:
-            parts, class_names, fit = published.read(streams)
-        except ValueError as damage:                  # known better below: it may be another file altogether
-            error = damage
-        for stream, sha256 in zip(streams, published.files.values(), strict=True):
-            if error is None and stream.sha256 != sha256:
-                error = ValueError(f"{stream.name} is not the file that was published as {name} (SHA-256 {stream.sha256}): remove it to "
-                                   "have it downloaded again, or give its folder as DATA to train on it as it is")
-        if error:
-            raise error
+    try:
+        with ExitStack() as stack:
+            if where.is_dir():
+                streams = {file: stack.enter_context(open_binary(find_binary(where, file))) for file in published.sums}
+            else:
+                streams = read_archive(where, published.sums)
+            for part, files in published.files.items():
+                parts[part] = published.read([streams[file] for file in files])
+    except ValueError as error:
+        raise ValueError(f"{error}; without the file, it is downloaded again") from None
+    for file, sha256 in published.sums.items():
+        if streams[file].sha256 != sha256:
+            raise ValueError(f"{streams[file].name} is not the file that was published as {name} (SHA-256 {streams[file].sha256}): "
+                             "remove it, or give its folder as DATA to train on it as it is")
     options = {"data_dir": str(Path(data_dir).resolve())} if data_dir else {}
-    return make_dataset(name, parts, class_names, seed, test_fraction, fit, options)
+    return make_dataset(name, parts, published.class_names, seed, test_fraction, published.fit, options)
 
 
 def _data_dir(given):
@@ -157,17 +179,13 @@ def _data_dir(given):
 
 def _find(name, published, data_dir):
     """The folder that holds all files, or their tar archive; None if there is none."""
-    for folder in (data_dir / name, *(data_dir / below for below in published.folders), data_dir, SYSTEM / name):
-        if all(find_binary(folder, file) for file in published.files):
+    for folder in (data_dir / name, data_dir / published.folder, data_dir, SYSTEM / name):
+        if all(find_binary(folder, file) for file in published.sums):
             return folder
         for archive in published.archives:
             if ".tar" in archive and (folder / archive).is_file():
                 return folder / archive
     return None
-
-
-def _open(where, file):
-    return open_member(where, file) if where.is_file() else open_binary(find_binary(where, file))
 
 
 def _download(name, published, folder):
@@ -187,7 +205,7 @@ def _download(name, published, folder):
             raise ConnectionError(f"{name} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): "
                                   f"get {', '.join(published.archives)} from {published.urls[0]} and put them into {folder}, "
                                   "or name the folder that has them with --data-dir or MINIVIT_DATA")
-    return folder if len(published.archives) == len(published.files) else folder / next(iter(published.archives))
+    return folder if len(published.archives) == len(published.sums) else folder / next(iter(published.archives))
 
 
 def _reason(error):
