@@ -558,8 +558,9 @@ def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_pa
 def test_data_that_changed_under_a_run_are_noticed(own_file):
     folder, file = own_file
     np.savez(file, images=np.zeros((60, 8, 8, 1), np.uint8), labels=np.arange(60) % 3, class_names=["a", "b", "c"])
-    with pytest.raises(ValueError, match="has changed since"):
-        Run(folder).evaluate()
+    for source in (None, file):
+        with pytest.raises(ValueError, match=r"has changed since.*name other data"):
+            Run(folder).evaluate(source)
     with pytest.raises(ValueError, match="another data"):
         train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
 

@@ -99,13 +99,15 @@ class Run:
         if source is not None and holds_pictures(source):
             arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
         data = load_data(**arguments)
-        if data.digest == own["digest"] and source is not None:
+        if data.digest != own["digest"]:
+            if own["source"] and data.source["source"] == own["source"]["source"]:
+                raise ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for "
+                                 "training is not known: name other data to evaluate on")
+        elif source is not None:
             if own["source"] is None:
                 raise ValueError(f"{data.name} holds the images of this run, which was trained on arrays in memory: which of them "
                                  "it was trained on is not known")
             data = load_data(**(arguments | {name: own["source"][name] for name in ("seed", "test_fraction")}))
-        elif data.digest != own["digest"] and source is None:
-            raise ValueError(f"{data.name} has changed since {self.folder} was trained on it: name the data to evaluate on")
         check_fit(model, data)
         names = self.class_names(model)
         if unknown := [name for name in data.class_names if name not in names]:
