@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from minivit import cli
-from minivit.data import load_data, published
+from minivit.data import Dataset, load_data, published
 from minivit.training import curve
+from minivit.training.preset import model_for
 
 RANDOM = np.random.default_rng(0)
 IDX = {                                              # what the four files hold; 28x28, so that the mini ViT takes them
@@ -236,8 +237,8 @@ def test_cifar100_files_are_read_with_their_fine_labels(tmp_path):
 
 
 def test_cifar_class_names_come_from_the_file_beside(tmp_path):
-    folder = write(tmp_path / "mine", CONTENT["cifar10"] | {"batches.meta.txt": b"a b c d e f g h i j\n"})
-    assert load_data(folder).class_names == tuple("abcdefghij")
+    folder = write(tmp_path / "mine", CONTENT["cifar10"] | {"batches.meta.txt": b"a\nb\nc\nd\ne\nf\ng\nh\ni\nlong name\n\n"})
+    assert load_data(folder).class_names == (*"abcdefghi", "long name")
     (folder / "batches.meta.txt").write_text("a\nb\n")
     with pytest.raises(ValueError, match=r"batches\.meta\.txt has 2 class names, but cifar10 has 10"):
         load_data(folder)
@@ -414,6 +415,21 @@ def test_fashion_mnist_of_the_system_package(monkeypatch):
     mean, std = data.pixel_statistics()
     assert mean == pytest.approx([0.2860], abs=1e-4)  # as everyone who uses it has it
     assert std == pytest.approx([0.3530], abs=1e-4)
+
+
+# ---- a model for each -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("side", "channels", "patch", "width", "depth"), [
+    (28, 1, 4, 64, 4), (28, 3, 4, 64, 4), (32, 3, 4, 192, 6), (64, 3, 8, 64, 4), (44, 1, 4, 64, 4),
+])
+def test_preset_follows_the_size_of_the_images(side, channels, patch, width, depth):
+    images, labels = np.random.default_rng(0).integers(0, 256, (6, side, side, channels), np.uint8), np.arange(6) % 3
+    model = model_for(Dataset("mine", images, labels, images, labels, ("a", "b", "c")))
+    assert model.config.items() >= {"image_size": side, "patch_size": patch, "channels": channels, "classes": 3, "width": width,
+                                    "depth": depth}.items()
+    np.testing.assert_allclose(model.mean, (images / 255).mean(axis=(0, 1, 2)))
+    np.testing.assert_allclose(model.std, (images / 255).std(axis=(0, 1, 2)))
 
 
 # ---- train, evaluate, predict -----------------------------------------------------------------------------------------

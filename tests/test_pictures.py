@@ -82,6 +82,12 @@ def test_any_size_is_taken(tmp_path, size, fit):
     assert read(tmp_path, smooth(*size), fit=fit).shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_long_strip_takes_no_square_of_its_length(tmp_path, fit):
+    image = read(tmp_path, Image.new("RGB", (200_000, 20), RED), fit=fit, suffix="png")       # a square of that would be 120 GB
+    assert image[3 if fit == "pad" else 0].tolist() == [list(RED)] * 8
+
+
 def test_downscaling_is_the_mean_of_what_a_pixel_covers(tmp_path):
     pixels = np.where(np.indices((64, 64)).sum(axis=0) % 2, 255, 0).astype(np.uint8)      # a chessboard, from afar grey
     assert np.abs(read(tmp_path, Image.fromarray(pixels), channels=1).astype(int) - 128).max() <= 2
@@ -220,7 +226,7 @@ def test_sub_folders_are_the_classes(tmp_path):
 
 
 def test_other_files_and_hidden_folders_are_passed_over(tmp_path):
-    pets = make_folder(tmp_path / "pets", {"cat": 4, "dog/old/blurred": 4, ".git": 1, "__MACOSX": 1})
+    pets = make_folder(tmp_path / "pets", {"cat": 4, "dog/old/blurred": 4, ".git": 1, "__MACOSX": 1, "cat/.ipynb_checkpoints": 1})
     for litter in ("Thumbs.db", ".DS_Store", "notes.txt", "._0.png"):
         (pets / "cat" / litter).write_bytes(b"litter")
     (pets / "overview.png").write_bytes(encoded(smooth(5, 5)))
@@ -290,10 +296,10 @@ BAD_FOLDERS = {
     "empty sub-folders": ({"a": 0, "b": 0}, "mine holds no pictures in sub-folders: put"),
     "an empty class": ({"a": 3, "b": 0, "c": 0}, r"mine has no pictures of b, c: add some"),
     "one level too many": ({"pets/cat": 2, "pets/dog": 2}, "one class only, pets: if cat, dog are the classes, give .*mine/pets as DATA"),
-    "parts and classes": ({"train/a": 2, "train/b": 2, "c": 2}, "has c beside train: either classes or parts"),
+    "parts and classes": ({"train/a": 2, "train/b": 2, "c": 2}, "has c beside train: it may have either classes or parts"),
     "a part twice": ({"val/a": 2, "val/b": 2, "valid/a": 2, "valid/b": 2}, "one part twice: val, valid"),
     "an empty class in a part": ({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0}, "test has no pictures of b"),
-    "one picture of a class": ({"a": 3, "b": 1}, "class b has one image only"),
+    "one picture of a class": ({"a": 3, "b": 1}, "mine: class b has one image only"),
 }
 
 

@@ -82,7 +82,7 @@ def _class_names(folder, name):
     path, classes = Path(folder, FORMATS[name][2]), len(CLASS_NAMES[name])
     if not path.is_file():
         return CLASS_NAMES[name]
-    names = tuple(path.read_text(errors="replace").split())
+    names = tuple(line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip())
     if len(names) != classes:
         raise ValueError(f"{path} has {len(names)} class names, but {name} has {classes} classes")
     return names

@@ -91,7 +91,10 @@ def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", o
         parts["test"] = parts.pop("val")
     if "test" not in parts:
         images, labels = parts["train"]
-        train, test = split(labels, test_fraction, seed, class_names)
+        try:
+            train, test = split(labels, test_fraction, seed, class_names)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         parts |= {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
     if "train" not in parts:
         parts["train"] = tuple(array[:0] for array in parts["test"])

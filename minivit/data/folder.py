@@ -81,10 +81,11 @@ def find_pictures(folder):
     parts = {sub: PARTS[sub.name.lower()] for sub in below if sub.name.lower() in PARTS and _subfolders(sub) and not _pictures(sub, "*")}
     if not parts:
         return {"train": _classes(Path(folder))}
+    names = ", ".join(sub.name for sub in parts)
     if others := [sub.name for sub in below if sub not in parts and _pictures(sub)]:
-        raise ValueError(f"{folder} has {', '.join(others)} beside {', '.join(sub.name for sub in parts)}: either classes or parts")
+        raise ValueError(f"{folder} has {', '.join(others)} beside {names}: it may have either classes or parts")
     if len(set(parts.values())) < len(parts):
-        raise ValueError(f"{folder} has one part twice: {', '.join(sub.name for sub in parts)}")
+        raise ValueError(f"{folder} has one part twice: {names}")
     return {part: _classes(sub) for sub, part in parts.items()}
 
 
@@ -104,9 +105,10 @@ def _classes(folder):
 
 
 def _subfolders(folder):
-    return sorted(sub for sub in Path(folder).iterdir() if sub.is_dir() and not sub.name.startswith((".", "__")))
+    return sorted(sub for sub in Path(folder).iterdir() if sub.is_dir() and not sub.name.startswith((".", "__MACOSX")))
 
 
 def _pictures(folder, pattern="**/*"):
-    return sorted(file for file in Path(folder).glob(pattern)
-                  if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file())
+    """All picture files that are not hidden, nor in a hidden folder such as .ipynb_checkpoints."""
+    return sorted(file for file in Path(folder).glob(pattern) if file.suffix.lower() in SUFFIXES and file.is_file()
+                  and not any(part.startswith(".") for part in file.relative_to(folder).parts))

@@ -30,10 +30,7 @@ def load_npz(path, seed, test_fraction, name=None):
     class_names = _class_names(name, arrays, [labels for _, labels in pairs.values()])
     for part, (images, labels) in pairs.items():
         check_labels(f"{name}: {parts[part]}labels", labels, images, len(class_names))
-    try:
-        return make_dataset(name, pairs, class_names, seed, test_fraction)
-    except ValueError as error:
-        raise ValueError(str(error) if name in str(error) else f"{name}: {error}") from None
+    return make_dataset(name, pairs, class_names, seed, test_fraction)
 
 
 def read_npz(path):
@@ -51,7 +48,7 @@ def read_npz(path):
     except Exception as error:                        # whatever zipfile, zlib and NumPy's header parser stumble over in a damaged file
         if "allow_pickle" in str(error):
             raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain arrays") from None
-        raise ValueError(f"{path} is no readable .npz file: {error or type(error).__name__}") from None
+        raise ValueError(f"{path} is no readable .npz file: {' '.join(str(error).split()) or type(error).__name__}") from None
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{path} is no readable .npz file: {key} is no array")

@@ -9,6 +9,7 @@ A picture of any size and mode becomes (size, size, channels) in four steps:
     resize    bicubic, over all pixels that one new pixel covers
 """
 
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,7 +66,7 @@ def _of_each(files, function, doing):
         except Exception as error:                    # Pillow lets through whatever its parsers stumble over in a damaged file
             return None, error
 
-    failures, pool = [], ThreadPoolExecutor()
+    failures, pool = [], ThreadPoolExecutor(os.cpu_count())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")           # on sizes, which are checked above, and on damage that does no harm
@@ -89,30 +90,31 @@ def _reason(error):
 
 
 def _prepare(file, size, channels, fit):
-    """An opened picture -> (size, size, channels): the four steps above."""
+    """An opened picture -> (size, size, channels): the four steps above, those that shrink it as early as they can be."""
     file.draft(None, (2 * size, 2 * size))            # a JPEG need not be decoded larger than this, which is several times faster
-    picture = _recolour(ImageOps.exif_transpose(file), channels)
+    picture = _as_plain_mode(ImageOps.exif_transpose(file))
     width, height = picture.size
-    box = None
+    box, new = (0, 0, width, height), (size, size)
     if fit == "crop":
         side = min(width, height)
         box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
-    elif fit == "pad" and width != height:
-        side = max(width, height)
-        square = Image.new(picture.mode, (side, side))
-        square.paste(picture, ((side - width) // 2, (side - height) // 2))
-        picture = square
-    if (width, height) != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC, box, reducing_gap=3.0)
-    return np.asarray(picture).reshape(size, size, channels)
+    elif fit == "pad":
+        new = tuple(max(1, round(size * side / max(width, height))) for side in (width, height))
+    if picture.size != new:
+        picture = picture.resize(new, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
+    if picture.mode == "RGBA" and channels != 4:
+        picture = Image.alpha_composite(Image.new("RGBA", new, "white"), picture)
+    square = Image.new(_MODES[channels], (size, size))
+    square.paste(picture.convert(square.mode), ((size - new[0]) // 2, (size - new[1]) // 2))
+    return np.asarray(square).reshape(size, size, channels)
 
 
-def _recolour(picture, channels):
+def _as_plain_mode(picture):
+    """In mode L, RGB or RGBA, of which the last has something transparent."""
     if picture.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range: save it with 8 bits")
     if picture.mode.startswith("I"):                  # Pillow clips 16-bit grey instead of scaling it
-        picture = Image.fromarray(np.clip(np.asarray(picture) >> 8, 0, 255).astype(np.uint8))
-    if channels != 4 and (picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info):
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert(_MODES[channels])
+        return Image.fromarray(np.clip(np.asarray(picture) >> 8, 0, 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        return picture.convert("RGBA")
+    return picture.convert("L" if picture.mode in _GREY else "RGB")

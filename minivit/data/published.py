@@ -52,9 +52,10 @@ def _cifar(name):
     return lambda streams: join([read_cifar(stream, name) for stream in streams])
 
 
-# The sums of the archives are those that TensorFlow Datasets checks, and belong to the MD5 sums on the publishers' pages
-# (https://github.com/zalandoresearch/fashion-mnist, https://www.cs.toronto.edu/~kriz/cifar.html) and in torchvision; those of the
-# unzipped files: MNIST, CIFAR from projects that verify them; Fashion-MNIST from Debian's package, and the same there.
+# The sums of the archives belong to the MD5 sums on the publishers' pages (https://github.com/zalandoresearch/fashion-mnist,
+# https://www.cs.toronto.edu/~kriz/cifar.html) and in torchvision (MNIST); they are those that TensorFlow Datasets checks. The sums of
+# the unzipped files: MNIST's and CIFAR's as other projects verify them (CIFAR: https://github.com/ankane/torchvision-ruby),
+# Fashion-MNIST's computed from Debian's package.
 PUBLISHED = {
     "mnist": Published(
         read=_idx,
