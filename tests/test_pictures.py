@@ -180,7 +180,7 @@ NO_PICTURES = {
 def test_file_that_is_no_picture_is_named(tmp_path, name, recwarn):
     content, reason = NO_PICTURES[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name} is no readable picture \(.*({reason}).*\): mend or remove it") as error:
+    with pytest.raises(ValueError, match=rf"{name} is no readable picture \(.*({reason}).*\): mend, convert or remove it") as error:
         read_pictures([tmp_path / name], 8, 3)
     assert "\n" not in str(error.value)
     assert not recwarn
@@ -191,14 +191,24 @@ def test_all_files_that_are_no_pictures_are_named_up_to_five(tmp_path):
     for k in range(12):
         files.append(tmp_path / f"{k}.png")
         files[-1].write_bytes(b"none" if k % 3 else encoded(smooth(9, 9)))
-    with pytest.raises(ValueError, match=r"1\.png is no .*2\.png is no .*7\.png is no .*; and 3 more: mend or remove them") as error:
+    with pytest.raises(ValueError, match=r"1\.png is no .*2\.png is no .*7\.png .*; and 3 more: mend, convert or remove them") as error:
         read_pictures(files, 8, 3)
     assert re.findall(r"(\d+)\.png", str(error.value)) == list("12457")
+
+
+def test_all_bad_files_of_a_folder_are_named_at_once(tmp_path):
+    folder = make_folder(tmp_path / "mine", {"a": 3, "b": 3})
+    (folder / "a" / "0.png").write_bytes(b"no picture")               # its header tells
+    (folder / "b" / "1.jpg").write_bytes(NO_PICTURES["truncated.jpg"][0])  # only reading it all tells
+    with pytest.raises(ValueError, match=r"a/0\.png is no readable picture .*; .*b/1\.jpg is no readable picture .*remove them"):
+        load_data(folder)
 
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png: no such file"):
         read_pictures([tmp_path / "nowhere.png"], 8, 3)
+    with pytest.raises(FileNotFoundError, match="no such file, but a folder"):
+        read_pictures([tmp_path], 8, 3)
 
 
 # ---- a folder -----------------------------------------------------------------------------------------------------

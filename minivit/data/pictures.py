@@ -55,7 +55,7 @@ def _of_each(files, function, doing):
     """What `function` gives for each opened file, in their order, on all cores; one error for all files where it fails."""
     for path in files:
         if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such file")
+            raise FileNotFoundError(f"{path}: no such file" + (", but a folder" if Path(path).is_dir() else ""))
 
     def call(path):
         try:
@@ -80,7 +80,7 @@ def _of_each(files, function, doing):
         pool.shutdown(cancel_futures=True)            # Ctrl-C does not wait for the rest
     if failures:
         rest = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
-        raise ValueError("; ".join(failures[:5]) + rest + ": mend or remove" + (" it" if len(failures) == 1 else " them"))
+        raise ValueError("; ".join(failures[:5]) + rest + ": mend, convert or remove " + ("it" if len(failures) == 1 else "them"))
 
 
 def _reason(error):
