@@ -125,8 +125,8 @@ def _train(options):
     out = options.out or f"runs/{Path(options.data).resolve().stem}-seed{options.seed or 0}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
-    preparation = _given(options, "data_dir", "image_size", "fit")
-    data = load_data(options.data, seed=seed, **((run.preparation if run else {}) | preparation))
+    preparation = run.preparation(options.data) if run else {}
+    data = load_data(options.data, seed=seed, **(preparation | _given(options, "data_dir", "image_size", "fit")))
     choices = _given(options, "pool", "positions", "drop_rate", "drop_path_rate")
     if run and options.model is None and not choices:
         model = run.declare().pack(seed=seed)

@@ -418,6 +418,9 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     assert call("evaluate", "runs/pets-seed0", "pets") == result          # the same pictures: its own test part again
     assert call("train", "pets", "--resume")["accuracy"] == first["accuracy"]     # without the options that it was started with
 
+    assert cli.main(["train", "digits", "--resume", "--out", "runs/pets-seed0"]) == 2
+    assert "digits has 10 classes of images (8, 8, 1), but the model 3 classes" in capsys.readouterr().err
+
     data = load_data(pets, image_size=16, fit="pad")
     files = sorted((pets / "cat").iterdir())
     rows = call("predict", "runs/pets-seed0", *files)

@@ -37,8 +37,7 @@ def _check_classes(data):
         raise ValueError(f"{data.name} has no training images")
     if missing := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
         named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise ValueError(f"{data.name} has no training images of class {named}: labels count from 0, and each class needs images; remove "
-                         "the class, or number the others anew")
+        raise ValueError(f"{data.name} has no training images of class {named}: give some, or leave the class out (labels count from 0)")
 
 
 def _patch_size(image_size):

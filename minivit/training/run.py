@@ -59,11 +59,13 @@ class Run:
         """The run's own seed. Errors as `config`."""
         return self.config()["training"].get("seed", 0)
 
-    @property
-    def preparation(self):
-        """How the run's data were prepared: those of the arguments of `load_data` that do not say which data. Errors as `config`."""
-        source = self.config()["data"]["source"] or {}
-        return {name: source[name] for name in ("data_dir", "image_size", "channels", "fit") if name in source}
+    def preparation(self, source):
+        """How the run prepared its data: the arguments of `load_data` that apply to `source`, too, beside seed and test_fraction.
+
+        Errors as `config`.
+        """
+        own = self.config()["data"]["source"] or {}
+        return {name: own[name] for name in (("image_size", "channels", "fit") if holds_pictures(source) else ("data_dir",)) if name in own}
 
     def log(self, records):
         """Write the records of all epochs so far."""
