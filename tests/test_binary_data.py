@@ -19,6 +19,7 @@ import pytest
 
 from minivit import cli
 from minivit.data import Dataset, load_data, published
+from minivit.data.binary import read_archive
 from minivit.training import curve
 from minivit.training.preset import model_for
 
@@ -306,20 +307,25 @@ def test_one_changed_bit_is_noticed(ours, tmp_path):
         load_data("cifar10", data_dir=tmp_path / "data")
 
 
-def test_damaged_tar_is_named(ours, tmp_path):
+def test_other_or_damaged_tar_is_named(ours, tmp_path):
     [(archive, content)] = archives("cifar100").items()
-    for damaged in (b"", b"no tar", content[:len(content) // 2], content[:999] + bytes(99) + content[1098:]):
+    for damaged in (b"", b"no tar", content[:len(content) // 2], content[:999] + bytes(99) + content[1098:], gzip.compress(content)):
         write(tmp_path / "data", {archive: damaged})
-        with pytest.raises(ValueError, match=rf"{archive}.* is damaged.*; without the file, it is downloaded again"):
+        with pytest.raises(ValueError, match=rf"{archive} is not the file that was published as cifar100, but has .*: remove it"):
             load_data("cifar100", data_dir=tmp_path / "data")
 
 
-def test_tar_without_all_files_is_named(ours, tmp_path):
-    with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz") as tar:
-        member = tarfile.TarInfo("cifar-100-binary/train.bin")
-        tar.addfile(member)
-    with pytest.raises(ValueError, match=r"cifar-100-binary\.tar\.gz is damaged: it lacks test\.bin"):
-        load_data("cifar100", data_dir=tmp_path)
+def test_tar_is_read_or_refused_by_name(tmp_path):
+    [(archive, content)] = archives("cifar100").items()
+    [path] = [write(tmp_path, {archive: content}) / archive]
+    assert read_archive(path, ["test.bin"])["test.bin"].read(10**6) == CONTENT["cifar100"]["test.bin"]
+    with pytest.raises(ValueError, match=rf"{archive} is damaged: it lacks b\.bin, c\.bin"):
+        read_archive(path, ["test.bin", "b.bin", "c.bin"])
+    for damaged in (b"", b"no tar", content[:len(content) // 2], content[:999] + bytes(99) + content[1098:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{archive} is damaged: .") as error:
+            read_archive(path, ["train.bin", "test.bin"])
+        assert "\n" not in str(error.value)
 
 
 def test_system_package_is_found(ours, tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 by name: found in a folder or downloaded, and verified.
 
-A name stands for exactly the data that were published: every file is read only if what it holds, unzipped, has the SHA-256
-below. So it does not matter from where it came, or who zipped it. Other data in the same formats are given as a path.
+A name stands for exactly the data that were published: a tar archive must have the SHA-256 below, and so must what any other file
+holds when unzipped, wherever it came from and whoever zipped it. Other data in the same formats are given as a path.
 """
 
 import os
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 
 import platformdirs
@@ -150,24 +151,39 @@ def load_published(name, seed, test_fraction, data_dir=None):
     or the user's cache). Raises FileNotFoundError if data_dir does not exist; ConnectionError if the download fails, and then says what
     to put where; ValueError if a file is damaged or is not the published one.
     """
-    published, parts = PUBLISHED[name], {}
+    published = PUBLISHED[name]
     where = _find(name, published, _data_dir(data_dir)) or _download(name, published, _data_dir(data_dir) / name)
-    try:
-        with ExitStack() as stack:
-            if where.is_dir():
-                streams = {file: stack.enter_context(open_binary(find_binary(where, file))) for file in published.sums}
-            else:
-                streams = read_archive(where, published.sums)
-            for part, files in published.files.items():
-                parts[part] = published.read([streams[file] for file in files])
-    except ValueError as error:
-        raise ValueError(f"{error}; without the file, it is downloaded again") from None
-    for file, sha256 in published.sums.items():
-        if streams[file].sha256 != sha256:
-            raise ValueError(f"{streams[file].name} is not the file that was published as {name} (SHA-256 {streams[file].sha256}): "
-                             "remove it, or give its folder as DATA to train on it as it is")
+    parts = (_read_tar if where.is_file() else _read_folder)(name, published, where)
     options = {"data_dir": str(Path(data_dir).resolve())} if data_dir else {}
     return make_dataset(name, parts, published.class_names, seed, test_fraction, published.fit, options)
+
+
+def _read_tar(name, published, archive):
+    with open(archive, "rb") as file:
+        _check_sum(name, archive, file_digest(file, "sha256").hexdigest(), published.archives[archive.name])
+    return _read_parts(published, read_archive(archive, published.sums))
+
+
+def _read_folder(name, published, folder):
+    with ExitStack() as stack:
+        streams = {file: stack.enter_context(open_binary(find_binary(folder, file))) for file in published.sums}
+        parts = _read_parts(published, streams)
+    for file, sha256 in published.sums.items():
+        _check_sum(name, streams[file].name, streams[file].sha256, sha256)
+    return parts
+
+
+def _read_parts(published, streams):
+    try:
+        return {part: published.read([streams[file] for file in files]) for part, files in published.files.items()}
+    except ValueError as error:
+        raise ValueError(f"{error}; without the file, it is downloaded again") from None
+
+
+def _check_sum(name, path, found, expected):
+    if found != expected:
+        raise ValueError(f"{path} is not the file that was published as {name}, but has the SHA-256 {found}: remove it, and the right "
+                         "one is downloaded (other data in its format have their folder as DATA)")
 
 
 def _data_dir(given):
