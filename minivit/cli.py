@@ -99,7 +99,10 @@ def _parser():
     verb.add_argument("--threads", type=int, help="default: all cores")
     verb.add_argument("--seconds", type=float, default=1.0, help="of each burst (default 1)")
     verb.add_argument("--rounds", type=int, default=7, help="bursts of each contestant (default 7)")
-    verb.add_argument("--profile", action="store_true", help="instead: where a training step's time goes, op by op")
+    instead = verb.add_mutually_exclusive_group()
+    instead.add_argument("--profile", action="store_true", help="instead: where a training step's time goes, op by op")
+    instead.add_argument("--growth", action="store_true", help="instead: the cost of an image against batch, tokens, depth, width, threads")
+    instead.add_argument("--plot", metavar="PNG", help="instead: draw the share of the machine's limit over the width of the model")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -177,13 +180,23 @@ def _models(options):
 
 
 def _bench(options):
-    from .bench import bench, profile, profile_table, table
+    from .bench import bench, draw, growth, growth_table, profile, profile_table, sizes, table
 
-    if options.profile:
-        results = [profile(shape) for shape in options.shape or ["digits", "fashion", "cifar"]]
-        print(json.dumps(results) if options.json else "\n\n".join(profile_table(result) for result in results))
-        return
+    def progress(line):
+        print(line, file=sys.stderr)
+
     contestants = None if options.contestant is None else list(dict.fromkeys(["minivit", *options.contestant]))
-    result = bench(options.shape, contestants, options.threads, options.seconds, options.rounds,
-                   progress=lambda line: print(line, file=sys.stderr))
-    print(json.dumps(result) if options.json else table(result))
+    if options.profile:
+        result = [profile(shape) for shape in options.shape or ["digits", "fashion", "cifar"]]
+        text = "\n\n".join(map(profile_table, result))
+    elif options.growth:
+        result = growth(options.seconds, options.rounds, options.threads, progress)
+        text = growth_table(result)
+    elif options.plot:
+        result = sizes(contestants, options.threads, options.seconds, options.rounds, progress)
+        draw(result, options.plot)
+        text = options.plot
+    else:
+        result = bench(options.shape, contestants, options.threads, options.seconds, options.rounds, progress)
+        text = table(result)
+    print(json.dumps(result) if options.json else text)

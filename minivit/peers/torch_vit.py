@@ -79,7 +79,7 @@ class TorchViT(nn.Module):
 
 
 class Contestant:
-    """What `minivit bench` times: one training step, and inference. See `minivit/bench.py`."""
+    """What `minivit bench` times: one training step, and inference. See `minivit/bench/`."""
 
     def __init__(self, config, weights, images, labels, threads, compiled=False):
         torch.set_num_threads(threads)

@@ -1,0 +1,14 @@
+"""How fast: against this machine's own limit and against other frameworks, where the time goes, and how the cost grows.
+
+    compare     our training step and inference, and those of the peers that are installed: one process each
+    profiling   one training step, op by op
+    scaling     the cost of an image against batch, tokens, depth, width and threads, beside what it should be
+    plot        ours and the peers' share of the machine's limit, over the width of the model
+"""
+
+from .compare import bench, table
+from .plot import draw, sizes
+from .profiling import profile, profile_table
+from .scaling import growth, growth_table
+
+__all__ = ["bench", "draw", "growth", "growth_table", "profile", "profile_table", "sizes", "table"]

@@ -1,0 +1,205 @@
+"""How fast: our training step and inference, against this machine's own limit and against other frameworks.
+
+One process for each contestant, all alive at once and asked in turn, so that what disturbs the machine disturbs them alike:
+
+    limits        the best rate of float32 matrix products, of each contestant's own library, on all threads
+    minivit       this package
+    torch         PyTorch eager, and `torch.compile`          where torch is installed
+    jax           one jitted function                         where jax is installed
+
+Every contestant has the same architecture, weights, batch, dtype, threads and optimiser (AdamW, with clipping), and must
+first give our logits. A step counts 3 x the forward's matrix products: forward, and backward to inputs and to weights.
+
+The limit is the rate of the best of several products, square and of the model's own shapes. Shares are of the machine's
+limit (NumPy's) and of each contestant's own, which says how good its code is whatever BLAS it stands on. Ratios and shares are
+taken within a round, in which all have been asked once, and what is reported is their median over the rounds: so neither a
+slow minute of the machine nor a lucky moment decides.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arguments import check_name, check_number
+from .contestant import CONTESTANTS, INFERENCE_ONLY, SHAPES
+from .machine import describe_machine
+from .profiling import profile
+
+_AGREE = 1e-3           # largest difference of logits, relative to the largest logit
+
+
+class _Process:
+    """A contestant in a process of its own."""
+
+    def __init__(self, name, threads, folder):
+        # Frameworks read the number of threads when they start.
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        self.name = name
+        command = [sys.executable, "-m", "minivit.bench.worker", name, str(threads), str(folder)]
+        self.process: Any = subprocess.Popen(command, text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                             stderr=subprocess.PIPE)
+
+    def ask(self, verb, seconds=0.0):
+        """Send one line; returns the answer. Raises RuntimeError with the end of its words if the process has failed."""
+        with contextlib.suppress(BrokenPipeError):                    # it has ended: its last words follow
+            self.process.stdin.write(f"{verb} {seconds}\n")
+            self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.name} failed: " + " | ".join(self.process.stderr.read().strip().splitlines()[-2:]))
+        return json.loads(answer)
+
+    def end(self):
+        """Close its input, upon which it ends."""
+        self.process.communicate()
+
+
+# ---- the comparison ---------------------------------------------------------------------------------------
+
+
+def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None):
+    """Compare; returns {"machine": ..., "shapes": {shape: {"limits": ..., "contestants": {name: ...}, "failed": ...}}}.
+
+    shapes, contestants: names of SHAPES and CONTESTANTS (default: all that are installed). seconds: of each of the `rounds` bursts.
+    progress: a function that is given a line of words now and then.
+    Raises ValueError for unknown names and numbers out of range, RuntimeError if minivit itself fails.
+    """
+    from ..lanes import available_threads
+
+    shapes = [check_name("shape", s, SHAPES) for s in shapes or SHAPES]
+    threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
+    results = {}
+    for shape in shapes:
+        results[shape] = compare(shape, *SHAPES[shape], contestants, threads, seconds, rounds, progress or (lambda line: None))
+        if shape not in INFERENCE_ONLY:
+            results[shape]["not_products"] = profile(shape, steps=3)["not_products"]
+    return {"machine": describe_machine(threads), "shapes": results}
+
+
+def compare(title, config, batch, contestants, threads, seconds, rounds, progress):
+    """All contestants on one model and batch, in turn; returns {"batch", "limits", "contestants", "failed"}.
+
+    Arguments and errors as `bench`.
+    """
+    contestants = [check_name("contestant", c, CONTESTANTS) for c in contestants or CONTESTANTS]
+    contestants = [c for c in contestants if c == "minivit" or importlib.util.find_spec(CONTESTANTS[c])]
+    check_number("seconds", seconds, above=0)
+    check_number("number of rounds", rounds, least=1, whole=True)
+    with tempfile.TemporaryDirectory() as folder:
+        flops = _prepare(config, batch, Path(folder))
+        ready, failed = _start(title, contestants, threads, folder, progress)
+        verbs = ["infer"] if title in INFERENCE_ONLY else ["train", "infer"]
+        times: dict[tuple[str, str], list] = {}                       # (name, verb): the answers, round by round
+        memory: dict[str, int | None] = {}
+        for verb in verbs:                                            # training first: its memory is read before inference adds its own
+            for turn in range(rounds + 1):
+                progress(f"{title}: {verb}, round {turn} of {rounds}")
+                for name, process in ready.items():
+                    answer = process.ask("limit" if name.startswith("limit-") else verb, seconds)
+                    if turn:                                          # the first round compiles and warms up
+                        times.setdefault((name, verb), []).append(answer)
+            memory = memory or {name: process.ask("memory") for name, process in ready.items()}
+        for process in ready.values():
+            process.end()
+    return _summarise(times, memory, flops, batch) | {"failed": failed}
+
+
+def _start(title, contestants, threads, folder, progress):
+    """The processes of the contestants and of their limits, by name; and, by name, why one is left out."""
+    ready: dict[str, _Process] = {}
+    failed: dict[str, str] = {}
+    for name in [*contestants, *(f"limit-{library}" for library in dict.fromkeys(CONTESTANTS[c] for c in contestants))]:
+        progress(f"{title}: starting {name}")
+        process = _Process(name, threads, folder)
+        try:
+            if name.startswith("limit-"):
+                process.ask("limit", 0.1)
+            else:
+                _agree(name, process, ready.get("minivit"))
+            ready[name] = process
+        except RuntimeError as error:
+            if name == "minivit":
+                raise
+            failed[name] = str(error)
+            process.end()
+    return ready, failed
+
+
+def _prepare(config, batch, folder):
+    """Write the model and a batch for all contestants; returns the forward's FLOPs for an image."""
+    from ..interop.timm import to_timm
+    from ..models import create_model
+
+    model, rng = create_model("vit", **config, position_std=0.5), np.random.default_rng(0)
+    model.head.weight.data = rng.standard_normal(model.head.weight.shape) / np.sqrt(model.width)
+    side = config["image_size"]
+    np.savez(folder / "batch.npz", images=rng.standard_normal((batch, side, side, config["channels"]), np.float32),
+             labels=rng.integers(0, config["classes"], batch), **to_timm(model))
+    (folder / "config.json").write_text(json.dumps(config | {"batch": batch}))
+    return model.flops
+
+
+def _agree(name, process, ours):
+    """Raise RuntimeError unless a contestant gives our logits: only equal work is compared."""
+    logits = np.array(process.ask("logits"))
+    if ours is not None:
+        expected = np.array(ours.ask("logits"))
+        difference = np.abs(logits - expected).max() / np.abs(expected).max()
+        if not difference < _AGREE:
+            raise RuntimeError(f"{name} computes something else: its logits differ by {difference:.1e}")
+
+
+def _summarise(times, memory, flops, batch):
+    """Medians, spreads, shares and ratios. times: {(name, verb): rounds of seconds, or of FLOP/s for a limit}."""
+    limits = {name.removeprefix("limit-"): [r[0] for r in rounds] for (name, _), rounds in times.items() if name.startswith("limit-")}
+    rows: dict[str, dict] = {}
+    for (name, verb), rounds in times.items():
+        if name.startswith("limit-"):
+            continue
+        each = np.array([np.median(seconds) for seconds in rounds])
+        rates = (3 if verb == "train" else 1) * flops * batch / each
+        low, median, high = np.percentile(np.concatenate(rounds), [25, 50, 75])
+        rows.setdefault(name, {"peak_memory": memory[name]})[verb] = {
+            "images_per_second": batch / median, "seconds": median, "quartiles": [low, high], "flops_per_second": float(np.median(rates)),
+            "share_of_limit": _share(rates, times["limit-numpy", verb]),
+            "share_of_own_limit": _share(rates, times[f"limit-{CONTESTANTS[name]}", verb]),
+            "minivit_is_faster_by": float(np.median(each / [np.median(seconds) for seconds in times["minivit", verb]])),
+        }
+    return {"batch": batch, "limits": {library: float(np.median(rates)) for library, rates in limits.items()}, "contestants": rows}
+
+
+def _share(rates, limits):
+    """The median over the rounds of a rate's share of the limit."""
+    return float(np.median(rates / np.array(limits)[:, 0]))
+
+
+def table(result):
+    """The result of `bench` as text."""
+    machine = result["machine"]
+    blas = ", ".join(f"{b['internal_api']} {b['version']} {b['architecture']}" for b in machine["blas"])
+    lines = [f"{machine['processor']}, {machine['threads']} threads; NumPy {machine['numpy']}, {blas}"]
+    lines += [f"warning: {warning}" for warning in machine["warnings"]]
+    for shape, part in result["shapes"].items():
+        limits = ", ".join(f"{library} {rate / 1e9:.0f}" for library, rate in part["limits"].items())
+        lines += ["", f"{shape}, batch {part['batch']}; matrix products at best, GFLOP/s: {limits}",
+                  f"{'':14} {'':9} {'images/s':>9} {'ms, quartiles':>20} {'minivit is':>11} {'of limit':>9} {'of own':>7} {'MiB':>6}"]
+        lines += [_row(name, verb, row[verb], row["peak_memory"])
+                  for name, row in part["contestants"].items() for verb in ("train", "infer") if verb in row]
+        lines += [f"left out: {reason}" for reason in part["failed"].values()]
+        if "not_products" in part:
+            lines.append(f"of a training step of minivit, {part['not_products']:.0%} is not matrix products (on one thread)")
+    return "\n".join(lines)
+
+
+def _row(name, verb, r, memory):
+    low, median, high = (1e3 * seconds for seconds in (r["quartiles"][0], r["seconds"], r["quartiles"][1]))
+    return (f"{name:14} {verb:9} {r['images_per_second']:9,.0f} {median:8.2f} {low:5.1f}-{high:<5.1f} {r['minivit_is_faster_by']:9.2f}x "
+            f"{r['share_of_limit']:8.0%} {r['share_of_own_limit']:7.0%} {memory / 2**20 if memory else float('nan'):6.0f}")

@@ -1,0 +1,45 @@
+"""The picture of the comparison: ours and the peers' share of the machine's limit, over the width of the model."""
+
+from ..arguments import check_number
+from .compare import compare
+from .contestant import SHAPES
+from .machine import describe_machine
+
+WIDTHS = (32, 64, 128, 192, 256, 384)
+_COLOURS = {"minivit": "#d1495b", "torch": "#30638e", "torch.compile": "#00798c", "jax": "#8d96a3"}
+
+
+def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
+    """Compare training over WIDTHS: `cifar` with one head for each 32 of width, and batch 64.
+
+    Returns {"machine", "sizes": {width: as `compare`}}. Arguments and errors as `bench`.
+    """
+    from ..lanes import available_threads
+
+    threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
+    config = SHAPES["cifar"][0]
+    return {"machine": describe_machine(threads), "sizes": {
+        width: compare(f"width {width}", config | {"width": width, "heads": width // 32}, 64, contestants, threads, seconds, rounds,
+                       progress or (lambda line: None)) for width in WIDTHS}}
+
+
+def draw(result, path):
+    """Write the result of `sizes` as a picture: left, of the machine's limit; right, of each contestant's own."""
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for panel, key, title in zip(panels, ("share_of_limit", "share_of_own_limit"),
+                                 ("of NumPy's fastest matrix product", "of one's own fastest matrix product"), strict=True):
+        for name, colour in _COLOURS.items():
+            points = [(width, 100 * part["contestants"][name]["train"][key])
+                      for width, part in result["sizes"].items() if name in part["contestants"]]
+            if points:
+                panel.plot(*zip(*points, strict=True), marker="o", color=colour, label=name, lw=2.5 if name == "minivit" else 1.5)
+        panel.set(title=title, xlabel="width of the model", xscale="log", ylim=(0, None))
+        panel.set_xticks(list(result["sizes"]), [str(width) for width in result["sizes"]])
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("speed of a training step, %")
+    panels[0].legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,100 @@
+"""Where the time of a training step goes: every op, forward and backward, and the matrix products within."""
+
+import importlib
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from .. import ops
+from ..arguments import check_name
+from .contestant import INFERENCE_ONLY, SHAPES, Contestant
+
+
+def profile(shape="cifar", steps=10):
+    """Seconds a training step spends in each op, forward and backward, and in matrix products, on one thread.
+
+    Returns {"shape", "step": seconds, "not_products": share, "rows": [{op, pass, calls, seconds, products}]}: seconds are
+    an op's own, without the ops it calls; products is the part of them inside `np.matmul`. The ops are wrapped for as long as this runs.
+    Raises ValueError for an unknown shape, or one that is not trained.
+    """
+    from ..interop.timm import to_timm
+    from ..models import create_model
+
+    config, batch = SHAPES[check_name("shape", shape, SHAPES)]
+    if shape in INFERENCE_ONLY:
+        raise ValueError(f"{shape} is not trained here: the profile is of a training step")
+    rng, side = np.random.default_rng(0), config["image_size"]
+    images = rng.standard_normal((batch, side, side, config["channels"]), np.float32)
+    labels = rng.integers(0, config["classes"], batch)
+    subject = Contestant(config, to_timm(create_model("vit", **config)), images, labels, threads=1)
+    for _ in range(3):
+        subject.train()
+    clock = _Clock()
+    with mock.patch.object(np, "matmul", clock.product(np.matmul)):
+        patches = [mock.patch.object(module, name, clock.op(path.name.removesuffix(".py"), name, getattr(module, name)))
+                   for path in sorted(Path(ops.__file__).parent.glob("[a-z]*.py"))
+                   for module in [importlib.import_module(f"minivit.ops.{path.stem}")]
+                   for name in ("forward", "backward") if hasattr(module, name)]
+        for patch in patches:
+            patch.start()
+        start = time.perf_counter()
+        for _ in range(steps):
+            subject.train()
+        total = (time.perf_counter() - start) / steps
+        for patch in patches:
+            patch.stop()
+    rows = [{"op": op, "pass": name, "calls": calls // steps, "seconds": own / steps, "products": products / steps}
+            for (op, name), (calls, own, products) in clock.rows.items()]
+    return {"shape": shape, "step": total, "not_products": 1 - sum(row["products"] for row in rows) / total,
+            "rows": sorted(rows, key=lambda row: -row["seconds"])}
+
+
+class _Clock:
+    """Own time of nested calls: {(op, name): [calls, seconds, seconds in products]}."""
+
+    def __init__(self):
+        self.rows, self.stack = {}, []
+
+    def op(self, op, name, function):
+        """`function`, timed as a row of its own."""
+        row = self.rows.setdefault((op, name), [0, 0.0, 0.0])
+
+        def timed(*arguments, **more):
+            self.stack.append([row, 0.0])
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **more)
+            finally:
+                elapsed, (_, inner) = time.perf_counter() - start, self.stack.pop()
+                row[0], row[1] = row[0] + 1, row[1] + elapsed - inner
+                if self.stack:
+                    self.stack[-1][1] += elapsed
+
+        return timed
+
+    def product(self, matmul):
+        """`np.matmul`, whose time is noted in the row of the op that calls it."""
+        def timed(*arguments, **more):
+            start = time.perf_counter()
+            result = matmul(*arguments, **more)
+            if self.stack:
+                self.stack[-1][0][2] += time.perf_counter() - start
+            return result
+
+        return timed
+
+
+def profile_table(result):
+    """The result of `profile` as text."""
+    lines = [f"{result['shape']}: one training step on one thread, {1e3 * result['step']:.2f} ms",
+             f"{'op':15} {'pass':9} {'calls':>6} {'ms':>9} {'share':>7} {'of it products':>15}"]
+    for row in result["rows"]:
+        if row["calls"]:
+            lines.append(f"{row['op']:15} {row['pass']:9} {row['calls']:6} {1e3 * row['seconds']:9.3f} "
+                         f"{row['seconds'] / result['step']:7.1%} {row['products'] / row['seconds']:15.0%}")
+    within = sum(r["seconds"] for r in result["rows"])
+    lines += [f"{'layers, AdamW, sum':32} {1e3 * (result['step'] - within):9.3f} {1 - within / result['step']:7.1%}",
+              f"not matrix products: {result['not_products']:.1%}"]
+    return "\n".join(lines)

@@ -1,0 +1,116 @@
+"""How the cost of training grows, beside what it should follow.
+
+    batch       the cost of an image stays the same
+    tokens      it grows as the FLOPs of the matrix products do: a N + b N**2, where the square is attention's
+    depth       linearly, but for the patches and the head
+    width       as the FLOPs: a D + b D**2
+    threads     it falls as much as two matrix products side by side gain over one after the other, which
+                is all that this machine's memory and clock allow
+
+Every size of an axis is trained in turn, round by round, so that a slow minute of the machine meets all of them.
+"""
+
+import numpy as np
+
+from ..arguments import check_number
+from .contestant import INFERENCE_ONLY, SHAPES
+from .machine import describe_machine
+from .worker import burst
+
+_FASHION = SHAPES["fashion"][0]
+_POOLED = {"image_size": 32, "channels": 3, "pool": "mean"}           # no class token: 16, 64, 256 and 1,024 tokens
+AXES: dict[str, dict[int, tuple[dict, int]]] = {                      # axis: {value: (config, batch)}
+    "batch": {batch: (_FASHION, batch) for batch in (32, 64, 128, 256, 512, 1024)},
+    "tokens": {(32 // side) ** 2: (_FASHION | _POOLED | {"patch_size": side}, 16) for side in (8, 4, 2, 1)},
+    "depth": {depth: (_FASHION | {"depth": depth}, 128) for depth in (1, 2, 4, 8, 16)},
+    "width": {width: (_FASHION | {"width": width, "heads": width // 16}, 64) for width in (32, 64, 128, 256, 512)},
+}
+
+
+def growth(seconds=0.5, rounds=7, threads=None, progress=None):
+    """Measure; returns {"machine", "rows": [{axis, value, seconds, relative, expected}], "threads": [{shape, gain, expected}]}.
+
+    seconds: of each burst; in a row, of one image. relative, expected: the cost of an image, measured and by the model above, as
+    multiples of what it is at the first value of the axis. gain, expected: of two threads over one, for a step and for
+    products side by side. Raises ValueError for numbers out of range.
+    """
+    from ..lanes import available_threads
+
+    check_number("seconds", seconds, above=0)
+    check_number("number of rounds", rounds, least=1, whole=True)
+    threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
+    progress = progress or (lambda line: None)
+    rows = [row for axis in AXES for row in _axis(axis, seconds, rounds, threads, progress)]
+    shapes = [shape for shape in SHAPES if shape not in INFERENCE_ONLY]
+    return {"machine": describe_machine(threads), "rows": rows, "threads": [_threads(shape, seconds, rounds, progress) for shape in shapes]}
+
+
+def _axis(axis, seconds, rounds, threads, progress):
+    """The rows of one axis."""
+    steps: dict = {}
+    flops, batches, first = {}, {}, min(AXES[axis])
+    for value, (config, batch) in AXES[axis].items():
+        model, steps[value] = _training(config, batch, threads)
+        flops[value], batches[value] = model.flops, batch
+    medians = _in_turn(axis, steps, seconds, rounds, progress)
+    return [{"axis": axis, "value": value, "seconds": float(np.median(medians[value])) / batches[value],
+             "relative": float(np.median(medians[value] / medians[first])) * batches[first] / batches[value],
+             "expected": flops[value] / flops[first]} for value in AXES[axis]]
+
+
+def _threads(shape, seconds, rounds, progress):
+    """What a second thread gains on one shape, and what it gains for two single-threaded products."""
+    from ..lanes import Workers, blas_threads
+
+    config, batch = SHAPES[shape]
+    works: dict = {threads: _training(config, batch, threads)[1] for threads in (1, 2)}
+    square = np.ones((2, 768, 768), np.float32)
+    out = np.empty_like(square)
+    for threads in (1, 2):
+        workers = Workers(threads)
+
+        def products(workers=workers):
+            with blas_threads(1):
+                workers.map(lambda i: [np.matmul(square[i], square[i], out=out[i]) for _ in range(16)], (0, 1))
+
+        works[f"products on {threads}"] = products
+    medians = _in_turn(f"threads, {shape}", works, seconds, rounds, progress)
+    return {"shape": shape, "gain": float(np.median(medians[1] / medians[2])),
+            "expected": float(np.median(medians["products on 1"] / medians["products on 2"]))}
+
+
+def _training(config, batch, threads):
+    """A model, and a function that trains it for one step."""
+    from ..models import create_model
+    from ..training.trainer import Trainer
+
+    model, rng = create_model("vit", **config), np.random.default_rng(0)
+    images = rng.standard_normal((batch, config["image_size"], config["image_size"], config["channels"]), np.float32)
+    labels, trainer = rng.integers(0, config["classes"], batch), Trainer(model, lr=1e-4, threads=threads)
+    return model, lambda: trainer.step(images, labels)
+
+
+def _in_turn(title, works, seconds, rounds, progress):
+    """{key: the median seconds of each round's burst} of functions that are asked in turn; a first round warms up."""
+    medians: dict = {key: [] for key in works}
+    for turn in range(rounds + 1):
+        progress(f"growth: {title}, round {turn} of {rounds}")
+        for key, work in works.items():
+            median = np.median(burst(work, seconds))
+            if turn:
+                medians[key].append(median)
+    return {key: np.array(values) for key, values in medians.items()}
+
+
+def growth_table(result):
+    """The result of `growth` as text."""
+    machine = result["machine"]
+    lines = [f"{machine['processor']}, {machine['threads']} threads; a training step of `fashion` but for the axis",
+             f"{'axis':8} {'value':>6} {'us an image':>12} {'relative':>9} {'expected':>9} {'ratio':>6}"]
+    for row in result["rows"]:
+        lines.append(f"{row['axis']:8} {row['value']:6} {1e6 * row['seconds']:12,.0f} {row['relative']:9.2f} {row['expected']:9.2f} "
+                     f"{row['relative'] / row['expected']:6.2f}")
+    lines += ["", f"{'two threads instead of one':28} {'a step gains':>13} {'products gain':>14} {'ratio':>6}"]
+    lines += [f"{row['shape']:28} {row['gain']:12.2f}x {row['expected']:13.2f}x {row['gain'] / row['expected']:6.2f}"
+              for row in result["threads"]]
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""The process of one contestant: it makes its model, and answers the driver's lines one by one.
+
+    python -m minivit.bench.worker NAME THREADS FOLDER
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .contestant import Contestant, product
+
+
+def _make(name, threads, folder):
+    """The contestant of that name on the model and batch in `folder`."""
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("batch")
+    with np.load(folder / "batch.npz") as batch:
+        arrays = {key: batch[key] for key in batch.files}
+    images, labels = arrays.pop("images"), arrays.pop("labels")
+    if name == "minivit":
+        return Contestant(config, arrays, images, labels, threads)
+    if name == "jax":
+        from ..peers import jax_vit
+        return jax_vit.Contestant(config, arrays, images, labels, threads)
+    from ..peers import torch_vit
+    config |= {"pool": "token", "positions": "learned"}
+    return torch_vit.Contestant(config, arrays, images, labels, threads, compiled=name == "torch.compile")
+
+
+def _products(library, threads, folder):
+    """Products of square matrices and of the model's own shapes: pairs (floating-point operations, function)."""
+    if library == "numpy":
+        make = product
+    elif library == "jax":
+        from ..peers.jax_vit import product as make
+    else:
+        from ..peers.torch_vit import product as make
+    config = json.loads((folder / "config.json").read_text())
+    D, F = config["width"], config["width"] * config["mlp_ratio"]
+    rows = config["batch"] * ((config["image_size"] // config["patch_size"]) ** 2 + 1)
+    shapes = [(512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (rows, D, 3 * D), (rows, D, F), (rows, F, D)]
+    return [(2 * m * k * n, make(m, k, n, threads)) for m, k, n in shapes]
+
+
+def burst(work, seconds):
+    """Repeat `work` for about so many seconds, at least twice -> the seconds of each."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 2 or time.perf_counter() < end:
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _peak_memory():
+    """The most memory this process has held, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _serve(name, threads, folder):
+    """Answer the driver, one JSON line for each of its lines."""
+    limit = name.startswith("limit-")
+    subject = _products(name.removeprefix("limit-"), threads, folder) if limit else _make(name, threads, folder)
+    for line in sys.stdin:
+        verb, seconds = line.split()
+        if verb == "logits":
+            answer = subject.infer().tolist()
+        elif verb == "limit":
+            answer = [max(flops / np.median(burst(work, float(seconds) / len(subject))) for flops, work in subject)]
+        elif verb == "memory":
+            answer = _peak_memory()
+        else:
+            answer = burst(getattr(subject, verb), float(seconds))
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    _arguments = argparse.ArgumentParser(description="One contestant of `minivit bench`; the driver starts it.")
+    _arguments.add_argument("name")
+    _arguments.add_argument("threads", type=int)
+    _arguments.add_argument("folder", type=Path)
+    _options = _arguments.parse_args()
+    _serve(_options.name, _options.threads, _options.folder)
