@@ -1,0 +1,131 @@
+"""What `gradcheck` found, as a table and as a picture."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .differences import SLOPES, central, richardson
+
+
+@dataclass(frozen=True)
+class Row:
+    """The verdict on one tensor.
+
+    entries: how many were measured one by one (or along how many directions, by a filter), of `size`. kinks: how many were skipped.
+    error: the largest; `index`, `numeric` and `analytic` belong to it (an empty index: a direction). hint: what the
+    error looks like. order: of the Taylor remainder, for method "taylor".
+    """
+
+    tensor: str
+    entries: int
+    size: int
+    method: str
+    error: float
+    index: tuple[int, ...]
+    numeric: float
+    analytic: float
+    ok: bool
+    kinks: int = 0
+    hint: str = ""
+    order: float = math.nan
+
+    @property
+    def verdict(self):
+        """In words: ok, or where it is wrong."""
+        kinks = f", {self.kinks} at kinks" if self.kinks else ""
+        if self.ok:
+            return f"ok{kinks}" + ("" if math.isnan(self.order) else f", order {self.order:.2f}")
+        if 2 * self.kinks > self.entries:
+            return f"NOT CHECKED{kinks}: move the inputs"
+        return f"WRONG at {self.index}{kinks}" if self.index else f"WRONG along random signs{kinks}" if self.size > 1 else f"WRONG{kinks}"
+
+
+def table_lines(groups):
+    """A table of rows: a list of lines. groups: pairs (label, rows); without labels there is no column for them."""
+    label_width = max((len(label) for label, _ in groups), default=0)
+    name_width = max(len("tensor"), *(len(row.tensor) for _, rows in groups for row in rows))
+    head = f"{'':{label_width}}  " if label_width else ""
+    lines = [f"{head}{'tensor':{name_width}}  {'entries':>11}  {'method':11}  {'error':>7}  {'numeric':>12}  {'analytic':>12}"]
+    for label, rows in groups:
+        for i, row in enumerate(rows):
+            head = f"{'' if i else label:{label_width}}  " if label_width else ""
+            entries = f"{row.entries} direction" if row.method in ("directional", "taylor") else f"{row.entries}/{row.size}"
+            lines.append(f"{head}{row.tensor:{name_width}}  {entries:>11}  {row.method:11}  {row.error:7.1e}  "
+                         f"{row.numeric:12.5g}  {row.analytic:12.5g}  {row.verdict}")
+            if row.hint:
+                lines.append(f"{'':{len(head)}}    hint: {row.hint}")
+    return lines
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `gradcheck` found: `ok`, `worst`, `rows` (one per tensor), `notes`; `str(report)` is a table, `report.plot()` a picture."""
+
+    rows: tuple[Row, ...]
+    tolerance: float
+    method: str
+    notes: tuple[str, ...] = ()
+    _trial: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def ok(self):
+        """Whether every tensor passed."""
+        return all(row.ok for row in self.rows)
+
+    @property
+    def worst(self):
+        """The largest error of all tensors."""
+        return max(row.error for row in self.rows)
+
+    def __str__(self):
+        failed = sum(not row.ok for row in self.rows)
+        verdict = "all tensors pass" if self.ok else f"{failed} of {len(self.rows)} tensors FAIL"
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([*table_lines([("", self.rows)]), *notes, f"{verdict}: worst error {self.worst:.1e}, tolerance {self.tolerance:.0e}"])
+
+    def errors_by_step(self, row):
+        """Steps (S,), relative to the tensor, and the errors (S,) of the central difference and of Richardson extrapolation at one entry.
+
+        The entry is the row's, or the largest of the gradient if the row is of a direction. Errors are relative to the row's gradient there.
+        """
+        trial = self._trial
+        gradient = trial.gradients[row.tensor]
+        index = row.index if row.index or not gradient.ndim else np.unravel_index(int(np.argmax(np.abs(gradient))), gradient.shape)
+        line = trial.line(row.tensor, int(np.ravel_multi_index(index, gradient.shape)) if gradient.ndim else 0)
+        scale, analytic = trial.scale(row.tensor), float(gradient[index])
+        size = max(abs(analytic), abs(row.numeric) if row.index else 0.0) or 1.0
+        steps = 10.0 ** np.arange(-13, 0.01, 1 / 3)
+        slopes = [[slope(line, h * scale, trial.dy) for h in steps] for slope in (central, richardson)]
+        return steps, *(np.maximum(np.abs(np.array(found) - analytic) / size, 1e-17) for found in slopes)
+
+    def plot(self, path=None, tensors=5):
+        """Draw the error against the step, for the tensors that fail and those with the largest errors -> a matplotlib Figure.
+
+        A right gradient gives a V: with a larger step the truncation error rises, with a smaller one round-off. A wrong one
+        gives a plateau at its error. path: where to save it, if anywhere. Runs the forward some 300 times a tensor.
+        """
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        rows = sorted(self.rows, key=lambda row: (row.ok, -row.error))[:tensors]
+        figure = Figure(figsize=(9, 3.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, 2, sharey=True)
+        for row in rows:
+            steps, *errors = self.errors_by_step(row)
+            for axes, error in zip(panels, errors, strict=True):
+                axes.loglog(steps, error, lw=1.6 if row.ok else 2.4, label=row.tensor if row.ok else f"{row.tensor}: wrong")
+        for axes, name, order in zip(panels, ("central", "richardson"), (2, 4), strict=True):
+            axes.axvline(SLOPES[name].step, color="0.6", lw=1, ls=":")
+            axes.axhline(self.tolerance, color="0.6", lw=1, ls="--")
+            axes.set(title=f"{name}: truncation falls as h$^{order}$", xlabel="step h, relative to the tensor", ylim=(1e-15, 10))
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+        panels[0].set_ylabel("relative error")
+        panels[0].text(1e-13, self.tolerance * 1.5, "tolerance", color="0.4", fontsize=8)
+        panels[0].legend(frameon=False, fontsize=8, loc="lower left")
+        if path is not None:
+            figure.savefig(path, dpi=110)
+        return figure
