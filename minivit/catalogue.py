@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
-from . import layers, ops
+from . import layers
 from .arguments import check_name
 from .checking import gradcheck
 from .models import create_model
@@ -40,6 +40,7 @@ def _mask(*shape):
 OPS = {
     "linear": Op(linear, {"x": (2, 3, 5), "weight": (5, 7), "bias": (7,)}),
     "linear of rows": Op(linear, {"x": (5, 37), "weight": (37, 3), "bias": (3,)}),
+    "linear, square": Op(linear, {"x": (2, 3, 5), "weight": (5, 5), "bias": (5,)}),
     "linear of width 1": Op(linear, {"x": (1, 3, 1), "weight": (1, 1), "bias": (1,)}),
     "gelu": Op(gelu, {"x": (3, 5, 7)}),
     "gelu of one number": Op(gelu, {"x": (1,)}),
@@ -83,8 +84,8 @@ LAYERS: dict[str, tuple[Callable, tuple]] = {                         # a constr
     "DropPath": (lambda: layers.DropPath(0.5), (3, 4)),
 }
 
-_SMALL = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
-MODELS = {                                                            # options of `create_model`
+_SMALL: dict = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
+MODELS: dict[str, dict] = {                                           # options of `create_model`
     "vit": _SMALL,
     "vit by mean": _SMALL | {"pool": "mean"},
     "vit with sin-cos positions": _SMALL | {"positions": "sincos"},

@@ -86,7 +86,8 @@ def _parser():
                             description="Check the gradients of every op (plain and fast), layer and model family, tensor by tensor, "
                             "in float64 at small odd sizes. The exit code is 1 if one is wrong.")
     verb.set_defaults(verb=_gradcheck)
-    verb.add_argument("names", metavar="NAME", nargs="*", help="an op (layer_norm), a layer (LayerNorm) or a model family (vit); default: all")
+    verb.add_argument("names", metavar="NAME", nargs="*",
+                      help="an op (layer_norm), a layer (LayerNorm) or a model family (vit) (default: all)")
     verb.add_argument("--method", default="richardson", help="richardson (default), central, directional or taylor")
     verb.add_argument("--seed", type=int, default=0, help="of inputs, weights, upstream gradient and samples (default 0)")
     verb.add_argument("--json", action="store_true", help="ok, worst, seconds, checks: each with its rows")

@@ -8,7 +8,7 @@ import pytest
 
 import minivit
 from minivit import catalogue
-from minivit.layers import GELU, MLP, Attention, Block, Dropout, DropPath, Layer, LayerNorm, Linear, PatchEmbed
+from minivit.layers import GELU, Attention, Block, Dropout, Layer, LayerNorm, Linear
 
 LAYERS = [(make(), shape) for make, shape in catalogue.LAYERS.values()]
 

@@ -105,7 +105,7 @@ def _checked_result(subject):
 def _checked_gradients(subject, dy):
     """{name: gradient} of every tensor, once each is there, has its shape and dtype, and is the same again."""
     before, lent = _snapshot(subject), dy.copy()
-    gradients = {name: None if g is None else np.array(g) for name, g in subject.backward(lent).items()}
+    gradients: dict = {name: None if g is None else np.array(g) for name, g in subject.backward(lent).items()}
     _must_be_unchanged(subject, before, "backward")
     if not np.array_equal(lent, dy):
         raise ValueError("the backward changes dy, which it was given: it must work on a copy")

@@ -86,9 +86,9 @@ SLOPES = {
 def bend(line, h, dy):
     """How far the forward is from smooth within +-h, in units of slope.
 
-    A second difference falls by four when h is halved, but for terms of order h**4; at a kink (ReLU at zero, two maxima that change places) it
-    does not. So |S(h) - 4 S(h/2)| / h, with S(h) = y(h) - 2 y(0) + y(-h), is O(h**3) on smooth ground and as large as the jump
-    of the slope at a kink.
+    A second difference falls by four when h is halved, but for terms of order h**4; at a kink (ReLU at zero, two maxima that change
+    places) it does not. So |S(h) - 4 S(h/2)| / h, with S(h) = y(h) - 2 y(0) + y(-h), is O(h**3) on smooth ground and as large as the
+    jump of the slope at a kink.
     """
     y = line(0.0)
     far, near = (line(t) - 2 * y + line(-t) for t in (h, h / 2))

@@ -135,7 +135,7 @@ def _factor_outside_of_means(e):
         if name != e.name and w.shape == e.x.shape[-1:]:
             w = np.broadcast_to(w, e.x.shape)
             if e.explained_by(np.ones(e.x.shape), e.x, w, w * e.x):
-                return f"the difference is made of 1, {e.name}, {name} and {name} {e.name}: does {name} stand outside of means it belongs into?"
+                return f"the difference is made of 1, {e.name}, {name} and their product: is {name} outside of a mean that it belongs in?"
     return None
 
 

@@ -83,12 +83,13 @@ class Report:
         failed = sum(not row.ok for row in self.rows)
         verdict = "all tensors pass" if self.ok else f"{failed} of {len(self.rows)} tensors FAIL"
         notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([*table_lines([("", self.rows)]), *notes, f"{verdict}: worst error {self.worst:.1e}, tolerance {self.tolerance:.0e}"])
+        summary = f"{verdict}: worst error {self.worst:.1e}, tolerance {self.tolerance:.0e}"
+        return "\n".join([*table_lines([("", self.rows)]), *notes, summary])
 
     def errors_by_step(self, row):
         """Steps (S,), relative to the tensor, and the errors (S,) of the central difference and of Richardson extrapolation at one entry.
 
-        The entry is the row's, or the largest of the gradient if the row is of a direction. Errors are relative to the row's gradient there.
+        The entry is the row's, or the largest of the gradient if the row is of a direction. Errors are relative to the gradient there.
         """
         trial = self._trial
         gradient = trial.gradients[row.tensor]

@@ -116,7 +116,8 @@ def _of_functions(forward, backward, inputs):
         return result
 
     def as_complex():
-        return _of_functions(forward, backward, _Inputs(forward, inputs.values, set(inputs.names) - set(inputs.checked), dtype=np.complex128))
+        constants = set(inputs.names) - set(inputs.checked)
+        return _of_functions(forward, backward, _Inputs(forward, inputs.values, constants, dtype=np.complex128))
 
     return Subject(inputs.checked, {}, lambda: run()[0], lambda dy: inputs.gradients(backward(dy, run()[1])),
                    lambda: inputs.arrays, as_complex)
