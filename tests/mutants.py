@@ -184,7 +184,8 @@ IN_LAYERS = [
         ("vit", "patch_embed.proj.bias", "0.1% too small", _gradient("patch_embed.proj.bias", lambda g: 0.999 * g)),
         ("vit", "blocks.0.attn.qkv.weight", "0.1% too large", _gradient("blocks.0.attn.qkv.weight", lambda g: 1.001 * g)),
         ("vit by mean", "fc_norm.weight", "a mean that should be a sum", _gradient("fc_norm.weight", lambda g: g / 3)),
-        ("vit by mean", "head.bias", "one image counts twice", lambda model, dy, dx: setattr(model.head.bias, "grad", dy.sum(axis=0) + dy[0])),
+        ("vit by mean", "head.bias", "one image counts twice",
+         lambda model, dy, dx: setattr(model.head.bias, "grad", dy.sum(axis=0) + dy[0])),
     )),
 ]
 MUTANTS = [*IN_OPS, *IN_LAYERS]

@@ -13,7 +13,6 @@ from .report import Report, Row
 from .subject import make_subject
 
 _FILTERS = ("directional", "taylor")
-_CUTS = (1, 32, 1024)                                                # the step is divided by them, in turn, while there is a kink within it
 
 
 def gradcheck(target, *inputs, constants=(), method="richardson", samples=32, tolerance=1e-6, independent=None, seed=0):
@@ -27,7 +26,7 @@ def gradcheck(target, *inputs, constants=(), method="richardson", samples=32, to
     inputs: floating arrays are checked; integers (labels, uint8 pixels), single numbers, strings and None are constants.
     constants: names of floating inputs or parameters that have no gradient (a mask, a table).
     method: "richardson" or "central", entry by entry; "complex", the same by the complex step, for a pair of analytic functions;
-        "directional" or "taylor", fast filters that look at each tensor along one direction of random signs, and measure
+        "directional" or "taylor", fast filters that look at each tensor along one random direction, and measure
         entries by Richardson extrapolation only where it fails. A filter is no proof: an error of a fraction e of the gradient
         escapes "directional" with a probability of about tolerance / e.
     samples: entries measured in each tensor, at random; all, if it has no more. If it has, one direction over all of it is measured as
@@ -41,11 +40,11 @@ def gradcheck(target, *inputs, constants=(), method="richardson", samples=32, to
         error = |numeric - analytic| / max(G, floor)          G: the largest |entry|, numeric or analytic, of those measured in this tensor
         floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off
 
-    and for a direction, G is |gradient|, or |numeric| if that is larger. A tensor passes if no measured error is above the tolerance. At a
-    kink (ReLU at zero) the forward has no slope: a measurement above the tolerance that non-smoothness within the
-    step can explain (`differences.bend` more than a tenth of the difference) is repeated with a step 32 and 1024 times smaller, and if
-    it stays, skipped and counted; a tensor of which less than half of the entries are left fails. "taylor" demands
-    besides that the remainder falls with an order of at least 1.5.
+    and for a direction, G is |gradient|, or |numeric| if that is larger. A tensor passes if no measured error is above the tolerance. Where
+    the forward has a kink (ReLU at zero), it has no slope: a measurement above the tolerance which the step itself may explain (with half
+    the step it changes, or the forward bends, `differences.bend`, by more than a tenth of the difference) is repeated by Richardson
+    extrapolation with a step 32 and 1024 times smaller, and if it is no better, skipped and counted as a kink; a tensor of
+    which less than half of the entries are left fails. "taylor" demands besides that the remainder falls with an order of at least 1.5.
 
     Raises TypeError if there is nothing to check or no backward; ValueError if the forward or backward changes what it was given, gives two
     different results for the same input or one that is not finite or not float64, if a gradient is missing or of the wrong shape,
@@ -175,40 +174,43 @@ class Trial:
         x = self.subject.tensors[name]
         return float(np.sqrt(np.mean(x * x))) or 1.0
 
-    def line(self, name, where, signs=1.0, subject=None):
+    def line(self, name, where, direction=1.0, subject=None):
         """The forward along one line of a tensor."""
         subject = subject or self.subject
-        return Line(subject.forward, subject.tensors[name].reshape(-1), where, signs)
+        return Line(subject.forward, subject.tensors[name].reshape(-1), where, direction)
 
-    def measure(self, name, where, signs, analytic, size, method):
+    def measure(self, name, where, direction, analytic, size, method):
         """-> numeric, error, whether there is a kink: the slope along a line, against the `analytic` one.
 
         size: of the gradient, by which the error is divided, but for the numeric slope or round-off if they are larger.
         """
-        way, scale = SLOPES[method], self.scale(name)
-        line = self.line(name, where, signs, self.complex if method == "complex" else None)
-        for cut in _CUTS:
-            numeric = way.slope(line, way.step * scale / cut, self.dy)
+        scale, line = self.scale(name), self.line(name, where, direction, self.complex if method == "complex" else None)
+        for way, cut in ((SLOPES[method], 1), (SLOPES["richardson"], 32), (SLOPES["richardson"], 1024)):
+            h = way.step * scale / cut
+            numeric = way.slope(line, h, self.dy)
             floor = self.noise / (way.divisor * scale / cut * self.tolerance)
+            if cut > 1 and floor > max(size, abs(numeric)):           # so small a step that round-off would hide the difference
+                return numeric, math.inf, True
             difference = abs(numeric - analytic)
             error = difference / max(size, abs(numeric), floor, np.finfo(np.float64).tiny)  # 0 / 0 is no error
-            if not error > self.tolerance or method == "complex" or not math.isfinite(difference):
+            if error <= self.tolerance or method == "complex" or not math.isfinite(difference):
                 break
-            if bend(self.line(name, where, signs), way.step * scale / cut, self.dy) <= 0.1 * difference:
+            if abs(numeric - way.slope(line, h / 2, self.dy)) + bend(line, h, self.dy) <= 0.1 * difference:
                 break
         else:
             return numeric, error, True
         return numeric, math.inf if math.isnan(error) else error, False
 
-    def signs(self, name, rng, part=slice(None)):
-        """Random signs for a part of a flat tensor."""
-        return 2.0 * rng.integers(0, 2, self.gradients[name].reshape(-1)[part].size) - 1
+    def direction(self, name, rng, part=slice(None)):
+        """A random direction in a part of a flat tensor: every entry has its share, and none of them the same."""
+        size = self.gradients[name].reshape(-1)[part].size
+        return rng.uniform(0.5, 1.5, size) * rng.choice([-1.0, 1.0], size)
 
-    def along(self, name, signs, method, part=slice(None)):
-        """-> numeric, analytic, error, kink: the slope along a direction of signs in a part of a tensor."""
+    def along(self, name, direction, method, part=slice(None)):
+        """-> numeric, analytic, error, kink: the slope along a direction in a part of a tensor."""
         gradient = self.gradients[name].reshape(-1)[part]
-        analytic = float(gradient @ signs)
-        numeric, error, kink = self.measure(name, part, signs, analytic, float(np.linalg.norm(gradient)), method)
+        analytic = float(gradient @ direction)
+        numeric, error, kink = self.measure(name, part, direction, analytic, float(np.linalg.norm(gradient)), method)
         return numeric, analytic, error, kink
 
     def entries(self, name, indices, method):
@@ -229,13 +231,13 @@ class Trial:
         return found
 
     def locate(self, name, rng, method):
-        """The flat index of an entry where numeric and analytic differ, by bisection: the half that differs more along random signs."""
+        """The flat index of an entry where numeric and analytic differ, by bisection: the half that differs more goes on."""
         low, high = 0, self.gradients[name].size
         while high - low > 1:
             halves = slice(low, (low + high) // 2), slice((low + high) // 2, high)
             differences = []
             for half in halves:
-                numeric, analytic, _, _ = self.along(name, self.signs(name, rng, half), method, half)
+                numeric, analytic, _, _ = self.along(name, self.direction(name, rng, half), method, half)
                 differences.append(abs(numeric - analytic))
             worse = halves[int(np.argmax(differences))]
             low, high = worse.start, worse.stop
@@ -250,12 +252,12 @@ class Trial:
         return self.judge_by_entries(name, rng, "richardson" if self.method in _FILTERS else self.method)
 
     def judge_by_direction(self, name, rng):
-        """The row of one tensor along one direction of random signs; for "taylor", by the order of the remainder too."""
-        signs = self.signs(name, rng)
-        numeric, analytic, error, kink = self.along(name, signs, "central")
+        """The row of one tensor along one random direction; for "taylor", by the order of the remainder too."""
+        direction = self.direction(name, rng)
+        numeric, analytic, error, kink = self.along(name, direction, "central")
         order = math.nan
         if self.method == "taylor":
-            order = taylor_order(self.line(name, slice(None), signs), self.scale(name), analytic, self.dy, self.noise)
+            order = taylor_order(self.line(name, slice(None), direction), self.scale(name), analytic, self.dy, self.noise)
         ok = error <= self.tolerance and not kink and not order < 1.5
         return Row(name, 1, self.gradients[name].size, self.method, error, (), numeric, analytic, ok, order=order)
 
@@ -266,7 +268,7 @@ class Trial:
         indices = list(range(size)) if size <= self.samples else sorted(int(i) for i in rng.choice(size, self.samples, replace=False))
         found = [(i, *values) for i, values in zip(indices, self.entries(name, indices, method), strict=True)]
         if size > self.samples:
-            numeric, analytic, error, kink = self.along(name, self.signs(name, rng), method)
+            numeric, analytic, error, kink = self.along(name, self.direction(name, rng), method)
             if not kink:
                 found.append((None, numeric, analytic, error, False))
             if not kink and error > self.tolerance and all(e <= self.tolerance or k for _, _, _, e, k in found[:-1]):

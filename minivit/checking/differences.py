@@ -11,8 +11,9 @@ power of eps that balances both, times the root mean square of the tensor. The c
 but every function on the way must be analytic. The difference of two losses is taken as sum((y+ - y-) * dy): the same number, with less
 cancellation.
 
-A line is one entry (v = e_i) or a *direction*: all entries of a tensor at once, with random signs. Its slope is the product of the
-gradient with the signs, which sees an error in any entry, for the price of one.
+A line is one entry (v = e_i) or a *direction*: all entries of a tensor at once, by random amounts. Its slope is g.v, which sees an error
+in any entry of the gradient g, for the price of one. The amounts are between 1/2 and 3/2 of the step, of either sign: signs alone could
+meet a symmetry (the gradient of a softmax has no part along ones).
 
 The Taylor remainder needs no choice of h: |L(x + h v) - L(x) - h g.v| falls as h**2 if g is the gradient, and as h if it is not.
 
@@ -35,17 +36,17 @@ EPS = float(np.finfo(np.float64).eps)
 class Line:
     """t -> y(x + t v): the forward along one line of a tensor, given as the flat view `x`, which is moved and put back.
 
-    where: an index or a slice of `x`; v is `signs` there (a number, or an array for a slice) and zero elsewhere.
+    where: an index or a slice of `x`; v is `direction` there (a number, or an array for a slice) and zero elsewhere.
     """
 
     forward: Callable[[], Any]
     x: np.ndarray
     where: Any
-    signs: Any = 1.0
+    direction: Any = 1.0
 
     def __call__(self, t):
         here = np.copy(self.x[self.where])
-        self.x[self.where] = here + t * self.signs
+        self.x[self.where] = here + t * self.direction
         try:
             return np.array(self.forward())                           # a copy: a forward may return its input
         finally:

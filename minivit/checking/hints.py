@@ -4,6 +4,7 @@ The evidence is a few whole rows (along the last axis) of the wrong tensor and s
 A pattern is recognised if it explains all but a hundredth of the difference; the words are a hint, no proof.
 """
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -85,12 +86,13 @@ def _factor(e):
         return None
     if abs(factor + 1) < 1e-6:
         return "its sign is wrong"
-    for shape in (e.trial.dy.shape, e.x.shape):
-        for axis, length in enumerate(shape):
-            if length > 1 and abs(factor / length - 1) < 1e-6:
-                return f"{length} times too small: is a mean taken where a sum belongs, over an axis of length {length}?"
-            if length > 1 and abs(factor * length - 1) < 1e-6:
-                return f"{length} times too large: is a sum taken where a mean belongs, over axis {axis} of length {length}?"
+    lengths = {math.prod(shape[start:stop]) for shape in (e.trial.dy.shape, e.x.shape)
+               for start in range(len(shape)) for stop in range(start + 1, len(shape) + 1)}
+    for length in sorted(lengths - {1}):
+        if abs(factor / length - 1) < 1e-6:
+            return f"{length} times too small: is a mean taken where a sum belongs, over {length} numbers?"
+        if abs(factor * length - 1) < 1e-6:
+            return f"{length} times too large: is a sum taken where a mean belongs, over {length} numbers?"
     return f"off by a constant factor: {1 / factor:.6g} times what it should be"
 
 
@@ -143,12 +145,14 @@ def _confined(e):
     wrong = np.abs(e.difference) > 100 * e.trial.tolerance * max(np.abs(e.numeric).max(), np.abs(e.analytic).max())
     if wrong.all() or not wrong.any():
         return None
-    for axis, places in enumerate(np.unravel_index(e.indices, e.x.shape)):
-        bad, good = set(places[wrong].tolist()), set(places[~wrong].tolist())
-        if not bad & good:
-            where = ", ".join(map(str, sorted(bad)[:5])) + (", ..." if len(bad) > 5 else "")
-            return f"wrong only where the index on axis {axis} is {where}"
-    return None
+    places = np.unravel_index(e.indices, e.x.shape)
+    box = [sorted(set(place[wrong].tolist())) for place in places]    # the indices on each axis under which something is wrong
+    inside = np.all([np.isin(place, bad) for place, bad in zip(places, box, strict=True)], axis=0)
+    if (inside & ~wrong).any():
+        return None
+    return "wrong only where " + " and ".join(
+        f"the index on axis {axis} is {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}"
+        for axis, bad in enumerate(box) if len(bad) < e.x.shape[axis])
 
 
 _RECOGNISERS = (_not_finite, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _of_one_image, _missing_dy, _missing_term,

@@ -39,7 +39,7 @@ class Row:
             return f"ok{kinks}" + ("" if math.isnan(self.order) else f", order {self.order:.2f}")
         if 2 * self.kinks > self.entries:
             return f"NOT CHECKED{kinks}: move the inputs"
-        return f"WRONG at {self.index}{kinks}" if self.index else f"WRONG along random signs{kinks}" if self.size > 1 else f"WRONG{kinks}"
+        return f"WRONG at {self.index}{kinks}" if self.index else f"WRONG along a direction{kinks}" if self.size > 1 else f"WRONG{kinks}"
 
 
 def table_lines(groups):
