@@ -115,12 +115,19 @@ def _of_functions(forward, backward, inputs):
             raise TypeError(f"the forward of a pair must return (y, cache), not {type(result).__name__}")
         return result
 
+    def backward_twice(dy):
+        _, cache = run()
+        first, second = ({name: np.copy(g) for name, g in inputs.gradients(backward(dy, cache)).items() if g is not None} for _ in range(2))
+        for name in first:
+            if not np.array_equal(first[name], second[name], equal_nan=True):
+                raise ValueError(f"the backward gives two different gradients of {name} from one cache: it changes it, or is random")
+        return first
+
     def as_complex():
         constants = set(inputs.names) - set(inputs.checked)
         return _of_functions(forward, backward, _Inputs(forward, inputs.values, constants, dtype=np.complex128))
 
-    return Subject(inputs.checked, {}, lambda: run()[0], lambda dy: inputs.gradients(backward(dy, run()[1])),
-                   lambda: inputs.arrays, as_complex)
+    return Subject(inputs.checked, {}, lambda: run()[0], backward_twice, lambda: inputs.arrays, as_complex)
 
 
 # ---- layers and models -------------------------------------------------------------------------------------
