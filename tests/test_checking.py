@@ -474,7 +474,9 @@ def test_the_plot_is_a_picture(tmp_path):
     report = minivit.gradcheck(Linear(5, 2), X)
     figure = report.plot(tmp_path / "v.png", tensors=2)
     assert (tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
-    assert [len(axes.lines) for axes in figure.axes] == [4, 4]        # two tensors, the step, the tolerance
+    assert [len(axes.lines) for axes in figure.axes] == [5]           # two tensors by two methods, and the tolerance
+    assert report.plot(axes=figure.axes[0]) is figure
+    assert [len(axes.lines) for axes in figure.axes] == [12]
 
 
 def test_rows_hold_what_the_table_shows():

@@ -274,14 +274,15 @@ class Trial:
             if not kink and error > self.tolerance and all(e <= self.tolerance or k for _, _, _, e, k in found[:-1]):
                 i = self.locate(name, rng, method)
                 found.append((i, *self.entries(name, [i], method)[0]))
-        smooth = [values for values in found if not values[-1]]
+        smooth = [values for values in found if not values[-1]] or found
         kinks = sum(values[-1] for values in found)
-        # An entry, if there is one above the tolerance, says more than a direction.
-        worst = max(smooth, key=lambda v: (v[3] > self.tolerance, v[0] is not None and v[3] > self.tolerance, v[3]), default=found[0])
-        i, numeric, analytic, error, _ = worst
+        worst = max(error for _, _, _, error, _ in smooth)
+        ok = worst <= self.tolerance and 2 * kinks <= len(indices)
+        # What is shown of a right tensor should not depend on round-off; and an entry says more than a direction.
+        entries = [v for v in smooth if v[0] is not None and (ok or v[3] > self.tolerance)] or smooth
+        i, numeric, analytic, _, _ = max(entries, key=lambda v: abs(v[2]) if ok else v[3])
         index = () if i is None else tuple(int(j) for j in np.unravel_index(i, gradient.shape))
-        ok = all(values[3] <= self.tolerance for values in smooth) and 2 * kinks <= len(indices)
-        row = Row(name, len(indices), size, method, error, index, numeric, analytic, ok, kinks=kinks)
+        row = Row(name, len(indices), size, method, worst, index, numeric, analytic, ok, kinks=kinks)
         if ok:
             return row
         self.must_see_small_changes(name)
