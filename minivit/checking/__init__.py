@@ -5,7 +5,8 @@ makes such a check worth something: float64; random weights, never the initial o
 random upstream gradient, never ones (whose softmax and layer-norm gradients vanish); every tensor, inputs too; and an error that
 names the tensor, the entry and, where it can be recognised, the bug.
 
-Read `differences` (the numerical mathematics), `check` (the pass rule), `subject` (what can be checked), `hints`, `report`.
+Read `check` (the function and its pass rule), `differences` (the numerical mathematics), `trial` (the judgement of one tensor), then
+`subject` (what can be checked), `contract` (what it must keep to), `hints` and `report`.
 """
 
 from .check import gradcheck
