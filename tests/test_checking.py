@@ -171,7 +171,7 @@ COMPLEX = X + 1j
     ((lambda x, y: (x * y, None), lambda dy, _: (dy, dy, dy)), [X, X], ValueError, r"3 gradients for 2 floating-point inputs \(x, y\)"),
     ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError, "forward gives NaN or infinity"),
     ((square, square_backward), [np.where(X > 0, X, np.nan)], ValueError, "x holds NaN or infinity"),
-    ((square, square_backward), [COMPLEX], TypeError, "complex inputs"),
+    ((square, square_backward), [COMPLEX], TypeError, "complex arrays"),
     ((square, square_backward), [np.array(["a", "b"])], TypeError, "an array of numbers"),
     ((lambda x: (x * np.random.default_rng().random(), x), square_backward), [X], ValueError, "two different results"),
     ((square, lambda dy, x: 2 * x * dy * next(calls)), [X], ValueError, "two different gradients of x .* is random"),
@@ -180,6 +180,7 @@ COMPLEX = X + 1j
     ((lambda x: (x * x, (x, x.copy())), spoiling), [X], ValueError, "backward changes x"),
     ((square, clipping), [3 * X], ValueError, "backward changes dy"),
     ((lambda x: (x * x, 2 * x), consuming), [X], ValueError, "two different gradients of x from one cache: it changes it"),
+    (type("Complex", (Doubling,), {"__init__": lambda self: setattr(self, "w", np.ones(5) * 1j)})(), [X], TypeError, "complex arrays"),
     (faulty(backward=decaying), [X], ValueError, "backward changes w"),
     (faulty(backward=lambda self, dy: 2 * dy * self.w), [X], ValueError, "no gradient for w"),
     (faulty(forward=in_float32), [X], ValueError, "does not see . move by 1e-10 .* float32"),
@@ -428,6 +429,35 @@ def test_parts_dicts_and_gradients_that_add_up():
     assert [row.tensor for row in report.rows] == ["x", "parts.0.w", "parts.1.w", "params.b"]
     with pytest.raises(ValueError, match=r"no gradient for mask \(a constant belongs into constants=\('mask',\)\)"):
         minivit.gradcheck(Network(), X)
+
+
+def test_layers_of_ours_in_an_object_of_ones_own_are_checked():
+    class Wrong(Linear):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.weight.grad = 1.001 * self.weight.grad
+            return dx
+
+    class Model:
+        def __init__(self, last):
+            self.parts, self.scale, self.me = (Linear(5, 4), last), (np.ones(2, np.float32),), self
+
+        def forward(self, x):
+            self.y = self.parts[1].forward(self.parts[0].forward(x))
+            return self.y * self.scale[0]
+
+        def backward(self, dy):
+            self.dscale = ((dy * self.y).sum(axis=0),)
+            return self.parts[0].backward(self.parts[1].backward(dy * self.scale[0]))
+
+    names = ["x", "parts.0.weight", "parts.0.bias", "parts.1.weight", "parts.1.bias", "scale.0"]
+    model = Model(Linear(4, 2))
+    report = minivit.gradcheck(model, X)
+    assert report.ok
+    assert [row.tensor for row in report.rows] == names
+    assert model.parts[0].dtype == np.float32
+    report = minivit.gradcheck(Model(Wrong(4, 2)), X)
+    assert [row.tensor for row in report.rows if not row.ok] == ["parts.1.weight"]
 
 
 def test_a_part_that_is_wrong_is_named():

@@ -15,10 +15,10 @@ def gradcheck(target, *inputs, constants=(), method="richardson", samples=32, to
     """Check every gradient of `target` against the slope of its forward; returns a `Report`: `ok`, `worst`, `rows`, `str()`, `plot()`.
 
     target: one of three. A pair of functions, `forward(*inputs) -> y, cache` and `backward(dy, cache) -> gradients` in the order of
-        the inputs. A layer or model of minivit. Any object with `forward(*inputs) -> y` and `backward(dy) -> gradients of the inputs`:
-        its parameters are the float arrays that it holds before the first forward (also in lists, dicts, and objects of the same
-        kind), and their gradients `d<name>` or `grads[name]` after the backward. Nothing given is changed: what is
-        checked are copies in float64, their parameters moved to random places.
+        the inputs. A layer or model of minivit. Any object with `forward(*inputs) -> y` and `backward(dy) -> gradients of the inputs`: its
+        parameters are the float arrays that it holds before the first forward (also in lists, tuples, dicts, and parts that have a
+        forward and a backward themselves), and their gradients `d<name>` or `grads[name]` after the backward. Nothing given is
+        changed: what is checked are copies in float64, their parameters moved to random places.
     inputs: floating arrays are checked; integers (labels, uint8 pixels), single numbers, strings and None are constants.
     constants: names of floating inputs or parameters that have no gradient (a mask, a table).
     method: "richardson" or "central", entry by entry; "complex", the same by the complex step, for a pair of analytic functions;
@@ -34,7 +34,7 @@ def gradcheck(target, *inputs, constants=(), method="richardson", samples=32, to
     The pass rule. For an entry, with h the step and |.| the 2-norm,
 
         error = |numeric - analytic| / max(G, floor)          G: the largest |entry|, numeric or analytic, of those measured in this tensor
-        floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off
+        floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off ("complex": h is the tensor's magnitude)
 
     and for a direction, G is |gradient|, or |numeric| if that is larger. A tensor passes if no measured error is above the tolerance. Where
     the forward has a kink (ReLU at zero), it has no slope: a measurement above the tolerance which the step itself may explain (with half

@@ -16,7 +16,11 @@ def _must_be_unchanged(subject, before, who):
 def checked_result(subject):
     """The forward's result, once it has proved to be float64, finite, and the same again, and to change nothing."""
     before = _snapshot(subject)
-    y = subject.forward()
+    try:
+        y = subject.forward()
+    except Exception as error:
+        error.add_note("gradcheck gave the forward float64 copies of its floating inputs and weights")
+        raise
     if not isinstance(y, np.ndarray | np.floating | float):
         hint = ": did it forget to return y?" if y is None else ""
         raise TypeError(f"the forward must return one floating array, not {type(y).__name__}{hint}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from .differences import SLOPES
 
-_ROWS, _ROW, _SPREAD = 3, 48, 48                                      # rows, entries of a row, entries elsewhere
+_ROWS, _ROW, _SPREAD = 3, 32, 32                                      # rows, entries of a row, entries elsewhere
 
 
 class Evidence:
@@ -37,7 +37,7 @@ class Evidence:
     @cached_property
     def numeric(self):
         """The measured slopes at `indices`."""
-        way = SLOPES["richardson"]
+        way = SLOPES["central"]
         step = way.step * self.trial.scale(self.name)
         return np.array([way.slope(self.trial.line(self.name, i), step, self.trial.dy) for i in self.indices])
 

@@ -15,7 +15,7 @@ class Row:
 
     entries: how many were measured one by one (or along how many directions, by a filter), of `size`. kinks: how many were skipped.
     error: the largest. index, numeric, analytic: of the entry that has it in a wrong tensor, of the largest in a right one (an empty
-    index: of a direction). hint: what the error looks like. order: of the Taylor remainder, for method "taylor".
+    index: of a direction). hint: what the error looks like, for the first few. order: of the Taylor remainder, for method "taylor".
     """
 
     tensor: str

@@ -46,8 +46,12 @@ def make_subject(target, inputs, constants, rng):
                             "give an object with forward and backward, or a pair of functions")
     if isinstance(target, type):
         raise TypeError(f"{target.__name__} is a class: give an object of it, {target.__name__}(...)")
-    is_layer = all(callable(getattr(target, name, None)) for name in ("parameters", "astype", "name_parameters"))
-    return (_of_layer if is_layer else _of_object)(target, inputs, constants, rng)
+    return (_of_layer if _is_layer(target) else _of_object)(target, inputs, constants, rng)
+
+
+def _is_layer(x):
+    """Whether x is a layer or model of ours; by its methods, for checking stands beside the layers and does not import them."""
+    return all(callable(getattr(x, name, None)) for name in ("parameters", "astype", "name_parameters"))
 
 
 def _is_floating(x):
@@ -89,7 +93,7 @@ def _converted(x, dtype):
         return x
     x = np.array(x, order="C")
     if np.iscomplexobj(x) and dtype == np.float64:
-        raise TypeError("complex inputs cannot be checked: give real and imaginary parts")
+        raise TypeError("complex arrays cannot be checked: give real and imaginary parts")
     return x.astype(dtype) if _is_floating(x) else x
 
 
@@ -144,7 +148,8 @@ def _of_layer(layer, values, constants, rng):
     layer.name_parameters()
     parameters = layer.parameters()
     for p in parameters:
-        p.data = _randomised(p.data, rng)
+        if p.name not in constants:
+            p.data = _randomised(p.data, rng)
     inputs = _Inputs(layer.forward, values, constants, [p.name for p in parameters])
 
     def backward(dy):
@@ -162,7 +167,7 @@ def _of_layer(layer, values, constants, rng):
 
 @dataclass
 class _Held:
-    """A float array that an object holds in its attribute `name`, or under `key` in the list or dict that the attribute is."""
+    """A float array that an object holds in its attribute `name`, or under `key` in the list, tuple or dict that the attribute is."""
 
     path: str
     owner: Any
@@ -177,11 +182,16 @@ class _Held:
 
     @value.setter
     def value(self, array):
+        held = vars(self.owner)[self.name]
         if self.key is None:
-            vars(self.owner)[self.name] = array
+            held = array
+        elif isinstance(held, tuple):
+            held = (*held[:self.key], array, *held[self.key + 1:])
         else:
-            vars(self.owner)[self.name][self.key] = array
+            held[self.key] = array
+        vars(self.owner)[self.name] = held
 
+    @property
     def gradient(self):
         """`d<name>` of the owner, or `grads[name]`, or (of an array in a dict) `grads[key]`; None if there is none."""
         grads = getattr(self.owner, "grads", None) or {}
@@ -191,29 +201,62 @@ class _Held:
             return found
         return grads.get(self.key) if found is None else found[self.key]
 
+    @property
     def is_memory_for_a_gradient(self):
         """Whether it is a `dw` beside a `w`, or in `grads`."""
         return self.name == "grads" or (self.name[:1] == "d" and self.name[1:] in vars(self.owner))
 
 
-def _walk(owner, path=""):
-    """The float arrays that an object holds, and those of objects in it that have a forward and a backward themselves."""
+@dataclass
+class _HeldByLayer:
+    """A parameter of a layer of ours that an object holds."""
+
+    path: str
+    parameter: Any
+    is_memory_for_a_gradient = False
+
+    @property
+    def value(self):
+        """The array."""
+        return self.parameter.data
+
+    @value.setter
+    def value(self, array):
+        self.parameter.data = array
+
+    @property
+    def gradient(self):
+        """What the layer's backward has assigned; None before."""
+        return self.parameter.grad
+
+
+def _walk(owner, path="", seen=None):
+    """All float arrays that an object holds, and those of the objects in it that have a forward and a backward themselves."""
+    seen = set() if seen is None else seen
+    seen.add(id(owner))
     for name, value in list(vars(owner).items()):
-        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else [(None, value)]
-        for key, part in parts:
+        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else [(None, value)]
+        for key, part in list(parts):
             here = path + (name if key is None else f"{name}.{key}")
             if _is_floating(part):
                 yield _Held(here, owner, name, key)
-            elif hasattr(part, "__dict__") and callable(getattr(part, "forward", None)) and callable(getattr(part, "backward", None)):
-                yield from _walk(part, f"{here}.")
+            elif id(part) in seen or not all(callable(getattr(part, method, None)) for method in ("forward", "backward")):
+                continue
+            elif _is_layer(part):
+                seen.add(id(part))
+                if part.dtype != np.float64:
+                    part.pack(np.float64)
+                yield from (_HeldByLayer(f"{here}.{p.name}", p) for p in part.parameters())
+            elif hasattr(part, "__dict__"):
+                yield from _walk(part, f"{here}.", seen)
 
 
 def _of_object(target, values, constants, rng):
     target = copy.deepcopy(target)
     parameters = {}
     for held in _walk(target):
-        held.value = held.value.astype(np.float64, order="C")
-        if not held.is_memory_for_a_gradient():
+        held.value = _converted(held.value, np.float64)
+        if not held.is_memory_for_a_gradient:
             parameters[held.path] = held
             if held.path not in constants:
                 held.value = _randomised(held.value, rng)
@@ -225,16 +268,15 @@ def _of_object(target, values, constants, rng):
         # In a copy that has seen nothing, so that gradients that are added up start from where they start.
         nonlocal latest
         latest = copy.deepcopy(fresh)
-        for held in _walk(latest):
-            if held.path in data:
-                held.value = data[held.path].copy()
+        held = {held.path: held for held in _walk(latest) if held.path in data}
+        for path, x in data.items():
+            held[path].value = x.copy()
         latest.forward(*inputs.values)
         returned = latest.backward(dy)
-        gradients = {held.path: held.gradient() for held in _walk(latest) if held.path in parameters}
-        return inputs.gradients(returned) | {path: gradients[path] for path in parameters if path not in constants}
+        return inputs.gradients(returned) | {path: held[path].gradient for path in data if path not in constants}
 
     def state():
-        return inputs.arrays | {held.path: held.value for held in _walk(latest) if held.path in parameters}
+        return inputs.arrays | {held.path: held.value for held in _walk(latest) if held.path in data}
 
     return Subject(inputs.checked, {path: x for path, x in data.items() if path not in constants},
                    lambda: target.forward(*inputs.values), backward, state)
