@@ -31,7 +31,7 @@ def gradcheck(target, *inputs, constants=(), method="richardson", samples=32, to
     independent: whether images, the first axis of input and result, must not see each other in the forward: an error if they do. None:
         they must in a layer or model; elsewhere the report notes it.
 
-    The pass rule. For an entry, with h the step and |.| the 2-norm,
+    The pass rule. For an entry, with h the step (`differences.SLOPES`, times the `scale` of the tensor) and |.| the 2-norm,
 
         error = |numeric - analytic| / max(G, floor)          G: the largest |entry|, numeric or analytic, of those measured in this tensor
         floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off ("complex": h is the tensor's magnitude)

@@ -35,6 +35,7 @@ class Trial:
         self.subject, self.dy, self.gradients, self.coupled = subject, dy, gradients, coupled
         self.method, self.samples, self.tolerance = method, samples, tolerance
         self.noise = 4 * EPS * float(np.linalg.norm(y * dy))          # round-off in L
+        self._scales: dict[str, float] = {}
         self.wrong = 0                                                # tensors, so far
         self.complex = self._complex_subject(y) if method == "complex" else None
 
@@ -51,9 +52,20 @@ class Trial:
         return subject
 
     def scale(self, name):
-        """The root mean square of a tensor, of which steps are fractions; 1 for a tensor of zeros."""
-        x = self.subject.tensors[name]
-        return float(np.sqrt(np.mean(x * x))) or 1.0
+        """The magnitude of a tensor, of which steps are fractions: its root mean square; 1 for a tensor of zeros.
+
+        A tensor so small that its moves would drown in round-off, although its gradient is not zero, moves further: so far that
+        round-off is a tenth of what the tolerance allows. Where the forward is not smooth that far, the slope is unsteady.
+        """
+        if name not in self._scales:
+            x, largest = self.subject.tensors[name], float(np.abs(self.gradients[name]).max())
+            scale = float(np.sqrt(np.mean(x * x))) or 1.0
+            is_zero = not 8 * self.noise / SLOPES["richardson"].divisor < scale * largest < math.inf
+            needed = 10 * self.noise / SLOPES["central" if self.method in FILTERS else self.method].divisor / self.tolerance
+            if not is_zero and scale * largest < needed:
+                scale = needed / largest
+            self._scales[name] = scale
+        return self._scales[name]
 
     def line(self, name, where, direction=1.0, subject=None):
         """The forward along one line of a tensor."""
@@ -167,9 +179,9 @@ class Trial:
         return max(entries or slopes, key=lambda s: abs(s.analytic) if ok else s.error)
 
     def must_see_small_changes(self, name):
-        """Raise ValueError if the result stays the same when a tensor moves by 1e-10 of itself, although it moves with 1e-3."""
-        signs = np.where(np.arange(self.gradients[name].size) % 2, 1.0, -1.0)
-        line, scale = self.line(name, slice(None), signs), self.scale(name)
+        """Raise ValueError if the result stays the same where a move of this tensor should change it by 1e-10 of itself."""
+        line, far = self.line(name, slice(None), np.where(np.arange(self.gradients[name].size) % 2, 1.0, -1.0)), 1e-3 * self.scale(name)
         y = line(0.0)
-        if np.array_equal(line(1e-10 * scale), y) and not np.array_equal(line(1e-3 * scale), y):
-            raise ValueError(f"the forward does not see {name} move by 1e-10 of itself: it computes in float32 inside, or rounds it off")
+        change = float(np.linalg.norm(line(far) - y))
+        if change and np.array_equal(line(far * min(1.0, 1e-10 * float(np.linalg.norm(y)) / change)), y):
+            raise ValueError(f"the forward does not see a small move of {name}: it computes in float32 inside, or rounds")
