@@ -398,6 +398,13 @@ def test_images_that_see_each_other_are_noted_or_refused():
         minivit.gradcheck((mixed, mixed_backward), X, independent=True)
 
 
+@pytest.mark.parametrize("x", [X[0], X[:1]])
+def test_what_has_no_images_cannot_be_said_to_keep_them_apart(x):
+    assert minivit.gradcheck((square, square_backward), x).ok
+    with pytest.raises(ValueError, match="independent=True needs"):
+        minivit.gradcheck((square, square_backward), x, independent=True)
+
+
 def test_a_layer_must_not_let_images_see_each_other():
     class Leaky(Linear):
         def forward(self, x):

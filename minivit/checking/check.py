@@ -28,8 +28,8 @@ def gradcheck(target, *inputs, constants=(), method="richardson", samples=32, to
     samples: entries measured in each tensor, at random; all, if it has no more. If it has, one direction over all of it is measured as
         well, and where that fails, bisection finds an entry that is wrong.
     tolerance: of the error below.
-    independent: whether images, the first axis of input and result, must not see each other in the forward: an error if they do. None:
-        they must in a layer or model; elsewhere the report notes it.
+    independent: whether images, the first axis of the first input and of the result, must not see each other in the forward, as in a
+        batch norm. True: it is an error if they do; False: they may; None: it is an error in a layer or model, and elsewhere a note.
 
     The pass rule. For an entry, with h the step (`differences.SLOPES`, times the `scale` of the tensor) and |.| the 2-norm,
 

@@ -61,21 +61,22 @@ def checked_gradients(subject, dy):
 
 
 def coupling(subject, y, rng, independent):
-    """A note, or an error if `independent`, if another image of the result moves with one image of an input."""
-    if independent is False:
+    """A note, or an error if `independent`, if other images of the result move with one image of the first input."""
+    name, x = next(iter(subject.inputs.items()), (None, np.zeros(0)))
+    testable = min(x.ndim, y.ndim) >= 2 and len(x) == len(y) > 1
+    if independent and not testable:
+        raise ValueError("independent=True needs an input and a result of the same two images or more on the first axis")
+    if independent is False or not testable:
         return ()
-    for name, x in subject.inputs.items():
-        if min(x.ndim, y.ndim) < 2 or len(x) != len(y):
-            continue
-        for b in {0, len(x) - 1}:
-            kept = x[b].copy()
-            x[b] += rng.standard_normal(kept.shape) * (np.sqrt(np.mean(x * x)) or 1.0)
-            moved = np.abs(np.array(subject.forward()) - y).reshape(len(y), -1).max(axis=1)
-            x[b] = kept
-            seen = [i for i in range(len(y)) if i != b and moved[i] > 1e-9 * np.abs(y).max()]
-            if seen:
-                found = f"images see each other: result[{seen[0]}] depends on {name}[{b}]"
-                if independent or subject.is_layer:
-                    raise ValueError(f"{found}; if they may, say independent=False")
-                return (found,)
+    for b in (0, len(x) - 1):
+        kept = x[b].copy()
+        x[b] += rng.standard_normal(kept.shape) * (np.sqrt(np.mean(x * x)) or 1.0)
+        moved = np.abs(np.array(subject.forward()) - y).reshape(len(y), -1).max(axis=1)
+        x[b] = kept
+        seen = [i for i in range(len(y)) if i != b and moved[i] > 1e-9 * np.abs(y).max()]
+        if seen:
+            found = f"images see each other: result[{seen[0]}] depends on {name}[{b}]"
+            if independent or subject.is_layer:
+                raise ValueError(f"{found}; if they may, say independent=False")
+            return (found,)
     return ()

@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like, in words: each recogniser knows one pattern of error, and says so or returns None.
+"""What a wrong gradient looks like, in words: each recogniser knows one pattern of error, and names it or returns None.
 
 The evidence is a few whole rows (along the last axis) of the wrong tensor and some entries from all over it, each measured once more.
 A pattern is recognised if it explains all but a hundredth of the difference; the words are a hint, no proof.
@@ -17,17 +17,18 @@ _ROWS, _ROW, _SPREAD = 3, 32, 32                                      # rows, en
 class Evidence:
     """A tensor whose gradient is wrong: `x`, its `analytic` gradient, and `numeric` at the flat `indices`.
 
-    rows: places in `indices` of whole rows of the tensor, one array for each.
+    index: of an entry that is wrong, which is among them; None if only a direction is known. rows: places in `indices` of rows of the
+    tensor, or of a long stretch of them, one array for each.
     """
 
     def __init__(self, trial, name, index, rng):
         self.trial, self.name = trial, name
         self.x, self.gradient = trial.subject.tensors[name], trial.gradients[name]
         width = self.gradient.shape[-1] if self.gradient.ndim else 1
-        rows = self.gradient.size // width
-        others = rng.permutation(np.setdiff1d(np.arange(rows), [(index or 0) // width]))
-        chosen = [(index or 0) // width, *others[:_ROWS - 1]]
-        whole = [row * width + np.arange(min(width, _ROW)) for row in chosen]
+        row, column = divmod(index or 0, width)
+        start = max(0, min(column - _ROW // 2, width - _ROW))         # of a stretch in which `index` lies
+        others = rng.permutation(np.setdiff1d(np.arange(self.gradient.size // width), [row]))
+        whole = [i * width + np.arange(start, min(start + _ROW, width)) for i in (row, *others[:_ROWS - 1])]
         spread = rng.permutation(self.gradient.size)[:_SPREAD]
         self.indices = np.concatenate([*whole, spread])
         self.rows = np.split(np.arange(sum(map(len, whole))), len(whole))
