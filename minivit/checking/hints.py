@@ -5,13 +5,13 @@ A pattern is recognised if it explains all but a hundredth of the difference; th
 """
 
 import math
-from functools import cached_property
 
 import numpy as np
 
 from .differences import SLOPES
 
 _ROWS, _ROW, _SPREAD = 3, 32, 32                                      # rows, entries of a row, entries elsewhere
+_ALL = 256                                                            # so many entries can all be measured
 
 
 class Evidence:
@@ -33,14 +33,14 @@ class Evidence:
         self.indices = np.concatenate([*whole, spread])
         self.rows = np.split(np.arange(sum(map(len, whole))), len(whole))
         self.analytic = self.gradient.reshape(-1)[self.indices]
+        self.numeric = self.slopes(self.indices)
         self.difference = self.numeric - self.analytic
 
-    @cached_property
-    def numeric(self):
-        """The measured slopes at `indices`."""
+    def slopes(self, indices):
+        """The measured slopes of the entries with these flat indices, an array."""
         way = SLOPES["central"]
         step = way.step * self.trial.scale(self.name)
-        return np.array([way.slope(self.trial.line(self.name, i), step, self.trial.dy) for i in self.indices])
+        return np.array([way.slope(self.trial.line(self.name, i), step, self.trial.dy) for i in indices])
 
     def gradient_under(self, dy):
         """The analytic gradient of this tensor under another upstream gradient."""
@@ -73,8 +73,9 @@ def _zero(e):
 
 
 def _ignores_dy(e):
-    return "the same for another dy: the backward ignores its upstream gradient" if np.array_equal(
-        e.gradient_under(2 * e.trial.dy + 1), e.gradient) else None
+    if np.array_equal(e.gradient_under(2 * e.trial.dy + 1), e.gradient):
+        return "the same for another dy: the backward ignores its upstream gradient"
+    return None
 
 
 def _should_be_zero(e):
@@ -104,16 +105,24 @@ def _transposed(e):
     return "transposed: the last two axes are exchanged" if _is_close(e.numeric, transposed, e.difference) else None
 
 
+def _in_wrong_places(e):
+    if e.x.size > _ALL:
+        return None
+    right, found = np.sort(e.slopes(np.arange(e.x.size))), np.sort(e.gradient.reshape(-1))
+    return "the right numbers in the wrong places" if np.abs(right - found).max() < 1e-6 * np.abs(right).max() else None
+
+
 def _of_one_image(e):
     dy, images = e.trial.dy, len(e.trial.dy) if e.trial.dy.ndim else 0
-    for b in range(images) if images > 1 else ():
+    without_dy = e.gradient_under(np.zeros_like(dy))
+    for b in (0, images - 1) if images > 1 else ():
         alone = np.zeros_like(dy)
         alone[b] = dy[b]
         under = e.gradient_under(alone)
         if np.array_equal(under, e.gradient):
             return f"only dy[{b}] has a part in it: is the sum over the first axis missing?"
         others = np.arange(images) != b
-        if e.name in e.trial.subject.inputs and len(e.x) == images and not e.trial.coupled and under[others].any():
+        if e.name in e.trial.subject.inputs and len(e.x) == images and not e.trial.coupled and (under != without_dy)[others].any():
             return f"dy[{b}] has a part in the gradients of other images: they leak into each other"
     return None
 
@@ -152,12 +161,18 @@ def _confined(e):
     if (inside & ~wrong).any():
         return None
     return "wrong only where " + " and ".join(
-        f"the index on axis {axis} is {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}"
-        for axis, bad in enumerate(box) if len(bad) < e.x.shape[axis])
+        f"the index on axis {axis} is {_in_words(bad)}" for axis, bad in enumerate(box) if len(bad) < e.x.shape[axis])
 
 
-_RECOGNISERS = (_not_finite, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _of_one_image, _missing_dy, _missing_term,
-                _factor_outside_of_means, _confined)
+def _in_words(indices):
+    """Sorted indices in words: "3 to 7", or one by one."""
+    if len(indices) > 2 and indices[-1] - indices[0] == len(indices) - 1:
+        return f"{indices[0]} to {indices[-1]}"
+    return ", ".join(map(str, indices[:5])) + (", ..." if len(indices) > 5 else "")
+
+
+_RECOGNISERS = (_not_finite, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places, _of_one_image, _missing_dy,
+                _missing_term, _factor_outside_of_means, _confined)
 
 
 def hint_for(trial, name, index, rng):
