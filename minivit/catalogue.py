@@ -16,8 +16,9 @@ import numpy as np
 from . import layers
 from .arguments import check_name
 from .checking import gradcheck
+from .layers.dropout import use_generator
 from .models import create_model
-from .ops import attention, cross_entropy, dropout, gelu, layer_norm, linear, patches, pooling, softmax, tokens
+from .ops import attention, cross_entropy, dropout, gelu, layer_norm, linear, patches, philox, pooling, softmax, tokens
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ OPS = {
 }
 PAIRS = {"reference": ("reference_forward", "reference_backward"), "fast": ("forward", "backward")}
 
+
+def _in_training(layer):
+    """The layer with random numbers for three images, as a lane's replica has them."""
+    rng = philox.Generator(seed=0)
+    rng.samples = np.arange(3)
+    use_generator(layer, rng)
+    return layer
+
+
 LAYERS: dict[str, tuple[Callable, tuple]] = {                         # a constructor, and the shape of an input
     "Linear": (lambda: layers.Linear(5, 7), (2, 3, 5)),
     "LayerNorm": (lambda: layers.LayerNorm(6), (2, 3, 6)),
@@ -82,6 +92,9 @@ LAYERS: dict[str, tuple[Callable, tuple]] = {                         # a constr
     "PatchEmbed": (lambda: layers.PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
     "Dropout": (lambda: layers.Dropout(0.5), (3, 4)),
     "DropPath": (lambda: layers.DropPath(0.5), (3, 4)),
+    "Dropout in training": (lambda: _in_training(layers.Dropout(0.5)), (3, 4)),
+    "DropPath in training": (lambda: _in_training(layers.DropPath(0.5)), (3, 4)),
+    "Block in training": (lambda: _in_training(layers.Block(width=6, heads=3, mlp_ratio=2, drop_rate=0.2, drop_path_rate=0.4)), (3, 5, 6)),
 }
 
 _SMALL: dict = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
