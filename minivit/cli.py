@@ -50,7 +50,11 @@ def _parser():
 
     verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder.")
     verb.set_defaults(verb=_train)
-    verb.add_argument("data", metavar="DATA", help="digits, or an .npz file with images and labels")
+    verb.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, cifar10 or cifar100; or a folder with a sub-folder of "
+                      "pictures for each class, a folder of IDX or CIFAR binary files, or an .npz file with images and labels")
+    _add_data_dir(verb)
+    verb.add_argument("--image-size", type=int, help="side to which the pictures of a folder are resized (default: theirs, at most 64)")
+    verb.add_argument("--fit", help="how they are made square: crop, pad or stretch (default crop)")
     verb.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=float, help="how often each training image is seen (default 30)")
@@ -73,12 +77,13 @@ def _parser():
     verb.set_defaults(verb=_evaluate)
     verb.add_argument("run", metavar="RUN", help="folder of a run")
     verb.add_argument("data", metavar="DATA", nargs="?", help="other data: its test part, or all of it if it has none")
+    _add_data_dir(verb)
     verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names")
 
     verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
     verb.set_defaults(verb=_predict)
     verb.add_argument("run", metavar="RUN", help="folder of a run")
-    verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file, cropped close: it is stretched to the model's square")
+    verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file; it is prepared as the run's own were")
     verb.add_argument("--top", type=int, default=3, help="how many classes to show (default 3)")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -109,6 +114,11 @@ def _parser():
     return parser
 
 
+def _add_data_dir(verb):
+    verb.add_argument("--data-dir", metavar="DIR", help="where mnist and the others are kept or downloaded to (default: the environment's "
+                      "MINIVIT_DATA, or the user's cache)")
+
+
 def _given(options, *names):
     """The options that were given, as keyword arguments; the others keep the library's defaults."""
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -122,10 +132,11 @@ def _train(options):
 
     if Path(options.data, "config.json").is_file():
         raise ValueError(f"{options.data} is a run, not data: minivit train DATA --out {options.data} --resume goes on with it")
-    out = options.out or f"runs/{Path(options.data).stem}-seed{options.seed or 0}"
+    out = options.out or f"runs/{Path(options.data).resolve().stem}-seed{options.seed or 0}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
-    data = load_data(options.data, seed=seed)
+    preparation = run.preparation(options.data) if run else {}
+    data = load_data(options.data, seed=seed, **(preparation | _given(options, "data_dir", "image_size", "fit")))
     choices = _given(options, "pool", "positions", "drop_rate", "drop_path_rate")
     if run and options.model is None and not choices:
         model = run.declare().pack(seed=seed)
@@ -144,7 +155,7 @@ def _evaluate(options):
     from .training.evaluation import confusion_table
     from .training.run import Run
 
-    class_names, result = Run(options.run).evaluate(options.data)
+    class_names, result = Run(options.run).evaluate(options.data, data_dir=options.data_dir)
     if options.json:
         print(json.dumps({"accuracy": result.accuracy, "images": result.images, "standard_error": result.standard_error,
                           "confusion": result.confusion.tolist(), "class_names": class_names}))

@@ -58,9 +58,11 @@ def rows(x):
 
     Raises TypeError unless x is float32 or float64: a kernel would compute in integers.
     """
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype.char not in "fd" or not x.dtype.isnative:
         raise TypeError(f"operations take float32 or float64, not {x.dtype}")
-    return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    if x.ndim != 2:
+        x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return np.ascontiguousarray(x)
 
 
 # ---- exp -------------------------------------------------------------------------------------------

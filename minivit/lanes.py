@@ -15,11 +15,12 @@ scales even with small matrices, where a threaded BLAS waits more than it comput
 A share that is too large for a core's caches is run in several *passes* of `micro_batch` images, one after the other, whose
 gradients are added too.
 
-The cut depends on the work alone (images, tokens, width) and never on the machine; the number of threads only decides how many lanes
+The cut depends on the work alone (images, tokens) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
 """
 
 import ctypes
+import math
 import os
 import queue
 import warnings
@@ -38,25 +39,25 @@ from .layers.dropout import use_generator
 from .ops import cross_entropy
 from .ops.philox import Generator
 
-MICRO_BATCH_NUMBERS = 2_000_000  # tokens x width of one pass: large enough for BLAS, small enough for a core's caches
+PASS_TOKENS = 1750  # of one pass at most: enough rows for BLAS, few enough for a core's caches
 MAX_LANES = 16
-CHUNK = 65_536                   # weights whose gradients are summed by one task
+CHUNK = 65_536      # weights whose gradients are summed by one task
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How a batch is cut: into `lanes` shares, each run in passes of at most `micro_batch` images, in order."""
+    """How a batch is cut: into `lanes` shares, each run in equal passes of at most `micro_batch` images, in order."""
 
     lanes: int
     micro_batch: int
 
     @classmethod
-    def of(cls, batch, tokens, width):
-        """The cut for a batch of images with `tokens` tokens, `width` numbers each in the widest array.
+    def of(cls, batch, tokens):
+        """The cut for a batch of images with `tokens` tokens each.
 
         2, 4, 8 or 16 lanes, so that they divide evenly among cores; as many as there are images, if there are fewer.
         """
-        micro_batch = max(1, MICRO_BATCH_NUMBERS // (tokens * width))
+        micro_batch = max(1, PASS_TOKENS // tokens)
         lanes = 2
         while lanes < MAX_LANES and lanes * micro_batch < batch:
             lanes *= 2
@@ -64,12 +65,18 @@ class Cut:
 
     def shares(self, batch):
         """The lanes' slices of a batch, as equal as can be; none is empty."""
-        edges = [batch * lane // self.lanes for lane in range(self.lanes + 1)]
-        return [slice(a, b) for a, b in pairwise(edges) if a < b]
+        return _split(slice(0, batch), self.lanes)
 
     def passes(self, share):
         """The slices of one share that run one after the other."""
-        return [slice(a, min(a + self.micro_batch, share.stop)) for a in range(share.start, share.stop, self.micro_batch)]
+        return _split(share, math.ceil((share.stop - share.start) / self.micro_batch))
+
+
+def _split(whole, parts):
+    """Slices of almost equal length that make up the slice `whole`; an empty one is left out."""
+    length = whole.stop - whole.start
+    edges = [whole.start + length * i // parts for i in range(parts + 1)]
+    return [slice(a, b) for a, b in pairwise(edges) if a < b]
 
 
 # ---- threads ----------------------------------------------------------------------------------------------
@@ -187,7 +194,7 @@ class Lanes:
 
     def forward_backward(self, images, targets, step):
         """images (B, H, W, C), targets (B, K) -> (mean loss, correct predictions, norm of the gradient)."""
-        cut = self.cut or Cut.of(len(images), self.model.tokens, self.model.widest)
+        cut = self.cut or Cut.of(len(images), self.model.tokens)
         passes = [cut.passes(share) for share in cut.shares(len(images))]
         self._lanes += [Lane(self.model, self.seed) for _ in range(len(passes) - len(self._lanes))]
         lanes = self._lanes[:len(passes)]
@@ -230,7 +237,7 @@ def predict(model, images, threads=None):
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
         return logits
-    cut = Cut.of(len(images), model.tokens, model.widest)
+    cut = Cut.of(len(images), model.tokens)
     passes = [part for share in cut.shares(len(images)) for part in cut.passes(share)]
     side_by_side = min(workers.threads, len(passes))
     replicas: queue.SimpleQueue = queue.SimpleQueue()

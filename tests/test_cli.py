@@ -315,6 +315,8 @@ BAD_INPUT = [
     ("train digits --weight-decay -1 --epochs 0.1", "weight decay.*-1"),
     ("train digits --label-smoothing 2", "label smoothing.*2"),
     ("train digits --seed -1", "seed.*-1"),
+    ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is no folder"),
+    ("train cifar-10", "did you mean 'cifar10'"),
     ("train digits --resume", r"is no run.*config\.json"),
     ("train digits --colour red", "--colour"),
     ("evaluate", "RUN"),
@@ -340,6 +342,9 @@ BAD_FILES = [
     ("evaluate RUN oblong.npz", r"\(4, 8, 1\).*\(8, 8, 1\)"),
     ("evaluate RUN garbage.npz", r"garbage\.npz"),
     ("train oblong.npz", r"oblong\.npz has images of 4x8"),
+    ("train from1.npz", r"from1\.npz has no training images of class 0: give some, .*labels count from 0"),
+    ("train gaps.npz", r"gaps\.npz has no training images of class 1, 3: "),
+    ("train one.npz", r"one\.npz has one class only, 0"),
     ("train garbage.npz", r"garbage\.npz is no readable \.npz file"),
     ("train garbage.png", r"garbage\.png.*\.npz"),
     ("train digits --out RUN", "holds a run already.*--resume"),
@@ -361,6 +366,8 @@ def test_bad_files_are_answered_with_one_line(refused, run_folder, picture, tmp_
     monkeypatch.chdir(tmp_path)
     for name, shape in (("colour", (22, 8, 8, 3)), ("more", (22, 8, 8)), ("oblong", (22, 4, 8))):
         np.savez(f"{name}.npz", images=np.zeros(shape, np.uint8), labels=np.arange(22) % (11 if name == "more" else 2))
+    for name, labels in (("from1", np.arange(20) % 4 + 1), ("gaps", np.arange(20) % 3 * 2), ("one", np.zeros(20, int))):
+        np.savez(f"{name}.npz", images=np.zeros((20, 8, 8), np.uint8), labels=labels)
     for name, content in (("garbage.npz", b"garbage"), ("garbage.png", b"garbage"), ("empty.png", b""),
                           ("half.png", picture.read_bytes()[:50])):
         (tmp_path / name).write_bytes(content)
@@ -448,7 +455,7 @@ verbs = re.findall(r"^    ([a-z]+) +[a-z]", text, re.MULTILINE)
 answers = {verb: ask(verb) for verb in verbs}
 assert code == 0 and all(code == 0 and f"minivit {verb}" in text for verb, (code, text) in answers.items()), answers
 print(*verbs)
-print(*(name for name in ("numpy", "numba", "matplotlib", "PIL", "safetensors", "threadpoolctl", "tqdm") if name in sys.modules))
+print(*(name for name in ("numpy", "numba", "matplotlib", "PIL", "safetensors", "threadpoolctl", "tqdm", "pooch") if name in sys.modules))
 """
 
 
@@ -479,7 +486,7 @@ def test_help_answers_at_once():
     ("import minivit", "numpy numba matplotlib minivit.ops"),
     ("from minivit.ops import attention", "matplotlib PIL tqdm safetensors minivit.training minivit.data minivit.models minivit.layers"),
     ("from minivit.models import create_model", "matplotlib PIL tqdm minivit.training minivit.data"),
-    ("from minivit.data import load_data", "matplotlib numba minivit.training minivit.models minivit.layers minivit.ops"),
+    ("from minivit.data import load_data", "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
     ("from minivit.training.loop import train", "matplotlib minivit.cli"),
 ], ids=["minivit", "ops", "models", "data", "training"])
 def test_imports_run_downwards_only(statement, unwanted):

@@ -75,6 +75,21 @@ def test_pixel_statistics_are_those_of_the_training_part(digits):
     assert std == pytest.approx([pixels.std()])
 
 
+def test_pixel_statistics_are_exact_for_many_images_and_channels():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, [[[[40, 256, 9]]]], (2500, 6, 5, 3)).astype(np.uint8)
+    data = Dataset("mine", images, np.zeros(2500, int), images[:1], np.zeros(1, int), ("a",))
+    mean, std = data.pixel_statistics()
+    np.testing.assert_allclose(mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(std, (images / 255).std(axis=(0, 1, 2)), rtol=1e-12)
+
+
+def test_pixel_statistics_need_training_images(npz):
+    images, labels = some_images()
+    with pytest.raises(ValueError, match=r"some\.npz has no training images"):
+        load_data(npz(images=images, labels=labels), test_fraction=1).pixel_statistics()
+
+
 def test_pixel_statistics_of_blank_images_have_a_positive_deviation(npz):
     _, labels = some_images()
     _, std = load_data(npz(images=np.zeros((40, 6, 6, 3), np.uint8), labels=labels)).pixel_statistics()
@@ -127,6 +142,8 @@ def test_split_refuses_a_fraction_that_leaves_nothing(fraction):
 def test_split_refuses_a_class_of_one_image_and_names_it():
     with pytest.raises(ValueError, match="class 1 has one image only"):
         split(np.array([0, 0, 1]), 0.5, seed=0)
+    with pytest.raises(ValueError, match="class dog has one image only"):
+        split(np.array([0, 0, 1]), 0.5, seed=0, class_names=("cat", "dog"))
 
 
 # ---- .npz files -------------------------------------------------------------------------------------------------
@@ -175,6 +192,15 @@ def test_npz_labels_may_be_any_integers(npz, dtype):
     assert load_data(npz(images=images, labels=labels.astype(dtype))).train_labels.dtype == np.int64
 
 
+def test_npz_may_have_images_for_validation(npz):
+    images, labels = some_images()
+    data = load_data(npz(train_images=images[:20], train_labels=labels[:20], val_images=images[20:28], val_labels=labels[20:28],
+                         test_images=images[28:], test_labels=labels[28:]))
+    assert [len(labels) for _, labels in data.parts.values()] == [20, 12, 8]
+    np.testing.assert_array_equal(data.val_images[..., 0], images[20:28])
+    assert data.val_labels.dtype == np.int64
+
+
 def test_path_may_be_text_or_a_path(npz):
     images, labels = some_images()
     path = npz(images=images, labels=labels)
@@ -212,6 +238,11 @@ BAD_ARRAYS = {
     "text labels": ({"images": X, "labels": Y.astype(str)}, TypeError, "integers"),
     "more labels than names": ({"images": X, "labels": Y, "class_names": np.array(["a", "b"])}, ValueError, r"0\.\.1.*span 0\.\.3"),
     "one name for all": ({"images": X, "labels": Y, "class_names": np.array("a")}, (TypeError, ValueError), "class_names"),
+    "two names alike": ({"images": X, "labels": Y, "class_names": np.array(["a", "b", "a", "c"])}, ValueError, "same name: a, b, a, c"),
+    "no validation labels": ({"train_images": X, "train_labels": Y, "test_images": X, "test_labels": Y, "val_images": X}, ValueError,
+                             "lacks val_labels"),
+    "grey and colour": ({"train_images": X, "train_labels": Y, "test_images": np.stack([X] * 3, axis=-1), "test_labels": Y}, ValueError,
+                        r"\(6, 6, 1\).*\(6, 6, 3\)"),
     "two sizes": ({"train_images": X, "train_labels": Y, "test_images": X[:, :4], "test_labels": Y}, ValueError,
                   r"\(6, 6, 1\).*\(4, 6, 1\)"),
 }
@@ -358,6 +389,11 @@ def test_folder_under_the_name_npz_is_refused(tmp_path):
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises((ValueError, OSError), match=r"folder\.npz"):
         load_data(tmp_path / "folder.npz")
+
+
+def test_nothing_is_no_data_set():
+    with pytest.raises(ValueError, match=r"unknown data set .* '': .*known: digits, mnist"):
+        load_data("")
 
 
 @pytest.mark.parametrize("name", ["digit", "Digits", "didgits"])

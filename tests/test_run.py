@@ -183,7 +183,7 @@ def test_another_seed_gives_another_model(tmp_path):
 
 
 def test_number_of_threads_changes_no_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(lanes, "MICRO_BATCH_NUMBERS", 700)   # 16 lanes with two passes each
+    monkeypatch.setattr(lanes, "PASS_TOKENS", 1)   # 16 lanes with two passes each
     for threads in (1, 2, 3):
         train(tmp_path / str(threads), epochs=1, threads=threads)
     assert json.loads((tmp_path / "1" / "config.json").read_text())["training"]["lanes"] == 16
@@ -541,21 +541,26 @@ def test_a_copy_of_the_training_file_is_scored_on_its_held_out_part_only(own_fil
         assert Run(folder).evaluate(source)[1].images == 12
 
 
-def test_other_data_is_scored_whole_and_needs_the_same_classes(own_file, tmp_path):
+def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_path):
     folder, _ = own_file
     images, labels = np.zeros((7, 8, 8, 1), np.uint8), np.array([0, 0, 0, 1, 1, 1, 2])
     np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["a", "b", "c"])
-    assert Run(folder).evaluate(tmp_path / "new.npz")[1].images == 7
-    np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["c", "b", "a"])
-    with pytest.raises(ValueError, match=r"new.npz has the classes c, b, a, but the run a, b, c"):
+    names, result = Run(folder).evaluate(tmp_path / "new.npz")
+    assert result.images == 7
+    np.savez(tmp_path / "new.npz", images=images[:4], labels=[1, 1, 1, 0], class_names=["c", "b"])
+    assert Run(folder).evaluate(tmp_path / "new.npz")[0] == names
+    assert Run(folder).evaluate(tmp_path / "new.npz")[1].confusion.sum(axis=1).tolist() == [0, 3, 1]
+    np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["a", "x", "y"])
+    with pytest.raises(ValueError, match=r"new.npz has the classes x, y, but the run a, b, c"):
         Run(folder).evaluate(tmp_path / "new.npz")
 
 
 def test_data_that_changed_under_a_run_are_noticed(own_file):
     folder, file = own_file
     np.savez(file, images=np.zeros((60, 8, 8, 1), np.uint8), labels=np.arange(60) % 3, class_names=["a", "b", "c"])
-    with pytest.raises(ValueError, match="has changed since"):
-        Run(folder).evaluate()
+    for source in (None, file):
+        with pytest.raises(ValueError, match=r"has changed since.*name other data"):
+            Run(folder).evaluate(source)
     with pytest.raises(ValueError, match="another data"):
         train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
 

@@ -1,6 +1,7 @@
-"""Data sets: pictures as uint8 arrays with labels, from a name or a file."""
+"""Data sets: pictures as uint8 arrays with labels, from a name, a file or a folder."""
 
 from .dataset import Dataset, split
-from .load import load_data
+from .load import holds_pictures, load_data
+from .pictures import read_pictures
 
-__all__ = ["Dataset", "load_data", "split"]
+__all__ = ["Dataset", "holds_pictures", "load_data", "read_pictures", "split"]

@@ -1,20 +1,24 @@
-"""What a data set is, and how one is split into a training and a test part."""
+"""What a data set is, what its arrays must be, and how one is split into a training and a test part."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
 
-from ..arguments import check_number
+from ..arguments import check_name, check_number
+
+FITS = ("crop", "pad", "stretch")                     # how an oblong picture is made square: see pictures.py
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures and labels, to train and to test.
+    """Pictures and labels: to train, to test, and perhaps some more to choose settings by (val), which `train` leaves alone.
 
     images (B, H, W, C) uint8, labels (B,) integers 0..K-1, class_names K strings. source: the arguments with which `load_data` gives it
-    again, or None for arrays in memory. Raises TypeError or ValueError, naming the array, if they do not fit together.
+    again, or None for arrays in memory. fit: how a picture is to be made square to look like these ("crop", "pad" or "stretch").
+    Raises TypeError or ValueError, naming the array, if they do not fit together.
     """
 
     name: str
@@ -24,21 +28,31 @@ class Dataset:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     source: dict | None = None
+    val_images: np.ndarray | None = None
+    val_labels: np.ndarray | None = None
+    fit: str = "stretch"
 
     def __post_init__(self):
-        for part in ("train", "test"):
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+        check_name("fit", self.fit, FITS)
+        if len(set(self.class_names)) < self.classes:
+            raise ValueError(f"{self.name}: two classes have the same name: {', '.join(self.class_names)}")
+        for part, (images, labels) in self.parts.items():
             check_images(f"{self.name}: {part} images", images)
             check_labels(f"{self.name}: {part} labels", labels, images, len(self.class_names))
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise ValueError(f"{self.name}: training images are {self.train_images.shape[1:]}, test images {self.test_images.shape[1:]}")
+            if images.shape[1:] != self.train_images.shape[1:]:
+                raise ValueError(f"{self.name}: training images are {self.train_images.shape[1:]}, {part} images {images.shape[1:]}")
+
+    @property
+    def parts(self):
+        """{"train": (images, labels), "test": ..., and "val" where there is one}."""
+        parts = {"train": (self.train_images, self.train_labels), "test": (self.test_images, self.test_labels)}
+        return parts if self.val_images is None else parts | {"val": (self.val_images, self.val_labels)}
 
     @cached_property
     def digest(self):
-        """What identifies the pictures and labels of both parts together, in whatever order and however they are split."""
-        images, labels = [self.train_images, self.test_images], [self.train_labels, self.test_labels]
+        """What identifies the pictures and labels of all parts together, in whatever order and however they are split."""
         pairs = [sha256(image.tobytes() + int(label).to_bytes(8, "little")).digest()
-                 for x, y in zip(images, labels, strict=True) for image, label in zip(x, y, strict=True)]
+                 for images, labels in self.parts.values() for image, label in zip(images, labels, strict=True)]
         return sha256(b"".join(sorted(pairs))).hexdigest()
 
     @property
@@ -47,9 +61,46 @@ class Dataset:
         return len(self.class_names)
 
     def pixel_statistics(self):
-        """Mean and standard deviation of the training pixels, one each a channel, of pixels between 0 and 1."""
-        pixels = self.train_images.reshape(-1, self.train_images.shape[-1]) / 255
-        return pixels.mean(axis=0).tolist(), np.maximum(pixels.std(axis=0), 1 / 255).tolist()
+        """Mean and standard deviation of the training pixels, one each a channel, of pixels between 0 and 1.
+
+        Both come from the counts of the 256 values, so they are exact however many pixels there are. Raises ValueError without images.
+        """
+        if not len(self.train_images):
+            raise ValueError(f"{self.name} has no training images")
+        value, means, deviations = np.arange(256) / 255, [], []
+        for channel in range(self.train_images.shape[-1]):
+            counts = np.zeros(256)
+            for a in range(0, len(self.train_images), 1024):          # in pieces, because bincount makes a copy eight times as large
+                counts += np.bincount(self.train_images[a:a + 1024, ..., channel].ravel(), minlength=256)
+            mean = counts @ value / counts.sum()
+            means.append(float(mean))
+            deviations.append(max(float(np.sqrt(counts @ (value - mean) ** 2 / counts.sum())), 1 / 255))
+        return means, deviations
+
+
+def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", options=None):
+    """A Dataset of `parts`: {"train", "val", "test": (images, labels)}, of which any may be missing.
+
+    options: with what else than source, seed and test_fraction `load_data` gives it again.
+
+    Without a test part, the val part is the test; without either, the training part is split by `seed`, with `test_fraction` of every
+    class for the test. Errors as `Dataset` and `split`.
+    """
+    parts = {part: (images, labels.astype(np.int64)) for part, (images, labels) in parts.items()}
+    if "test" not in parts and "val" in parts:
+        parts["test"] = parts.pop("val")
+    if "test" not in parts:
+        images, labels = parts["train"]
+        try:
+            train, test = split(labels, test_fraction, seed, class_names)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        parts |= {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
+    if "train" not in parts:
+        parts["train"] = tuple(array[:0] for array in parts["test"])
+    images, labels = ({part: pair[k] for part, pair in parts.items()} for k in (0, 1))
+    return Dataset(name, images["train"], labels["train"], images["test"], labels["test"], class_names, options,
+                   val_images=images.get("val"), val_labels=labels.get("val"), fit=fit)
 
 
 def check_images(what, images):
@@ -71,11 +122,21 @@ def check_labels(what, labels, images, classes):
         raise ValueError(f"{what} must be in 0..{classes - 1} for {classes} classes, but they span {labels.min()}..{labels.max()}")
 
 
-def split(labels, fraction, seed):
+def check_memory(what, size):
+    """Raise ValueError if `size` bytes are more than this machine's memory (16 GiB where it does not tell)."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        memory = 2**34
+    if size > memory:
+        raise ValueError(f"{what} would take {size >> 30:,} GiB, but this machine has {memory >> 30:,} GiB of memory")
+
+
+def split(labels, fraction, seed, class_names=None):
     """Indices (rest, part) of a random split of `labels` (B,) in which `part` holds `fraction` of every class.
 
-    Both are sorted; the split depends on the labels and the seed alone; a fraction of 1 takes all. Raises ValueError unless
-    0 < fraction <= 1 and every class has at least two images.
+    Both are sorted; the split depends on the labels and the seed alone; a fraction of 1 takes all. class_names: for the message.
+    Raises ValueError unless 0 < fraction <= 1 and every class has at least two images.
     """
     check_number("test fraction", fraction, above=0, most=1)
     check_number("seed", seed, least=0, whole=True)
@@ -85,7 +146,8 @@ def split(labels, fraction, seed):
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
-            raise ValueError(f"class {label} has one image only: it cannot be both in the training and the test part")
+            name = class_names[label] if class_names else label
+            raise ValueError(f"class {name} has one image only: it cannot be both in the training and the test part")
         count = min(len(members) - 1, max(1, round(fraction * len(members))))
         chosen.append(np.random.default_rng([seed, int(label)]).permutation(members)[:count])
     part = np.sort(np.concatenate(chosen))

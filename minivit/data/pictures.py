@@ -1,29 +1,120 @@
-"""Pictures from files, made to fit a model."""
+"""Pictures from files, made to fit a model: the same way for training and for prediction.
 
+A picture of any size and mode becomes (size, size, channels) in four steps:
+
+    turn      as its EXIF tag says, so that a photo taken upright is upright
+    colour    to grey, RGB or RGBA; 16-bit grey is scaled to 8; transparency lies on white, except in RGBA
+    square    crop: the largest square in the middle, as for photos; pad: black is added at the shorter sides, so that nothing
+              is lost; stretch: both sides are scaled on their own
+    resize    bicubic, over all pixels that one new pixel covers
+"""
+
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
+from tqdm import tqdm
 
+from ..arguments import check_name
+from .dataset import FITS, check_memory
+
+# What is looked for in a folder. The last three are not read, but a photo is not passed over in silence: it is named as unreadable.
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+            ".heic", ".heif", ".avif"}
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")       # Pillow reads more, some with the help of other programs
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_MOST_PIXELS = 2**27                                 # 134 million; a file of a few kilobytes can claim any number
 
 
-def read_picture(path, size, channels):
-    """A picture file of any size and mode -> (size, size, channels) uint8; channels: 1 (grey), 3 (colour) or 4 (and opacity).
+def read_pictures(files, size, channels, fit="crop"):
+    """Picture files of any size and mode -> (B, size, size, channels) uint8.
 
-    Raises FileNotFoundError, or ValueError if it is no readable picture.
+    channels: 1 (grey), 3 (colour) or 4 (and opacity). fit: "crop", "pad" or "stretch". Raises FileNotFoundError, or ValueError that names
+    every file that is no readable picture.
     """
     if channels not in _MODES:
         raise ValueError(f"pictures have 1, 3 or 4 channels, but the model takes {channels}")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    check_name("fit", fit, FITS)
+    check_memory(f"{len(files)} pictures of {size}x{size}", len(files) * size * size * channels)
+    images = np.empty((len(files), size, size, channels), np.uint8)
+    for row, picture in zip(images, _of_each(files, lambda file: _prepare(file, size, channels, fit), "reading"), strict=True):
+        row[:] = picture
+    return images
+
+
+def inspect_pictures(files):
+    """(shorter sides in pixels, whether grey) of each picture, from their headers alone. Errors as `read_pictures`."""
+    return zip(*_of_each(files, lambda file: (min(file.size), file.mode in _GREY), "finding"), strict=True)
+
+
+def _of_each(files, function, doing):
+    """What `function` gives for each opened file, in their order, on all cores; one error for all files where it fails."""
+    for path in files:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such file" + (", but a folder" if Path(path).is_dir() else ""))
+
+    def call(path):
+        try:
+            with Image.open(path, formats=_FORMATS) as file:
+                if file.width * file.height > _MOST_PIXELS:
+                    raise ValueError(f"{file.width}x{file.height} pixels, more than {_MOST_PIXELS:,}; scale it down")
+                return function(file), None
+        except Exception as error:                    # Pillow lets through whatever its parsers stumble over in a damaged file
+            return None, error
+
+    failures, pool = [], ThreadPoolExecutor(os.cpu_count())
     try:
-        with Image.open(path) as file:
-            # Pillow clips 16-bit grey instead of scaling it.
-            grey16 = file.mode.startswith("I")
-            picture = (Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)) if grey16 else file).convert(_MODES[channels])
-            if picture.size != (size, size):
-                picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-            return np.asarray(picture).reshape(size, size, channels)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is no readable picture: {error}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")           # on sizes, which are checked above, and on damage that does no harm
+            for path, (result, error) in zip(files, tqdm(pool.map(call, files), f"{doing} pictures", len(files), leave=False,
+                                                         unit="", unit_scale=True, disable=None), strict=True):
+                if error:
+                    failures.append(f"{path} is no readable picture ({_reason(error)})")
+                elif not failures:
+                    yield result
+    finally:
+        pool.shutdown(cancel_futures=True)            # Ctrl-C does not wait for the rest
+    if failures:
+        rest = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
+        raise ValueError("; ".join(failures[:5]) + rest + ": mend, convert or remove " + ("it" if len(failures) == 1 else "them"))
+
+
+def _reason(error):
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not one of " + ", ".join(_FORMATS)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _prepare(file, size, channels, fit):
+    """An opened picture -> (size, size, channels): the four steps above, those that shrink it as early as they can be."""
+    file.draft(None, (2 * size, 2 * size))            # a JPEG need not be decoded larger than this, which is several times faster
+    picture = _as_plain_mode(ImageOps.exif_transpose(file))
+    width, height = picture.size
+    box, new = (0, 0, width, height), (size, size)
+    if fit == "crop":
+        side = min(width, height)
+        box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+    elif fit == "pad":
+        new = tuple(max(1, round(size * side / max(width, height))) for side in (width, height))
+    if picture.size != new:
+        picture = picture.resize(new, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
+    if picture.mode == "RGBA" and channels != 4:
+        picture = Image.alpha_composite(Image.new("RGBA", new, "white"), picture)
+    square = Image.new(_MODES[channels], (size, size))
+    square.paste(picture.convert(square.mode), ((size - new[0]) // 2, (size - new[1]) // 2))
+    return np.asarray(square).reshape(size, size, channels)
+
+
+def _as_plain_mode(picture):
+    """In mode L, RGB or RGBA, of which the last has something transparent."""
+    if picture.mode == "F":
+        raise ValueError("its pixels are floating-point numbers without a known range: save it with 8 bits")
+    if picture.mode.startswith("I"):                  # Pillow clips 16-bit grey instead of scaling it
+        return Image.fromarray(np.clip(np.asarray(picture) >> 8, 0, 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        return picture.convert("RGBA")
+    return picture.convert("L" if picture.mode in _GREY else "RGB")

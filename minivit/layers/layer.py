@@ -41,10 +41,8 @@ class Layer:
 
     def forget(self):
         """Drop the caches of this layer and all below it, as after a forward that no backward will follow."""
-        self.cache = None
-        for _, child in self.children():
-            if isinstance(child, Layer):
-                child.forget()
+        for layer in self._collect()[0]:
+            layer.cache = None
 
     # ---- the tree ----------------------------------------------------------------------------------------
 
@@ -66,10 +64,23 @@ class Layer:
 
     def parameters(self):
         """All parameters of this layer and those below, in the order of the tree."""
-        return list(self._walk_parameters())
+        return self._collect()[1]
 
-    def _walk_parameters(self):
-        return (child for _, layer in self.layers() for _, child in layer.children() if isinstance(child, Parameter))
+    def _collect(self, layers=None, parameters=None):
+        """Two lists: this layer and all below it, and their parameters; a layer's own come before those of its children."""
+        layers, parameters = ([], []) if layers is None else (layers, parameters)
+        layers.append(self)
+        below = []
+        for value in vars(self).values():
+            if isinstance(value, Parameter):
+                parameters.append(value)
+            elif isinstance(value, Layer):
+                below.append(value)
+            elif isinstance(value, list | tuple) and value and isinstance(value[0], Layer):
+                below += value
+        for layer in below:
+            layer._collect(layers, parameters)
+        return layers, parameters
 
     def name_parameters(self):
         """Name each parameter by its path from here. The constructor of a layer ends with this call."""
@@ -132,7 +143,8 @@ class Layer:
     @property
     def dtype(self):
         """The dtype of the weights, float32 or float64 (float32 if there are none)."""
-        first = next(self._walk_parameters(), None)
+        parameters = (child for _, layer in self.layers() for _, child in layer.children() if isinstance(child, Parameter))
+        first = next(parameters, None)
         return np.dtype(np.float32) if first is None else first.data.dtype
 
     # ---- copies ------------------------------------------------------------------------------------------
@@ -143,9 +155,7 @@ class Layer:
             if isinstance(value, Layer):
                 return value._clone()
             if isinstance(value, Parameter):
-                twin = Parameter(value.shape, value.init, value.decay)
-                twin.name = value.name
-                return twin
+                return value.unplaced()
             return type(value)(map(clone, value)) if type(value) in (list, tuple) else value
 
         twin = object.__new__(type(self))
@@ -154,7 +164,7 @@ class Layer:
 
     def _clone_on(self, weights):
         """A clone whose parameters lie one behind the other on the vector `weights`."""
-        layers = [layer for _, layer in self.layers()]
+        layers, _ = self._collect()
         if len(set(map(id, layers))) < len(layers):
             raise ValueError(f"{type(self).__name__} holds a layer twice, but a layer has one cache and one place in the tree")
         twin, storage, offset = self._clone(), Storage(weights), 0

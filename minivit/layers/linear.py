@@ -20,5 +20,5 @@ class Linear(Layer):
 
     def backward(self, dy):
         """dy (..., outputs) -> dx (..., inputs)."""
-        dx, self.weight.grad, self.bias.grad = linear.backward(dy, self.take_cache())
+        dx, self.weight.grad, self.bias.grad = linear.backward(dy, self.take_cache(), out=(self.weight.lend(), self.bias.lend()))
         return dx

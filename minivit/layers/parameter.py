@@ -66,29 +66,38 @@ class Parameter:
         self.decay = decay
         self.storage: Storage | None = None
         self.offset = 0
+        self._data = self._grad = None                                # the views, kept because making one takes a microsecond
         self._has_grad = False
 
     def initial(self, seed):
         """Its values at the start of training, for a seed."""
         return self.init(self.shape, np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
 
+    def unplaced(self):
+        """A parameter like this one that has no memory yet."""
+        twin = Parameter(self.shape, self.init, self.decay)
+        twin.name = self.name
+        return twin
+
     def place(self, storage, offset):
         """Let this parameter be the view of `storage` that starts at `offset`."""
-        self.storage, self.offset, self._has_grad = storage, offset, False
-
-    def _view(self, vector):
-        return vector[self.offset:self.offset + self.size].reshape(self.shape)
+        self.storage, self.offset = storage, offset
+        self._data, self._grad, self._has_grad = self._view(storage.weights), None, False
 
     def _memory(self):
-        """The storage; made now, if there is none yet."""
         if self.storage is None:
             self.place(Storage(self.initial(seed=0).astype(np.float32).reshape(-1)), 0)
         return self.storage
 
+    def _view(self, vector):
+        return vector[self.offset:self.offset + self.size].reshape(self.shape)
+
     @property
     def data(self):
-        """The array itself, a view of its memory."""
-        return self._view(self._memory().weights)
+        """The array itself, a view of its memory; made now, if there is none yet."""
+        if self._data is None:
+            self._data = self._view(self._memory().weights)
+        return self._data
 
     @data.setter
     def data(self, value):
@@ -97,17 +106,28 @@ class Parameter:
     @property
     def grad(self):
         """The gradient that the last backward gave, a view of its memory; None before the first."""
-        return self._view(self._memory().gradients) if self._has_grad else None
+        return self.lend() if self._has_grad else None
 
     @grad.setter
     def grad(self, value):
-        self._fill(self._view(self._memory().gradients), value)
+        self._fill(self.lend(), value)
         self._has_grad = True
 
+    def lend(self):
+        """The gradient's memory, for an op to write to; assigning to `grad` what lies there already copies nothing."""
+        if self._grad is None:
+            self._grad = self._view(self._memory().gradients)
+        return self._grad
+
     def _fill(self, memory, value):
+        if value is memory:
+            return
         if np.shape(value) != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has the shape {self.shape}, not {np.shape(value)}")
         memory[...] = value
+
+    def __getstate__(self):
+        return vars(self) | {"_data": None, "_grad": None}            # a pickled view would be an array of its own
 
     def __repr__(self):
         return f"Parameter({self.name!r}, {self.shape})"

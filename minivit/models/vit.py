@@ -98,11 +98,6 @@ class ViT(Model):
         return self.blocks[0].mlp.fc1.bias.size                       # F, the MLP's width
 
     @property
-    def widest(self):
-        """Numbers a token in the widest array of a block: queries, keys and values, or the MLP."""
-        return max(3 * self.width, self._hidden)
-
-    @property
     def flops(self):
         """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
         N, D, F = self.tokens, self.width, self._hidden

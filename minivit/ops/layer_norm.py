@@ -67,7 +67,7 @@ def forward(x, weight, bias, eps=1e-6):
         raise ValueError(f"layer norm: x {x.shape} needs weight and bias {x.shape[-1:]}, not {weight.shape} and {bias.shape}")
     x2 = rows(x)
     y = np.empty_like(x2)
-    mean, rstd = np.empty_like(x2[:, 0]), np.empty_like(x2[:, 0])
+    mean, rstd = np.empty(len(x2), x2.dtype), np.empty(len(x2), x2.dtype)
     _forward(x2, weight, bias, eps, y, mean, rstd)
     return y.reshape(x.shape), (x2, mean, rstd, weight)
 
@@ -75,7 +75,7 @@ def forward(x, weight, bias, eps=1e-6):
 def backward(dy, cache):
     """As `reference_backward`."""
     x, mean, rstd, weight = cache
-    dx, dweight, dbias = np.empty_like(x), np.zeros_like(weight), np.zeros_like(weight)
+    dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
     _backward(rows(dy), x, mean, rstd, weight, dx, dweight, dbias)
     return dx.reshape(dy.shape), dweight, dbias
 

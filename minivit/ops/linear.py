@@ -17,6 +17,8 @@ Shapes alone almost give it away: each is the only product of dy and the other f
 Source: any text on backpropagation; the derivation above is complete.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from ..kernel import rows
@@ -49,11 +51,17 @@ def forward(x, weight, bias):
     return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight)
 
 
-def backward(dy, cache):
-    """As `reference_backward`."""
+def backward(dy, cache, out=(None, None)):
+    """As `reference_backward`; `out`, contiguous arrays of the shapes of weight and bias, receives dweight and dbias."""
     x, weight = cache
     dy = rows(dy)
     dx = np.matmul(dy, weight.T).reshape(x.shape)
-    dweight = np.matmul(rows(x).T, dy)
-    dbias = np.ones(len(dy), dy.dtype) @ dy                           # a sum over tokens; as a product it is faster
+    dweight = np.matmul(rows(x).T, dy, out=out[0])
+    dbias = np.matmul(_ones(len(dy), dy.dtype), dy, out=out[1])       # a sum over tokens; as a product it is faster
     return dx, dweight, dbias
+
+
+@lru_cache(maxsize=8)
+def _ones(length, dtype):
+    """A vector of ones. It is kept: a step sums as many rows many times."""
+    return np.ones(length, dtype)

@@ -93,7 +93,7 @@ def _check(settings, data):
 def _plan(model, data, settings, minutes, threads):
     """The settings of a new run, checked, with its number of steps and its cut."""
     size = _check(settings, data)
-    cut = Cut.of(size, model.tokens, model.widest)
+    cut = Cut.of(size, model.tokens)
     settings |= {"batch_size": size, "lanes": cut.lanes, "micro_batch": cut.micro_batch}
     if minutes is None:
         return settings | {"steps": max(1, round(settings["epochs"] * (len(data.train_images) // size)))}

@@ -14,8 +14,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from ..arguments import check_number
-from ..data import load_data
-from ..data.pictures import read_picture
+from ..data import holds_pictures, load_data, read_pictures
 from ..files import write_whole
 from ..interop.timm import read_tensors, read_weights, write_weights
 from ..models.create import FAMILIES, declare_model
@@ -60,6 +59,14 @@ class Run:
         """The run's own seed. Errors as `config`."""
         return self.config()["training"].get("seed", 0)
 
+    def preparation(self, source):
+        """How the run prepared its data: the arguments of `load_data` that apply to `source`, too, beside seed and test_fraction.
+
+        Errors as `config`.
+        """
+        own = self.config()["data"]["source"] or {}
+        return {name: own[name] for name in (("image_size", "channels", "fit") if holds_pictures(source) else ("data_dir",)) if name in own}
+
     def log(self, records):
         """Write the records of all epochs so far."""
         write_whole(self.log_file, "".join(json.dumps(r) + "\n" for r in records))
@@ -78,35 +85,47 @@ class Run:
 
     # ---- what the trained model is for ---------------------------------------------------------------------
 
-    def evaluate(self, source=None, threads=None):
+    def evaluate(self, source=None, threads=None, data_dir=None):
         """Score the trained model -> (class names, Evaluation), on the run's own test part or on another source of data.
 
-        Another source is scored on its test part, or on all its images if it comes without one. A run's training images are
-        never scored. Errors as `load_model` and `load_data`.
+        Another source is scored on its test part, or on all its images if it comes without one; pictures in a folder are prepared as the
+        run's own, and their classes found by name. A run's training images are never scored. data_dir: as for `load_data`.
+        Errors as `load_model` and `load_data`.
         """
         own, model = self.config()["data"], self.load_model()
         if source is None and own["source"] is None:
             raise ValueError(f"{self.folder} was trained on arrays in memory: name the data to evaluate on")
-        data = load_data(**own["source"]) if source is None else load_data(source, test_fraction=1)
-        if data.digest == own["digest"]:
+        arguments = own["source"] if source is None else {"source": source, "test_fraction": 1}
+        if data_dir is not None:
+            arguments = arguments | {"data_dir": data_dir}
+        if source is not None and holds_pictures(source):
+            arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
+        data = load_data(**arguments)
+        if data.digest != own["digest"]:
+            if own["source"] and data.source["source"] == own["source"]["source"]:
+                raise ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for "
+                                 "training is not known: name other data to evaluate on")
+        elif source is not None:
             if own["source"] is None:
                 raise ValueError(f"{data.name} holds the images of this run, which was trained on arrays in memory: which of them "
                                  "it was trained on is not known")
-            data = load_data(source or own["source"]["source"], own["source"]["seed"], own["source"]["test_fraction"])
-        elif source is None:
-            raise ValueError(f"{data.name} has changed since {self.folder} was trained on it: name the data to evaluate on")
+            data = load_data(**(arguments | {name: own["source"][name] for name in ("seed", "test_fraction")}))
         check_fit(model, data)
         names = self.class_names(model)
-        if list(data.class_names) != names[:data.classes]:
-            raise ValueError(f"{data.name} has the classes {', '.join(data.class_names)}, but the run {', '.join(names)}")
-        return names, evaluate(model, data.test_images, data.test_labels, threads)
+        if unknown := [name for name in data.class_names if name not in names]:
+            raise ValueError(f"{data.name} has the classes {', '.join(unknown)}, but the run {', '.join(names)}")
+        labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
+        return names, evaluate(model, data.test_images, labels, threads)
 
     def classify(self, files, top=3):
-        """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}."""
+        """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}.
+
+        The pictures are prepared as those of the run's data. Errors as `load_model` and `read_pictures`.
+        """
         check_number("number of classes to show", top, least=1, whole=True)
         model = self.load_model()
         names = self.class_names(model)
-        images = np.stack([read_picture(file, model.image_size, model.channels) for file in files])
+        images = read_pictures(files, model.image_size, model.channels, self.config()["data"].get("fit", "stretch"))
         probabilities, _ = softmax.forward(model.predict(images))
         return [{"image": str(file), "classes": [{"class": names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
                 for file, p in zip(files, probabilities, strict=True)]
@@ -176,7 +195,7 @@ def describe(model, data, training):
         raise TypeError(f"a run can keep the models {', '.join(FAMILIES)}, not {type(model).__name__}: train it without out")
     return {
         "model": {"family": family, "options": model.config},
-        "data": {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names)},
+        "data": {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names), "fit": data.fit},
         "training": training,
     }
 

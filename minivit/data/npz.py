@@ -1,0 +1,74 @@
+"""Data sets in NumPy's own file format."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from .dataset import check_images, check_labels, check_memory, make_dataset
+
+
+def load_npz(path, seed, test_fraction, name=None):
+    """An .npz file with `images` (B, H, W) or (B, H, W, C) uint8 and `labels` (B,) integers; or with `train_images`, `train_labels`,
+    `test_images`, `test_labels` and perhaps `val_images`, `val_labels`; either may have `class_names` -> Dataset.
+
+    Raises FileNotFoundError, or ValueError or TypeError that names what does not fit.
+    """
+    arrays, name = read_npz(path), name or Path(path).name
+    parts = {"train": "train_", "test": "test_"} if "train_images" in arrays else {"train": ""}
+    if parts["train"] and "val_images" in arrays:
+        parts["val"] = "val_"
+    missing = [prefix + key for prefix in parts.values() for key in ("images", "labels") if prefix + key not in arrays]
+    if missing:
+        raise ValueError(f"{name} lacks {', '.join(missing)}: an .npz data set holds images and labels, or train_images, "
+                         f"train_labels, test_images, test_labels; this one holds {', '.join(arrays) or 'nothing'}")
+    pairs = {part: (_with_channels(arrays[f"{prefix}images"]), arrays[f"{prefix}labels"]) for part, prefix in parts.items()}
+    for part, (images, _) in pairs.items():
+        check_images(f"{name}: {parts[part]}images", images)
+        if not len(images):
+            raise ValueError(f"{name}: {parts[part]}images has no image, but the shape {images.shape}")
+    class_names = _class_names(name, arrays, [labels for _, labels in pairs.values()])
+    for part, (images, labels) in pairs.items():
+        check_labels(f"{name}: {parts[part]}labels", labels, images, len(class_names))
+    return make_dataset(name, pairs, class_names, seed, test_fraction)
+
+
+def read_npz(path):
+    """All arrays of an .npz file, by name. Raises FileNotFoundError, or ValueError if it is damaged or holds pickled objects."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    # NumPy takes what is no zip file for a pickle.
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no readable .npz file (truncated, or of another format)")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_memory("it", sum(member.file_size for member in archive.infolist()))
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:                        # whatever zipfile, zlib and NumPy's header parser stumble over in a damaged file
+        if "allow_pickle" in str(error):
+            raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain arrays") from None
+        raise ValueError(f"{path} is no readable .npz file: {' '.join(str(error).split()) or type(error).__name__}") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{path} is no readable .npz file: {key} is no array")
+    return arrays
+
+
+def _with_channels(images):
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _class_names(name, arrays, labels):
+    """The file's own class names, or the numbers 0..K-1 up to the largest label."""
+    if "class_names" in arrays:
+        if arrays["class_names"].ndim != 1:
+            raise ValueError(f"{name}: class_names must be a list of names, not of shape {arrays['class_names'].shape}")
+        return tuple(str(c) for c in arrays["class_names"])
+    for y in labels:
+        if not np.issubdtype(y.dtype, np.integer):
+            raise TypeError(f"{name}: labels are {y.dtype}, but must be integers")
+    largest, images = max(int(y.max(initial=0)) for y in labels), sum(y.size for y in labels)
+    if largest > 1000 and largest > images:                           # numbers that are no labels would make a huge model
+        raise ValueError(f"{name}: the labels go up to {largest}, with fewer images than that: number the classes 0..K-1")
+    return tuple(str(k) for k in range(largest + 1))
