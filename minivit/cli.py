@@ -18,10 +18,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit code: 0, or 2 after one line on what was wrong, or 130 when interrupted."""
+    """Run the command line; returns the exit code: 0, 1 for a wrong gradient, 2 after one line on what was wrong, 130 when interrupted."""
     try:
         options = _parser().parse_args(arguments)
-        options.verb(options)
+        return options.verb(options) or 0
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError) as error:
@@ -32,7 +32,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("\nminivit: interrupted; the same `minivit train` with --resume goes on from the last whole epoch", file=sys.stderr)
         return 130
-    return 0
+    return 0                                                          # after a broken pipe
 
 
 def _one_line(error):
@@ -86,6 +86,16 @@ def _parser():
     verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file; it is prepared as the run's own were")
     verb.add_argument("--top", type=int, default=3, help="how many classes to show (default 3)")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    verb = verbs.add_parser("gradcheck", help="check every gradient against the slope of its forward",
+                            description="Check the gradients of every op (plain and fast), layer and model family, tensor by tensor, "
+                            "in float64 at small odd sizes. The exit code is 1 if one is wrong.")
+    verb.set_defaults(verb=_gradcheck)
+    verb.add_argument("names", metavar="NAME", nargs="*",
+                      help="an op (layer_norm), a layer (LayerNorm) or a model family (vit) (default: all)")
+    verb.add_argument("--method", default="richardson", help="richardson (default), central, directional or taylor")
+    verb.add_argument("--seed", type=int, default=0, help="of inputs, weights, upstream gradient and samples (default 0)")
+    verb.add_argument("--json", action="store_true", help="ok, worst, seconds, checks: each with its rows")
 
     verb = verbs.add_parser("models", help="list the named models", description="Tokens, parameters and FLOPs of every named model.")
     verb.set_defaults(verb=_models)
@@ -165,6 +175,14 @@ def _predict(options):
     else:
         for row in rows:
             print(f"{row['image']}: " + ", ".join(f"{c['class']} {c['probability']:.1%}" for c in row["classes"]))
+
+
+def _gradcheck(options):
+    from .verification import as_json, table, verify
+
+    result = verify(options.names, options.method, options.seed)
+    print(json.dumps(as_json(result)) if options.json else table(result))
+    return 0 if result.ok else 1
 
 
 def _models(options):

@@ -1,9 +1,12 @@
 """The gradient checker: passes what is right, fails what is wrong, and names where."""
 
+import time
+
 import numpy as np
 import pytest
 
 import minivit
+from minivit.checking.differences import EPS, Line, taylor_order
 from minivit.layers import LayerNorm, Linear
 from minivit.ops import layer_norm, softmax
 
@@ -41,7 +44,7 @@ def test_the_failing_tensor_and_entry_are_named():
 
     weight, bias = np.random.default_rng(1).standard_normal((2, 5))
     report = minivit.gradcheck((layer_norm.forward, backward), X, weight, bias)
-    assert [row.tensor for row in report.rows if not row.ok] == ["input 1"]
+    assert [row.tensor for row in report.rows if not row.ok] == ["weight"]
     assert next(row for row in report.rows if not row.ok).index == (2,)
 
 
@@ -57,7 +60,7 @@ def test_a_layer_norm_with_its_weight_outside_the_means_fails_although_it_passes
             return super().backward(dy) * weight
 
     report = minivit.gradcheck(Wrong(5), X)
-    assert [row.tensor for row in report.rows if not row.ok] == ["input"]
+    assert [row.tensor for row in report.rows if not row.ok] == ["x"]
 
 
 def test_gradients_that_are_zero_pass_in_spite_of_round_off():
@@ -68,6 +71,14 @@ def test_gradients_that_are_zero_pass_in_spite_of_round_off():
 def test_magnitudes_do_not_matter():
     for scale in (1e-6, 1.0, 1e6):
         assert minivit.gradcheck((square, square_backward), scale * X).ok
+
+
+@pytest.mark.parametrize("method", ["richardson", "central", "directional", "taylor", "complex"])
+def test_a_tensor_that_is_small_beside_the_scale_of_the_function_is_checked_as_strictly(method):
+    for factor in (1, 1.0001):
+        exp = lambda x: (np.exp(x), x), lambda dy, x, factor=factor: factor * dy * np.exp(x)
+        report = minivit.gradcheck(exp, 1e-9 * X, method=method)
+        assert report.ok == (factor == 1)
 
 
 def test_the_target_is_not_changed():
@@ -94,7 +105,7 @@ def test_an_object_of_ones_own_is_checked():
 
     report = minivit.gradcheck(Affine(), X)
     assert report.ok
-    assert [row.tensor for row in report.rows] == ["input", "w", "b"]
+    assert [row.tensor for row in report.rows] == ["x", "w", "b"]
 
 
 def test_integers_are_constants():
@@ -109,17 +120,88 @@ class NoReturn(Linear):
         super().backward(dy)
 
 
+class Doubling:
+    """y = 2 x w, to be given a fault."""
+
+    def __init__(self):
+        self.w = np.ones(5)
+
+    def forward(self, x):
+        self.x = x
+        return 2 * x * self.w
+
+    def backward(self, dy):
+        self.dw = 2 * (dy * self.x).sum(axis=0)
+        return 2 * dy * self.w
+
+
+def faulty(**methods):
+    return type("Faulty", (Doubling,), methods)()
+
+
+def decaying(self, dy):
+    dx = Doubling.backward(self, dy)
+    self.w *= 0.9
+    return dx
+
+
+def in_float32(self, x):
+    return Doubling.forward(self, x.astype(np.float32)).astype(np.float64)
+
+
+def clipping(dy, x):
+    np.clip(dy, -1, 1, out=dy)
+    return 2 * x * dy
+
+
+def spoiling(dy, cache):
+    cache[0][:] = 0
+    return 2 * dy * cache[1]
+
+
+def consuming(dy, cache):
+    dx = dy * cache
+    cache *= 0
+    return dx
+
+
+calls = iter(range(10**9))
+COMPLEX = X + 1j
+
+
 @pytest.mark.parametrize(("target", "inputs", "error", "message"), [
-    ((square, lambda dy, x: (2 * x * dy)[0]), [X], ValueError, r"gradient of input has the shape \(5,\), but input itself \(3, 5\)"),
-    ((square, lambda dy, x: None), [X], TypeError, "nothing to check"),
-    (NoReturn(5, 2), [X], ValueError, "None for input: did it forget to return dx"),
+    ((square, lambda dy, x: (2 * x * dy)[0]), [X], ValueError, r"gradient of x has the shape \(5,\), but x itself \(3, 5\)"),
+    ((square, lambda dy, x: None), [X], ValueError, "None for x: did it forget to return dx"),
+    (NoReturn(5, 2), [X], ValueError, "None for x: did it forget to return dx"),
     ((square, square_backward), [np.arange(3)], TypeError, "nothing to check"),
-    ((lambda x, y: (x * y, None), lambda dy, _: (dy, dy, dy)), [X, X], ValueError, "3 gradients for 2 floating-point inputs"),
-    ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError, "NaN or infinity"),
+    ((square, square_backward), [], TypeError, "nothing to check"),
+    ((square, square_backward), [np.zeros((0, 3))], TypeError, "nothing to check"),
+    ((lambda x, y: (x * y, None), lambda dy, _: (dy, dy, dy)), [X, X], ValueError, r"3 gradients for 2 floating-point inputs \(x, y\)"),
+    ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError, "forward gives NaN or infinity"),
+    ((square, square_backward), [np.where(X > 0, X, np.nan)], ValueError, "x holds NaN or infinity"),
+    ((square, square_backward), [COMPLEX], TypeError, "complex arrays"),
+    ((square, square_backward), [np.array(["a", "b"])], TypeError, "an array of numbers"),
     ((lambda x: (x * np.random.default_rng().random(), x), square_backward), [X], ValueError, "two different results"),
-    ((lambda x: (np.multiply(x, 2, out=x), x), square_backward), [X], ValueError, "changes its input"),
+    ((square, lambda dy, x: 2 * x * dy * next(calls)), [X], ValueError, "two different gradients of x .* is random"),
+    ((lambda x: (np.multiply(x, 2, out=x), x), square_backward), [X], ValueError, "forward changes x"),
+    ((square, lambda dy, x: np.multiply(x, 2 * dy, out=x)), [X], ValueError, "gradients of x from one cache: it changes it"),
+    ((lambda x: (x * x, (x, x.copy())), spoiling), [X], ValueError, "backward changes x"),
+    ((square, clipping), [3 * X], ValueError, "backward changes dy"),
+    ((lambda x: (x * x, 2 * x), consuming), [X], ValueError, "two different gradients of x from one cache: it changes it"),
+    (type("Complex", (Doubling,), {"__init__": lambda self: setattr(self, "w", np.ones(5) * 1j)})(), [X], TypeError, "complex arrays"),
+    (faulty(backward=decaying), [X], ValueError, "backward changes w"),
+    (faulty(backward=lambda self, dy: 2 * dy * self.w), [X], ValueError, "no gradient for w"),
+    (faulty(forward=in_float32), [X], ValueError, "does not see a small move of .: it computes in float32"),
+    ((lambda x: (x.astype(np.float32) ** 2, x), square_backward), [X], ValueError, "forward gives float32 for float64 inputs"),
+    ((square, lambda dy, x: (2 * x * dy).astype(np.float32)), [X], ValueError, "gradient of x is float32"),
+    ((lambda x: x * x, square_backward), [X], TypeError, r"must return \(y, cache\), not ndarray"),
+    (faulty(forward=lambda self, x: None), [X], TypeError, "not NoneType: did it forget to return y"),
+    ((lambda x: (x[:0], x), square_backward), [X], ValueError, "result is empty"),
     (object(), [X], TypeError, "object has no method 'forward'"),
-], ids=["shape", "none", "no return", "integers", "count", "nan", "random", "in place", "no forward"])
+    (type("Half", (), {"forward": lambda self, x: x})(), [X], TypeError, "Half has no method 'backward'"),
+    (Doubling, [X], TypeError, r"Doubling is a class: give an object of it, Doubling\(...\)"),
+    ((square, None), [X], TypeError, "pair of functions"),
+], ids=lambda value: value if isinstance(value, str) else "")
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_what_cannot_be_checked_is_an_error_and_never_a_pass(target, inputs, error, message):
     with pytest.raises(error, match=message):
@@ -150,13 +232,303 @@ def test_a_parameter_may_bear_any_name_and_memory_for_gradients_is_none():
 
     report = minivit.gradcheck(Scale(), X)
     assert report.ok
-    assert [row.tensor for row in report.rows] == ["input", "input_w"]
+    assert [row.tensor for row in report.rows] == ["x", "input_w"]
     Scale.backward = lambda self, dy: dy * self.input_w
     Scale.__init__ = lambda self: setattr(self, "input_w", np.ones(5))
     with pytest.raises(ValueError, match="no gradient for input_w"):
         minivit.gradcheck(Scale(), X)
 
 
-def test_an_unknown_method_is_named():
-    with pytest.raises(ValueError, match="unknown method 'forward'"):
-        minivit.gradcheck((square, square_backward), X, method="forward")
+@pytest.mark.parametrize(("options", "message"), [
+    ({"method": "forward"}, "unknown method 'forward'"),
+    ({"samples": 0}, "number of samples must be a whole number at least 1, not 0"),
+    ({"tolerance": 0}, "tolerance must be a finite number above 0"),
+    ({"constants": "y"}, "unknown constant 'y'.*known: x"),
+])
+def test_options_that_do_not_fit_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        minivit.gradcheck((square, square_backward), X, **options)
+
+
+# ---- methods ----------------------------------------------------------------------------------------------
+
+
+def test_the_complex_step_has_no_round_off():
+    report = minivit.gradcheck((lambda x: (np.exp(x) * np.sin(x), x), lambda dy, x: dy * np.exp(x) * (np.sin(x) + np.cos(x))), X,
+                               method="complex")
+    assert report.ok
+    assert report.worst < 1e-14
+    assert not minivit.gradcheck((square, lambda dy, x: (2 + 1e-5) * x * dy), X, method="complex").ok
+
+
+@pytest.mark.parametrize(("target", "message"), [
+    (Linear(5, 2), "takes a pair of analytic functions"),
+    ((lambda x: (np.abs(x), x), lambda dy, x: dy * np.sign(x)), "is not analytic"),
+    ((softmax.forward, softmax.backward), "does not take complex numbers"),
+])
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_what_is_not_analytic_is_refused_by_the_complex_step(target, message):
+    with pytest.raises(TypeError, match=message):
+        minivit.gradcheck(target, X, method="complex")
+
+
+@pytest.mark.parametrize(("slope", "order"), [(2.0, 2.0), (2.06, 1.0)])
+def test_the_taylor_remainder_falls_with_order_2_for_a_right_gradient_and_1_for_one_that_is_3_percent_wrong(slope, order):
+    line = Line(lambda: X * X, X.reshape(-1), slice(None))
+    dy = np.random.default_rng(1).standard_normal(X.shape)
+    assert taylor_order(line, 1.0, float(np.sum(slope * X * dy)), dy, 1e-15) == pytest.approx(order, abs=0.02)
+
+
+@pytest.mark.parametrize("method", ["richardson", "central", "directional", "taylor"])
+def test_one_wrong_entry_of_many_is_found_and_named(method):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((7, 300)), rng.standard_normal((300, 200))
+
+    def backward(dy, cache):
+        dw = x.T @ dy
+        dw[123, 45] *= 1.01
+        return dw
+
+    report = minivit.gradcheck((lambda w: (x @ w, None), backward), w, method=method)
+    assert not report.ok
+    assert report.rows[0].index == (123, 45)
+    assert report.rows[0].error > 1e-4
+
+
+def test_the_filters_measure_entries_only_where_they_fail():
+    block, x = minivit.layers.Block(24, 3, 2), np.random.default_rng(0).standard_normal((2, 5, 24))
+    for method in ("directional", "taylor"):
+        assert {row.method for row in minivit.gradcheck(block, x, method=method).rows} == {method}
+    wrong = minivit.gradcheck((lambda x, y: (x * y, (x, y)), lambda dy, c: (dy * c[1], 1.01 * dy * c[0])), X, X[::-1], method="directional")
+    assert [(row.tensor, row.method) for row in wrong.rows] == [("x", "directional"), ("y", "richardson")]
+
+
+@pytest.mark.slow
+def test_the_directional_filter_takes_less_than_5_seconds_for_a_large_model():
+    model, image = minivit.create_model("vit_mini_patch4_32"), np.random.default_rng(0).standard_normal((1, 32, 32, 3))
+    assert model.vector.size > 2_690_000
+    seconds = []
+    for _ in range(4):                                                # the first compiles
+        start = time.perf_counter()
+        report = minivit.gradcheck(model, image, method="directional")
+        seconds.append(time.perf_counter() - start)
+        assert report.ok
+        assert len(report.rows) == 81
+    assert min(seconds) < 5
+
+
+# ---- kinks ------------------------------------------------------------------------------------------------
+
+
+def relu(x):
+    return np.maximum(x, 0), x
+
+
+def relu_backward(dy, x):
+    return dy * (x > 0)
+
+
+@pytest.mark.parametrize("method", ["richardson", "central", "directional", "taylor"])
+def test_kinks_are_skipped_and_counted(method):
+    x = X.copy()
+    x[0, :2] = x[1, 1] = 0
+    report = minivit.gradcheck((relu, relu_backward), x, method=method)
+    assert report.ok
+    assert report.rows[0].kinks == 3
+    assert "ok, 3 at kinks" in str(report)
+
+
+def test_near_a_kink_a_smaller_step_is_taken():
+    x = X.copy()
+    x[0, :2] = 1e-5, -1e-6
+    report = minivit.gradcheck((relu, relu_backward), x)
+    assert report.ok
+    assert report.rows[0].kinks == 0
+
+
+def test_a_tensor_that_is_mostly_kinks_does_not_pass():
+    x = np.zeros((3, 5))
+    x[0, 0] = 1
+    report = minivit.gradcheck((relu, relu_backward), x)
+    assert not report.ok
+    assert "NOT CHECKED, 14 at kinks: move the inputs" in str(report)
+
+
+@pytest.mark.parametrize("factor", [0.999, 1.001, 0.5])
+def test_a_kink_does_not_hide_a_wrong_gradient(factor):
+    x = X.copy()
+    x[0, :3] = 0
+    report = minivit.gradcheck((relu, lambda dy, x: factor * relu_backward(dy, x)), x)
+    assert not report.ok
+    assert "WRONG at" in str(report)
+
+
+def test_max_pooling_is_checked_where_the_winner_is_clear():
+    def backward(dy, x):
+        dx = np.zeros_like(x)
+        dx[np.arange(3), x.argmax(axis=1)] = dy
+        return dx
+
+    x = X.copy()
+    x[1, 3] = x[1].max() + 1e-9                                       # two that change places
+    report = minivit.gradcheck((lambda x: (x.max(axis=1), x), backward), x)
+    assert report.ok
+    assert report.rows[0].kinks == 2
+    x[1, 3] += 1
+    assert minivit.gradcheck((lambda x: (x.max(axis=1), x), backward), x).rows[0].kinks == 0
+
+
+# ---- images that see each other -----------------------------------------------------------------------------
+
+
+def mixed(x):
+    return x + 0.01 * x.mean(axis=0), None
+
+
+def mixed_backward(dy, _):
+    return dy + 0.01 * dy.mean(axis=0)
+
+
+def test_images_that_see_each_other_are_noted_or_refused():
+    report = minivit.gradcheck((mixed, mixed_backward), X)
+    assert report.ok
+    assert "note: images see each other: result[1] depends on x[0]" in str(report)
+    assert not minivit.gradcheck((mixed, mixed_backward), X, independent=False).notes
+    with pytest.raises(ValueError, match=r"images see each other: result\[1\] depends on x\[0\]"):
+        minivit.gradcheck((mixed, mixed_backward), X, independent=True)
+
+
+@pytest.mark.parametrize("x", [X[0], X[:1]])
+def test_what_has_no_images_cannot_be_said_to_keep_them_apart(x):
+    assert minivit.gradcheck((square, square_backward), x).ok
+    with pytest.raises(ValueError, match="independent=True needs"):
+        minivit.gradcheck((square, square_backward), x, independent=True)
+
+
+def test_a_layer_must_not_let_images_see_each_other():
+    class Leaky(Linear):
+        def forward(self, x):
+            return mixed(super().forward(x))[0]
+
+        def backward(self, dy):
+            return super().backward(mixed_backward(dy, None))
+
+    with pytest.raises(ValueError, match="images see each other"):
+        minivit.gradcheck(Leaky(5, 2), X)
+    assert minivit.gradcheck(Leaky(5, 2), X, independent=False).ok
+
+
+# ---- objects of one's own -----------------------------------------------------------------------------------
+
+
+class Network:
+    """Parts in a list, arrays in a dict, and a mask that is no parameter."""
+
+    def __init__(self):
+        self.parts = [Doubling(), Doubling()]
+        self.params = {"b": np.zeros(5)}
+        self.grads = {"b": np.zeros(5)}
+        self.mask = np.array([1.0, 0, 1, 1, 0])
+
+    def forward(self, x):
+        return self.parts[1].forward(self.parts[0].forward(x)) * self.mask + self.params["b"]
+
+    def backward(self, dy):
+        self.grads["b"] += dy.sum(axis=0)                             # adds up, as some do
+        return self.parts[0].backward(self.parts[1].backward(dy * self.mask))
+
+
+def test_parts_dicts_and_gradients_that_add_up():
+    report = minivit.gradcheck(Network(), X, constants=["mask"])
+    assert report.ok
+    assert [row.tensor for row in report.rows] == ["x", "parts.0.w", "parts.1.w", "params.b"]
+    with pytest.raises(ValueError, match=r"no gradient for mask \(a constant belongs into constants=\('mask',\)\)"):
+        minivit.gradcheck(Network(), X)
+
+
+def test_layers_of_ours_in_an_object_of_ones_own_are_checked():
+    class Wrong(Linear):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.weight.grad = 1.001 * self.weight.grad
+            return dx
+
+    class Model:
+        def __init__(self, last):
+            self.parts, self.scale, self.me = (Linear(5, 4), last), (np.ones(2, np.float32),), self
+
+        def forward(self, x):
+            self.y = self.parts[1].forward(self.parts[0].forward(x))
+            return self.y * self.scale[0]
+
+        def backward(self, dy):
+            self.dscale = ((dy * self.y).sum(axis=0),)
+            return self.parts[0].backward(self.parts[1].backward(dy * self.scale[0]))
+
+    names = ["x", "parts.0.weight", "parts.0.bias", "parts.1.weight", "parts.1.bias", "scale.0"]
+    model = Model(Linear(4, 2))
+    report = minivit.gradcheck(model, X)
+    assert report.ok
+    assert [row.tensor for row in report.rows] == names
+    assert model.parts[0].dtype == np.float32
+    report = minivit.gradcheck(Model(Wrong(4, 2)), X)
+    assert [row.tensor for row in report.rows if not row.ok] == ["parts.1.weight"]
+
+
+def test_a_part_that_is_wrong_is_named():
+    network = Network()
+    network.parts[1] = faulty(backward=lambda self, dy: 1.001 * Doubling.backward(self, dy))
+    report = minivit.gradcheck(network, X, constants="mask")
+    assert [row.tensor for row in report.rows if not row.ok] == ["x", "parts.0.w"]
+
+
+def test_constants_have_no_row_and_no_gradient():
+    mask = (X > 0) * 1.0
+    report = minivit.gradcheck((lambda x, mask: (x * mask, mask), lambda dy, mask: dy * mask), X, mask, constants="mask")
+    assert report.ok
+    assert [row.tensor for row in report.rows] == ["x"]
+    assert minivit.gradcheck((lambda x, scale, name: (x * scale, scale), lambda dy, scale: dy * scale), X, 3.0, "a name").ok
+
+
+def test_a_scalar_result_has_a_scalar_upstream_gradient():
+    assert minivit.gradcheck((lambda x: (float((x * x).sum()), x), lambda dy, x: 2 * dy * x), X).ok
+    report = minivit.gradcheck((lambda x: (float((x * x).sum()), x), lambda dy, x: 2 * x), X)
+    assert not report.ok
+    assert "ignores its upstream gradient" in report.rows[0].hint
+
+
+# ---- the report ---------------------------------------------------------------------------------------------
+
+
+def test_the_errors_against_the_step_are_a_v_for_a_right_gradient_and_a_plateau_for_a_wrong_one():
+    weight, bias = np.random.default_rng(1).standard_normal((2, 5))
+    right = minivit.gradcheck((layer_norm.reference_forward, layer_norm.reference_backward), X, weight, bias)
+    steps, central, richardson = right.errors_by_step(right.rows[0])
+    assert len(steps) == len(central) == len(richardson)
+    for errors, least, step in ((central, 1e-9, EPS ** (1 / 3)), (richardson, 1e-11, EPS ** (1 / 5))):
+        assert errors.min() < least
+        assert errors[0] > 1e4 * errors.min() < errors[-1] / 1e4
+        assert abs(np.log10(steps[errors.argmin()] / step)) < 1.5
+    wrong = minivit.gradcheck((square, lambda dy, x: 2.02 * x * dy), X)
+    _, central, richardson = wrong.errors_by_step(wrong.rows[0])
+    assert np.median(central) == pytest.approx(0.0099, rel=0.01)
+    assert np.median(richardson) == pytest.approx(0.0099, rel=0.01)
+
+
+def test_the_plot_is_a_picture(tmp_path):
+    report = minivit.gradcheck(Linear(5, 2), X)
+    figure = report.plot(tmp_path / "v.png", tensors=2)
+    assert (tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
+    assert [len(axes.lines) for axes in figure.axes] == [5]           # two tensors by two methods, and the tolerance
+    assert report.plot(axes=figure.axes[0]) is figure
+    assert [len(axes.lines) for axes in figure.axes] == [12]
+
+
+def test_rows_hold_what_the_table_shows():
+    report = minivit.gradcheck((square, lambda dy, x: np.where(x == x.max(), 3, 2) * x * dy), X)
+    (row,) = report.rows
+    assert (row.tensor, row.entries, row.size, row.method, row.kinks, row.ok) == ("x", 15, 15, "richardson", 0, False)
+    assert row.index == np.unravel_index(X.argmax(), X.shape)
+    assert row.analytic == pytest.approx(1.5 * row.numeric)
+    assert row.error == report.worst
+    assert f"WRONG at {row.index}" in str(report)

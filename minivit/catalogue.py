@@ -1,0 +1,173 @@
+"""Everything in this project that has a gradient, at small odd sizes: what `minivit gradcheck` checks, and what the tests run over.
+
+A new op, layer or model family is declared here, once: OPS by shapes, LAYERS by a constructor, MODELS by the options of `create_model`.
+The first word of a name, up to a blank or comma, is the op's module, the layer's class or the family, and chooses it on the command line.
+"""
+
+import inspect
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import numpy as np
+
+from . import layers
+from .arguments import check_name
+from .checking import gradcheck
+from .layers.dropout import use_generator
+from .models import create_model
+from .ops import attention, cross_entropy, dropout, gelu, layer_norm, linear, patches, philox, pooling, softmax, tokens
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operation with the shapes of its inputs by name, in the order of their gradients, and its other arguments."""
+
+    op: ModuleType
+    shapes: dict
+    constants: dict = field(default_factory=dict)
+
+
+def _targets(rows, classes, smoothing):
+    return cross_entropy.targets(np.arange(rows) * 2 % classes, classes, smoothing, np.float64)
+
+
+def _mask(*shape):
+    return dropout.mask(np.random.default_rng(5).random(shape), 0.3)
+
+
+OPS = {
+    "linear": Op(linear, {"x": (2, 3, 5), "weight": (5, 7), "bias": (7,)}),
+    "linear of rows": Op(linear, {"x": (5, 37), "weight": (37, 3), "bias": (3,)}),
+    "linear, square": Op(linear, {"x": (2, 3, 5), "weight": (5, 5), "bias": (5,)}),
+    "linear of width 1": Op(linear, {"x": (1, 3, 1), "weight": (1, 1), "bias": (1,)}),
+    "gelu": Op(gelu, {"x": (3, 5, 7)}),
+    "gelu of one number": Op(gelu, {"x": (1,)}),
+    "layer_norm": Op(layer_norm, {"x": (2, 3, 7), "weight": (7,), "bias": (7,)}),
+    "layer_norm of rows": Op(layer_norm, {"x": (3, 37), "weight": (37,), "bias": (37,)}, {"eps": 1e-2}),
+    "layer_norm of one row": Op(layer_norm, {"x": (5,), "weight": (5,), "bias": (5,)}),
+    "softmax": Op(softmax, {"x": (2, 3, 7)}),
+    "softmax with a scale": Op(softmax, {"x": (3, 37)}, {"scale": 0.3}),
+    "softmax of one row": Op(softmax, {"x": (5,)}),
+    "attention": Op(attention, {"qkv": (2, 5, 18)}, {"heads": 2}),
+    "attention, heads of width 1": Op(attention, {"qkv": (3, 7, 9)}, {"heads": 3}),
+    "attention, one head": Op(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
+    "attention of one token": Op(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
+    "cross_entropy": Op(cross_entropy, {"logits": (5, 7)}, {"t": _targets(5, 7, 0.0)}),
+    "cross_entropy with smoothing": Op(cross_entropy, {"logits": (3, 37)}, {"t": _targets(3, 37, 0.1)}),
+    "cross_entropy of a lane": Op(cross_entropy, {"logits": (3, 5)}, {"t": _targets(3, 5, 0.0), "images": 11}),
+    "patches": Op(patches, {"images": (3, 4, 6, 3)}, {"side": 2}),
+    "patches of one row": Op(patches, {"images": (2, 3, 9, 1)}, {"side": 3}),
+    "patches of one pixel": Op(patches, {"images": (2, 3, 5, 3)}, {"side": 1}),
+    "patches as large as the image": Op(patches, {"images": (2, 3, 3, 2)}, {"side": 3}),
+    "tokens": Op(tokens, {"x": (2, 3, 5), "class_token": (5,), "positions": (4, 5)}),
+    "tokens without positions": Op(tokens, {"x": (2, 3, 5), "class_token": (5,)}),
+    "tokens without a class token": Op(tokens, {"x": (3, 5, 7), "positions": (5, 7)}),
+    "tokens as they are": Op(tokens, {"x": (3, 5, 7)}),
+    "pooling by token": Op(pooling, {"x": (3, 5, 7)}, {"pool": "token"}),
+    "pooling by mean": Op(pooling, {"x": (3, 5, 7)}, {"pool": "mean"}),
+    "dropout": Op(dropout, {"x": (3, 5, 7)}, {"mask": _mask(3, 5, 7)}),
+    "dropout of a path": Op(dropout, {"x": (7, 3, 5)}, {"mask": _mask(7, 1, 1)}),
+}
+PAIRS = {"reference": ("reference_forward", "reference_backward"), "fast": ("forward", "backward")}
+
+
+def _in_training(layer):
+    """The layer with random numbers for three images, as a lane's replica has them."""
+    rng = philox.Generator(seed=0)
+    rng.samples = np.arange(3)
+    use_generator(layer, rng)
+    return layer
+
+
+LAYERS: dict[str, tuple[Callable, tuple]] = {                         # a constructor, and the shape of an input
+    "Linear": (lambda: layers.Linear(5, 7), (2, 3, 5)),
+    "LayerNorm": (lambda: layers.LayerNorm(6), (2, 3, 6)),
+    "GELU": (layers.GELU, (3, 5)),
+    "MLP": (lambda: layers.MLP(6, 10), (2, 3, 6)),
+    "Attention": (lambda: layers.Attention(12, 3), (2, 5, 12)),
+    "Block": (lambda: layers.Block(width=24, heads=3, mlp_ratio=2), (2, 5, 24)),
+    "PatchEmbed": (lambda: layers.PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
+    "Dropout": (lambda: layers.Dropout(0.5), (3, 4)),
+    "DropPath": (lambda: layers.DropPath(0.5), (3, 4)),
+    "Dropout in training": (lambda: _in_training(layers.Dropout(0.5)), (3, 4)),
+    "DropPath in training": (lambda: _in_training(layers.DropPath(0.5)), (3, 4)),
+    "Block in training": (lambda: _in_training(layers.Block(width=6, heads=3, mlp_ratio=2, drop_rate=0.2, drop_path_rate=0.4)), (3, 5, 6)),
+}
+
+_SMALL: dict = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
+MODELS: dict[str, dict] = {                                           # options of `create_model`
+    "vit": _SMALL,
+    "vit by mean": _SMALL | {"pool": "mean"},
+    "vit with sin-cos positions": _SMALL | {"positions": "sincos"},
+    "vit without positions, by mean": _SMALL | {"positions": "none", "pool": "mean"},
+    "vit of 3 x 3 patches": _SMALL | {"patch_size": 2},
+}
+
+
+def _first_word(name):
+    return re.split(r"[ ,]", name)[0]
+
+
+def arguments_of(case, draw):
+    """All arguments of an op's forward, {name: value}: inputs drawn by `draw(shape)`, constants, and the defaults of the rest."""
+    given = {name: draw(shape) for name, shape in case.shapes.items()} | case.constants
+    defaults = inspect.signature(case.op.reference_forward).parameters
+    return {name: given.get(name, p.default) for name, p in defaults.items()}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One subject of `gradcheck`: kind is "reference" or "fast" (the pair of an op), "layer" or "model".
+
+    make() -> target; draw(rng) -> inputs; constants: the names of those that have no gradient.
+    """
+
+    name: str
+    kind: str
+    make: Callable
+    draw: Callable
+    constants: tuple = ()
+
+    @property
+    def family(self):
+        """The op's module, the layer's class, the model's family."""
+        return _first_word(self.name)
+
+    def inputs(self, seed=0):
+        """The inputs for a seed, a list."""
+        return self.draw(np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
+
+    def report(self, target=None, seed=0, **options):
+        """`gradcheck` of the target, or of another in its place, on its inputs; options as there."""
+        return gradcheck(self.make() if target is None else target, *self.inputs(seed), constants=self.constants, seed=seed, **options)
+
+
+def _of_op(name, kind):
+    case = OPS[name]
+    return Check(name, kind, lambda: tuple(getattr(case.op, function) for function in PAIRS[kind]),
+                 lambda rng: list(arguments_of(case, rng.standard_normal).values()), tuple(case.constants))
+
+
+def _of_layer(name):
+    make, shape = LAYERS[name]
+    return Check(name, "layer", make, lambda rng: [rng.standard_normal(shape)])
+
+
+def _of_model(name):
+    options = MODELS[name]
+    shape = (3, options["image_size"], options["image_size"], options["channels"])
+    return Check(name, "model", lambda: create_model(_first_word(name), **options), lambda rng: [rng.standard_normal(shape)])
+
+
+CHECKS = [*(_of_op(name, kind) for name in OPS for kind in PAIRS), *map(_of_layer, LAYERS), *map(_of_model, MODELS)]
+
+
+def select(names=()):
+    """The checks of those names, each a family or one name in it; all, if there are none. Raises ValueError for an unknown name."""
+    known = {name: None for check in CHECKS for name in (check.family, check.name)}
+    for name in names:
+        check_name("op, layer or model", name, known)
+    return [check for check in CHECKS if not names or check.name in names or check.family in names]

@@ -1,0 +1,82 @@
+"""What a forward and backward must keep to before their numbers are worth a look; what does not is one clear error."""
+
+import numpy as np
+
+
+def _snapshot(subject):
+    return {name: x.copy() for name, x in subject.state().items()}
+
+
+def _must_be_unchanged(subject, before, who):
+    for name, x in subject.state().items():
+        if not np.array_equal(x, before[name]):
+            raise ValueError(f"the {who} changes {name}, which it was given: it must work on a copy")
+
+
+def checked_result(subject):
+    """The forward's result, once it has proved to be float64, finite, and the same again, and to change nothing."""
+    before = _snapshot(subject)
+    try:
+        y = subject.forward()
+    except Exception as error:
+        error.add_note("gradcheck gave the forward float64 copies of its floating inputs and weights")
+        raise
+    if not isinstance(y, np.ndarray | np.floating | float):
+        hint = ": did it forget to return y?" if y is None else ""
+        raise TypeError(f"the forward must return one floating array, not {type(y).__name__}{hint}")
+    _must_be_unchanged(subject, before, "forward")
+    y = np.array(y)
+    if y.dtype != np.float64:
+        raise ValueError(f"the forward gives {y.dtype} for float64 inputs: differences need all digits of float64 from start to end")
+    if not np.isfinite(y).all():
+        raise ValueError("the forward gives NaN or infinity")
+    if not np.array_equal(y, np.array(subject.forward())):
+        raise ValueError("the forward gives two different results for the same input: fix what is random in it")
+    if not y.size:
+        raise ValueError(f"there is nothing to check: the forward's result is empty, {y.shape}")
+    return y
+
+
+def checked_gradients(subject, dy):
+    """{name: gradient} of every tensor, once each is there, has its shape and dtype, and is the same again."""
+    before, lent = _snapshot(subject), dy.copy()
+    gradients: dict = {name: None if g is None else np.array(g) for name, g in subject.backward(lent).items()}
+    _must_be_unchanged(subject, before, "backward")
+    if not np.array_equal(lent, dy):
+        raise ValueError("the backward changes dy, which it was given: it must work on a copy")
+    for name, x in subject.tensors.items():
+        gradient = gradients.get(name)
+        if gradient is None and name in subject.inputs:
+            raise ValueError(f"the backward returns None for {name}: did it forget to return dx? (A constant belongs into constants=(...))")
+        if gradient is None:
+            raise ValueError(f"the backward gives no gradient for {name} (a constant belongs into constants=({name!r},))")
+        if gradient.shape != x.shape:
+            raise ValueError(f"the gradient of {name} has the shape {gradient.shape}, but {name} itself {x.shape}")
+        if gradient.dtype != np.float64:
+            raise ValueError(f"the gradient of {name} is {gradient.dtype}: the backward must compute in float64 where the forward does")
+    for name, again in subject.backward(dy.copy()).items():
+        if not np.array_equal(again, gradients[name], equal_nan=True):
+            raise ValueError(f"the backward gives two different gradients of {name} for the same input: it is random")
+    return {name: gradients[name] for name, x in subject.tensors.items() if x.size}
+
+
+def coupling(subject, y, rng, independent):
+    """A note, or an error if `independent`, if other images of the result move with one image of the first input."""
+    name, x = next(iter(subject.inputs.items()), (None, np.zeros(0)))
+    testable = min(x.ndim, y.ndim) >= 2 and len(x) == len(y) > 1
+    if independent and not testable:
+        raise ValueError("independent=True needs an input and a result of the same two images or more on the first axis")
+    if independent is False or not testable:
+        return ()
+    for b in (0, len(x) - 1):
+        kept = x[b].copy()
+        x[b] += rng.standard_normal(kept.shape) * (np.sqrt(np.mean(x * x)) or 1.0)
+        moved = np.abs(np.array(subject.forward()) - y).reshape(len(y), -1).max(axis=1)
+        x[b] = kept
+        seen = [i for i in range(len(y)) if i != b and moved[i] > 1e-9 * np.abs(y).max()]
+        if seen:
+            found = f"images see each other: result[{seen[0]}] depends on {name}[{b}]"
+            if independent or subject.is_layer:
+                raise ValueError(f"{found}; if they may, say independent=False")
+            return (found,)
+    return ()

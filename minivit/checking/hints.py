@@ -1,0 +1,181 @@
+"""What a wrong gradient looks like, in words: each recogniser knows one pattern of error, and names it or returns None.
+
+The evidence is a few whole rows (along the last axis) of the wrong tensor and some entries from all over it, each measured once more.
+A pattern is recognised if it explains all but a hundredth of the difference; the words are a hint, no proof.
+"""
+
+import math
+
+import numpy as np
+
+from .differences import SLOPES
+
+_ROWS, _ROW, _SPREAD = 3, 32, 32                                      # rows, entries of a row, entries elsewhere
+_ALL = 256                                                            # so many entries can all be measured
+
+
+class Evidence:
+    """A tensor whose gradient is wrong: `x`, its `analytic` gradient, and `numeric` at the flat `indices`.
+
+    index: of an entry that is wrong, which is among them; None if only a direction is known. rows: places in `indices` of rows of the
+    tensor, or of a long stretch of them, one array for each.
+    """
+
+    def __init__(self, trial, name, index, rng):
+        self.trial, self.name = trial, name
+        self.x, self.gradient = trial.subject.tensors[name], trial.gradients[name]
+        width = self.gradient.shape[-1] if self.gradient.ndim else 1
+        row, column = divmod(index or 0, width)
+        start = max(0, min(column - _ROW // 2, width - _ROW))         # of a stretch in which `index` lies
+        others = rng.permutation(np.setdiff1d(np.arange(self.gradient.size // width), [row]))
+        whole = [i * width + np.arange(start, min(start + _ROW, width)) for i in (row, *others[:_ROWS - 1])]
+        spread = rng.permutation(self.gradient.size)[:_SPREAD]
+        self.indices = np.concatenate([*whole, spread])
+        self.rows = np.split(np.arange(sum(map(len, whole))), len(whole))
+        self.analytic = self.gradient.reshape(-1)[self.indices]
+        self.numeric = self.slopes(self.indices)
+        self.difference = self.numeric - self.analytic
+
+    def slopes(self, indices):
+        """The measured slopes of the entries with these flat indices, an array."""
+        way = SLOPES["central"]
+        step = way.step * self.trial.scale(self.name)
+        return np.array([way.slope(self.trial.line(self.name, i), step, self.trial.dy) for i in indices])
+
+    def gradient_under(self, dy):
+        """The analytic gradient of this tensor under another upstream gradient."""
+        return np.asarray(self.trial.subject.backward(dy)[self.name])
+
+    def explained_by(self, *terms):
+        """Whether in every row the difference is a combination of these terms (arrays like the tensor), and not too small to tell."""
+        if len(self.rows[0]) < len(terms) + 2:
+            return False
+        for row in self.rows:
+            columns = np.stack([np.asarray(term).reshape(-1)[self.indices[row]] for term in terms], axis=1)
+            difference = self.difference[row]
+            fit, *_ = np.linalg.lstsq(columns, difference, rcond=None)
+            if np.linalg.norm(difference - columns @ fit) > 0.01 * np.linalg.norm(difference):
+                return False
+        return True
+
+
+def _is_close(a, b, difference):
+    """Whether b explains a, to a hundredth of the difference that there is to explain."""
+    return bool(np.linalg.norm(a - b) <= 0.01 * np.linalg.norm(difference))
+
+
+def _not_finite(e):
+    return None if np.isfinite(e.gradient).all() else "it holds NaN or infinity"
+
+
+def _zero(e):
+    return None if e.gradient.any() else "it is zero throughout: is it computed at all?"
+
+
+def _ignores_dy(e):
+    if np.array_equal(e.gradient_under(2 * e.trial.dy + 1), e.gradient):
+        return "the same for another dy: the backward ignores its upstream gradient"
+    return None
+
+
+def _should_be_zero(e):
+    return "it should be zero" if np.abs(e.numeric).max() < 1e-6 * np.abs(e.analytic).max() else None
+
+
+def _factor(e):
+    factor = float(e.numeric @ e.analytic) / float(e.analytic @ e.analytic or 1.0)
+    if not _is_close(e.numeric, factor * e.analytic, e.difference):
+        return None
+    if abs(factor + 1) < 1e-6:
+        return "its sign is wrong"
+    lengths = {math.prod(shape[start:stop]) for shape in (e.trial.dy.shape, e.x.shape)
+               for start in range(len(shape)) for stop in range(start + 1, len(shape) + 1)}
+    for length in sorted(lengths - {1}):
+        if abs(factor / length - 1) < 1e-6:
+            return f"{length} times too small: is a mean taken where a sum belongs, over {length} numbers?"
+        if abs(factor * length - 1) < 1e-6:
+            return f"{length} times too large: is a sum taken where a mean belongs, over {length} numbers?"
+    return f"off by a constant factor: {1 / factor:.6g} times what it should be"
+
+
+def _transposed(e):
+    if e.x.ndim < 2 or e.x.shape[-1] != e.x.shape[-2]:
+        return None
+    transposed = e.gradient.swapaxes(-1, -2).reshape(-1)[e.indices]
+    return "transposed: the last two axes are exchanged" if _is_close(e.numeric, transposed, e.difference) else None
+
+
+def _in_wrong_places(e):
+    if e.x.size > _ALL:
+        return None
+    right, found = np.sort(e.slopes(np.arange(e.x.size))), np.sort(e.gradient.reshape(-1))
+    return "the right numbers in the wrong places" if np.abs(right - found).max() < 1e-6 * np.abs(right).max() else None
+
+
+def _of_one_image(e):
+    dy, images = e.trial.dy, len(e.trial.dy) if e.trial.dy.ndim else 0
+    without_dy = e.gradient_under(np.zeros_like(dy))
+    for b in (0, images - 1) if images > 1 else ():
+        alone = np.zeros_like(dy)
+        alone[b] = dy[b]
+        under = e.gradient_under(alone)
+        if np.array_equal(under, e.gradient):
+            return f"only dy[{b}] has a part in it: is the sum over the first axis missing?"
+        others = np.arange(images) != b
+        if e.name in e.trial.subject.inputs and len(e.x) == images and not e.trial.coupled and (under != without_dy)[others].any():
+            return f"dy[{b}] has a part in the gradients of other images: they leak into each other"
+    return None
+
+
+def _missing_dy(e):
+    if e.trial.dy.shape == e.x.shape and _is_close(e.difference, e.trial.dy.reshape(-1)[e.indices], e.difference):
+        return "dy itself is missing: the direct path of a residual connection?"
+    return None
+
+
+def _missing_term(e):
+    ones = np.ones(e.x.shape)
+    for terms, words in (((ones,), "1 (the same for a whole row, as a mean is)"), ((e.x,), f"{e.name} itself"),
+                         ((ones, e.x), f"1 and one proportional to {e.name} itself")):
+        if e.explained_by(*terms):
+            return f"in each row a term is missing, or too many, proportional to {words}"
+    return None
+
+
+def _factor_outside_of_means(e):
+    for name, w in e.trial.subject.tensors.items():
+        if name != e.name and w.shape == e.x.shape[-1:]:
+            w = np.broadcast_to(w, e.x.shape)
+            if e.explained_by(np.ones(e.x.shape), e.x, w, w * e.x):
+                return f"the difference is made of 1, {e.name}, {name} and their product: is {name} outside of a mean that it belongs in?"
+    return None
+
+
+def _confined(e):
+    wrong = np.abs(e.difference) > 100 * e.trial.tolerance * max(np.abs(e.numeric).max(), np.abs(e.analytic).max())
+    if wrong.all() or not wrong.any():
+        return None
+    places = np.unravel_index(e.indices, e.x.shape)
+    box = [sorted(set(place[wrong].tolist())) for place in places]    # the indices on each axis under which something is wrong
+    inside = np.all([np.isin(place, bad) for place, bad in zip(places, box, strict=True)], axis=0)
+    if (inside & ~wrong).any():
+        return None
+    return "wrong only where " + " and ".join(
+        f"the index on axis {axis} is {_in_words(bad)}" for axis, bad in enumerate(box) if len(bad) < e.x.shape[axis])
+
+
+def _in_words(indices):
+    """Sorted indices in words: "3 to 7", or one by one."""
+    if len(indices) > 2 and indices[-1] - indices[0] == len(indices) - 1:
+        return f"{indices[0]} to {indices[-1]}"
+    return ", ".join(map(str, indices[:5])) + (", ..." if len(indices) > 5 else "")
+
+
+_RECOGNISERS = (_not_finite, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places, _of_one_image, _missing_dy,
+                _missing_term, _factor_outside_of_means, _confined)
+
+
+def hint_for(trial, name, index, rng):
+    """What the error of a wrong tensor looks like, or an empty string. index: flat, of an entry that is wrong; None for a direction."""
+    evidence = Evidence(trial, name, index, rng)
+    return next((found for recognise in _RECOGNISERS if (found := recognise(evidence))), "")

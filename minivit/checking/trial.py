@@ -1,0 +1,187 @@
+"""The judgement of one tensor: entries, directions, kinks, and the search for what is wrong."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .differences import EPS, SLOPES, Line, bend, taylor_order
+from .hints import hint_for
+from .report import Row
+
+FILTERS = ("directional", "taylor")
+_HINTS = 5                                                            # where more tensors are wrong, most are so by one bug
+_TINY = float(np.finfo(np.float64).tiny)                              # 0 / 0 is no error
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A slope, measured and computed: at the entry with a flat index, or (None) along a direction; `kink` if it could not be measured."""
+
+    index: int | None
+    numeric: float
+    analytic: float
+    error: float
+    kink: bool = False
+
+
+class Trial:
+    """One target under one random dy, with the gradients that its backward gave: what each tensor is judged by.
+
+    gradients: by tensor. coupled: whether images see each other in the forward. The rest as for `gradcheck`.
+    """
+
+    def __init__(self, subject, y, dy, gradients, method, samples, tolerance, coupled):
+        self.subject, self.dy, self.gradients, self.coupled = subject, dy, gradients, coupled
+        self.method, self.samples, self.tolerance = method, samples, tolerance
+        self.noise = 4 * EPS * float(np.linalg.norm(y * dy))          # round-off in L
+        self._scales: dict[str, float] = {}
+        self.wrong = 0                                                # tensors, so far
+        self.complex = self._complex_subject(y) if method == "complex" else None
+
+    def _complex_subject(self, y):
+        subject = self.subject.as_complex() if self.subject.as_complex else None
+        if subject is None:
+            raise TypeError('method "complex" takes a pair of analytic functions, (forward, backward); use "richardson" here')
+        try:
+            z = np.asarray(subject.forward())
+        except Exception as error:
+            raise TypeError(f'the forward does not take complex numbers, as method "complex" needs; use "richardson" ({error})') from error
+        if not np.iscomplexobj(z) or np.abs(z - y).max() > 1e-9 * np.abs(y).max():
+            raise TypeError('the forward is not analytic (its complex result has lost its imaginary part, or differs); use "richardson"')
+        return subject
+
+    def scale(self, name):
+        """The magnitude of a tensor, of which steps are fractions: its root mean square; 1 for a tensor of zeros.
+
+        A tensor so small that its moves would drown in round-off, although its gradient is not zero, moves further: so far that
+        round-off is a tenth of what the tolerance allows. Where the forward is not smooth that far, the slope is unsteady.
+        """
+        if name not in self._scales:
+            x, largest = self.subject.tensors[name], float(np.abs(self.gradients[name]).max())
+            scale = float(np.sqrt(np.mean(x * x))) or 1.0
+            is_zero = not 8 * self.noise / SLOPES["richardson"].divisor < scale * largest < math.inf
+            needed = 10 * self.noise / SLOPES["central" if self.method in FILTERS else self.method].divisor / self.tolerance
+            if not is_zero and scale * largest < needed:
+                scale = needed / largest
+            self._scales[name] = scale
+        return self._scales[name]
+
+    def line(self, name, where, direction=1.0, subject=None):
+        """The forward along one line of a tensor."""
+        subject = subject or self.subject
+        return Line(subject.forward, subject.tensors[name].reshape(-1), where, direction)
+
+    def floor(self, name, way, cut=1):
+        """The slope below which differences of a tensor, at the step of a method divided by `cut`, are round-off, over the tolerance."""
+        return self.noise * cut / (way.divisor * self.scale(name) * self.tolerance)
+
+    # ---- one slope -------------------------------------------------------------------------------------------
+
+    def measure(self, name, index, where, direction, analytic, size, method):
+        """The `Slope` along a line, against the `analytic` one, with smaller steps where the first may be too large.
+
+        size: of the gradient, by which the error is divided, but for the numeric slope or round-off if they are larger.
+        """
+        line = self.line(name, where, direction, self.complex if method == "complex" else None)
+        for way, cut in ((SLOPES[method], 1), (SLOPES["richardson"], 32), (SLOPES["richardson"], 1024)):
+            h, floor = way.step * self.scale(name) / cut, self.floor(name, way, cut)
+            numeric = way.slope(line, h, self.dy)
+            if cut > 1 and floor > max(size, abs(numeric)):           # round-off would hide the difference
+                return Slope(index, numeric, analytic, math.inf, kink=True)
+            difference = abs(numeric - analytic)
+            if not math.isfinite(difference):
+                return Slope(index, numeric, analytic, math.inf)
+            slope = Slope(index, numeric, analytic, difference / max(size, abs(numeric), floor, _TINY))
+            if slope.error <= self.tolerance or method == "complex":
+                return slope
+            if abs(numeric - way.slope(line, h / 2, self.dy)) + bend(line, h, self.dy) <= 0.1 * difference:
+                return slope                                          # the step does not explain it: the gradient is wrong
+        return replace(slope, kink=True)
+
+    def direction(self, name, rng, part=slice(None)):
+        """A random direction in a part of a flat tensor: every entry has its share, and none of them the same."""
+        size = self.gradients[name].reshape(-1)[part].size
+        return rng.uniform(0.5, 1.5, size) * rng.choice([-1.0, 1.0], size)
+
+    def along(self, name, direction, method, part=slice(None)):
+        """The `Slope` along a direction in a part of a tensor."""
+        gradient = self.gradients[name].reshape(-1)[part]
+        return self.measure(name, None, part, direction, float(gradient @ direction), float(np.linalg.norm(gradient)), method)
+
+    def entries(self, name, indices, method):
+        """The `Slope` of each entry with these flat indices; what seems wrong at first is measured with more care."""
+        analytic = self.gradients[name].reshape(-1)[indices]
+        way, subject = SLOPES[method], self.complex if method == "complex" else None
+        numeric = np.array([way.slope(self.line(name, i, subject=subject), way.step * self.scale(name), self.dy) for i in indices])
+        size = max((float(abs(v)) for v in (*numeric, *analytic) if math.isfinite(v)), default=0.0)
+        errors = np.abs(numeric - analytic) / max(size, self.floor(name, way), _TINY)
+        first = [Slope(i, float(n), float(a), float(error)) for i, n, a, error in zip(indices, numeric, analytic, errors, strict=True)]
+        return [s if s.error <= self.tolerance else self.measure(name, s.index, s.index, 1.0, s.analytic, size, method) for s in first]
+
+    def locate(self, name, rng, method):
+        """The flat index of an entry where numeric and analytic differ, by bisection: the half that differs more goes on."""
+        low, high = 0, self.gradients[name].size
+        while high - low > 1:
+            middle = (low + high) // 2
+            halves = [self.along(name, self.direction(name, rng, half), method, half) for half in (slice(low, middle), slice(middle, high))]
+            first, second = (abs(half.numeric - half.analytic) for half in halves)
+            low, high = (low, middle) if first > second else (middle, high)
+        return low
+
+    # ---- one tensor ------------------------------------------------------------------------------------------
+
+    def judge(self, name, rng):
+        """The row of one tensor."""
+        if self.method in FILTERS:
+            row = self.judge_by_direction(name, rng)
+            if row.ok:
+                return row
+        return self.judge_by_entries(name, rng, "richardson" if self.method in FILTERS else self.method)
+
+    def judge_by_direction(self, name, rng):
+        """The row of one tensor along one random direction; for "taylor", by the order of the remainder too."""
+        direction = self.direction(name, rng)
+        slope = self.along(name, direction, "central")
+        order = math.nan
+        if self.method == "taylor":
+            order = taylor_order(self.line(name, slice(None), direction), self.scale(name), slope.analytic, self.dy, self.noise)
+        ok = slope.error <= self.tolerance and not slope.kink and not order < 1.5
+        return Row(name, 1, self.gradients[name].size, self.method, slope.error, (), slope.numeric, slope.analytic, ok, order=order)
+
+    def judge_by_entries(self, name, rng, method):
+        """The row of one tensor by its entries, and along one direction if not all are measured."""
+        size = self.gradients[name].size
+        indices = list(range(size)) if size <= self.samples else sorted(int(i) for i in rng.choice(size, self.samples, replace=False))
+        slopes = self.entries(name, indices, method)
+        kinks = sum(slope.kink for slope in slopes)
+        smooth = [slope for slope in slopes if not slope.kink]
+        if size > self.samples:
+            direction = self.along(name, self.direction(name, rng), method)
+            if not direction.kink:
+                if direction.error > self.tolerance and all(slope.error <= self.tolerance for slope in smooth):
+                    smooth += self.entries(name, [self.locate(name, rng, method)], method)
+                smooth.append(direction)
+        worst = max(smooth or slopes, key=lambda slope: slope.error)
+        ok = worst.error <= self.tolerance and 2 * kinks <= len(indices)
+        shown = self._shown(smooth or slopes, ok)
+        index = () if shown.index is None else tuple(int(j) for j in np.unravel_index(shown.index, self.gradients[name].shape))
+        row = Row(name, len(indices), size, method, worst.error, index, shown.numeric, shown.analytic, ok, kinks=kinks)
+        if ok:
+            return row
+        self.must_see_small_changes(name)
+        self.wrong += 1
+        return row if self.wrong > _HINTS else replace(row, hint=hint_for(self, name, shown.index, rng))
+
+    def _shown(self, slopes, ok):
+        """The slope that stands in the row: the largest if all is right, which does not depend on round-off, else the most wrong entry."""
+        entries = [s for s in slopes if s.index is not None and (ok or s.error > self.tolerance)]
+        return max(entries or slopes, key=lambda s: abs(s.analytic) if ok else s.error)
+
+    def must_see_small_changes(self, name):
+        """Raise ValueError if the result stays the same where a move of this tensor should change it by 1e-10 of itself."""
+        line, far = self.line(name, slice(None), np.where(np.arange(self.gradients[name].size) % 2, 1.0, -1.0)), 1e-3 * self.scale(name)
+        y = line(0.0)
+        change = float(np.linalg.norm(line(far) - y))
+        if change and np.array_equal(line(far * min(1.0, 1e-10 * float(np.linalg.norm(y)) / change)), y):
+            raise ValueError(f"the forward does not see a small move of {name}: it computes in float32 inside, or rounds")

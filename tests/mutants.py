@@ -1,0 +1,257 @@
+"""Wrong backwards, planted one by one, and who finds them: the checker is checked.
+
+    python tests/mutants.py            the mutation score of every method, and of torch.autograd.gradcheck where torch is installed
+
+A mutant is a check of the catalogue with one bug in its backward. In an op, it is an edit of the source of `reference_backward`; in a
+layer or model, a change of what its backward has computed. It is *caught* if the tensor that the bug makes wrong fails, and no other.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from minivit import catalogue
+from minivit.checking.subject import make_subject
+
+METHODS = ("richardson", "central", "directional", "taylor")
+
+
+@dataclass(frozen=True)
+class OpMutant:
+    """A bug in an op: `right`, a piece of the source of its `reference_backward`, is replaced by `wrong`."""
+
+    name: str
+    tensor: str
+    bug: str
+    right: str
+    wrong: str
+    kind: str = "reference"
+
+    def plant(self, target):
+        """The pair with the bug."""
+        forward, backward = target
+        source = inspect.getsource(backward)
+        assert source.count(self.right) == 1, f"{self.name}: its source has no longer one {self.right!r}"
+        names = dict(backward.__globals__)
+        exec(source.replace(self.right, self.wrong), names)
+        return forward, names[backward.__name__]
+
+
+@dataclass(frozen=True)
+class LayerMutant:
+    """A bug in a layer or model: after its right backward, `change(layer, dy, dx)` spoils a gradient, or returns a wrong dx."""
+
+    name: str
+    tensor: str
+    bug: str
+    change: Callable
+    kind: str = "layer"
+
+    def plant(self, target):
+        """The layer with the bug."""
+        right, change = type(target).backward, self.change
+
+        class Mutant(type(target)):
+            def backward(self, dy):
+                dx = right(self, dy)
+                changed = change(self, dy, dx)
+                return dx if changed is None else changed
+
+        target.__class__ = Mutant
+        return target
+
+
+def _gradient(name, change):
+    """A change of the gradient of one parameter."""
+    def spoil(layer, dy, dx):
+        (parameter,) = (p for p in layer.parameters() if p.name == name)
+        parameter.grad = change(parameter.grad)
+    return spoil
+
+
+def _with(g, where, value):
+    """A copy of g with one part replaced."""
+    g = g.copy()
+    g[where] = value
+    return g
+
+
+LN_DX = "rstd * (dxhat - along_shift - xhat * along_xhat)"
+MEANS_OF_DY = "(dy - dy.mean(axis=-1, keepdims=True) - xhat * (dy * xhat).mean(axis=-1, keepdims=True))"
+PATCH = "dpatches[:, n].reshape(B, side, side, C)"
+
+IN_OPS = [OpMutant(*mutant) for mutant in (
+    ("linear, square", "x", "the weight is not transposed", "dy @ weight.T", "dy @ weight"),
+    ("linear, square", "weight", "the weight's gradient is transposed", "rows(x).T @ rows(dy)", "rows(dy).T @ rows(x)"),
+    ("linear", "x", "0.1% too large", "dy @ weight.T", "1.001 * dy @ weight.T"),
+    ("linear", "weight", "only the last image counts", "rows(x).T @ rows(dy)", "x[-1].T @ dy[-1]"),
+    ("linear", "weight", "weight decay is in the gradient", "rows(x).T @ rows(dy)", "rows(x).T @ rows(dy) + 1e-3 * weight"),
+    ("linear of rows", "weight", "a mean that should be a sum", "rows(x).T @ rows(dy)", "rows(x).T @ rows(dy) / len(x)"),
+    ("linear", "bias", "the sum over the tokens is missing", "rows(dy).sum(axis=0)", "rows(dy)[0]"),
+    ("linear", "bias", "a mean that should be a sum", "rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)"),
+    ("gelu", "x", "the product rule's second term is missing", "cdf + x * pdf", "cdf"),
+    ("gelu", "x", "the product rule's first term is missing", "cdf + x * pdf", "x * pdf"),
+    ("gelu", "x", "sqrt(2 pi) is rounded to 2.5", "math.sqrt(2 * math.pi)", "2.5"),
+    ("gelu", "x", "the density is of another width", "-0.5 * x * x", "-x * x"),
+    ("gelu", "x", "the slope of the approximation by a sigmoid", "(cdf + x * pdf)",
+     "((s := 1 / (1 + np.exp(-1.702 * x))) + 1.702 * x * s * (1 - s))"),
+    ("layer_norm", "x", "the weight stands outside the means", LN_DX, f"rstd * weight * {MEANS_OF_DY}"),
+    ("layer_norm", "x", "the weight is left out", LN_DX, f"rstd * {MEANS_OF_DY}"),
+    ("layer_norm", "x", "the mean is not subtracted", LN_DX, "rstd * (dxhat - xhat * along_xhat)"),
+    ("layer_norm", "x", "the variance is taken as constant", LN_DX, "rstd * (dxhat - along_shift)"),
+    ("layer_norm", "x", "mean and variance are taken as constant", LN_DX, "rstd * dxhat"),
+    ("layer_norm", "x", "1 / std is missing", LN_DX, "dxhat - along_shift - xhat * along_xhat"),
+    ("layer_norm", "x", "one term is 0.1% too small", "xhat * along_xhat", "0.999 * xhat * along_xhat"),
+    ("layer_norm of rows", "x", "the variance is divided by D - 1", "xhat * along_xhat",
+     "xhat * along_xhat * xhat.shape[-1] / (xhat.shape[-1] - 1)"),
+    ("layer_norm", "x", "the mean runs over the images", "dxhat.mean(axis=-1, keepdims=True)", "dxhat.mean(axis=0, keepdims=True)"),
+    ("layer_norm", "weight", "the sum over the tokens is missing", "rows(dy * xhat).sum(axis=0)", "rows(dy * xhat)[0]"),
+    ("layer_norm", "weight", "xhat is forgotten", "rows(dy * xhat)", "rows(dy)"),
+    ("layer_norm", "bias", "a mean that should be a sum", "rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)"),
+    ("softmax", "x", "only the diagonal of the Jacobian", "(dy - mean_dy)", "dy * (1 - y)"),
+    ("softmax", "x", "the probabilities are forgotten", "scale * y * (dy - mean_dy)", "scale * (dy - mean_dy)"),
+    ("softmax", "x", "the sign is wrong", "(dy - mean_dy)", "(mean_dy - dy)"),
+    ("softmax", "x", "a mean that should be a sum", "(dy * y).sum(", "(dy * y).mean("),
+    ("softmax", "x", "the sum runs over the images", "sum(axis=-1, keepdims=True)", "sum(axis=0, keepdims=True)"),
+    ("softmax with a scale", "x", "the scale is forgotten", "scale * y", "y"),
+    ("softmax of one row", "x", "0.1% too small", "scale * y", "0.999 * scale * y"),
+    ("attention", "qkv", "1 / sqrt d is missing", "(probs, scale)", "(probs, 1.0)"),
+    ("attention", "qkv", "the softmax is left out", "softmax.reference_backward(dprobs, (probs, scale))", "scale * dprobs"),
+    ("attention", "qkv", "the softmax has only its diagonal", "softmax.reference_backward(dprobs, (probs, scale))",
+     "scale * dprobs * probs * (1 - probs)"),
+    ("attention", "qkv", "the scores are not transposed for the keys", "dscores.swapaxes(-1, -2) @ q", "dscores @ q"),
+    ("attention", "qkv", "the probabilities are not transposed", "probs.swapaxes(-1, -2) @ dy", "probs @ dy"),
+    ("attention", "qkv", "queries and keys are exchanged", "[dq, dk, dv]", "[dk, dq, dv]"),
+    ("attention", "qkv", "the values get nothing", "[dq, dk, dv]", "[dq, dk, 0 * dv]"),
+    ("attention", "qkv", "the heads are laid out in the wrong order", "transpose(1, 3, 0, 2, 4)", "transpose(1, 3, 0, 4, 2)"),
+    ("attention", "qkv", "the images leak into each other", "dv = probs.swapaxes(-1, -2) @ dy",
+     "dv = np.roll(probs.swapaxes(-1, -2) @ dy, 1, axis=0)"),
+    ("attention, one head", "qkv", "0.1% too large", "dq = dscores @ k", "dq = 1.001 * dscores @ k"),
+    ("cross_entropy", "logits", "the mean over the images is forgotten", " / images", ""),
+    ("cross_entropy", "logits", "the mean runs over the classes", "/ images", "/ p.shape[1]"),
+    ("cross_entropy", "logits", "the sign is wrong", "(p - t)", "(t - p)"),
+    ("cross_entropy", "logits", "the upstream gradient is ignored", "dloss * (p - t)", "(p - t)"),
+    ("cross_entropy with smoothing", "logits", "the smoothing is forgotten", "(p - t)", "(p - np.round(t))"),
+    ("cross_entropy of a lane", "logits", "divided by the lane, not the batch", "/ images", "/ len(p)"),
+    ("patches", "images", "rows and columns of a patch are exchanged", PATCH, f"{PATCH}.swapaxes(1, 2)"),
+    ("patches", "images", "the channels are taken to come first", PATCH,
+     "dpatches[:, n].reshape(B, C, side, side).transpose(0, 2, 3, 1)"),
+    ("patches", "images", "the last patch is forgotten", PATCH, f"{PATCH} * (n + 1 < len(corners))"),
+    ("patches of one row", "images", "the images are in the wrong order", "dpatches[:, n]", "dpatches[::-1, n]"),
+    ("tokens", "x", "the tokens are shifted by one", "dy[:, 1:]", "dy[:, :-1]"),
+    ("tokens", "class_token", "it gets the first patch's gradient", "dy[:, 0]", "dy[:, 1]"),
+    ("tokens without positions", "class_token", "a mean that should be a sum", '"bd->d", dy[:, 0])', '"bd->d", dy[:, 0]) / len(dy)'),
+    ("tokens", "class_token", "it gets nothing", 'np.einsum("bd->d", dy[:, 0])', "0 * dy[0, 0]"),
+    ("tokens", "positions", "the sum over the images is missing", 'np.einsum("bnd->nd", dy)', "dy[0]"),
+    ("tokens", "positions", "the class token's gets nothing", 'np.einsum("bnd->nd", dy)',
+     'np.einsum("bnd->nd", dy) * (np.arange(dy.shape[1]) > 0)[:, None]'),
+    ("pooling by mean", "x", "a sum that should be a mean", "dy[:, None] / shape[1]", "dy[:, None]"),
+    ("pooling by mean", "x", "the mean runs over the images", "/ shape[1]", "/ shape[0]"),
+    ("pooling by token", "x", "the last token gets the first's gradient", "dx[:, 0] = dy", "dx[:, -1] = dy"),
+    ("dropout", "x", "the mask is forgotten", "dy * mask", "dy"),
+    ("dropout", "x", "the kept are not scaled", "dy * mask", "dy * (mask > 0)"),
+    ("dropout of a path", "x", "the mask is another image's", "dy * mask", "dy * mask[::-1]"),
+)]
+
+IN_LAYERS = [
+    *(LayerMutant(*mutant) for mutant in (
+        ("Linear", "x", "0.1% too large", lambda layer, dy, dx: 1.001 * dx),
+        ("Linear", "bias", "the sum over the tokens is missing", lambda layer, dy, dx: setattr(layer.bias, "grad", dy[0, 0])),
+        ("LayerNorm", "x", "the shift is not taken out", lambda layer, dy, dx: dx + 0.01),
+        ("LayerNorm", "weight", "one entry is wrong", _gradient("weight", lambda g: _with(g, 2, 1.1 * g[2]))),
+        ("GELU", "x", "dy passes beside the gate", lambda layer, dy, dx: dx + 0.001 * dy),
+        ("MLP", "x", "another image's gradient", lambda layer, dy, dx: dx[::-1].copy()),
+        ("MLP", "fc1.bias", "it gets nothing", _gradient("fc1.bias", np.zeros_like)),
+        ("Attention", "x", "the sign is wrong", lambda layer, dy, dx: -dx),
+        ("Attention", "qkv.bias", "the queries' gradient for the values", _gradient("qkv.bias", lambda g: _with(g, slice(24, 36), g[:12]))),
+        ("Attention", "proj.weight", "transposed", _gradient("proj.weight", lambda g: g.T.copy())),
+        ("Block", "x", "the residual path is dropped", lambda layer, dy, dx: dx - dy),
+        ("Block", "norm2.weight", "it gets nothing", _gradient("norm2.weight", np.zeros_like)),
+        ("Block", "mlp.fc1.weight", "one entry of 1152 is wrong", _gradient("mlp.fc1.weight", lambda g: _with(g, (7, 31), 1.5 * g[7, 31]))),
+        ("PatchEmbed", "images", "the images leak into each other", lambda layer, dy, dx: dx + 0.01 * dx.mean(axis=0)),
+        ("PatchEmbed", "proj.weight", "the pixels are in the wrong order", _gradient("proj.weight", lambda g: g[::-1].copy())),
+        ("Dropout", "x", "scaled in evaluation", lambda layer, dy, dx: dx / (1 - layer.rate)),
+        ("DropPath", "x", "an image is dropped in evaluation", lambda layer, dy, dx: _with(dx, 1, 0)),
+    )),
+    *(LayerMutant(*mutant, kind="model") for mutant in (
+        ("vit", "images", "the images leak into each other", lambda model, dy, dx: dx.mean(axis=0) + 0 * dx),
+        ("vit", "cls_token", "it gets nothing", _gradient("cls_token", np.zeros_like)),
+        ("vit", "pos_embed", "the class token's gets nothing", _gradient("pos_embed", lambda g: _with(g, 0, 0))),
+        ("vit", "patch_embed.proj.bias", "0.1% too small", _gradient("patch_embed.proj.bias", lambda g: 0.999 * g)),
+        ("vit", "blocks.0.attn.qkv.weight", "0.1% too large", _gradient("blocks.0.attn.qkv.weight", lambda g: 1.001 * g)),
+        ("vit by mean", "fc_norm.weight", "a mean that should be a sum", _gradient("fc_norm.weight", lambda g: g / 3)),
+        ("vit by mean", "head.bias", "one image counts twice",
+         lambda model, dy, dx: setattr(model.head.bias, "grad", dy.sum(axis=0) + dy[0])),
+    )),
+]
+MUTANTS = [*IN_OPS, *IN_LAYERS]
+
+
+def check_of(mutant):
+    """The check of the catalogue in which a mutant is planted."""
+    (check,) = (c for c in catalogue.CHECKS if (c.name, c.kind) == (mutant.name, mutant.kind))
+    return check
+
+
+def caught(mutant, method):
+    """Whether `gradcheck` fails the wrong tensor of a mutant, and no other."""
+    check = check_of(mutant)
+    report = check.report(mutant.plant(check.make()), method=method)
+    return [row.tensor for row in report.rows if not row.ok] == [mutant.tensor]
+
+
+def torch_passes(target, check):
+    """What torch.autograd.gradcheck, with its defaults, says of a forward and backward of ours, at the random weights of `gradcheck`."""
+    import torch
+
+    subject = make_subject(target, check.inputs(), check.constants, np.random.default_rng(0))
+
+    class Ours(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *tensors):
+            ctx.tensors = [t.detach().numpy().copy() for t in tensors]
+            Ours.fill(ctx.tensors)
+            return torch.tensor(np.array(subject.forward()))
+
+        @staticmethod
+        def backward(ctx, dy):
+            Ours.fill(ctx.tensors)
+            gradients = subject.backward(dy.numpy().copy())
+            return tuple(torch.tensor(np.array(gradients[name])) for name in subject.tensors)
+
+        @staticmethod
+        def fill(values):
+            for x, value in zip(subject.tensors.values(), values, strict=True):
+                x[...] = value
+
+    tensors = [torch.tensor(x, requires_grad=True) for x in subject.tensors.values()]
+    return torch.autograd.gradcheck(Ours.apply, tensors, raise_exception=False)
+
+
+def _caught_by_torch(mutant):
+    check = check_of(mutant)
+    return not torch_passes(mutant.plant(check.make()), check)
+
+
+def main():
+    judges = {method: partial(caught, method=method) for method in METHODS}
+    try:
+        import torch  # noqa: F401
+        judges["torch"] = _caught_by_torch
+    except ImportError:
+        print("torch is not installed: it is not compared", file=sys.stderr)
+    scores = dict.fromkeys(judges, 0)
+    for mutant in MUTANTS:
+        verdicts = {judge: bool(is_caught(mutant)) for judge, is_caught in judges.items()}
+        scores = {judge: scores[judge] + verdicts[judge] for judge in judges}
+        missed = [judge for judge in judges if not verdicts[judge]]
+        print(f"{mutant.name:29} {mutant.tensor:25} {mutant.bug:45} {'missed by ' + ', '.join(missed) if missed else 'caught'}")
+    print("\nmutation score: " + ", ".join(f"{judge} {score}/{len(MUTANTS)}" for judge, score in scores.items()))
+
+
+if __name__ == "__main__":
+    main()

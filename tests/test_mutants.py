@@ -1,0 +1,67 @@
+"""Every planted bug is caught, by every method, and named at the right tensor; see `mutants.py` for the bugs."""
+
+import pytest
+from mutants import METHODS, MUTANTS, caught, check_of, torch_passes
+
+from minivit import catalogue
+
+each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.name}: {m.tensor}: {m.bug}".replace("/", "per"))
+
+
+def test_there_is_a_mutant_for_every_op_layer_and_family():
+    assert {check_of(mutant).family for mutant in MUTANTS} == {check.family for check in catalogue.CHECKS}
+    assert len(MUTANTS) >= 60
+
+
+@pytest.mark.parametrize("method", METHODS)
+@each_mutant
+def test_the_mutant_is_caught_at_the_right_tensor_and_no_other(mutant, method):
+    assert caught(mutant, method)
+
+
+@pytest.mark.parametrize("check", {m.name: check_of(m) for m in MUTANTS}.values(), ids=lambda check: check.name)
+def test_the_twin_without_the_bug_passes(check):
+    for method in METHODS:
+        assert check.report(method=method).ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", {m.name: check_of(m) for m in MUTANTS}.values(), ids=lambda check: check.name)
+def test_torch_passes_the_twin_too(check):
+    pytest.importorskip("torch")
+    assert torch_passes(check.make(), check)
+
+
+@pytest.mark.parametrize(("name", "bug", "hint"), [
+    ("linear", "the sum over the tokens is missing", "only dy[0] has a part in it"),
+    ("linear", "a mean that should be a sum", "6 times too small: is a mean taken"),
+    ("linear", "0.1% too large", "off by a constant factor: 1.001 times what it should be"),
+    ("linear", "weight decay is in the gradient", "proportional to weight itself"),
+    ("LayerNorm", "the shift is not taken out", "proportional to 1 (the same for a whole row"),
+    ("patches", "rows and columns of a patch are exchanged", "the right numbers in the wrong places"),
+    ("PatchEmbed", "the pixels are in the wrong order", "the right numbers in the wrong places"),
+    ("attention", "the values get nothing", "wrong only where the index on axis 2 is 12 to 17"),
+    ("linear, square", "the weight's gradient is transposed", "transposed: the last two axes are exchanged"),
+    ("layer_norm", "the mean is not subtracted", "proportional to 1 (the same for a whole row"),
+    ("layer_norm", "the variance is taken as constant", "proportional to 1 and one proportional to x itself"),
+    ("layer_norm", "mean and variance are taken as constant", "proportional to 1 and one proportional to x itself"),
+    ("layer_norm", "the weight stands outside the means", "is weight outside of a mean that it belongs in?"),
+    ("softmax", "the sign is wrong", "its sign is wrong"),
+    ("cross_entropy", "the upstream gradient is ignored", "the backward ignores its upstream gradient"),
+    ("cross_entropy", "the mean over the images is forgotten", "5 times too large: is a sum taken"),
+    ("tokens", "it gets nothing", "zero throughout"),
+    ("tokens", "the class token's gets nothing", "wrong only where the index on axis 0 is 0"),
+    ("pooling by token", "the last token gets the first's gradient", "the right numbers in the wrong places"),
+    ("dropout of a path", "the mask is another image's", "wrong only where the index on axis 0 is"),
+    ("patches", "the last patch is forgotten", "wrong only where the index on axis 1 is 2, 3 and the index on axis 2 is 4, 5"),
+    ("PatchEmbed", "the images leak into each other", "has a part in the gradients of other images"),
+    ("Block", "the residual path is dropped", "dy itself is missing"),
+    ("Block", "one entry of 1152 is wrong", "wrong only where the index on axis 0 is 7 and the index on axis 1 is 31"),
+])
+def test_hints_name_the_bug(name, bug, hint):
+    (mutant,) = (m for m in MUTANTS if (m.name, m.bug) == (name, bug) and not (name == "tokens" and m.tensor == "x"))
+    check = check_of(mutant)
+    report = check.report(mutant.plant(check.make()))
+    (row,) = (row for row in report.rows if not row.ok)
+    assert hint in row.hint, f"\n{report}"
+    assert f"hint: {row.hint}" in str(report)

@@ -1,0 +1,82 @@
+"""`minivit gradcheck`: the whole catalogue in one table, exit code 1 for what is wrong, and one line for what is not known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minivit import catalogue, cli, verification
+from minivit.layers import LayerNorm
+
+
+def test_everything_passes_in_a_table(capsys):
+    assert cli.main(["gradcheck", "--method", "directional"]) == 0
+    printed = capsys.readouterr().out
+    assert all(check.name in printed for check in catalogue.CHECKS)
+    assert printed.count("all pass") == 3
+    assert "WRONG" not in printed
+
+
+@pytest.mark.parametrize("method", verification.METHODS)
+def test_json_says_the_same(capsys, method):
+    assert cli.main(["gradcheck", "softmax", "LayerNorm", "--json", "--method", method, "--seed", "3"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["ok"]
+    assert result["worst"] <= 1e-6
+    assert {check["name"].split()[0] for check in result["checks"]} == {"softmax", "LayerNorm"}
+    assert {check["kind"] for check in result["checks"]} == {"reference", "fast", "layer"}
+    (layer,) = (check for check in result["checks"] if check["kind"] == "layer")
+    assert [row["tensor"] for row in layer["rows"]] == ["x", "weight", "bias"]
+    assert all(row["method"] == method and row["ok"] for row in layer["rows"])
+
+
+def test_a_wrong_gradient_is_exit_code_1_and_is_named(capsys, monkeypatch):
+    right = LayerNorm.backward
+    monkeypatch.setattr(LayerNorm, "backward", lambda self, dy: 1.001 * right(self, dy))
+    assert cli.main(["gradcheck", "LayerNorm", "gelu"]) == 1
+    printed = capsys.readouterr().out
+    assert "WRONG at" in printed
+    assert "hint: off by a constant factor: 1.001" in printed
+    assert "1 FAIL" in printed
+    assert cli.main(["gradcheck", "LayerNorm", "gelu", "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert not result["ok"]
+    assert [row["tensor"] for check in result["checks"] for row in check["rows"] if not row["ok"]] == ["x"]
+
+
+def test_what_breaks_is_a_failure_and_the_rest_goes_on(capsys, monkeypatch):
+    monkeypatch.setattr(LayerNorm, "backward", lambda self, dy: dy[0])
+    assert cli.main(["gradcheck", "LayerNorm", "Linear"]) == 1
+    printed = capsys.readouterr().out
+    assert "LayerNorm: ValueError: the backward gives no gradient for weight" in printed or "has the shape" in printed
+    assert "2 layers" in printed
+    assert cli.main(["gradcheck", "LayerNorm", "--json"]) == 1
+    result = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert result["worst"] is None
+    assert "ValueError" in result["checks"][0]["error"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["layernorm"], "unknown op, layer or model 'layernorm': did you mean 'layer_norm'?"),
+    (["Atention"], "did you mean 'Attention'?"),
+    (["--method", "forward"], "known: richardson, central, directional, taylor"),
+    (["--seed", "-1"], "seed must be a whole number at least 0, not -1"),
+])
+def test_what_is_not_known_is_one_line(capsys, arguments, message):
+    assert cli.main(["gradcheck", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert captured.err.startswith("minivit: error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_another_seed_is_another_check():
+    worst = {verification.verify(["softmax"], seed=seed).worst for seed in (0, 0, 1)}
+    assert len(worst) == 2
+
+
+def test_every_check_draws_its_own_inputs_by_name():
+    first, second = catalogue.select(["gelu"])[:2]
+    np.testing.assert_array_equal(first.inputs(5)[0], second.inputs(5)[0])       # the plain and the fast pair see the same
+    assert not np.array_equal(first.inputs(5)[0], first.inputs(6)[0])
