@@ -240,17 +240,16 @@ def predict(model, images, threads=None):
     cut = Cut.of(len(images), model.tokens)
     passes = [part for share in cut.shares(len(images)) for part in cut.passes(share)]
     side_by_side = min(workers.threads, len(passes))
-    replicas: queue.SimpleQueue = queue.SimpleQueue()
+    readers: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(side_by_side):
-        replicas.put(model.replica())
+        readers.put(model.reader())
 
     def run(part):
-        replica = replicas.get()
+        reader = readers.get()
         try:
-            logits[part] = replica.forward(images[part])
+            logits[part] = reader.forward(images[part])
         finally:
-            replica.forget()
-            replicas.put(replica)
+            readers.put(reader)
 
     with blas_threads(workers.threads // side_by_side if len(images) < workers.threads else 1):
         workers.map(run, passes)

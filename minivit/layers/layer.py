@@ -30,7 +30,18 @@ class Layer:
     weights; nothing converts them.
     """
 
-    cache: Any = None
+    _cache: Any = None
+    _remembers = True
+
+    @property
+    def cache(self):
+        """What `forward` remembered for the backward; None if there is nothing. A layer that only infers forgets it at once."""
+        return self._cache
+
+    @cache.setter
+    def cache(self, value):
+        if self._remembers:
+            self._cache = value
 
     def take_cache(self):
         """What `forward` remembered. It can be taken once: raises RuntimeError if there was no forward since."""
@@ -149,13 +160,13 @@ class Layer:
 
     # ---- copies ------------------------------------------------------------------------------------------
 
-    def _clone(self):
-        """This tree with new parameters that have no memory yet, and without caches."""
+    def _clone(self, of_parameter):
+        """This tree without caches, each parameter replaced by `of_parameter(it)`."""
         def clone(value):
             if isinstance(value, Layer):
-                return value._clone()
+                return value._clone(of_parameter)
             if isinstance(value, Parameter):
-                return value.unplaced()
+                return of_parameter(value)
             return type(value)(map(clone, value)) if type(value) in (list, tuple) else value
 
         twin = object.__new__(type(self))
@@ -167,7 +178,7 @@ class Layer:
         layers, _ = self._collect()
         if len(set(map(id, layers))) < len(layers):
             raise ValueError(f"{type(self).__name__} holds a layer twice, but a layer has one cache and one place in the tree")
-        twin, storage, offset = self._clone(), Storage(weights), 0
+        twin, storage, offset = self._clone(Parameter.unplaced), Storage(weights), 0
         for p in twin.parameters():
             p.place(storage, offset)
             offset += p.size
@@ -177,12 +188,22 @@ class Layer:
         """A layer that shares this one's weights, and has gradients and caches of its own."""
         return self._clone_on(self.vector)
 
+    def reader(self):
+        """A layer that shares this one's parameters and remembers nothing: it only infers, and is made in a moment.
+
+        Its arrays are free as soon as the next layer has read them, so they stay in the core's cache.
+        """
+        twin = self._clone(lambda parameter: parameter)
+        for layer in twin._collect()[0]:
+            layer._remembers = False
+        return twin
+
     def astype(self, dtype):
         """A copy with weights of another dtype: float64 to verify, float32 to train. Raises TypeError for any other."""
         return self._clone_on(self.vector.astype(_weights_dtype(dtype)))
 
     def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if name != "cache"}
+        return {name: value for name, value in vars(self).items() if name != "_cache"}
 
     def copy(self):
         """A copy with weights of its own; gradients and caches are not copied."""
