@@ -1,0 +1,211 @@
+"""What makes it fast: six findings, each measured here and now, without it and with it.
+
+    python demos/04_what_makes_it_fast.py            two minutes
+    python demos/04_what_makes_it_fast.py --quick    some twenty seconds, and rough figures
+
+Prints the table and draws it to what_makes_it_fast.png. In each finding everything else stays as it is: a kernel is compiled from
+the source that stands in `minivit/ops`, with one option or one helper changed.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from types import FunctionType
+
+import numba
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import minivit
+from minivit import kernel, lanes
+from minivit.bench.contestant import SHAPES
+from minivit.ops import cross_entropy, gelu, softmax
+
+
+def compiled(function, error_model="numpy", **helpers):
+    """The Python source of a kernel, compiled anew, with some of the names that it uses replaced."""
+    source = getattr(function, "py_func", function)                   # under NUMBA_DISABLE_JIT=1 it is its own source
+    changed = FunctionType(source.__code__, source.__globals__ | helpers, source.__name__)
+    return numba.njit(nogil=True, error_model=error_model, fastmath=kernel._FAST)(changed)
+
+
+def batch(shape):
+    """A model, and a batch of its images with their targets, of one of the benchmark's shapes."""
+    config, size = SHAPES[shape]
+    model, rng = minivit.create_model("vit", **config), np.random.default_rng(0)
+    side = config["image_size"]
+    images = rng.standard_normal((size, side, side, config["channels"]), np.float32)
+    return model, images, cross_entropy.targets(rng.integers(0, config["classes"], size), config["classes"])
+
+
+# ---- the findings: pairs of functions, without and with ------------------------------------------------------
+
+
+def lanes_against_a_threaded_blas():
+    """One model on the whole batch, with every product on all cores; or a lane for each core, from start to end."""
+    model, images, targets = batch("fashion")
+    lane, whole = lanes.Lane(model, seed=0), [slice(0, len(images))]
+    cut = lanes.Lanes(model.copy())
+
+    def without():
+        with lanes.blas_threads(lanes.available_threads()):
+            lane.run(images, targets, whole, step=0)
+
+    return without, lambda: cut.forward_backward(images, targets, step=0)
+
+
+def division_without_a_check():
+    """Numba asks before every division, as Python does, whether the divisor is zero; or divides as the processor does."""
+    x = np.random.default_rng(0).standard_normal(500_000).astype(np.float32)
+    y, slope = np.empty_like(x), np.empty_like(x)
+
+    def gelu_with(error_model):
+        erf = numba.njit(error_model=error_model, fastmath=kernel._EXACT_ORDER)(kernel._erf_float32)  # this is what divides
+        forward = compiled(gelu._forward, error_model, erf=erf)
+        return lambda: forward(x, y, slope)
+
+    return gelu_with("python"), gelu_with("numpy")
+
+
+def exp_as_a_polynomial():
+    """A call to the C library for every number; or a polynomial, which the compiler computes for eight numbers at once."""
+    scores = np.random.default_rng(0).standard_normal((10_000, 65)).astype(np.float32)
+    plain, ours = compiled(softmax._forward, exp=np.exp), compiled(softmax._forward)
+    return lambda: plain(scores, 0.125), lambda: ours(scores, 0.125)
+
+
+def one_array_in_place():
+    """The same array passed twice, to read and to write, so that the compiler must expect them to overlap; or passed once."""
+    scores = np.random.default_rng(0).standard_normal(650_000).astype(np.float32)
+
+    def exp_into(x, y):
+        for i in range(x.size):
+            y[i] = exp(x[i])                                          # noqa: F821 (a helper, given below)
+
+    def exp_in_place(x):
+        for i in range(x.size):
+            x[i] = exp(x[i])                                          # noqa: F821
+
+    twice, once = compiled(exp_into, exp=kernel.exp), compiled(exp_in_place, exp=kernel.exp)
+
+    def fresh(work):
+        def run():
+            scores[:] = 0.5
+            work()
+        return run
+
+    return fresh(lambda: twice(scores, scores)), fresh(lambda: once(scores))
+
+
+def nothing_remembered():
+    """Inference that keeps every layer's cache, as for a backward; or none, so that arrays are used again while they are in the cache."""
+    model, images, _ = batch("digits")
+    replica, reader = model.replica(), model.reader()
+    return lambda: replica.forward(images[:32]), lambda: reader.forward(images[:32])
+
+
+# ---- measuring ----------------------------------------------------------------------------------------------
+
+
+def measure(pair, rounds):
+    """The median milliseconds of two functions, asked in turn, and the median of their ratio."""
+    times = []
+    with lanes.blas_threads(1):
+        for turn in range(rounds + 2):
+            row = []
+            for work in pair:
+                start = time.perf_counter()
+                work()
+                row.append(time.perf_counter() - start)
+            if turn > 1:                                              # the first two compile and warm up
+                times.append(row)
+    (before, after), ratio = 1e3 * np.median(times, axis=0), np.median([a / b for a, b in times])
+    return float(before), float(after), float(ratio)
+
+
+def step_when_asked(kept):
+    """For every line of input, print the milliseconds and the page faults of a training step; kept: whether freed memory is."""
+    import resource
+
+    if not kept:
+        lanes.keep_freed_memory = lambda: None
+    model, images, targets = batch("fashion")
+    cut = lanes.Lanes(model)
+    for step, _ in enumerate(sys.stdin):
+        faults, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
+        cut.forward_backward(images, targets, step)
+        milliseconds = 1e3 * (time.perf_counter() - start)
+        print(json.dumps([milliseconds, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults]), flush=True)
+
+
+def memory_that_is_kept(rounds):
+    """Every step's arrays on fresh pages from the system; or on those that the last step has freed. A process for each."""
+    processes = [subprocess.Popen([sys.executable, __file__, "--step", kept], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                 for kept in ("0", "1")]
+    answers = []
+    for _ in range(rounds + 2):
+        for process in processes:
+            process.stdin.write("step\n")
+            process.stdin.flush()
+            answers.append(json.loads(process.stdout.readline()))
+    for process in processes:
+        process.communicate()
+    times, faults = np.array(answers[4:]).reshape(rounds, 2, 2).transpose(2, 0, 1)
+    (before, after), (many, few) = np.median(times, axis=0), np.median(faults, axis=0)
+    return before, after, np.median(times[:, 0] / times[:, 1]), f"fashion, forward and backward: {many:,.0f} page faults, and {few:,.0f}"
+
+
+def findings(rounds):
+    """Rows (finding, milliseconds without, with, ratio, remark)."""
+    pairs = {
+        "a lane for each core, not threads in every product": (lanes_against_a_threaded_blas, "fashion, forward and backward"),
+        "division without Python's check": (division_without_a_check, "GELU of 500,000 numbers"),
+        "exp as a polynomial": (exp_as_a_polynomial, "softmax of 10,000 rows of 65"),
+        "one array, in place": (one_array_in_place, "exp of 650,000 numbers"),
+        "inference remembers nothing": (nothing_remembered, "digits, forward of 32 images"),
+    }
+    rows = [(name, *measure(make(), rounds), remark) for name, (make, remark) in pairs.items()]
+    if sys.platform == "linux":
+        rows.append(("freed memory is kept", *memory_that_is_kept(rounds)))
+    return rows
+
+
+def draw(rows, path):
+    """Bars of the ratios."""
+    figure = Figure(figsize=(9, 0.5 + 0.5 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    names, ratios = [row[0] for row in rows], [row[3] for row in rows]
+    bars = axes.barh(names, ratios, color="#d1495b")
+    axes.bar_label(bars, [f"{ratio:.1f}x" for ratio in ratios], padding=4)
+    axes.axvline(1, color="k", lw=0.8)
+    axes.set(xlabel="times as fast as without it", xlim=(0, 1.15 * max(ratios)))
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
+    parser.add_argument("--out", default="what_makes_it_fast.png", help="the picture to write")
+    parser.add_argument("--step", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=100, help="repetitions of each measurement (default 100)")
+    options = parser.parse_args()
+    rounds = 5 if options.quick else options.rounds
+    if options.step is not None:
+        step_when_asked(kept=options.step)
+        return
+    rows = findings(rounds)
+    print(f"{'':50} {'without':>10} {'with':>10}")
+    for name, before, after, ratio, remark in rows:
+        print(f"{name:50} {before:7.2f} ms {after:7.2f} ms {ratio:6.1f}x   {remark}")
+    draw(rows, options.out)
+    print(f"The picture is {options.out}")
+
+
+if __name__ == "__main__":
+    main()
