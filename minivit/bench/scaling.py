@@ -21,7 +21,7 @@ _FASHION = SHAPES["fashion"][0]
 _POOLED = {"image_size": 32, "channels": 3, "pool": "mean"}           # no class token: 16, 64, 256 and 1,024 tokens
 AXES: dict[str, dict[int, tuple[dict, int]]] = {                      # axis: {value: (config, batch)}
     "batch": {batch: (_FASHION, batch) for batch in (32, 64, 128, 256, 512, 1024)},
-    "tokens": {(32 // side) ** 2: (_FASHION | _POOLED | {"patch_size": side}, 16) for side in (8, 4, 2, 1)},
+    "tokens": {(32 // side) ** 2: (_FASHION | _POOLED | {"patch_size": side}, 32) for side in (8, 4, 2, 1)},
     "depth": {depth: (_FASHION | {"depth": depth}, 128) for depth in (1, 2, 4, 8, 16)},
     "width": {width: (_FASHION | {"width": width, "heads": width // 16}, 64) for width in (32, 64, 128, 256, 512)},
 }
