@@ -65,9 +65,10 @@ def _parser():
     verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
     for name, what in (("batch-size", "images a step (default 32)"), ("lr", "peak learning rate (default 0.002)"),
                        ("weight-decay", "of matrices (default 0.05)"), ("label-smoothing", "0 to 1 (default 0.1)"),
-                       ("augment", "strength of turning, scaling and shifting the images (default 1, 0 for none)"),
                        ("drop-rate", "of dropout (default 0)"), ("drop-path-rate", "of stochastic depth (default 0.1)")):
         verb.add_argument(f"--{name}", type=int if name == "batch-size" else float, help=what)
+    verb.add_argument("--augment", metavar="STEPS", help="how images are varied: affine, crop, flip, alternating-flip, cutout, erase, "
+                      "mixup, cutmix, with commas between, or none; numbers behind colons, as in crop:0.1,cutmix:1:0.5 (default affine)")
     verb.add_argument("--pool", help="token or mean")
     verb.add_argument("--positions", help="learned, sincos or none")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")

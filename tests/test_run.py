@@ -239,7 +239,7 @@ def test_interrupted_run_has_no_model_to_load(interrupted):
 
 
 @pytest.mark.parametrize(("setting", "value"), [
-    ("lr", 1e-3), ("batch_size", 32), ("seed", 1), ("augment", 0.5), ("weight_decay", 0.1), ("label_smoothing", 0.0), ("clip", 2.0),
+    ("lr", 1e-3), ("batch_size", 32), ("seed", 1), ("augment", "flip"), ("weight_decay", 0.1), ("label_smoothing", 0.0), ("clip", 2.0),
     ("warmup", 0.2), ("epochs", 5),
 ])
 def test_resuming_with_another_setting_is_refused_by_name(interrupted, setting, value):
@@ -459,8 +459,8 @@ def test_divergence_names_the_step_and_leaves_finite_weights(tmp_path):
 def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(finished, tmp_path, monkeypatch):
     forward_backward = lanes.Lanes.forward_backward
 
-    def poisoned(self, images, targets, step):
-        loss, correct, norm = forward_backward(self, images, targets, step)
+    def poisoned(self, images, targets, step, *more):
+        loss, correct, norm = forward_backward(self, images, targets, step, *more)
         return (NAN if step == STEPS_AN_EPOCH + 3 else loss), correct, norm
 
     with monkeypatch.context() as context:

@@ -12,14 +12,14 @@ from ..arguments import check_number
 from ..data import load_data
 from ..lanes import Cut
 from ..ops.cross_entropy import smoothing_floor
-from .augment import Affine
+from .augment import Augmentation
 from .evaluation import Evaluation, evaluate
 from .run import Run, check_fit, describe
 from .schedule import warmup_cosine
 from .trainer import Trainer
 
 DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
-            "augment": 1.0, "seed": 0}
+            "augment": "affine", "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     epochs: how often each training image is seen (default 30). minutes: instead, how long to train; the speed is measured first, and
         the number of steps fixed by it.
     batch_size: images a step (32). lr: the peak (2e-3), reached after the share `warmup` (0.1) of all steps. weight_decay (0.05),
-        label_smoothing (0.1), clip (1.0), seed (0), threads: see `Trainer`. augment: strength (1.0) of `Affine`, 0 for none.
+        label_smoothing (0.1), clip (1.0), seed (0), threads: see `Trainer`. augment: steps of an `Augmentation`
+        ("affine"), such as "crop,flip,cutmix:1:0.3", or "none".
     out: folder of the run; without it nothing is written.
     resume: go on from the checkpoint in `out`, to the bits of a run that was never interrupted; what is not given is as the run has it.
     progress: show a bar.
@@ -72,7 +73,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, DEFAULTS | given, minutes, threads)
     trainer = Trainer(model, settings["lr"], settings["weight_decay"], clip=settings["clip"], label_smoothing=settings["label_smoothing"],
                       seed=settings["seed"], threads=threads, cut=Cut(settings["lanes"], settings["micro_batch"]),
-                      augment=Affine(settings["augment"]))
+                      augment=Augmentation(settings["augment"]))
     if run and not resume:
         run.start(describe(model, data, settings))
     elif run and run.checkpoint_file.exists():                        # none: it was stopped before the first
@@ -104,7 +105,7 @@ def _plan(model, data, settings, minutes, threads):
 def _seconds_per_step(model, data, settings, threads):
     """The median time of ten steps of a copy of the model, with each step's share of the evaluation at the end of an epoch."""
     size = settings["batch_size"]
-    trial, seconds = Trainer(model.copy(), threads=threads, augment=Affine(settings["augment"])), []
+    trial, seconds = Trainer(model.copy(), threads=threads, augment=Augmentation(settings["augment"])), []
     for _ in range(12):
         start = time.perf_counter()
         trial.step(data.train_images[:size], data.train_labels[:size])
@@ -171,7 +172,7 @@ def _epoch(trainer, data, settings, epoch, bar, test):
         if trainer.optimiser.t == steps:
             break
         rate = settings["lr"] * warmup_cosine(trainer.optimiser.t, steps, round(settings["warmup"] * steps))
-        losses.append(trainer.step(data.train_images[batch], data.train_labels[batch], lr=rate))
+        losses.append(trainer.step(data.train_images[batch], data.train_labels[batch], rate, epoch, batch))
         correct += trainer.correct
         bar.set_postfix(loss=f"{losses[-1]:.3f}", train=f"{correct / (size * len(losses)):.1%}",
                         test=f"{test.accuracy:.1%}" if test else "-", refresh=False)

@@ -35,18 +35,19 @@ class Trainer:
         self.correct = 0        # predictions of the last step that were right, before its update
         self.grad_norm = 0.0    # of the last step's gradient, before clipping
 
-    def step(self, images, labels, lr=None):
+    def step(self, images, labels, lr=None, epoch=0, numbers=None):
         """images (B, H, W, C), labels (B,) integers -> the batch's mean loss before the update, a float.
 
-        lr: for this step, instead of the Trainer's. A loss or gradient that is not finite raises FloatingPointError and
-        leaves the weights as they were. Raises ValueError or TypeError for images or labels that do not fit the model.
+        lr: for this step, instead of the Trainer's. epoch, numbers (B,): for augmentation that alternates, which time the data are gone
+        through, and the images' indices in them (default: in the batch). A loss or gradient that is not finite raises
+        FloatingPointError and leaves the weights as they were. Raises ValueError or TypeError for images or labels that do not fit.
         """
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"a step needs as many labels as images, at least one: {len(images)} images, {len(labels)} labels")
         lr = self.lr if lr is None else check_number("learning rate", lr, least=0)
         self.model.check(images)
         targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)
-        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, self.optimiser.t)
+        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, self.optimiser.t, epoch, numbers)
         # A NaN or infinity anywhere in the gradient makes its norm NaN or infinite.
         if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
             raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.grad_norm}; "
