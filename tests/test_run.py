@@ -153,7 +153,8 @@ def test_loaded_model_gives_the_same_logits_bit_for_bit(finished):
     assert loaded.config == result.model.config
 
 
-@pytest.mark.parametrize("options", [{"pool": "mean"}, {"positions": "sincos"}, {"positions": "none"}, {"mean": 0.3, "std": 0.2}], ids=str)
+@pytest.mark.parametrize("options", [{"pool": "mean"}, {"positions": "sincos"}, {"positions": "none"}, {"mean": 0.3, "std": 0.2},
+                                     {"relative_bias": True, "stem": "conv"}], ids=str)
 def test_every_kind_of_model_is_loaded_as_it_was_saved(tmp_path, options):
     model = train(tmp_path / "run", tiny(**options), epochs=0.1).model
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
