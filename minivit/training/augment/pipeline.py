@@ -41,6 +41,11 @@ class Augmentation:
             raise TypeError(f"augmentation needs uint8 pixels, not {images.dtype}")
         return self._after(len(self.steps), images, targets, rng)
 
+    @property
+    def mirrors(self):
+        """Whether some step mirrors pictures: then a mirrored one is of the same class."""
+        return any(isinstance(step, Flip | AlternatingFlip) for step in self.steps)
+
     def _after(self, count, images, targets, rng):
         """The share of `rng` after the first `count` steps."""
         if count == 0:
