@@ -159,12 +159,11 @@ class Lane:
         self.gradients = self._of_one_pass = self.replica.gradients
         self._of_all_passes = None
 
-    def run(self, images, targets, passes, step, augment=None, epoch=0, numbers=None):
+    def run(self, images, targets, passes, augment=None):
         """Forward and backward over this lane's passes of the batch -> (loss, correct predictions); the loss is divided by the batch."""
         loss, correct, self.gradients = 0.0, 0, self._of_one_pass
-        self.rng.epoch, self.rng.numbers = epoch, np.arange(len(images)) if numbers is None else numbers
         for part in passes:
-            self.rng.step, self.rng.samples = step, np.arange(part.start, part.stop)
+            self.rng.samples = np.arange(part.start, part.stop)
             x, t = augment(images, targets, self.rng) if augment else (images[part], targets[part])
             logits = self.replica.forward(x)
             part_loss, cache = cross_entropy.forward(logits, t, len(images))
@@ -204,8 +203,10 @@ class Lanes:
         passes = [cut.passes(share) for share in cut.shares(len(images))]
         self._lanes += [Lane(self.model, self.seed) for _ in range(len(passes) - len(self._lanes))]
         lanes = self._lanes[:len(passes)]
+        for lane in lanes:
+            lane.rng.begin(step, epoch, np.arange(len(images)) if numbers is None else numbers)
         with blas_threads(1):
-            results = self.workers.map(lambda job: job[0].run(images, targets, job[1], step, self.augment, epoch, numbers),
+            results = self.workers.map(lambda job: job[0].run(images, targets, job[1], self.augment),
                                        list(zip(lanes, passes, strict=True)))
             squares = self.workers.map(lambda chunk: self._sum(lanes, chunk), self.chunks())
         losses, correct = zip(*results, strict=True)

@@ -334,6 +334,13 @@ def test_a_validation_part_of_the_data_is_scored(tmp_path):
         train(None, tiny(), data, val_fraction=0.1)
 
 
+def test_patience_without_validation_images_is_refused():
+    digits = minivit.load_data("digits")
+    data = replace(digits, val_images=digits.test_images[:0], val_labels=digits.test_labels[:0])
+    with pytest.raises(ValueError, match="patience needs a validation part, but that of digits is empty"):
+        train(None, tiny(), data, patience=1)
+
+
 def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monkeypatch):
     accuracies, kept = iter([0.5, 0.7, 0.6, 0.7, 0.1]), []
 

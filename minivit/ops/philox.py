@@ -84,6 +84,10 @@ class Generator:
         self.seed, self.step, self.samples = seed, step, np.asarray(samples, int)
         self.epoch, self.numbers = epoch, np.asarray(numbers, int)
 
+    def begin(self, step, epoch, numbers):
+        """From now on, the random numbers of another batch."""
+        self.step, self.epoch, self.numbers = step, epoch, np.asarray(numbers, int)
+
     def of(self, samples):
         """The random numbers of other samples of the same batch."""
         return Generator(self.seed, self.step, samples, self.epoch, self.numbers)

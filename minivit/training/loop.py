@@ -97,6 +97,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
 
 
 def _trainer(model, settings, threads, cut=None):
+    """The Trainer that the settings ask for."""
     trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]),
                       **{name: settings[name] for name in ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers")})
     if settings["patience"]:
@@ -105,7 +106,7 @@ def _trainer(model, settings, threads, cut=None):
 
 
 def _check(settings, data):
-    """Raise ValueError for a setting that `Trainer` does not check itself; returns the batch size that the data allow."""
+    """Raise ValueError for a setting that `Trainer` does not check itself; returns (batch size, number of images) of the training."""
     if settings["epochs"] is not None:                                # None: the length was given in minutes
         check_number("number of epochs", settings["epochs"], above=0, most=1e9)
     check_number("warmup, a share of all steps,", settings["warmup"], least=0, most=1)
@@ -113,6 +114,8 @@ def _check(settings, data):
     check_number("validation fraction", settings["val_fraction"], least=0, below=1)
     if not len(data.train_images):
         raise ValueError(f"{data.name} has no training images")
+    if settings["patience"] and not settings["val_fraction"] and not len(data.val_labels):
+        raise ValueError(f"patience needs a validation part, but that of {data.name} is empty")
     images = len(_with_validation(data, settings).train_images)
     return min(check_number("batch size", settings["batch_size"], least=1, whole=True), images), images
 
