@@ -3,7 +3,7 @@
     python demos/02_augmentation.py            Fashion-MNIST: found or downloaded
     python demos/02_augmentation.py --quick    the digits that come with minivit
 
-Draws augmentation.png, and prints what each step costs: microseconds a picture on one core.
+Draws augmentation.png, and prints what each step costs: microseconds a picture on one core, and the share of a training step.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import minivit
 from minivit.ops import cross_entropy
 from minivit.ops.philox import Generator
 from minivit.training.augment import Augmentation
+from minivit.training.preset import model_for, preset_for
 
 # The text of each row, as `minivit train --augment` takes it; probabilities are 1 here, so that every picture shows the step.
 ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1", "cutmix:1:1"]
@@ -55,14 +56,14 @@ def draw(data, path):
     figure.savefig(path, dpi=110)
 
 
-def cost(text, images, targets):
-    """Microseconds a picture, the median of 20 batches, on one core."""
+def microseconds(task, images, repetitions):
+    """What `task(step)` takes for each of the images: the median, after two that compile and warm up."""
     seconds = []
-    for step in range(22):
+    for step in range(repetitions + 2):
         start = time.perf_counter()
-        vary(text, images, targets, step)
+        task(step)
         seconds.append(time.perf_counter() - start)
-    return 1e6 * np.median(seconds[2:]) / len(images)
+    return 1e6 * np.median(seconds[2:]) / images
 
 
 def main():
@@ -72,8 +73,13 @@ def main():
     options = parser.parse_args()
 
     data = minivit.load_data("digits" if options.quick else "fashion-mnist")
-    for text in ROWS:
-        print(f"{text:18} {cost(text, *choose(data)):6.1f} us a picture")
+    images, targets = choose(data)
+    trainer = minivit.Trainer(model_for(data), threads=1)
+    training = microseconds(lambda _: trainer.step(images[:64], targets[:64].argmax(axis=1)), 64, 3)
+    print(f"a step of training takes {training:,.0f} us a picture on one core; of augmentation")
+    for text in (*ROWS[1:], preset_for(data).training.get("augment", "affine")):
+        cost = microseconds(lambda step, text=text: vary(text, images, targets, step), len(images), 20)
+        print(f"    {text:45} {cost:6.1f} us, {cost / training:6.2%}")
     draw(data, options.out)
     print(f"Each row is one step of augmentation, each column another epoch. Picture: {options.out}")
 

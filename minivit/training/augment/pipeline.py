@@ -30,7 +30,7 @@ class Augmentation:
     def __init__(self, text="none"):
         words = [] if text.strip() in ("", "none") else [word.strip() for word in text.split(",")]
         self.steps = [_step(word) for word in words]
-        self.streams = [philox.stream(f"augment.{i}.{word.split(':')[0]}") for i, word in enumerate(words)]
+        self.streams = [(philox.stream("augment") + i) % 2**32 for i in range(len(words))]
 
     def __call__(self, images, targets, rng):
         """Of a whole batch, images (B, H, W, C) uint8 and targets (B, K), the varied share (M, H, W, C), (M, K) of `rng.samples`.
