@@ -48,14 +48,17 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"minivit {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
-    verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder.")
+    verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder. "
+                            "What is not given is as the preset for DATA has it.")
     verb.set_defaults(verb=_train)
     verb.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, cifar10 or cifar100; or a folder with a sub-folder of "
                       "pictures for each class, a folder of IDX or CIFAR binary files, or an .npz file with images and labels")
     _add_data_dir(verb)
     verb.add_argument("--image-size", type=int, help="side to which the pictures of a folder are resized (default: theirs, at most 64)")
     verb.add_argument("--fit", help="how they are made square: crop, pad or stretch (default crop)")
-    verb.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
+    model = verb.add_mutually_exclusive_group()
+    model.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
+    model.add_argument("--fine-tune", metavar="RUN", help="start from the weights of a finished run; other classes get a new head")
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=float, help="how often each training image is seen")
     length.add_argument("--minutes", type=float, help="how long to train instead; the speed is measured first, for some seconds more")
@@ -72,9 +75,8 @@ def _parser():
         verb.add_argument(f"--{name}", type=kind, help=what)
     verb.add_argument("--layer", metavar="PATTERN:FACTOR[:DECAY]", action="append", type=_layer, dest="layers", help="factor of the "
                       "learning rate, and weight decay, for parameters of such names: blocks.0.*:0.1 or head.*:1:0; may be repeated")
-    verb.add_argument("--fine-tune", metavar="RUN", help="start from the weights of a finished run; other classes get a new head")
     verb.add_argument("--augment", metavar="STEPS", help="how images are varied: affine, crop, flip, alternating-flip, cutout, erase, "
-                      "mixup, cutmix, with commas between, or none; numbers behind colons, as in crop:0.1,cutmix:1:0.5 (default affine)")
+                      "mixup, cutmix, with commas between, or none; numbers behind colons, as in crop:0.1,cutmix:1:0.5")
     verb.add_argument("--pool", help="token or mean")
     verb.add_argument("--positions", help="learned, sincos or none")
     verb.add_argument("--relative-bias", action=argparse.BooleanOptionalAction, help="whether blocks learn a relative position bias")

@@ -328,6 +328,7 @@ BAD_INPUT = [
     ("train digits --layer heat.*:1", "no parameter has a name like 'heat"),
     ("train digits --stem convolution", "unknown stem.*did you mean 'conv'"),
     ("train digits --fine-tune nowhere", "nowhere is no run"),
+    ("train digits --fine-tune nowhere --model vit", "--model.*not allowed with.*--fine-tune"),
     ("train digits --seed -1", "seed.*-1"),
     ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is no folder"),
     ("train cifar-10", "did you mean 'cifar10'"),

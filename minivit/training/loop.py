@@ -76,7 +76,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     """
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
              "clip": clip, "warmup": warmup, "augment": augment, "ema": ema, "layers": layers, "val_fraction": val_fraction,
-             "patience": patience, "start": None if start is None else str(start), "seed": seed}
+             "patience": patience, "start": None if start is None else str(Path(start).resolve()), "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
     if layers is not None:
         given["layers"] = [list(layer) for layer in layers]           # as JSON has them
@@ -263,5 +263,5 @@ def _finish(trainer, run, records, floor):
         from .curve import draw_curve  # here, because matplotlib takes its time to import
         run.save_model(model)
         if records:
-            draw_curve(records, run.curve_file, floor)
+            draw_curve(records, run.curve_file, floor, -1 if trainer.best is None else _best(records))
     return model

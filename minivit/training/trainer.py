@@ -52,6 +52,8 @@ class Trainer:
         """
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"a step needs as many labels as images, at least one: {len(images)} images, {len(labels)} labels")
+        if numbers is not None and len(numbers) != len(images):
+            raise ValueError(f"numbers must be one for each of the {len(images)} images, not {len(numbers)}")
         lr = self.lr if lr is None else check_number("learning rate", lr, least=0)
         self.model.check(images)
         targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)

@@ -4,7 +4,8 @@
 
 A lane asks for its share of the batch, and every step sees the share as the steps before it have left it. A step that mixes pictures
 (mixup, cutmix) takes the partners from the whole batch: they are made by the same steps, with the random numbers of their own place in
-the batch. So a picture comes out the same to the bit, whichever lane asks for it and however the batch is cut.
+the batch. So a picture comes out the same to the bit, whichever lane asks for it and however the batch is cut. The price is that
+what stands before a mixing step is done again for the partners: give it a probability, or put it first.
 """
 
 import inspect
