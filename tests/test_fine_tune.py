@@ -178,6 +178,15 @@ def test_the_digits_keep_their_model_and_settings():
     assert model_for(digits).vector.size == 136_138
 
 
+@pytest.mark.parametrize(("size", "stem"), [(28, "conv"), (32, "conv"), (64, "conv"), (42, "patch"), (13, "patch")])
+def test_photographs_get_a_stem_where_their_patch_allows_one(size, stem):
+    model = model_for(dataset("photos", size, 3))
+    assert model.config["stem"] == stem
+    assert model.config["relative_bias"]
+    assert preset_for(dataset("photos", size, 3)).training == {"augment": "affine,flip"}
+    assert model_for(dataset("letters", size, 1)).config["stem"] == "patch"
+
+
 def test_short_trainings_have_presets_of_their_own():
     data = dataset("fashion-mnist", 28)
     assert preset_for(data, 1.5) is SHORT_PRESETS["fashion-mnist"]

@@ -26,12 +26,15 @@ class Preset:
 
 
 def _vit(width, depth, heads, drop_path_rate):
-    """Seven or eight tokens a side by a convolutional stem, and a relative bias: what helps a small ViT most."""
+    """7 x 7 or 8 x 8 tokens by a convolutional stem, and a relative bias: what helps a small ViT most."""
     return {"patch_size": 4, "width": width, "depth": depth, "heads": heads, "mlp_ratio": 2, "pool": "mean", "stem": "conv",
             "relative_bias": True, "position_std": 0.02, "drop_path_rate": drop_path_rate}
 
 
+# The number of epochs is meant to fill about half an hour on two cores; an hour or two for CIFAR.
 _CIFAR = Preset(_vit(128, 6, 4, 0.1), {"epochs": 60, "batch_size": 128, "ema": 0.999, "augment": "crop,alternating-flip,cutout:0.4:0.5"})
+# Photographs of one's own are few, and the fewer there are, the more a stem helps.
+_PHOTOGRAPHS = Preset({"stem": "conv", "relative_bias": True, "pool": "mean", "position_std": 0.02}, {"augment": "affine,flip"})
 PRESETS = {
     "mnist": Preset(_vit(64, 4, 4, 0.05), {"epochs": 15, "batch_size": 128, "ema": 0.998}),
     "fashion-mnist": Preset(_vit(96, 6, 3, 0.05), {"epochs": 36, "batch_size": 128, "ema": 0.999,
@@ -53,14 +56,13 @@ def preset_for(data, minutes=None):
         return SHORT_PRESETS[data.name]
     if data.name in PRESETS:
         return PRESETS[data.name]
-    colour = data.train_images.shape[-1] == 3                         # photographs; what is grey may be letters, which must not be mirrored
-    return Preset(training={"augment": "affine,flip"} if colour else {})
+    return _PHOTOGRAPHS if data.train_images.shape[-1] == 3 else Preset()   # what is grey may be letters, which must not be mirrored
 
 
 def model_for(data, name=None, seed=0, minutes=None, **options):
     """A model for the images and classes of a Dataset, with the pixel statistics of its training part.
 
-    name: a named variant or a family (default: that of the data's preset, or the mini ViT for this size of image). minutes: see
+    name: a named variant or a family (default: what the data's preset says, on a ViT for this size of image). minutes: see
     `preset_for`. options: as for `create_model`; the drop_path_rate is 0.1 unless the preset or they say otherwise.
     Raises ValueError if the images are not square or no patch divides them, if there are not two classes at least or one has no
     training image, or as `create_model`.
@@ -71,14 +73,18 @@ def model_for(data, name=None, seed=0, minutes=None, **options):
         raise ValueError(f"{data.name} has images of {height}x{width}: only square ones can be trained on")
     mean, std = data.pixel_statistics()
     fitting = {"image_size": height, "channels": channels, "classes": data.classes, "mean": mean, "std": std, "drop_path_rate": 0.1}
-    preset = preset_for(data, minutes).model if name is None else {}
-    if preset:
-        return create_model("vit", seed=seed, **(fitting | preset | options))
+    preset = {}
     if name is None:
-        name = next((n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
+        preset = dict(preset_for(data, minutes).model)
+        name = "vit" if "width" in preset else next(
+            (n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
     if name in FAMILIES:
         fitting |= {"patch_size": _patch_size(height), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2, "position_std": 0.5}
-    return create_model(name, seed=seed, **(fitting | options))
+    chosen = fitting | preset | options
+    patch = chosen.get("patch_size") or VARIANTS[name][1]["patch_size"]
+    if "stem" not in options and (patch == 1 or patch & (patch - 1)):     # a convolutional stem needs 2, 4, 8, ...
+        chosen.pop("stem", None)
+    return create_model(name, seed=seed, **chosen)
 
 
 def _check_classes(data):
