@@ -22,12 +22,13 @@ from minivit.training.preset import model_for, preset_for
 # The text of each row, as `minivit train --augment` takes it; probabilities are 1 here, so that every picture shows the step.
 ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1", "cutmix:1:1"]
 COLUMNS = 9
+SHARE = 16      # images that a lane varies at once
 
 
-def vary(text, images, targets, step):
-    """A batch at a step of training, which is here the first of its epoch."""
+def vary(augment, images, targets, step, share=None):
+    """The first `share` images of a batch (default: all) at a step of training, which is here the only one of its epoch."""
     everywhere = np.arange(len(images))
-    return Augmentation(text)(images, targets, Generator(4, step, everywhere, epoch=step, numbers=everywhere))
+    return augment(images, targets, Generator(4, step, everywhere[:share], epoch=step, numbers=everywhere))
 
 
 def choose(data):
@@ -43,7 +44,7 @@ def draw(data, path):
     figure = Figure(figsize=(9.6, 1.08 * len(ROWS)), layout="constrained")
     FigureCanvasAgg(figure)
     for text, row in zip(ROWS, figure.subplots(len(ROWS), COLUMNS), strict=True):
-        epochs = [vary(text, images, targets, step) for step in range(3)]
+        epochs = [vary(Augmentation(text), images, targets, step) for step in range(3)]
         shown = [(epoch[0][k], epoch[1][k]) for k in range(3) for epoch in epochs]
         for axes, (image, target) in zip(row, shown, strict=True):
             axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r" if image.shape[-1] == 1 else None, vmin=0, vmax=255)
@@ -78,7 +79,8 @@ def main():
     training = microseconds(lambda _: trainer.step(images[:64], targets[:64].argmax(axis=1)), 64, 3)
     print(f"a step of training takes {training:,.0f} us a picture on one core; of augmentation")
     for text in (*ROWS[1:], preset_for(data).training.get("augment", "affine")):
-        cost = microseconds(lambda step, text=text: vary(text, images, targets, step), len(images), 20)
+        augment = Augmentation(text)
+        cost = microseconds(lambda step, augment=augment: vary(augment, images, targets, step, SHARE), SHARE, 50)
         print(f"    {text:45} {cost:6.1f} us, {cost / training:6.2%}")
     draw(data, options.out)
     print(f"Each row is one step of augmentation, each column another epoch. Picture: {options.out}")

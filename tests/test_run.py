@@ -119,6 +119,17 @@ def test_curve_is_a_picture(finished):
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
 
 
+def test_curve_shows_validation_and_names_the_epoch_that_is_kept(tmp_path):
+    lines = [{"epoch": e, "loss": 1 / e, "accuracy": 0.5, "test_accuracy": e / 10, "val_accuracy": 0.9 - e / 10} for e in (1, 2, 3)]
+    without = [{name: value for name, value in line.items() if name != "val_accuracy"} for line in lines]
+    pictures = []
+    for records_, kept in ((lines, -1), (lines, 0), (without, -1)):
+        curve.draw_curve(records_, tmp_path / "curve.png", kept=kept)
+        with Image.open(tmp_path / "curve.png") as picture:
+            pictures.append(picture.convert("RGB").tobytes())
+    assert len(set(pictures)) == 3
+
+
 def test_result_counts_steps_and_test_images(finished):
     _, result = finished
     assert result.steps == 3 * STEPS_AN_EPOCH

@@ -1,24 +1,15 @@
 """The convolution layer: a kernel and a bias."""
 
-import numpy as np
-
 from ..ops import convolution
 from .layer import Layer
-from .parameter import Parameter, zeros
-
-
-def _xavier_uniform(shape, rng):
-    """Start a kernel (k, k, C, D) as a linear map of its windows."""
-    k, _, C, D = shape
-    bound = np.sqrt(6 / (k * k * C + D))
-    return bound * (2 * rng.random(shape, np.float32) - 1)
+from .parameter import Parameter, xavier_uniform, zeros
 
 
 class Convolution(Layer):
     """Convolution (B, H, W, C) -> (B, H', W', D) with a kernel of size x size. See `ops/convolution.py`."""
 
     def __init__(self, inputs, outputs, size=3, stride=1, padding=0):
-        self.weight = Parameter((size, size, inputs, outputs), _xavier_uniform, decay=True)
+        self.weight = Parameter((size, size, inputs, outputs), xavier_uniform, decay=True)
         self.bias = Parameter((outputs,), zeros)
         self.stride, self.padding = stride, padding
         self.name_parameters()

@@ -256,9 +256,8 @@ def _batches(images, size, seed, epoch):
 
 def _finish(trainer, run, records, floor):
     """Give the model its final weights, of the best epoch or of the running mean where there are such, and write what a run leaves."""
-    model, final = trainer.model, trainer.average.vector if trainer.best is None else trainer.best
-    if final is not model.vector:
-        model.vector[:] = final
+    model = trainer.model
+    model.vector[:] = trainer.average.vector if trainer.best is None else trainer.best
     if run:
         from .curve import draw_curve  # here, because matplotlib takes its time to import
         run.save_model(model)
