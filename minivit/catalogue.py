@@ -18,7 +18,21 @@ from .arguments import check_name
 from .checking import gradcheck
 from .layers.dropout import use_generator
 from .models import create_model
-from .ops import attention, cross_entropy, dropout, gelu, layer_norm, linear, patches, philox, pooling, softmax, tokens
+from .ops import (
+    attention,
+    convolution,
+    cross_entropy,
+    dropout,
+    gelu,
+    layer_norm,
+    linear,
+    patches,
+    philox,
+    pooling,
+    relative_bias,
+    softmax,
+    tokens,
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,16 @@ OPS = {
     "attention, heads of width 1": Op(attention, {"qkv": (3, 7, 9)}, {"heads": 3}),
     "attention, one head": Op(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
     "attention of one token": Op(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
+    "attention with a bias": Op(attention, {"qkv": (2, 5, 18), "bias": (2, 5, 5)}, {"heads": 2}),
+    "relative_bias": Op(relative_bias, {"table": (15, 2)}, {"rows": 2, "columns": 3}),
+    "relative_bias with a class token": Op(relative_bias, {"table": (28, 3)}, {"rows": 3, "columns": 3, "class_token": True}),
+    "relative_bias of one token": Op(relative_bias, {"table": (1, 5)}, {"rows": 1, "columns": 1}),
+    "convolution": Op(convolution, {"x": (2, 5, 7, 3), "weight": (3, 3, 3, 5), "bias": (5,)}),
+    "convolution with stride and padding": Op(convolution, {"x": (3, 7, 6, 2), "weight": (3, 3, 2, 4), "bias": (4,)},
+                                              {"stride": 2, "padding": 1}),
+    "convolution of one place": Op(convolution, {"x": (2, 3, 5, 3), "weight": (1, 1, 3, 7), "bias": (7,)}),
+    "convolution with a wide stride": Op(convolution, {"x": (2, 7, 9, 1), "weight": (2, 2, 1, 3), "bias": (3,)},
+                                         {"stride": 3, "padding": 2}),
     "cross_entropy": Op(cross_entropy, {"logits": (5, 7)}, {"t": _targets(5, 7, 0.0)}),
     "cross_entropy with smoothing": Op(cross_entropy, {"logits": (3, 37)}, {"t": _targets(3, 37, 0.1)}),
     "cross_entropy of a lane": Op(cross_entropy, {"logits": (3, 5)}, {"t": _targets(3, 5, 0.0), "images": 11}),
@@ -82,7 +106,7 @@ def _in_training(layer):
     return layer
 
 
-LAYERS: dict[str, tuple[Callable, tuple]] = {                         # a constructor, and the shape of an input
+LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constructor, and the shape of the input, if it takes one
     "Linear": (lambda: layers.Linear(5, 7), (2, 3, 5)),
     "LayerNorm": (lambda: layers.LayerNorm(6), (2, 3, 6)),
     "GELU": (layers.GELU, (3, 5)),
@@ -90,6 +114,12 @@ LAYERS: dict[str, tuple[Callable, tuple]] = {                         # a constr
     "Attention": (lambda: layers.Attention(12, 3), (2, 5, 12)),
     "Block": (lambda: layers.Block(width=24, heads=3, mlp_ratio=2), (2, 5, 24)),
     "PatchEmbed": (lambda: layers.PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
+    "Attention with a relative bias": (lambda: layers.Attention(12, 3, grid=(2, 2, True)), (2, 5, 12)),
+    "Block with a relative bias": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)), (2, 6, 12)),
+    "RelativeBias": (lambda: layers.RelativeBias(2, 3, heads=2), None),
+    "Convolution": (lambda: layers.Convolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
+    "ConvStem": (lambda: layers.ConvStem(4, 3, 8), (2, 8, 4, 3)),
+    "ConvStem of one convolution": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
     "Dropout": (lambda: layers.Dropout(0.5), (3, 4)),
     "DropPath": (lambda: layers.DropPath(0.5), (3, 4)),
     "Dropout in training": (lambda: _in_training(layers.Dropout(0.5)), (3, 4)),
@@ -104,6 +134,9 @@ MODELS: dict[str, dict] = {                                           # options 
     "vit with sin-cos positions": _SMALL | {"positions": "sincos"},
     "vit without positions, by mean": _SMALL | {"positions": "none", "pool": "mean"},
     "vit of 3 x 3 patches": _SMALL | {"patch_size": 2},
+    "vit with relative biases": _SMALL | {"relative_bias": True},
+    "vit with a stem": _SMALL | {"stem": "conv", "patch_size": 2},
+    "vit with both, by mean": _SMALL | {"stem": "conv", "patch_size": 2, "relative_bias": True, "pool": "mean"},
 }
 
 
@@ -153,7 +186,7 @@ def _of_op(name, kind):
 
 def _of_layer(name):
     make, shape = LAYERS[name]
-    return Check(name, "layer", make, lambda rng: [rng.standard_normal(shape)])
+    return Check(name, "layer", make, lambda rng: [] if shape is None else [rng.standard_normal(shape)])
 
 
 def _of_model(name):

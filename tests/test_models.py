@@ -35,6 +35,12 @@ def test_flops_count_the_matrix_products():
     assert make().flops == sum(2 * B * i * n * o for i, n, o in products)
 
 
+def test_flops_of_a_stem_count_each_convolution_at_its_size():
+    stem = [(4 * 4, 9 * 3, 6), (2 * 2, 9 * 6, 12)]                    # places, inputs, outputs
+    patches = 2 * 4 * (4 * 4 * 3) * 12
+    assert make(stem="conv").flops - make().flops == sum(2 * n * i * o for n, i, o in stem) - patches
+
+
 def test_named_variants_take_options():
     model = minivit.create_model("vit_mini_patch4_28", classes=7, depth=1)
     assert model.forward(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 7)
@@ -88,6 +94,8 @@ def test_without_positions_the_order_of_patches_does_not_matter():
     ({"classes": 0}, "classes must be a whole number at least 1"),
     ({"depth": 0}, "depth must be a whole number at least 1"),
     ({"positions": "sincos", "width": 6}, "width divisible by 4"),
+    ({"stem": "convolution"}, "unknown stem 'convolution': did you mean 'conv'"),
+    ({"stem": "conv", "patch_size": 1}, "must be 2, 4, 8"),
 ])
 def test_options_that_do_not_fit_are_named(options, message):
     with pytest.raises(ValueError, match=message):

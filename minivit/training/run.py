@@ -59,6 +59,11 @@ class Run:
         """The run's own seed. Errors as `config`."""
         return self.config()["training"].get("seed", 0)
 
+    @property
+    def start_of_weights(self):
+        """The run that was fine-tuned in this one, or None. Errors as `config`."""
+        return self.config()["training"].get("start")
+
     def preparation(self, source):
         """How the run prepared its data: the arguments of `load_data` that apply to `source`, too, beside seed and test_fraction.
 
@@ -159,15 +164,13 @@ class Run:
 
     def save_checkpoint(self, trainer):
         """Write the state of training, as it is between two steps."""
-        optimiser = trainer.optimiser
-        tensors = {"weights": optimiser.vector, "adamw.m": optimiser.m, "adamw.v": optimiser.v}
-        write_whole(self.checkpoint_file, save(tensors, metadata={"minivit": json.dumps({"step": optimiser.t})}))
+        metadata = {"minivit": json.dumps({"step": trainer.optimiser.t})}
+        write_whole(self.checkpoint_file, save(trainer.state(), metadata=metadata))
 
     def load_checkpoint(self, trainer):
         """Put `trainer` into the state of the checkpoint. Raises FileNotFoundError or ValueError, and then changes nothing."""
         tensors, metadata = read_tensors(self.checkpoint_file)
-        optimiser = trainer.optimiser
-        into = {"weights": optimiser.vector, "adamw.m": optimiser.m, "adamw.v": optimiser.v}
+        into = trainer.state()
         if tensors.keys() != into.keys() or any(tensors[k].shape != v.shape or tensors[k].dtype != v.dtype for k, v in into.items()):
             raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
         try:
@@ -176,7 +179,7 @@ class Run:
             raise ValueError(f"{self.checkpoint_file} does not say at which step it was written") from None
         for name, array in into.items():
             np.copyto(array, tensors[name])
-        optimiser.t = step
+        trainer.optimiser.t = step
 
 
 def check_fit(model, data):
