@@ -6,6 +6,7 @@ Nothing heavy is imported before the arguments are understood, so that `minivit 
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit code: 0, or 2 after one line on what was wrong, or 130 when interrupted."""
+    """Run the command line; returns the exit code: 0, or 2 after one line on what was wrong, or 128 + n when stopped by signal n."""
     try:
         options = _parser().parse_args(arguments)
         options.verb(options)
@@ -29,9 +30,9 @@ def main(arguments=None):
             raise
         print(f"minivit: error: {_one_line(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nminivit: interrupted; the same `minivit train` with --resume goes on from the last whole epoch", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:                                 # training says how to go on, and which signal it was
+        print(f"\nminivit: {stop or 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(stop, "signal", signal.SIGINT)
     return 0
 
 
@@ -39,7 +40,7 @@ def _one_line(error):
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(text.split())
+    return " ".join("; ".join([text, *getattr(error, "__notes__", ())]).split())
 
 
 def _parser():
@@ -63,6 +64,9 @@ def _parser():
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA and --out again")
     verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
     verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
+    verb.add_argument("--checkpoint-seconds", type=float, metavar="S",
+                      help="how often the state is saved, beside each epoch's end (default 60)")
+    verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="the same in steps")
     for name, what in (("batch-size", "images a step (default 32)"), ("lr", "peak learning rate (default 0.002)"),
                        ("weight-decay", "of matrices (default 0.05)"), ("label-smoothing", "0 to 1 (default 0.1)"),
                        ("augment", "strength of turning, scaling and shifting the images (default 1, 0 for none)"),
@@ -132,7 +136,8 @@ def _train(options):
         model = run.declare().pack(seed=seed)
     else:
         model = model_for(data, options.model, seed=seed, **choices)
-    settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment")
+    settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment",
+                      "checkpoint_seconds", "checkpoint_steps")
     result = train(model, data, seed=seed, out=out, resume=options.resume, **settings)
     if options.json:
         print(json.dumps({"accuracy": result.accuracy, "images": result.test.images, "loss": result.loss, "steps": result.steps,
@@ -145,7 +150,9 @@ def _evaluate(options):
     from .training.evaluation import confusion_table
     from .training.run import Run
 
-    class_names, result = Run(options.run).evaluate(options.data, data_dir=options.data_dir)
+    run = Run(options.run)
+    class_names, result = run.evaluate(options.data, data_dir=options.data_dir)
+    _say_if_unfinished(run)
     if options.json:
         print(json.dumps({"accuracy": result.accuracy, "images": result.images, "standard_error": result.standard_error,
                           "confusion": result.confusion.tolist(), "class_names": class_names}))
@@ -153,10 +160,17 @@ def _evaluate(options):
         print(f"{result}\n\ntrue class in rows, predicted class in columns\n{confusion_table(result.confusion, class_names)}")
 
 
+def _say_if_unfinished(run):
+    if words := run.unfinished():
+        print(f"minivit: note: {words}", file=sys.stderr)
+
+
 def _predict(options):
     from .training.run import Run
 
-    rows = Run(options.run).classify(options.images, options.top)
+    run = Run(options.run)
+    rows = run.classify(options.images, options.top)
+    _say_if_unfinished(run)
     if options.json:
         print(json.dumps(rows))
     else:

@@ -13,6 +13,7 @@ from ..data import load_data
 from ..lanes import Cut
 from ..ops.cross_entropy import smoothing_floor
 from .augment import Affine
+from .checkpoints import Checkpoints, Progress
 from .evaluation import Evaluation, evaluate
 from .run import Run, check_fit, describe
 from .schedule import warmup_cosine
@@ -44,7 +45,8 @@ class Result:
 
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
-          warmup=None, augment=None, seed=None, threads=None, out=None, resume=False, progress=True):
+          warmup=None, augment=None, seed=None, threads=None, out=None, resume=False, checkpoint_seconds=60.0, checkpoint_steps=None,
+          progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
     data: a Dataset, or what `load_data` takes.
@@ -54,10 +56,12 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         label_smoothing (0.1), clip (1.0), seed (0), threads: see `Trainer`. augment: strength (1.0) of `Affine`, 0 for none.
     out: folder of the run; without it nothing is written.
     resume: go on from the checkpoint in `out`, to the bits of a run that was never interrupted; what is not given is as the run has it.
+    checkpoint_seconds (60), checkpoint_steps: how often the state is saved to `out`, beside the end of each epoch.
     progress: show a bar.
 
-    Raises ValueError for settings, images or a folder that do not fit; FloatingPointError if the loss is not finite any more, where the
-    last checkpoint stays.
+    Raises ValueError for settings, images or a folder that do not fit; FloatingPointError if the loss is not finite any more, and OSError
+    if the folder cannot be written, where the last checkpoint stays; `Interrupted`, a KeyboardInterrupt, when SIGINT or SIGTERM asks the
+    process to stop and there is a folder, where the state has been saved.
     """
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
              "clip": clip, "warmup": warmup, "augment": augment, "seed": seed}
@@ -73,11 +77,14 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     trainer = Trainer(model, settings["lr"], settings["weight_decay"], clip=settings["clip"], label_smoothing=settings["label_smoothing"],
                       seed=settings["seed"], threads=threads, cut=Cut(settings["lanes"], settings["micro_batch"]),
                       augment=Affine(settings["augment"]))
+    checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
+    records, so_far = [], Progress()
     if run and not resume:
         run.start(describe(model, data, settings))
-    elif run and run.checkpoint_file.exists():                        # none: it was stopped before the first
-        run.load_checkpoint(trainer)
-    return _run(trainer, data, settings, run, progress)
+    elif run:
+        records, so_far = run.take_up(trainer)
+    with checkpoints:
+        return _run(trainer, data, settings, run, checkpoints, records, so_far, progress)
 
 
 def _check(settings, data):
@@ -134,12 +141,10 @@ def _continue(run, model, data, given, minutes):
     return settings
 
 
-def _run(trainer, data, settings, run, progress):
+def _run(trainer, data, settings, run, checkpoints, records, so_far, progress):
     """Step until the run has all its steps; at the end of every epoch evaluate, log, and save."""
     model, steps, size = trainer.model, settings["steps"], settings["batch_size"]
-    per_epoch, done = len(data.train_labels) // size, trainer.optimiser.t
-    records = run.records(done) if run else []
-    earlier, seconds = records[-1]["seconds"] if records else 0.0, 0.0    # of the run before it was resumed, and since
+    done, seconds = trainer.optimiser.t, so_far.seconds
     test, loss = None, records[-1]["loss"] if records else float("nan")
     bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True)
     with bar:
@@ -147,39 +152,47 @@ def _run(trainer, data, settings, run, progress):
             bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
                       f"{model.vector.size:,} parameters", file=sys.stderr)
         while trainer.optimiser.t < steps or test is None:
-            start, epoch = time.perf_counter(), trainer.optimiser.t // per_epoch
-            record = _epoch(trainer, data, settings, epoch, bar, test)
-            seconds += time.perf_counter() - start
+            record = _epoch(trainer, data, settings, so_far, checkpoints, bar, test)
             test = evaluate(model, data.test_images, data.test_labels, trainer.lanes.workers.threads)
             if record:
                 loss = record["loss"]
-                records.append(record | {"test_accuracy": test.accuracy, "seconds": round(earlier + seconds, 3)})
+                records.append(record | {"test_accuracy": test.accuracy, "seconds": round(so_far.seconds, 3)})
+            so_far = Progress(seconds=so_far.seconds)
             if run:
                 run.log(records)                                      # first: a resumed run takes from it what the checkpoint has
-                run.save_checkpoint(trainer)
+                checkpoints.save(so_far)
+                if trainer.optimiser.t < steps:
+                    checkpoints.stop_if_asked()
     if run:
         _finish(run, model, records, smoothing_floor(settings["label_smoothing"], model.classes))
+    seconds = so_far.seconds - seconds
     return Result(model, test, loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9))
 
 
-def _epoch(trainer, data, settings, epoch, bar, test):
-    """The steps of one epoch that are still to do; returns their record for the log, or None if there were none."""
+def _epoch(trainer, data, settings, so_far, checkpoints, bar, test):
+    """Do the steps that an epoch still has, adding them to `so_far`; returns its record for the log, or None if it has no steps."""
     steps, size = settings["steps"], settings["batch_size"]
-    per_epoch = len(data.train_labels) // size
-    losses, correct, rate = [], 0, 0.0
-    for batch in _batches(len(data.train_labels), size, settings["seed"], epoch)[trainer.optimiser.t - epoch * per_epoch:]:
+    epoch = (trainer.optimiser.t - so_far.steps) // (len(data.train_labels) // size)
+    for batch in _batches(len(data.train_labels), size, settings["seed"], epoch)[so_far.steps:]:
         if trainer.optimiser.t == steps:
             break
-        rate = settings["lr"] * warmup_cosine(trainer.optimiser.t, steps, round(settings["warmup"] * steps))
-        losses.append(trainer.step(data.train_images[batch], data.train_labels[batch], lr=rate))
-        correct += trainer.correct
-        bar.set_postfix(loss=f"{losses[-1]:.3f}", train=f"{correct / (size * len(losses)):.1%}",
+        start = time.perf_counter()
+        loss = trainer.step(data.train_images[batch], data.train_labels[batch], lr=_rate(settings, trainer.optimiser.t))
+        so_far.add(trainer, loss, time.perf_counter() - start)
+        bar.set_postfix(loss=f"{loss:.3f}", train=f"{so_far.correct / (size * so_far.steps):.1%}",
                         test=f"{test.accuracy:.1%}" if test else "-", refresh=False)
         bar.update(size)
-    if not losses:
+        checkpoints.after_step(so_far)
+    if not so_far.steps:
         return None
-    return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": float(np.mean(losses)),
-                       "accuracy": correct / (size * len(losses)), "lr": rate, "grad_norm": trainer.grad_norm}
+    accuracy, rate = so_far.correct / (size * so_far.steps), _rate(settings, trainer.optimiser.t - 1)
+    return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": so_far.loss / so_far.steps, "accuracy": accuracy, "lr": rate,
+            "grad_norm": so_far.grad_norm}
+
+
+def _rate(settings, step):
+    """The learning rate of a step."""
+    return settings["lr"] * warmup_cosine(step, settings["steps"], round(settings["warmup"] * settings["steps"]))
 
 
 def _batches(images, size, seed, epoch):

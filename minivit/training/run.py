@@ -3,11 +3,13 @@
     config.json              what was asked: model, data, settings
     log.jsonl                a line for each epoch
     curve.png                the same as a picture
-    checkpoint.safetensors   the weights and the optimiser's state: all that going on needs
+    checkpoint.safetensors   the weights, the optimiser's state and the place in the epoch: all that going on needs
     model.safetensors        the final weights, in timm's names and layout
 """
 
 import json
+import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,11 @@ from safetensors.numpy import save
 
 from ..arguments import check_number
 from ..data import holds_pictures, load_data, read_pictures
-from ..files import write_whole
+from ..files import remove_temporaries, write_whole
 from ..interop.timm import read_tensors, read_weights, write_weights
 from ..models.create import FAMILIES, declare_model
 from ..ops import softmax
+from .checkpoints import Progress
 from .evaluation import evaluate
 
 
@@ -37,6 +40,7 @@ class Run:
             raise ValueError(f"{self.folder} holds a run already: continue it with --resume, or choose another folder with --out")
         text = json.dumps(config, indent=2) + "\n"
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.folder)
         write_whole(self.config_file, text)
 
     def config(self):
@@ -59,6 +63,13 @@ class Run:
         """The run's own seed. Errors as `config`."""
         return self.config()["training"].get("seed", 0)
 
+    def resumption(self):
+        """The command that goes on with this run; a call, if it was trained on arrays in memory. Errors as `config`."""
+        source = self.config()["data"]["source"]
+        if source is None:
+            return f"minivit.train(model, data, out={str(self.folder)!r}, resume=True)"
+        return shlex.join(["minivit", "train", source["source"], "--out", str(self.folder), "--resume"])
+
     def preparation(self, source):
         """How the run prepared its data: the arguments of `load_data` that apply to `source`, too, beside seed and test_fraction.
 
@@ -66,6 +77,18 @@ class Run:
         """
         own = self.config()["data"]["source"] or {}
         return {name: own[name] for name in (("image_size", "channels", "fit") if holds_pictures(source) else ("data_dir",)) if name in own}
+
+    def take_up(self, trainer):
+        """Put `trainer` into the state of the checkpoint -> (records, Progress); without a checkpoint, at the start.
+
+        What the log has beyond that, and files that were only half written, are removed, so a folder that cannot be written is noticed
+        before the first step. Errors as `load_checkpoint` and `records`; OSError.
+        """
+        progress = self.load_checkpoint(trainer) if self.checkpoint_file.exists() else Progress()
+        records = self.records(trainer.optimiser.t)
+        remove_temporaries(self.folder)
+        self.log(records)
+        return records, progress
 
     def log(self, records):
         """Write the records of all epochs so far."""
@@ -86,13 +109,13 @@ class Run:
     # ---- what the trained model is for ---------------------------------------------------------------------
 
     def evaluate(self, source=None, threads=None, data_dir=None):
-        """Score the trained model -> (class names, Evaluation), on the run's own test part or on another source of data.
+        """Score the latest model -> (class names, Evaluation), on the run's own test part or on another source of data.
 
         Another source is scored on its test part, or on all its images if it comes without one; pictures in a folder are prepared as the
         run's own, and their classes found by name. A run's training images are never scored. data_dir: as for `load_data`.
-        Errors as `load_model` and `load_data`.
+        Errors as `latest_model` and `load_data`.
         """
-        own, model = self.config()["data"], self.load_model()
+        own, model = self.config()["data"], self.latest_model()
         if source is None and own["source"] is None:
             raise ValueError(f"{self.folder} was trained on arrays in memory: name the data to evaluate on")
         arguments = own["source"] if source is None else {"source": source, "test_fraction": 1}
@@ -120,10 +143,10 @@ class Run:
     def classify(self, files, top=3):
         """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}.
 
-        The pictures are prepared as those of the run's data. Errors as `load_model` and `read_pictures`.
+        The pictures are prepared as those of the run's data. Errors as `latest_model` and `read_pictures`.
         """
         check_number("number of classes to show", top, least=1, whole=True)
-        model = self.load_model()
+        model = self.latest_model()
         names = self.class_names(model)
         images = read_pictures(files, model.image_size, model.channels, self.config()["data"].get("fit", "stretch"))
         probabilities, _ = softmax.forward(model.predict(images))
@@ -149,6 +172,23 @@ class Run:
         values = read_weights(self.model_file, model)
         return model.pack(next(iter(values.values())).dtype, values=values)
 
+    def latest_model(self):
+        """The trained model, or while the run has not ended, the model of its last checkpoint. Errors as `load_model`."""
+        if self.model_file.is_file() or not self.checkpoint_file.is_file():
+            return self.load_model()
+        model, weights = self.declare(), self._read_checkpoint()[0]["weights"]
+        if weights.size != sum(p.size for p in model.parameters()):
+            raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
+        model.pack(weights.dtype).vector[...] = weights
+        return model
+
+    def unfinished(self):
+        """In words, what `latest_model` is of a run that has not ended; None of one that has. Errors as `load_model`."""
+        if self.model_file.is_file() or not self.checkpoint_file.is_file():
+            return None
+        return (f"{self.folder} is not finished: this is its checkpoint, after step {self._read_checkpoint()[1]} of "
+                f"{self.config()['training'].get('steps')}; go on with: {self.resumption()}")
+
     def declare(self):
         """The run's model, without weights. Raises ValueError if the file is damaged."""
         config = self.config()["model"]
@@ -157,26 +197,34 @@ class Run:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{self.config_file} is damaged: {error}") from None
 
-    def save_checkpoint(self, trainer):
+    def save_checkpoint(self, trainer, progress):
         """Write the state of training, as it is between two steps."""
-        optimiser = trainer.optimiser
-        tensors = {"weights": optimiser.vector, "adamw.m": optimiser.m, "adamw.v": optimiser.v}
-        write_whole(self.checkpoint_file, save(tensors, metadata={"minivit": json.dumps({"step": optimiser.t})}))
+        where = {"step": trainer.optimiser.t, "progress": asdict(progress)}
+        write_whole(self.checkpoint_file, save(_state(trainer), metadata={"minivit": json.dumps(where)}))
 
     def load_checkpoint(self, trainer):
-        """Put `trainer` into the state of the checkpoint. Raises FileNotFoundError or ValueError, and then changes nothing."""
-        tensors, metadata = read_tensors(self.checkpoint_file)
-        optimiser = trainer.optimiser
-        into = {"weights": optimiser.vector, "adamw.m": optimiser.m, "adamw.v": optimiser.v}
+        """Put `trainer` into the state of the checkpoint -> Progress. Raises FileNotFoundError or ValueError, and then changes nothing."""
+        tensors, step, progress = self._read_checkpoint()
+        into = _state(trainer)
         if tensors.keys() != into.keys() or any(tensors[k].shape != v.shape or tensors[k].dtype != v.dtype for k, v in into.items()):
             raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
-        try:
-            step = int(json.loads(metadata["minivit"])["step"])
-        except (KeyError, ValueError, TypeError):
-            raise ValueError(f"{self.checkpoint_file} does not say at which step it was written") from None
         for name, array in into.items():
             np.copyto(array, tensors[name])
-        optimiser.t = step
+        trainer.optimiser.t = step
+        return progress
+
+    def _read_checkpoint(self):
+        tensors, metadata = read_tensors(self.checkpoint_file)
+        try:
+            where = json.loads(metadata["minivit"])
+            return tensors, int(where["step"]), Progress(**where["progress"])
+        except (KeyError, ValueError, TypeError):
+            raise ValueError(f"{self.checkpoint_file} does not say at which step it was written") from None
+
+
+def _state(trainer):
+    """The vectors that a checkpoint keeps, by name."""
+    return {"weights": trainer.optimiser.vector, "adamw.m": trainer.optimiser.m, "adamw.v": trainer.optimiser.v}
 
 
 def check_fit(model, data):
