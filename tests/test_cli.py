@@ -523,3 +523,20 @@ def test_public_names_are_there():
         assert getattr(minivit, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         minivit.trian  # noqa: B018
+
+
+WITHOUT_SCIKIT_LEARN = """
+import sys
+sys.modules["sklearn"] = None                    # as if it were not installed
+from minivit import *
+import minivit
+try:
+    minivit.ViTClassifier
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_what_needs_scikit_learn_says_so():
+    assert "ViTClassifier" in dir(minivit)
+    assert re.search(r"ViTClassifier needs scikit-learn.*pip install 'minivit\[sklearn\]'", python(WITHOUT_SCIKIT_LEARN))

@@ -173,11 +173,11 @@ def _epoch(trainer, data, settings, so_far, checkpoints, bar, test):
     """Do the steps that an epoch still has, adding them to `so_far`; returns its record for the log, or None if it has no steps."""
     steps, size = settings["steps"], settings["batch_size"]
     epoch = (trainer.optimiser.t - so_far.steps) // (len(data.train_labels) // size)
-    for batch in _batches(len(data.train_labels), size, settings["seed"], epoch)[so_far.steps:]:
+    for batch in batches(len(data.train_labels), size, settings["seed"], epoch)[so_far.steps:]:
         if trainer.optimiser.t == steps:
             break
         start = time.perf_counter()
-        loss = trainer.step(data.train_images[batch], data.train_labels[batch], lr=_rate(settings, trainer.optimiser.t))
+        loss = trainer.step(data.train_images[batch], data.train_labels[batch], lr=rate(settings, trainer.optimiser.t))
         so_far.add(trainer, loss, time.perf_counter() - start)
         bar.set_postfix(loss=f"{loss:.3f}", train=f"{so_far.correct / (size * so_far.steps):.1%}",
                         test=f"{test.accuracy:.1%}" if test else "-", refresh=False)
@@ -185,17 +185,17 @@ def _epoch(trainer, data, settings, so_far, checkpoints, bar, test):
         checkpoints.after_step(so_far)
     if not so_far.steps:
         return None
-    accuracy, rate = so_far.correct / (size * so_far.steps), _rate(settings, trainer.optimiser.t - 1)
-    return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": so_far.loss / so_far.steps, "accuracy": accuracy, "lr": rate,
+    return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": so_far.loss / so_far.steps,
+            "accuracy": so_far.correct / (size * so_far.steps), "lr": rate(settings, trainer.optimiser.t - 1),
             "grad_norm": so_far.grad_norm}
 
 
-def _rate(settings, step):
-    """The learning rate of a step."""
+def rate(settings, step):
+    """The learning rate of a step, by the settings `lr`, `steps` and `warmup`."""
     return settings["lr"] * warmup_cosine(step, settings["steps"], round(settings["warmup"] * settings["steps"]))
 
 
-def _batches(images, size, seed, epoch):
+def batches(images, size, seed, epoch):
     """The index arrays of an epoch's batches: a random order that seed and epoch alone decide; the last, partial batch is dropped."""
     order = np.random.default_rng([seed, epoch]).permutation(images)
     return [order[a:a + size] for a in range(0, images - size + 1, size)]
