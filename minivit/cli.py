@@ -6,6 +6,7 @@ Nothing heavy is imported before the arguments are understood, so that `minivit 
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(arguments=None):
     """Run the command line; returns the exit code: 0, or 2 after one line on what was wrong, or 128 + n when stopped by signal n."""
     try:
         options = _parser().parse_args(arguments)
+        options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])
         options.verb(options)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,7 +84,8 @@ def _parser():
     verb.add_argument("run", metavar="RUN", help="folder of a run")
     verb.add_argument("data", metavar="DATA", nargs="?", help="other data: its test part, or all of it if it has none")
     _add_data_dir(verb)
-    verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names")
+    verb.add_argument("--report", metavar="FILE", help="write a page of HTML with pictures of the worst mistakes")
+    verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names, classes, mistakes")
 
     verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
     verb.set_defaults(verb=_predict)
@@ -120,6 +123,7 @@ def _given(options, *names):
 
 def _train(options):
     from .data import load_data
+    from .training.evaluation import describe_evaluation, evaluation_text
     from .training.loop import train
     from .training.preset import model_for
     from .training.run import Run
@@ -138,26 +142,28 @@ def _train(options):
         model = model_for(data, options.model, seed=seed, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment",
                       "checkpoint_seconds", "checkpoint_steps")
-    result = train(model, data, seed=seed, out=out, resume=options.resume, **settings)
+    result, run = train(model, data, seed=seed, out=out, resume=options.resume, command=options.command, **settings), Run(out)
     if options.json:
-        print(json.dumps({"accuracy": result.accuracy, "images": result.test.images, "loss": result.loss, "steps": result.steps,
+        print(json.dumps({**describe_evaluation(result.test, run.class_names(model)), "loss": result.loss, "steps": result.steps,
                           "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}))
     else:
-        print(f"{result}\nrun: {out}  (curve.png shows how it learned; next: minivit evaluate {out})")
+        print(f"{result}\n\n{evaluation_text(result.test, run.class_names(model))}\n\n"
+              f"run: {out}  ({run.report_file} shows how it learned, and its worst mistakes; next: minivit evaluate {out})")
 
 
 def _evaluate(options):
-    from .training.evaluation import confusion_table
+    from .training.evaluation import describe_evaluation, evaluation_text
     from .training.run import Run
 
     run = Run(options.run)
-    class_names, result = run.evaluate(options.data, data_dir=options.data_dir)
+    class_names, result = run.evaluate(options.data, data_dir=options.data_dir, report=options.report)
     _say_if_unfinished(run)
     if options.json:
-        print(json.dumps({"accuracy": result.accuracy, "images": result.images, "standard_error": result.standard_error,
-                          "confusion": result.confusion.tolist(), "class_names": class_names}))
+        print(json.dumps(describe_evaluation(result, class_names)))
     else:
-        print(f"{result}\n\ntrue class in rows, predicted class in columns\n{confusion_table(result.confusion, class_names)}")
+        print(f"{result}\n\n{evaluation_text(result, class_names)}")
+        if pictures := options.report or (options.data is None and run.report_file.is_file() and run.report_file):
+            print(f"\nthe worst mistakes as pictures: {pictures}")
 
 
 def _say_if_unfinished(run):

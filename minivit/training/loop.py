@@ -46,7 +46,7 @@ class Result:
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
           warmup=None, augment=None, seed=None, threads=None, out=None, resume=False, checkpoint_seconds=60.0, checkpoint_steps=None,
-          progress=True):
+          command=None, progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
     data: a Dataset, or what `load_data` takes.
@@ -57,6 +57,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     out: folder of the run; without it nothing is written.
     resume: go on from the checkpoint in `out`, to the bits of a run that was never interrupted; what is not given is as the run has it.
     checkpoint_seconds (60), checkpoint_steps: how often the state is saved to `out`, beside the end of each epoch.
+    command: how the run was started, for its report.
     progress: show a bar.
 
     Raises ValueError for settings, images or a folder that do not fit; FloatingPointError if the loss is not finite any more, and OSError
@@ -80,7 +81,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     records, so_far = [], Progress()
     if run and not resume:
-        run.start(describe(model, data, settings))
+        run.start(describe(model, data, settings, command))
     elif run:
         records, so_far = run.take_up(trainer)
     with checkpoints:
@@ -164,7 +165,7 @@ def _run(trainer, data, settings, run, checkpoints, records, so_far, progress):
                 if trainer.optimiser.t < steps:
                     checkpoints.stop_if_asked()
     if run:
-        _finish(run, model, records, smoothing_floor(settings["label_smoothing"], model.classes))
+        _finish(run, model, data, records, test, smoothing_floor(settings["label_smoothing"], model.classes))
     seconds = so_far.seconds - seconds
     return Result(model, test, loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9))
 
@@ -201,8 +202,9 @@ def batches(images, size, seed, epoch):
     return [order[a:a + size] for a in range(0, images - size + 1, size)]
 
 
-def _finish(run, model, records, floor):
+def _finish(run, model, data, records, test, floor):
     from .curve import draw_curve  # here, because matplotlib takes its time to import
     run.save_model(model)
     if records:
         draw_curve(records, run.curve_file, floor)
+    run.write_report(model, data, test)

@@ -5,16 +5,20 @@
     curve.png                the same as a picture
     checkpoint.safetensors   the weights, the optimiser's state and the place in the epoch: all that going on needs
     model.safetensors        the final weights, in timm's names and layout
+    report.html              all of it to look at: curves, mistakes, confusion matrix, settings
 """
 
 import json
+import platform
 import shlex
 from dataclasses import asdict
 from pathlib import Path
 
+import numba
 import numpy as np
 from safetensors.numpy import save
 
+from .. import __version__
 from ..arguments import check_number
 from ..data import holds_pictures, load_data, read_pictures
 from ..files import remove_temporaries, write_whole
@@ -32,7 +36,7 @@ class Run:
         self.folder = Path(folder)
         self.config_file, self.log_file = self.folder / "config.json", self.folder / "log.jsonl"
         self.model_file, self.checkpoint_file = self.folder / "model.safetensors", self.folder / "checkpoint.safetensors"
-        self.curve_file = self.folder / "curve.png"
+        self.curve_file, self.report_file = self.folder / "curve.png", self.folder / "report.html"
 
     def start(self, config):
         """Make the folder and its config.json. Raises ValueError if training in it has got further than that already."""
@@ -108,8 +112,10 @@ class Run:
 
     # ---- what the trained model is for ---------------------------------------------------------------------
 
-    def evaluate(self, source=None, threads=None, data_dir=None):
+    def evaluate(self, source=None, threads=None, data_dir=None, report=None):
         """Score the latest model -> (class names, Evaluation), on the run's own test part or on another source of data.
+
+        report: a file to write the report to.
 
         Another source is scored on its test part, or on all its images if it comes without one; pictures in a folder are prepared as the
         run's own, and their classes found by name. A run's training images are never scored. data_dir: as for `load_data`.
@@ -138,7 +144,18 @@ class Run:
         if unknown := [name for name in data.class_names if name not in names]:
             raise ValueError(f"{data.name} has the classes {', '.join(unknown)}, but the run {', '.join(names)}")
         labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
-        return names, evaluate(model, data.test_images, labels, threads)
+        evaluation = evaluate(model, data.test_images, labels, threads)
+        if report is not None:
+            self.write_report(model, data, evaluation, report)
+        return names, evaluation
+
+    def write_report(self, model, data, evaluation, file=None):
+        """Write the report on `evaluation`, of the test part of `data`, to a file (default: in the folder). Errors as `config`; OSError."""
+        from .report import make_report  # here, because few commands need it
+
+        config, unfinished = self.config(), self.unfinished()
+        records = self.records(config["training"]["steps"])
+        write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation, unfinished))
 
     def classify(self, files, top=3):
         """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}.
@@ -236,8 +253,8 @@ def check_fit(model, data):
         raise ValueError(f"{data.name} has {data.classes} classes of images {found}, but the model {model.classes} classes of {expected}")
 
 
-def describe(model, data, training):
-    """The content of config.json. Raises TypeError for a model that is of none of the families."""
+def describe(model, data, training, command=None):
+    """The content of config.json; command: as `train` takes it. Raises TypeError for a model that is of none of the families."""
     family = next((name for name, cls in FAMILIES.items() if type(model) is cls), None)
     if family is None:
         raise TypeError(f"a run can keep the models {', '.join(FAMILIES)}, not {type(model).__name__}: train it without out")
@@ -245,6 +262,8 @@ def describe(model, data, training):
         "model": {"family": family, "options": model.config},
         "data": {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names), "fit": data.fit},
         "training": training,
+        "command": command,
+        "versions": {"minivit": __version__, "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
     }
 
 
