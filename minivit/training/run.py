@@ -22,7 +22,7 @@ from .. import __version__
 from ..arguments import check_number
 from ..data import holds_pictures, load_data, read_pictures
 from ..files import remove_temporaries, write_whole
-from ..interop.timm import read_tensors, read_weights, write_weights
+from ..interop.timm import read_metadata, read_tensors, read_weights, write_weights
 from ..models.create import FAMILIES, declare_model
 from ..ops import softmax
 from .checkpoints import Progress
@@ -86,8 +86,11 @@ class Run:
         """Put `trainer` into the state of the checkpoint -> (records, Progress); without a checkpoint, at the start.
 
         What the log has beyond that, and files that were only half written, are removed, so a folder that cannot be written is noticed
-        before the first step. Errors as `load_checkpoint` and `records`; OSError.
+        before the first step. Raises ValueError if the run has ended and its checkpoint is gone; errors as `load_checkpoint` and `records`;
+        OSError.
         """
+        if self.model_file.exists() and not self.checkpoint_file.exists():
+            raise ValueError(f"{self.folder} has ended, and its checkpoint is gone: there is nothing to go on from")
         progress = self.load_checkpoint(trainer) if self.checkpoint_file.exists() else Progress()
         records = self.records(trainer.optimiser.t)
         remove_temporaries(self.folder)
@@ -193,8 +196,8 @@ class Run:
         """The trained model, or while the run has not ended, the model of its last checkpoint. Errors as `load_model`."""
         if self.model_file.is_file() or not self.checkpoint_file.is_file():
             return self.load_model()
-        model, weights = self.declare(), self._read_checkpoint()[0]["weights"]
-        if weights.size != sum(p.size for p in model.parameters()):
+        model, weights = self.declare(), read_tensors(self.checkpoint_file)[0].get("weights")
+        if weights is None or weights.shape != (sum(p.size for p in model.parameters()),):
             raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
         model.pack(weights.dtype).vector[...] = weights
         return model
@@ -203,7 +206,7 @@ class Run:
         """In words, what `latest_model` is of a run that has not ended; None of one that has. Errors as `load_model`."""
         if self.model_file.is_file() or not self.checkpoint_file.is_file():
             return None
-        return (f"{self.folder} is not finished: this is its checkpoint, after step {self._read_checkpoint()[1]} of "
+        return (f"{self.folder} is not finished: this is its checkpoint, after step {self._place()[0]} of "
                 f"{self.config()['training'].get('steps')}; go on with: {self.resumption()}")
 
     def declare(self):
@@ -216,13 +219,13 @@ class Run:
 
     def save_checkpoint(self, trainer, progress):
         """Write the state of training, as it is between two steps."""
-        where = {"step": trainer.optimiser.t, "progress": asdict(progress)}
-        write_whole(self.checkpoint_file, save(_state(trainer), metadata={"minivit": json.dumps(where)}))
+        place = {"step": trainer.optimiser.t, "progress": asdict(progress)}
+        write_whole(self.checkpoint_file, save(_state(trainer), metadata={"minivit": json.dumps(place)}))
 
     def load_checkpoint(self, trainer):
         """Put `trainer` into the state of the checkpoint -> Progress. Raises FileNotFoundError or ValueError, and then changes nothing."""
-        tensors, step, progress = self._read_checkpoint()
-        into = _state(trainer)
+        step, progress = self._place()
+        tensors, into = read_tensors(self.checkpoint_file)[0], _state(trainer)
         if tensors.keys() != into.keys() or any(tensors[k].shape != v.shape or tensors[k].dtype != v.dtype for k, v in into.items()):
             raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
         for name, array in into.items():
@@ -230,11 +233,12 @@ class Run:
         trainer.optimiser.t = step
         return progress
 
-    def _read_checkpoint(self):
-        tensors, metadata = read_tensors(self.checkpoint_file)
+    def _place(self):
+        """Where training stood at the checkpoint: (steps done, Progress)."""
+        metadata = read_metadata(self.checkpoint_file)
         try:
-            where = json.loads(metadata["minivit"])
-            return tensors, int(where["step"]), Progress(**where["progress"])
+            place = json.loads(metadata["minivit"])
+            return int(place["step"]), Progress(**place["progress"])
         except (KeyError, ValueError, TypeError):
             raise ValueError(f"{self.checkpoint_file} does not say at which step it was written") from None
 
