@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import minivit
 from minivit import lanes
-from minivit.training import curve
+from minivit.training import curve, loop
 from minivit.training.checkpoints import Interrupted
 from minivit.training.run import Run
 from minivit.training.trainer import Trainer
@@ -98,6 +98,30 @@ def test_signal_saves_after_the_step_and_resuming_gives_the_same_bits(uninterrup
     assert f"{signal.Signals(number).name} after step {step + 1}," in str(stop.value)
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert train(tmp_path / "run", resume=True).steps == EPOCHS * STEPS_AN_EPOCH
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+def test_signal_in_the_evaluation_of_an_epoch_saves_behind_it(uninterrupted, tmp_path, monkeypatch):
+    def evaluate(*arguments, original=loop.evaluate):
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", evaluate)
+        with pytest.raises(Interrupted, match=f"after step {STEPS_AN_EPOCH},"):
+            train(tmp_path / "run")
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+def test_signal_behind_the_last_step_lets_the_run_end(uninterrupted, tmp_path, monkeypatch):
+    def save_model(self, model, original=Run.save_model):
+        signal.raise_signal(signal.SIGTERM)
+        original(self, model)
+
+    monkeypatch.setattr(Run, "save_model", save_model)
+    train(tmp_path / "run")
     assert result_of(tmp_path / "run") == uninterrupted
 
 
@@ -350,19 +374,18 @@ def test_write_that_fails_in_the_middle_keeps_the_last_good_state(uninterrupted,
 def read_only(folder):
     """The folder cannot be written, not even by root, who for the time becomes nobody."""
     root = os.geteuid() == 0
+    changed = {path: path.stat().st_mode for path in (folder, *(folder.parents[:3] if root else ()))}
+    for path in changed:                         # nobody must pass through those above it
+        path.chmod(0o555 if path == folder else 0o755)
     if root:
-        os.chmod(folder, 0o555)
-        for parent in folder.parents[:3]:
-            os.chmod(parent, 0o755)
         os.seteuid(65534)
-    else:
-        os.chmod(folder, 0o500)
     try:
         yield
     finally:
         if root:
             os.seteuid(0)
-        os.chmod(folder, 0o700)
+        for path, mode in changed.items():
+            path.chmod(mode)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of Unix")

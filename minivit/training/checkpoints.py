@@ -87,12 +87,13 @@ class Checkpoints:
 
     def after_step(self, progress):
         """Save if a checkpoint is due. Raises `Interrupted`, after saving, if the process was asked to stop."""
-        if not self.run:
-            return
-        due = (self.steps and self.trainer.optimiser.t - self._step >= self.steps) or time.monotonic() - self._time >= self.seconds
-        if due or self.signal is not None:
+        if self.run and (self.signal is not None or self._due()):
             self.save(progress)
-        self.stop_if_asked()
+            self.stop_if_asked()
+
+    def _due(self):
+        return ((self.steps is not None and self.trainer.optimiser.t - self._step >= self.steps)
+                or time.monotonic() - self._time >= self.seconds)
 
     def save(self, progress):
         """Write the checkpoint. Raises FloatingPointError, and keeps the last one, if the state is not finite any more; OSError."""
@@ -103,7 +104,7 @@ class Checkpoints:
         self._saved()
 
     def stop_if_asked(self):
-        """Raise `Interrupted` if the process was asked to stop. All steps so far must have been saved."""
+        """Raise `Interrupted` if the process was asked to stop; call it behind `save`."""
         if self.signal is not None:
             name, command = signal.Signals(self.signal).name, self.run.resumption()
             raise Interrupted(f"stopped by {name} after step {self._step}, which is saved; go on with: {command}", self.signal)
