@@ -8,7 +8,7 @@ import numpy as np
 from ..ops import softmax
 
 MISTAKES = 24           # how many are kept: the worst
-TABLE_CLASSES = 20      # up to so many the confusion matrix is a table to read
+TABLE_WIDTH = 120       # characters: up to so many a row of the confusion matrix is easy to read
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,9 @@ def describe_evaluation(evaluation, class_names):
 
 def evaluation_text(evaluation, class_names):
     """The classes one by one, and which is taken for which, as text."""
-    if len(class_names) <= TABLE_CLASSES:
-        confusion = f"true class in rows, predicted class in columns\n{confusion_table(evaluation.confusion, class_names)}"
+    table = confusion_table(evaluation.confusion, class_names)
+    if table.index("\n") <= TABLE_WIDTH:
+        confusion = f"true class in rows, predicted class in columns\n{table}"
     else:
         lines = [f"{count:6} {class_names[true]} taken for {class_names[predicted]}" for count, true, predicted in evaluation.confusions()]
         confusion = "\n".join(["the most frequent confusions", *lines])

@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 
 from ..ops.cross_entropy import smoothing_floor
-from .evaluation import TABLE_CLASSES, percent
+from .evaluation import percent
 
 SAMPLES = 8             # pictures shown of a class, and of how many classes
 SAMPLE_CLASSES = 20
+TABLE_CLASSES = 20      # up to so many the confusion matrix is a table to read
 
 
 def make_report(config, model, records, data, class_names, evaluation, unfinished=None):
@@ -132,8 +133,7 @@ def _mistakes(evaluation, class_names):
         words = f"{class_names[mistake.true]}, taken for {class_names[mistake.predicted]} ({mistake.probability:.0%})"
         figures.append(f"<figure>{_picture(mistake.image, words)}<figcaption>{_escape(words)}</figcaption></figure>")
     wrong = evaluation.images - int(np.trace(evaluation.confusion))
-    shown = f"Of {wrong:,} mistakes" if wrong > len(figures) else f"All {wrong} mistakes" if wrong > 1 else "The only mistake"
-    return (f'<p class="note">{shown}, the worst first: where the model found the true class least probable.</p>\n'
+    return (f'<p class="note">{len(figures)} of {wrong:,} mistakes, first those where the model found the true class least probable.</p>\n'
             f'<div class="pictures">\n{chr(10).join(figures)}\n</div>')
 
 
@@ -157,12 +157,13 @@ def _confusion(evaluation, class_names):
     """The matrix as a table, or of many classes as a picture; and which confusions are the most frequent."""
     shares = evaluation.confusion / np.maximum(evaluation.counts, 1)[:, None]
     if len(class_names) <= TABLE_CLASSES:
-        head = "".join(f'<th scope="col" title="{_escape(name)}">{_escape(name)}</th>' for name in class_names)
+        head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in class_names)
         rows = [f"<tr><th></th>{head}</tr>"]
         for t, name in enumerate(class_names):
             cells = "".join(_cell(evaluation.confusion[t, p], shares[t, p], t == p) for p in range(len(class_names)))
-            rows.append(f'<tr><th scope="row" title="{_escape(name)}">{_escape(name)}</th>{cells}</tr>')
-        matrix = f'<div class="scroll"><table class="matrix">\n{chr(10).join(rows)}\n</table></div>'
+            rows.append(f'<tr><th scope="row">{_escape(name)}</th>{cells}</tr>')
+        kind = "matrix upright" if max(map(len, class_names)) > 3 else "matrix"   # long names stand upright above their columns
+        matrix = f'<div class="scroll"><table class="{kind}">\n{chr(10).join(rows)}\n</table></div>'
     else:
         ink = np.rint(255 * (1 - np.sqrt(shares))).astype(np.uint8)   # the root shows rare confusions, too
         matrix = f'<img class="heat" alt="confusion matrix" src="{_png(ink)}">'
