@@ -233,6 +233,14 @@ def test_state_is_saved_by_interval(tmp_path, monkeypatch, settings, expected):
     assert [step for step, _ in states] == expected
 
 
+def test_interval_counts_from_where_a_run_goes_on(tmp_path, monkeypatch):
+    with at_step(8, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run", epochs=1)
+    states = saved_states(monkeypatch)
+    train(tmp_path / "run", resume=True, epochs=1, checkpoint_steps=10)
+    assert [step for step, _ in states] == [19, 22]
+
+
 @pytest.mark.parametrize(("name", "value"), [("checkpoint_seconds", -1), ("checkpoint_seconds", float("nan")), ("checkpoint_steps", 0),
                                              ("checkpoint_steps", 1.5)])
 def test_interval_out_of_range_is_refused_before_anything_is_done(tmp_path, name, value):

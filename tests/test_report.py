@@ -304,13 +304,14 @@ def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
     assert round(float(epochs) * (1438 // 64)) == int(steps)
 
 
-def test_page_of_a_run_from_python_shows_the_calls(tmp_path):
-    train(tmp_path / "run", epochs=0.2)
+@pytest.mark.parametrize("length", [{"epochs": 0.2}, {"epochs": None, "minutes": 0.001}], ids=str)
+def test_page_of_a_run_from_python_shows_the_calls(tmp_path, length):
+    steps = train(tmp_path / "run", **length).steps
     text = Page((tmp_path / "run" / "report.html").read_text()).text
     code = text[text.index("import minivit"):].split("\n\n")[0].splitlines()[:4]
     names = {}
     exec("\n".join(code).replace("minivit.train(", "result = minivit.train("), names)   # what it shows is what it was
-    assert names["result"].steps == 4
+    assert names["result"].steps == steps
     np.testing.assert_array_equal(names["model"].vector, minivit.load(tmp_path / "run").vector)
 
 

@@ -57,9 +57,9 @@ class Checkpoints:
         self.steps = None if steps is None else check_number("number of steps between checkpoints", steps, least=1, whole=True)
         self.signal = None
         self._handlers = {}
-        self._saved()
 
     def __enter__(self):
+        self._saved()
         if self.run and threading.current_thread() is threading.main_thread():   # others may not set handlers
             handlers = {number: signal.getsignal(number) for number in SIGNALS}
             # What is ignored stays so (Ctrl-C, in a job of the background), and so does a handler that is not Python's.

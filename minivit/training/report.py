@@ -204,15 +204,17 @@ def _value(value):
 
 def _repetition(config, data):
     """The command that gives the same run again, or the calls, where it was started from Python."""
+    training = dict(config["training"])
+    if training["epochs"] is None and len(data.train_labels):         # the length was given in minutes
+        training["epochs"] = training["steps"] / (len(data.train_labels) // training["batch_size"])
     if config.get("command"):
         note = "With the same versions, on the same machine, it gives the same bits on any number of threads."
-        if "--minutes" in config["command"]:
-            steps, per_epoch = config["training"]["steps"], len(data.train_labels) // config["training"]["batch_size"]
-            note += f" It measures the machine first; these {steps} steps are --epochs {steps / max(per_epoch, 1):.10g}."
+        if "--minutes" in config["command"] and training["epochs"]:
+            note += f" It measures the machine first; these {training['steps']} steps are --epochs {training['epochs']:.10g}."
         return f'<pre>{_escape(config["command"])}</pre>\n<p class="note">{_escape(note)}</p>'
-    training = {name: value for name, value in config["training"].items() if name not in ("steps", "lanes", "micro_batch")}
     source = config["data"]["source"]
+    settings = {name: value for name, value in training.items() if name not in ("steps", "lanes", "micro_batch")}
     lines = ["import minivit", f"data = minivit.load_data(**{source})" if source else "data = ...  # the arrays it was given",
              f"model = minivit.create_model({config['model']['family']!r}, **{config['model']['options']})  # and its seed",
-             f"minivit.train(model, data, **{training})"]
+             f"minivit.train(model, data, **{settings})"]
     return f"<pre>{_escape(chr(10).join(lines))}</pre>"
