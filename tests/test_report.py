@@ -304,6 +304,24 @@ def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
     assert round(float(epochs) * (1438 // 64)) == int(steps)
 
 
+def test_page_of_one_epoch_has_a_point_and_its_number(tmp_path):
+    train(tmp_path / "run", epochs=0.2)
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    points = [(float(a["cx"]), float(a["cy"])) for tag, a in page.tags if tag == "circle"]
+    assert len(points) == 3
+    assert all(48 <= x <= 408 and 12 <= y <= 206 for x, y in points)
+    assert re.search(r">1</text><text [^>]*>epoch<", (tmp_path / "run" / "report.html").read_text())
+
+
+def test_config_that_lacks_what_the_page_needs_is_named(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["training"]["batch_size"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert cli.main(["evaluate", str(folder), "--report", str(tmp_path / "page.html")]) == 2
+    assert "config.json is damaged: it lacks batch_size" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("length", [{"epochs": 0.2}, {"epochs": None, "minutes": 0.001}], ids=str)
 def test_page_of_a_run_from_python_shows_the_calls(tmp_path, length):
     steps = train(tmp_path / "run", **length).steps

@@ -14,6 +14,7 @@ from PIL import Image
 from ..ops.cross_entropy import smoothing_floor
 from .evaluation import percent
 
+SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing")   # of training, without which there is no page
 SAMPLES = 8             # pictures shown of a class, and of how many classes
 SAMPLE_CLASSES = 20
 TABLE_CLASSES = 20      # up to so many the confusion matrix is a table to read
@@ -64,15 +65,16 @@ def _curves(records, training, model):
     loss = _chart("Training loss", epochs, [("right", [r["loss"] for r in records])], "{:g}", least=0)
     accuracy = _chart("Accuracy", epochs, [("right", [r["accuracy"] for r in records]), ("second", [r["test_accuracy"] for r in records])],
                       "{:.4g}%", factor=100, most=100)
-    size = training["steps"] * training["batch_size"] / max(records[-1]["seconds"], 1e-9)
+    last = records[-1]
+    speed = last["step"] * training["batch_size"] / max(last["seconds"], 1e-9)
     lowest = f" (with label smoothing, {floor:.2f} is the lowest there can be)" if floor > 0 else ""
     return f"""<div class="charts">
 <figure>{loss}<figcaption>Training loss over the epochs{lowest}.</figcaption></figure>
 <figure>{accuracy}<figcaption>Accuracy over the epochs:<span class="key" style="color: rgb(var(--right))"></span>training batches, varied
 <span class="key" style="color: rgb(var(--second))"></span>test images.</figcaption></figure>
 </div>
-<p class="faint">{records[-1]["step"]:,} steps of {training["batch_size"]} images in {records[-1]["seconds"]:,.1f} s
-of training ({size * records[-1]["step"] / training["steps"]:,.0f} images/s).</p>"""
+<p class="faint">{last["step"]:,} steps of {training["batch_size"]} images in {last["seconds"]:,.1f} s of training ({speed:,.0f}
+images/s).</p>"""
 
 
 def _chart(title, xs, lines, form, factor=1, least=math.inf, most=-math.inf):

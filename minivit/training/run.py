@@ -118,11 +118,9 @@ class Run:
     def evaluate(self, source=None, threads=None, data_dir=None, report=None):
         """Score the latest model -> (class names, Evaluation), on the run's own test part or on another source of data.
 
-        report: a file to write the report to.
-
         Another source is scored on its test part, or on all its images if it comes without one; pictures in a folder are prepared as the
         run's own, and their classes found by name. A run's training images are never scored. data_dir: as for `load_data`.
-        Errors as `latest_model` and `load_data`.
+        report: a file to write the report to. Errors as `latest_model` and `load_data`; OSError.
         """
         own, model = self.config()["data"], self.latest_model()
         if source is None and own["source"] is None:
@@ -154,9 +152,11 @@ class Run:
 
     def write_report(self, model, data, evaluation, file=None):
         """Write the report on `evaluation`, of the test part of `data`, to a file (default: in the folder). Errors as `config`; OSError."""
-        from .report import make_report  # here, because few commands need it
+        from .report import SETTINGS, make_report  # here, because few commands need it
 
         config, unfinished = self.config(), self.unfinished()
+        if missing := [name for name in SETTINGS if name not in config["training"]]:
+            raise ValueError(f"{self.config_file} is damaged: it lacks {', '.join(missing)}")
         records = self.records(config["training"]["steps"])
         write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation, unfinished))
 
