@@ -21,7 +21,7 @@ from minivit.training.preset import model_for
 def class_token_attention(model, images):
     """Where the class token looks in the last block: (B, patches, patches), the mean over the heads."""
     model.forward(images)
-    _, probs, _ = model.blocks[-1].attn.cache                         # (B, h, N, N)
+    _, probs, *_ = model.blocks[-1].attn.cache                        # (B, h, N, N)
     model.forget()
     side = model.image_size // model.patch_embed.patch_size
     return probs[:, :, 0, 1:].mean(axis=1).reshape(len(images), side, side)

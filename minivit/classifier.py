@@ -16,10 +16,8 @@ from tqdm import tqdm
 from .arguments import check_number
 from .data import Dataset
 from .ops import softmax
-from .training.augment import Affine
-from .training.loop import DEFAULTS, batches, rate
-from .training.preset import model_for
-from .training.trainer import Trainer
+from .training.loop import batches, make_trainer, rate
+from .training.preset import DEFAULTS, model_for, preset_for
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -111,8 +109,8 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         (H, W) or (H, W, C) of the pictures that are the rows of X, where they are not square.
     patch_size, width, depth, heads, mlp_ratio, pool, positions, drop_rate, drop_path_rate : default=None
         Options of the model, where not None: see `minivit.models.ViT`.
-    epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment : float
-        As for `minivit.train`. The pictures are turned, scaled and shifted a little; for rows that are no pictures, take augment=0.
+    epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment, ema : default=None
+        Settings of the training, where not None: see `minivit.train`. For rows that are no pictures, take augment="none".
     random_state : int, RandomState or None, default=None
         Of the weights and of training: the same integer gives the same bits.
     threads : int, default=None
@@ -142,10 +140,8 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(self, model=None, *, image_shape=None, patch_size=None, width=None, depth=None, heads=None, mlp_ratio=None, pool=None,
-                 positions=None, drop_rate=None, drop_path_rate=None, epochs=DEFAULTS["epochs"], batch_size=DEFAULTS["batch_size"],
-                 lr=DEFAULTS["lr"], weight_decay=DEFAULTS["weight_decay"], label_smoothing=DEFAULTS["label_smoothing"],
-                 clip=DEFAULTS["clip"], warmup=DEFAULTS["warmup"], augment=DEFAULTS["augment"], random_state=None, threads=None,
-                 verbose=False):
+                 positions=None, drop_rate=None, drop_path_rate=None, epochs=None, batch_size=None, lr=None, weight_decay=None,
+                 label_smoothing=None, clip=None, warmup=None, augment=None, ema=None, random_state=None, threads=None, verbose=False):
         self.model = model
         self.image_shape = image_shape
         self.patch_size = patch_size
@@ -165,6 +161,7 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         self.clip = clip
         self.warmup = warmup
         self.augment = augment
+        self.ema = ema
         self.random_state = random_state
         self.threads = threads
         self.verbose = verbose
@@ -181,28 +178,34 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         images = self.pictures_.prepare(X)
         seed = int(check_random_state(self.random_state).randint(2**31))
         data = Dataset("X", images, labels, images[:0], labels[:0], tuple(map(str, self.classes_)))
-        options = {name: getattr(self, name) for name in ("patch_size", "width", "depth", "heads", "mlp_ratio", "pool", "positions",
-                                                          "drop_rate", "drop_path_rate")}
-        self.model_ = model_for(data, self.model, seed, **{name: value for name, value in options.items() if value is not None})
-        self.loss_curve_ = self._train(images, labels, seed)
+        options = self._given("patch_size", "width", "depth", "heads", "mlp_ratio", "pool", "positions", "drop_rate", "drop_path_rate")
+        self.model_ = model_for(data, self.model, seed, **options)
+        given = self._given("epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "clip", "warmup", "augment", "ema")
+        self.loss_curve_ = self._train(data, DEFAULTS | preset_for(data).training | given | {"seed": seed})
         return self
 
-    def _train(self, images, labels, seed):
+    def _given(self, *names):
+        """The parameters that are not None."""
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _train(self, data, settings):
         """Train `model_` -> the mean loss of each epoch."""
-        size = min(check_number("batch size", self.batch_size, least=1, whole=True), len(images))
-        epochs = check_number("number of epochs", self.epochs, above=0, most=1e9)
-        steps = max(1, round(epochs * (len(images) // size)))
-        settings = {"lr": self.lr, "steps": steps, "warmup": check_number("warmup, a share of all steps,", self.warmup, least=0, most=1)}
-        trainer = Trainer(self.model_, self.lr, self.weight_decay, clip=self.clip, label_smoothing=self.label_smoothing, seed=seed,
-                          threads=self.threads, augment=Affine(self.augment))
+        images, labels = data.train_images, data.train_labels
+        size = min(check_number("batch size", settings["batch_size"], least=1, whole=True), len(images))
+        epochs = check_number("number of epochs", settings["epochs"], above=0, most=1e9)
+        check_number("warmup, a share of all steps,", settings["warmup"], least=0, most=1)
+        settings["steps"] = max(1, round(epochs * (len(images) // size)))
+        trainer = make_trainer(self.model_, settings, self.threads)
         curve: list[float] = []
-        with tqdm(total=steps * size, unit=" images", unit_scale=True, disable=not self.verbose) as bar:
-            while trainer.optimiser.t < steps:
-                losses = []
-                for batch in batches(len(images), size, seed, len(curve))[:steps - trainer.optimiser.t]:
-                    losses.append(trainer.step(images[batch], labels[batch], lr=rate(settings, trainer.optimiser.t)))
+        with tqdm(total=settings["steps"] * size, unit=" images", unit_scale=True, disable=not self.verbose) as bar:
+            while trainer.optimiser.t < settings["steps"]:
+                epoch, losses = len(curve), []
+                for batch in batches(len(images), size, settings["seed"], epoch)[:settings["steps"] - trainer.optimiser.t]:
+                    lr = rate(settings, trainer.optimiser.t)
+                    losses.append(trainer.step(images[batch], labels[batch], lr, epoch, batch))
                     bar.update(size)
                 curve.append(float(np.mean(losses)))
+        self.model_.vector[:] = trainer.average.vector
         return curve
 
     def predict_proba(self, X):

@@ -51,16 +51,19 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"minivit {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
-    verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder.")
+    verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder. "
+                            "What is not given is as the preset for DATA has it.")
     verb.set_defaults(verb=_train)
     verb.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, cifar10 or cifar100; or a folder with a sub-folder of "
                       "pictures for each class, a folder of IDX or CIFAR binary files, or an .npz file with images and labels")
     _add_data_dir(verb)
     verb.add_argument("--image-size", type=int, help="side to which the pictures of a folder are resized (default: theirs, at most 64)")
     verb.add_argument("--fit", help="how they are made square: crop, pad or stretch (default crop)")
-    verb.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
+    model = verb.add_mutually_exclusive_group()
+    model.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
+    model.add_argument("--fine-tune", metavar="RUN", help="start from the weights of a finished run; other classes get a new head")
     length = verb.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=float, help="how often each training image is seen (default 30)")
+    length.add_argument("--epochs", type=float, help="how often each training image is seen")
     length.add_argument("--minutes", type=float, help="how long to train instead; the speed is measured first, for some seconds more")
     verb.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/DATA-seedS)")
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA and --out again")
@@ -69,13 +72,21 @@ def _parser():
     verb.add_argument("--checkpoint-seconds", type=float, metavar="S",
                       help="how often the state is saved, beside each epoch's end (default 60)")
     verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="the same in steps")
-    for name, what in (("batch-size", "images a step (default 32)"), ("lr", "peak learning rate (default 0.002)"),
-                       ("weight-decay", "of matrices (default 0.05)"), ("label-smoothing", "0 to 1 (default 0.1)"),
-                       ("augment", "strength of turning, scaling and shifting the images (default 1, 0 for none)"),
-                       ("drop-rate", "of dropout (default 0)"), ("drop-path-rate", "of stochastic depth (default 0.1)")):
-        verb.add_argument(f"--{name}", type=int if name == "batch-size" else float, help=what)
+    for name, kind, what in (("batch-size", int, "images a step"), ("lr", float, "peak learning rate"),
+                             ("weight-decay", float, "of matrices"), ("label-smoothing", float, "0 to 1"),
+                             ("ema", float, "decay of the running mean of the weights, which is then kept, for instance 0.999; 0 for none"),
+                             ("drop-rate", float, "of dropout"), ("drop-path-rate", float, "of stochastic depth"),
+                             ("val-fraction", float, "share of the training images that is kept for validation"),
+                             ("patience", int, "stop after so many epochs without a better accuracy in validation, and keep the best")):
+        verb.add_argument(f"--{name}", type=kind, help=what)
+    verb.add_argument("--layer", metavar="PATTERN:FACTOR[:DECAY]", action="append", type=_layer, dest="layers", help="factor of the "
+                      "learning rate, and weight decay, for parameters of such names: blocks.0.*:0.1 or head.*:1:0; may be repeated")
+    verb.add_argument("--augment", metavar="STEPS", help="how images are varied: affine, crop, flip, alternating-flip, cutout, erase, "
+                      "mixup, cutmix, with commas between, or none; numbers behind colons, as in crop:0.1,cutmix:1:0.5")
     verb.add_argument("--pool", help="token or mean")
     verb.add_argument("--positions", help="learned, sincos or none")
+    verb.add_argument("--relative-bias", action=argparse.BooleanOptionalAction, help="whether blocks learn a relative position bias")
+    verb.add_argument("--stem", help="patch or conv")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
     verb = verbs.add_parser("evaluate", help="score a trained model",
@@ -111,6 +122,17 @@ def _parser():
     return parser
 
 
+def _layer(text):
+    """PATTERN:FACTOR[:DECAY] -> [pattern, factor] or [pattern, factor, decay]."""
+    pattern, *numbers = text.split(":")
+    if not 1 <= len(numbers) <= 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PATTERN:FACTOR or PATTERN:FACTOR:DECAY")
+    try:
+        return [pattern, *map(float, numbers)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} has no number behind a colon") from None
+
+
 def _add_data_dir(verb):
     verb.add_argument("--data-dir", metavar="DIR", help="where mnist and the others are kept or downloaded to (default: the environment's "
                       "MINIVIT_DATA, or the user's cache)")
@@ -124,6 +146,7 @@ def _given(options, *names):
 def _train(options):
     from .data import load_data
     from .training.evaluation import describe_evaluation, evaluation_text
+    from .training.fine_tune import fine_tuned, preparation_like
     from .training.loop import train
     from .training.preset import model_for
     from .training.run import Run
@@ -133,19 +156,25 @@ def _train(options):
     out = options.out or f"runs/{Path(options.data).resolve().stem}-seed{options.seed or 0}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
-    preparation = run.preparation(options.data) if run else {}
+    start = options.fine_tune or (run.start_of_weights if run else None)
+    preparation = run.preparation(options.data) if run else preparation_like(Run(start), options.data) if start else {}
     data = load_data(options.data, seed=seed, **(preparation | _given(options, "data_dir", "image_size", "fit")))
-    choices = _given(options, "pool", "positions", "drop_rate", "drop_path_rate")
-    if run and options.model is None and not choices:
-        model = run.declare().pack(seed=seed)
+    choices = _given(options, "pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate")
+    if run and options.model is None and not choices and (not start or run.checkpoint_file.exists()):
+        model = run.declare().pack(seed=seed)                         # the checkpoint has its weights
+    elif start:
+        model = fine_tuned(Run(start), data, seed, **choices)
     else:
-        model = model_for(data, options.model, seed=seed, **choices)
-    settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment",
-                      "checkpoint_seconds", "checkpoint_steps")
-    result, run = train(model, data, seed=seed, out=out, resume=options.resume, command=options.command, **settings), Run(out)
+        model = model_for(data, options.model, seed, options.minutes, **choices)
+    settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
+                      "layers", "val_fraction", "patience", "checkpoint_seconds", "checkpoint_steps")
+    result = train(model, data, seed=seed, out=out, resume=options.resume, start=start, command=options.command, **settings)
+    run = Run(out)
     if options.json:
+        parts = {"validation_accuracy": result.validation, "mirrored_accuracy": result.mirrored}
         print(json.dumps({**describe_evaluation(result.test, run.class_names(model)), "loss": result.loss, "steps": result.steps,
-                          "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}))
+                          "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}
+                         | {name: score.accuracy for name, score in parts.items() if score}))
     else:
         print(f"{result}\n\n{evaluation_text(result.test, run.class_names(model))}\n\n"
               f"run: {out}  ({run.report_file} shows how it learned, and its worst mistakes; next: minivit evaluate {out})")

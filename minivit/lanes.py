@@ -159,16 +159,17 @@ class Lane:
         self.gradients = self._of_one_pass = self.replica.gradients
         self._of_all_passes = None
 
-    def run(self, images, targets, passes, step, augment=None):
+    def run(self, images, targets, passes, augment=None):
         """Forward and backward over this lane's passes of the batch -> (loss, correct predictions); the loss is divided by the batch."""
         loss, correct, self.gradients = 0.0, 0, self._of_one_pass
         for part in passes:
-            self.rng.step, self.rng.samples = step, np.arange(part.start, part.stop)
-            logits = self.replica.forward(augment(images[part], self.rng) if augment else images[part])
-            part_loss, cache = cross_entropy.forward(logits, targets[part], len(images))
+            self.rng.samples = np.arange(part.start, part.stop)
+            x, t = augment(images, targets, self.rng) if augment else (images[part], targets[part])
+            logits = self.replica.forward(x)
+            part_loss, cache = cross_entropy.forward(logits, t, len(images))
             self.replica.backward(cross_entropy.backward(1.0, cache))
             loss += float(part_loss)
-            correct += int((logits.argmax(axis=1) == targets[part].argmax(axis=1)).sum())
+            correct += int((logits.argmax(axis=1) == t.argmax(axis=1)).sum())
             # A backward overwrites the replica's gradients: those of a single pass stay there; of several, the sum is kept elsewhere.
             if self.gradients is not self._of_one_pass:
                 self.gradients += self._of_one_pass
@@ -183,7 +184,8 @@ class Lane:
 class Lanes:
     """The lanes of one model: `forward_backward` fills `model.gradients` with the gradient of a whole batch.
 
-    cut: of every batch, as a run has noted it (default: `Cut.of` each). augment: a function (images, rng) -> images.
+    cut: of every batch, as a run has noted it (default: `Cut.of` each). augment: an `Augmentation`, or another function
+    (images, targets, rng) -> (images, targets) from the whole batch to the varied share of `rng.samples`.
     """
 
     def __init__(self, model, seed=0, threads=None, cut=None, augment=None):
@@ -192,14 +194,19 @@ class Lanes:
         self.weights, self.gradients = model.vector, model.gradients
         self._lanes = []
 
-    def forward_backward(self, images, targets, step):
-        """images (B, H, W, C), targets (B, K) -> (mean loss, correct predictions, norm of the gradient)."""
+    def forward_backward(self, images, targets, step, epoch=0, numbers=None):
+        """images (B, H, W, C), targets (B, K) -> (mean loss, correct predictions, norm of the gradient).
+
+        epoch, numbers (B,): which time the data are gone through, and where in them the images stand; augmentation may ask.
+        """
         cut = self.cut or Cut.of(len(images), self.model.tokens)
         passes = [cut.passes(share) for share in cut.shares(len(images))]
         self._lanes += [Lane(self.model, self.seed) for _ in range(len(passes) - len(self._lanes))]
         lanes = self._lanes[:len(passes)]
+        for lane in lanes:
+            lane.rng.begin(step, epoch, np.arange(len(images)) if numbers is None else numbers)
         with blas_threads(1):
-            results = self.workers.map(lambda job: job[0].run(images, targets, job[1], step, self.augment),
+            results = self.workers.map(lambda job: job[0].run(images, targets, job[1], self.augment),
                                        list(zip(lanes, passes, strict=True)))
             squares = self.workers.map(lambda chunk: self._sum(lanes, chunk), self.chunks())
         losses, correct = zip(*results, strict=True)

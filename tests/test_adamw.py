@@ -1,11 +1,12 @@
-"""AdamW: the kernel equals its reference, chunk by chunk, and each parameter has its own decay."""
+"""AdamW: the kernel equals its reference, chunk by chunk, and each parameter has its own rate and decay; the running mean."""
 
 import numpy as np
 import pytest
 
 from minivit.lanes import _sum_of_squares
 from minivit.layers import Block
-from minivit.training.adamw import AdamW, reference_update
+from minivit.training.adamw import AdamW, layer_settings, reference_update
+from minivit.training.ema import decay_at, follow
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 5e-6), (np.float64, 1e-12)], ids=["float32", "float64"])
@@ -24,6 +25,41 @@ def test_fast_equals_reference_over_several_steps(dtype, tolerance):
             adamw.update(slice(start, start + 37), gradient, lr=0.01, scale=0.7)
         for fast, reference in ((layer.vector, w), (adamw.m, m), (adamw.v, v)):
             assert np.abs(fast - reference).max() <= tolerance * np.abs(reference).max()
+
+
+def test_layers_have_rates_and_decays_of_their_own():
+    layer, rng = Block(width=6, heads=2).astype(np.float64), np.random.default_rng(0)
+    layer.vector[:] = rng.standard_normal(layer.vector.size)
+    before, gradient = layer.vector.copy(), rng.standard_normal(layer.vector.size)
+    layers = [["*", 0.5], ["mlp.*", 3.0, 0.2], ["mlp.fc2.*", 0]]
+    adamw = AdamW(layer.vector, layer.parameters(), weight_decay=0.3, layers=layers)
+    adamw.t = 1
+    adamw.update(slice(0, before.size), gradient, lr=0.01)
+    start = 0
+    for p in layer.parameters():
+        here = slice(start, start := start + p.size)
+        factor = 0 if p.name.startswith("mlp.fc2") else 3 if p.name.startswith("mlp") else 0.5
+        decay = 0.2 if p.name.startswith("mlp") else 0.3 if p.decay else 0
+        expected, _, _ = reference_update(before[here], gradient[here], 0, 0, 1, lr=0.01 * factor, decay=decay)
+        np.testing.assert_allclose(p.data.ravel(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("layer", "message"), [
+    (["blok.*", 1], "no parameter has a name like 'blok.*'; they are called norm1.weight"),
+    (["mlp.*", -1], r"learning rate factor of mlp\.\* must be .*at least 0, not -1"),
+    (["mlp.*", 1, -1], r"weight decay of mlp\.\*"),
+])
+def test_layer_settings_that_do_not_fit_are_named(layer, message):
+    with pytest.raises(ValueError, match=message):
+        layer_settings(Block(width=2, heads=1).parameters(), 0.1, [layer])
+
+
+def test_the_running_mean_warms_up_and_follows():
+    assert [decay_at(t, 0.9) for t in (1, 8, 1000)] == [2 / 11, 0.5, 0.9]
+    mean, weights = np.zeros(3, np.float32), np.array([1, 2, 4], np.float32)
+    follow(mean, weights, 0.75)
+    np.testing.assert_array_equal(mean, [0.25, 0.5, 1])
+    assert mean.dtype == np.float32
 
 
 def test_a_steps_length_in_float32_has_no_bias():

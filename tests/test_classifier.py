@@ -24,7 +24,7 @@ SMALL = {"width": 16, "depth": 1, "heads": 2, "threads": 1}
 
 
 # The tables that scikit-learn checks with are no pictures, so nothing is turned or shifted. No check is expected to fail.
-@parametrize_with_checks([ViTClassifier(**SMALL, epochs=10, augment=0)])
+@parametrize_with_checks([ViTClassifier(**SMALL, epochs=10, augment="none")])
 def test_estimator_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -170,7 +170,7 @@ def test_labels_of_any_type(digits, labels):
     ({"batch_size": 0}, (20, 64), "batch size"),
     ({"lr": -1}, (20, 64), "learning rate"),
     ({"warmup": 2}, (20, 64), "warmup"),
-    ({"augment": -1}, (20, 64), "augmentation"),
+    ({"augment": "turn"}, (20, 64), "turn"),
     ({"model": "vit_mini"}, (20, 64), "unknown model 'vit_mini'"),
     ({"pool": "max"}, (20, 64), "unknown pool"),
     ({"heads": 3}, (20, 64), "width"),

@@ -103,11 +103,14 @@ def test_train_tells_the_accuracy_and_what_comes_next(call, tmp_path):
 def test_train_hands_its_options_on(call, tmp_path):
     call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "run", "--seed", 5, "--threads", 1, "--batch-size", 32, "--lr", 0.01,
          "--weight-decay", 0.2, "--label-smoothing", 0.05, "--drop-rate", 0.1, "--drop-path-rate", 0.2, "--pool", "mean",
-         "--positions", "sincos")
+         "--positions", "sincos", "--relative-bias", "--stem", "conv", "--augment", "crop:0.1,cutmix:1:0.5", "--ema", 0.9,
+         "--val-fraction", 0.2, "--patience", 3, "--layer", "head.*:0.5:0")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["training"].items() >= {"epochs": 0.1, "batch_size": 32, "lr": 0.01, "weight_decay": 0.2, "label_smoothing": 0.05,
-                                          "seed": 5}.items()
-    assert config["model"]["options"].items() >= {"drop_rate": 0.1, "drop_path_rate": 0.2, "pool": "mean", "positions": "sincos"}.items()
+                                          "seed": 5, "augment": "crop:0.1,cutmix:1:0.5", "ema": 0.9, "val_fraction": 0.2,
+                                          "patience": 3, "layers": [["head.*", 0.5, 0.0]]}.items()
+    assert config["model"]["options"].items() >= {"drop_rate": 0.1, "drop_path_rate": 0.2, "pool": "mean", "positions": "sincos",
+                                                  "relative_bias": True, "stem": "conv"}.items()
     assert config["data"]["source"] == {"source": "digits", "seed": 5, "test_fraction": 0.2}
 
 
@@ -314,6 +317,18 @@ BAD_INPUT = [
     ("train digits --drop-path-rate 1", "drop rate.*1"),
     ("train digits --weight-decay -1 --epochs 0.1", "weight decay.*-1"),
     ("train digits --label-smoothing 2", "label smoothing.*2"),
+    ("train digits --augment flop", "unknown step of augmentation 'flop': did you mean 'flip'"),
+    ("train digits --augment crop:far", "crop takes numbers"),
+    ("train digits --ema 1", "running mean.*below 1"),
+    ("train digits --patience 1.5", "--patience.*'1.5'"),
+    ("train digits --patience -1", "patience.*-1"),
+    ("train digits --val-fraction 1", "validation fraction.*below 1"),
+    ("train digits --layer head", "'head' is not PATTERN:FACTOR"),
+    ("train digits --layer head.*:much", "'head.\\*:much' has no number"),
+    ("train digits --layer heat.*:1", "no parameter has a name like 'heat"),
+    ("train digits --stem convolution", "unknown stem.*did you mean 'conv'"),
+    ("train digits --fine-tune nowhere", "nowhere is no run"),
+    ("train digits --fine-tune nowhere --model vit", "--model.*not allowed with.*--fine-tune"),
     ("train digits --seed -1", "seed.*-1"),
     ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is no folder"),
     ("train cifar-10", "did you mean 'cifar10'"),

@@ -7,7 +7,21 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit.layers import GELU, MLP, Attention, Block, Dropout, DropPath, Layer, LayerNorm, Linear, PatchEmbed
+from minivit.layers import (
+    GELU,
+    MLP,
+    Attention,
+    Block,
+    Convolution,
+    ConvStem,
+    Dropout,
+    DropPath,
+    Layer,
+    LayerNorm,
+    Linear,
+    PatchEmbed,
+    RelativeBias,
+)
 
 LAYERS = [
     (Linear(5, 7), (2, 3, 5)),
@@ -16,7 +30,12 @@ LAYERS = [
     (MLP(6, 10), (2, 3, 6)),
     (Attention(12, 3), (2, 5, 12)),
     (Block(width=24, heads=3, mlp_ratio=2), (2, 5, 24)),
+    (Attention(12, 3, grid=(2, 2, True)), (2, 5, 12)),
+    (Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)), (2, 6, 12)),
     (PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
+    (Convolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
+    (ConvStem(4, 3, 8), (2, 8, 4, 3)),
+    (ConvStem(2, 1, 6), (2, 4, 6, 1)),
     (Dropout(0.5), (3, 4)),
     (DropPath(0.5), (3, 4)),
 ]
@@ -128,6 +147,20 @@ def test_decay_touches_the_matrices_of_linear_maps_only():
     assert decayed == {p.name for p in small_model().parameters() if p.name.endswith(".weight") and "norm" not in p.name}
 
 
+def test_relative_bias_starts_at_zero_and_forms_the_gradient_of_its_table():
+    layer = RelativeBias(2, 3, heads=2)
+    assert not layer.forward().any()
+    layer.backward(np.ones((2, 6, 6), np.float32))
+    gradient = layer.relative_position_bias_table.grad.reshape(3, 5, 2)
+    np.testing.assert_array_equal(gradient[..., 0], np.outer([1, 2, 1], [1, 2, 3, 2, 1]))    # how many pairs lie so far apart
+    np.testing.assert_array_equal(gradient[..., 0], gradient[..., 1])
+
+
+def test_a_stem_makes_as_many_tokens_as_patches():
+    for size in (2, 4, 8):
+        assert ConvStem(size, 3, 16).forward(np.ones((2, 16, 24, 3), np.float32)).shape == (2, 16 * 24 // size**2, 16)
+
+
 def test_assigning_the_wrong_shape_names_both():
     layer = Linear(3, 2)
     with pytest.raises(ValueError, match=r"weight has the shape \(3, 2\), not \(2, 3\)"):
@@ -139,6 +172,9 @@ def test_assigning_the_wrong_shape_names_both():
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: Attention(10, 3), "width 10 must be divisible by the number of heads, 3"),
     (lambda: Block(width=8, heads=0), "divisible by the number of heads"),
+    (lambda: ConvStem(6, 3, 12), r"2, 4, 8, .* but it is 6"),
+    (lambda: ConvStem(1, 3, 12), r"2, 4, 8, .* but it is 1"),
+    (lambda: ConvStem(8, 3, 6), r"divide the width 6, but it is 8"),
     (lambda: Dropout(1.0), "drop rate must be a finite number at least 0 and below 1"),
     (lambda: Linear(3, 2).forward(np.ones((4, 5), np.float32)), r"x \(4, 5\) needs weight \(5, O\)"),
     (lambda: LayerNorm(3).forward(np.ones((4, 5), np.float32)), r"x \(4, 5\) needs weight and bias \(5,\)"),

@@ -17,7 +17,8 @@ def make(**options):
 
 
 @pytest.mark.parametrize("options", [{}, {"pool": "mean"}, {"positions": "sincos"}, {"positions": "none", "pool": "mean"},
-                                     {"patch_size": 2}], ids=str)
+                                     {"patch_size": 2}, {"relative_bias": True}, {"stem": "conv"},
+                                     {"relative_bias": True, "stem": "conv", "pool": "mean"}], ids=str)
 def test_every_gradient_of_the_model_is_the_slope(options):
     images = np.random.default_rng(0).standard_normal((3, 8, 8, 3))
     report = minivit.gradcheck(make(**options), images, samples=6)
@@ -42,6 +43,12 @@ def test_flops_count_the_matrix_products():
     B, N, D, F = 1, 5, 12, 24
     products = [(4 * 4 * 3, 4, D)] + 2 * [(D, N, 3 * D), (D, N, N), (N, N, D), (D, N, D), (D, N, F), (F, N, D)] + [(D, 1, 5)]
     assert make().flops == sum(2 * B * i * n * o for i, n, o in products)
+
+
+def test_flops_of_a_stem_count_each_convolution_at_its_size():
+    stem = [(4 * 4, 9 * 3, 6), (2 * 2, 9 * 6, 12)]                    # places, inputs, outputs
+    patches = 2 * 4 * (4 * 4 * 3) * 12
+    assert make(stem="conv").flops - make().flops == sum(2 * n * i * o for n, i, o in stem) - patches
 
 
 def test_named_variants_take_options():
@@ -97,6 +104,8 @@ def test_without_positions_the_order_of_patches_does_not_matter():
     ({"classes": 0}, "classes must be a whole number at least 1"),
     ({"depth": 0}, "depth must be a whole number at least 1"),
     ({"positions": "sincos", "width": 6}, "width divisible by 4"),
+    ({"stem": "convolution"}, "unknown stem 'convolution': did you mean 'conv'"),
+    ({"stem": "conv", "patch_size": 1}, "must be 2, 4, 8"),
 ])
 def test_options_that_do_not_fit_are_named(options, message):
     with pytest.raises(ValueError, match=message):

@@ -18,7 +18,20 @@ from numba.core.registry import CPUDispatcher
 
 import minivit.ops
 from minivit import gradcheck
-from minivit.ops import attention, cross_entropy, dropout, gelu, layer_norm, linear, patches, pooling, softmax, tokens
+from minivit.ops import (
+    attention,
+    convolution,
+    cross_entropy,
+    dropout,
+    gelu,
+    layer_norm,
+    linear,
+    patches,
+    pooling,
+    relative_bias,
+    softmax,
+    tokens,
+)
 
 TOLERANCE = {np.float32: 5e-6, np.float64: 1e-12}
 PAIRS = ("reference", "fast")
@@ -57,6 +70,16 @@ CASES = {
     "attention, heads of width 1": Case(attention, {"qkv": (3, 7, 9)}, {"heads": 3}),
     "attention, one head": Case(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
     "attention of one token": Case(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
+    "attention with a bias": Case(attention, {"qkv": (2, 5, 18), "bias": (2, 5, 5)}, {"heads": 2}),
+    "relative_bias": Case(relative_bias, {"table": (15, 2)}, {"rows": 2, "columns": 3}),
+    "relative_bias with a class token": Case(relative_bias, {"table": (28, 3)}, {"rows": 3, "columns": 3, "class_token": True}),
+    "relative_bias of one token": Case(relative_bias, {"table": (1, 5)}, {"rows": 1, "columns": 1}),
+    "convolution": Case(convolution, {"x": (2, 5, 7, 3), "weight": (3, 3, 3, 5), "bias": (5,)}),
+    "convolution with stride and padding": Case(convolution, {"x": (3, 7, 6, 2), "weight": (3, 3, 2, 4), "bias": (4,)},
+                                                {"stride": 2, "padding": 1}),
+    "convolution of one place": Case(convolution, {"x": (2, 3, 5, 3), "weight": (1, 1, 3, 7), "bias": (7,)}),
+    "convolution with a wide stride": Case(convolution, {"x": (2, 7, 9, 1), "weight": (2, 2, 1, 3), "bias": (3,)},
+                                           {"stride": 3, "padding": 2}),
     "cross_entropy": Case(cross_entropy, {"logits": (5, 7)}, {"t": _targets(5, 7, 0.0)}),
     "cross_entropy with smoothing": Case(cross_entropy, {"logits": (3, 37)}, {"t": _targets(3, 37, 0.1)}),
     "cross_entropy of a lane": Case(cross_entropy, {"logits": (3, 5)}, {"t": _targets(3, 5, 0.0), "images": 11}),
@@ -230,7 +253,7 @@ KERNELS = {f"{value.py_func.__module__}.{name}": (case, value) for case in CASES
 def test_float32_kernels_do_not_compute_in_float64(case, kernel):
     """A bare literal in a kernel would promote its loop: more digits than asked for, at half the speed."""
     run(pair_of(case.op, "fast"), *draw(case, np.float32))
-    arrays = [[x for x in signature if isinstance(x, types.Array)] for signature in kernel.signatures]
+    arrays = [[x for x in signature if isinstance(x, types.Array) and x.dtype in types.real_domain] for signature in kernel.signatures]
     signatures = [signature for signature, arrays in zip(kernel.signatures, arrays, strict=True)
                   if all(x.dtype == types.float32 and x.layout == "C" for x in arrays)]
     assert signatures
@@ -256,6 +279,14 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "softmax": (softmax, [[[0, LN3], [5, 5]]], {}, [[0.25, 0.75], [0.5, 0.5]]),
     "softmax scale": (softmax, [[0, LN3]], {"scale": 2.0}, [0.1, 0.9]),
     "attention": (attention, [[QKV]], {"heads": 2}, [[[1, 3, 0, 0, 4, 4, 0, 0], [2, 2, 0, 0, 4, 4, 0, 0]]]),
+    "attention bias": (attention, [[[[0, 0, 4], [0, 0, 8]]]], {"heads": 1, "bias": np.array([[[0, LN3], [LN3, 0]]])}, [[[7], [5]]]),
+    "relative_bias": (relative_bias, [[[1, 10], [2, 20], [3, 30]]], {"rows": 1, "columns": 2}, [[[2, 1], [3, 2]], [[20, 10], [30, 20]]]),
+    "relative_bias class token": (relative_bias, [[[1], [2], [3], [4], [5], [6]]], {"rows": 2, "columns": 1, "class_token": True},
+                                  [[[6, 4, 4], [5, 2, 1], [5, 3, 2]]]),
+    "convolution": (convolution, [[[[[1], [2], [3]], [[4], [5], [6]]]], [[[[1]], [[10]]], [[[100]], [[1000]]]], [0.5]], {},
+                    [[[[5421.5], [6532.5]]]]),
+    "convolution padded": (convolution, [[[[[1], [2], [3]]]], np.ones((3, 3, 1, 2)), [0, 7]], {"stride": 2, "padding": 1},
+                           [[[[3, 10], [5, 12]]]]),
     "cross_entropy": (cross_entropy, [[[0, LN3], [0, LN3]], [[0, 1], [1, 0]]], {}, (math.log(4 / 3) + math.log(4)) / 2),
     "cross_entropy lane": (cross_entropy, [[[0, LN3]], [[0, 1]]], {"images": 5}, math.log(4 / 3) / 5),
     "patches": (patches, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2},
@@ -287,6 +318,10 @@ ERRORS = {
     "layer_norm bias": (lambda: layer_norm.forward(_ones(2, 3), _ones(3), _ones(4)), r"not \(3,\) and \(4,\)"),
     "attention heads": (lambda: attention.forward(_ones(2, 5, 12), 3), r"divisible by 3 heads, not \(2, 5, 12\)"),
     "attention axes": (lambda: attention.forward(_ones(5, 12), 2), r"qkv must be \(B, N, 3 D\).*\(5, 12\)"),
+    "attention bias": (lambda: attention.forward(_ones(2, 5, 12), 2, _ones(2, 5, 4)), r"a bias \(2, 5, 5\), not \(2, 5, 4\)"),
+    "relative_bias table": (lambda: relative_bias.forward(_ones(9, 2), 2, 2, True), r"2x2 with a class token needs a table \(12, h\)"),
+    "convolution channels": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)), r"x is \(2, 5, 5, 3\) and w"),
+    "convolution size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)), r"3x3 does not fit .* 2x5"),
     "cross_entropy shapes": (lambda: cross_entropy.forward(_ones(2, 3), _ones(2, 4)), r"logits \(2, 3\) and targets \(2, 4\)"),
     "cross_entropy axes": (lambda: cross_entropy.forward(_ones(3), _ones(3)), r"must both be \(B, K\)"),
     "label too large": (lambda: cross_entropy.targets(np.array([0, 5]), 5), r"0\.\.4 for 5 classes, but they span 0\.\.5"),
@@ -363,8 +398,8 @@ def test_attention_survives_huge_scores(size, dtype):
 
 def test_attention_cache_holds_the_probabilities():
     qkv = np.random.default_rng(0).standard_normal((2, 5, 18))
-    _, (_, probs, _) = attention.forward(qkv, 3)
-    _, (_, expected, _) = attention.reference_forward(qkv, 3)
+    _, (_, probs, *_) = attention.forward(qkv, 3)
+    _, (_, expected, *_) = attention.reference_forward(qkv, 3)
     assert probs.shape == (2, 3, 5, 5)
     assert relative_difference(probs, expected) < 1e-12
 

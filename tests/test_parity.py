@@ -14,7 +14,7 @@ import pytest
 import minivit
 from minivit import lanes
 from minivit.interop.timm import from_timm, read_weights, to_timm, write_weights
-from minivit.ops import attention, cross_entropy, gelu, layer_norm, softmax
+from minivit.ops import attention, convolution, cross_entropy, gelu, layer_norm, softmax
 
 ONE_PASS = {np.float32: 1e-5, np.float64: 1e-10}
 TEN_STEPS = {np.float32: 1e-5, np.float64: 1e-9}
@@ -298,3 +298,24 @@ def test_attention_is_torchs(F, rng, heads, dtype):
 
     qkv = rng.standard_normal((2, 7, 36))
     assert worst_error(theirs, lambda x: attention.forward(x, heads), attention.backward, [qkv], dtype) <= ONE_OP[dtype]
+
+
+@dtypes
+def test_attention_with_a_bias_is_torchs(F, rng, dtype):
+    def theirs(qkv, bias):
+        q, k, v = (t.unflatten(-1, (3, -1)).transpose(1, 2) for t in qkv.chunk(3, dim=-1))
+        return F.scaled_dot_product_attention(q, k, v, bias.expand(2, -1, -1, -1)).transpose(1, 2).flatten(2)
+
+    inputs = [rng.standard_normal((2, 7, 36)), rng.standard_normal((3, 7, 7))]
+    assert worst_error(theirs, lambda qkv, bias: attention.forward(qkv, 3, bias), attention.backward, inputs, dtype) <= ONE_OP[dtype]
+
+
+@dtypes
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 2, 1), (1, 1, 0), (3, 1, 1), (5, 3, 2)])
+def test_convolution_is_torchs(F, rng, size, stride, padding, dtype):
+    def theirs(x, weight, bias):
+        return F.conv2d(x.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1), bias, stride, padding).permute(0, 2, 3, 1)
+
+    inputs = [rng.standard_normal((2, 9, 8, 3)), rng.standard_normal((size, size, 3, 5)), rng.standard_normal(5)]
+    error = worst_error(theirs, lambda *x: convolution.forward(*x, stride, padding), convolution.backward, inputs, dtype)
+    assert error <= ONE_OP[dtype]

@@ -12,6 +12,7 @@ from PIL import Image
 import minivit
 from minivit import files, lanes
 from minivit.files import write_whole
+from minivit.interop.timm import read_tensors
 from minivit.training import curve, loop
 from minivit.training.run import Run
 from minivit.training.trainer import Trainer
@@ -119,6 +120,17 @@ def test_curve_is_a_picture(finished):
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
 
 
+def test_curve_shows_validation_and_names_the_epoch_that_is_kept(tmp_path):
+    lines = [{"epoch": e, "loss": 1 / e, "accuracy": 0.5, "test_accuracy": e / 10, "val_accuracy": 0.9 - e / 10} for e in (1, 2, 3)]
+    without = [{name: value for name, value in line.items() if name != "val_accuracy"} for line in lines]
+    pictures = []
+    for records_, kept in ((lines, -1), (lines, 0), (without, -1)):
+        curve.draw_curve(records_, tmp_path / "curve.png", kept=kept)
+        with Image.open(tmp_path / "curve.png") as picture:
+            pictures.append(picture.convert("RGB").tobytes())
+    assert len(set(pictures)) == 3
+
+
 def test_result_counts_steps_and_test_images(finished):
     _, result = finished
     assert result.steps == 3 * STEPS_AN_EPOCH
@@ -154,7 +166,8 @@ def test_loaded_model_gives_the_same_logits_bit_for_bit(finished):
     assert loaded.config == result.model.config
 
 
-@pytest.mark.parametrize("options", [{"pool": "mean"}, {"positions": "sincos"}, {"positions": "none"}, {"mean": 0.3, "std": 0.2}], ids=str)
+@pytest.mark.parametrize("options", [{"pool": "mean"}, {"positions": "sincos"}, {"positions": "none"}, {"mean": 0.3, "std": 0.2},
+                                     {"relative_bias": True, "stem": "conv"}], ids=str)
 def test_every_kind_of_model_is_loaded_as_it_was_saved(tmp_path, options):
     model = train(tmp_path / "run", tiny(**options), epochs=0.1).model
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
@@ -240,7 +253,7 @@ def test_interrupted_run_has_no_model_to_load(interrupted):
 
 
 @pytest.mark.parametrize(("setting", "value"), [
-    ("lr", 1e-3), ("batch_size", 32), ("seed", 1), ("augment", 0.5), ("weight_decay", 0.1), ("label_smoothing", 0.0), ("clip", 2.0),
+    ("lr", 1e-3), ("batch_size", 32), ("seed", 1), ("augment", "flip"), ("weight_decay", 0.1), ("label_smoothing", 0.0), ("clip", 2.0),
     ("warmup", 0.2), ("epochs", 5),
 ])
 def test_resuming_with_another_setting_is_refused_by_name(interrupted, setting, value):
@@ -272,6 +285,140 @@ def test_resuming_needs_a_folder_that_holds_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="is no run"):
         train(tmp_path / "nothing", resume=True)
     assert not (tmp_path / "nothing").exists()
+
+
+# ---- running mean, validation, early stop -----------------------------------------------------------------------------
+
+
+EVERYTHING = {"ema": 0.9, "val_fraction": 0.2, "patience": 2, "epochs": 5, "augment": "crop,alternating-flip,cutout,mixup,cutmix",
+              "layers": [["blocks.*", 0.5], ["head.*", 1, 0]]}
+
+
+def with_everything(**options):
+    return tiny(drop_rate=0.1, drop_path_rate=0.1, stem="conv", relative_bias=True, pool="mean", **options)
+
+
+def test_running_mean_is_kept_and_scored(tmp_path):
+    plain, mean = (train(tmp_path / name, tiny(), epochs=2, ema=ema) for name, ema in (("plain", 0), ("mean", 0.99)))
+    assert weights(tmp_path / "plain") != weights(tmp_path / "mean")
+    assert [r["loss"] for r in records(tmp_path / "plain")] == [r["loss"] for r in records(tmp_path / "mean")]
+    tensors, _ = read_tensors(tmp_path / "mean" / "checkpoint.safetensors")
+    np.testing.assert_array_equal(tensors["weights"], plain.model.vector)
+    np.testing.assert_array_equal(tensors["ema"], mean.model.vector)
+    np.testing.assert_array_equal(minivit.load(tmp_path / "mean").vector, mean.model.vector)
+    assert Run(tmp_path / "mean").evaluate()[1].accuracy == mean.accuracy == records(tmp_path / "mean")[-1]["test_accuracy"]
+
+
+def test_running_mean_is_that_of_the_weights_after_each_step():
+    digits, trainer = minivit.load_data("digits"), Trainer(tiny(), ema=0.5)
+    mean = trainer.model.vector.astype(np.float64)
+    for t in range(1, 12):
+        trainer.step(digits.train_images[:8], digits.train_labels[:8])
+        mean += (1 - min(0.5, (1 + t) / (10 + t))) * (trainer.model.vector - mean)
+    np.testing.assert_allclose(trainer.average.vector, mean, rtol=0, atol=1e-6)
+    assert not np.array_equal(trainer.average.vector, trainer.model.vector)
+
+
+def test_validation_images_come_from_the_training_part_and_are_not_trained_on(monkeypatch):
+    seen, step = set(), Trainer.step
+
+    def watched(self, images, *more):
+        seen.update(image.tobytes() for image in images)
+        return step(self, images, *more)
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    digits = minivit.load_data("digits")
+    result = train(None, tiny(), digits, epochs=1, batch_size=10, val_fraction=0.25)
+    training = {image.tobytes() for image in digits.train_images}
+    assert result.validation.images == 359
+    assert seen < training
+    assert 1000 < len(seen) <= len(digits.train_images) - 359 == 1079
+    assert result.test.images == 359
+
+
+def test_a_validation_part_of_the_data_is_scored(tmp_path):
+    digits = minivit.load_data("digits")
+    data = replace(digits, val_images=digits.test_images[:100], val_labels=digits.test_labels[:100])
+    result = train(tmp_path / "run", tiny(), data, epochs=1)
+    assert result.validation.images == 100
+    assert records(tmp_path / "run")[-1]["val_accuracy"] == result.validation.accuracy
+    with pytest.raises(ValueError, match="has a validation part of its own"):
+        train(None, tiny(), data, val_fraction=0.1)
+
+
+def test_patience_without_validation_images_is_refused():
+    digits = minivit.load_data("digits")
+    data = replace(digits, val_images=digits.test_images[:0], val_labels=digits.test_labels[:0])
+    with pytest.raises(ValueError, match="patience needs a validation part, but that of digits is empty"):
+        train(None, tiny(), data, patience=1)
+
+
+def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monkeypatch):
+    accuracies, kept = iter([0.5, 0.7, 0.6, 0.7, 0.1]), []
+
+    def scored(model, data, threads):
+        scores = original(model, data, threads)
+        accuracy = next(accuracies, None)
+        kept.append(model.vector.copy())
+        return scores if accuracy is None else scores | {"val": replace(scores["val"], accuracy=accuracy)}
+
+    original = loop._scores
+    monkeypatch.setattr(loop, "_scores", scored)
+    result = train(tmp_path / "run", tiny(), epochs=30, patience=2)
+    assert [r["val_accuracy"] for r in records(tmp_path / "run")] == [0.5, 0.7, 0.6, 0.7]
+    np.testing.assert_array_equal(result.model.vector, kept[1])
+    np.testing.assert_array_equal(minivit.load(tmp_path / "run").vector, kept[1])
+    assert result.steps == 4 * (1294 // 64)                           # a tenth of each class is for validation
+
+
+@pytest.fixture(scope="module")
+def finished_with_everything(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("everything") / "run"
+    return folder, train(folder, with_everything(), **EVERYTHING)
+
+
+@pytest.mark.parametrize("calls", [3, 30, 70])
+def test_everything_resumes_to_the_same_bytes(finished_with_everything, tmp_path, monkeypatch, calls):
+    finished, result = finished_with_everything
+    interrupt(tmp_path / "run", calls, monkeypatch, Trainer, "step", model=with_everything(), **EVERYTHING)
+    resumed = train(tmp_path / "run", with_everything(), resume=True, epochs=5)
+    assert weights(tmp_path / "run") == weights(finished)
+    assert records(tmp_path / "run") == records(finished)
+    assert resumed.validation.accuracy == result.validation.accuracy
+    assert resumed.mirrored.accuracy == result.mirrored.accuracy
+
+
+def test_resuming_a_finished_run_with_everything_changes_nothing(finished_with_everything, tmp_path):
+    folder = shutil.copytree(finished_with_everything[0], tmp_path / "run")
+    train(folder, with_everything(), resume=True, epochs=5)
+    assert weights(folder) == weights(finished_with_everything[0])
+    assert records(folder) == records(finished_with_everything[0])
+
+
+def test_number_of_threads_changes_no_bit_of_everything(finished_with_everything, tmp_path):
+    for threads in (1, 3):
+        train(tmp_path / str(threads), with_everything(), threads=threads, **EVERYTHING)
+        assert weights(tmp_path / str(threads)) == weights(finished_with_everything[0])
+
+
+def test_mirrored_copies_are_reported_apart_where_pictures_are_mirrored(finished_with_everything):
+    folder, result = finished_with_everything
+    images, model = minivit.load_data("digits").test_images, minivit.load(folder)
+    logits = model.predict(images) + model.predict(images[:, :, ::-1].copy())
+    right = (logits.argmax(axis=1) == minivit.load_data("digits").test_labels).mean()
+    assert result.mirrored.accuracy == pytest.approx(right)
+    assert Run(folder).evaluate()[1].accuracy == result.accuracy      # of the pictures as they are
+    assert train(None, tiny(), epochs=0.1).mirrored is None
+
+
+@pytest.mark.parametrize(("setting", "value", "named"), [
+    ("ema", 1.0, "running mean"), ("ema", -0.1, "running mean"), ("val_fraction", 1.0, "validation fraction"), ("patience", -1, "patience"),
+    ("patience", 1.5, "patience"), ("layers", [["nothing.*", 1]], "no parameter"), ("augment", "flop", "step of augmentation"),
+])
+def test_more_settings_out_of_range_are_refused_before_anything_is_done(tmp_path, setting, value, named):
+    with pytest.raises(ValueError, match=named):
+        train(tmp_path / "run", tiny(), **{setting: value})
+    assert not (tmp_path / "run").exists()
 
 
 # ---- damaged files ----------------------------------------------------------------------------------------------
@@ -460,8 +607,8 @@ def test_divergence_names_the_step_and_leaves_finite_weights(tmp_path):
 def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(finished, tmp_path, monkeypatch):
     forward_backward = lanes.Lanes.forward_backward
 
-    def poisoned(self, images, targets, step):
-        loss, correct, norm = forward_backward(self, images, targets, step)
+    def poisoned(self, images, targets, step, *more):
+        loss, correct, norm = forward_backward(self, images, targets, step, *more)
         return (NAN if step == STEPS_AN_EPOCH + 3 else loss), correct, norm
 
     with monkeypatch.context() as context:

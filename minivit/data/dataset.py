@@ -14,7 +14,7 @@ FITS = ("crop", "pad", "stretch")                     # how an oblong picture is
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures and labels: to train, to test, and perhaps some more to choose settings by (val), which `train` leaves alone.
+    """Pictures and labels: to train, to test, and perhaps some more to choose by (val), which `train` scores and never learns from.
 
     images (B, H, W, C) uint8, labels (B,) integers 0..K-1, class_names K strings. source: the arguments with which `load_data` gives it
     again, or None for arrays in memory. fit: how a picture is to be made square to look like these ("crop", "pad" or "stretch").

@@ -4,6 +4,8 @@ The names are ours already. Only the layouts differ:
 
     linear weight       ours (in, out)            timm's (out, in)
     patch embedding     ours (P P C, D)           timm's (D, C, P, P), the kernel of a convolution
+    convolution         ours (k, k, C, D)         timm's (D, C, k, k)
+    bias table          ours (T, h)               timm's (T, h)
     cls_token           ours (D,)                 timm's (1, 1, D)
     pos_embed           ours (N, D)               timm's (1, N, D)
 """
@@ -17,6 +19,8 @@ import safetensors
 from safetensors.numpy import save
 
 from ..files import write_whole
+
+_AS_IT_IS = "relative_position_bias_table"
 
 
 def to_timm(model):
@@ -47,17 +51,23 @@ def from_timm(tensors, model):
 def _outward(name, data, model):
     if name == "patch_embed.proj.weight":
         P, C = model.patch_embed.patch_size, model.channels
-        return data.reshape(P, P, C, -1).transpose(3, 2, 0, 1)
+        data = data.reshape(P, P, C, -1)
+    if data.ndim == 4:
+        return data.transpose(3, 2, 0, 1)
     if name == "cls_token":
         return data[None, None]
     if name == "pos_embed":
         return data[None]
+    if name.endswith(_AS_IT_IS):
+        return data
     return data.T                                                     # a vector is its own transpose
 
 
 def _inward(name, tensor, shape):
+    if name.endswith(_AS_IT_IS):
+        return tensor
     if tensor.ndim == 4:
-        tensor = tensor.transpose(2, 3, 1, 0)                         # (D, C, P, P) -> (P, P, C, D)
+        tensor = tensor.transpose(2, 3, 1, 0)                         # (D, C, k, k) -> (k, k, C, D)
     elif tensor.ndim == 2:
         tensor = tensor.T
     return tensor.reshape(shape)

@@ -6,12 +6,15 @@ together as the papers do.
 
 from .attention import Attention
 from .block import Block
+from .convolution import Convolution
 from .dropout import Dropout, DropPath
-from .embed import PatchEmbed
+from .embed import ConvStem, PatchEmbed
 from .layer import Layer
 from .linear import Linear
 from .mlp import GELU, MLP
 from .norm import LayerNorm
 from .parameter import Parameter
+from .relative_bias import RelativeBias
 
-__all__ = ["GELU", "MLP", "Attention", "Block", "DropPath", "Dropout", "Layer", "LayerNorm", "Linear", "Parameter", "PatchEmbed"]
+__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "Layer", "LayerNorm", "Linear",
+           "Parameter", "PatchEmbed", "RelativeBias"]

@@ -4,29 +4,37 @@ from ..ops import attention
 from .dropout import Dropout
 from .layer import Layer
 from .linear import Linear
+from .relative_bias import RelativeBias
 
 
 class Attention(Layer):
     """Self-attention (B, N, D) -> (B, N, D) with `heads` heads of width D / heads. See `ops/attention.py`.
 
+    grid: (rows, columns, class token or not) of the tokens, for a relative position bias; without it there is none.
     Raises ValueError if D is not divisible by the number of heads.
     """
 
-    def __init__(self, width, heads, drop_rate=0.0):
+    def __init__(self, width, heads, drop_rate=0.0, grid=None):
         if heads < 1 or width % heads:
             raise ValueError(f"the width {width} must be divisible by the number of heads, {heads}")
         self.heads = heads
         self.qkv = Linear(width, 3 * width)
+        self.rel_pos = RelativeBias(grid[0], grid[1], heads, grid[2]) if grid else None
         self.proj = Linear(width, width)
         self.proj_drop = Dropout(drop_rate)
         self.name_parameters()
 
     def forward(self, x):
         """x (B, N, D) -> y (B, N, D)."""
-        y, self.cache = attention.forward(self.qkv.forward(x), self.heads)
+        bias = self.rel_pos.forward() if self.rel_pos else None
+        y, self.cache = attention.forward(self.qkv.forward(x), self.heads, bias)
         return self.proj_drop.forward(self.proj.forward(y))
 
     def backward(self, dy):
         """dy (B, N, D) -> dx (B, N, D)."""
         dy = self.proj.backward(self.proj_drop.backward(dy))
-        return self.qkv.backward(attention.backward(dy, self.take_cache()))
+        dqkv = attention.backward(dy, self.take_cache())
+        if self.rel_pos:
+            dqkv, dbias = dqkv
+            self.rel_pos.backward(dbias)
+        return self.qkv.backward(dqkv)

@@ -18,14 +18,14 @@ from .norm import LayerNorm
 
 
 class Block(Layer):
-    """A pre-norm transformer block, (B, N, D) -> (B, N, D); the MLP is `mlp_ratio` times as wide.
+    """A pre-norm transformer block, (B, N, D) -> (B, N, D); the MLP is `mlp_ratio` times as wide. grid: as for `Attention`.
 
     Raises ValueError if the width is not divisible by the number of heads.
     """
 
-    def __init__(self, width, heads, mlp_ratio=4, drop_rate=0.0, drop_path_rate=0.0):
+    def __init__(self, width, heads, mlp_ratio=4, drop_rate=0.0, drop_path_rate=0.0, grid=None):
         self.norm1 = LayerNorm(width)
-        self.attn = Attention(width, heads, drop_rate)
+        self.attn = Attention(width, heads, drop_rate, grid)
         self.drop_path1 = DropPath(drop_path_rate)
         self.norm2 = LayerNorm(width)
         self.mlp = MLP(width, int(width * mlp_ratio), drop_rate)

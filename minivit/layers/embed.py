@@ -1,8 +1,17 @@
-"""The patch embedding: cut the picture into patches and map each one linearly to the encoder's width."""
+"""From a picture to tokens: by patches, each mapped linearly, or by a stem of convolutions.
+
+The stem sees patches that overlap, and edges before it sees patches; small models learn the sooner for it. Each convolution
+halves the picture and doubles the width, until a token stands for P x P pixels. Source: Xiao et al., "Early Convolutions Help
+Transformers See Better", arXiv:2106.14881; with GELU between, and no batch norm, which would couple the images.
+"""
+
+from itertools import pairwise
 
 from ..ops import patches
+from .convolution import Convolution
 from .layer import Layer
 from .linear import Linear
+from .mlp import GELU
 
 
 class PatchEmbed(Layer):
@@ -21,3 +30,45 @@ class PatchEmbed(Layer):
     def backward(self, dy):
         """dy (B, N, D) -> dimages (B, H, W, C)."""
         return patches.backward(self.proj.backward(dy), self.take_cache())
+
+    def products(self, patches):
+        """Multiply-adds for one image of so many patches."""
+        return patches * self.proj.weight.size
+
+
+class ConvStem(Layer):
+    """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P), by convolutions 3 x 3 of stride 2.
+
+    Raises ValueError unless P is a power of two, at least 2, and P / 2 divides D.
+    """
+
+    def __init__(self, patch_size, channels, width):
+        halvings = patch_size.bit_length() - 1
+        if halvings < 1 or patch_size != 1 << halvings or width % (patch_size // 2):
+            raise ValueError("a convolutional stem halves the picture some times: the patch size must be 2, 4, 8, ..., and its half "
+                             f"divide the width {width}, but it is {patch_size}")
+        self.patch_size = patch_size
+        widths = [channels, *(width >> l for l in reversed(range(halvings)))]
+        self.convs = [Convolution(c, d, size=3, stride=2, padding=1) for c, d in pairwise(widths)]
+        self.acts = [GELU() for _ in self.convs[1:]]
+        self.name_parameters()
+
+    def forward(self, images):
+        """images (B, H, W, C) -> tokens (B, N, D)."""
+        x = self.convs[0].forward(images)
+        for act, conv in zip(self.acts, self.convs[1:], strict=True):
+            x = conv.forward(act.forward(x))
+        self.cache = x.shape
+        return x.reshape(len(x), -1, x.shape[-1])
+
+    def backward(self, dy):
+        """dy (B, N, D) -> dimages (B, H, W, C)."""
+        dx = dy.reshape(self.take_cache())
+        for act, conv in zip(reversed(self.acts), reversed(self.convs[1:]), strict=True):
+            dx = act.backward(conv.backward(dx))
+        return self.convs[0].backward(dx)
+
+    def products(self, patches):
+        """Multiply-adds for one image of so many patches."""
+        last = len(self.convs) - 1
+        return sum(patches * 4 ** (last - l) * conv.weight.size for l, conv in enumerate(self.convs))

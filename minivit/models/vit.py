@@ -11,7 +11,7 @@ and a linear head makes the logits. The backward is the same list read from the 
 from functools import partial
 
 from ..arguments import check_name
-from ..layers import Block, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
+from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
 from ..layers.parameter import normal, zeros
 from ..ops import pooling, tokens
 from .model import Model
@@ -22,19 +22,23 @@ class ViT(Model):
 
     pool: "token" reads the class token after the final norm; "mean" has no class token, and norms the mean of the patches.
     positions: "learned" (starting at random numbers of standard deviation position_std), "sincos" (fixed, two-dimensional) or "none".
-    drop_rate: of dropout after the positions and after each linear map but qkv. drop_path_rate: of the last block; it
-    grows linearly from 0 at the first. Both act in training only. mean, std: of pixels between 0 and 1.
+    relative_bias: whether each block learns a relative position bias, too. stem: "patch" embeds the patches linearly, "conv" by
+    convolutions (see `layers/embed.py`). drop_rate: of dropout after the positions and after each linear map but qkv.
+    drop_path_rate: of the last block; it grows linearly from 0 at the first. Both act in training only. mean, std: of pixels
+    between 0 and 1.
 
-    Raises ValueError if the patch does not divide the image, or the heads the width, and for unknown names.
+    Raises ValueError if the patch does not divide the image, or the heads the width, for unknown names, or as `ConvStem`.
     """
 
     def __init__(self, *, image_size, patch_size, channels=3, classes=1000, width, depth, heads, mlp_ratio=4, pool="token",
-                 positions="learned", position_std=0.02, drop_rate=0.0, drop_path_rate=0.0, mean=0.5, std=0.5):
+                 positions="learned", position_std=0.02, relative_bias=False, stem="patch", drop_rate=0.0, drop_path_rate=0.0,
+                 mean=0.5, std=0.5):
         super().__init__({                                            # what a run keeps, to make the model again
             "image_size": image_size, "patch_size": patch_size, "channels": channels, "classes": classes,
             "width": width, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio,
             "pool": check_name("pool", pool, ["token", "mean"]),
             "positions": check_name("positions", positions, ["learned", "sincos", "none"]), "position_std": position_std,
+            "relative_bias": bool(relative_bias), "stem": check_name("stem", stem, ["patch", "conv"]),
             "drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
         })
         if image_size % patch_size:
@@ -45,9 +49,10 @@ class ViT(Model):
         self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
         self.pos_embed = Parameter((self.tokens, width), partial(normal, std=position_std)) if positions == "learned" else None
         self.fixed_positions = tokens.sincos_2d(side, side, width, pool == "token") if positions == "sincos" else None
-        self.patch_embed = PatchEmbed(patch_size, channels, width)
+        self.patch_embed = (ConvStem if stem == "conv" else PatchEmbed)(patch_size, channels, width)
         self.pos_drop = Dropout(drop_rate)
-        self.blocks = [Block(width, heads, mlp_ratio, drop_rate, drop_path_rate * l / max(1, depth - 1)) for l in range(depth)]
+        grid = (side, side, pool == "token") if relative_bias else None
+        self.blocks = [Block(width, heads, mlp_ratio, drop_rate, drop_path_rate * l / max(1, depth - 1), grid) for l in range(depth)]
         # timm calls the final norm `norm` where the class token is read, and `fc_norm` behind the mean. A norm treats every token
         # by itself, so to norm the class token after the pooling is to pool after the norm, as Eq. 4 has it.
         self.norm = LayerNorm(width) if pool == "token" else None
@@ -103,4 +108,4 @@ class ViT(Model):
         N, D, F = self.tokens, self.width, self._hidden
         patches = N - (self.pool == "token")
         block = N * D * 3 * D + 2 * N * N * D + N * D * D + 2 * N * D * F     # qkv; q k^T and probs v; proj; MLP
-        return 2 * (patches * self.patch_embed.proj.weight.size + len(self.blocks) * block + D * self.classes)
+        return 2 * (self.patch_embed.products(patches) + len(self.blocks) * block + D * self.classes)

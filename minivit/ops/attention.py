@@ -10,7 +10,8 @@ and then, for every image and head,
     probs  = softmax(scores / sqrt d)        (N, N)    each row sums to one
     y      = probs v                         (N, d)    the mean of the values under that row
 
-after which the heads are laid side by side again: y (B, N, D).
+after which the heads are laid side by side again: y (B, N, D). A bias (h, N, N), which is the same for all images, may be added to the
+scaled scores: probs = softmax(scores / sqrt d + bias), see `relative_bias`.
 
 Why 1/sqrt(d): if q and k have independent entries of mean 0 and variance 1, then q.k has variance d. Without the scale the softmax
 saturates as d grows, and its gradient vanishes.
@@ -21,6 +22,10 @@ stands the softmax, whose chapter has its backward:
     y = probs v            dprobs  = dy v^T                       dv = probs^T dy
     probs = softmax(...)   dscores = the softmax backward, with the scale 1/sqrt d
     scores = q k^T         dq      = dscores k                    dk = dscores^T q
+
+A bias stands beside scores / sqrt d in a sum. dscores bears the factor 1/sqrt d of that term, so without it, summed over the images,
+
+    dbias = sqrt d sum_b dscores[b]
 
 q, k and v never interact outside these lines, so dqkv is the three gradients written side by side.
 
@@ -51,20 +56,22 @@ def _per_head(y, heads):
     return y.reshape(B, N, heads, D // heads).transpose(0, 2, 1, 3)
 
 
-def reference_forward(qkv, heads):
-    """qkv (B, N, 3 D) -> y (B, N, D), cache."""
+def reference_forward(qkv, heads, bias=None):
+    """qkv (B, N, 3 D), bias (h, N, N) or None -> y (B, N, D), cache."""
     B, N, width = qkv.shape
     q, k, v = split_heads(qkv, heads)
     scale = 1 / math.sqrt(q.shape[-1])
     scores = q @ k.swapaxes(-1, -2)                                   # (B, h, N, N)
+    if bias is not None:
+        scores = scores + bias / scale
     probs, _ = softmax.reference_forward(scores, scale)
     y = probs @ v                                                     # (B, h, N, d)
-    return y.transpose(0, 2, 1, 3).reshape(B, N, width // 3), (qkv, probs, scale)
+    return y.transpose(0, 2, 1, 3).reshape(B, N, width // 3), (qkv, probs, scale, bias is not None)
 
 
 def reference_backward(dy, cache):
-    """dy (B, N, D) -> dqkv (B, N, 3 D)."""
-    qkv, probs, scale = cache
+    """dy (B, N, D) -> dqkv (B, N, 3 D); with a bias, dqkv and dbias (h, N, N)."""
+    qkv, probs, scale, biased = cache
     q, k, v = split_heads(qkv, probs.shape[1])
     dy = _per_head(dy, probs.shape[1])                                # (B, h, N, d)
     dprobs = dy @ v.swapaxes(-1, -2)                                  # y = probs v
@@ -72,33 +79,38 @@ def reference_backward(dy, cache):
     dscores = softmax.reference_backward(dprobs, (probs, scale))      # probs = softmax(scores / sqrt d)
     dq = dscores @ k                                                  # scores = q k^T
     dk = dscores.swapaxes(-1, -2) @ q
-    return np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
+    dqkv = np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
+    return (dqkv, dscores.sum(axis=0) / scale) if biased else dqkv
 
 
 # ---- the same mathematics, without copies ------------------------------------------------------------------
 
 
-def forward(qkv, heads):
+def forward(qkv, heads, bias=None):
     """As `reference_forward`; the cache's second entry is `probs` (B, h, N, N).
 
-    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads.
+    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads, or bias not (h, N, N).
     """
     if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ValueError(f"attention: qkv must be (B, N, 3 D) with D divisible by {heads} heads, not {qkv.shape}")
     qkv = np.ascontiguousarray(qkv)
     B, N, width = qkv.shape
+    if bias is not None and bias.shape != (heads, N, N):
+        raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, N, N)}, not {bias.shape}")
     q, k, v = split_heads(qkv, heads)
     scale = 1 / math.sqrt(q.shape[-1])
     scores = np.matmul(q, k.swapaxes(-1, -2))                         # (B, h, N, N)
+    if bias is not None:
+        scores += bias / scale
     probs, _ = softmax.forward(scores, scale, out=scores)
     y = np.empty((B, N, width // 3), qkv.dtype)
     np.matmul(probs, v, out=_per_head(y, heads))
-    return y, (qkv, probs, scale)
+    return y, (qkv, probs, scale, bias is not None)
 
 
 def backward(dy, cache):
     """As `reference_backward`."""
-    qkv, probs, scale = cache
+    qkv, probs, scale, biased = cache
     heads = probs.shape[1]
     q, k, v = split_heads(qkv, heads)
     dqkv = np.empty_like(qkv)
@@ -109,4 +121,4 @@ def backward(dy, cache):
     dscores = softmax.backward(dprobs, (probs, scale), out=dprobs)    # probs = softmax(scores / sqrt d)
     np.matmul(dscores, k, out=dq)                                     # scores = q k^T
     np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
-    return dqkv
+    return (dqkv, dscores.sum(axis=0) / scale) if biased else dqkv

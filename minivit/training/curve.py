@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from ..files import write_whole
 
 
-def draw_curve(records, path, floor=0.0):
-    """Draw loss and accuracy over the epochs to a PNG file. floor: the lowest loss there can be.
+def draw_curve(records, path, floor=0.0, kept=-1):
+    """Draw loss and accuracy over the epochs to a PNG file. floor: the lowest loss there can be. kept: the record whose weights are kept.
 
-    records: dicts with `epoch`, `loss`, `accuracy` (of training batches, augmented and with dropout) and `test_accuracy`.
+    records: dicts with `epoch`, `loss`, `accuracy` (of training batches, augmented and with dropout) and `test_accuracy`, and
+        `val_accuracy` where there is a validation part.
     """
     epochs = [r["epoch"] for r in records]
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -21,7 +22,10 @@ def draw_curve(records, path, floor=0.0):
     loss.set(title="training loss" + (f" (label smoothing: at best {floor:.2f})" if floor > 0 else ""), xlabel="epoch", ylim=(0, None))
     accuracy.plot(epochs, [100 * r["accuracy"] for r in records], color="tab:blue", label="training batches, varied")
     accuracy.plot(epochs, [100 * r["test_accuracy"] for r in records], color="tab:orange", label="test images")
-    accuracy.set(title=f"accuracy (test, last epoch: {records[-1]['test_accuracy']:.2%})", xlabel="epoch", ylabel="%", ylim=(None, 100.5))
+    if "val_accuracy" in records[-1]:
+        accuracy.plot(epochs, [100 * r["val_accuracy"] for r in records], color="tab:green", label="validation images")
+    epoch = "last epoch" if kept in (-1, len(records) - 1) else f"epoch {epochs[kept]:g}"
+    accuracy.set(title=f"accuracy (test, {epoch}: {records[kept]['test_accuracy']:.2%})", xlabel="epoch", ylabel="%", ylim=(None, 100.5))
     accuracy.legend(frameon=False, loc="best")
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)

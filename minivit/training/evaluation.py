@@ -127,3 +127,17 @@ def confusion_table(confusion, class_names):
     for name, row, recall in zip(class_names, confusion, _share(np.diag(confusion), confusion.sum(axis=1)), strict=True):
         lines.append(f"{name:>{cell}} | " + " ".join(f"{count or '.':>{cell}}" for count in row) + f" |{percent(recall):>7}")
     return "\n".join(lines)
+
+
+class Mirrored:
+    """A model that looks at each picture twice, as it is and mirrored, and gives the mean of the logits: test-time flip.
+
+    It classifies a little better for twice the work. `evaluate` takes it as it takes a model.
+    """
+
+    def __init__(self, model):
+        self.model, self.classes = model, model.classes
+
+    def predict(self, images, threads=None):
+        """images (B, H, W, C) -> logits (B, K)."""
+        return (self.model.predict(images, threads) + self.model.predict(np.ascontiguousarray(images[:, :, ::-1]), threads)) / 2

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +10,26 @@ from tqdm import tqdm
 
 from ..arguments import check_number
 from ..data import load_data
+from ..data.dataset import split
 from ..lanes import Cut
 from ..ops.cross_entropy import smoothing_floor
-from .augment import Affine
+from .augment import Augmentation
 from .checkpoints import Checkpoints, Progress
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, Mirrored, evaluate
+from .preset import DEFAULTS, preset_for
 from .run import Run, check_fit, describe
 from .schedule import warmup_cosine
 from .trainer import Trainer
-
-DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
-            "augment": 1.0, "seed": 0}
 
 
 @dataclass(frozen=True)
 class Result:
     """What `train` gives: the model, its score on the test part after the last step, the mean training loss of the last epoch, and
-    how long the steps since the start or the resumption took."""
+    how long the steps since the start or the resumption took.
+
+    validation: the score on the validation part, where there is one. mirrored: on the test part, with the mean over each picture and its
+    mirror image; where the augmentation mirrors pictures. Neither chooses nor changes anything.
+    """
 
     model: object
     test: Evaluation
@@ -34,6 +37,8 @@ class Result:
     steps: int
     seconds: float
     images_per_second: float
+    validation: Evaluation | None = None
+    mirrored: Evaluation | None = None
 
     @property
     def accuracy(self):
@@ -41,19 +46,28 @@ class Result:
         return self.test.accuracy
 
     def __str__(self):
-        return f"test {self.test}, after {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s)"
+        lines = [f"test {self.test}, after {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s)"]
+        more = {"validation": self.validation, "test, mirrored too": self.mirrored}
+        lines += [f"{what}: {score}" for what, score in more.items() if score]
+        return "\n".join(lines)
 
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
-          warmup=None, augment=None, seed=None, threads=None, out=None, resume=False, checkpoint_seconds=60.0, checkpoint_steps=None,
-          command=None, progress=True):
+          warmup=None, augment=None, ema=None, layers=None, val_fraction=None, patience=None, start=None, seed=None, threads=None, out=None,
+          resume=False, checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
-    data: a Dataset, or what `load_data` takes.
-    epochs: how often each training image is seen (default 30). minutes: instead, how long to train; the speed is measured first, and
+    data: a Dataset, or what `load_data` takes. What is not given is as the data's preset has it, or else the default in brackets.
+    epochs: how often each training image is seen (30). minutes: instead, how long to train; the speed is measured first, and
         the number of steps fixed by it.
     batch_size: images a step (32). lr: the peak (2e-3), reached after the share `warmup` (0.1) of all steps. weight_decay (0.05),
-        label_smoothing (0.1), clip (1.0), seed (0), threads: see `Trainer`. augment: strength (1.0) of `Affine`, 0 for none.
+        label_smoothing (0.1), clip (1.0), ema (0, none), layers (none), seed (0), threads: see `Trainer`. With ema, the running mean of
+        the weights is what is scored and kept.
+    augment: the steps of an `Augmentation` ("affine"), such as "crop,flip,cutmix:1:0.3", or "none".
+    val_fraction: share (0) of every class that is taken from the training part for validation; data may have such a part of their own.
+    patience: stop after so many epochs (0: never) without a better accuracy in validation, and keep the weights of the best epoch; without
+        a validation part a tenth is taken. The test part has no say.
+    start: for the record, the folder of the run that the model's weights come from (see `fine_tuned`).
     out: folder of the run; without it nothing is written.
     resume: go on from the checkpoint in `out`, to the bits of a run that was never interrupted; what is not given is as the run has it.
     checkpoint_seconds (60), checkpoint_steps: how often the state is saved to `out`, beside the end of each epoch.
@@ -65,8 +79,11 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     process to stop and there is a folder, where the state has been saved.
     """
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
-             "clip": clip, "warmup": warmup, "augment": augment, "seed": seed}
+             "clip": clip, "warmup": warmup, "augment": augment, "ema": ema, "layers": layers, "val_fraction": val_fraction,
+             "patience": patience, "start": None if start is None else str(Path(start).resolve()), "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
+    if layers is not None:
+        given["layers"] = [list(layer) for layer in layers]           # as JSON has them
     run = Run(out) if out is not None else None
     earlier = run if resume else None
     if resume and not run:
@@ -74,10 +91,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     if isinstance(data, str | Path):
         data = load_data(data, seed=given.get("seed", earlier.seed if earlier else DEFAULTS["seed"]))
     check_fit(model, data)
-    settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, DEFAULTS | given, minutes, threads)
-    trainer = Trainer(model, settings["lr"], settings["weight_decay"], clip=settings["clip"], label_smoothing=settings["label_smoothing"],
-                      seed=settings["seed"], threads=threads, cut=Cut(settings["lanes"], settings["micro_batch"]),
-                      augment=Affine(settings["augment"]))
+    settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, given, minutes, threads)
+    trainer = make_trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]))
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     records, so_far = [], Progress()
     if run and not resume:
@@ -88,37 +103,67 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         return _run(trainer, data, settings, run, checkpoints, records, so_far, progress)
 
 
+def make_trainer(model, settings, threads, cut=None):
+    """The Trainer that the settings ask for."""
+    trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]),
+                      **{name: settings[name] for name in ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers")})
+    if settings["patience"]:
+        trainer.best = trainer.average.vector.copy()
+    return trainer
+
+
 def _check(settings, data):
-    """Raise ValueError for a setting that `Trainer` does not check itself; returns the batch size that the data allow."""
+    """Raise ValueError for a setting that `Trainer` does not check itself; returns (batch size, number of images) of the training."""
     if settings["epochs"] is not None:                                # None: the length was given in minutes
         check_number("number of epochs", settings["epochs"], above=0, most=1e9)
     check_number("warmup, a share of all steps,", settings["warmup"], least=0, most=1)
+    check_number("patience, in epochs,", settings["patience"], least=0, whole=True)
+    check_number("validation fraction", settings["val_fraction"], least=0, below=1)
     if not len(data.train_images):
         raise ValueError(f"{data.name} has no training images")
-    return min(check_number("batch size", settings["batch_size"], least=1, whole=True), len(data.train_images))
+    if settings["patience"] and not settings["val_fraction"] and not len(data.val_labels):
+        raise ValueError(f"patience needs a validation part, but that of {data.name} is empty")
+    images = len(_with_validation(data, settings).train_images)
+    return min(check_number("batch size", settings["batch_size"], least=1, whole=True), images), images
 
 
-def _plan(model, data, settings, minutes, threads):
+def _with_validation(data, settings):
+    """The data with a validation part, if the settings ask for one: a share of every class of the training part, chosen by the seed."""
+    fraction = settings["val_fraction"]
+    if not fraction:
+        return data
+    if data.val_images is not None:
+        raise ValueError(f"{data.name} has a validation part of its own: leave out val_fraction")
+    rest, part = split(data.train_labels, fraction, settings["seed"], data.class_names)
+    return replace(data, train_images=data.train_images[rest], train_labels=data.train_labels[rest],
+                   val_images=data.train_images[part], val_labels=data.train_labels[part])
+
+
+def _plan(model, data, given, minutes, threads):
     """The settings of a new run, checked, with its number of steps and its cut."""
-    size = _check(settings, data)
+    settings = DEFAULTS | preset_for(data, minutes).training | given
+    if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
+        settings["val_fraction"] = 0.1
+    size, images = _check(settings, data)
     cut = Cut.of(size, model.tokens)
     settings |= {"batch_size": size, "lanes": cut.lanes, "micro_batch": cut.micro_batch}
     if minutes is None:
-        return settings | {"steps": max(1, round(settings["epochs"] * (len(data.train_images) // size)))}
+        return settings | {"steps": max(1, round(settings["epochs"] * (images // size)))}
     check_number("number of minutes", minutes, above=0, most=1e9)
-    return settings | {"epochs": None, "steps": max(1, int(60 * minutes / _seconds_per_step(model, data, settings, threads)))}
+    seconds = _seconds_per_step(model, _with_validation(data, settings), settings, threads)
+    return settings | {"epochs": None, "steps": max(1, int(60 * minutes / seconds))}
 
 
 def _seconds_per_step(model, data, settings, threads):
     """The median time of ten steps of a copy of the model, with each step's share of the evaluation at the end of an epoch."""
     size = settings["batch_size"]
-    trial, seconds = Trainer(model.copy(), threads=threads, augment=Affine(settings["augment"])), []
+    trial, seconds = make_trainer(model.copy(), settings, threads), []
     for _ in range(12):
         start = time.perf_counter()
         trial.step(data.train_images[:size], data.train_labels[:size])
         seconds.append(time.perf_counter() - start)
     start = time.perf_counter()
-    evaluate(trial.model, data.test_images, data.test_labels, threads)
+    _scores(trial.average, data, threads)
     per_epoch = len(data.train_images) // size
     return np.median(seconds[2:]) + (time.perf_counter() - start) / per_epoch   # the first two steps compile and warm up
 
@@ -137,55 +182,77 @@ def _continue(run, model, data, given, minutes):
     other += [f"{name} ({settings[name]})" for name, value in given.items() if value != settings[name]]
     if other:
         raise ValueError(f"{run.folder} was started with another {', '.join(other)}: leave out what differs, or start a new run")
-    if _check(settings, data) != settings["batch_size"]:
+    if _check(settings, data)[0] != settings["batch_size"]:
         raise ValueError(f"{run.config_file} is damaged: its batch size is {settings['batch_size']}")
     return settings
 
 
-def _run(trainer, data, settings, run, checkpoints, records, so_far, progress):
-    """Step until the run has all its steps; at the end of every epoch evaluate, log, and save."""
-    model, steps, size = trainer.model, settings["steps"], settings["batch_size"]
-    done, seconds = trainer.optimiser.t, so_far.seconds
-    test, loss = None, records[-1]["loss"] if records else float("nan")
+def _run(trainer, whole, settings, run, checkpoints, records, so_far, progress):
+    """Step until the run has all its steps, or patience ends; at the end of every epoch evaluate, log, and save."""
+    data, steps, size, threads = _with_validation(whole, settings), settings["steps"], settings["batch_size"], trainer.lanes.workers.threads
+    done, earlier = trainer.optimiser.t, so_far.seconds
+    scores: dict = {}
+    loss = records[-1]["loss"] if records else float("nan")
     bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True)
     with bar:
         if progress:
             bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
-                      f"{model.vector.size:,} parameters", file=sys.stderr)
-        while trainer.optimiser.t < steps or test is None:
-            record = _epoch(trainer, data, settings, so_far, checkpoints, bar, test)
-            test = evaluate(model, data.test_images, data.test_labels, trainer.lanes.workers.threads)
-            if record:
-                loss = record["loss"]
-                records.append(record | {"test_accuracy": test.accuracy, "seconds": round(so_far.seconds, 3)})
+                      f"{trainer.model.vector.size:,} parameters", file=sys.stderr)
+        while (trainer.optimiser.t < steps or so_far.steps) and not _out_of_patience(records, settings):
+            record = _epoch(trainer, data, settings, so_far, checkpoints, bar, scores.get("test"))
+            scores = _scores(trainer.average, data, threads)
+            loss, accuracies = record["loss"], {f"{part}_accuracy": score.accuracy for part, score in scores.items()}
+            records.append(record | accuracies | {"seconds": round(so_far.seconds, 3)})
+            if trainer.best is not None and _best(records) == len(records) - 1:
+                np.copyto(trainer.best, trainer.average.vector)
             so_far = Progress(seconds=so_far.seconds)
             if run:
                 run.log(records)                                      # first: a resumed run takes from it what the checkpoint has
                 checkpoints.save(so_far)
                 if trainer.optimiser.t < steps:
                     checkpoints.stop_if_asked()
+    model = _finish(trainer, run, records, smoothing_floor(settings["label_smoothing"], trainer.model.classes))
+    if trainer.best is not None or not scores:                        # what was scored last is not what is kept
+        scores = _scores(model, data, threads)
+    mirrors = Augmentation(settings["augment"]).mirrors
+    mirrored = evaluate(Mirrored(model), data.test_images, data.test_labels, threads) if mirrors else None
     if run:
-        _finish(run, model, data, records, test, smoothing_floor(settings["label_smoothing"], model.classes))
-    seconds = so_far.seconds - seconds
-    return Result(model, test, loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9))
+        run.write_report(model, whole, scores["test"])
+    seconds = so_far.seconds - earlier
+    return Result(model, scores["test"], loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9),
+                  scores.get("val"), mirrored)
+
+
+def _scores(model, data, threads):
+    """{"test": Evaluation, and "val" where there is such a part}."""
+    return {part: evaluate(model, images, labels, threads) for part, (images, labels) in data.parts.items()
+            if part != "train" and len(labels)}
+
+
+def _best(records):
+    """The index of the first record with the best accuracy in validation."""
+    return int(np.argmax([r["val_accuracy"] for r in records]))
+
+
+def _out_of_patience(records, settings):
+    """Whether the last epochs, as many as patience allows, were no better than one before them."""
+    return bool(records and settings["patience"]) and len(records) - 1 - _best(records) >= settings["patience"]
 
 
 def _epoch(trainer, data, settings, so_far, checkpoints, bar, test):
-    """Do the steps that an epoch still has, adding them to `so_far`; returns its record for the log, or None if it has no steps."""
+    """Do the steps that an epoch still has, adding them to `so_far`; returns its record for the log."""
     steps, size = settings["steps"], settings["batch_size"]
     epoch = (trainer.optimiser.t - so_far.steps) // (len(data.train_labels) // size)
     for batch in batches(len(data.train_labels), size, settings["seed"], epoch)[so_far.steps:]:
         if trainer.optimiser.t == steps:
             break
-        start = time.perf_counter()
-        loss = trainer.step(data.train_images[batch], data.train_labels[batch], lr=rate(settings, trainer.optimiser.t))
+        start, lr = time.perf_counter(), rate(settings, trainer.optimiser.t)
+        loss = trainer.step(data.train_images[batch], data.train_labels[batch], lr, epoch, batch)
         so_far.add(trainer, loss, time.perf_counter() - start)
         bar.set_postfix(loss=f"{loss:.3f}", train=f"{so_far.correct / (size * so_far.steps):.1%}",
                         test=f"{test.accuracy:.1%}" if test else "-", refresh=False)
         bar.update(size)
         checkpoints.after_step(so_far)
-    if not so_far.steps:
-        return None
     return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": so_far.loss / so_far.steps,
             "accuracy": so_far.correct / (size * so_far.steps), "lr": rate(settings, trainer.optimiser.t - 1),
             "grad_norm": so_far.grad_norm}
@@ -202,9 +269,13 @@ def batches(images, size, seed, epoch):
     return [order[a:a + size] for a in range(0, images - size + 1, size)]
 
 
-def _finish(run, model, data, records, test, floor):
-    from .curve import draw_curve  # here, because matplotlib takes its time to import
-    run.save_model(model)
-    if records:
-        draw_curve(records, run.curve_file, floor)
-    run.write_report(model, data, test)
+def _finish(trainer, run, records, floor):
+    """Give the model its final weights, of the best epoch or of the running mean where there are such, and write what a run leaves."""
+    model = trainer.model
+    model.vector[:] = trainer.average.vector if trainer.best is None else trainer.best
+    if run:
+        from .curve import draw_curve  # here, because matplotlib takes its time to import
+        run.save_model(model)
+        if records:
+            draw_curve(records, run.curve_file, floor, -1 if trainer.best is None else _best(records))
+    return model

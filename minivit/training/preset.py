@@ -1,19 +1,71 @@
-"""A model that suits a data set, for who does not want to choose one."""
+"""What suits a data set, for who does not want to choose: a model, and the settings of its training.
+
+Sources of the settings: He et al., arXiv:1512.03385 (crop, flip); Xiao et al., arXiv:2106.14881 (stem); Liu et al., arXiv:2103.14030
+(relative bias); DeVries and Taylor, arXiv:1708.04552 (cutout).
+"""
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..models import create_model
 from ..models.create import FAMILIES, VARIANTS
 
+# Without a preset of its own, a data set is taken to be small: many epochs of small batches, and pictures in every pose.
+DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
+            "augment": "affine", "ema": 0.0, "layers": [], "val_fraction": 0.0, "patience": 0, "start": None, "seed": 0}
 
-def model_for(data, name=None, seed=0, **options):
+
+@dataclass(frozen=True)
+class Preset:
+    """Options of the ViT and settings of `train`, where they differ from the defaults."""
+
+    model: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+
+
+def _vit(width, depth, heads, drop_path_rate):
+    """7 x 7 or 8 x 8 tokens by a convolutional stem, and a relative bias: what helps a small ViT most."""
+    return {"patch_size": 4, "width": width, "depth": depth, "heads": heads, "mlp_ratio": 2, "pool": "mean", "stem": "conv",
+            "relative_bias": True, "position_std": 0.02, "drop_path_rate": drop_path_rate}
+
+
+# The number of epochs is meant to fill about half an hour on two cores; an hour or two for CIFAR.
+_CIFAR = Preset(_vit(128, 6, 4, 0.1), {"epochs": 60, "batch_size": 128, "ema": 0.999, "augment": "crop,alternating-flip,cutout:0.4:0.5"})
+# Photographs of one's own are few, and the fewer there are, the more a stem helps.
+_PHOTOGRAPHS = Preset({"stem": "conv", "relative_bias": True, "pool": "mean", "position_std": 0.02}, {"augment": "affine,flip"})
+PRESETS = {
+    "mnist": Preset(_vit(64, 4, 4, 0.05), {"epochs": 15, "batch_size": 128, "ema": 0.998}),
+    "fashion-mnist": Preset(_vit(96, 6, 3, 0.05), {"epochs": 36, "batch_size": 128, "ema": 0.999,
+                                                   "augment": "crop:0.07,alternating-flip,cutout:0.4:0.5"}),
+    "cifar10": _CIFAR,
+    "cifar100": _CIFAR,
+}
+# For a few minutes: a model that sees the data some times more, and little noise, for which there is no time.
+SHORT = 10    # minutes
+SHORT_PRESETS = {
+    "fashion-mnist": Preset(_vit(64, 4, 4, 0.0), {"batch_size": 128, "lr": 3e-3, "ema": 0.99, "label_smoothing": 0.05,
+                                                  "augment": "alternating-flip"}),
+}
+
+
+def preset_for(data, minutes=None):
+    """The Preset for a Dataset, by its name; `minutes`: how long it is to take, if that is given."""
+    if minutes is not None and minutes < SHORT and data.name in SHORT_PRESETS:
+        return SHORT_PRESETS[data.name]
+    if data.name in PRESETS:
+        return PRESETS[data.name]
+    return _PHOTOGRAPHS if data.train_images.shape[-1] == 3 else Preset()   # what is grey may be letters, which must not be mirrored
+
+
+def model_for(data, name=None, seed=0, minutes=None, **options):
     """A model for the images and classes of a Dataset, with the pixel statistics of its training part.
 
-    name: a named variant or a family (default: the mini ViT for this size of image). options: as for `create_model`; the
-    drop_path_rate is 0.1 unless given. Raises ValueError if the images are not square or no patch divides them, if there are not two
-    classes at least or one has no training image, or as `create_model`.
+    name: a named variant or a family (default: what the data's preset says, on a ViT for this size of image). minutes: see
+    `preset_for`. options: as for `create_model`; the drop_path_rate is 0.1 unless the preset or they say otherwise.
+    Raises ValueError if the images are not square or no patch divides them, if there are not two classes at least or one has no
+    training image, or as `create_model`.
     """
     _check_classes(data)
     height, width, channels = data.train_images.shape[1:]
@@ -21,11 +73,18 @@ def model_for(data, name=None, seed=0, **options):
         raise ValueError(f"{data.name} has images of {height}x{width}: only square ones can be trained on")
     mean, std = data.pixel_statistics()
     fitting = {"image_size": height, "channels": channels, "classes": data.classes, "mean": mean, "std": std, "drop_path_rate": 0.1}
+    preset = {}
     if name is None:
-        name = next((n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
+        preset = dict(preset_for(data, minutes).model)
+        name = "vit" if "width" in preset else next(
+            (n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
     if name in FAMILIES:
         fitting |= {"patch_size": _patch_size(height), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2, "position_std": 0.5}
-    return create_model(name, seed=seed, **(fitting | options))
+    chosen = fitting | preset | options
+    patch = chosen.get("patch_size") or VARIANTS[name][1]["patch_size"]
+    if "stem" not in options and (patch == 1 or patch & (patch - 1)):     # a convolutional stem needs 2, 4, 8, ...
+        chosen.pop("stem", None)
+    return create_model(name, seed=seed, **chosen)
 
 
 def _check_classes(data):

@@ -67,6 +67,11 @@ class Run:
         """The run's own seed. Errors as `config`."""
         return self.config()["training"].get("seed", 0)
 
+    @property
+    def start_of_weights(self):
+        """The run that was fine-tuned in this one, or None. Errors as `config`."""
+        return self.config()["training"].get("start")
+
     def resumption(self):
         """The command that goes on with this run; a call, if it was trained on arrays in memory. Errors as `config`."""
         source = self.config()["data"]["source"]
@@ -196,7 +201,8 @@ class Run:
         """The trained model, or while the run has not ended, the model of its last checkpoint. Errors as `load_model`."""
         if self.model_file.is_file() or not self.checkpoint_file.is_file():
             return self.load_model()
-        model, weights = self.declare(), read_tensors(self.checkpoint_file)[0].get("weights")
+        model, tensors = self.declare(), read_tensors(self.checkpoint_file)[0]
+        weights = next((tensors[name] for name in ("best", "ema", "weights") if name in tensors), None)   # what would be kept at the end
         if weights is None or weights.shape != (sum(p.size for p in model.parameters()),):
             raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
         model.pack(weights.dtype).vector[...] = weights
@@ -220,12 +226,12 @@ class Run:
     def save_checkpoint(self, trainer, progress):
         """Write the state of training, as it is between two steps."""
         place = {"step": trainer.optimiser.t, "progress": asdict(progress)}
-        write_whole(self.checkpoint_file, save(_state(trainer), metadata={"minivit": json.dumps(place)}))
+        write_whole(self.checkpoint_file, save(trainer.state(), metadata={"minivit": json.dumps(place)}))
 
     def load_checkpoint(self, trainer):
         """Put `trainer` into the state of the checkpoint -> Progress. Raises FileNotFoundError or ValueError, and then changes nothing."""
         step, progress = self._place()
-        tensors, into = read_tensors(self.checkpoint_file)[0], _state(trainer)
+        tensors, into = read_tensors(self.checkpoint_file)[0], trainer.state()
         if tensors.keys() != into.keys() or any(tensors[k].shape != v.shape or tensors[k].dtype != v.dtype for k, v in into.items()):
             raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
         for name, array in into.items():
@@ -241,11 +247,6 @@ class Run:
             return int(place["step"]), Progress(**place["progress"])
         except (KeyError, ValueError, TypeError):
             raise ValueError(f"{self.checkpoint_file} does not say at which step it was written") from None
-
-
-def _state(trainer):
-    """The vectors that a checkpoint keeps, by name."""
-    return {"weights": trainer.optimiser.vector, "adamw.m": trainer.optimiser.m, "adamw.v": trainer.optimiser.v}
 
 
 def check_fit(model, data):

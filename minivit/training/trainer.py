@@ -1,4 +1,4 @@
-"""One training step: forward and backward in lanes, clip, AdamW."""
+"""One training step: forward and backward in lanes, clip, AdamW, and the running mean of the weights."""
 
 import math
 
@@ -7,6 +7,7 @@ from ..lanes import Lanes
 from ..models.model import Model
 from ..ops import cross_entropy
 from .adamw import AdamW
+from .ema import decay_at, follow
 
 
 class Trainer:
@@ -15,13 +16,16 @@ class Trainer:
     lr: learning rate. weight_decay: of the matrices of linear maps, nothing else. clip: the largest norm the gradient of all
     parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads: how
     many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
-    and their pictures varied, see `Lanes`.
+    and their pictures varied, see `Lanes`. ema: decay of the weights' running mean, 0 for none (see `ema.py`). layers: learning rates and
+    weight decays by the parameters' names (see `adamw.layer_settings`).
+
+    `average` is the model to evaluate and to keep: a copy whose weights are the running mean; the model itself if there is none.
 
     Raises ValueError for a number out of its range, TypeError for what is no model.
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None, cut=None, augment=None):
+                 seed=0, threads=None, cut=None, augment=None, ema=0.0, layers=()):
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer trains models, which take images and have classes, not {type(model).__name__}")
         self.model = model
@@ -31,22 +35,29 @@ class Trainer:
         check_number("weight decay", weight_decay, least=0)
         check_number("seed", seed, least=0, below=2**64, whole=True)
         self.lanes = Lanes(model, seed, threads, cut, augment)
-        self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps)
+        self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps, layers)
+        self.ema = check_number("decay of the running mean", ema, least=0, below=1)
+        self.average = model.copy() if self.ema else model
+        self._mean = self.average.vector
+        self.best = None        # weights to return to at the end, if the caller keeps some here
         self.correct = 0        # predictions of the last step that were right, before its update
         self.grad_norm = 0.0    # of the last step's gradient, before clipping
 
-    def step(self, images, labels, lr=None):
+    def step(self, images, labels, lr=None, epoch=0, numbers=None):
         """images (B, H, W, C), labels (B,) integers -> the batch's mean loss before the update, a float.
 
-        lr: for this step, instead of the Trainer's. A loss or gradient that is not finite raises FloatingPointError and
-        leaves the weights as they were. Raises ValueError or TypeError for images or labels that do not fit the model.
+        lr: for this step, instead of the Trainer's. epoch, numbers (B,): for augmentation that alternates, which time the data are gone
+        through, and the images' indices in them (default: in the batch). A loss or gradient that is not finite raises
+        FloatingPointError and leaves the weights as they were. Raises ValueError or TypeError for images or labels that do not fit.
         """
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"a step needs as many labels as images, at least one: {len(images)} images, {len(labels)} labels")
+        if numbers is not None and len(numbers) != len(images):
+            raise ValueError(f"numbers must be one for each of the {len(images)} images, not {len(numbers)}")
         lr = self.lr if lr is None else check_number("learning rate", lr, least=0)
         self.model.check(images)
         targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)
-        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, self.optimiser.t)
+        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, self.optimiser.t, epoch, numbers)
         # A NaN or infinity anywhere in the gradient makes its norm NaN or infinite.
         if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
             raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.grad_norm}; "
@@ -56,5 +67,17 @@ class Trainer:
 
     def _update(self, lr, scale):
         self.optimiser.t += 1
-        gradients = self.lanes.gradients
-        self.lanes.workers.map(lambda chunk: self.optimiser.update(chunk, gradients, lr, scale), self.lanes.chunks())
+        gradients, weights, mean = self.lanes.gradients, self.optimiser.vector, self._mean
+        decay = decay_at(self.optimiser.t, self.ema)
+
+        def update(chunk):
+            self.optimiser.update(chunk, gradients, lr, scale)
+            if self.ema:
+                follow(mean[chunk], weights[chunk], decay)
+
+        self.lanes.workers.map(update, self.lanes.chunks())
+
+    def state(self):
+        """All arrays that change from step to step, by name: what a checkpoint holds beside the number of steps, `optimiser.t`."""
+        state = {"weights": self.optimiser.vector, "adamw.m": self.optimiser.m, "adamw.v": self.optimiser.v}
+        return state | ({"ema": self._mean} if self.ema else {}) | ({} if self.best is None else {"best": self.best})

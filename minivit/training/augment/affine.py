@@ -1,7 +1,4 @@
-"""Augmentation: each picture is turned, scaled and shifted a little, anew at every step.
-
-A picture of a four that leans is still a four. A model that has seen each training image once in every pose learns that
-sooner than from the few images alone.
+"""Affine: the picture is turned, scaled and shifted a little. A four that leans is still a four.
 
 For each image, from its own random numbers u in [-1, 1):
 
@@ -12,7 +9,7 @@ and the pixel at p (row, column, from the centre) of the new picture is read fro
     p' = R(a) p / s + t                         R(a) = [cos a, -sin a; sin a, cos a]
 
 by bilinear interpolation between the four pixels around p'; outside the picture there is black. Reading backwards from the
-new picture leaves no holes. There is no backward: the pixels are not learned.
+new picture leaves no holes.
 """
 
 import math
@@ -20,15 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..arguments import check_number
-from ..kernel import kernel
-from ..ops import philox
-
-_STREAM = philox.stream("augment")
+from ...arguments import check_number
+from ...kernel import kernel
+from .step import Step
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(Step):
     """Turns by up to `angle` degrees, scales by up to exp(+-`scale`), shifts by up to `shift` of the side, each times `strength`."""
 
     strength: float = 1.0
@@ -37,16 +32,13 @@ class Affine:
     shift: float = 0.0625
 
     def __post_init__(self):
-        check_number("strength of augmentation", self.strength, least=0, most=4)
+        for name, most in (("strength", 4), ("angle", 180), ("scale", 1), ("shift", 1)):
+            check_number(f"{name} of affine", getattr(self, name), least=0, most=most)
 
-    def __call__(self, images, rng):
-        """images (B, H, W, C) uint8 -> fresh ones; `rng`: a `philox.Generator`. Raises TypeError for floats."""
-        if images.dtype != np.uint8:
-            raise TypeError(f"augmentation needs uint8 pixels, not {images.dtype}")
-        if self.strength == 0:
-            return images
-        out = np.empty_like(images, order="C")
-        _warp(np.ascontiguousarray(images), self.coefficients(rng.uniform(_STREAM, 4), images.shape[1]), out)
+    def vary(self, images, rng, stream):
+        """As `Step.vary`."""
+        out = np.empty_like(images)
+        _warp(images, self.coefficients(rng.uniform(stream, 4), images.shape[1]), out)
         return out
 
     def coefficients(self, uniform, side):

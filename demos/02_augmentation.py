@@ -1,0 +1,90 @@
+"""What augmentation shows a model: the same pictures of clothes, varied by each step.
+
+    python demos/02_augmentation.py            Fashion-MNIST: found or downloaded
+    python demos/02_augmentation.py --quick    the digits that come with minivit
+
+Draws augmentation.png, and prints what each step costs: microseconds a picture on one core, and the share of a training step.
+"""
+
+import argparse
+import time
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import minivit
+from minivit.ops import cross_entropy
+from minivit.ops.philox import Generator
+from minivit.training.augment import Augmentation
+from minivit.training.preset import model_for, preset_for
+
+# The text of each row, as `minivit train --augment` takes it; probabilities are 1 here, so that every picture shows the step.
+ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1", "cutmix:1:1"]
+COLUMNS = 9
+SHARE = 16      # images that a lane varies at once
+
+
+def vary(augment, images, targets, step, share=None):
+    """The first `share` images of a batch (default: all) at a step of training, which is here the only one of its epoch."""
+    everywhere = np.arange(len(images))
+    return augment(images, targets, Generator(4, step, everywhere[:share], epoch=step, numbers=everywhere))
+
+
+def choose(data):
+    """Three pictures of unlike classes, and behind them a batch from which partners come."""
+    first = [int(np.flatnonzero(data.train_labels == k)[0]) for k in (9, 1, 5)]
+    batch = np.concatenate([first, np.arange(253)])
+    return data.train_images[batch], cross_entropy.targets(data.train_labels[batch], data.classes)
+
+
+def draw(data, path):
+    """A row for each step of augmentation, a column for each epoch: three pictures, each at several epochs."""
+    images, targets = choose(data)
+    figure = Figure(figsize=(9.6, 1.08 * len(ROWS)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for text, row in zip(ROWS, figure.subplots(len(ROWS), COLUMNS), strict=True):
+        epochs = [vary(Augmentation(text), images, targets, step) for step in range(3)]
+        shown = [(epoch[0][k], epoch[1][k]) for k in range(3) for epoch in epochs]
+        for axes, (image, target) in zip(row, shown, strict=True):
+            axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r" if image.shape[-1] == 1 else None, vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_color("0.8")
+            if text.startswith(("mixup", "cutmix")):
+                parts = [f"{target[k]:.0%} {data.class_names[k]}" for k in np.argsort(-target)[:2] if target[k] > 0]
+                axes.set_xlabel("\n".join(parts), fontsize=6, labelpad=2)
+        row[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
+    figure.savefig(path, dpi=110)
+
+
+def microseconds(task, images, repetitions):
+    """What `task(step)` takes for each of the images: the median, after two that compile and warm up."""
+    seconds = []
+    for step in range(repetitions + 2):
+        start = time.perf_counter()
+        task(step)
+        seconds.append(time.perf_counter() - start)
+    return 1e6 * np.median(seconds[2:]) / images
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="with the digits, which need no download")
+    parser.add_argument("--out", default="augmentation.png", help="the picture to write")
+    options = parser.parse_args()
+
+    data = minivit.load_data("digits" if options.quick else "fashion-mnist")
+    images, targets = choose(data)
+    trainer = minivit.Trainer(model_for(data), threads=1)
+    training = microseconds(lambda _: trainer.step(images[:64], targets[:64].argmax(axis=1)), 64, 3)
+    print(f"a step of training takes {training:,.0f} us a picture on one core; of augmentation")
+    for text in (*ROWS[1:], preset_for(data).training.get("augment", "affine")):
+        augment = Augmentation(text)
+        cost = microseconds(lambda step, augment=augment: vary(augment, images, targets, step, SHARE), SHARE, 50)
+        print(f"    {text:45} {cost:6.1f} us, {cost / training:6.2%}")
+    draw(data, options.out)
+    print(f"Each row is one step of augmentation, each column another epoch. Picture: {options.out}")
+
+
+if __name__ == "__main__":
+    main()
