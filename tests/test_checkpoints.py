@@ -219,6 +219,28 @@ def saved_states(monkeypatch):
     return states
 
 
+@pytest.mark.parametrize("settings", [
+    {"ema": 0.9}, {"patience": 1, "val_fraction": 0.2}, {"augment": "alternating-flip,crop,mixup:1:0.5"},
+    {"ema": 0.9, "patience": 2, "layers": [["head.*", 2.0, 0.0]]},
+], ids=str)
+def test_all_that_changes_from_step_to_step_is_kept(tmp_path, settings):
+    train(tmp_path / "whole", **settings)
+    for step in (5, 30):
+        with at_step(step, send(signal.SIGTERM)), pytest.raises(Interrupted):
+            train(tmp_path / "run", resume=step > 5, **(settings if step == 5 else {}), epochs=EPOCHS)
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
+
+
+def test_interrupted_run_has_the_running_mean(tmp_path):
+    trainers = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__, **k: (init(self, *a, **k), trainers.append(self))[0])
+        with at_step(30, send(signal.SIGTERM)), pytest.raises(Interrupted):
+            train(tmp_path / "run", ema=0.9)
+    np.testing.assert_array_equal(Run(tmp_path / "run").latest_model().vector, trainers[-1].average.vector)
+
+
 # ---- the interval -------------------------------------------------------------------------------------------------
 
 

@@ -304,6 +304,18 @@ def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
     assert round(float(epochs) * (1438 // 64)) == int(steps)
 
 
+@pytest.mark.parametrize(("settings", "kept"), [
+    ({"ema": 0.9}, "the running mean of the weights at the last step"), ({"patience": 1}, "the epoch that was best in validation"),
+], ids=str)
+def test_page_says_which_weights_were_kept(tmp_path, settings, kept):
+    train(tmp_path / "run", **settings)
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    assert kept in " ".join(page.text.split())
+    validated = "patience" in settings
+    assert len([tag for tag, _ in page.tags if tag == "polyline"]) == 3 + validated
+    assert ("validation images" in page.text) == validated
+
+
 def test_page_of_one_epoch_has_a_point_and_its_number(tmp_path):
     train(tmp_path / "run", epochs=0.2)
     page = Page((tmp_path / "run" / "report.html").read_text())

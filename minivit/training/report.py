@@ -14,7 +14,7 @@ from PIL import Image
 from ..ops.cross_entropy import smoothing_floor
 from .evaluation import percent
 
-SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing")   # of training, without which there is no page
+SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")   # of training, without which there is no page
 SAMPLES = 8             # pictures shown of a class, and of how many classes
 SAMPLE_CLASSES = 20
 TABLE_CLASSES = 20      # up to so many the confusion matrix is a table to read
@@ -34,7 +34,7 @@ def make_report(config, model, records, data, class_names, evaluation, unfinishe
         ("Which class is taken for which", _confusion(evaluation, class_names)),
         ("Class by class", _classes(evaluation, class_names)),
         (f"Samples of {data.name}", _samples(data)),
-        ("To repeat it", _repetition(config, data)),
+        ("To repeat it", _repetition(config, records, data)),
         ("Settings", _settings(config)),
     ]
     text = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
@@ -43,10 +43,17 @@ def make_report(config, model, records, data, class_names, evaluation, unfinishe
         subtitle=_escape(f"{model.vector.size:,} parameters, {model.tokens} tokens, {model.flops / 1e6:,.1f} MFLOPs an image; "
                          f"{data.classes} classes of images {'x'.join(map(str, data.test_images.shape[1:]))}"),
         accuracy=f"{evaluation.accuracy:.2%}", standard_error=f"{evaluation.standard_error:.2%}",
-        explanation=_escape(f"of {scored} are classified correctly, by the weights of the last step. The standard error comes from the "
-                            "number of images alone; another seed differs, too."),
+        explanation=_escape(f"of {scored} are classified correctly, by {_kept(config['training'])}. The standard error comes from "
+                            "the number of images alone; another seed differs, too."),
         warning=f'<p class="warning">{_escape(unfinished)}</p>' if unfinished else "",
         sections="\n".join(f"<section>\n<h2>{_escape(title)}</h2>\n{body}\n</section>" for title, body in sections if body))
+
+
+def _kept(training):
+    """Which weights a run keeps."""
+    if training["patience"]:
+        return "the weights of the epoch that was best in validation"
+    return "the running mean of the weights at the last step" if training["ema"] else "the weights of the last step"
 
 
 def _escape(text):
@@ -63,15 +70,18 @@ def _curves(records, training, model):
     epochs = [r["epoch"] for r in records]
     floor = smoothing_floor(training["label_smoothing"], model.classes)
     loss = _chart("Training loss", epochs, [("right", [r["loss"] for r in records])], "{:g}", least=0)
-    accuracy = _chart("Accuracy", epochs, [("right", [r["accuracy"] for r in records]), ("second", [r["test_accuracy"] for r in records])],
-                      "{:.4g}%", factor=100, most=100)
+    lines = {"accuracy": ("right", "training batches, varied"), "test_accuracy": ("second", "test images"),
+             "val_accuracy": ("third", "validation images")}
+    lines = {name: line for name, line in lines.items() if name in records[-1]}
+    accuracy = _chart("Accuracy", epochs, [(kind, [r[name] for r in records]) for name, (kind, _) in lines.items()], "{:.4g}%",
+                      factor=100, most=100)
+    keys = ",".join(f'<span class="key" style="color: rgb(var(--{kind}))"></span>{words}' for kind, words in lines.values())
     last = records[-1]
     speed = last["step"] * training["batch_size"] / max(last["seconds"], 1e-9)
     lowest = f" (with label smoothing, {floor:.2f} is the lowest there can be)" if floor > 0 else ""
     return f"""<div class="charts">
 <figure>{loss}<figcaption>Training loss over the epochs{lowest}.</figcaption></figure>
-<figure>{accuracy}<figcaption>Accuracy over the epochs:<span class="key" style="color: rgb(var(--right))"></span>training batches, varied
-<span class="key" style="color: rgb(var(--second))"></span>test images.</figcaption></figure>
+<figure>{accuracy}<figcaption>Accuracy over the epochs:{keys}.</figcaption></figure>
 </div>
 <p class="faint">{last["step"]:,} steps of {training["batch_size"]} images in {last["seconds"]:,.1f} s of training ({speed:,.0f}
 images/s).</p>"""
@@ -204,11 +214,13 @@ def _value(value):
     return value if isinstance(value, str) else "-" if value is None else json.dumps(value)
 
 
-def _repetition(config, data):
+def _repetition(config, records, data):
     """The command that gives the same run again, or the calls, where it was started from Python."""
     training = dict(config["training"])
     if training["epochs"] is None and len(data.train_labels):         # the length was given in minutes
-        training["epochs"] = training["steps"] / (len(data.train_labels) // training["batch_size"])
+        # The log knows how many steps an epoch has, also where a part of the training images was kept for validation.
+        per_epoch = records[0]["step"] if len(records) > 1 else len(data.train_labels) // training["batch_size"]
+        training["epochs"] = training["steps"] / per_epoch
     if config.get("command"):
         note = "With the same versions, on the same machine, it gives the same bits on any number of threads."
         if "--minutes" in config["command"] and training["epochs"]:
