@@ -1,1 +1,1 @@
-"""Training: the optimiser and its schedule, the Trainer (one step), the loop (many), the folder in which a run lives, and its report."""
+"""Training: the optimiser and its schedule, the Trainer (one step), the loop (many), and the folder in which a run lives."""
