@@ -50,10 +50,12 @@ class Pictures:
             if shape is not None and tuple(shape) not in (X.shape[1:], X.shape[1:3]):
                 raise ValueError(f"image_shape is {tuple(shape)}, but X has pictures of shape {X.shape[1:]}")
             shape = X.shape[1:]
-        shape = _shape_of_row(X.shape[1]) if shape is None else shape
-        shape = tuple(check_number("image_shape", size, least=1, whole=True) for size in (*shape, 1)[:3])
-        if len(shape) < 3 or (X.ndim == 2 and X.shape[1] > math.prod(shape)):
-            raise ValueError(f"image_shape {shape} does not fit the {X.shape[1]} features of X")
+        if shape is None:
+            shape = _shape_of_row(X.shape[1])
+        else:
+            shape = tuple(check_number("image_shape", size, least=1, whole=True) for size in (*shape, 1)[:3])
+            if len(shape) < 3 or (X.ndim == 2 and X.shape[1] != math.prod(shape)):
+                raise ValueError(f"image_shape {shape} does not fit the {X.shape[1]} features of X")
         low, high = (0, 255) if X.dtype == np.uint8 else (X.min(), X.max())
         return cls(shape, _side(max(shape[:2]), patch_size), float(low), float(high))
 

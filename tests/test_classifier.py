@@ -162,6 +162,7 @@ def test_labels_of_any_type(digits, labels):
 
 @pytest.mark.parametrize(("parameters", "shape", "named"), [
     ({"image_shape": (7, 8)}, (20, 64), r"\(7, 8, 1\) does not fit the 64 features"),
+    ({"image_shape": (8, 9)}, (20, 64), r"\(8, 9, 1\) does not fit the 64 features"),
     ({"image_shape": (7, 8)}, (20, 8, 8), r"image_shape is \(7, 8\), but X has pictures of shape \(8, 8\)"),
     ({"image_shape": (8,)}, (20, 64), r"image_shape \(8, 1\)"),
     ({"image_shape": (8, 0)}, (20, 64), "image_shape must be a whole number"),

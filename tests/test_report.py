@@ -251,6 +251,16 @@ def test_any_channels_and_many_classes_have_a_page(tmp_path, channels, classes):
     assert [picture.shape for picture in heat] == ([(classes, classes)] if classes > report.TABLE_CLASSES else [])
 
 
+def test_large_pictures_are_shown_small():
+    image = np.zeros((300, 200, 3), np.uint8)
+    image[:, 100:] = 255
+    [(words, picture)] = Page(report._picture(image, "large")).pictures
+    assert words == "large"
+    assert picture.shape == (report.LARGEST, report.LARGEST * 2 // 3, 3)
+    assert picture[:, :40].max() == 0
+    assert picture[:, 45:].min() == 255
+
+
 def test_a_model_without_mistakes_has_a_page(trained):
     digits, model = minivit.load_data("digits"), minivit.load(trained[0])
     right = model.predict(digits.test_images).argmax(axis=1) == digits.test_labels

@@ -17,6 +17,7 @@ from .evaluation import percent
 SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")   # of training, without which there is no page
 SAMPLES = 8             # pictures shown of a class, and of how many classes
 SAMPLE_CLASSES = 20
+LARGEST = 128           # side in pixels, so that the page stays small
 TABLE_CLASSES = 20      # up to so many the confusion matrix is a table to read
 
 
@@ -126,14 +127,15 @@ def _ticks(low, high):
 
 
 def _picture(image, words):
-    """A picture (H, W, C) in the page itself. Where there is no picture of so many channels, the first is shown."""
-    image = image if image.shape[-1] in (3, 4) else image[..., 0]
-    return f'<img class="picture" alt="{_escape(words)}" src="{_png(image)}">'
+    """A picture (H, W, C), in the page itself. Where there is no picture of so many channels, the first is shown."""
+    picture = Image.fromarray(np.ascontiguousarray(image if image.shape[-1] in (3, 4) else image[..., 0]))
+    picture.thumbnail((LARGEST, LARGEST))
+    return f'<img class="picture" alt="{_escape(words)}" src="{_png(picture)}">'
 
 
-def _png(image):
+def _png(picture):
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(file, format="PNG", optimize=True)
+    picture.save(file, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
@@ -178,7 +180,7 @@ def _confusion(evaluation, class_names):
         matrix = f'<div class="scroll"><table class="{kind}">\n{chr(10).join(rows)}\n</table></div>'
     else:
         ink = np.rint(255 * (1 - np.sqrt(shares))).astype(np.uint8)   # the root shows rare confusions, too
-        matrix = f'<img class="heat" alt="confusion matrix" src="{_png(ink)}">'
+        matrix = f'<img class="heat" alt="confusion matrix" src="{_png(Image.fromarray(ink))}">'
     frequent = [f"{class_names[t]} taken for {class_names[p]} {count} times" for count, t, p in evaluation.confusions(5) if count > 1]
     often = f'\n<p class="note">Most often: {_escape("; ".join(frequent))}.</p>' if frequent else ""
     return f'<p class="note">True classes in rows, predicted classes in columns.</p>\n{matrix}{often}'
