@@ -80,11 +80,11 @@ def model_for(data, name=None, seed=0, minutes=None, **options):
             (n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
     if name in FAMILIES:
         fitting |= {"patch_size": _patch_size(height), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2, "position_std": 0.5}
-    chosen = fitting | preset | options
-    patch = chosen.get("patch_size") or VARIANTS[name][1]["patch_size"]
-    if "stem" not in options and (patch == 1 or patch & (patch - 1)):     # a convolutional stem needs 2, 4, 8, ...
-        chosen.pop("stem", None)
-    return create_model(name, seed=seed, **chosen)
+    if "stem" in preset:
+        patch = options.get("patch_size") or (fitting | preset).get("patch_size") or VARIANTS[name][1]["patch_size"]
+        if patch == 1 or patch & (patch - 1):                         # a convolutional stem needs 2, 4, 8, ...
+            del preset["stem"]
+    return create_model(name, seed=seed, **(fitting | preset | options))
 
 
 def _check_classes(data):
