@@ -455,8 +455,8 @@ def test_state_that_is_not_finite_is_never_saved(uninterrupted, tmp_path, monkey
 
 def test_loss_that_is_not_finite_says_where_the_last_good_state_is(tmp_path, monkeypatch):
     forward_backward = lanes.Lanes.forward_backward
-    monkeypatch.setattr(lanes.Lanes, "forward_backward", lambda self, images, targets, step:
-                        (float("nan"), 0, 1.0) if step == 13 else forward_backward(self, images, targets, step))
+    monkeypatch.setattr(lanes.Lanes, "forward_backward", lambda self, images, targets, step, *more:
+                        (float("nan"), 0, 1.0) if step == 13 else forward_backward(self, images, targets, step, *more))
     with pytest.raises(FloatingPointError, match=r"^step 13: the loss is nan") as failure:
         train(tmp_path / "run", checkpoint_steps=10)
     assert "the last good state stays" in failure.value.__notes__[0]
