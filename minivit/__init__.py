@@ -27,17 +27,19 @@ _PUBLIC = {
     "models": "models",
     "ops": "ops",
 }
+_EXTRA = {"ViTClassifier": "classifier"}                              # needs what is optional, so `import *` leaves it out
 __all__ = list(_PUBLIC)
 
 
 def __getattr__(name):
     # Public names are imported when they are first used, so that `import minivit` and `minivit --help` answer at once.
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'minivit' has no attribute {name!r}; it has {', '.join(__all__)}")
-    module = importlib.import_module(f"minivit.{_PUBLIC[name]}")
-    value = globals()[name] = module if _PUBLIC[name] == name else getattr(module, name)
+    place = (_PUBLIC | _EXTRA).get(name)
+    if place is None:
+        raise AttributeError(f"module 'minivit' has no attribute {name!r}; it has {', '.join([*_PUBLIC, *_EXTRA])}")
+    module = importlib.import_module(f"minivit.{place}")
+    value = globals()[name] = module if place == name else getattr(module, name)
     return value
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_PUBLIC, *_EXTRA})

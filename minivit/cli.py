@@ -6,6 +6,8 @@ Nothing heavy is imported before the arguments are understood, so that `minivit 
 import argparse
 import json
 import os
+import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -18,9 +20,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit code: 0, 1 for a wrong gradient, 2 after one line on what was wrong, 130 when interrupted."""
+    """Run the command line; returns the exit code: 0, 1 for a wrong gradient, 2 after one line on what was wrong, or 128 + n when
+    stopped by signal n."""
     try:
         options = _parser().parse_args(arguments)
+        options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])
         return options.verb(options) or 0
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -29,9 +33,9 @@ def main(arguments=None):
             raise
         print(f"minivit: error: {_one_line(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nminivit: interrupted; the same `minivit train` with --resume goes on from the last whole epoch", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:                                 # training says how to go on, and which signal it was
+        print(f"\nminivit: {stop or 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(stop, "signal", signal.SIGINT)
     return 0                                                          # after a broken pipe
 
 
@@ -39,7 +43,7 @@ def _one_line(error):
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(text.split())
+    return " ".join("; ".join([text, *getattr(error, "__notes__", ())]).split())
 
 
 def _parser():
@@ -66,6 +70,9 @@ def _parser():
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA and --out again")
     verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
     verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
+    verb.add_argument("--checkpoint-seconds", type=float, metavar="S",
+                      help="how often the state is saved, beside each epoch's end (default 60)")
+    verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="the same in steps")
     for name, kind, what in (("batch-size", int, "images a step"), ("lr", float, "peak learning rate"),
                              ("weight-decay", float, "of matrices"), ("label-smoothing", float, "0 to 1"),
                              ("ema", float, "decay of the running mean of the weights, which is then kept, for instance 0.999; 0 for none"),
@@ -89,7 +96,8 @@ def _parser():
     verb.add_argument("run", metavar="RUN", help="folder of a run")
     verb.add_argument("data", metavar="DATA", nargs="?", help="other data: its test part, or all of it if it has none")
     _add_data_dir(verb)
-    verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names")
+    verb.add_argument("--report", metavar="FILE", help="write a page of HTML with pictures of the worst mistakes")
+    verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names, classes, mistakes")
 
     verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
     verb.set_defaults(verb=_predict)
@@ -151,6 +159,7 @@ def _given(options, *names):
 
 def _train(options):
     from .data import load_data
+    from .training.evaluation import describe_evaluation, evaluation_text
     from .training.fine_tune import fine_tuned, preparation_like
     from .training.loop import train
     from .training.preset import model_for
@@ -172,33 +181,45 @@ def _train(options):
     else:
         model = model_for(data, options.model, seed, options.minutes, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
-                      "layers", "val_fraction", "patience")
-    result = train(model, data, seed=seed, out=out, resume=options.resume, start=start, **settings)
+                      "layers", "val_fraction", "patience", "checkpoint_seconds", "checkpoint_steps")
+    result = train(model, data, seed=seed, out=out, resume=options.resume, start=start, command=options.command, **settings)
+    run = Run(out)
     if options.json:
         parts = {"validation_accuracy": result.validation, "mirrored_accuracy": result.mirrored}
-        print(json.dumps({"accuracy": result.accuracy, "images": result.test.images, "loss": result.loss, "steps": result.steps,
+        print(json.dumps({**describe_evaluation(result.test, run.class_names(model)), "loss": result.loss, "steps": result.steps,
                           "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}
                          | {name: score.accuracy for name, score in parts.items() if score}))
     else:
-        print(f"{result}\nrun: {out}  (curve.png shows how it learned; next: minivit evaluate {out})")
+        print(f"{result}\n\n{evaluation_text(result.test, run.class_names(model))}\n\n"
+              f"run: {out}  ({run.report_file} shows how it learned, and its worst mistakes; next: minivit evaluate {out})")
 
 
 def _evaluate(options):
-    from .training.evaluation import confusion_table
+    from .training.evaluation import describe_evaluation, evaluation_text
     from .training.run import Run
 
-    class_names, result = Run(options.run).evaluate(options.data, data_dir=options.data_dir)
+    run = Run(options.run)
+    class_names, result = run.evaluate(options.data, data_dir=options.data_dir, report=options.report)
+    _say_if_unfinished(run)
     if options.json:
-        print(json.dumps({"accuracy": result.accuracy, "images": result.images, "standard_error": result.standard_error,
-                          "confusion": result.confusion.tolist(), "class_names": class_names}))
+        print(json.dumps(describe_evaluation(result, class_names)))
     else:
-        print(f"{result}\n\ntrue class in rows, predicted class in columns\n{confusion_table(result.confusion, class_names)}")
+        print(f"{result}\n\n{evaluation_text(result, class_names)}")
+        if pictures := options.report or (options.data is None and run.report_file.is_file() and run.report_file):
+            print(f"\nthe worst mistakes as pictures: {pictures}")
+
+
+def _say_if_unfinished(run):
+    if words := run.unfinished():
+        print(f"minivit: note: {words}", file=sys.stderr)
 
 
 def _predict(options):
     from .training.run import Run
 
-    rows = Run(options.run).classify(options.images, options.top)
+    run = Run(options.run)
+    rows = run.classify(options.images, options.top)
+    _say_if_unfinished(run)
     if options.json:
         print(json.dumps(rows))
     else:

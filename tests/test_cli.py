@@ -409,7 +409,29 @@ def test_truncated_weights_are_answered_with_one_line(refused, run_folder, pictu
 def test_run_that_has_not_ended_is_answered_with_one_line(refused, run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     (folder / "model.safetensors").unlink()
+    (folder / "checkpoint.safetensors").unlink()
     assert "--resume" in refused("evaluate", folder)
+
+
+def test_run_that_has_not_ended_is_used_as_it_is_and_says_so(run_folder, picture, tmp_path, capsys):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    verbs = (["evaluate", str(folder), "--json"], ["predict", str(folder), str(picture), "--json"])
+    finished = [cli.main(verb) or capsys.readouterr() for verb in verbs]
+    (folder / "model.safetensors").unlink()
+    unfinished = [cli.main(verb) or capsys.readouterr() for verb in verbs]
+    # The checkpoint was written behind the last step, so it has the final weights.
+    assert [text.out for text in unfinished] == [text.out for text in finished]
+    assert [text.err for text in finished] == ["", ""]
+    assert all(re.fullmatch(r"minivit: note: .* is not finished: .* step 88 of 88; go on with: minivit train .* --resume\n", text.err)
+               for text in unfinished)
+
+
+def test_checkpoint_of_another_model_is_answered_with_one_line(refused, run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    (folder / "model.safetensors").unlink()
+    minivit.train(minivit.create_model("vit", **(TINY | {"width": 32})), "digits", epochs=0.1, out=tmp_path / "other", progress=False)
+    shutil.copy(tmp_path / "other" / "checkpoint.safetensors", folder)
+    assert "checkpoint.safetensors is the checkpoint of another model" in refused("evaluate", folder)
 
 
 def test_pictures_of_two_channels_have_no_file_format(refused, tmp_path, picture):
@@ -516,3 +538,20 @@ def test_public_names_are_there():
         assert getattr(minivit, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         minivit.trian  # noqa: B018
+
+
+WITHOUT_SCIKIT_LEARN = """
+import sys
+sys.modules["sklearn"] = None                    # as if it were not installed
+from minivit import *
+import minivit
+try:
+    minivit.ViTClassifier
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_what_needs_scikit_learn_says_so():
+    assert "ViTClassifier" in dir(minivit)
+    assert re.search(r"ViTClassifier needs scikit-learn.*pip install 'minivit\[sklearn\]'", python(WITHOUT_SCIKIT_LEARN))

@@ -88,9 +88,10 @@ def interrupted(interrupted_once, tmp_path):
 # ---- what a run leaves --------------------------------------------------------------------------------------
 
 
-def test_run_leaves_five_whole_files(finished):
+def test_run_leaves_six_whole_files(finished):
     folder, _ = finished
-    assert sorted(contents(folder)) == ["checkpoint.safetensors", "config.json", "curve.png", "log.jsonl", "model.safetensors"]
+    names = ["checkpoint.safetensors", "config.json", "curve.png", "log.jsonl", "model.safetensors", "report.html"]
+    assert sorted(contents(folder)) == names
 
 
 def test_config_says_model_data_and_settings(finished):

@@ -11,6 +11,7 @@ The names are ours already. Only the layouts differ:
 """
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,22 @@ def read_weights(path, model):
 
 def read_tensors(path):
     """All tensors of a safetensors file, and its metadata. Raises FileNotFoundError, or ValueError if it is damaged."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
+
+
+def read_metadata(path):
+    """The metadata of a safetensors file, without its tensors. Errors as `read_tensors`."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path):
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
+            yield file
     except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no readable safetensors file (truncated, or of another format): {error}") from None

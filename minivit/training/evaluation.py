@@ -1,43 +1,131 @@
-"""How good a model is: accuracy, its standard error, and which class is taken for which."""
+"""How good a model is: accuracy, its standard error, each class by itself, which class is taken for which, and the worst mistakes."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..ops import softmax
+
+MISTAKES = 24           # how many are kept: the worst
+TABLE_WIDTH = 120       # characters: up to so many a row of the confusion matrix is easy to read
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A picture (H, W, C) that was taken for another class: its index in the test part, both classes, and how probable the model found
+    the one it said."""
+
+    index: int
+    true: int
+    predicted: int
+    probability: float
+    image: np.ndarray
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of `evaluate`. confusion (K, K) counts images by [true class, predicted class]."""
+    """The result of `evaluate`. confusion (K, K) counts images by [true class, predicted class]; mistakes: the worst first, those where
+    the model found the true class least probable."""
 
     accuracy: float
     images: int
     confusion: np.ndarray
+    mistakes: list[Mistake]
 
     @property
     def standard_error(self):
         """Of the accuracy, from the number of images alone: sqrt(a (1 - a) / images)."""
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.images)
 
+    @property
+    def counts(self):
+        """How many images of each class there were, (K,)."""
+        return self.confusion.sum(axis=1)
+
+    @property
+    def recall(self):
+        """Of the images of each class, the share that was found (K,); NaN where there were none."""
+        return _share(np.diag(self.confusion), self.counts)
+
+    @property
+    def precision(self):
+        """Of the images taken for each class, the share that was right (K,); NaN where there were none."""
+        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
+
+    def confusions(self, most=10):
+        """The most frequent confusions: (count, true class, predicted class), the most frequent first."""
+        wrong = self.confusion - np.diag(np.diag(self.confusion))
+        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+        return [(int(wrong[t, p]), int(t), int(p)) for t, p in zip(*np.unravel_index(order, wrong.shape), strict=True) if wrong[t, p]]
+
     def __str__(self):
         return f"accuracy {self.accuracy:.2%} +- {self.standard_error:.2%} on {self.images} images"
 
 
+def _share(part, whole):
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
 def evaluate(model, images, labels, threads=None):
     """Score `model` on images (B, H, W, C) and labels (B,) -> Evaluation; every image counts."""
-    predicted = model.predict(images, threads).argmax(axis=1)
+    logits = model.predict(images, threads)
+    predicted, (probabilities, _) = logits.argmax(axis=1), softmax.forward(logits)
     confusion = np.zeros((model.classes, model.classes), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
-    return Evaluation(float(np.trace(confusion) / len(labels)), len(labels), confusion)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:MISTAKES]
+    mistakes = [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probabilities[i, predicted[i]]), images[i]) for i in worst]
+    return Evaluation(float(np.trace(confusion) / len(labels)), len(labels), confusion, mistakes)
+
+
+# ---- as text, and as what JSON can hold -------------------------------------------------------------------
+
+
+def describe_evaluation(evaluation, class_names):
+    """All of an Evaluation but the pictures, as dicts, lists, numbers and names; a share of nothing is None."""
+    per_class = zip(class_names, evaluation.counts.tolist(), evaluation.precision.tolist(), evaluation.recall.tolist(), strict=True)
+    return {
+        "accuracy": evaluation.accuracy, "images": evaluation.images, "standard_error": evaluation.standard_error,
+        "confusion": evaluation.confusion.tolist(), "class_names": list(class_names),
+        "classes": [{"class": name, "images": count, "precision": None if math.isnan(precision) else precision,
+                     "recall": None if math.isnan(recall) else recall} for name, count, precision, recall in per_class],
+        "mistakes": [{"image": m.index, "true": class_names[m.true], "predicted": class_names[m.predicted], "probability": m.probability}
+                     for m in evaluation.mistakes],
+    }
+
+
+def evaluation_text(evaluation, class_names):
+    """The classes one by one, and which is taken for which, as text."""
+    table = confusion_table(evaluation.confusion, class_names)
+    if table.index("\n") <= TABLE_WIDTH:
+        confusion = f"true class in rows, predicted class in columns\n{table}"
+    else:
+        lines = [f"{count:6} {class_names[true]} taken for {class_names[predicted]}" for count, true, predicted in evaluation.confusions()]
+        confusion = "\n".join(["the most frequent confusions", *lines])
+    return f"{class_table(evaluation, class_names)}\n\n{confusion}"
+
+
+def class_table(evaluation, class_names):
+    """A line for each class: images, precision and recall."""
+    width = max(len(name) for name in ("class", *class_names))
+    lines = [f"{'class':>{width}} {'images':>7} {'precision':>10} {'recall':>7}"]
+    for name, count, precision, recall in zip(class_names, evaluation.counts, evaluation.precision, evaluation.recall, strict=True):
+        lines.append(f"{name:>{width}} {count:>7} {percent(precision):>10} {percent(recall):>7}")
+    return "\n".join(lines)
+
+
+def percent(share):
+    """A share in percent; of nothing, a dash."""
+    return "-" if math.isnan(share) else f"{share:.1%}"
 
 
 def confusion_table(confusion, class_names):
     """The confusion matrix as text: a row for each true class, a column for each predicted one."""
     cell = max(len(name) for name in (*class_names, str(confusion.max())))
     lines = [" " * cell + " | " + " ".join(f"{name:>{cell}}" for name in class_names) + " | recall"]
-    for name, row, right in zip(class_names, confusion, np.diag(confusion), strict=True):
-        recall = f"{right / row.sum():7.1%}" if row.sum() else "      -"
-        lines.append(f"{name:>{cell}} | " + " ".join(f"{count or '.':>{cell}}" for count in row) + f" |{recall}")
+    for name, row, recall in zip(class_names, confusion, _share(np.diag(confusion), confusion.sum(axis=1)), strict=True):
+        lines.append(f"{name:>{cell}} | " + " ".join(f"{count or '.':>{cell}}" for count in row) + f" |{percent(recall):>7}")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from ..data.dataset import split
 from ..lanes import Cut
 from ..ops.cross_entropy import smoothing_floor
 from .augment import Augmentation
+from .checkpoints import Checkpoints, Progress
 from .evaluation import Evaluation, Mirrored, evaluate
 from .preset import DEFAULTS, preset_for
 from .run import Run, check_fit, describe
@@ -53,7 +54,7 @@ class Result:
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
           warmup=None, augment=None, ema=None, layers=None, val_fraction=None, patience=None, start=None, seed=None, threads=None, out=None,
-          resume=False, progress=True):
+          resume=False, checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
     data: a Dataset, or what `load_data` takes. What is not given is as the data's preset has it, or else the default in brackets.
@@ -69,10 +70,13 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     start: for the record, the folder of the run that the model's weights come from (see `fine_tuned`).
     out: folder of the run; without it nothing is written.
     resume: go on from the checkpoint in `out`, to the bits of a run that was never interrupted; what is not given is as the run has it.
+    checkpoint_seconds (60), checkpoint_steps: how often the state is saved to `out`, beside the end of each epoch.
+    command: how the run was started, for its report.
     progress: show a bar.
 
-    Raises ValueError for settings, images or a folder that do not fit; FloatingPointError if the loss is not finite any more, where the
-    last checkpoint stays.
+    Raises ValueError for settings, images or a folder that do not fit; FloatingPointError if the loss is not finite any more, and OSError
+    if the folder cannot be written, where the last checkpoint stays; `Interrupted`, a KeyboardInterrupt, when SIGINT or SIGTERM asks the
+    process to stop and there is a folder, where the state has been saved.
     """
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
              "clip": clip, "warmup": warmup, "augment": augment, "ema": ema, "layers": layers, "val_fraction": val_fraction,
@@ -88,15 +92,18 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         data = load_data(data, seed=given.get("seed", earlier.seed if earlier else DEFAULTS["seed"]))
     check_fit(model, data)
     settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, given, minutes, threads)
-    trainer = _trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]))
+    trainer = make_trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]))
+    checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
+    records, so_far = [], Progress()
     if run and not resume:
-        run.start(describe(model, data, settings))
-    elif run and run.checkpoint_file.exists():                        # none: it was stopped before the first
-        run.load_checkpoint(trainer)
-    return _run(trainer, _with_validation(data, settings), settings, run, progress)
+        run.start(describe(model, data, settings, command))
+    elif run:
+        records, so_far = run.take_up(trainer)
+    with checkpoints:
+        return _run(trainer, data, settings, run, checkpoints, records, so_far, progress)
 
 
-def _trainer(model, settings, threads, cut=None):
+def make_trainer(model, settings, threads, cut=None):
     """The Trainer that the settings ask for."""
     trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]),
                       **{name: settings[name] for name in ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers")})
@@ -150,7 +157,7 @@ def _plan(model, data, given, minutes, threads):
 def _seconds_per_step(model, data, settings, threads):
     """The median time of ten steps of a copy of the model, with each step's share of the evaluation at the end of an epoch."""
     size = settings["batch_size"]
-    trial, seconds = _trainer(model.copy(), settings, threads), []
+    trial, seconds = make_trainer(model.copy(), settings, threads), []
     for _ in range(12):
         start = time.perf_counter()
         trial.step(data.train_images[:size], data.train_labels[:size])
@@ -180,12 +187,10 @@ def _continue(run, model, data, given, minutes):
     return settings
 
 
-def _run(trainer, data, settings, run, progress):
+def _run(trainer, whole, settings, run, checkpoints, records, so_far, progress):
     """Step until the run has all its steps, or patience ends; at the end of every epoch evaluate, log, and save."""
-    steps, size, threads = settings["steps"], settings["batch_size"], trainer.lanes.workers.threads
-    per_epoch, done = len(data.train_labels) // size, trainer.optimiser.t
-    records = run.records(done) if run else []
-    earlier, seconds = records[-1]["seconds"] if records else 0.0, 0.0    # of the run before it was resumed, and since
+    data, steps, size, threads = _with_validation(whole, settings), settings["steps"], settings["batch_size"], trainer.lanes.workers.threads
+    done, earlier = trainer.optimiser.t, so_far.seconds
     scores: dict = {}
     loss = records[-1]["loss"] if records else float("nan")
     bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True)
@@ -193,23 +198,27 @@ def _run(trainer, data, settings, run, progress):
         if progress:
             bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
                       f"{trainer.model.vector.size:,} parameters", file=sys.stderr)
-        while trainer.optimiser.t < steps and not _out_of_patience(records, settings):
-            start, epoch = time.perf_counter(), trainer.optimiser.t // per_epoch
-            record = _epoch(trainer, data, settings, epoch, bar, scores.get("test"))
-            seconds += time.perf_counter() - start
+        while (trainer.optimiser.t < steps or so_far.steps) and not _out_of_patience(records, settings):
+            record = _epoch(trainer, data, settings, so_far, checkpoints, bar, scores.get("test"))
             scores = _scores(trainer.average, data, threads)
             loss, accuracies = record["loss"], {f"{part}_accuracy": score.accuracy for part, score in scores.items()}
-            records.append(record | accuracies | {"seconds": round(earlier + seconds, 3)})
+            records.append(record | accuracies | {"seconds": round(so_far.seconds, 3)})
             if trainer.best is not None and _best(records) == len(records) - 1:
                 np.copyto(trainer.best, trainer.average.vector)
+            so_far = Progress(seconds=so_far.seconds)
             if run:
                 run.log(records)                                      # first: a resumed run takes from it what the checkpoint has
-                run.save_checkpoint(trainer)
+                checkpoints.save(so_far)
+                if trainer.optimiser.t < steps:
+                    checkpoints.stop_if_asked()
     model = _finish(trainer, run, records, smoothing_floor(settings["label_smoothing"], trainer.model.classes))
     if trainer.best is not None or not scores:                        # what was scored last is not what is kept
         scores = _scores(model, data, threads)
     mirrors = Augmentation(settings["augment"]).mirrors
     mirrored = evaluate(Mirrored(model), data.test_images, data.test_labels, threads) if mirrors else None
+    if run:
+        run.write_report(model, whole, scores["test"])
+    seconds = so_far.seconds - earlier
     return Result(model, scores["test"], loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9),
                   scores.get("val"), mirrored)
 
@@ -230,25 +239,31 @@ def _out_of_patience(records, settings):
     return bool(records and settings["patience"]) and len(records) - 1 - _best(records) >= settings["patience"]
 
 
-def _epoch(trainer, data, settings, epoch, bar, test):
-    """The steps of one epoch that are still to do; returns their record for the log."""
+def _epoch(trainer, data, settings, so_far, checkpoints, bar, test):
+    """Do the steps that an epoch still has, adding them to `so_far`; returns its record for the log."""
     steps, size = settings["steps"], settings["batch_size"]
-    per_epoch = len(data.train_labels) // size
-    losses, correct, rate = [], 0, 0.0
-    for batch in _batches(len(data.train_labels), size, settings["seed"], epoch)[trainer.optimiser.t - epoch * per_epoch:]:
+    epoch = (trainer.optimiser.t - so_far.steps) // (len(data.train_labels) // size)
+    for batch in batches(len(data.train_labels), size, settings["seed"], epoch)[so_far.steps:]:
         if trainer.optimiser.t == steps:
             break
-        rate = settings["lr"] * warmup_cosine(trainer.optimiser.t, steps, round(settings["warmup"] * steps))
-        losses.append(trainer.step(data.train_images[batch], data.train_labels[batch], rate, epoch, batch))
-        correct += trainer.correct
-        bar.set_postfix(loss=f"{losses[-1]:.3f}", train=f"{correct / (size * len(losses)):.1%}",
+        start, lr = time.perf_counter(), rate(settings, trainer.optimiser.t)
+        loss = trainer.step(data.train_images[batch], data.train_labels[batch], lr, epoch, batch)
+        so_far.add(trainer, loss, time.perf_counter() - start)
+        bar.set_postfix(loss=f"{loss:.3f}", train=f"{so_far.correct / (size * so_far.steps):.1%}",
                         test=f"{test.accuracy:.1%}" if test else "-", refresh=False)
         bar.update(size)
-    return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": float(np.mean(losses)),
-            "accuracy": correct / (size * len(losses)), "lr": rate, "grad_norm": trainer.grad_norm}
+        checkpoints.after_step(so_far)
+    return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": so_far.loss / so_far.steps,
+            "accuracy": so_far.correct / (size * so_far.steps), "lr": rate(settings, trainer.optimiser.t - 1),
+            "grad_norm": so_far.grad_norm}
 
 
-def _batches(images, size, seed, epoch):
+def rate(settings, step):
+    """The learning rate of a step, by the settings `lr`, `steps` and `warmup`."""
+    return settings["lr"] * warmup_cosine(step, settings["steps"], round(settings["warmup"] * settings["steps"]))
+
+
+def batches(images, size, seed, epoch):
     """The index arrays of an epoch's batches: a random order that seed and epoch alone decide; the last, partial batch is dropped."""
     order = np.random.default_rng([seed, epoch]).permutation(images)
     return [order[a:a + size] for a in range(0, images - size + 1, size)]

@@ -3,22 +3,29 @@
     config.json              what was asked: model, data, settings
     log.jsonl                a line for each epoch
     curve.png                the same as a picture
-    checkpoint.safetensors   the weights and the optimiser's state: all that going on needs
+    checkpoint.safetensors   the weights, the optimiser's state and the place in the epoch: all that going on needs
     model.safetensors        the final weights, in timm's names and layout
+    report.html              all of it to look at: curves, mistakes, confusion matrix, settings
 """
 
 import json
+import platform
+import shlex
+from dataclasses import asdict
 from pathlib import Path
 
+import numba
 import numpy as np
 from safetensors.numpy import save
 
+from .. import __version__
 from ..arguments import check_number
 from ..data import holds_pictures, load_data, read_pictures
-from ..files import write_whole
-from ..interop.timm import read_tensors, read_weights, write_weights
+from ..files import remove_temporaries, write_whole
+from ..interop.timm import read_metadata, read_tensors, read_weights, write_weights
 from ..models.create import FAMILIES, declare_model
 from ..ops import softmax
+from .checkpoints import Progress
 from .evaluation import evaluate
 
 
@@ -29,7 +36,7 @@ class Run:
         self.folder = Path(folder)
         self.config_file, self.log_file = self.folder / "config.json", self.folder / "log.jsonl"
         self.model_file, self.checkpoint_file = self.folder / "model.safetensors", self.folder / "checkpoint.safetensors"
-        self.curve_file = self.folder / "curve.png"
+        self.curve_file, self.report_file = self.folder / "curve.png", self.folder / "report.html"
 
     def start(self, config):
         """Make the folder and its config.json. Raises ValueError if training in it has got further than that already."""
@@ -37,6 +44,7 @@ class Run:
             raise ValueError(f"{self.folder} holds a run already: continue it with --resume, or choose another folder with --out")
         text = json.dumps(config, indent=2) + "\n"
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.folder)
         write_whole(self.config_file, text)
 
     def config(self):
@@ -64,6 +72,13 @@ class Run:
         """The run that was fine-tuned in this one, or None. Errors as `config`."""
         return self.config()["training"].get("start")
 
+    def resumption(self):
+        """The command that goes on with this run; a call, if it was trained on arrays in memory. Errors as `config`."""
+        source = self.config()["data"]["source"]
+        if source is None:
+            return f"minivit.train(model, data, out={str(self.folder)!r}, resume=True)"
+        return shlex.join(["minivit", "train", source["source"], "--out", str(self.folder), "--resume"])
+
     def preparation(self, source):
         """How the run prepared its data: the arguments of `load_data` that apply to `source`, too, beside seed and test_fraction.
 
@@ -71,6 +86,21 @@ class Run:
         """
         own = self.config()["data"]["source"] or {}
         return {name: own[name] for name in (("image_size", "channels", "fit") if holds_pictures(source) else ("data_dir",)) if name in own}
+
+    def take_up(self, trainer):
+        """Put `trainer` into the state of the checkpoint -> (records, Progress); without a checkpoint, at the start.
+
+        What the log has beyond that, and files that were only half written, are removed, so a folder that cannot be written is noticed
+        before the first step. Raises ValueError if the run has ended and its checkpoint is gone; errors as `load_checkpoint` and `records`;
+        OSError.
+        """
+        if self.model_file.exists() and not self.checkpoint_file.exists():
+            raise ValueError(f"{self.folder} has ended, and its checkpoint is gone: there is nothing to go on from")
+        progress = self.load_checkpoint(trainer) if self.checkpoint_file.exists() else Progress()
+        records = self.records(trainer.optimiser.t)
+        remove_temporaries(self.folder)
+        self.log(records)
+        return records, progress
 
     def log(self, records):
         """Write the records of all epochs so far."""
@@ -90,14 +120,14 @@ class Run:
 
     # ---- what the trained model is for ---------------------------------------------------------------------
 
-    def evaluate(self, source=None, threads=None, data_dir=None):
-        """Score the trained model -> (class names, Evaluation), on the run's own test part or on another source of data.
+    def evaluate(self, source=None, threads=None, data_dir=None, report=None):
+        """Score the latest model -> (class names, Evaluation), on the run's own test part or on another source of data.
 
         Another source is scored on its test part, or on all its images if it comes without one; pictures in a folder are prepared as the
         run's own, and their classes found by name. A run's training images are never scored. data_dir: as for `load_data`.
-        Errors as `load_model` and `load_data`.
+        report: a file to write the report to. Errors as `latest_model` and `load_data`; OSError.
         """
-        own, model = self.config()["data"], self.load_model()
+        own, model = self.config()["data"], self.latest_model()
         if source is None and own["source"] is None:
             raise ValueError(f"{self.folder} was trained on arrays in memory: name the data to evaluate on")
         arguments = own["source"] if source is None else {"source": source, "test_fraction": 1}
@@ -120,15 +150,28 @@ class Run:
         if unknown := [name for name in data.class_names if name not in names]:
             raise ValueError(f"{data.name} has the classes {', '.join(unknown)}, but the run {', '.join(names)}")
         labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
-        return names, evaluate(model, data.test_images, labels, threads)
+        evaluation = evaluate(model, data.test_images, labels, threads)
+        if report is not None:
+            self.write_report(model, data, evaluation, report)
+        return names, evaluation
+
+    def write_report(self, model, data, evaluation, file=None):
+        """Write the report on `evaluation`, of the test part of `data`, to a file (default: in the folder). Errors as `config`; OSError."""
+        from .report import SETTINGS, make_report  # here, because few commands need it
+
+        config, unfinished = self.config(), self.unfinished()
+        if missing := [name for name in SETTINGS if name not in config["training"]]:
+            raise ValueError(f"{self.config_file} is damaged: it lacks {', '.join(missing)}")
+        records = self.records(config["training"]["steps"])
+        write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation, unfinished))
 
     def classify(self, files, top=3):
         """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}.
 
-        The pictures are prepared as those of the run's data. Errors as `load_model` and `read_pictures`.
+        The pictures are prepared as those of the run's data. Errors as `latest_model` and `read_pictures`.
         """
         check_number("number of classes to show", top, least=1, whole=True)
-        model = self.load_model()
+        model = self.latest_model()
         names = self.class_names(model)
         images = read_pictures(files, model.image_size, model.channels, self.config()["data"].get("fit", "stretch"))
         probabilities, _ = softmax.forward(model.predict(images))
@@ -154,6 +197,24 @@ class Run:
         values = read_weights(self.model_file, model)
         return model.pack(next(iter(values.values())).dtype, values=values)
 
+    def latest_model(self):
+        """The trained model, or while the run has not ended, the model of its last checkpoint. Errors as `load_model`."""
+        if self.model_file.is_file() or not self.checkpoint_file.is_file():
+            return self.load_model()
+        model, tensors = self.declare(), read_tensors(self.checkpoint_file)[0]
+        weights = next((tensors[name] for name in ("best", "ema", "weights") if name in tensors), None)   # what would be kept at the end
+        if weights is None or weights.shape != (sum(p.size for p in model.parameters()),):
+            raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
+        model.pack(weights.dtype).vector[...] = weights
+        return model
+
+    def unfinished(self):
+        """In words, what `latest_model` is of a run that has not ended; None of one that has. Errors as `load_model`."""
+        if self.model_file.is_file() or not self.checkpoint_file.is_file():
+            return None
+        return (f"{self.folder} is not finished: this is its checkpoint, after step {self._place()[0]} of "
+                f"{self.config()['training'].get('steps')}; go on with: {self.resumption()}")
+
     def declare(self):
         """The run's model, without weights. Raises ValueError if the file is damaged."""
         config = self.config()["model"]
@@ -162,24 +223,30 @@ class Run:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{self.config_file} is damaged: {error}") from None
 
-    def save_checkpoint(self, trainer):
+    def save_checkpoint(self, trainer, progress):
         """Write the state of training, as it is between two steps."""
-        metadata = {"minivit": json.dumps({"step": trainer.optimiser.t})}
-        write_whole(self.checkpoint_file, save(trainer.state(), metadata=metadata))
+        place = {"step": trainer.optimiser.t, "progress": asdict(progress)}
+        write_whole(self.checkpoint_file, save(trainer.state(), metadata={"minivit": json.dumps(place)}))
 
     def load_checkpoint(self, trainer):
-        """Put `trainer` into the state of the checkpoint. Raises FileNotFoundError or ValueError, and then changes nothing."""
-        tensors, metadata = read_tensors(self.checkpoint_file)
-        into = trainer.state()
+        """Put `trainer` into the state of the checkpoint -> Progress. Raises FileNotFoundError or ValueError, and then changes nothing."""
+        step, progress = self._place()
+        tensors, into = read_tensors(self.checkpoint_file)[0], trainer.state()
         if tensors.keys() != into.keys() or any(tensors[k].shape != v.shape or tensors[k].dtype != v.dtype for k, v in into.items()):
             raise ValueError(f"{self.checkpoint_file} is the checkpoint of another model")
-        try:
-            step = int(json.loads(metadata["minivit"])["step"])
-        except (KeyError, ValueError, TypeError):
-            raise ValueError(f"{self.checkpoint_file} does not say at which step it was written") from None
         for name, array in into.items():
             np.copyto(array, tensors[name])
         trainer.optimiser.t = step
+        return progress
+
+    def _place(self):
+        """Where training stood at the checkpoint: (steps done, Progress)."""
+        metadata = read_metadata(self.checkpoint_file)
+        try:
+            place = json.loads(metadata["minivit"])
+            return int(place["step"]), Progress(**place["progress"])
+        except (KeyError, ValueError, TypeError):
+            raise ValueError(f"{self.checkpoint_file} does not say at which step it was written") from None
 
 
 def check_fit(model, data):
@@ -191,8 +258,8 @@ def check_fit(model, data):
         raise ValueError(f"{data.name} has {data.classes} classes of images {found}, but the model {model.classes} classes of {expected}")
 
 
-def describe(model, data, training):
-    """The content of config.json. Raises TypeError for a model that is of none of the families."""
+def describe(model, data, training, command=None):
+    """The content of config.json; command: as `train` takes it. Raises TypeError for a model that is of none of the families."""
     family = next((name for name, cls in FAMILIES.items() if type(model) is cls), None)
     if family is None:
         raise TypeError(f"a run can keep the models {', '.join(FAMILIES)}, not {type(model).__name__}: train it without out")
@@ -200,6 +267,8 @@ def describe(model, data, training):
         "model": {"family": family, "options": model.config},
         "data": {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names), "fit": data.fit},
         "training": training,
+        "command": command,
+        "versions": {"minivit": __version__, "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
     }
 
 

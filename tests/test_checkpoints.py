@@ -1,0 +1,486 @@
+"""Runs that survive: stopped, killed, out of space, out of range; what is left is whole, and goes on to the same bits."""
+
+import dataclasses
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import minivit
+from minivit import lanes
+from minivit.training import curve, loop
+from minivit.training.checkpoints import Interrupted
+from minivit.training.run import Run
+from minivit.training.trainer import Trainer
+
+STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches of 64
+EPOCHS = 4
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2,
+        "drop_rate": 0.1, "drop_path_rate": 0.1}
+# The same training in a process of its own, which counts its steps aloud, so that whoever kills it knows how far it was.
+PROCESS = f"""
+import sys
+import minivit
+from minivit.training.trainer import Trainer
+
+class Loud(Trainer):
+    def step(self, *batch, **settings):
+        loss = super().step(*batch, **settings)
+        print(self.optimiser.t, flush=True)
+        return loss
+
+import minivit.training.loop
+minivit.training.loop.Trainer = Loud
+minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, batch_size=64, out=sys.argv[1], progress=False,
+              resume=sys.argv[2] == "resume", checkpoint_steps=int(sys.argv[3]), threads=1)
+"""
+
+
+def train(folder, **settings):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "draw_curve", lambda *_: None)
+        return minivit.train(minivit.create_model("vit", **TINY), "digits", out=folder, progress=False,
+                             **({"epochs": EPOCHS, "batch_size": 64} | settings))
+
+
+def result_of(folder):
+    """The bytes of the weights, and the log without the time it took."""
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return (folder / "model.safetensors").read_bytes(), [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    train(folder)
+    return result_of(folder)
+
+
+@contextmanager
+def at_step(number, act):
+    """Within the block, `act` is called in the step of that number, before the weights change."""
+    original = Trainer._update
+
+    def update(self, *arguments):
+        if self.optimiser.t == number:
+            act()
+        original(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_update", update)
+        yield
+
+
+def send(number):
+    return lambda: signal.raise_signal(number)
+
+
+# ---- signals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [0, 9, STEPS_AN_EPOCH - 1, STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH + 7, EPOCHS * STEPS_AN_EPOCH - 1])
+def test_signal_saves_after_the_step_and_resuming_gives_the_same_bits(uninterrupted, tmp_path, number, step):
+    with at_step(step, send(number)), pytest.raises(Interrupted) as stop:
+        train(tmp_path / "run")
+    assert stop.value.signal == number
+    assert f"{signal.Signals(number).name} after step {step + 1}," in str(stop.value)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert train(tmp_path / "run", resume=True).steps == EPOCHS * STEPS_AN_EPOCH
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+def test_signal_in_the_evaluation_of_an_epoch_saves_behind_it(uninterrupted, tmp_path, monkeypatch):
+    def evaluate(*arguments, original=loop.evaluate):
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", evaluate)
+        with pytest.raises(Interrupted, match=f"after step {STEPS_AN_EPOCH},"):
+            train(tmp_path / "run")
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+def test_signal_behind_the_last_step_lets_the_run_end(uninterrupted, tmp_path, monkeypatch):
+    def save_model(self, model, original=Run.save_model):
+        signal.raise_signal(signal.SIGTERM)
+        original(self, model)
+
+    monkeypatch.setattr(Run, "save_model", save_model)
+    train(tmp_path / "run")
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+def test_second_signal_stops_at_once(uninterrupted, tmp_path):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with at_step(STEPS_AN_EPOCH + 3, twice), pytest.raises(Interrupted, match="last checkpoint"):
+        train(tmp_path / "run")
+    assert Run(tmp_path / "run").take_up(Trainer(minivit.create_model("vit", **TINY)))[1].steps == 0
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+def test_handlers_are_put_back(tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    train(tmp_path / "run", epochs=0.1)
+    with at_step(1, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "other", epochs=0.1)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_without_a_folder_signals_do_what_they_always_do():
+    seen = []
+    with at_step(1, lambda: seen.append(signal.getsignal(signal.SIGTERM))):
+        train(None, epochs=0.1)
+    assert seen == [signal.getsignal(signal.SIGTERM)]
+    with at_step(1, send(signal.SIGINT)), pytest.raises(KeyboardInterrupt) as stop:
+        train(None, epochs=0.1)
+    assert not isinstance(stop.value, Interrupted)
+
+
+def test_signal_that_is_ignored_stays_so(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with at_step(1, send(signal.SIGINT)):
+            assert train(tmp_path / "run", epochs=0.2).steps == 4
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_may_be_trained_in_a_thread(tmp_path):
+    thread = threading.Thread(target=train, args=(tmp_path / "run",), kwargs={"epochs": 0.1})
+    thread.start()
+    thread.join()
+    minivit.load(tmp_path / "run")
+
+
+COMMAND = [sys.executable, "-m", "minivit"]
+OPTIONS = ["train", "digits", "--epochs", "1", "--batch-size", "8", "--threads", "1"]   # 179 steps
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_command(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("command") / "run"
+    subprocess.run([*COMMAND, *OPTIONS, "--out", folder], check=True, capture_output=True, timeout=60)
+    return result_of(folder)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_command_says_in_one_line_how_to_go_on_and_the_line_is_right(uninterrupted_command, tmp_path, number, code):
+    process = subprocess.Popen([*COMMAND, *OPTIONS, "--out", "my run", "--checkpoint-steps", "1"], cwd=tmp_path,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "my run" / "checkpoint.safetensors", process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == ""
+    line = err.rstrip("\n").splitlines()[-1]
+    words = rf"minivit: stopped by {number.name} after step (\d+), which is saved; go on with: minivit (.*)"
+    step, command = re.fullmatch(words, line).groups()
+    assert 0 < int(step) < 179
+    subprocess.run([*COMMAND, *shlex.split(command)], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert result_of(tmp_path / "my run") == uninterrupted_command
+
+
+def wait_for(file, process):
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert process.poll() is None, "the process ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def saved_states(monkeypatch):
+    """A list that from now on grows by (step, weights) of each checkpoint."""
+    states, save = [], Run.save_checkpoint
+
+    def noting(self, trainer, progress):
+        save(self, trainer, progress)
+        states.append((trainer.optimiser.t, trainer.model.vector.copy()))
+
+    monkeypatch.setattr(Run, "save_checkpoint", noting)
+    return states
+
+
+@pytest.mark.parametrize("settings", [
+    {"ema": 0.9}, {"patience": 1, "val_fraction": 0.2}, {"augment": "alternating-flip,crop,mixup:1:0.5"},
+    {"ema": 0.9, "patience": 2, "layers": [["head.*", 2.0, 0.0]]},
+], ids=str)
+def test_all_that_changes_from_step_to_step_is_kept(tmp_path, settings):
+    train(tmp_path / "whole", **settings)
+    for step in (5, 30):
+        with at_step(step, send(signal.SIGTERM)), pytest.raises(Interrupted):
+            train(tmp_path / "run", resume=step > 5, **(settings if step == 5 else {}), epochs=EPOCHS)
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
+
+
+def test_interrupted_run_has_the_running_mean(tmp_path):
+    trainers = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__, **k: (init(self, *a, **k), trainers.append(self))[0])
+        with at_step(30, send(signal.SIGTERM)), pytest.raises(Interrupted):
+            train(tmp_path / "run", ema=0.9)
+    np.testing.assert_array_equal(Run(tmp_path / "run").latest_model().vector, trainers[-1].average.vector)
+
+
+# ---- the interval -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("settings", "expected"), [
+    ({}, [22, 44]),                                                   # the end of each epoch
+    ({"checkpoint_steps": 10}, [10, 20, 22, 32, 42, 44]),
+    ({"checkpoint_seconds": 0}, [*range(1, 23), 22, *range(23, 45), 44]),
+], ids=str)
+def test_state_is_saved_by_interval(tmp_path, monkeypatch, settings, expected):
+    states = saved_states(monkeypatch)
+    train(tmp_path / "run", epochs=2, **settings)
+    assert [step for step, _ in states] == expected
+
+
+def test_interval_counts_from_where_a_run_goes_on(tmp_path, monkeypatch):
+    with at_step(8, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run", epochs=1)
+    states = saved_states(monkeypatch)
+    train(tmp_path / "run", resume=True, epochs=1, checkpoint_steps=10)
+    assert [step for step, _ in states] == [19, 22]
+
+
+@pytest.mark.parametrize(("name", "value"), [("checkpoint_seconds", -1), ("checkpoint_seconds", float("nan")), ("checkpoint_steps", 0),
+                                             ("checkpoint_steps", 1.5)])
+def test_interval_out_of_range_is_refused_before_anything_is_done(tmp_path, name, value):
+    with pytest.raises(ValueError, match=f"number of {name.split('_')[1]} between checkpoints"):
+        train(tmp_path / "run", **{name: value})
+    assert not (tmp_path / "run").exists()
+
+
+# ---- killed -------------------------------------------------------------------------------------------------------
+
+
+def kill_after(seconds, folder, how, interval):
+    """Start or resume the run, kill it `seconds` after it began to train -> (last step it counted, whether it was killed)."""
+    process = subprocess.Popen([sys.executable, "-c", PROCESS, str(folder), how, str(interval)], stdout=subprocess.PIPE, text=True)
+    first = process.stdout.readline()
+    killed = threading.Event()
+    timer = threading.Timer(seconds, lambda: (killed.set(), process.kill()))
+    timer.start()
+    rest, _ = process.communicate(timeout=60)
+    timer.cancel()
+    assert process.returncode == (-signal.SIGKILL if killed.is_set() and process.returncode else 0)
+    counted = [int(line) for line in (first + rest).splitlines(keepends=True) if line.endswith("\n")]
+    return counted[-1] if counted else None, process.returncode != 0
+
+
+def check_whole(folder, interval, last):
+    """Every file that there is can be read, and what was lost is at most the interval."""
+    run = Run(folder)
+    run.config()
+    run.records(10**9)
+    saved = 0
+    if run.checkpoint_file.exists():
+        assert all(np.isfinite(vector).all() for vector in load_file(run.checkpoint_file).values())
+        trainer = Trainer(minivit.create_model("vit", **TINY))
+        run.load_checkpoint(trainer)
+        saved = trainer.optimiser.t
+    assert last is None or last - saved <= interval
+    if run.model_file.exists():
+        minivit.load(folder)
+
+
+def survive(folder, kills, seed, expected):
+    """Kill a run so many times in a row, each time at a random moment, then let it end."""
+    rng, interval, done = random.Random(seed), random.Random(seed).choice([1, 2, 5, 30]), 0
+    how = "start"
+    for _ in range(kills):
+        last, killed = kill_after(rng.uniform(0, 0.25), folder, how, interval)
+        check_whole(folder, interval, last)
+        how, done = "resume", done + killed
+    subprocess.run([sys.executable, "-c", PROCESS, str(folder), how, str(interval)], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    assert result_of(folder) == expected
+    assert not list(folder.glob(".*")), "half-written files are left"
+    return done
+
+
+def test_killed_run_goes_on_to_the_same_bits(uninterrupted, tmp_path):
+    assert survive(tmp_path / "run", 3, seed=0, expected=uninterrupted)
+
+
+@pytest.mark.slow
+def test_thirty_kills(uninterrupted, tmp_path):
+    killed = 0
+    for seed in range(1, 40):                    # some end before they can be killed
+        killed += survive(tmp_path / str(seed), 3, seed, uninterrupted)
+        if killed >= 30:
+            return
+    raise AssertionError(f"{killed} kills only")
+
+
+def test_what_a_killed_write_left_is_removed(uninterrupted, tmp_path):
+    with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    (tmp_path / "run" / ".checkpoint.safetensors.123.tmp").write_bytes(b"half")
+    (tmp_path / "run" / ".mine").write_text("mine")
+    train(tmp_path / "run", resume=True)
+    assert [file.name for file in (tmp_path / "run").glob(".*")] == [".mine"]
+
+
+def test_log_beyond_the_checkpoint_is_trimmed(tmp_path):
+    with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    record = {"epoch": 1, "step": STEPS_AN_EPOCH, "loss": 1, "accuracy": 0, "test_accuracy": 0, "seconds": 1}
+    (tmp_path / "run" / "log.jsonl").write_text(json.dumps(record) + "\n")
+    with at_step(10, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "log.jsonl").read_text() == ""
+
+
+def test_run_that_has_ended_is_not_trained_anew_without_its_checkpoint(tmp_path):
+    train(tmp_path / "run", epochs=0.1)
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="has ended, and its checkpoint is gone"):
+        train(tmp_path / "run", epochs=0.1, resume=True)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+# ---- a checkpoint that does not fit the run -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metadata", ['{}', '{"step": 3}', '{"step": 3, "progress": {"step": 1}}', '[]', '{"step": "x", "progress": {}}'])
+def test_checkpoint_that_lacks_its_place_is_named(tmp_path, metadata):
+    with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint.safetensors"
+    save_file(load_file(file), file, metadata={"minivit": metadata})
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors does not say at which step"):
+        train(tmp_path / "run", resume=True)
+
+
+# ---- no space, no permission ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def file_size_limit(size):
+    """The system itself refuses to let a file grow beyond `size` bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_write_that_fails_in_the_middle_keeps_the_last_good_state(uninterrupted, tmp_path):
+    with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    with file_size_limit(20_000), pytest.raises(OSError, match=r"checkpoint\.safetensors") as failure:
+        train(tmp_path / "run", resume=True, checkpoint_steps=3)
+    assert re.search(r"last good state stays in .*go on with: minivit train digits .*--resume", failure.value.__notes__[0])
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before | {"log.jsonl": b""}
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+@contextmanager
+def read_only(folder):
+    """The folder cannot be written, not even by root, who for the time becomes nobody."""
+    root = os.geteuid() == 0
+    changed = {path: path.stat().st_mode for path in (folder, *(folder.parents[:3] if root else ()))}
+    for path in changed:                         # nobody must pass through those above it
+        path.chmod(0o555 if path == folder else 0o755)
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for path, mode in changed.items():
+            path.chmod(mode)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of Unix")
+def test_read_only_folder_is_named_before_the_first_step(uninterrupted, tmp_path):
+    with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run")
+
+    def never():
+        raise AssertionError("a step was done")
+
+    with read_only(tmp_path / "run"), at_step(10, never), pytest.raises(PermissionError, match="run"):
+        train(tmp_path / "run", resume=True)
+    (tmp_path / "other").mkdir()
+    with read_only(tmp_path / "other"), at_step(0, never), pytest.raises(PermissionError, match="other"):
+        train(tmp_path / "other" / "run")
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+# ---- not finite -----------------------------------------------------------------------------------------------------
+
+
+def test_state_that_is_not_finite_is_never_saved(uninterrupted, tmp_path, monkeypatch):
+    trainers = []
+    monkeypatch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__, **k: (init(self, *a, **k), trainers.append(self))[0])
+
+    def poison():
+        trainers[-1].model.vector[5] = np.nan
+
+    with at_step(9, poison), pytest.raises(FloatingPointError, match=r"^step 9: .*not finite.*lower learning rate") as failure:
+        train(tmp_path / "run", checkpoint_steps=5)
+    assert "the last good state stays" in failure.value.__notes__[0]
+    assert np.isfinite(Run(tmp_path / "run").latest_model().vector).all()
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+def test_loss_that_is_not_finite_says_where_the_last_good_state_is(tmp_path, monkeypatch):
+    forward_backward = lanes.Lanes.forward_backward
+    monkeypatch.setattr(lanes.Lanes, "forward_backward", lambda self, images, targets, step, *more:
+                        (float("nan"), 0, 1.0) if step == 13 else forward_backward(self, images, targets, step, *more))
+    with pytest.raises(FloatingPointError, match=r"^step 13: the loss is nan") as failure:
+        train(tmp_path / "run", checkpoint_steps=10)
+    assert "the last good state stays" in failure.value.__notes__[0]
+    assert "step 10 of 88" in Run(tmp_path / "run").unfinished()
+
+
+# ---- an interrupted run is of use -------------------------------------------------------------------------------------
+
+
+def test_interrupted_run_has_the_model_of_its_checkpoint(tmp_path, monkeypatch):
+    states = saved_states(monkeypatch)
+    with at_step(30, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    run, (step, weights) = Run(tmp_path / "run"), states[-1]
+    assert step == 31
+    np.testing.assert_array_equal(run.latest_model().vector, weights)
+    assert "step 31 of 88" in run.unfinished()
+    assert run.evaluate()[1].images == 359
+    train(tmp_path / "run", resume=True)
+    assert run.unfinished() is None
+    np.testing.assert_array_equal(run.latest_model().vector, minivit.load(tmp_path / "run").vector)
+
+
+def test_run_on_arrays_names_the_call_that_goes_on(tmp_path):
+    data = dataclasses.replace(minivit.load_data("digits"), source=None)
+    with at_step(3, send(signal.SIGINT)), pytest.raises(Interrupted, match=r"minivit\.train\(model, data, out='.*run', resume=True\)"):
+        minivit.train(minivit.create_model("vit", **TINY), data, out=tmp_path / "run", progress=False)

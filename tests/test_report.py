@@ -1,0 +1,360 @@
+"""The evaluation in numbers, and the report: one page that needs nothing else, in which everything is as it was measured."""
+
+import base64
+import dataclasses
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minivit
+from minivit import cli
+from minivit.ops import softmax
+from minivit.training import curve, report
+from minivit.training.evaluation import MISTAKES, class_table, describe_evaluation, evaluate, evaluation_text
+from minivit.training.run import Run
+
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+VOID = {"meta", "img", "link", "br", "line", "polyline", "circle"}
+
+
+class Page(HTMLParser):
+    """What is in a page; every element that is opened must be closed, in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.pictures, self.tables, self.text = [], [], [], [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            kind, content = attributes["src"].split(",", 1)
+            assert kind == "data:image/png;base64"
+            self.pictures.append((attributes["alt"], np.asarray(Image.open(io.BytesIO(base64.b64decode(content, validate=True))))))
+        elif tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attributes):
+        assert tag in VOID
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+
+@pytest.fixture(autouse=True)
+def no_curve(monkeypatch):
+    """The picture beside the report takes longer to draw than the few steps take."""
+    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)
+
+
+def train(folder, data="digits", **settings):
+    model = minivit.create_model("vit", **TINY) if data == "digits" else settings.pop("model")
+    return minivit.train(model, data, out=folder, progress=False, **({"epochs": 3, "batch_size": 64} | settings))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run, its result, and the page it left."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "draw_curve", lambda *_: None)
+        result = train(folder, command="minivit train digits --epochs 3")
+    return folder, result, (folder / "report.html").read_text()
+
+
+# ---- the evaluation ----------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_counted_as_they_are(trained):
+    _, result, _ = trained
+    digits = minivit.load_data("digits")
+    predicted = result.model.predict(digits.test_images).argmax(axis=1)
+    rows = describe_evaluation(result.test, digits.class_names)["classes"]
+    for k, row in enumerate(rows):
+        of_class, taken_for = digits.test_labels == k, predicted == k
+        right = (of_class & taken_for).sum()
+        assert row["class"] == str(k)
+        assert row["images"] == of_class.sum()
+        assert row["recall"] == right / of_class.sum()
+        assert row["precision"] == (right / taken_for.sum() if taken_for.any() else None)
+
+
+def test_worst_mistakes_are_those_where_the_true_class_is_least_probable(trained):
+    _, result, _ = trained
+    digits = minivit.load_data("digits")
+    probabilities, _ = softmax.reference_forward(result.model.predict(digits.test_images).astype(np.float64))
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != digits.test_labels)
+    assert len(wrong) > MISTAKES                 # the model is tiny
+    mistakes = result.test.mistakes
+    assert len(mistakes) == MISTAKES
+    assert {m.index for m in mistakes} <= set(wrong)
+    losses = [probabilities[m.index, m.true] for m in mistakes]
+    assert losses == sorted(losses)
+    assert max(losses) <= min(probabilities[i, digits.test_labels[i]] for i in set(wrong) - {m.index for m in mistakes})
+    for m in mistakes:
+        assert (m.true, m.predicted) == (digits.test_labels[m.index], probabilities[m.index].argmax())
+        assert m.probability == pytest.approx(probabilities[m.index].max(), rel=1e-5)
+        np.testing.assert_array_equal(m.image, digits.test_images[m.index])
+
+
+class Oracle:
+    """A model whose logits are written in the pictures."""
+
+    classes = 3
+
+    def predict(self, images, threads=None):
+        return images[:, 0, :, 0].astype(np.float64)
+
+
+def test_a_class_without_images_or_predictions_has_no_share():
+    images = np.zeros((4, 3, 3, 1), np.uint8)
+    images[:, 0, 0] = 9
+    evaluation = evaluate(Oracle(), images, np.array([0, 0, 1, 1]))
+    assert evaluation.accuracy == 0.5
+    np.testing.assert_array_equal(evaluation.counts, [2, 2, 0])
+    np.testing.assert_array_equal(evaluation.recall, [1, 0, np.nan])
+    np.testing.assert_array_equal(evaluation.precision, [0.5, np.nan, np.nan])
+    assert evaluation.confusions() == [(2, 1, 0)]
+    assert [line.split() for line in class_table(evaluation, ["a", "b", "c"]).splitlines()[2:]] == [["b", "2", "-", "0.0%"],
+                                                                                                    ["c", "0", "-", "-"]]
+    described = json.loads(json.dumps(describe_evaluation(evaluation, ["a", "b", "c"])))
+    assert described["classes"][2] == {"class": "c", "images": 0, "precision": None, "recall": None}
+
+
+def test_text_of_many_classes_names_the_most_frequent_confusions():
+    class Many(Oracle):
+        classes = 40
+
+    images = np.zeros((30, 3, 40, 1), np.uint8)
+    images[:, 0, 5] = 9
+    text = evaluation_text(evaluate(Many(), images, np.repeat([5, 7, 8], [18, 9, 3])), [f"c{k}" for k in range(40)])
+    assert text.endswith("the most frequent confusions\n     9 c7 taken for c5\n     3 c8 taken for c5")
+    assert len(text.splitlines()) == 1 + 40 + 1 + 3
+
+
+# ---- the page ------------------------------------------------------------------------------------------------------------
+
+
+def test_page_is_well_formed_and_needs_nothing_else(trained):
+    _, _, text = trained
+    page = Page(text)
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
+    assert not re.search(r"https?://|url\(|@import|src=\"(?!data:)|href=", text)
+    viewport = [attributes for tag, attributes in page.tags if tag == "meta" and attributes.get("name") == "viewport"]
+    assert viewport[0]["content"].startswith("width=device-width")
+    for style in ("prefers-color-scheme: dark", "@media print"):
+        assert style in text
+    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+
+
+def test_page_says_what_was_measured(trained):
+    folder, result, text = trained
+    page = Page(text)
+    words = " ".join(page.text.split())
+    assert f"{result.accuracy:.2%} ± {result.test.standard_error:.2%}" in words
+    assert "of 359 held-out test images" in words
+    assert "minivit train digits --epochs 3" in words
+    confusion, classes, *_ = page.tables
+    np.testing.assert_array_equal([[int(cell or 0) for cell in row[1:]] for row in confusion[1:]], result.test.confusion)
+    assert [row[1] for row in classes[1:]] == [f"{count}" for count in result.test.counts]
+    settings = {row[0]: row[1] for table in page.tables[3:] for row in table}
+    config = json.loads((folder / "config.json").read_text())
+    assert {"batch_size": "64", "steps": "66", "width": "16", "python": config["versions"]["python"]}.items() <= settings.items()
+
+
+def test_pictures_in_the_page_are_the_mistakes_and_the_samples(trained):
+    _, result, text = trained
+    pictures = Page(text).pictures
+    digits = minivit.load_data("digits")
+    assert len(pictures) == MISTAKES + 10 * report.SAMPLES
+    for mistake, (words, picture) in zip(result.test.mistakes, pictures, strict=False):
+        np.testing.assert_array_equal(picture, mistake.image[..., 0])
+        assert words.startswith(f"{mistake.true}, taken for {mistake.predicted} (")
+    for k in range(10):
+        words, picture = pictures[MISTAKES + k * report.SAMPLES]
+        assert words == str(k)
+        np.testing.assert_array_equal(picture, digits.train_images[digits.train_labels == k][0, ..., 0])
+
+
+def test_curves_go_through_the_records(trained):
+    folder, _, text = trained
+    records = Run(folder).records(10**9)
+    lines = [attributes["points"] for tag, attributes in Page(text).tags if tag == "polyline"]
+    loss, accuracy, test_accuracy = ([tuple(map(float, point.split(","))) for point in line.split()] for line in lines)
+    for line, name in ((loss, "loss"), (accuracy, "accuracy"), (test_accuracy, "test_accuracy")):
+        assert len(line) == len(records)
+        heights, values = np.array([y for _, y in line]), np.array([r[name] for r in records])
+        assert [x for x, _ in line] == sorted({x for x, _ in line})
+        # Height is linear in the value, and downwards.
+        slope, intercept = np.polyfit(values, heights, 1)
+        assert slope < 0
+        np.testing.assert_allclose(slope * values + intercept, heights, atol=0.1)
+    assert all(0 <= x <= 420 and 0 <= y <= 240 for line in (loss, accuracy, test_accuracy) for x, y in line)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 2.3), (10, 100), (98.2, 99.4), (5, 5), (0, 0), (0, 1e-5), (-1, 1), (1, 300), (0.3, 0.9)])
+def test_ticks_are_few_and_round_and_enclose(low, high):
+    ticks = report._ticks(low, high)
+    assert ticks[0] <= low + 1e-9
+    assert ticks[-1] >= high - 1e-9
+    assert 2 <= len(ticks) <= 8
+    steps = np.diff(ticks)
+    assert (steps > 0).all()
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
+
+
+def test_names_cannot_break_the_page(tmp_path):
+    rng, names = np.random.default_rng(0), ["<script>alert(1)</script>", "a & \"b\" 'c'", "ünï $title ${x}"]
+    np.savez(tmp_path / "evil.npz", images=rng.integers(0, 256, (60, 8, 8, 3), np.uint8), labels=np.arange(60) % 3, class_names=names)
+    train(tmp_path / "run", tmp_path / "evil.npz", model=minivit.create_model("vit", **(TINY | {"classes": 3, "channels": 3})), epochs=1,
+          command="minivit train '</pre><b>'")
+    page = Page((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    assert {"script", "b"}.isdisjoint(tag for tag, _ in page.tags)
+    assert [row[0] for row in page.tables[1][1:]] == names
+    assert "minivit train '</pre><b>'" in page.text
+    assert all(picture.shape == (8, 8, 3) for _, picture in page.pictures)
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(2, 2), (4, 2), (1, report.TABLE_CLASSES + 2)])
+def test_any_channels_and_many_classes_have_a_page(tmp_path, channels, classes):
+    rng = np.random.default_rng(0)
+    labels = np.arange(10 * classes) % classes
+    np.savez(tmp_path / "data.npz", images=rng.integers(0, 256, (len(labels), 8, 8, channels), np.uint8), labels=labels)
+    model = minivit.create_model("vit", **(TINY | {"classes": classes, "channels": channels}))
+    train(tmp_path / "run", tmp_path / "data.npz", model=model, epochs=1, batch_size=16)
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    assert page.pictures[0][1].shape == ((8, 8, 4) if channels == 4 else (8, 8))
+    heat = [picture for words, picture in page.pictures if words == "confusion matrix"]
+    assert [picture.shape for picture in heat] == ([(classes, classes)] if classes > report.TABLE_CLASSES else [])
+
+
+def test_large_pictures_are_shown_small():
+    image = np.zeros((300, 200, 3), np.uint8)
+    image[:, 100:] = 255
+    [(words, picture)] = Page(report._picture(image, "large")).pictures
+    assert words == "large"
+    assert picture.shape == (report.LARGEST, report.LARGEST * 2 // 3, 3)
+    assert picture[:, :40].max() == 0
+    assert picture[:, 45:].min() == 255
+
+
+def test_a_model_without_mistakes_has_a_page(trained):
+    digits, model = minivit.load_data("digits"), minivit.load(trained[0])
+    right = model.predict(digits.test_images).argmax(axis=1) == digits.test_labels
+    easy = dataclasses.replace(digits, test_images=digits.test_images[right], test_labels=digits.test_labels[right])
+    evaluation = evaluate(model, easy.test_images, easy.test_labels)
+    assert evaluation.standard_error == 0
+    text = report.make_report(Run(trained[0]).config(), model, [], easy, list(easy.class_names), evaluation)
+    assert "There are none." in Page(text).text
+    assert "How it learned" not in text          # no records
+
+
+# ---- the commands ----------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_writes_the_page_that_training_left(trained, tmp_path, capsys):
+    folder, _, text = trained
+    assert cli.main(["evaluate", str(folder), "--report", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").read_text() == text
+    assert f"the worst mistakes as pictures: {tmp_path / 'page.html'}\n" in capsys.readouterr().out
+
+
+def test_evaluate_tells_each_class_and_the_mistakes(trained, capsys):
+    folder, result, _ = trained
+    assert cli.main(["evaluate", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert evaluation_text(result.test, list("0123456789")) in out
+    assert str(folder / "report.html") in out
+    assert cli.main(["evaluate", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(describe_evaluation(result.test, list("0123456789"))))
+
+
+def test_page_on_other_data_names_them(trained, tmp_path, capsys):
+    folder, _, _ = trained
+    digits = minivit.load_data("digits")
+    np.savez(tmp_path / "other.npz", images=digits.test_images[:50], labels=digits.test_labels[:50])
+    assert cli.main(["evaluate", str(folder), str(tmp_path / "other.npz"), "--report", str(tmp_path / "page.html")]) == 0
+    assert "of 50 images of other.npz" in " ".join(Page((tmp_path / "page.html").read_text()).text.split())
+
+
+def test_page_of_an_unfinished_run_says_so(trained, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    (folder / "model.safetensors").unlink()
+    Run(folder).evaluate(report=tmp_path / "page.html")
+    assert "is not finished: this is its checkpoint, after step 66 of 66" in Page((tmp_path / "page.html").read_text()).text
+
+
+def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
+    train(tmp_path / "run", epochs=None, minutes=0.002, command="minivit train digits --minutes 0.002")
+    text = Page((tmp_path / "run" / "report.html").read_text()).text
+    steps, epochs = re.search(r"these (\d+) steps are --epochs ([\d.]+)\.", text).groups()
+    assert round(float(epochs) * (1438 // 64)) == int(steps)
+
+
+@pytest.mark.parametrize(("settings", "kept"), [
+    ({"ema": 0.9}, "the running mean of the weights at the last step"), ({"patience": 1}, "the epoch that was best in validation"),
+], ids=str)
+def test_page_says_which_weights_were_kept(tmp_path, settings, kept):
+    train(tmp_path / "run", **settings)
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    assert kept in " ".join(page.text.split())
+    validated = "patience" in settings
+    assert len([tag for tag, _ in page.tags if tag == "polyline"]) == 3 + validated
+    assert ("validation images" in page.text) == validated
+
+
+def test_page_of_one_epoch_has_a_point_and_its_number(tmp_path):
+    train(tmp_path / "run", epochs=0.2)
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    points = [(float(a["cx"]), float(a["cy"])) for tag, a in page.tags if tag == "circle"]
+    assert len(points) == 3
+    assert all(48 <= x <= 408 and 12 <= y <= 206 for x, y in points)
+    assert re.search(r">1</text><text [^>]*>epoch<", (tmp_path / "run" / "report.html").read_text())
+
+
+def test_config_that_lacks_what_the_page_needs_is_named(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["training"]["batch_size"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert cli.main(["evaluate", str(folder), "--report", str(tmp_path / "page.html")]) == 2
+    assert "config.json is damaged: it lacks batch_size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("length", [{"epochs": 0.2}, {"epochs": None, "minutes": 0.001}], ids=str)
+def test_page_of_a_run_from_python_shows_the_calls(tmp_path, length):
+    steps = train(tmp_path / "run", **length).steps
+    text = Page((tmp_path / "run" / "report.html").read_text()).text
+    code = text[text.index("import minivit"):].split("\n\n")[0].splitlines()[:4]
+    names = {}
+    exec("\n".join(code).replace("minivit.train(", "result = minivit.train("), names)   # what it shows is what it was
+    assert names["result"].steps == steps
+    np.testing.assert_array_equal(names["model"].vector, minivit.load(tmp_path / "run").vector)
+
+
+def test_page_that_cannot_be_written_is_named(trained, tmp_path, capsys):
+    assert cli.main(["evaluate", str(trained[0]), "--report", str(tmp_path / "nowhere" / "page.html")]) == 2
+    assert re.fullmatch(r"minivit: error: .*page\.html: No such file or directory\n", capsys.readouterr().err)
