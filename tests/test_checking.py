@@ -241,6 +241,7 @@ def test_a_parameter_may_bear_any_name_and_memory_for_gradients_is_none():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"method": "forward"}, "unknown method 'forward'"),
+    ({"seed": -1}, "seed must be a whole number at least 0, not -1"),
     ({"samples": 0}, "number of samples must be a whole number at least 1, not 0"),
     ({"tolerance": 0}, "tolerance must be a finite number above 0"),
     ({"constants": "y"}, "unknown constant 'y'.*known: x"),
@@ -532,3 +533,37 @@ def test_rows_hold_what_the_table_shows():
     assert row.analytic == pytest.approx(1.5 * row.numeric)
     assert row.error == report.worst
     assert f"WRONG at {row.index}" in str(report)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("factor", [1, 1.001])
+def test_beside_the_end_of_what_a_function_takes_the_step_is_smaller(factor):
+    x = np.array([1e-4, 0.5, 0.7, 0.9, 1.0])
+    report = minivit.gradcheck((lambda x: (np.log(x), x), lambda dy, x: factor * dy / x), x)
+    assert report.ok == (factor == 1)
+    assert report.rows[0].kinks == 0
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_a_magnitude_may_have_a_square_that_is_none(scale):
+    assert minivit.gradcheck((lambda x: ((x / scale) ** 2, x), lambda dy, x: 2 * dy * (x / scale) / scale), scale * X).ok
+
+
+def test_a_jump_does_not_hide_a_wrong_gradient_elsewhere():
+    x = np.array([0.5, 0.7, 0.9, 1.0, 1.2])
+    report = minivit.gradcheck((lambda x: (x * (x > 0.5), x), lambda dy, x: 1.00005 * dy * (x > 0.5)), x)
+    assert not report.ok
+
+
+def test_a_gradient_that_is_nan_in_one_entry_of_many_is_named():
+    x = np.random.default_rng(0).standard_normal((20, 30))
+    report = minivit.gradcheck((square, lambda dy, x: np.where(np.arange(600).reshape(20, 30) == 94, np.nan, 2 * x * dy)), x)
+    assert not report.ok
+    assert report.rows[0].index == (3, 4)
+
+
+def test_where_kinks_keep_a_direction_from_seeing_the_rest_the_table_says_so():
+    x = np.random.default_rng(0).standard_normal((20, 30))
+    assert "seen" not in str(minivit.gradcheck((relu, relu_backward), x))
+    x[::7, ::3] = 0
+    assert "at kinks, the rest not seen" in str(minivit.gradcheck((relu, relu_backward), x))
