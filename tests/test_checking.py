@@ -241,6 +241,7 @@ def test_a_parameter_may_bear_any_name_and_memory_for_gradients_is_none():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"method": "forward"}, "unknown method 'forward'"),
+    ({"seed": -1}, "seed must be a whole number at least 0, not -1"),
     ({"samples": 0}, "number of samples must be a whole number at least 1, not 0"),
     ({"tolerance": 0}, "tolerance must be a finite number above 0"),
     ({"constants": "y"}, "unknown constant 'y'.*known: x"),
@@ -398,6 +399,22 @@ def test_images_that_see_each_other_are_noted_or_refused():
         minivit.gradcheck((mixed, mixed_backward), X, independent=True)
 
 
+@pytest.mark.parametrize(("one", "other"), [(1, 2), (5, 3), (0, 6), (6, 5)])
+def test_any_two_images_of_a_batch_are_kept_apart(one, other):
+    def leak(x):
+        y = x.copy()
+        y[one] += 0.1 * x[other]
+        return y, None
+
+    def backward(dy, _):
+        dx = dy.copy()
+        dx[other] += 0.1 * dy[one]
+        return dx
+
+    with pytest.raises(ValueError, match=rf"result\[{one}\] depends on x\[{other}\]"):
+        minivit.gradcheck((leak, backward), np.random.default_rng(0).standard_normal((7, 5)), independent=True)
+
+
 @pytest.mark.parametrize("x", [X[0], X[:1]])
 def test_what_has_no_images_cannot_be_said_to_keep_them_apart(x):
     assert minivit.gradcheck((square, square_backward), x).ok
@@ -532,3 +549,138 @@ def test_rows_hold_what_the_table_shows():
     assert row.analytic == pytest.approx(1.5 * row.numeric)
     assert row.error == report.worst
     assert f"WRONG at {row.index}" in str(report)
+
+
+# ---- what a stranger's code does ----------------------------------------------------------------------------
+
+
+def scaling(make, weight, **methods):
+    """An object y = x w whose weight is made by `make` and found by `weight`; its backward computes dx alone."""
+    return type("Scaling", (), {"__init__": make, "forward": lambda self, x: x * weight(self),
+                                "backward": lambda self, dy: dy * weight(self)} | methods)()
+
+
+@pytest.mark.parametrize(("target", "name"), [
+    (scaling(lambda self: setattr(self, "params", [(np.ones(5), "a name")]), lambda self: self.params[0][0]), "params.0.0"),
+    (scaling(lambda self: setattr(self, "params", {"one": {"w": np.ones(5)}}), lambda self: self.params["one"]["w"]), "params.one.w"),
+    (scaling(lambda self: setattr(self, "w", np.ones(5)), lambda self: self.w, __slots__=("w",)), "w"),
+    (scaling(lambda self: None, lambda self: self.w, w=np.ones(5)), "w"),
+    (scaling(lambda self: setattr(self, "w", np.array(1.0)), lambda self: self.w), "w"),
+])
+def test_a_weight_is_found_wherever_it_is_held(target, name):
+    with pytest.raises(ValueError, match=f"the backward gives no gradient for {name} "):
+        minivit.gradcheck(target, X)
+    assert minivit.gradcheck(target, X, constants=name).ok
+
+
+def test_a_weight_held_by_what_has_no_forward_is_an_error_and_never_passed_over():
+    holder = type("Holder", (), {"__init__": lambda self: setattr(self, "data", np.ones(5))})
+    target = scaling(lambda self: setattr(self, "w", holder()), lambda self: self.w.data)
+    with pytest.raises(TypeError, match=r"w holds an array, Holder.data, but has no forward and backward"):
+        minivit.gradcheck(target, X)
+    assert minivit.gradcheck(target, X, constants="w").ok
+
+
+@pytest.mark.parametrize("factor", [1, 1.001])
+def test_gradients_in_a_list_beside_a_list_of_weights(factor):
+    class Scale:
+        def __init__(self):
+            self.params, self.grads = [np.ones(5), np.array(1.0)], [np.zeros(5), None]
+
+        def forward(self, x):
+            self.x = x
+            return x * self.params[0] + self.params[1]
+
+        def backward(self, dy):
+            self.grads[0][...] = (dy * self.x).sum(axis=0)
+            self.grads[1] = factor * dy.sum()
+            return dy * self.params[0]
+
+    report = minivit.gradcheck(Scale(), X)
+    assert [(row.tensor, row.ok) for row in report.rows] == [("x", True), ("params.0", True), ("params.1", factor == 1)]
+
+
+class BatchNorm:
+    """With a running mean, which a forward changes."""
+
+    def __init__(self):
+        self.w, self.running = np.ones(5), np.zeros(5)
+
+    def forward(self, x):
+        mean, self.rstd = x.mean(axis=0), 1 / np.sqrt(x.var(axis=0) + 1e-5)
+        self.xhat = (x - mean) * self.rstd
+        self.running = 0.9 * self.running + 0.1 * mean
+        return self.xhat * self.w
+
+    def backward(self, dy):
+        self.dw = (dy * self.xhat).sum(axis=0)
+        dxhat = dy * self.w
+        return self.rstd * (dxhat - dxhat.mean(axis=0) - self.xhat * (dxhat * self.xhat).mean(axis=0))
+
+
+def test_a_running_mean_may_change_if_it_is_said_to_be_constant():
+    with pytest.raises(ValueError, match=r"changes running, which the object held before.*constants=\('running',\)"):
+        minivit.gradcheck(BatchNorm(), X)
+    report = minivit.gradcheck(BatchNorm(), X, constants="running")
+    assert report.ok
+    assert [row.tensor for row in report.rows] == ["x", "w"]
+
+
+def test_an_object_may_have_been_used_before():
+    layer = Doubling()
+    layer.backward(layer.forward(X))
+    with pytest.raises(ValueError, match=r"constants=\('x',\)"):
+        minivit.gradcheck(layer, X)
+    assert [row.tensor for row in minivit.gradcheck(layer, X, constants="x").rows] == ["input", "w"]
+
+
+def test_a_forward_may_put_an_equal_array_in_the_place_of_a_weight():
+    def forward(self, x):
+        self.w = self.w.copy()
+        return Doubling.forward(self, x)
+
+    assert minivit.gradcheck(faulty(forward=forward), X).ok
+
+
+def test_a_backward_that_works_in_dy_is_told_so():
+    with pytest.raises(ValueError, match="backward changes dy"):
+        minivit.gradcheck((square, lambda dy, x: np.multiply(dy, 2 * x, out=dy)), X)
+
+
+def test_gradients_in_a_dict_are_refused():
+    with pytest.raises(TypeError, match="in the order of the inputs, not a dict"):
+        minivit.gradcheck((square, lambda dy, x: {"x": 2 * x * dy}), X)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("factor", [1, 1.001])
+def test_beside_the_end_of_what_a_function_takes_the_step_is_smaller(factor):
+    x = np.array([1e-4, 0.5, 0.7, 0.9, 1.0])
+    report = minivit.gradcheck((lambda x: (np.log(x), x), lambda dy, x: factor * dy / x), x)
+    assert report.ok == (factor == 1)
+    assert report.rows[0].kinks == 0
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_a_magnitude_may_have_a_square_that_is_none(scale):
+    assert minivit.gradcheck((lambda x: ((x / scale) ** 2, x), lambda dy, x: 2 * dy * (x / scale) / scale), scale * X).ok
+
+
+def test_a_jump_does_not_hide_a_wrong_gradient_elsewhere():
+    x = np.array([0.5, 0.7, 0.9, 1.0, 1.2])
+    report = minivit.gradcheck((lambda x: (x * (x > 0.5), x), lambda dy, x: 1.00005 * dy * (x > 0.5)), x)
+    assert not report.ok
+
+
+def test_a_gradient_that_is_nan_in_one_entry_of_many_is_named():
+    x = np.random.default_rng(0).standard_normal((20, 30))
+    report = minivit.gradcheck((square, lambda dy, x: np.where(np.arange(600).reshape(20, 30) == 94, np.nan, 2 * x * dy)), x)
+    assert not report.ok
+    assert report.rows[0].index == (3, 4)
+
+
+def test_where_kinks_keep_a_direction_from_seeing_the_rest_the_table_says_so():
+    x = np.random.default_rng(0).standard_normal((20, 30))
+    assert "seen" not in str(minivit.gradcheck((relu, relu_backward), x))
+    x[::7, ::3] = 0
+    assert "at kinks, the rest not seen" in str(minivit.gradcheck((relu, relu_backward), x))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .differences import magnitude
+
 
 def _snapshot(subject):
     return {name: x.copy() for name, x in subject.state().items()}
@@ -10,7 +12,11 @@ def _snapshot(subject):
 def _must_be_unchanged(subject, before, who):
     for name, x in subject.state().items():
         if not np.array_equal(x, before[name]):
-            raise ValueError(f"the {who} changes {name}, which it was given: it must work on a copy")
+            what = "which it was given: it must work on a copy"
+            if name in subject.parameters and not subject.is_layer:
+                what = ("which the object held before: is it a weight? (A result of an earlier forward or a running mean "
+                        f"belongs into constants=({name!r},))")
+            raise ValueError(f"the {who} changes {name}, {what}")
 
 
 def checked_result(subject):
@@ -68,13 +74,21 @@ def coupling(subject, y, rng, independent):
         raise ValueError("independent=True needs an input and a result of the same two images or more on the first axis")
     if independent is False or not testable:
         return ()
-    for b in (0, len(x) - 1):
-        kept = x[b].copy()
-        x[b] += rng.standard_normal(kept.shape) * (np.sqrt(np.mean(x * x)) or 1.0)
+
+    def seen_by(images):
+        """The other images of the result that move with these of the input."""
+        kept = x[images].copy()
+        x[images] += rng.standard_normal(kept.shape) * magnitude(x)
         moved = np.abs(np.array(subject.forward()) - y).reshape(len(y), -1).max(axis=1)
-        x[b] = kept
-        seen = [i for i in range(len(y)) if i != b and moved[i] > 1e-9 * np.abs(y).max()]
-        if seen:
+        x[images] = kept
+        return [i for i in range(len(y)) if i not in images and moved[i] > 1e-9 * np.abs(y).max()]
+
+    # Two images differ in a bit of their numbers: by all whose bit is 0, and all whose bit is 1, every pair is tried in a few forwards.
+    numbers = range(len(x))
+    halves = [[b for b in numbers if b >> bit & 1 == value] for bit in range((len(x) - 1).bit_length()) for value in (0, 1)]
+    for half in halves:
+        if seen_by(half):
+            b, seen = next(((b, seen) for b in half if (seen := seen_by([b]))), (half, seen_by(half)))
             found = f"images see each other: result[{seen[0]}] depends on {name}[{b}]"
             if independent or subject.is_layer:
                 raise ValueError(f"{found}; if they may, say independent=False")

@@ -32,6 +32,12 @@ import numpy as np
 EPS = float(np.finfo(np.float64).eps)
 
 
+def magnitude(x):
+    """The root mean square of an array, whose squares may overflow; 1 if it is zero."""
+    largest = float(np.abs(x).max(initial=0.0))
+    return largest * float(np.sqrt(np.mean((x / largest) ** 2))) if largest else 1.0
+
+
 @dataclass(frozen=True)
 class Line:
     """t -> y(x + t v): the forward along one line of a tensor, given as the flat view `x`, which is moved and put back.

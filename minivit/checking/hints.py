@@ -68,6 +68,10 @@ def _not_finite(e):
     return None if np.isfinite(e.gradient).all() else "it holds NaN or infinity"
 
 
+def _not_measured(e):
+    return None if np.isfinite(e.numeric).all() else "the forward gives NaN or infinity nearby"
+
+
 def _zero(e):
     return None if e.gradient.any() else "it is zero throughout: is it computed at all?"
 
@@ -171,8 +175,8 @@ def _in_words(indices):
     return ", ".join(map(str, indices[:5])) + (", ..." if len(indices) > 5 else "")
 
 
-_RECOGNISERS = (_not_finite, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places, _of_one_image, _missing_dy,
-                _missing_term, _factor_outside_of_means, _confined)
+_RECOGNISERS = (_not_finite, _not_measured, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places, _of_one_image,
+                _missing_dy, _missing_term, _factor_outside_of_means, _confined)
 
 
 def hint_for(trial, name, index, rng):

@@ -15,7 +15,8 @@ class Row:
 
     entries: how many were measured one by one (or along how many directions, by a filter), of `size`. kinks: how many were skipped.
     error: the largest. index, numeric, analytic: of the entry that has it in a wrong tensor, of the largest in a right one (an empty
-    index: of a direction). hint: what the error looks like, for the first few. order: of the Taylor remainder, for method "taylor".
+    index: of a direction). unseen: whether entries were left that no direction could see, for a kink.
+    hint: what the error looks like, for the first few. order: of the Taylor remainder, for method "taylor".
     """
 
     tensor: str
@@ -30,11 +31,12 @@ class Row:
     kinks: int = 0
     hint: str = ""
     order: float = math.nan
+    unseen: bool = False
 
     @property
     def verdict(self):
         """In words: ok, or where it is wrong."""
-        kinks = f", {self.kinks} at kinks" if self.kinks else ""
+        kinks = (f", {self.kinks} at kinks" if self.kinks else "") + (", the rest not seen" if self.unseen else "")
         if self.ok:
             return f"ok{kinks}" + ("" if math.isnan(self.order) else f", order {self.order:.2f}")
         if 2 * self.kinks > self.entries:

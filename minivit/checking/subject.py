@@ -76,6 +76,8 @@ class _Inputs:
 
     def gradients(self, returned):
         """{name: gradient} from what a backward returned: one array, or one for each argument, floating array or checked one."""
+        if isinstance(returned, dict):
+            raise TypeError("the backward must return its gradients in the order of the inputs, not a dict")
         returned = list(returned) if isinstance(returned, tuple | list) else [returned]
         floating = [name for name in self.names if _is_floating(self.arrays.get(name))]
         for names in (self.names, floating, list(self.checked)):
@@ -121,7 +123,8 @@ def _of_functions(forward, backward, inputs):
 
     def backward_twice(dy):
         _, cache = run()
-        first, second = ({name: np.copy(g) for name, g in inputs.gradients(backward(dy, cache)).items() if g is not None} for _ in range(2))
+        first, second = ({name: np.copy(g) for name, g in inputs.gradients(backward(upstream, cache)).items() if g is not None}
+                         for upstream in (dy, dy.copy()))
         for name in first:
             if not np.array_equal(first[name], second[name], equal_nan=True):
                 raise ValueError(f"the backward gives two different gradients of {name} from one cache: it changes it, or is random")
@@ -140,7 +143,7 @@ def _of_functions(forward, backward, inputs):
 def _randomised(value, rng):
     """Somewhere near `value`, but nowhere special: matrices by their fan-in, so that nothing saturates."""
     spread = 1 / math.sqrt(value.shape[0]) if value.ndim > 1 else 0.5
-    return value + spread * rng.standard_normal(value.shape)
+    return np.asarray(value + spread * rng.standard_normal(value.shape))
 
 
 def _of_layer(layer, values, constants, rng):
@@ -167,44 +170,57 @@ def _of_layer(layer, values, constants, rng):
 
 @dataclass
 class _Held:
-    """A float array that an object holds in its attribute `name`, or under `key` in the list, tuple or dict that the attribute is."""
+    """A float array that an object holds in its attribute `name`, or under `keys` in the lists, tuples or dicts that the attribute is."""
 
     path: str
     owner: Any
     name: str
-    key: Any = None
+    keys: tuple = ()
 
     @property
     def value(self):
         """The array."""
-        held = vars(self.owner)[self.name]
-        return held if self.key is None else held[self.key]
+        return _at(getattr(self.owner, self.name), self.keys)
 
     @value.setter
     def value(self, array):
-        held = vars(self.owner)[self.name]
-        if self.key is None:
-            held = array
-        elif isinstance(held, tuple):
-            held = (*held[:self.key], array, *held[self.key + 1:])
-        else:
-            held[self.key] = array
-        vars(self.owner)[self.name] = held
+        # Past a __setattr__ of its own: that of a frozen dataclass raises.
+        object.__setattr__(self.owner, self.name, _replaced(getattr(self.owner, self.name), self.keys, array))
 
     @property
     def gradient(self):
-        """`d<name>` of the owner, or `grads[name]`, or (of an array in a dict) `grads[key]`; None if there is none."""
-        grads = getattr(self.owner, "grads", None) or {}
-        found = getattr(self.owner, f"d{self.name}", None)
-        found = grads.get(self.name) if found is None else found
-        if self.key is None:
-            return found
-        return grads.get(self.key) if found is None else found[self.key]
+        """`d<name>` of the owner, or `grads[name]`, or (of an array in a list, tuple or dict) `grads[key]`; None if there is none."""
+        grads = getattr(self.owner, "grads", None)
+        places = [(getattr(self.owner, f"d{self.name}", None), self.keys), (grads, (self.name, *self.keys))]
+        places += [(grads, self.keys)] if self.keys else []
+        return next((found for place in places if (found := _at(*place)) is not None), None)
 
     @property
     def is_memory_for_a_gradient(self):
         """Whether it is a `dw` beside a `w`, or in `grads`."""
-        return self.name == "grads" or (self.name[:1] == "d" and self.name[1:] in vars(self.owner))
+        return self.name == "grads" or (self.name[:1] == "d" and self.name[1:] in _attributes(self.owner))
+
+
+def _at(held, keys):
+    """What stands under these keys, one within the other; None if nothing does."""
+    for key in keys:
+        try:
+            held = held[key]
+        except (LookupError, TypeError):
+            return None
+    return held
+
+
+def _replaced(held, keys, array):
+    """The same with the array under these keys: tuples anew, lists and dicts in place."""
+    if not keys:
+        return array
+    inner = _replaced(held[keys[0]], keys[1:], array)
+    if isinstance(held, tuple):
+        parts = (*held[:keys[0]], inner, *held[keys[0] + 1:])
+        return type(held)(*parts) if hasattr(held, "_fields") else parts
+    held[keys[0]] = inner
+    return held
 
 
 @dataclass
@@ -230,39 +246,85 @@ class _HeldByLayer:
         return self.parameter.grad
 
 
+@dataclass
+class _OutOfReach:
+    """An object that holds the array `what`, but has no forward and backward: nobody knows where its gradient is."""
+
+    path: str
+    what: str
+
+
+def _attributes(owner):
+    """{name: value} of an object: its own attributes, in slots too, and the float arrays of its class."""
+    found: dict = {}
+    for cls in reversed(type(owner).__mro__):
+        slots = vars(cls).get("__slots__", ())
+        found |= {name: value for name, value in vars(cls).items() if _is_floating(value)}
+        found |= {name: getattr(owner, name) for name in ([slots] if isinstance(slots, str) else slots) if hasattr(owner, name)}
+    return found | getattr(owner, "__dict__", {})
+
+
+def _leaves(value, keys=(), around=()):
+    """Pairs (keys, part): what a value holds in lists, tuples and dicts, however deep, or itself."""
+    if not isinstance(value, dict | list | tuple):
+        yield keys, value
+    elif id(value) not in around:
+        for key, part in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            yield from _leaves(part, (*keys, key), (*around, id(value)))
+
+
 def _walk(owner, path="", seen=None):
-    """All float arrays that an object holds, and those of the objects in it that have a forward and a backward themselves."""
+    """All float arrays that an object holds, and those of the objects in it that have a forward and a backward themselves.
+
+    In their place, what holds an array but has no forward and backward is an `_OutOfReach`.
+    """
     seen = set() if seen is None else seen
     seen.add(id(owner))
-    for name, value in list(vars(owner).items()):
-        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else [(None, value)]
-        for key, part in list(parts):
-            here = path + (name if key is None else f"{name}.{key}")
+    for name, value in _attributes(owner).items():
+        for keys, part in _leaves(value):
+            here = path + ".".join(map(str, (name, *keys)))
             if _is_floating(part):
-                yield _Held(here, owner, name, key)
-            elif id(part) in seen or not all(callable(getattr(part, method, None)) for method in ("forward", "backward")):
+                yield _Held(here, owner, name, keys)
+            elif id(part) in seen or isinstance(part, type):
                 continue
+            elif not all(callable(getattr(part, method, None)) for method in ("forward", "backward")):
+                within = [name for name, x in getattr(part, "__dict__", {}).items() if _is_floating(x)]
+                if within:
+                    seen.add(id(part))
+                    yield _OutOfReach(here, f"{type(part).__name__}.{within[0]}")
             elif _is_layer(part):
                 seen.add(id(part))
                 if part.dtype != np.float64:
                     part.pack(np.float64)
                 yield from (_HeldByLayer(f"{here}.{p.name}", p) for p in part.parameters())
-            elif hasattr(part, "__dict__"):
+            else:
                 yield from _walk(part, f"{here}.", seen)
 
 
 def _of_object(target, values, constants, rng):
     target = copy.deepcopy(target)
-    parameters = {}
+    parameters, passed_over = {}, []
     for held in _walk(target):
+        if isinstance(held, _OutOfReach):
+            if held.path not in constants:
+                raise TypeError(f"{held.path} holds an array, {held.what}, but has no forward and backward: hold the array itself, "
+                                f"so that it is checked (a constant belongs into constants=({held.path!r},))")
+            passed_over.append(held.path)
+            continue
         held.value = _converted(held.value, np.float64)
         if not held.is_memory_for_a_gradient:
             parameters[held.path] = held
             if held.path not in constants:
                 held.value = _randomised(held.value, rng)
     data = {path: held.value for path, held in parameters.items()}
-    inputs = _Inputs(target.forward, values, constants, parameters)
+    moved = {path: x for path, x in data.items() if path not in constants}
+    inputs = _Inputs(target.forward, values, constants, [*parameters, *passed_over])
     fresh, latest = copy.deepcopy(target), target
+
+    def forward():
+        for path, x in moved.items():                                 # an earlier forward may have put an equal array in its place
+            parameters[path].value = x
+        return target.forward(*inputs.values)
 
     def backward(dy):
         # In a copy that has seen nothing, so that gradients that are added up start from where they start.
@@ -273,10 +335,10 @@ def _of_object(target, values, constants, rng):
             held[path].value = x.copy()
         latest.forward(*inputs.values)
         returned = latest.backward(dy)
-        return inputs.gradients(returned) | {path: held[path].gradient for path in data if path not in constants}
+        return inputs.gradients(returned) | {path: held[path].gradient for path in moved}
 
     def state():
-        return inputs.arrays | {held.path: held.value for held in _walk(latest) if held.path in data}
+        # What is constant in an object may change by itself, such as the running mean of a batch norm.
+        return inputs.arrays | {held.path: held.value for held in _walk(latest) if held.path in moved}
 
-    return Subject(inputs.checked, {path: x for path, x in data.items() if path not in constants},
-                   lambda: target.forward(*inputs.values), backward, state)
+    return Subject(inputs.checked, moved, forward, backward, state)

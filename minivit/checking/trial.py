@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .differences import EPS, SLOPES, Line, bend, taylor_order
+from .differences import EPS, SLOPES, Line, bend, magnitude, taylor_order
 from .hints import hint_for
 from .report import Row
 
@@ -59,7 +59,7 @@ class Trial:
         """
         if name not in self._scales:
             x, largest = self.subject.tensors[name], float(np.abs(self.gradients[name]).max())
-            scale = float(np.sqrt(np.mean(x * x))) or 1.0
+            scale = magnitude(x)
             is_zero = not 8 * self.noise / SLOPES["richardson"].divisor < scale * largest < math.inf
             needed = 10 * self.noise / SLOPES["central" if self.method in FILTERS else self.method].divisor / self.tolerance
             if not is_zero and scale * largest < needed:
@@ -87,17 +87,20 @@ class Trial:
         for way, cut in ((SLOPES[method], 1), (SLOPES["richardson"], 32), (SLOPES["richardson"], 1024)):
             h, floor = way.step * self.scale(name) / cut, self.floor(name, way, cut)
             numeric = way.slope(line, h, self.dy)
+            slope = Slope(index, numeric, analytic, math.inf)
+            if not math.isfinite(analytic) or (method == "complex" and not math.isfinite(numeric)):
+                return slope
+            if not math.isfinite(numeric):                            # as beside the end of a logarithm: a smaller step may stay inside
+                continue
             if cut > 1 and floor > max(size, abs(numeric)):           # round-off would hide the difference
-                return Slope(index, numeric, analytic, math.inf, kink=True)
+                return replace(slope, kink=True)
             difference = abs(numeric - analytic)
-            if not math.isfinite(difference):
-                return Slope(index, numeric, analytic, math.inf)
             slope = Slope(index, numeric, analytic, difference / max(size, abs(numeric), floor, _TINY))
             if slope.error <= self.tolerance or method == "complex":
                 return slope
             if abs(numeric - way.slope(line, h / 2, self.dy)) + bend(line, h, self.dy) <= 0.1 * difference:
                 return slope                                          # the step does not explain it: the gradient is wrong
-        return replace(slope, kink=True)
+        return replace(slope, kink=math.isfinite(slope.numeric))
 
     def direction(self, name, rng, part=slice(None)):
         """A random direction in a part of a flat tensor: every entry has its share, and none of them the same."""
@@ -114,13 +117,15 @@ class Trial:
         analytic = self.gradients[name].reshape(-1)[indices]
         way, subject = SLOPES[method], self.complex if method == "complex" else None
         numeric = np.array([way.slope(self.line(name, i, subject=subject), way.step * self.scale(name), self.dy) for i in indices])
-        size = max((float(abs(v)) for v in (*numeric, *analytic) if math.isfinite(v)), default=0.0)
-        errors = np.abs(numeric - analytic) / max(size, self.floor(name, way), _TINY)
+        size = max((float(abs(v)) for v in analytic if math.isfinite(v)), default=0.0)
+        errors = np.abs(numeric - analytic) / np.maximum(np.abs(numeric), max(size, self.floor(name, way), _TINY))
         first = [Slope(i, float(n), float(a), float(error)) for i, n, a, error in zip(indices, numeric, analytic, errors, strict=True)]
         return [s if s.error <= self.tolerance else self.measure(name, s.index, s.index, 1.0, s.analytic, size, method) for s in first]
 
     def locate(self, name, rng, method):
         """The flat index of an entry where numeric and analytic differ, by bisection: the half that differs more goes on."""
+        if not np.isfinite(self.gradients[name]).all():
+            return int(np.argmin(np.isfinite(self.gradients[name])))
         low, high = 0, self.gradients[name].size
         while high - low > 1:
             middle = (low + high) // 2
@@ -156,9 +161,11 @@ class Trial:
         slopes = self.entries(name, indices, method)
         kinks = sum(slope.kink for slope in slopes)
         smooth = [slope for slope in slopes if not slope.kink]
+        unseen = False
         if size > self.samples:
             direction = self.along(name, self.direction(name, rng), method)
-            if not direction.kink:
+            unseen = direction.kink
+            if not unseen:
                 if direction.error > self.tolerance and all(slope.error <= self.tolerance for slope in smooth):
                     smooth += self.entries(name, [self.locate(name, rng, method)], method)
                 smooth.append(direction)
@@ -166,7 +173,7 @@ class Trial:
         ok = worst.error <= self.tolerance and 2 * kinks <= len(indices)
         shown = self._shown(smooth or slopes, ok)
         index = () if shown.index is None else tuple(int(j) for j in np.unravel_index(shown.index, self.gradients[name].shape))
-        row = Row(name, len(indices), size, method, worst.error, index, shown.numeric, shown.analytic, ok, kinks=kinks)
+        row = Row(name, len(indices), size, method, worst.error, index, shown.numeric, shown.analytic, ok, kinks=kinks, unseen=unseen)
         if ok:
             return row
         self.must_see_small_changes(name)
