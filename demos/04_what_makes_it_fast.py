@@ -52,7 +52,7 @@ def lanes_against_a_threaded_blas():
 
     def without():
         with lanes.blas_threads(lanes.available_threads()):
-            lane.run(images, targets, whole, step=0)
+            lane.run(images, targets, whole)
 
     return without, lambda: cut.forward_backward(images, targets, step=0)
 
