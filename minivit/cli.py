@@ -52,6 +52,12 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"minivit {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
+    for add in (_add_train, _add_evaluate, _add_predict, _add_gradcheck, _add_models, _add_bench):
+        add(verbs)
+    return parser
+
+
+def _add_train(verbs):
     verb = verbs.add_parser("train", help="train a model", description="Train a model on DATA and keep the run in a folder. "
                             "What is not given is as the preset for DATA has it.")
     verb.set_defaults(verb=_train)
@@ -90,6 +96,8 @@ def _parser():
     verb.add_argument("--stem", help="patch or conv")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
+
+def _add_evaluate(verbs):
     verb = verbs.add_parser("evaluate", help="score a trained model",
                             description="Score the model of RUN on its own held-out images, or on DATA.")
     verb.set_defaults(verb=_evaluate)
@@ -99,6 +107,8 @@ def _parser():
     verb.add_argument("--report", metavar="FILE", help="write a page of HTML with pictures of the worst mistakes")
     verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names, classes, mistakes")
 
+
+def _add_predict(verbs):
     verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
     verb.set_defaults(verb=_predict)
     verb.add_argument("run", metavar="RUN", help="folder of a run")
@@ -106,6 +116,8 @@ def _parser():
     verb.add_argument("--top", type=int, default=3, help="how many classes to show (default 3)")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
+
+def _add_gradcheck(verbs):
     verb = verbs.add_parser("gradcheck", help="check every gradient against the slope of its forward",
                             description="Check the gradients of every op (plain and fast), layer and model family, tensor by tensor, "
                             "in float64 at small odd sizes. The exit code is 1 if one is wrong.")
@@ -116,10 +128,14 @@ def _parser():
     verb.add_argument("--seed", type=int, default=0, help="of inputs, weights, upstream gradient and samples (default 0)")
     verb.add_argument("--json", action="store_true", help="ok, worst, seconds, checks: each with its rows")
 
+
+def _add_models(verbs):
     verb = verbs.add_parser("models", help="list the named models", description="Tokens, parameters and FLOPs of every named model.")
     verb.set_defaults(verb=_models)
     verb.add_argument("--json", action="store_true", help="print the list as JSON")
 
+
+def _add_bench(verbs):
     verb = verbs.add_parser("bench", help="measure the speed", description="Our training step and inference against this machine's limit "
                             "and against PyTorch and JAX, where they are installed.")
     verb.set_defaults(verb=_bench)
@@ -133,7 +149,6 @@ def _parser():
     instead.add_argument("--growth", action="store_true", help="instead: the cost of an image against batch, tokens, depth, width, threads")
     instead.add_argument("--plot", metavar="PNG", help="instead: draw the share of the machine's limit over the width of the model")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
-    return parser
 
 
 def _layer(text):

@@ -25,9 +25,12 @@ def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
 
 def draw(result, path):
     """Write the result of `sizes` as a picture: left, of the machine's limit; right, of each contestant's own."""
-    from matplotlib import pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2, sharey=True)
     for panel, key, title in zip(panels, ("share_of_limit", "share_of_own_limit"),
                                  ("of NumPy's fastest matrix product", "of one's own fastest matrix product"), strict=True):
         for name, colour in _COLOURS.items():
@@ -42,4 +45,3 @@ def draw(result, path):
     panels[0].set_ylabel("speed of a training step, %")
     panels[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
