@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 import minivit
 from minivit import lanes
 from minivit.training import curve, loop
-from minivit.training.checkpoints import Interrupted
+from minivit.training.checkpoints import Checkpoints, Interrupted
 from minivit.training.run import Run
 from minivit.training.trainer import Trainer
 
@@ -111,6 +111,21 @@ def test_signal_in_the_evaluation_of_an_epoch_saves_behind_it(uninterrupted, tmp
         with pytest.raises(Interrupted, match=f"after step {STEPS_AN_EPOCH},"):
             train(tmp_path / "run")
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
+    train(tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == uninterrupted
+
+
+@pytest.mark.parametrize("epoch", [1, 2, EPOCHS])
+def test_run_that_dies_between_log_and_checkpoint_logs_the_epoch_once(uninterrupted, tmp_path, epoch):
+    def save(self, progress, original=Checkpoints.save):
+        if progress.steps == 0 and self.trainer.optimiser.t == epoch * STEPS_AN_EPOCH:
+            raise OSError("the disk is gone")
+        original(self, progress)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="the disk is gone"):
+        patch.setattr(Checkpoints, "save", save)
+        train(tmp_path / "run", checkpoint_steps=1)                   # the last checkpoint is of the epoch's last step
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == epoch
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted
 

@@ -97,7 +97,7 @@ class Run:
         if self.model_file.exists() and not self.checkpoint_file.exists():
             raise ValueError(f"{self.folder} has ended, and its checkpoint is gone: there is nothing to go on from")
         progress = self.load_checkpoint(trainer) if self.checkpoint_file.exists() else Progress()
-        records = self.records(trainer.optimiser.t)
+        records = self.records(trainer.optimiser.t - progress.steps)      # its epoch may have been logged, but is to be ended again
         remove_temporaries(self.folder)
         self.log(records)
         return records, progress
