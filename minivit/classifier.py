@@ -111,7 +111,7 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         (H, W) or (H, W, C) of the pictures that are the rows of X, where they are not square.
     patch_size, width, depth, heads, mlp_ratio, pool, positions, drop_rate, drop_path_rate : default=None
         Options of the model, where not None: see `minivit.models.ViT`.
-    epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment, ema : default=None
+    epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment, ema, optimiser : default=None
         Settings of the training, where not None: see `minivit.train`. For rows that are no pictures, take augment="none".
     random_state : int, RandomState or None, default=None
         Of the weights and of training: the same integer gives the same bits.
@@ -143,7 +143,8 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(self, model=None, *, image_shape=None, patch_size=None, width=None, depth=None, heads=None, mlp_ratio=None, pool=None,
                  positions=None, drop_rate=None, drop_path_rate=None, epochs=None, batch_size=None, lr=None, weight_decay=None,
-                 label_smoothing=None, clip=None, warmup=None, augment=None, ema=None, random_state=None, threads=None, verbose=False):
+                 label_smoothing=None, clip=None, warmup=None, augment=None, ema=None, optimiser=None, random_state=None, threads=None,
+                 verbose=False):
         self.model = model
         self.image_shape = image_shape
         self.patch_size = patch_size
@@ -164,6 +165,7 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         self.warmup = warmup
         self.augment = augment
         self.ema = ema
+        self.optimiser = optimiser
         self.random_state = random_state
         self.threads = threads
         self.verbose = verbose
@@ -182,7 +184,7 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         data = Dataset("X", images, labels, images[:0], labels[:0], tuple(map(str, self.classes_)))
         options = self._given("patch_size", "width", "depth", "heads", "mlp_ratio", "pool", "positions", "drop_rate", "drop_path_rate")
         self.model_ = model_for(data, self.model, seed, **options)
-        given = self._given("epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "clip", "warmup", "augment", "ema")
+        given = self._given("epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "clip", "warmup", "augment", "ema", "optimiser")
         self.loss_curve_ = self._train(data, DEFAULTS | preset_for(data).training | given | {"seed": seed})
         return self
 

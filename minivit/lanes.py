@@ -79,6 +79,11 @@ def _split(whole, parts):
     return [slice(a, b) for a, b in pairwise(edges) if a < b]
 
 
+def chunks(start, stop):
+    """Fixed slices of a vector from `start` to `stop`: tasks over many weights, which the threads share."""
+    return [slice(a, min(a + CHUNK, stop)) for a in range(start, stop, CHUNK)]
+
+
 # ---- threads ----------------------------------------------------------------------------------------------
 
 
@@ -208,13 +213,9 @@ class Lanes:
         with blas_threads(1):
             results = self.workers.map(lambda job: job[0].run(images, targets, job[1], self.augment),
                                        list(zip(lanes, passes, strict=True)))
-            squares = self.workers.map(lambda chunk: self._sum(lanes, chunk), self.chunks())
+            squares = self.workers.map(lambda chunk: self._sum(lanes, chunk), chunks(0, self.weights.size))
         losses, correct = zip(*results, strict=True)
         return sum(losses), sum(correct), float(np.sqrt(sum(squares)))
-
-    def chunks(self):
-        """Fixed slices of the weight vector, which tasks over all weights share among the threads."""
-        return [slice(a, a + CHUNK) for a in range(0, self.weights.size, CHUNK)]
 
     def _sum(self, lanes, chunk):
         """Add the lanes' gradients in their order; returns the sum of squares, in float64."""

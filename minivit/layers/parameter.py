@@ -55,15 +55,16 @@ class Parameter:
     backward; assigning to it overwrites the gradient. Both raise ValueError if the shape differs.
 
     init: a function (shape, rng) -> array. The random numbers depend on the seed and on the parameter's name alone, so
-    they do not change when a layer is added elsewhere.
+    they do not change when a layer is added elsewhere. maps: how many maps lie side by side in a matrix.
     """
 
-    def __init__(self, shape, init=zeros, decay=False):
+    def __init__(self, shape, init=zeros, decay=False, maps=1):
         self.name = ""
         self.shape = tuple(shape)
         self.size = math.prod(self.shape)
         self.init = init
         self.decay = decay
+        self.maps = maps
         self.storage: Storage | None = None
         self.offset = 0
         self._data = self._grad = None                                # the views, kept because making one takes a microsecond
@@ -75,7 +76,7 @@ class Parameter:
 
     def unplaced(self):
         """A parameter like this one that has no memory yet."""
-        twin = Parameter(self.shape, self.init, self.decay)
+        twin = Parameter(self.shape, self.init, self.decay, self.maps)
         twin.name = self.name
         return twin
 

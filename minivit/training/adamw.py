@@ -21,6 +21,7 @@ import numpy as np
 
 from ..arguments import check_number
 from ..kernel import kernel
+from ..lanes import chunks
 
 
 def reference_update(w, g, m, v, t, lr, decay, betas=(0.9, 0.999), eps=1e-8):
@@ -72,10 +73,14 @@ class AdamW:
         factors, decays = layer_settings(parameters, weight_decay, layers)
         self.factors, self.decays = np.array(factors), np.array(decays, vector.dtype)
 
-    def update(self, chunk, gradients, lr, scale=1.0):
+    def pieces(self):
+        """The slices of the vector that can be updated side by side, in any order."""
+        return chunks(0, self.vector.size)
+
+    def update(self, piece, gradients, lr, scale=1.0):
         """Step `t` for one slice of the vector, in place, with gradient `scale * gradients`. The caller counts `t`."""
         beta1, beta2 = self.betas
-        _update(chunk.start, min(chunk.stop, self.vector.size), self.vector, gradients, self.m, self.v, self.ends, self.factors,
+        _update(piece.start, min(piece.stop, self.vector.size), self.vector, gradients, self.m, self.v, self.ends, self.factors,
                 self.decays, scale, lr, lr / (1 - beta1**self.t), beta1, beta2, 1 / np.sqrt(1 - beta2**self.t), self.eps)
 
 

@@ -53,16 +53,16 @@ class Result:
 
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
-          warmup=None, augment=None, ema=None, layers=None, val_fraction=None, patience=None, start=None, seed=None, threads=None, out=None,
-          resume=False, checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
+          warmup=None, augment=None, ema=None, layers=None, optimiser=None, val_fraction=None, patience=None, start=None, seed=None,
+          threads=None, out=None, resume=False, checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
     data: a Dataset, or what `load_data` takes. What is not given is as the data's preset has it, or else the default in brackets.
     epochs: how often each training image is seen (30). minutes: instead, how long to train; the speed is measured first, and
         the number of steps fixed by it.
     batch_size: images a step (32). lr: the peak (2e-3), reached after the share `warmup` (0.1) of all steps. weight_decay (0.05),
-        label_smoothing (0.1), clip (1.0), ema (0, none), layers (none), seed (0), threads: see `Trainer`. With ema, the running mean of
-        the weights is what is scored and kept.
+        label_smoothing (0.1), clip (1.0), ema (0, none), layers (none), optimiser ("adamw"), seed (0), threads: see
+        `Trainer`. With ema, the running mean of the weights is what is scored and kept.
     augment: the steps of an `Augmentation` ("affine"), such as "crop,flip,cutmix:1:0.3", or "none".
     val_fraction: share (0) of every class that is taken from the training part for validation; data may have such a part of their own.
     patience: stop after so many epochs (0: never) without a better accuracy in validation, and keep the weights of the best epoch; without
@@ -79,8 +79,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     process to stop and there is a folder, where the state has been saved.
     """
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
-             "clip": clip, "warmup": warmup, "augment": augment, "ema": ema, "layers": layers, "val_fraction": val_fraction,
-             "patience": patience, "start": None if start is None else str(Path(start).resolve()), "seed": seed}
+             "clip": clip, "warmup": warmup, "augment": augment, "ema": ema, "layers": layers, "optimiser": optimiser,
+             "val_fraction": val_fraction, "patience": patience, "start": None if start is None else str(Path(start).resolve()), "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
     if layers is not None:
         given["layers"] = [list(layer) for layer in layers]           # as JSON has them
@@ -105,8 +105,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
 
 def make_trainer(model, settings, threads, cut=None):
     """The Trainer that the settings ask for."""
-    trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]),
-                      **{name: settings[name] for name in ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers")})
+    own = ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers", "optimiser")
+    trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]), **{name: settings[name] for name in own})
     if settings["patience"]:
         trainer.best = trainer.average.vector.copy()
     return trainer

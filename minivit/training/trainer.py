@@ -1,13 +1,16 @@
-"""One training step: forward and backward in lanes, clip, AdamW, and the running mean of the weights."""
+"""One training step: forward and backward in lanes, clip, the optimiser, and the running mean of the weights."""
 
 import math
 
-from ..arguments import check_number
-from ..lanes import Lanes
+from ..arguments import check_name, check_number
+from ..lanes import Lanes, blas_threads
 from ..models.model import Model
 from ..ops import cross_entropy
 from .adamw import AdamW
 from .ema import decay_at, follow
+from .muon import Muon
+
+OPTIMISERS = {"adamw": AdamW, "muon": Muon}
 
 
 class Trainer:
@@ -17,7 +20,7 @@ class Trainer:
     parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads: how
     many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
     and their pictures varied, see `Lanes`. ema: decay of the weights' running mean, 0 for none (see `ema.py`). layers: learning rates and
-    weight decays by the parameters' names (see `adamw.layer_settings`).
+    weight decays by the parameters' names (see `adamw.layer_settings`). optimiser: "adamw", or "muon" (see `muon.py`).
 
     `average` is the model to evaluate and to keep: a copy whose weights are the running mean; the model itself if there is none.
 
@@ -25,7 +28,7 @@ class Trainer:
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None, cut=None, augment=None, ema=0.0, layers=()):
+                 seed=0, threads=None, cut=None, augment=None, ema=0.0, layers=(), optimiser="adamw"):
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer trains models, which take images and have classes, not {type(model).__name__}")
         self.model = model
@@ -35,7 +38,8 @@ class Trainer:
         check_number("weight decay", weight_decay, least=0)
         check_number("seed", seed, least=0, below=2**64, whole=True)
         self.lanes = Lanes(model, seed, threads, cut, augment)
-        self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps, layers)
+        check_name("optimiser", optimiser, OPTIMISERS)
+        self.optimiser = OPTIMISERS[optimiser](model.vector, model.parameters(), weight_decay, betas, eps, layers)
         self.ema = check_number("decay of the running mean", ema, least=0, below=1)
         self.average = model.copy() if self.ema else model
         self._mean = self.average.vector
@@ -70,12 +74,13 @@ class Trainer:
         gradients, weights, mean = self.lanes.gradients, self.optimiser.vector, self._mean
         decay = decay_at(self.optimiser.t, self.ema)
 
-        def update(chunk):
-            self.optimiser.update(chunk, gradients, lr, scale)
+        def update(piece):
+            self.optimiser.update(piece, gradients, lr, scale)
             if self.ema:
-                follow(mean[chunk], weights[chunk], decay)
+                follow(mean[piece], weights[piece], decay)
 
-        self.lanes.workers.map(update, self.lanes.chunks())
+        with blas_threads(1):
+            self.lanes.workers.map(update, self.optimiser.pieces())
 
     def state(self):
         """All arrays that change from step to step, by name: what a checkpoint holds beside the number of steps, `optimiser.t`."""

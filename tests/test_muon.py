@@ -1,0 +1,122 @@
+"""Muon: its polynomial against the singular value decomposition, its steps, and which weights are its."""
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit.lanes import CHUNK
+from minivit.training.adamw import AdamW
+from minivit.training.muon import Muon, hidden, orthogonal
+
+OPTIONS = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2, "mlp_ratio": 2}
+
+
+def model(dtype=np.float64, **options):
+    return minivit.create_model("vit", dtype=dtype, **(OPTIONS | options))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (5, 17), (40, 7), (3, 4, 9)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_orthogonal_keeps_the_directions_and_levels_their_lengths(shape, dtype):
+    u = np.random.default_rng(0).standard_normal(shape).astype(dtype) * 1e-3
+    before, after = np.linalg.svd(u, full_matrices=False), orthogonal(u)
+    assert after.dtype == dtype and after.shape == u.shape
+    levels = before.U.swapaxes(-1, -2) @ after @ before.Vh.swapaxes(-1, -2)      # diagonal, if the directions are the same
+    diagonal = np.diagonal(levels, axis1=-2, axis2=-1)
+    assert np.abs(levels - diagonal[..., None] * np.eye(levels.shape[-1])).max() < (1e-12 if dtype == np.float64 else 1e-4)
+    small = before.S / np.linalg.norm(before.S, axis=-1, keepdims=True) < 0.01
+    assert ((0.6 < diagonal) & (diagonal < 1.25))[~small].all()
+
+
+def test_orthogonal_of_zero_is_zero():
+    assert not orthogonal(np.zeros((3, 4), np.float32)).any()
+
+
+def test_hidden_matrices_are_neither_the_first_nor_the_last():
+    names = [p.name for p in hidden(model().parameters())]
+    assert names == [f"blocks.{l}.{m}.weight" for l in range(2) for m in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
+    assert "patch_embed.convs.1.weight" in [p.name for p in hidden(model(stem="conv").parameters())]
+
+
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+def test_pieces_are_the_whole_vector_once(stem):
+    m = model(stem=stem, classes=CHUNK // 8)
+    for optimiser in (AdamW, Muon):
+        pieces = optimiser(m.vector, m.parameters()).pieces()
+        assert sorted(i for p in pieces for i in range(p.start, p.stop)) == list(range(m.vector.size))
+
+
+def test_step_by_hand():
+    """Three steps: hidden matrices as the docstring says, map by map; everything else as AdamW."""
+    m, rng = model(), np.random.default_rng(1)
+    m.vector[:] = rng.standard_normal(m.vector.size)
+    layers = [["blocks.1.*", 0.5, 0.2]]
+    muon, plain = Muon(m.vector, m.parameters(), 0.1, layers=layers), m.copy()
+    adamw, w = AdamW(plain.vector, plain.parameters(), 0.1, layers=layers), {p.name: p.data.copy() for p in m.parameters()}
+    mean = {name: np.zeros_like(value) for name, value in w.items()}
+    for t in range(1, 4):
+        g = rng.standard_normal(m.vector.size)
+        muon.t = adamw.t = t
+        for optimiser in (muon, adamw):
+            for piece in optimiser.pieces():
+                optimiser.update(piece, g, lr=0.1, scale=0.5)
+        start = 0
+        for p in m.parameters():
+            gradient = 0.5 * g[start:start + p.size].reshape(p.shape)
+            start += p.size
+            mean[p.name] = 0.95 * mean[p.name] + 0.05 * gradient
+            u = 0.95 * mean[p.name] + 0.05 * gradient
+            if p in hidden(m.parameters()):
+                parts = np.split(u, 3, axis=1) if "qkv" in p.name else [u]
+                step = np.concatenate([0.2 * np.sqrt(max(x.shape)) * orthogonal(x) for x in parts], axis=1)
+                factor, decay = (0.5, 0.2) if "blocks.1" in p.name else (1, 0.1)
+                w[p.name] = w[p.name] * (1 - 0.1 * factor * decay) - 0.1 * factor * step
+                np.testing.assert_allclose(p.data, w[p.name], rtol=0, atol=1e-12)
+    others = {p.name for p in m.parameters()} - {p.name for p in hidden(m.parameters())}
+    for p, q in zip(m.parameters(), plain.parameters(), strict=True):
+        if p.name in others:
+            np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_steps_are_as_large_as_those_of_adamw():
+    m, rng = model(width=48, heads=4), np.random.default_rng(2)
+    before, muon = m.vector.copy(), Muon(m.vector, m.parameters(), 0.0)
+    muon.t = 1
+    g = rng.standard_normal(m.vector.size)
+    for piece in muon.pieces():
+        muon.update(piece, g, lr=1.0)
+    moved = {p.name: np.sqrt(((p.data - before[p.offset:p.offset + p.size].reshape(p.shape))**2).mean()) for p in hidden(m.parameters())}
+    assert all(0.15 < root_mean_square < 0.25 for root_mean_square in moved.values()), moved
+
+
+def step_three_times(threads, interrupted=False):
+    """The bytes of the running mean after three steps of training, before the last of which all state may move to a new Trainer."""
+    data, trainer = minivit.load_data("digits"), None
+    for t in range(3):
+        if trainer is None or (interrupted and t == 2):
+            earlier, trainer = trainer, minivit.Trainer(model(np.float32, classes=10, drop_rate=0.1), optimiser="muon", threads=threads, ema=0.9)
+            if earlier:
+                for name, array in trainer.state().items():
+                    array[:] = earlier.state()[name]
+                trainer.optimiser.t = t
+        trainer.step(data.train_images[64 * t:64 * t + 64], data.train_labels[64 * t:64 * t + 64])
+    return trainer.average.vector.tobytes()
+
+
+def test_the_bits_depend_neither_on_threads_nor_on_an_interruption():
+    assert len({step_three_times(1), step_three_times(2), step_three_times(3), step_three_times(2, interrupted=True)}) == 1
+
+
+def test_unknown_optimiser_is_named():
+    with pytest.raises(ValueError, match="optimiser"):
+        minivit.Trainer(model(), optimiser="sgd")
+
+
+@pytest.mark.slow
+def test_muon_learns_the_digits_sooner():
+    data, accuracy = minivit.load_data("digits"), {}
+    for name in ("adamw", "muon"):
+        runs = [minivit.train(minivit.create_model("vit_mini_patch2_8", seed=s), data, epochs=4, optimiser=name, seed=s, progress=False)
+                for s in range(3)]
+        accuracy[name] = np.mean([run.accuracy for run in runs])
+    assert accuracy["muon"] > accuracy["adamw"], accuracy
