@@ -184,7 +184,8 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         data = Dataset("X", images, labels, images[:0], labels[:0], tuple(map(str, self.classes_)))
         options = self._given("patch_size", "width", "depth", "heads", "mlp_ratio", "pool", "positions", "drop_rate", "drop_path_rate")
         self.model_ = model_for(data, self.model, seed, **options)
-        given = self._given("epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "clip", "warmup", "augment", "ema", "optimiser")
+        given = self._given("epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "clip", "warmup", "augment", "ema",
+                            "optimiser")
         self.loss_curve_ = self._train(data, DEFAULTS | preset_for(data).training | given | {"seed": seed})
         return self
 

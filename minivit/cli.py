@@ -80,7 +80,8 @@ def _add_train(verbs):
                       help="how often the state is saved, beside each epoch's end (default 60)")
     verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="the same in steps")
     for name, kind, what in (("batch-size", int, "images a step"), ("lr", float, "peak learning rate"),
-                             ("weight-decay", float, "of matrices"), ("label-smoothing", float, "0 to 1"), ("optimiser", str, "adamw or muon"),
+                             ("weight-decay", float, "of matrices"), ("label-smoothing", float, "0 to 1"),
+                             ("optimiser", str, "adamw or muon"),
                              ("ema", float, "decay of the running mean of the weights, which is then kept, for instance 0.999; 0 for none"),
                              ("drop-rate", float, "of dropout"), ("drop-path-rate", float, "of stochastic depth"),
                              ("val-fraction", float, "share of the training images that is kept for validation"),

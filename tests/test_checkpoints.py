@@ -122,9 +122,10 @@ def test_run_that_dies_between_log_and_checkpoint_logs_the_epoch_once(uninterrup
             raise OSError("the disk is gone")
         original(self, progress)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="the disk is gone"):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoints, "save", save)
-        train(tmp_path / "run", checkpoint_steps=1)                   # the last checkpoint is of the epoch's last step
+        with pytest.raises(OSError, match="the disk is gone"):
+            train(tmp_path / "run", checkpoint_steps=1)               # the last checkpoint is of the epoch's last step
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == epoch
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted

@@ -20,12 +20,12 @@ def model(dtype=np.float64, **options):
 def test_orthogonal_keeps_the_directions_and_levels_their_lengths(shape, dtype):
     u = np.random.default_rng(0).standard_normal(shape).astype(dtype) * 1e-3
     before, after = np.linalg.svd(u, full_matrices=False), orthogonal(u)
-    assert after.dtype == dtype and after.shape == u.shape
+    assert (after.dtype, after.shape) == (dtype, u.shape)
     levels = before.U.swapaxes(-1, -2) @ after @ before.Vh.swapaxes(-1, -2)      # diagonal, if the directions are the same
     diagonal = np.diagonal(levels, axis1=-2, axis2=-1)
     assert np.abs(levels - diagonal[..., None] * np.eye(levels.shape[-1])).max() < (1e-12 if dtype == np.float64 else 1e-4)
     small = before.S / np.linalg.norm(before.S, axis=-1, keepdims=True) < 0.01
-    assert ((0.6 < diagonal) & (diagonal < 1.25))[~small].all()
+    assert ((diagonal > 0.6) & (diagonal < 1.25))[~small].all()
 
 
 def test_orthogonal_of_zero_is_zero():
@@ -94,7 +94,8 @@ def step_three_times(threads, interrupted=False):
     data, trainer = minivit.load_data("digits"), None
     for t in range(3):
         if trainer is None or (interrupted and t == 2):
-            earlier, trainer = trainer, minivit.Trainer(model(np.float32, classes=10, drop_rate=0.1), optimiser="muon", threads=threads, ema=0.9)
+            fresh = model(np.float32, classes=10, drop_rate=0.1)
+            earlier, trainer = trainer, minivit.Trainer(fresh, optimiser="muon", threads=threads, ema=0.9)
             if earlier:
                 for name, array in trainer.state().items():
                     array[:] = earlier.state()[name]

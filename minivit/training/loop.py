@@ -80,7 +80,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     """
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
              "clip": clip, "warmup": warmup, "augment": augment, "ema": ema, "layers": layers, "optimiser": optimiser,
-             "val_fraction": val_fraction, "patience": patience, "start": None if start is None else str(Path(start).resolve()), "seed": seed}
+             "val_fraction": val_fraction, "patience": patience, "seed": seed,
+             "start": None if start is None else str(Path(start).resolve())}
     given = {name: value for name, value in given.items() if value is not None}
     if layers is not None:
         given["layers"] = [list(layer) for layer in layers]           # as JSON has them
