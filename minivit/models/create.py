@@ -48,11 +48,12 @@ def declare_model(name, **options):
     return FAMILIES[family](**settings)
 
 
-def create_model(name, *, weights=None, seed=0, dtype=np.float32, **options):
+def create_model(name, *, weights=None, new_head=False, seed=0, dtype=np.float32, **options):
     """Make the model `name`, a family ("vit") with its sizes as options, or a named variant, whose sizes options override.
 
-    weights: a safetensors file with timm's names; without it the weights are random, by `seed`.
-    Raises ValueError for unknown names and sizes that do not fit; FileNotFoundError, ValueError for the file.
+    weights: a safetensors file with timm's names, or Google's `.npz` of a Vision Transformer; learned positions are resized where
+    the image size is another. Without it the weights are random, by `seed`. new_head: whether the classifier is random nevertheless, as for
+    other classes. Raises ValueError for unknown names and sizes that do not fit; FileNotFoundError, ValueError for the file.
 
     >>> create_model("vit_base_patch16_224").vector.size
     86567656
@@ -60,7 +61,7 @@ def create_model(name, *, weights=None, seed=0, dtype=np.float32, **options):
     model = declare_model(name, **options)
     if weights is None:
         return model.pack(dtype, seed)
-    return model.pack(dtype, seed, read_weights(weights, model))
+    return model.pack(dtype, seed, read_weights(weights, model, new_head))
 
 
 def describe_models():

@@ -31,6 +31,12 @@ class Model(Layer):
             raise ValueError(f"{name} must be one number, or one for each of the {self.channels} channels, not {value.tolist()}")
         return np.broadcast_to(value.astype(np.float64), (self.channels,))
 
+    def grids(self):
+        """The parameters that lie on a grid of places, so that they can be resized to another one:
+        {name: (rows, columns, first, last)}, where the first and last rows of the array belong to no place.
+        """
+        return {}
+
     def check(self, images):
         """Raise ValueError if the images are not (B, H, W, C) of this model or a float is not finite, TypeError for another dtype."""
         expected = (self.image_size, self.image_size, self.channels)

@@ -44,7 +44,8 @@ class ViT(Model):
         if image_size % patch_size:
             raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}")
         side, self.pool, self.width = image_size // patch_size, pool, width
-        self.tokens = side * side + (pool == "token")
+        self.side, self.special = side, int(pool == "token")          # patches in a row; tokens before them
+        self.tokens = side * side + self.special
 
         self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
         self.pos_embed = Parameter((self.tokens, width), partial(normal, std=position_std)) if positions == "learned" else None
@@ -87,6 +88,12 @@ class ViT(Model):
         if self.pos_embed:
             self.pos_embed.grad = dpos_embed
         return self.patch_embed.backward(dx)
+
+    def grids(self):
+        """The learned positions, and the tables of the relative biases; see `Model.grids`."""
+        places = {"pos_embed": (self.side, self.side, self.special, 0)} if self.pos_embed else {}
+        offsets = 2 * self.side - 1, 2 * self.side - 1, 0, 3 * self.special
+        return places | {p.name: offsets for p in self.parameters() if p.name.endswith("relative_position_bias_table")}
 
     def _class_token_and_positions(self):
         cls_token = self.cls_token.data if self.cls_token else None

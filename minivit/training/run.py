@@ -22,7 +22,8 @@ from .. import __version__
 from ..arguments import check_number
 from ..data import holds_pictures, load_data, read_pictures
 from ..files import remove_temporaries, write_whole
-from ..interop.timm import read_metadata, read_tensors, read_weights, write_weights
+from ..interop.tensors import read_metadata, read_tensors
+from ..interop.timm import read_weights, write_weights
 from ..models.create import FAMILIES, declare_model
 from ..ops import softmax
 from .checkpoints import Progress
