@@ -111,7 +111,8 @@ def _add_evaluate(verbs):
 def _add_predict(verbs):
     verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
     verb.set_defaults(verb=_predict)
-    verb.add_argument("run", metavar="RUN", help="folder of a run")
+    verb.add_argument("run", metavar="RUN", help="folder of a run; or, with --model, a file of weights that others have trained")
+    verb.add_argument("--model", help="the name of `minivit models` that the weights belong to, in timm's safetensors or Google's .npz")
     verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file; it is prepared as the run's own were")
     verb.add_argument("--top", type=int, default=3, help="how many classes to show (default 3)")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -230,11 +231,19 @@ def _say_if_unfinished(run):
 
 
 def _predict(options):
-    from .training.run import Run
+    if options.model:
+        from .prediction import classify, load_weights
 
-    run = Run(options.run)
-    rows = run.classify(options.images, options.top)
-    _say_if_unfinished(run)
+        model, share = load_weights(options.run, options.model)
+        rows = classify(model, options.images, top=options.top, share=share)
+    else:
+        from .training.run import Run
+
+        if Path(options.run).is_file():
+            raise ValueError(f"{options.run} is a file, not a run: say with --model which model has these weights")
+        run = Run(options.run)
+        rows = run.classify(options.images, options.top)
+        _say_if_unfinished(run)
     if options.json:
         print(json.dumps(rows))
     else:

@@ -18,8 +18,6 @@ import re
 
 import numpy as np
 
-from ..data.npz import read_npz
-
 _NAMES = {
     "embedding": "patch_embed.proj", "cls": "cls_token", "Transformer/posembed_input/pos_embedding": "pos_embed",
     "Transformer/encoder_norm": "norm", "head": "head",
@@ -36,6 +34,8 @@ def read_google(path):
 
     Raises FileNotFoundError, or ValueError if the file is damaged, is none of these, or holds pickled objects.
     """
+    from ..data.npz import read_npz  # here, because models know no data
+
     arrays = read_npz(path)
     if "embedding/kernel" not in arrays or "cls" not in arrays:
         raise ValueError(f"{path} holds no Vision Transformer of Google's: it lacks embedding/kernel and cls, and has "
@@ -79,5 +79,6 @@ def _packed(path, arrays):
                 flat = [part.reshape(*part.shape[:first], -1) for part in parts]    # (D, h, d) -> (D, D)
                 tensors[f"blocks.{block}.attn.qkv.{name}"] = np.concatenate(flat, axis=first).T
             except (KeyError, ValueError) as error:
-                raise ValueError(f"{path} is damaged: {place}/{_ATTENTION} has no query, key and value that fit together ({error})") from None
+                raise ValueError(f"{path} is damaged: {place}/{_ATTENTION} has no query, key and value that fit together: "
+                                 f"{error}") from None
     return tensors

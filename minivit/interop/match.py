@@ -17,7 +17,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 GOOD = ("taken", "resized", "new", "left out")
 _COMPUTED = ("relative_position_index", "attn_mask")                  # kept in some files beside the weights
@@ -131,6 +130,8 @@ def resized_grid(table, old, new, first=0, last=0):
     By bicubic interpolation, over all old places that one new place covers, as the ViT paper does to fine-tune on larger pictures
     (Dosovitskiy et al., arXiv:2010.11929, section 3.2).
     """
+    from PIL import Image  # here, because it is seldom needed
+
     if tuple(old) == tuple(new):
         return table
     planes = np.asarray(table[first:len(table) - last], np.float32).reshape(*old, -1).transpose(2, 0, 1)

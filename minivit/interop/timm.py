@@ -9,8 +9,8 @@ The names are ours already. Only the layouts differ:
     cls_token           ours (D,)                 timm's (1, 1, D), and dist_token alike
     pos_embed           ours (N, D)               timm's (1, N, D)
 
-The first files of Swin, from its authors, have each `downsample` with the stage before, not behind, and call `head.fc` `head`; they are read
-too, and so are Google's `.npz` files of Vision Transformers (see `google.py`).
+Swin's authors count each `downsample` to the stage before it, not behind it, and call `head.fc` `head`: their names are read, too. So are
+Google's `.npz` files of Vision Transformers (see `google.py`).
 """
 
 import json
@@ -97,13 +97,18 @@ def write_weights(path, model):
     write_whole(path, save(to_timm(model), metadata={"minivit": json.dumps({"config": model.config}, sort_keys=True)}))
 
 
-def match_file(path, model, new_head=False):
-    """The Match of a file's tensors with `model`: of a safetensors file, or of Google's `.npz`.
+def read_any(path):
+    """The tensors of a safetensors file, or of Google's `.npz`, {timm's name: array in timm's layout}.
 
     Raises FileNotFoundError, or ValueError if the file is damaged or of another format.
     """
-    tensors = read_google(path) if Path(path).suffix == ".npz" else read_tensors(path)[0]
-    return match_timm(tensors, model, new_head)
+    return _renamed(read_google(path) if Path(path).suffix == ".npz" else read_tensors(path)[0])
+
+
+def classes_in(tensors):
+    """How many classes the classifier in these tensors has; None if there is none."""
+    heads = [tensor for name, tensor in tensors.items() if name in ("head.weight", "head.fc.weight") and tensor.ndim > 1]
+    return heads[0].shape[0] if heads else None
 
 
 def read_weights(path, model, new_head=False):
@@ -111,7 +116,7 @@ def read_weights(path, model, new_head=False):
 
     Raises FileNotFoundError, or ValueError that says what does not fit.
     """
-    found = match_file(path, model, new_head)
+    found = match_timm(read_any(path), model, new_head)
     try:
         found.check()
     except ValueError as error:

@@ -15,6 +15,9 @@ def _vit(image_size, patch_size, width, depth, heads, **more):
     return "vit", {"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth, "heads": heads, **more}
 
 
+# The colours of ImageNet, by which DeiT and Swin were trained; Google's ViT take (pixel - 0.5) / 0.5, which is the models' default.
+_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
 # Table 1 of Dosovitskiy et al. (B, L, H) and of Touvron et al., arXiv:2012.12877 (Ti, S), under timm's names.
 # The mini ones are ours: for the 8x8 digits, and for pictures of 28x28 in grey and 32x32 in colour. Their positions start about as
 # large as embedded patches, so that attention hears from the first step where a patch was: in a short training on few images that
@@ -31,7 +34,12 @@ VARIANTS = {
     "vit_large_patch16_224": _vit(224, 16, 1024, 24, 16),
     "vit_large_patch32_224": _vit(224, 32, 1024, 24, 16),
     "vit_huge_patch14_224": _vit(224, 14, 1280, 32, 16),
+    "deit_tiny_patch16_224": _vit(224, 16, 192, 12, 3, **_IMAGENET),
+    "deit_small_patch16_224": _vit(224, 16, 384, 12, 6, **_IMAGENET),
+    "deit_base_patch16_224": _vit(224, 16, 768, 12, 12, **_IMAGENET),
 }
+# The share of a picture's shorter side that is cut out of its middle, for those that were trained on ImageNet.
+CROPS = {name: 0.9 for name, (_, options) in VARIANTS.items() if options["image_size"] == 224}
 
 
 def declare_model(name, **options):
