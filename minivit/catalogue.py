@@ -70,6 +70,7 @@ OPS = {
     "attention, one head": Op(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
     "attention of one token": Op(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
     "attention with a bias": Op(attention, {"qkv": (2, 5, 18), "bias": (2, 5, 5)}, {"heads": 2}),
+    "attention with a bias for each window": Op(attention, {"qkv": (6, 4, 18), "bias": (3, 2, 4, 4)}, {"heads": 2}),
     "relative_bias": Op(relative_bias, {"table": (15, 2)}, {"rows": 2, "columns": 3}),
     "relative_bias with a class token": Op(relative_bias, {"table": (28, 3)}, {"rows": 3, "columns": 3, "class_token": True}),
     "relative_bias of one token": Op(relative_bias, {"table": (1, 5)}, {"rows": 1, "columns": 1}),
