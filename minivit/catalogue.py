@@ -56,6 +56,7 @@ OPS = {
     "linear": Op(linear, {"x": (2, 3, 5), "weight": (5, 7), "bias": (7,)}),
     "linear of rows": Op(linear, {"x": (5, 37), "weight": (37, 3), "bias": (3,)}),
     "linear, square": Op(linear, {"x": (2, 3, 5), "weight": (5, 5), "bias": (5,)}),
+    "linear without a bias": Op(linear, {"x": (2, 3, 5), "weight": (5, 7)}),
     "linear of width 1": Op(linear, {"x": (1, 3, 1), "weight": (1, 1), "bias": (1,)}),
     "gelu": Op(gelu, {"x": (3, 5, 7)}),
     "gelu of one number": Op(gelu, {"x": (1,)}),
@@ -90,8 +91,10 @@ OPS = {
     "tokens": Op(tokens, {"x": (2, 3, 5), "class_token": (5,), "positions": (4, 5)}),
     "tokens without positions": Op(tokens, {"x": (2, 3, 5), "class_token": (5,)}),
     "tokens without a class token": Op(tokens, {"x": (3, 5, 7), "positions": (5, 7)}),
+    "tokens with two of their own": Op(tokens, {"x": (2, 3, 5), "class_token": (2, 5), "positions": (5, 5)}),
     "tokens as they are": Op(tokens, {"x": (3, 5, 7)}),
     "pooling by token": Op(pooling, {"x": (3, 5, 7)}, {"pool": "token"}),
+    "pooling of both": Op(pooling, {"x": (3, 5, 7)}, {"pool": "both"}),
     "pooling by mean": Op(pooling, {"x": (3, 5, 7)}, {"pool": "mean"}),
     "dropout": Op(dropout, {"x": (3, 5, 7)}, {"mask": _mask(3, 5, 7)}),
     "dropout of a path": Op(dropout, {"x": (7, 3, 5)}, {"mask": _mask(7, 1, 1)}),
@@ -109,6 +112,7 @@ def _in_training(layer):
 
 LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constructor, and the shape of the input, if it takes one
     "Linear": (lambda: layers.Linear(5, 7), (2, 3, 5)),
+    "Linear without a bias": (lambda: layers.Linear(5, 7, bias=False), (2, 3, 5)),
     "LayerNorm": (lambda: layers.LayerNorm(6), (2, 3, 6)),
     "GELU": (layers.GELU, (3, 5)),
     "MLP": (lambda: layers.MLP(6, 10), (2, 3, 6)),

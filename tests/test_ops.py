@@ -191,6 +191,7 @@ FOUR_BY_FOUR = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
 KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "linear": (linear, [[[1, 2]], [[1, 10, 100], [2, 20, 200]], [0.5, 0, -1]], {}, [[5.5, 50, 499]]),
     "gelu": (gelu, [[-1, 0, 1, 9]], {}, [GELU_1 - 1, 0, GELU_1, 9]),
+    "linear without a bias": (linear, [[[1, 2]], [[1, 10, 100], [2, 20, 200]]], {}, [[5, 50, 500]]),
     "layer_norm": (layer_norm, [[[1, 3], [-4, 4]], [10, 100], [0, 7]], {"eps": 0.0}, [[-10, 107], [-10, 107]]),
     "layer_norm eps": (layer_norm, [[-1, 1], [1, 1], [0, 0]], {"eps": 3.0}, [-0.5, 0.5]),
     "softmax": (softmax, [[[0, LN3], [5, 5]]], {}, [[0.25, 0.75], [0.5, 0.5]]),
@@ -213,6 +214,8 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
                 [[[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]]),
     "patches channels": (patches, [np.arange(12).reshape(1, 2, 2, 3)], {"side": 2}, [[list(range(12))]]),
     "tokens": (tokens, [[[[1, 2]]], [5, 6], [[10, 20], [30, 40]]], {}, [[[15, 26], [31, 42]]]),
+    "tokens two": (tokens, [[[[1, 2]]], [[5, 6], [7, 8]]], {}, [[[5, 6], [7, 8], [1, 2]]]),
+    "pooling both": (pooling, [[[[1, 2], [3, 4], [5, 6]]]], {"pool": "both"}, [[[1, 2], [3, 4]]]),
     "pooling token": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "token"}, [[1, 2]]),
     "pooling mean": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "mean"}, [[2, 3]]),
     "dropout": (dropout, [[[1, 2], [3, 4]], [[0, 2], [2, 0]]], {}, [[0, 4], [6, 0]]),
