@@ -20,14 +20,15 @@ from .norm import LayerNorm
 class Block(Layer):
     """A pre-norm transformer block, (B, N, D) -> (B, N, D); the MLP is `mlp_ratio` times as wide. grid: as for `Attention`.
 
-    Raises ValueError if the width is not divisible by the number of heads.
+    attn: another layer in the place of `Attention`, such as a `WindowAttention`, with which the block takes tokens on a grid, (B, H, W, D).
+    eps: of the norms. Raises ValueError if the width is not divisible by the number of heads.
     """
 
-    def __init__(self, width, heads, mlp_ratio=4, drop_rate=0.0, drop_path_rate=0.0, grid=None):
-        self.norm1 = LayerNorm(width)
-        self.attn = Attention(width, heads, drop_rate, grid)
+    def __init__(self, width, heads, mlp_ratio=4, drop_rate=0.0, drop_path_rate=0.0, grid=None, attn=None, eps=1e-6):
+        self.norm1 = LayerNorm(width, eps)
+        self.attn = attn or Attention(width, heads, drop_rate, grid)
         self.drop_path1 = DropPath(drop_path_rate)
-        self.norm2 = LayerNorm(width)
+        self.norm2 = LayerNorm(width, eps)
         self.mlp = MLP(width, int(width * mlp_ratio), drop_rate)
         self.drop_path2 = DropPath(drop_path_rate)
         self.name_parameters()

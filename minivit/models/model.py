@@ -15,9 +15,11 @@ class Model(Layer):
     """
 
     def __init__(self, config):
-        whole = {"image_size", "patch_size", "channels", "classes", "width", "depth", "heads"}
+        whole = {"image_size", "patch_size", "channels", "classes", "width", "depth", "depths", "heads", "window"}
         for name in config.keys() & whole:
-            config[name] = check_number(name, config[name], least=1, whole=True)
+            many = isinstance(config[name], list | tuple)             # one for each stage
+            numbers = [check_number(name, n, least=1, whole=True) for n in (config[name] if many else [config[name]])]
+            config[name] = numbers if many else numbers[0]
         self.config = config
         self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
         self.mean, self.std = self._per_channel("mean"), self._per_channel("std")
@@ -59,6 +61,19 @@ class Model(Layer):
         if images.dtype == np.uint8:
             return patches.normalise(images, self.mean, self.std, self.dtype)
         return images.astype(self.dtype, copy=False)
+
+    def check_gradient(self, dlogits, batch):
+        """Raise ValueError unless dlogits have the shape of the logits of so many images."""
+        if dlogits.shape != (batch, self.classes):
+            raise ValueError(f"dlogits must be {(batch, self.classes)}, as the forward's logits, not {dlogits.shape}")
+
+    def forward_heads(self, images):
+        """images (B, H, W, C) -> the logits of each classifier, (B, 1, K): most models have one. See `DeiT`."""
+        return self.forward(images)[:, None]
+
+    def backward_heads(self, dheads):
+        """dheads (B, 1, K) -> dimages (B, H, W, C)."""
+        return self.backward(dheads[:, 0])
 
     def predict(self, images, threads=None):
         """Logits (B, K) of any number of images (B, H, W, C): `forward` in lanes, on all cores, keeping no cache.
