@@ -67,8 +67,11 @@ def _add_train(verbs):
     verb.add_argument("--image-size", type=int, help="side to which the pictures of a folder are resized (default: theirs, at most 64)")
     verb.add_argument("--fit", help="how they are made square: crop, pad or stretch (default crop)")
     model = verb.add_mutually_exclusive_group()
-    model.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
+    model.add_argument("--model", help="a name of `minivit models`, or deit_mini or swin_mini (default: a small ViT); these for the "
+                       "size of the images")
     model.add_argument("--fine-tune", metavar="RUN", help="start from the weights of a finished run; other classes get a new head")
+    verb.add_argument("--teacher", metavar="RUN", help="a finished run on the same pictures and classes, from which the model learns, too")
+    verb.add_argument("--distillation", help="how: hard, by the class it says (default), or soft, by all it says")
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=float, help="how often each training image is seen")
     length.add_argument("--minutes", type=float, help="how long to train instead; the speed is measured first, for some seconds more")
@@ -83,6 +86,8 @@ def _add_train(verbs):
                              ("weight-decay", float, "of matrices"), ("label-smoothing", float, "0 to 1"),
                              ("ema", float, "decay of the running mean of the weights, which is then kept, for instance 0.999; 0 for none"),
                              ("drop-rate", float, "of dropout"), ("drop-path-rate", float, "of stochastic depth"),
+                             ("distillation-weight", float, "of the teacher in the loss, 0 to 1 (default 0.5)"),
+                             ("temperature", float, "of soft distillation (default 3)"),
                              ("val-fraction", float, "share of the training images that is kept for validation"),
                              ("patience", int, "stop after so many epochs without a better accuracy in validation, and keep the best")):
         verb.add_argument(f"--{name}", type=kind, help=what)
@@ -197,7 +202,8 @@ def _train(options):
     else:
         model = model_for(data, options.model, seed, options.minutes, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
-                      "layers", "val_fraction", "patience", "checkpoint_seconds", "checkpoint_steps")
+                      "layers", "val_fraction", "patience", "teacher", "distillation", "distillation_weight", "temperature",
+                      "checkpoint_seconds", "checkpoint_steps")
     result = train(model, data, seed=seed, out=out, resume=options.resume, start=start, command=options.command, **settings)
     run = Run(out)
     if options.json:

@@ -3,7 +3,7 @@
 import math
 
 from ..arguments import check_number
-from ..lanes import Lanes
+from ..lanes import Lanes, supervised
 from ..models.model import Model
 from ..ops import cross_entropy
 from .adamw import AdamW
@@ -17,7 +17,8 @@ class Trainer:
     parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads: how
     many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
     and their pictures varied, see `Lanes`. ema: decay of the weights' running mean, 0 for none (see `ema.py`). layers: learning rates and
-    weight decays by the parameters' names (see `adamw.layer_settings`).
+    weight decays by the parameters' names (see `adamw.layer_settings`). objective: what is minimised, such as a `Distillation` (default:
+    the cross-entropy with the labels, `lanes.supervised`).
 
     `average` is the model to evaluate and to keep: a copy whose weights are the running mean; the model itself if there is none.
 
@@ -25,7 +26,7 @@ class Trainer:
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None, cut=None, augment=None, ema=0.0, layers=()):
+                 seed=0, threads=None, cut=None, augment=None, ema=0.0, layers=(), objective=supervised):
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer trains models, which take images and have classes, not {type(model).__name__}")
         self.model = model
@@ -34,7 +35,7 @@ class Trainer:
         self.label_smoothing = check_number("label smoothing", label_smoothing, least=0, below=1)
         check_number("weight decay", weight_decay, least=0)
         check_number("seed", seed, least=0, below=2**64, whole=True)
-        self.lanes = Lanes(model, seed, threads, cut, augment)
+        self.lanes = Lanes(model, seed, threads, cut, augment, objective)
         self.optimiser = AdamW(model.vector, model.parameters(), weight_decay, betas, eps, layers)
         self.ema = check_number("decay of the running mean", ema, least=0, below=1)
         self.average = model.copy() if self.ema else model
