@@ -102,7 +102,7 @@ def _prepare(file, size, channels, fit, share):
         box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
     elif fit == "pad":
         new = tuple(max(1, round(size * side / max(width, height))) for side in (width, height))
-    if picture.size != new:
+    if picture.size != new or box != (0, 0, width, height):
         picture = picture.resize(new, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
     if picture.mode == "RGBA" and channels != 4:
         picture = Image.alpha_composite(Image.new("RGBA", new, "white"), picture)

@@ -10,6 +10,8 @@ product with dy is just what the backward of f computes. The first term is why d
 direct path to every block.
 """
 
+from typing import Any
+
 from .attention import Attention
 from .dropout import DropPath
 from .layer import Layer
@@ -26,7 +28,7 @@ class Block(Layer):
 
     def __init__(self, width, heads, mlp_ratio=4, drop_rate=0.0, drop_path_rate=0.0, grid=None, attn=None, eps=1e-6):
         self.norm1 = LayerNorm(width, eps)
-        self.attn = attn or Attention(width, heads, drop_rate, grid)
+        self.attn: Any = attn or Attention(width, heads, drop_rate, grid)
         self.drop_path1 = DropPath(drop_path_rate)
         self.norm2 = LayerNorm(width, eps)
         self.mlp = MLP(width, int(width * mlp_ratio), drop_rate)

@@ -1,5 +1,7 @@
 """The linear layer: a matrix and, mostly, a bias."""
 
+from typing import Any
+
 from ..ops import linear
 from .layer import Layer
 from .parameter import Parameter, xavier_uniform, zeros
@@ -10,7 +12,7 @@ class Linear(Layer):
 
     def __init__(self, inputs, outputs, init=xavier_uniform, bias=True):
         self.weight = Parameter((inputs, outputs), init, decay=True)
-        self.bias = Parameter((outputs,), zeros) if bias else None
+        self.bias: Any = Parameter((outputs,), zeros) if bias else None
         self.name_parameters()
 
     def forward(self, x):

@@ -1,5 +1,7 @@
 """What every model has: images in, logits out, the constants that normalise its pixels, and the settings that rebuild it."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import lanes
@@ -67,11 +69,11 @@ class Model(Layer):
         if dlogits.shape != (batch, self.classes):
             raise ValueError(f"dlogits must be {(batch, self.classes)}, as the forward's logits, not {dlogits.shape}")
 
-    def forward_heads(self, images):
+    def forward_heads(self: Any, images):
         """images (B, H, W, C) -> the logits of each classifier, (B, 1, K): most models have one. See `DeiT`."""
         return self.forward(images)[:, None]
 
-    def backward_heads(self, dheads):
+    def backward_heads(self: Any, dheads):
         """dheads (B, 1, K) -> dimages (B, H, W, C)."""
         return self.backward(dheads[:, 0])
 

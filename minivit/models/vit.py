@@ -9,6 +9,7 @@ and a linear head makes the logits. The backward is the same list read from the 
 """
 
 from functools import partial
+from typing import Any
 
 from ..arguments import check_name
 from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
@@ -49,7 +50,7 @@ class ViT(Model):
         self.side, self.special = side, self.SPECIAL if pool == "token" else 0    # patches in a row; tokens before them
         self.tokens = side * side + self.special
 
-        self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
+        self.cls_token: Any = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
         self.pos_embed = Parameter((self.tokens, width), partial(normal, std=position_std)) if positions == "learned" else None
         self.fixed_positions = tokens.sincos_2d(side, side, width, self.special) if positions == "sincos" else None
         self.patch_embed = (ConvStem if stem == "conv" else PatchEmbed)(patch_size, channels, width)
