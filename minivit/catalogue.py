@@ -125,6 +125,11 @@ def _in_training(layer):
     return layer
 
 
+def _recomputing(block):
+    block.recompute = True
+    return block
+
+
 LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constructor, and the shape of the input, if it takes one
     "Linear": (lambda: layers.Linear(5, 7), (2, 3, 5)),
     "Linear without a bias": (lambda: layers.Linear(5, 7, bias=False), (2, 3, 5)),
@@ -144,6 +149,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "WindowAttention": (lambda: layers.WindowAttention(12, 3, 4, 6, side=2), (2, 4, 6, 12)),
     "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, 6, 3, side=3, shift=1), (2, 6, 3, 6)),
     "Block with windows": (lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 4, side=2, shift=1), eps=1e-5), (2, 4, 4, 6)),
+    "Block that recomputes": (lambda: _recomputing(layers.Block(6, 3, 2)), (2, 5, 6)),
     "PatchMerging": (lambda: layers.PatchMerging(5), (2, 4, 6, 5)),
     "MeanHead": (lambda: layers.MeanHead(5, 7), (2, 3, 4, 5)),
     "Dropout": (lambda: layers.Dropout(0.5), (3, 4)),

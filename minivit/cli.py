@@ -79,6 +79,8 @@ def _add_train(verbs):
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA and --out again")
     verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
     verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
+    verb.add_argument("--recompute", action="store_true", help="take less memory and more time: blocks are computed again in the backward; "
+                      "changes no result")
     verb.add_argument("--checkpoint-seconds", type=float, metavar="S",
                       help="how often the state is saved, beside each epoch's end (default 60)")
     verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="the same in steps")
@@ -203,7 +205,7 @@ def _train(options):
         model = model_for(data, options.model, seed, options.minutes, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
                       "layers", "val_fraction", "patience", "teacher", "distillation", "distillation_weight", "temperature",
-                      "checkpoint_seconds", "checkpoint_steps")
+                      "checkpoint_seconds", "checkpoint_steps", "recompute")
     result = train(model, data, seed=seed, out=out, resume=options.resume, start=start, command=options.command, **settings)
     run = Run(out)
     if options.json:
@@ -272,9 +274,9 @@ def _models(options):
     if options.json:
         print(json.dumps(rows))
     else:
-        print(f"{'name':24} {'tokens':>6} {'parameters':>12} {'GFLOPs an image':>16}")
+        print(f"{'name':32} {'tokens':>6} {'parameters':>12} {'GFLOPs an image':>16}")
         for row in rows:
-            print(f"{row['name']:24} {row['tokens']:6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")
+            print(f"{row['name']:32} {row['tokens']:6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")
 
 
 def _bench(options):

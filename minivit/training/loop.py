@@ -55,7 +55,7 @@ class Result:
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
           warmup=None, augment=None, ema=None, layers=None, val_fraction=None, patience=None, start=None, teacher=None, distillation=None,
-          distillation_weight=None, temperature=None, seed=None, threads=None, out=None, resume=False,
+          distillation_weight=None, temperature=None, seed=None, threads=None, out=None, resume=False, recompute=False,
           checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
@@ -74,6 +74,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         "soft"), distillation_weight (0.5), temperature (3.0): how, see `Distillation`.
     out: folder of the run; without it nothing is written.
     resume: go on from the checkpoint in `out`, to the bits of a run that was never interrupted; what is not given is as the run has it.
+    recompute: see `Trainer`; like threads it changes no bit, and is not kept.
     checkpoint_seconds (60), checkpoint_steps: how often the state is saved to `out`, beside the end of each epoch.
     command: how the run was started, for its report.
     progress: show a bar.
@@ -98,7 +99,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         data = load_data(data, seed=given.get("seed", earlier.seed if earlier else DEFAULTS["seed"]))
     check_fit(model, data)
     settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, given, minutes, threads)
-    trainer = make_trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]), data.class_names)
+    trainer = make_trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     records, so_far = [], Progress()
     if run and not resume:
@@ -109,10 +110,10 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         return _run(trainer, data, settings, run, checkpoints, records, so_far, progress)
 
 
-def make_trainer(model, settings, threads, cut=None, class_names=None):
+def make_trainer(model, settings, threads, cut=None, class_names=None, recompute=False):
     """The Trainer that the settings ask for. class_names: of the data, which a teacher must know. Errors as `distillation_for`."""
     objective = distillation_for(settings, model, class_names) or supervised
-    trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]), objective=objective,
+    trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]), objective=objective, recompute=recompute,
                       **{name: settings[name] for name in ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers")})
     if settings["patience"]:
         trainer.best = trainer.average.vector.copy()
