@@ -22,16 +22,19 @@ from .ops import (
     attention,
     convolution,
     cross_entropy,
+    distillation,
     dropout,
     gelu,
     layer_norm,
     linear,
+    merging,
     patches,
     philox,
     pooling,
     relative_bias,
     softmax,
     tokens,
+    windows,
 )
 
 
@@ -48,6 +51,10 @@ def _targets(rows, classes, smoothing):
     return cross_entropy.targets(np.arange(rows) * 2 % classes, classes, smoothing, np.float64)
 
 
+def _teacher(rows, classes, temperature=None):
+    return distillation.targets(np.random.default_rng(7).standard_normal((rows, classes)), temperature)
+
+
 def _mask(*shape):
     return dropout.mask(np.random.default_rng(5).random(shape), 0.3)
 
@@ -56,6 +63,7 @@ OPS = {
     "linear": Op(linear, {"x": (2, 3, 5), "weight": (5, 7), "bias": (7,)}),
     "linear of rows": Op(linear, {"x": (5, 37), "weight": (37, 3), "bias": (3,)}),
     "linear, square": Op(linear, {"x": (2, 3, 5), "weight": (5, 5), "bias": (5,)}),
+    "linear without a bias": Op(linear, {"x": (2, 3, 5), "weight": (5, 7)}),
     "linear of width 1": Op(linear, {"x": (1, 3, 1), "weight": (1, 1), "bias": (1,)}),
     "gelu": Op(gelu, {"x": (3, 5, 7)}),
     "gelu of one number": Op(gelu, {"x": (1,)}),
@@ -70,6 +78,7 @@ OPS = {
     "attention, one head": Op(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
     "attention of one token": Op(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
     "attention with a bias": Op(attention, {"qkv": (2, 5, 18), "bias": (2, 5, 5)}, {"heads": 2}),
+    "attention with a bias for each window": Op(attention, {"qkv": (6, 4, 18), "bias": (3, 2, 4, 4)}, {"heads": 2}),
     "relative_bias": Op(relative_bias, {"table": (15, 2)}, {"rows": 2, "columns": 3}),
     "relative_bias with a class token": Op(relative_bias, {"table": (28, 3)}, {"rows": 3, "columns": 3, "class_token": True}),
     "relative_bias of one token": Op(relative_bias, {"table": (1, 5)}, {"rows": 1, "columns": 1}),
@@ -82,6 +91,14 @@ OPS = {
     "cross_entropy": Op(cross_entropy, {"logits": (5, 7)}, {"t": _targets(5, 7, 0.0)}),
     "cross_entropy with smoothing": Op(cross_entropy, {"logits": (3, 37)}, {"t": _targets(3, 37, 0.1)}),
     "cross_entropy of a lane": Op(cross_entropy, {"logits": (3, 5)}, {"t": _targets(3, 5, 0.0), "images": 11}),
+    "distillation": Op(distillation, {"logits": (5, 7)}, {"q": _teacher(5, 7, 3.0), "temperature": 3.0}),
+    "distillation, hard": Op(distillation, {"logits": (3, 37)}, {"q": _teacher(3, 37)}),
+    "distillation of a lane": Op(distillation, {"logits": (3, 5)}, {"q": _teacher(3, 5, 0.5), "temperature": 0.5, "images": 11}),
+    "windows": Op(windows, {"x": (2, 4, 6, 3)}, {"side": 2}),
+    "windows, shifted": Op(windows, {"x": (3, 6, 3, 5)}, {"side": 3, "shift": 1}),
+    "windows as large as the picture": Op(windows, {"x": (2, 3, 3, 1)}, {"side": 3}),
+    "merging": Op(merging, {"x": (3, 4, 6, 5)}),
+    "merging of one place": Op(merging, {"x": (2, 2, 2, 3)}),
     "patches": Op(patches, {"images": (3, 4, 6, 3)}, {"side": 2}),
     "patches of one row": Op(patches, {"images": (2, 3, 9, 1)}, {"side": 3}),
     "patches of one pixel": Op(patches, {"images": (2, 3, 5, 3)}, {"side": 1}),
@@ -89,8 +106,10 @@ OPS = {
     "tokens": Op(tokens, {"x": (2, 3, 5), "class_token": (5,), "positions": (4, 5)}),
     "tokens without positions": Op(tokens, {"x": (2, 3, 5), "class_token": (5,)}),
     "tokens without a class token": Op(tokens, {"x": (3, 5, 7), "positions": (5, 7)}),
+    "tokens with two of their own": Op(tokens, {"x": (2, 3, 5), "class_token": (2, 5), "positions": (5, 5)}),
     "tokens as they are": Op(tokens, {"x": (3, 5, 7)}),
     "pooling by token": Op(pooling, {"x": (3, 5, 7)}, {"pool": "token"}),
+    "pooling of both": Op(pooling, {"x": (3, 5, 7)}, {"pool": "both"}),
     "pooling by mean": Op(pooling, {"x": (3, 5, 7)}, {"pool": "mean"}),
     "dropout": Op(dropout, {"x": (3, 5, 7)}, {"mask": _mask(3, 5, 7)}),
     "dropout of a path": Op(dropout, {"x": (7, 3, 5)}, {"mask": _mask(7, 1, 1)}),
@@ -106,8 +125,14 @@ def _in_training(layer):
     return layer
 
 
+def _recomputing(block):
+    block.recompute = True
+    return block
+
+
 LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constructor, and the shape of the input, if it takes one
     "Linear": (lambda: layers.Linear(5, 7), (2, 3, 5)),
+    "Linear without a bias": (lambda: layers.Linear(5, 7, bias=False), (2, 3, 5)),
     "LayerNorm": (lambda: layers.LayerNorm(6), (2, 3, 6)),
     "GELU": (layers.GELU, (3, 5)),
     "MLP": (lambda: layers.MLP(6, 10), (2, 3, 6)),
@@ -120,6 +145,13 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "Convolution": (lambda: layers.Convolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
     "ConvStem": (lambda: layers.ConvStem(4, 3, 8), (2, 8, 4, 3)),
     "ConvStem of one convolution": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
+    "PatchEmbed with a norm": (lambda: layers.PatchEmbed(2, 3, 8, eps=1e-5), (2, 4, 6, 3)),
+    "WindowAttention": (lambda: layers.WindowAttention(12, 3, 4, 6, side=2), (2, 4, 6, 12)),
+    "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, 6, 3, side=3, shift=1), (2, 6, 3, 6)),
+    "Block with windows": (lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 4, side=2, shift=1), eps=1e-5), (2, 4, 4, 6)),
+    "Block that recomputes": (lambda: _recomputing(layers.Block(6, 3, 2)), (2, 5, 6)),
+    "PatchMerging": (lambda: layers.PatchMerging(5), (2, 4, 6, 5)),
+    "MeanHead": (lambda: layers.MeanHead(5, 7), (2, 3, 4, 5)),
     "Dropout": (lambda: layers.Dropout(0.5), (3, 4)),
     "DropPath": (lambda: layers.DropPath(0.5), (3, 4)),
     "Dropout in training": (lambda: _in_training(layers.Dropout(0.5)), (3, 4)),
@@ -128,6 +160,8 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
 }
 
 _SMALL: dict = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
+_SWIN: dict = {"image_size": 8, "patch_size": 1, "channels": 3, "classes": 5, "width": 6, "depths": [2, 2], "heads": [2, 3], "window": 4,
+               "mlp_ratio": 2}
 MODELS: dict[str, dict] = {                                           # options of `create_model`
     "vit": _SMALL,
     "vit by mean": _SMALL | {"pool": "mean"},
@@ -136,6 +170,10 @@ MODELS: dict[str, dict] = {                                           # options 
     "vit of 3 x 3 patches": _SMALL | {"patch_size": 2},
     "vit with relative biases": _SMALL | {"relative_bias": True},
     "vit with a stem": _SMALL | {"stem": "conv", "patch_size": 2},
+    "deit": _SMALL | {"patch_size": 2},
+    "deit with a stem": _SMALL | {"patch_size": 2, "stem": "conv", "positions": "sincos"},
+    "swin": _SWIN,
+    "swin of one stage": _SWIN | {"depths": [2], "heads": [2]},
     "vit with both, by mean": _SMALL | {"stem": "conv", "patch_size": 2, "relative_bias": True, "pool": "mean"},
 }
 

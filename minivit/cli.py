@@ -67,8 +67,11 @@ def _add_train(verbs):
     verb.add_argument("--image-size", type=int, help="side to which the pictures of a folder are resized (default: theirs, at most 64)")
     verb.add_argument("--fit", help="how they are made square: crop, pad or stretch (default crop)")
     model = verb.add_mutually_exclusive_group()
-    model.add_argument("--model", help="a name of `minivit models` (default: a small ViT for the size of the images)")
+    model.add_argument("--model", help="a name of `minivit models`, or deit_mini or swin_mini (default: a small ViT); these for the "
+                       "size of the images")
     model.add_argument("--fine-tune", metavar="RUN", help="start from the weights of a finished run; other classes get a new head")
+    verb.add_argument("--teacher", metavar="RUN", help="a finished run on the same pictures and classes, from which the model learns, too")
+    verb.add_argument("--distillation", help="how: hard, by the class it says (default), or soft, by all it says")
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=float, help="how often each training image is seen")
     length.add_argument("--minutes", type=float, help="how long to train instead; the speed is measured first, for some seconds more")
@@ -76,6 +79,8 @@ def _add_train(verbs):
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA and --out again")
     verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
     verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
+    verb.add_argument("--recompute", action="store_true", help="take less memory and more time: blocks are computed again in the backward; "
+                      "changes no result")
     verb.add_argument("--checkpoint-seconds", type=float, metavar="S",
                       help="how often the state is saved, beside each epoch's end (default 60)")
     verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="the same in steps")
@@ -84,6 +89,8 @@ def _add_train(verbs):
                              ("optimiser", str, "adamw or muon"),
                              ("ema", float, "decay of the running mean of the weights, which is then kept, for instance 0.999; 0 for none"),
                              ("drop-rate", float, "of dropout"), ("drop-path-rate", float, "of stochastic depth"),
+                             ("distillation-weight", float, "of the teacher in the loss, 0 to 1 (default 0.5)"),
+                             ("temperature", float, "of soft distillation (default 3)"),
                              ("val-fraction", float, "share of the training images that is kept for validation"),
                              ("patience", int, "stop after so many epochs without a better accuracy in validation, and keep the best")):
         verb.add_argument(f"--{name}", type=kind, help=what)
@@ -112,7 +119,8 @@ def _add_evaluate(verbs):
 def _add_predict(verbs):
     verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
     verb.set_defaults(verb=_predict)
-    verb.add_argument("run", metavar="RUN", help="folder of a run")
+    verb.add_argument("run", metavar="RUN", help="folder of a run; or, with --model, a file of weights that others have trained")
+    verb.add_argument("--model", help="the name of `minivit models` that the weights belong to, in timm's safetensors or Google's .npz")
     verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file; it is prepared as the run's own were")
     verb.add_argument("--top", type=int, default=3, help="how many classes to show (default 3)")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -197,7 +205,8 @@ def _train(options):
     else:
         model = model_for(data, options.model, seed, options.minutes, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
-                      "layers", "optimiser", "val_fraction", "patience", "checkpoint_seconds", "checkpoint_steps")
+                      "layers", "optimiser", "val_fraction", "patience", "teacher", "distillation", "distillation_weight", "temperature",
+                      "checkpoint_seconds", "checkpoint_steps", "recompute")
     result = train(model, data, seed=seed, out=out, resume=options.resume, start=start, command=options.command, **settings)
     run = Run(out)
     if options.json:
@@ -231,11 +240,19 @@ def _say_if_unfinished(run):
 
 
 def _predict(options):
-    from .training.run import Run
+    if options.model:
+        from .prediction import classify, load_weights
 
-    run = Run(options.run)
-    rows = run.classify(options.images, options.top)
-    _say_if_unfinished(run)
+        model, share = load_weights(options.run, options.model)
+        rows = classify(model, options.images, top=options.top, share=share)
+    else:
+        from .training.run import Run
+
+        if Path(options.run).is_file():
+            raise ValueError(f"{options.run} is a file, not a run: say with --model which model has these weights")
+        run = Run(options.run)
+        rows = run.classify(options.images, options.top)
+        _say_if_unfinished(run)
     if options.json:
         print(json.dumps(rows))
     else:
@@ -258,9 +275,9 @@ def _models(options):
     if options.json:
         print(json.dumps(rows))
     else:
-        print(f"{'name':24} {'tokens':>6} {'parameters':>12} {'GFLOPs an image':>16}")
+        print(f"{'name':32} {'tokens':>6} {'parameters':>12} {'GFLOPs an image':>16}")
         for row in rows:
-            print(f"{row['name']:24} {row['tokens']:6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")
+            print(f"{row['name']:32} {row['tokens']:6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")
 
 
 def _bench(options):

@@ -154,11 +154,19 @@ class Workers:
 # ---- training ---------------------------------------------------------------------------------------------
 
 
-class Lane:
-    """A replica of the model with its random numbers, and the sum of its passes' gradients."""
+def supervised(model, images, targets, batch):
+    """Forward, loss and backward of a share of a batch of so many images -> (loss, divided by the batch; logits (B, K))."""
+    logits = model.forward(images)
+    loss, cache = cross_entropy.forward(logits, targets, batch)
+    model.backward(cross_entropy.backward(1.0, cache))
+    return float(loss), logits
 
-    def __init__(self, model, seed):
-        self.replica = model.replica()
+
+class Lane:
+    """A replica of the model with its random numbers, and the sum of its passes' gradients. objective: as for `Lanes`."""
+
+    def __init__(self, model, seed, objective=supervised):
+        self.replica, self.objective = model.replica(), objective
         self.rng = Generator(seed)
         use_generator(self.replica, self.rng)
         self.gradients = self._of_one_pass = self.replica.gradients
@@ -170,10 +178,8 @@ class Lane:
         for part in passes:
             self.rng.samples = np.arange(part.start, part.stop)
             x, t = augment(images, targets, self.rng) if augment else (images[part], targets[part])
-            logits = self.replica.forward(x)
-            part_loss, cache = cross_entropy.forward(logits, t, len(images))
-            self.replica.backward(cross_entropy.backward(1.0, cache))
-            loss += float(part_loss)
+            part_loss, logits = self.objective(self.replica, x, t, len(images))
+            loss += part_loss
             correct += int((logits.argmax(axis=1) == t.argmax(axis=1)).sum())
             # A backward overwrites the replica's gradients: those of a single pass stay there; of several, the sum is kept elsewhere.
             if self.gradients is not self._of_one_pass:
@@ -190,11 +196,12 @@ class Lanes:
     """The lanes of one model: `forward_backward` fills `model.gradients` with the gradient of a whole batch.
 
     cut: of every batch, as a run has noted it (default: `Cut.of` each). augment: an `Augmentation`, or another function
-    (images, targets, rng) -> (images, targets) from the whole batch to the varied share of `rng.samples`.
+    (images, targets, rng) -> (images, targets) from the whole batch to the varied share of `rng.samples`. objective: what each lane does
+    with its share, as `supervised`; lanes call it at the same time.
     """
 
-    def __init__(self, model, seed=0, threads=None, cut=None, augment=None):
-        self.model, self.seed, self.cut, self.augment = model, seed, cut, augment
+    def __init__(self, model, seed=0, threads=None, cut=None, augment=None, objective=supervised):
+        self.model, self.seed, self.cut, self.augment, self.objective = model, seed, cut, augment, objective
         self.workers = Workers(threads)
         self.weights, self.gradients = model.vector, model.gradients
         self._lanes = []
@@ -206,7 +213,7 @@ class Lanes:
         """
         cut = self.cut or Cut.of(len(images), self.model.tokens)
         passes = [cut.passes(share) for share in cut.shares(len(images))]
-        self._lanes += [Lane(self.model, self.seed) for _ in range(len(passes) - len(self._lanes))]
+        self._lanes += [Lane(self.model, self.seed, self.objective) for _ in range(len(passes) - len(self._lanes))]
         lanes = self._lanes[:len(passes)]
         for lane in lanes:
             lane.rng.begin(step, epoch, np.arange(len(images)) if numbers is None else numbers)

@@ -10,8 +10,9 @@ from PIL import Image
 import minivit
 from minivit import cli
 from minivit.data.dataset import Dataset
+from minivit.interop.match import resized_grid
 from minivit.training import curve
-from minivit.training.fine_tune import _resized_grid, fine_tuned
+from minivit.training.fine_tune import fine_tuned
 from minivit.training.preset import DEFAULTS, PRESETS, SHORT_PRESETS, model_for, preset_for
 from minivit.training.run import Run
 
@@ -79,14 +80,22 @@ def test_positions_are_resized_for_pictures_of_another_size(finished, size):
 def test_a_resized_grid_keeps_its_shape():
     y, x = np.mgrid[:8, :8] / 8
     rows = np.stack([y.ravel(), x.ravel(), np.full(64, 7.0)], axis=1)
-    resized = _resized_grid(np.concatenate([[[1, 2, 3]], rows]), 256, first=1)
+    resized = resized_grid(np.concatenate([[[1, 2, 3]], rows]), (8, 8), (16, 16), first=1)
     assert resized.dtype == np.float64
     np.testing.assert_array_equal(resized[0], [1, 2, 3])
     grid = resized[1:].reshape(16, 16, 3)
     np.testing.assert_allclose(grid[..., 2], 7, rtol=1e-6)
     np.testing.assert_allclose(grid[..., 0], grid[..., 1].T, atol=1e-6)
     np.testing.assert_allclose(np.diff(grid[4:-4, 0, 0]), 1 / 16, atol=1e-6)   # where no edge is near, a slope stays a slope
-    np.testing.assert_array_equal(_resized_grid(rows, 64), rows)
+    np.testing.assert_array_equal(resized_grid(rows, (8, 8), (8, 8)), rows)
+
+
+def test_grids_need_not_be_square():
+    y, x = np.mgrid[:16, :6]
+    resized = resized_grid(np.stack([y.ravel(), x.ravel()], axis=1) / 1.0, (16, 6), (8, 12)).reshape(8, 12, 2)
+    np.testing.assert_allclose(resized[2:-2, :, 0].mean(axis=1), [4.5, 6.5, 8.5, 10.5], atol=1e-5)   # the middle of two rows
+    np.testing.assert_allclose(np.diff(resized[0, 4:-4, 1]), 0.5, atol=1e-5)
+    assert np.ptp(resized[:, 3, 1]) < 1e-5
 
 
 @pytest.mark.parametrize(("data", "options", "message"), [

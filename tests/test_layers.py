@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -225,3 +227,45 @@ def test_a_layer_has_one_place_in_the_tree():
 def test_integers_are_refused(layer):
     with pytest.raises(TypeError, match="float32 or float64, not int64"):
         layer.forward(np.ones((2, 3, 4), np.int64))
+
+
+# ---- recomputing ----------------------------------------------------------------------------------------------
+
+
+def _bytes_held(layer):
+    """Bytes of all arrays in the caches of a layer and those below it."""
+    def arrays(value):
+        if isinstance(value, np.ndarray):
+            yield value if value.base is None else value.base
+        elif isinstance(value, tuple | list):
+            for part in value:
+                yield from arrays(part)
+
+    held = {id(x): x.nbytes for _, part in layer.named_layers() for x in arrays(part.cache)}
+    return sum(held.values())
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+def test_a_block_that_recomputes_changes_no_bit_and_keeps_little(family):
+    sizes = {"vit": {"depth": 3, "heads": 2, "drop_rate": 0.2}, "swin": {"depths": [2, 2], "heads": [2, 2], "window": 4, "drop_rate": 0.2}}
+    images, labels = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8), np.arange(6) % 5
+    weights, held = [], []
+    for recompute in (False, True):
+        model = minivit.create_model(family, image_size=16, patch_size=2, classes=5, width=8, drop_path_rate=0.3, **sizes[family])
+        trainer = minivit.Trainer(model, recompute=recompute)
+        losses = [trainer.step(images, labels) for _ in range(3)]
+        weights.append((losses, model.vector.tobytes()))
+        blocks = [layer for _, layer in model.named_layers() if type(layer).__name__ == "Block"]
+        model.forward(images)
+        held.append(sum(map(_bytes_held, blocks)))
+    assert weights[0] == weights[1]
+    assert held[1] < held[0] / 8
+
+
+@pytest.mark.slow
+def test_a_base_model_trains_within_its_memory():
+    program = ("import minivit, numpy, resource; m = minivit.create_model('vit_base_patch16_224'); t = minivit.Trainer(m, recompute=True);"
+               "t.step(numpy.zeros((8, 224, 224, 3), numpy.uint8), numpy.arange(8));"
+               "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    peak = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    assert peak * (1 if sys.platform == "darwin" else 1024) <= 8 * 2**30

@@ -22,15 +22,18 @@ from minivit.ops import (
     attention,
     convolution,
     cross_entropy,
+    distillation,
     dropout,
     gelu,
     layer_norm,
     linear,
+    merging,
     patches,
     pooling,
     relative_bias,
     softmax,
     tokens,
+    windows,
 )
 
 TOLERANCE = {np.float32: 5e-6, np.float64: 1e-12}
@@ -191,12 +194,16 @@ FOUR_BY_FOUR = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
 KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "linear": (linear, [[[1, 2]], [[1, 10, 100], [2, 20, 200]], [0.5, 0, -1]], {}, [[5.5, 50, 499]]),
     "gelu": (gelu, [[-1, 0, 1, 9]], {}, [GELU_1 - 1, 0, GELU_1, 9]),
+    "linear without a bias": (linear, [[[1, 2]], [[1, 10, 100], [2, 20, 200]]], {}, [[5, 50, 500]]),
     "layer_norm": (layer_norm, [[[1, 3], [-4, 4]], [10, 100], [0, 7]], {"eps": 0.0}, [[-10, 107], [-10, 107]]),
     "layer_norm eps": (layer_norm, [[-1, 1], [1, 1], [0, 0]], {"eps": 3.0}, [-0.5, 0.5]),
     "softmax": (softmax, [[[0, LN3], [5, 5]]], {}, [[0.25, 0.75], [0.5, 0.5]]),
     "softmax scale": (softmax, [[0, LN3]], {"scale": 2.0}, [0.1, 0.9]),
     "attention": (attention, [[QKV]], {"heads": 2}, [[[1, 3, 0, 0, 4, 4, 0, 0], [2, 2, 0, 0, 4, 4, 0, 0]]]),
     "attention bias": (attention, [[[[0, 0, 4], [0, 0, 8]]]], {"heads": 1, "bias": np.array([[[0, LN3], [LN3, 0]]])}, [[[7], [5]]]),
+    "attention bias of windows": (attention, [3 * [[[0, 0, 4], [0, 0, 8]]]],
+                                  {"heads": 1, "bias": np.array([[[[0, LN3], [LN3, 0]]], [[[0, 0], [0, 0]]], [[[LN3, 0], [0, LN3]]]])},
+                                  [[[7], [5]], [[6], [6]], [[5], [7]]]),
     "relative_bias": (relative_bias, [[[1, 10], [2, 20], [3, 30]]], {"rows": 1, "columns": 2}, [[[2, 1], [3, 2]], [[20, 10], [30, 20]]]),
     "relative_bias class token": (relative_bias, [[[1], [2], [3], [4], [5], [6]]], {"rows": 2, "columns": 1, "class_token": True},
                                   [[[6, 4, 4], [5, 2, 1], [5, 3, 2]]]),
@@ -206,10 +213,21 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
                            [[[[3, 10], [5, 12]]]]),
     "cross_entropy": (cross_entropy, [[[0, LN3], [0, LN3]], [[0, 1], [1, 0]]], {}, (math.log(4 / 3) + math.log(4)) / 2),
     "cross_entropy lane": (cross_entropy, [[[0, LN3]], [[0, 1]]], {"images": 5}, math.log(4 / 3) / 5),
+    "distillation": (distillation, [[[0, 2 * LN3], [0, 2 * LN3]], [[0.5, 0.5], [0.25, 0.75]]], {"temperature": 2.0},
+                     4 * 0.5 * (math.log(2 / 1) + math.log(2 / 3)) / 2),
+    "distillation hard": (distillation, [[[0, LN3]], [[1, 0]]], {"images": 5}, math.log(4) / 5),
+    "windows": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2},
+                np.reshape([[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]], (4, 4, 1))),
+    "windows shifted": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2, "shift": 1},
+                        np.reshape([[5, 6, 9, 10], [7, 4, 11, 8], [13, 14, 1, 2], [15, 12, 3, 0]], (4, 4, 1))),
+    "merging": (merging, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {},
+                [[[[0, 4, 1, 5], [2, 6, 3, 7]], [[8, 12, 9, 13], [10, 14, 11, 15]]]]),
     "patches": (patches, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2},
                 [[[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]]),
     "patches channels": (patches, [np.arange(12).reshape(1, 2, 2, 3)], {"side": 2}, [[list(range(12))]]),
     "tokens": (tokens, [[[[1, 2]]], [5, 6], [[10, 20], [30, 40]]], {}, [[[15, 26], [31, 42]]]),
+    "tokens two": (tokens, [[[[1, 2]]], [[5, 6], [7, 8]]], {}, [[[5, 6], [7, 8], [1, 2]]]),
+    "pooling both": (pooling, [[[[1, 2], [3, 4], [5, 6]]]], {"pool": "both"}, [[[1, 2], [3, 4]]]),
     "pooling token": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "token"}, [[1, 2]]),
     "pooling mean": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "mean"}, [[2, 3]]),
     "dropout": (dropout, [[[1, 2], [3, 4]], [[0, 2], [2, 0]]], {}, [[0, 4], [6, 0]]),
@@ -236,6 +254,7 @@ ERRORS = {
     "attention heads": (lambda: attention.forward(_ones(2, 5, 12), 3), r"divisible by 3 heads, not \(2, 5, 12\)"),
     "attention axes": (lambda: attention.forward(_ones(5, 12), 2), r"qkv must be \(B, N, 3 D\).*\(5, 12\)"),
     "attention bias": (lambda: attention.forward(_ones(2, 5, 12), 2, _ones(2, 5, 4)), r"a bias \(2, 5, 5\), not \(2, 5, 4\)"),
+    "attention windows": (lambda: attention.forward(_ones(5, 4, 12), 2, _ones(3, 2, 4, 4)), r"so many windows as divide 5 images"),
     "relative_bias table": (lambda: relative_bias.forward(_ones(9, 2), 2, 2, True), r"2x2 with a class token needs a table \(12, h\)"),
     "convolution channels": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)), r"x is \(2, 5, 5, 3\) and w"),
     "convolution size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)), r"3x3 does not fit .* 2x5"),
@@ -245,6 +264,12 @@ ERRORS = {
     "label negative": (lambda: cross_entropy.targets(np.array([-1, 2]), 5), r"span -1\.\.2"),
     "smoothing 1": (lambda: cross_entropy.targets(np.array([0]), 5, 1.0), r"below 1, not 1\.0"),
     "smoothing negative": (lambda: cross_entropy.targets(np.array([0]), 5, -0.1), r"at least 0.*not -0\.1"),
+    "distillation shapes": (lambda: distillation.forward(_ones(2, 3), _ones(2, 4)), r"logits \(2, 3\) and the teacher's targets \(2, 4\)"),
+    "distillation temperature": (lambda: distillation.forward(_ones(2, 3), _ones(2, 3), 0.0), r"above 0, not 0\.0"),
+    "windows height": (lambda: windows.forward(_ones(1, 5, 4, 1), 2), r"H and W divisible by 2.*not \(1, 5, 4, 1\)"),
+    "windows width": (lambda: windows.forward(_ones(1, 4, 5, 1), 2), r"not \(1, 4, 5, 1\)"),
+    "windows shift": (lambda: windows.forward(_ones(1, 4, 4, 1), 2, 2), r"shifted by 2.*a shift in 0\.\.1"),
+    "merging odd": (lambda: merging.forward(_ones(1, 4, 5, 1)), r"even H and W, not \(1, 4, 5, 1\)"),
     "patches height": (lambda: patches.forward(_ones(1, 5, 4, 1), 2), r"side 2 .*divisible by 2, not \(1, 5, 4, 1\)"),
     "patches width": (lambda: patches.forward(_ones(1, 4, 5, 1), 2), r"not \(1, 4, 5, 1\)"),
     "patches axes": (lambda: patches.forward(_ones(4, 4, 1), 2), r"images \(B, H, W, C\).*\(4, 4, 1\)"),
@@ -470,3 +495,64 @@ def test_mask_drops_the_small_numbers():
     """A number equal to the rate is kept, so that rate 0 drops nothing."""
     np.testing.assert_array_equal(dropout.mask(np.array([0.0, 0.4, 0.5, 0.9]), 0.5), [0, 0, 2, 2])
     np.testing.assert_array_equal(dropout.mask(np.array([0.0]), 0.0), [1])
+
+
+# ---- windows, distillation ----------------------------------------------------------------------------------
+
+
+def test_the_mask_parts_what_came_in_from_the_other_side():
+    mask = windows.mask(4, 4, 2, 1)
+    assert mask.shape == (4, 4, 4)
+    assert not mask[0].any()                                          # nothing came in there
+    np.testing.assert_array_equal(mask[1], -100 * (np.arange(4)[:, None] % 2 != np.arange(4) % 2))       # the right column did
+    np.testing.assert_array_equal(mask[2], -100 * (np.arange(4)[:, None] // 2 != np.arange(4) // 2))     # the lower row did
+    np.testing.assert_array_equal(mask[3], -100 * (1 - np.eye(4)))    # four corners meet
+
+
+@over_pairs
+@pytest.mark.parametrize(("rows", "columns", "side", "shift"), [(8, 8, 4, 2), (6, 9, 3, 1), (14, 14, 7, 3), (4, 4, 4, 0)])
+def test_masked_windows_see_only_neighbours(rows, columns, side, shift, which):
+    """Tokens that may look at each other stand less than a window apart in the picture itself."""
+    y, x = np.indices((rows, columns))
+    places, _ = pair_of(windows, which)[0](np.stack([y, x], axis=-1)[None].astype(np.float64), side, shift)
+    apart = np.abs(places[:, :, None] - places[:, None]).max(axis=-1)
+    mask = windows.mask(rows, columns, side, shift) if shift else np.zeros_like(apart)
+    np.testing.assert_array_equal(mask == 0, apart < side)
+
+
+@over_pairs
+def test_backward_of_windows_is_their_inverse(which):
+    forward, backward = pair_of(windows, which)
+    x = np.random.default_rng(0).standard_normal((2, 6, 9, 5))
+    np.testing.assert_array_equal(backward(*forward(x, 3, 2)), x)
+
+
+@over_pairs
+def test_a_student_that_says_what_the_teacher_says_has_no_loss(which):
+    forward, backward = pair_of(distillation, which)
+    teacher = np.random.default_rng(0).standard_normal((5, 7))
+    for temperature in (0.5, 1.0, 4.0):
+        loss, cache = forward(teacher + 3, distillation.targets(teacher, temperature), temperature)
+        assert abs(loss) < 1e-14
+        assert np.abs(backward(1.0, cache)).max() < 1e-15
+
+
+@over_pairs
+def test_hard_distillation_is_the_cross_entropy_with_the_teachers_class(which):
+    rng = np.random.default_rng(0)
+    logits, teacher = rng.standard_normal((5, 7)), rng.standard_normal((5, 7))
+    labels = cross_entropy.targets(teacher.argmax(axis=1), 7, 0.0, np.float64)
+    expected = run(pair_of(cross_entropy, which), {"logits": logits, "t": labels}, 1.0)
+    for ours, theirs in zip(run(pair_of(distillation, which), {"logits": logits, "q": distillation.targets(teacher)}, 1.0), expected,
+                            strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
+def test_the_gradient_of_distillation_keeps_its_size_as_the_temperature_grows():
+    rng = np.random.default_rng(0)
+    logits, teacher, sizes = rng.standard_normal((5, 7)), rng.standard_normal((5, 7)), []
+    for temperature in (1e3, 1e4):
+        _, cache = distillation.forward(logits, distillation.targets(teacher, temperature), temperature)
+        sizes.append(np.abs(distillation.backward(1.0, cache)).max())
+    assert sizes[0] == pytest.approx(sizes[1], rel=1e-2)
+    assert sizes[0] > 0.01

@@ -12,7 +12,7 @@ from PIL import Image
 import minivit
 from minivit import files, lanes
 from minivit.files import write_whole
-from minivit.interop.timm import read_tensors
+from minivit.interop.tensors import read_tensors
 from minivit.training import curve, loop
 from minivit.training.run import Run
 from minivit.training.trainer import Trainer

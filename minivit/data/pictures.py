@@ -30,18 +30,19 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MOST_PIXELS = 2**27                                 # 134 million; a file of a few kilobytes can claim any number
 
 
-def read_pictures(files, size, channels, fit="crop"):
+def read_pictures(files, size, channels, fit="crop", share=1.0):
     """Picture files of any size and mode -> (B, size, size, channels) uint8.
 
-    channels: 1 (grey), 3 (colour) or 4 (and opacity). fit: "crop", "pad" or "stretch". Raises FileNotFoundError, or ValueError that names
-    every file that is no readable picture.
+    channels: 1 (grey), 3 (colour) or 4 (and opacity). fit: "crop", "pad" or "stretch". share: of the shorter side, which a crop keeps, such
+    as 0.9 for many models of ImageNet; it is rounded so that the whole side would have a whole number of pixels. Raises FileNotFoundError,
+    or ValueError that names every file that is no readable picture.
     """
     if channels not in _MODES:
         raise ValueError(f"pictures have 1, 3 or 4 channels, but the model takes {channels}")
     check_name("fit", fit, FITS)
     check_memory(f"{len(files)} pictures of {size}x{size}", len(files) * size * size * channels)
     images = np.empty((len(files), size, size, channels), np.uint8)
-    for row, picture in zip(images, _of_each(files, lambda file: _prepare(file, size, channels, fit), "reading"), strict=True):
+    for row, picture in zip(images, _of_each(files, lambda file: _prepare(file, size, channels, fit, share), "reading"), strict=True):
         row[:] = picture
     return images
 
@@ -89,18 +90,19 @@ def _reason(error):
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _prepare(file, size, channels, fit):
+def _prepare(file, size, channels, fit, share):
     """An opened picture -> (size, size, channels): the four steps above, those that shrink it as early as they can be."""
-    file.draft(None, (2 * size, 2 * size))            # a JPEG need not be decoded larger than this, which is several times faster
+    whole = int(size / share)                         # pixels of the shorter side, of which `size` are seen
+    file.draft(None, (2 * whole, 2 * whole))          # a JPEG need not be decoded larger than this, which is several times faster
     picture = _as_plain_mode(ImageOps.exif_transpose(file))
     width, height = picture.size
     box, new = (0, 0, width, height), (size, size)
     if fit == "crop":
-        side = min(width, height)
+        side = min(width, height) * size / whole
         box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
     elif fit == "pad":
         new = tuple(max(1, round(size * side / max(width, height))) for side in (width, height))
-    if picture.size != new:
+    if picture.size != new or box != (0, 0, width, height):
         picture = picture.resize(new, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
     if picture.mode == "RGBA" and channels != 4:
         picture = Image.alpha_composite(Image.new("RGBA", new, "white"), picture)

@@ -6,21 +6,27 @@ The names are ours already. Only the layouts differ:
     patch embedding     ours (P P C, D)           timm's (D, C, P, P), the kernel of a convolution
     convolution         ours (k, k, C, D)         timm's (D, C, k, k)
     bias table          ours (T, h)               timm's (T, h)
-    cls_token           ours (D,)                 timm's (1, 1, D)
+    cls_token           ours (D,)                 timm's (1, 1, D), and dist_token alike
     pos_embed           ours (N, D)               timm's (1, N, D)
+
+Swin's authors count each `downsample` to the stage before it, not behind it, and call `head.fc` `head`: their names are read, too. So are
+Google's `.npz` files of Vision Transformers (see `google.py`).
 """
 
 import json
-from contextlib import contextmanager
+import re
 from pathlib import Path
 
 import numpy as np
-import safetensors
 from safetensors.numpy import save
 
 from ..files import write_whole
+from .google import read_google
+from .match import match
+from .tensors import read_tensors
 
 _AS_IT_IS = "relative_position_bias_table"
+_TOKENS = ("cls_token", "dist_token")
 
 
 def to_timm(model):
@@ -28,24 +34,36 @@ def to_timm(model):
     return {p.name: np.ascontiguousarray(_outward(p.name, p.data, model)) for p in model.parameters()}
 
 
-def from_timm(tensors, model):
-    """{name: array in timm's layout} -> {name: array in ours}, complete for `model`.
+def match_timm(tensors, model, new_head=False):
+    """{name: array in timm's layout} -> Match: what of it goes where in `model`, name by name (see `match.py`).
+
+    new_head: whether the classifier starts anew, as for other classes.
+    """
+    def outward(p):
+        return _outward(p.name, np.broadcast_to(np.float32(0), p.shape), model).shape
+
+    return match(_renamed(tensors), model.parameters(), outward, _inward, model.grids(), new_head)
+
+
+def from_timm(tensors, model, new_head=False):
+    """{name: array in timm's layout} -> {name: array in ours}, complete for `model` but for a head that is to be new.
 
     Raises ValueError that names the tensors that are missing, unexpected or of another shape.
     """
-    parameters = {p.name: p for p in model.parameters()}
-    missing, unexpected = sorted(parameters.keys() - tensors.keys()), sorted(tensors.keys() - parameters.keys())
-    if missing or unexpected:
-        raise ValueError("these weights are of another model: " + "; ".join(
-            f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for what, names in (("missing", missing), ("unexpected", unexpected)) if names))
-    values = {}
-    for name, p in parameters.items():
-        expected = _outward(name, np.broadcast_to(np.float32(0), p.shape), model).shape
-        if tensors[name].shape != expected:
-            raise ValueError(f"{name} has the shape {tensors[name].shape} in the file, but {expected} in this model")
-        values[name] = _inward(name, tensors[name], p.shape)
-    return values
+    found = match_timm(tensors, model, new_head)
+    found.check()
+    return found.values
+
+
+def _renamed(tensors):
+    if "layers.0.downsample.reduction.weight" not in tensors:
+        return tensors
+
+    def name(old):
+        new = re.sub(r"^layers\.(\d+)\.downsample\.", lambda m: f"layers.{int(m[1]) + 1}.downsample.", old)
+        return re.sub(r"^head\.(?!fc\.)", "head.fc.", new)
+
+    return {name(old): tensor for old, tensor in tensors.items()}
 
 
 def _outward(name, data, model):
@@ -54,7 +72,7 @@ def _outward(name, data, model):
         data = data.reshape(P, P, C, -1)
     if data.ndim == 4:
         return data.transpose(3, 2, 0, 1)
-    if name == "cls_token":
+    if name in _TOKENS:
         return data[None, None]
     if name == "pos_embed":
         return data[None]
@@ -79,32 +97,28 @@ def write_weights(path, model):
     write_whole(path, save(to_timm(model), metadata={"minivit": json.dumps({"config": model.config}, sort_keys=True)}))
 
 
-def read_weights(path, model):
-    """The weights in a safetensors file, by name and in our layout. Raises FileNotFoundError, or ValueError that says what does not fit."""
+def read_any(path):
+    """The tensors of a safetensors file, or of Google's `.npz`, {timm's name: array in timm's layout}.
+
+    Raises FileNotFoundError, or ValueError if the file is damaged or of another format.
+    """
+    return _renamed(read_google(path) if Path(path).suffix == ".npz" else read_tensors(path)[0])
+
+
+def classes_in(tensors):
+    """How many classes the classifier in these tensors has; None if there is none."""
+    heads = [tensor for name, tensor in tensors.items() if name in ("head.weight", "head.fc.weight") and tensor.ndim > 1]
+    return heads[0].shape[0] if heads else None
+
+
+def read_weights(path, model, new_head=False):
+    """The weights in a file, by name and in our layout; new_head as for `match_timm`.
+
+    Raises FileNotFoundError, or ValueError that says what does not fit.
+    """
+    found = match_timm(read_any(path), model, new_head)
     try:
-        return from_timm(read_tensors(path)[0], model)
+        found.check()
     except ValueError as error:
-        raise ValueError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
-
-
-def read_tensors(path):
-    """All tensors of a safetensors file, and its metadata. Raises FileNotFoundError, or ValueError if it is damaged."""
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
-
-
-def read_metadata(path):
-    """The metadata of a safetensors file, without its tensors. Errors as `read_tensors`."""
-    with _opened(path) as file:
-        return file.metadata() or {}
-
-
-@contextmanager
-def _opened(path):
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            yield file
-    except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no readable safetensors file (truncated, or of another format): {error}") from None
+        raise ValueError(f"{path}: {error}") from None
+    return found.values

@@ -9,12 +9,14 @@ from .block import Block
 from .convolution import Convolution
 from .dropout import Dropout, DropPath
 from .embed import ConvStem, PatchEmbed
+from .head import MeanHead
 from .layer import Layer
 from .linear import Linear
 from .mlp import GELU, MLP
 from .norm import LayerNorm
 from .parameter import Parameter
 from .relative_bias import RelativeBias
+from .window import PatchMerging, WindowAttention
 
 __all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "Layer", "LayerNorm", "Linear",
-           "Parameter", "PatchEmbed", "RelativeBias"]
+           "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "WindowAttention"]

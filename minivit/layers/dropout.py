@@ -46,6 +46,6 @@ class DropPath(Dropout):
 
 def use_generator(layer, rng):
     """Let every dropout and drop-path of `layer` draw from `rng`, each from a stream of its own, named by its path."""
-    for path, child in layer.layers():
+    for path, child in layer.named_layers():
         if isinstance(child, Dropout):
             child.rng, child.stream = rng, philox.stream(path)

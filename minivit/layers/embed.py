@@ -12,23 +12,27 @@ from .convolution import Convolution
 from .layer import Layer
 from .linear import Linear
 from .mlp import GELU
+from .norm import LayerNorm
 
 
 class PatchEmbed(Layer):
-    """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P). See `ops/patches.py`."""
+    """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P). See `ops/patches.py`. eps: of a norm behind it; None for none."""
 
-    def __init__(self, patch_size, channels, width):
+    def __init__(self, patch_size, channels, width, eps=None):
         self.patch_size = patch_size
         self.proj = Linear(patch_size * patch_size * channels, width)
+        self.norm = LayerNorm(width, eps) if eps else None
         self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> tokens (B, N, D)."""
         x, self.cache = patches.forward(images, self.patch_size)
-        return self.proj.forward(x)
+        x = self.proj.forward(x)
+        return self.norm.forward(x) if self.norm else x
 
     def backward(self, dy):
         """dy (B, N, D) -> dimages (B, H, W, C)."""
+        dy = self.norm.backward(dy) if self.norm else dy
         return patches.backward(self.proj.backward(dy), self.take_cache())
 
     def products(self, patches):

@@ -66,12 +66,12 @@ class Layer:
                 for i, layer in enumerate(value):
                     yield f"{name}.{i}", layer
 
-    def layers(self, path=""):
+    def named_layers(self, path=""):
         """Pairs (path, layer) of this layer and all below it."""
         yield path, self
         for name, child in self.children():
             if isinstance(child, Layer):
-                yield from child.layers(f"{path}.{name}" if path else name)
+                yield from child.named_layers(f"{path}.{name}" if path else name)
 
     def parameters(self):
         """All parameters of this layer and those below, in the order of the tree."""
@@ -95,7 +95,7 @@ class Layer:
 
     def name_parameters(self):
         """Name each parameter by its path from here. The constructor of a layer ends with this call."""
-        for path, layer in self.layers():
+        for path, layer in self.named_layers():
             for name, child in layer.children():
                 if isinstance(child, Parameter):
                     child.name = f"{path}.{name}" if path else name
@@ -154,7 +154,7 @@ class Layer:
     @property
     def dtype(self):
         """The dtype of the weights, float32 or float64 (float32 if there are none)."""
-        parameters = (child for _, layer in self.layers() for _, child in layer.children() if isinstance(child, Parameter))
+        parameters = (child for _, layer in self.named_layers() for _, child in layer.children() if isinstance(child, Parameter))
         first = next(parameters, None)
         return np.dtype(np.float32) if first is None else first.data.dtype
 

@@ -1,4 +1,6 @@
-"""The linear layer: a matrix and a bias."""
+"""The linear layer: a matrix and, mostly, a bias."""
+
+from typing import Any
 
 from ..ops import linear
 from .layer import Layer
@@ -6,19 +8,22 @@ from .parameter import Parameter, xavier_uniform, zeros
 
 
 class Linear(Layer):
-    """y = x weight + bias, for x (..., inputs) -> y (..., outputs). See `ops/linear.py`."""
+    """y = x weight + bias, for x (..., inputs) -> y (..., outputs). See `ops/linear.py`. bias: whether there is one."""
 
-    def __init__(self, inputs, outputs, init=xavier_uniform):
+    def __init__(self, inputs, outputs, init=xavier_uniform, bias=True):
         self.weight = Parameter((inputs, outputs), init, decay=True)
-        self.bias = Parameter((outputs,), zeros)
+        self.bias: Any = Parameter((outputs,), zeros) if bias else None
         self.name_parameters()
 
     def forward(self, x):
         """x (..., inputs) -> y (..., outputs)."""
-        y, self.cache = linear.forward(x, self.weight.data, self.bias.data)
+        y, self.cache = linear.forward(x, self.weight.data, self.bias.data if self.bias else None)
         return y
 
     def backward(self, dy):
         """dy (..., outputs) -> dx (..., inputs)."""
-        dx, self.weight.grad, self.bias.grad = linear.backward(dy, self.take_cache(), out=(self.weight.lend(), self.bias.lend()))
+        lent = self.weight.lend(), self.bias.lend() if self.bias else None
+        dx, self.weight.grad, dbias = linear.backward(dy, self.take_cache(), out=lent)
+        if self.bias:
+            self.bias.grad = dbias
         return dx

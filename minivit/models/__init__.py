@@ -1,6 +1,8 @@
 """The papers' architectures, and the table of named variants."""
 
 from .create import VARIANTS, create_model, describe_models
+from .deit import DeiT
+from .swin import Swin
 from .vit import ViT
 
-__all__ = ["VARIANTS", "ViT", "create_model", "describe_models"]
+__all__ = ["VARIANTS", "DeiT", "Swin", "ViT", "create_model", "describe_models"]

@@ -1,5 +1,7 @@
 """What every model has: images in, logits out, the constants that normalise its pixels, and the settings that rebuild it."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import lanes
@@ -15,9 +17,11 @@ class Model(Layer):
     """
 
     def __init__(self, config):
-        whole = {"image_size", "patch_size", "channels", "classes", "width", "depth", "heads"}
+        whole = {"image_size", "patch_size", "channels", "classes", "width", "depth", "depths", "heads", "window"}
         for name in config.keys() & whole:
-            config[name] = check_number(name, config[name], least=1, whole=True)
+            many = isinstance(config[name], list | tuple)             # one for each stage
+            numbers = [check_number(name, n, least=1, whole=True) for n in (config[name] if many else [config[name]])]
+            config[name] = numbers if many else numbers[0]
         self.config = config
         self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
         self.mean, self.std = self._per_channel("mean"), self._per_channel("std")
@@ -30,6 +34,12 @@ class Model(Layer):
         if value.shape not in ((1,), (self.channels,)) or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
             raise ValueError(f"{name} must be one number, or one for each of the {self.channels} channels, not {value.tolist()}")
         return np.broadcast_to(value.astype(np.float64), (self.channels,))
+
+    def grids(self):
+        """The parameters that lie on a grid of places, so that they can be resized to another one:
+        {name: (rows, columns, first, last)}, where the first and last rows of the array belong to no place.
+        """
+        return {}
 
     def check(self, images):
         """Raise ValueError if the images are not (B, H, W, C) of this model or a float is not finite, TypeError for another dtype."""
@@ -53,6 +63,19 @@ class Model(Layer):
         if images.dtype == np.uint8:
             return patches.normalise(images, self.mean, self.std, self.dtype)
         return images.astype(self.dtype, copy=False)
+
+    def check_gradient(self, dlogits, batch):
+        """Raise ValueError unless dlogits have the shape of the logits of so many images."""
+        if dlogits.shape != (batch, self.classes):
+            raise ValueError(f"dlogits must be {(batch, self.classes)}, as the forward's logits, not {dlogits.shape}")
+
+    def forward_heads(self: Any, images):
+        """images (B, H, W, C) -> the logits of each classifier, (B, 1, K): most models have one. See `DeiT`."""
+        return self.forward(images)[:, None]
+
+    def backward_heads(self: Any, dheads):
+        """dheads (B, 1, K) -> dimages (B, H, W, C)."""
+        return self.backward(dheads[:, 0])
 
     def predict(self, images, threads=None):
         """Logits (B, K) of any number of images (B, H, W, C): `forward` in lanes, on all cores, keeping no cache.

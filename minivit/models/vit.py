@@ -9,6 +9,7 @@ and a linear head makes the logits. The backward is the same list read from the 
 """
 
 from functools import partial
+from typing import Any
 
 from ..arguments import check_name
 from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
@@ -30,6 +31,8 @@ class ViT(Model):
     Raises ValueError if the patch does not divide the image, or the heads the width, for unknown names, or as `ConvStem`.
     """
 
+    SPECIAL = 1                                                       # learned tokens before those of the patches, if any are read
+
     def __init__(self, *, image_size, patch_size, channels=3, classes=1000, width, depth, heads, mlp_ratio=4, pool="token",
                  positions="learned", position_std=0.02, relative_bias=False, stem="patch", drop_rate=0.0, drop_path_rate=0.0,
                  mean=0.5, std=0.5):
@@ -44,11 +47,12 @@ class ViT(Model):
         if image_size % patch_size:
             raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}")
         side, self.pool, self.width = image_size // patch_size, pool, width
-        self.tokens = side * side + (pool == "token")
+        self.side, self.special = side, self.SPECIAL if pool == "token" else 0    # patches in a row; tokens before them
+        self.tokens = side * side + self.special
 
-        self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
+        self.cls_token: Any = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
         self.pos_embed = Parameter((self.tokens, width), partial(normal, std=position_std)) if positions == "learned" else None
-        self.fixed_positions = tokens.sincos_2d(side, side, width, pool == "token") if positions == "sincos" else None
+        self.fixed_positions = tokens.sincos_2d(side, side, width, self.special) if positions == "sincos" else None
         self.patch_embed = (ConvStem if stem == "conv" else PatchEmbed)(patch_size, channels, width)
         self.pos_drop = Dropout(drop_rate)
         grid = (side, side, pool == "token") if relative_bias else None
@@ -62,37 +66,51 @@ class ViT(Model):
 
     def forward(self, images):
         """images (B, H, W, C) -> logits (B, K)."""
-        x = self.patch_embed.forward(self.prepare(images))
-        x, embedded = tokens.forward(x, *self._class_token_and_positions())   # Eq. 1
-        x = self.pos_drop.forward(x)
-        for block in self.blocks:
-            x = block.forward(x)                                              # Eq. 2, 3
-        y, pooled = pooling.forward(x, self.pool)
-        self.cache = embedded, pooled
-        return self.head.forward(self._final_norm.forward(y))                 # Eq. 4
+        return self.head.forward(self._encode(images))
 
     def backward(self, dlogits):
         """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images. Raises ValueError for another shape."""
         embedded, pooled = self.take_cache()
-        expected = (pooled[0][0], self.classes)
-        if dlogits.shape != expected:
-            raise ValueError(f"dlogits must be {expected}, as the forward's logits, not {dlogits.shape}")
-        dy = self._final_norm.backward(self.head.backward(dlogits))           # Eq. 4, reversed
-        dx = pooling.backward(dy, pooled)
+        self.check_gradient(dlogits, pooled[0][0])
+        return self._encode_backward(self.head.backward(dlogits), embedded, pooled)
+
+    def _encode(self, images):
+        """images (B, H, W, C) -> what the classifier reads, (B, D) or (B, 2, D)."""
+        x = self.patch_embed.forward(self.prepare(images))
+        positions = self.pos_embed.data if self.pos_embed else self._fixed_positions()
+        x, embedded = tokens.forward(x, self._special_tokens(), positions)    # Eq. 1
+        x = self.pos_drop.forward(x)
+        for block in self.blocks:
+            x = block.forward(x)                                              # Eq. 2, 3
+        y, pooled = pooling.forward(x, "both" if self.special == 2 else self.pool)
+        self.cache = embedded, pooled
+        return self._final_norm.forward(y)                                    # Eq. 4
+
+    def _encode_backward(self, dy, embedded, pooled):
+        dx = pooling.backward(self._final_norm.backward(dy), pooled)          # Eq. 4, reversed
         for block in reversed(self.blocks):
             dx = block.backward(dx)                                           # Eq. 3, 2, reversed
-        dx, dcls_token, dpos_embed = tokens.backward(self.pos_drop.backward(dx), embedded)   # Eq. 1, reversed
-        if self.cls_token:
-            self.cls_token.grad = dcls_token
+        dx, dtokens, dpos_embed = tokens.backward(self.pos_drop.backward(dx), embedded)   # Eq. 1, reversed
+        if self.special:
+            self._learn_special_tokens(dtokens)
         if self.pos_embed:
             self.pos_embed.grad = dpos_embed
         return self.patch_embed.backward(dx)
 
-    def _class_token_and_positions(self):
-        cls_token = self.cls_token.data if self.cls_token else None
-        if self.pos_embed:
-            return cls_token, self.pos_embed.data
-        return cls_token, None if self.fixed_positions is None else self.fixed_positions.astype(self.dtype)
+    def grids(self):
+        """The learned positions, and the tables of the relative biases; see `Model.grids`."""
+        places = {"pos_embed": (self.side, self.side, self.special, 0)} if self.pos_embed else {}
+        offsets = 2 * self.side - 1, 2 * self.side - 1, 0, 3 * self.special
+        return places | {p.name: offsets for p in self.parameters() if p.name.endswith("relative_position_bias_table")}
+
+    def _fixed_positions(self):
+        return None if self.fixed_positions is None else self.fixed_positions.astype(self.dtype)
+
+    def _special_tokens(self):
+        return self.cls_token.data if self.cls_token else None
+
+    def _learn_special_tokens(self, dtokens):
+        self.cls_token.grad = dtokens
 
     @property
     def _final_norm(self):
@@ -106,6 +124,6 @@ class ViT(Model):
     def flops(self):
         """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
         N, D, F = self.tokens, self.width, self._hidden
-        patches = N - (self.pool == "token")
+        patches, classes = N - self.special, max(1, self.special) * self.classes
         block = N * D * 3 * D + 2 * N * N * D + N * D * D + 2 * N * D * F     # qkv; q k^T and probs v; proj; MLP
-        return 2 * (self.patch_embed.products(patches) + len(self.blocks) * block + D * self.classes)
+        return 2 * (self.patch_embed.products(patches) + len(self.blocks) * block + D * classes)

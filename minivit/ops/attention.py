@@ -11,7 +11,8 @@ and then, for every image and head,
     y      = probs v                         (N, d)    the mean of the values under that row
 
 after which the heads are laid side by side again: y (B, N, D). A bias (h, N, N), which is the same for all images, may be added to the
-scaled scores: probs = softmax(scores / sqrt d + bias), see `relative_bias`.
+scaled scores: probs = softmax(scores / sqrt d + bias), see `relative_bias`. Where the "images" are the M windows of each picture, one
+behind the other (see `windows`), each may have its own: of a bias (M, h, N, N), image b takes bias[b mod M].
 
 Why 1/sqrt(d): if q and k have independent entries of mean 0 and variance 1, then q.k has variance d. Without the scale the softmax
 saturates as d grows, and its gradient vanishes.
@@ -25,7 +26,7 @@ stands the softmax, whose chapter has its backward:
 
 A bias stands beside scores / sqrt d in a sum. dscores bears the factor 1/sqrt d of that term, so without it, summed over the images,
 
-    dbias = sqrt d sum_b dscores[b]
+    dbias = sqrt d sum_b dscores[b]                            over all b, or for each window over the b that take its bias
 
 q, k and v never interact outside these lines, so dqkv is the three gradients written side by side.
 
@@ -57,21 +58,22 @@ def _per_head(y, heads):
 
 
 def reference_forward(qkv, heads, bias=None):
-    """qkv (B, N, 3 D), bias (h, N, N) or None -> y (B, N, D), cache."""
+    """qkv (B, N, 3 D), bias (h, N, N), (M, h, N, N) or None -> y (B, N, D), cache."""
     B, N, width = qkv.shape
     q, k, v = split_heads(qkv, heads)
     scale = 1 / math.sqrt(q.shape[-1])
     scores = q @ k.swapaxes(-1, -2)                                   # (B, h, N, N)
     if bias is not None:
-        scores = scores + bias / scale
+        windows = bias.shape[0] if bias.ndim == 4 else 1
+        scores = scores + np.tile(bias.reshape(windows, *bias.shape[-3:]), (B // windows, 1, 1, 1)) / scale
     probs, _ = softmax.reference_forward(scores, scale)
     y = probs @ v                                                     # (B, h, N, d)
-    return y.transpose(0, 2, 1, 3).reshape(B, N, width // 3), (qkv, probs, scale, bias is not None)
+    return y.transpose(0, 2, 1, 3).reshape(B, N, width // 3), (qkv, probs, scale, None if bias is None else bias.shape)
 
 
 def reference_backward(dy, cache):
-    """dy (B, N, D) -> dqkv (B, N, 3 D); with a bias, dqkv and dbias (h, N, N)."""
-    qkv, probs, scale, biased = cache
+    """dy (B, N, D) -> dqkv (B, N, 3 D); with a bias, dqkv and dbias of its shape."""
+    qkv, probs, scale, bias_shape = cache
     q, k, v = split_heads(qkv, probs.shape[1])
     dy = _per_head(dy, probs.shape[1])                                # (B, h, N, d)
     dprobs = dy @ v.swapaxes(-1, -2)                                  # y = probs v
@@ -80,7 +82,7 @@ def reference_backward(dy, cache):
     dq = dscores @ k                                                  # scores = q k^T
     dk = dscores.swapaxes(-1, -2) @ q
     dqkv = np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
-    return (dqkv, dscores.sum(axis=0) / scale) if biased else dqkv
+    return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)
 
 
 # ---- the same mathematics, without copies ------------------------------------------------------------------
@@ -89,28 +91,30 @@ def reference_backward(dy, cache):
 def forward(qkv, heads, bias=None):
     """As `reference_forward`; the cache's second entry is `probs` (B, h, N, N).
 
-    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads, or bias not (h, N, N).
+    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads, or bias not (h, N, N) or (M, h, N, N) with B
+    divisible by M.
     """
     if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ValueError(f"attention: qkv must be (B, N, 3 D) with D divisible by {heads} heads, not {qkv.shape}")
     qkv = np.ascontiguousarray(qkv)
     B, N, width = qkv.shape
-    if bias is not None and bias.shape != (heads, N, N):
-        raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, N, N)}, not {bias.shape}")
+    if bias is not None and (bias.shape[-3:] != (heads, N, N) or bias.ndim > 4 or (bias.ndim == 4 and B % len(bias))):
+        raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, N, N)}, not {bias.shape}, or one for each of "
+                         f"so many windows as divide {B} images")
     q, k, v = split_heads(qkv, heads)
     scale = 1 / math.sqrt(q.shape[-1])
     scores = np.matmul(q, k.swapaxes(-1, -2))                         # (B, h, N, N)
     if bias is not None:
-        scores += bias / scale
+        scores.reshape(-1, *bias.shape)[...] += bias / scale          # image b = i M + m takes bias[m]
     probs, _ = softmax.forward(scores, scale, out=scores)
     y = np.empty((B, N, width // 3), qkv.dtype)
     np.matmul(probs, v, out=_per_head(y, heads))
-    return y, (qkv, probs, scale, bias is not None)
+    return y, (qkv, probs, scale, None if bias is None else bias.shape)
 
 
 def backward(dy, cache):
     """As `reference_backward`."""
-    qkv, probs, scale, biased = cache
+    qkv, probs, scale, bias_shape = cache
     heads = probs.shape[1]
     q, k, v = split_heads(qkv, heads)
     dqkv = np.empty_like(qkv)
@@ -121,4 +125,4 @@ def backward(dy, cache):
     dscores = softmax.backward(dprobs, (probs, scale), out=dprobs)    # probs = softmax(scores / sqrt d)
     np.matmul(dscores, k, out=dq)                                     # scores = q k^T
     np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
-    return (dqkv, dscores.sum(axis=0) / scale) if biased else dqkv
+    return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)

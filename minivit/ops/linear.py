@@ -13,7 +13,8 @@ place where it acts:
     W[i, o] acts on y[n, o] for all n:    dW[i, o] = sum_n x[n, i] dy[n, o]     dW = x^T dy
     b[o]    acts on y[n, o] for all n:    db[o]    = sum_n dy[n, o]
 
-Shapes alone almost give it away: each is the only product of dy and the other factor whose shapes fit.
+Shapes alone almost give it away: each is the only product of dy and the other factor whose shapes fit. The map may go without b, which
+is None then, and so is its gradient.
 Source: any text on backpropagation; the derivation above is complete.
 """
 
@@ -24,40 +25,43 @@ import numpy as np
 from ..kernel import rows
 
 
-def reference_forward(x, weight, bias):
-    """x (..., I), weight (I, O), bias (O,) -> y (..., O), cache."""
-    return x @ weight + bias, (x, weight)
+def reference_forward(x, weight, bias=None):
+    """x (..., I), weight (I, O), bias (O,) or None -> y (..., O), cache."""
+    y = x @ weight
+    return y if bias is None else y + bias, (x, weight, bias is not None)
 
 
 def reference_backward(dy, cache):
-    """dy (..., O) -> dx (..., I), dweight (I, O), dbias (O,)."""
-    x, weight = cache
+    """dy (..., O) -> dx (..., I), dweight (I, O), dbias (O,) or None."""
+    x, weight, biased = cache
     dx = dy @ weight.T                                                # y = x W + b
     dweight = rows(x).T @ rows(dy)                                    # a row for every token of the batch
-    dbias = rows(dy).sum(axis=0)
+    dbias = rows(dy).sum(axis=0) if biased else None
     return dx, dweight, dbias
 
 
 # ---- the same mathematics: one BLAS product over all tokens of the batch ---------------------------------
 
 
-def forward(x, weight, bias):
+def forward(x, weight, bias=None):
     """As `reference_forward`. Raises ValueError if x, weight and bias do not fit together."""
-    if weight.ndim != 2 or x.shape[-1] != weight.shape[0] or bias.shape != weight.shape[1:]:
+    if weight.ndim != 2 or x.shape[-1] != weight.shape[0] or (bias is not None and bias.shape != weight.shape[1:]):
         raise ValueError(f"linear: x {x.shape} needs weight ({x.shape[-1]}, O) and bias (O,), "
-                         f"but weight is {weight.shape} and bias {bias.shape}")
+                         f"but weight is {weight.shape} and bias {None if bias is None else bias.shape}")
     y = np.matmul(rows(x), weight)
-    y += bias
-    return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight)
+    if bias is not None:
+        y += bias
+    return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight, bias is not None)
 
 
 def backward(dy, cache, out=(None, None)):
     """As `reference_backward`; `out`, contiguous arrays of the shapes of weight and bias, receives dweight and dbias."""
-    x, weight = cache
+    x, weight, biased = cache
     dy = rows(dy)
     dx = np.matmul(dy, weight.T).reshape(x.shape)
     dweight = np.matmul(rows(x).T, dy, out=out[0])
-    dbias = np.matmul(_ones(len(dy), dy.dtype), dy, out=out[1])       # a sum over tokens; as a product it is faster
+    # A sum over tokens; as a product it is faster.
+    dbias = np.matmul(_ones(len(dy), dy.dtype), dy, out=out[1]) if biased else None
     return dx, dweight, dbias
 
 

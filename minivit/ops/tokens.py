@@ -3,19 +3,21 @@
     y[b] = [class_token; x[b, 1]; ...; x[b, M]] + positions
 
 The class token is one more learned token, the same for every image; the encoder gathers in it what the classifier
-reads. Without it, y[b] = x[b] + positions. Attention itself does not know the order of its tokens: the positions are all
-that tells it where a patch was.
+reads. There may be several, (T, D), such as a distillation token beside it. Without any, y[b] = x[b] + positions. Attention itself
+does not know the order of its tokens: the positions are all that tells it where a patch was.
 
 Backward. Stacking and adding pass dy on unchanged; what is shared by all images collects the sum over them:
 
-    dx[b, n] = dy[b, n]  (the rows behind the class token)
-    dclass_token = sum_b dy[b, 0]
+    dx[b, n] = dy[b, n]  (the rows behind the class tokens)
+    dclass_token = sum_b dy[b, :T]
     dpositions   = sum_b dy[b]
 
-Shapes: x (B, M, D); class_token (D,) or None; positions (N, D) or None; y (B, N, D), N = M + 1 with a class token.
+Shapes: x (B, M, D); class_token (D,), (T, D) or None; positions (N, D) or None; y (B, N, D), N = T + M, where T = 1 for (D,), 0 for None.
 The gradient of what is None is None. Sources: Dosovitskiy et al., arXiv:2010.11929, Eq. 1; for the sin-cos table,
 Vaswani et al., arXiv:1706.03762, section 3.5, on two axes as in Chen et al., arXiv:2104.02057.
 """
+
+import math
 
 import numpy as np
 
@@ -23,8 +25,8 @@ import numpy as np
 def sincos_2d(rows, columns, width, class_token=False):
     """Fixed positions (N, D), float64: sines and cosines of the row for the first half of D, of the column for the second.
 
-    Frequency i of the D/4 falls geometrically from 1 towards 1/10000. A class token, if there is one, comes first
-    and has position zero. Raises ValueError if D is not divisible by 4.
+    Frequency i of the D/4 falls geometrically from 1 towards 1/10000. Class tokens, so many as class_token says, come first
+    and have position zero. Raises ValueError if D is not divisible by 4.
     """
     if width % 4:
         raise ValueError(f"sin-cos positions need a width divisible by 4, not {width}")
@@ -32,7 +34,7 @@ def sincos_2d(rows, columns, width, class_token=False):
     row, column = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
     angle_row, angle_column = np.outer(row, frequency), np.outer(column, frequency)
     table = np.hstack([np.sin(angle_row), np.cos(angle_row), np.sin(angle_column), np.cos(angle_column)])
-    return np.vstack([np.zeros((1, width)), table]) if class_token else table
+    return np.vstack([np.zeros((int(class_token), width)), table])
 
 
 def reference_forward(x, class_token=None, positions=None):
@@ -42,16 +44,17 @@ def reference_forward(x, class_token=None, positions=None):
         y = np.stack([np.vstack([class_token, image]) for image in x])
     if positions is not None:
         y = y + positions
-    return y, (class_token is not None, positions is not None)
+    return y, (None if class_token is None else class_token.shape, positions is not None)
 
 
 def reference_backward(dy, cache):
-    """dy (B, N, D) -> dx (B, M, D), dclass_token (D,) or None, dpositions (N, D) or None."""
-    has_class_token, has_positions = cache
+    """dy (B, N, D) -> dx (B, M, D), dclass_token (D,), (T, D) or None, dpositions (N, D) or None."""
+    shape, has_positions = cache
     dpositions = np.einsum("bnd->nd", dy) if has_positions else None
-    if not has_class_token:
+    if shape is None:
         return dy, None, dpositions
-    return dy[:, 1:], np.einsum("bd->d", dy[:, 0]), dpositions
+    T = math.prod(shape[:-1])
+    return dy[:, T:], np.einsum("btd->td", dy[:, :T]).reshape(shape), dpositions
 
 
 # ---- the same mathematics, one pass over memory -----------------------------------------------------------
@@ -60,22 +63,23 @@ def reference_backward(dy, cache):
 def forward(x, class_token=None, positions=None):
     """As `reference_forward`. Raises ValueError if there is not one position for each token."""
     B, M, D = x.shape
-    first = 0 if class_token is None else 1
-    if positions is not None and positions.shape != (M + first, D):
-        raise ValueError(f"{M + first} tokens of width {D} need positions {(M + first, D)}, not {positions.shape}")
-    y = np.empty((B, M + first, D), x.dtype)
+    T = 0 if class_token is None else math.prod(class_token.shape[:-1])
+    if positions is not None and positions.shape != (T + M, D):
+        raise ValueError(f"{T + M} tokens of width {D} need positions {(T + M, D)}, not {positions.shape}")
+    y = np.empty((B, T + M, D), x.dtype)
     if class_token is not None:
-        y[:, 0] = class_token
-    y[:, first:] = x
+        y[:, :T] = class_token
+    y[:, T:] = x
     if positions is not None:
         y += positions
-    return y, (class_token is not None, positions is not None)
+    return y, (None if class_token is None else class_token.shape, positions is not None)
 
 
 def backward(dy, cache):
     """As `reference_backward`; dx is a fresh array."""
-    has_class_token, has_positions = cache
+    shape, has_positions = cache
     dpositions = dy.sum(axis=0) if has_positions else None
-    if not has_class_token:
+    if shape is None:
         return dy.copy(), None, dpositions
-    return dy[:, 1:].copy(), dy[:, 0].sum(axis=0), dpositions
+    T = math.prod(shape[:-1])
+    return dy[:, T:].copy(), dy[:, :T].sum(axis=0).reshape(shape), dpositions

@@ -11,10 +11,11 @@ from tqdm import tqdm
 from ..arguments import check_number
 from ..data import load_data
 from ..data.dataset import split
-from ..lanes import Cut
+from ..lanes import Cut, supervised
 from ..ops.cross_entropy import smoothing_floor
 from .augment import Augmentation
 from .checkpoints import Checkpoints, Progress
+from .distil import distillation_for, teacher_record
 from .evaluation import Evaluation, Mirrored, evaluate
 from .preset import DEFAULTS, preset_for
 from .run import Run, check_fit, describe
@@ -53,8 +54,9 @@ class Result:
 
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
-          warmup=None, augment=None, ema=None, layers=None, optimiser=None, val_fraction=None, patience=None, start=None, seed=None,
-          threads=None, out=None, resume=False, checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
+          warmup=None, augment=None, ema=None, layers=None, optimiser=None, val_fraction=None, patience=None, start=None,
+          teacher=None, distillation=None, distillation_weight=None, temperature=None, seed=None, threads=None, out=None, resume=False,
+          recompute=False, checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
     data: a Dataset, or what `load_data` takes. What is not given is as the data's preset has it, or else the default in brackets.
@@ -68,8 +70,11 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     patience: stop after so many epochs (0: never) without a better accuracy in validation, and keep the weights of the best epoch; without
         a validation part a tenth is taken. The test part has no say.
     start: for the record, the folder of the run that the model's weights come from (see `fine_tuned`).
+    teacher: the folder of a finished run on the same images and classes, from which the model learns, too (none); distillation ("hard", or
+        "soft"), distillation_weight (0.5), temperature (3.0): how, see `Distillation`.
     out: folder of the run; without it nothing is written.
     resume: go on from the checkpoint in `out`, to the bits of a run that was never interrupted; what is not given is as the run has it.
+    recompute: see `Trainer`; like threads it changes no bit, and is not kept.
     checkpoint_seconds (60), checkpoint_steps: how often the state is saved to `out`, beside the end of each epoch.
     command: how the run was started, for its report.
     progress: show a bar.
@@ -81,7 +86,9 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
              "clip": clip, "warmup": warmup, "augment": augment, "ema": ema, "layers": layers, "optimiser": optimiser,
              "val_fraction": val_fraction, "patience": patience, "seed": seed,
-             "start": None if start is None else str(Path(start).resolve())}
+             "start": None if start is None else str(Path(start).resolve()),
+             "teacher": None if teacher is None else teacher_record(teacher), "distillation": distillation,
+             "distillation_weight": distillation_weight, "temperature": temperature}
     given = {name: value for name, value in given.items() if value is not None}
     if layers is not None:
         given["layers"] = [list(layer) for layer in layers]           # as JSON has them
@@ -93,7 +100,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         data = load_data(data, seed=given.get("seed", earlier.seed if earlier else DEFAULTS["seed"]))
     check_fit(model, data)
     settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, given, minutes, threads)
-    trainer = make_trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]))
+    trainer = make_trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     records, so_far = [], Progress()
     if run and not resume:
@@ -104,10 +111,12 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         return _run(trainer, data, settings, run, checkpoints, records, so_far, progress)
 
 
-def make_trainer(model, settings, threads, cut=None):
-    """The Trainer that the settings ask for."""
+def make_trainer(model, settings, threads, cut=None, class_names=None, recompute=False):
+    """The Trainer that the settings ask for. class_names: of the data, which a teacher must know. Errors as `distillation_for`."""
     own = ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers", "optimiser")
-    trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]), **{name: settings[name] for name in own})
+    objective = distillation_for(settings, model, class_names) or supervised
+    trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]), objective=objective, recompute=recompute,
+                      **{name: settings[name] for name in own})
     if settings["patience"]:
         trainer.best = trainer.average.vector.copy()
     return trainer
@@ -212,7 +221,8 @@ def _run(trainer, whole, settings, run, checkpoints, records, so_far, progress):
                 checkpoints.save(so_far)
                 if trainer.optimiser.t < steps:
                     checkpoints.stop_if_asked()
-    model = _finish(trainer, run, records, smoothing_floor(settings["label_smoothing"], trainer.model.classes))
+    of_labels = 1 - settings["distillation_weight"] if settings["teacher"] else 1
+    model = _finish(trainer, run, records, of_labels * smoothing_floor(settings["label_smoothing"], trainer.model.classes))
     if trainer.best is not None or not scores:                        # what was scored last is not what is kept
         scores = _scores(model, data, threads)
     mirrors = Augmentation(settings["augment"]).mirrors

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..models import create_model
-from ..models.create import FAMILIES, VARIANTS
+from ..models.create import VARIANTS
 
+MINIS = {"vit_mini": "vit", "deit_mini": "deit", "swin_mini": "swin"}   # small models by the size of the images; the family for any other
 # Without a preset of its own, a data set is taken to be small: many epochs of small batches, and pictures in every pose.
 DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
             "augment": "affine", "ema": 0.0, "layers": [], "optimiser": "adamw",
-            "val_fraction": 0.0, "patience": 0, "start": None, "seed": 0}
+            "val_fraction": 0.0, "patience": 0, "start": None, "seed": 0,
+            "teacher": None, "distillation": "hard", "distillation_weight": 0.5, "temperature": 3.0}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def preset_for(data, minutes=None):
 def model_for(data, name=None, seed=0, minutes=None, **options):
     """A model for the images and classes of a Dataset, with the pixel statistics of its training part.
 
-    name: a named variant or a family (default: what the data's preset says, on a ViT for this size of image). minutes: see
+    name: a named variant, or a family (default: what the data's preset says, on a ViT for this size of image); "deit_mini" or "swin_mini"
+    is the small one for the size of the images. minutes: see
     `preset_for`. options: as for `create_model`; the drop_path_rate is 0.1 unless the preset or they say otherwise.
     Raises ValueError if the images are not square or no patch divides them, if there are not two classes at least or one has no
     training image, or as `create_model`.
@@ -77,15 +80,24 @@ def model_for(data, name=None, seed=0, minutes=None, **options):
     preset = {}
     if name is None:
         preset = dict(preset_for(data, minutes).model)
-        name = "vit" if "width" in preset else next(
-            (n for n in VARIANTS if n.startswith("vit_mini_") and VARIANTS[n][1]["image_size"] == height), "vit")
-    if name in FAMILIES:
+        name = "vit" if "width" in preset else "vit_mini"
+    if name in MINIS:
+        name = next((n for n in VARIANTS if n.startswith(f"{name}_") and VARIANTS[n][1]["image_size"] == height), MINIS[name])
+    if name in ("vit", "deit"):
         fitting |= {"patch_size": _patch_size(height), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2, "position_std": 0.5}
+    elif name == "swin":
+        fitting |= _swin(height)
     if "stem" in preset:
         patch = options.get("patch_size") or (fitting | preset).get("patch_size") or VARIANTS[name][1]["patch_size"]
         if patch == 1 or patch & (patch - 1):                         # a convolutional stem needs 2, 4, 8, ...
             del preset["stem"]
     return create_model(name, seed=seed, **(fitting | preset | options))
+
+
+def _swin(image_size):
+    """Two stages on about 16 x 16 tokens, four windows and then one. Raises ValueError if no patch gives an even number in a row."""
+    patch = _patch_size(image_size, most=24, about=16, even=True)
+    return {"patch_size": patch, "width": 48, "depths": (2, 2), "heads": (3, 6), "window": image_size // patch // 2, "mlp_ratio": 2}
 
 
 def _check_classes(data):
@@ -100,9 +112,10 @@ def _check_classes(data):
         raise ValueError(f"{data.name} has no training images of class {named}: give some, or leave the class out (labels count from 0)")
 
 
-def _patch_size(image_size):
-    """The patch that cuts an image most nearly into 8 x 8. Raises ValueError if none gives between 4 x 4 and 16 x 16."""
-    sizes = [p for p in range(1, image_size + 1) if image_size % p == 0 and 4 <= image_size // p <= 16]
+def _patch_size(image_size, most=16, about=8, even=False):
+    """The patch that cuts an image most nearly into `about` patches in a row. Raises ValueError if none gives 4 to `most` of them, or an
+    `even` number."""
+    sizes = [p for p in range(1, image_size + 1) if image_size % (p << even) == 0 and 4 <= image_size // p <= most]
     if not sizes:
         raise ValueError(f"no patch divides images of side {image_size} well: take another size, for instance 28, 32 or 64")
-    return min(sizes, key=lambda p: abs(math.log(image_size / p / 8)))
+    return min(sizes, key=lambda p: abs(math.log(image_size / p / about)))

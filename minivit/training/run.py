@@ -19,12 +19,12 @@ import numpy as np
 from safetensors.numpy import save
 
 from .. import __version__
-from ..arguments import check_number
-from ..data import holds_pictures, load_data, read_pictures
+from ..data import holds_pictures, load_data
 from ..files import remove_temporaries, write_whole
-from ..interop.timm import read_metadata, read_tensors, read_weights, write_weights
+from ..interop.tensors import read_metadata, read_tensors
+from ..interop.timm import read_weights, write_weights
 from ..models.create import FAMILIES, declare_model
-from ..ops import softmax
+from ..prediction import classify
 from .checkpoints import Progress
 from .evaluation import evaluate
 
@@ -166,17 +166,12 @@ class Run:
         write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation, unfinished))
 
     def classify(self, files, top=3):
-        """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}.
+        """The `top` most probable classes of each picture file, as `prediction.classify` gives them.
 
-        The pictures are prepared as those of the run's data. Errors as `latest_model` and `read_pictures`.
+        The pictures are prepared as those of the run's data. Errors as `latest_model` and `classify`.
         """
-        check_number("number of classes to show", top, least=1, whole=True)
         model = self.latest_model()
-        names = self.class_names(model)
-        images = read_pictures(files, model.image_size, model.channels, self.config()["data"].get("fit", "stretch"))
-        probabilities, _ = softmax.forward(model.predict(images))
-        return [{"image": str(file), "classes": [{"class": names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
-                for file, p in zip(files, probabilities, strict=True)]
+        return classify(model, files, self.class_names(model), top, self.config()["data"].get("fit", "stretch"))
 
     def class_names(self, model):
         """The names of the model's classes; numbers, where the data had fewer names."""

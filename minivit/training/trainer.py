@@ -3,7 +3,8 @@
 import math
 
 from ..arguments import check_name, check_number
-from ..lanes import Lanes, blas_threads
+from ..lanes import Lanes, blas_threads, supervised
+from ..layers import Block
 from ..models.model import Model
 from ..ops import cross_entropy
 from .adamw import AdamW
@@ -20,7 +21,9 @@ class Trainer:
     parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads: how
     many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
     and their pictures varied, see `Lanes`. ema: decay of the weights' running mean, 0 for none (see `ema.py`). layers: learning rates and
-    weight decays by the parameters' names (see `adamw.layer_settings`). optimiser: "adamw", or "muon" (see `muon.py`).
+    weight decays by the parameters' names (see `adamw.layer_settings`). optimiser: "adamw", or "muon" (see `muon.py`). objective: what is
+    minimised, such as a `Distillation` (default: the cross-entropy with the labels, `lanes.supervised`). recompute: whether blocks compute
+    their activations anew in the backward, which takes less memory and more time, and changes no bit of the result (see `layers/block.py`).
 
     `average` is the model to evaluate and to keep: a copy whose weights are the running mean; the model itself if there is none.
 
@@ -28,16 +31,20 @@ class Trainer:
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None, cut=None, augment=None, ema=0.0, layers=(), optimiser="adamw"):
+                 seed=0, threads=None, cut=None, augment=None, ema=0.0, layers=(), optimiser="adamw", objective=supervised,
+                 recompute=False):
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer trains models, which take images and have classes, not {type(model).__name__}")
         self.model = model
+        for _, layer in model.named_layers():
+            if isinstance(layer, Block):
+                layer.recompute = recompute
         self.lr = check_number("learning rate", lr, above=0)
         self.clip = check_number("clip", clip, above=0)
         self.label_smoothing = check_number("label smoothing", label_smoothing, least=0, below=1)
         check_number("weight decay", weight_decay, least=0)
         check_number("seed", seed, least=0, below=2**64, whole=True)
-        self.lanes = Lanes(model, seed, threads, cut, augment)
+        self.lanes = Lanes(model, seed, threads, cut, augment, objective)
         check_name("optimiser", optimiser, OPTIMISERS)
         self.optimiser = OPTIMISERS[optimiser](model.vector, model.parameters(), weight_decay, betas, eps, layers)
         self.ema = check_number("decay of the running mean", ema, least=0, below=1)

@@ -1,0 +1,84 @@
+"""What attention in windows saves: the cost of a picture against its area, for the ViT and for Swin.
+
+    python demos/05_windows.py            pictures of 32x32 to 160x160
+    python demos/05_windows.py --quick    32x32 and 64x64
+
+Both models have patches of 4x4, width 48, 4 blocks of 3 heads and the same MLP; Swin looks 8x8 tokens far, and is kept to one stage, so
+that nothing but the windows differs. Draws windows.png, and prints the time of a forward and backward of one picture, and what the
+FLOPs say.
+"""
+
+import argparse
+import time
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import minivit
+from minivit.lanes import blas_threads
+from minivit.ops import cross_entropy
+
+COMMON = {"patch_size": 4, "channels": 3, "classes": 10, "width": 48, "mlp_ratio": 2}
+MODELS = {"ViT": ("vit", {"depth": 4, "heads": 3, "pool": "mean"}), "Swin": ("swin", {"depths": [4], "heads": [3], "window": 8})}
+
+
+def steps(sides):
+    """{(model, side): (tokens, FLOPs, a function that runs forward and backward of one picture)}."""
+    made = {}
+    for name, (family, options) in MODELS.items():
+        for side in sides:
+            model = minivit.create_model(family, image_size=side, **COMMON, **options)
+            image, target = np.random.default_rng(0).standard_normal((1, side, side, 3), np.float32), np.eye(10, dtype=np.float32)[:1]
+
+            def step(model=model, image=image, target=target):
+                _, cache = cross_entropy.forward(model.forward(image), target)
+                model.backward(cross_entropy.backward(1.0, cache))
+
+            made[name, side] = model.tokens, model.flops, step
+    return made
+
+
+def measure(made, rounds):
+    """{(model, side): median seconds}: all in turn, round by round; a first round warms up."""
+    seconds = {key: [] for key in made}
+    with blas_threads(1):
+        for turn in range(rounds + 1):
+            for key, (_, _, step) in made.items():
+                start = time.perf_counter()
+                step()
+                if turn:
+                    seconds[key].append(time.perf_counter() - start)
+    return {key: float(np.median(values)) for key, values in seconds.items()}
+
+
+def draw(made, seconds, sides, path):
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for name in MODELS:
+        axes.loglog([made[name, side][0] for side in sides], [1e3 * seconds[name, side] for side in sides], "o-", label=name)
+    axes.set(xlabel="tokens, that is area of the picture", ylabel="ms a picture, forward and backward, one core")
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two small sizes")
+    parser.add_argument("--out", default="windows.png", help="the picture (default: windows.png)")
+    options = parser.parse_args()
+    sides, rounds = ((32, 64), 3) if options.quick else ((32, 64, 96, 128, 160), 7)
+    made = steps(sides)
+    seconds = measure(made, rounds)
+    print(f"{'':5} {'side':>5} {'tokens':>7} {'ms':>8} {'a token':>11} {'relative':>9} {'FLOPs say':>10}")
+    for (name, side), (tokens, flops, _) in made.items():
+        first = made[name, sides[0]]
+        print(f"{name:5} {side:5} {tokens:7} {1e3 * seconds[name, side]:8.2f} {1e6 * seconds[name, side] / tokens:8.2f} us "
+              f"{seconds[name, side] / seconds[name, sides[0]]:9.1f} {flops / first[1]:10.1f}")
+    draw(made, seconds, sides, options.out)
+    print(options.out)
+
+
+if __name__ == "__main__":
+    main()

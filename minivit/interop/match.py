@@ -1,0 +1,141 @@
+"""What of a file's tensors goes where in a model, name by name.
+
+Every tensor of the file and every parameter of the model has one line in a `Match`, with the shapes of both and a verdict:
+
+    taken           it fits
+    resized         it lies on a grid, and is interpolated to the model's: learned positions, and tables of relative biases
+    new             a head that starts anew, because that was asked for
+    left out        it is not needed: what the model computes itself, such as an index, and a head in whose place a new one comes
+
+and where one of these stands, the weights are of another model:
+
+    missing, unexpected, another shape, no floats, not finite
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+GOOD = ("taken", "resized", "new", "left out")
+_COMPUTED = ("relative_position_index", "attn_mask")                  # kept in some files beside the weights
+HEADS = ("head.", "head_dist.")                                       # how the names of a classifier's parameters begin
+
+
+@dataclass(frozen=True)
+class Row:
+    """One name: the shape in the file and in the model, in timm's layout (None where it does not exist), and the verdict."""
+
+    name: str
+    found: tuple | None
+    expected: tuple | None
+    verdict: str
+
+    def __str__(self):
+        file, model = ("-" if shape is None else str(shape) for shape in (self.found, self.expected))
+        return f"{self.name:55} {file:20} {model:20} {self.verdict}"
+
+
+@dataclass(frozen=True)
+class Match:
+    """The rows of all names, and the values for the model's parameters, {name: array} in our layout, of those that are good."""
+
+    rows: tuple[Row, ...]
+    values: dict
+
+    @property
+    def ok(self):
+        """Whether every parameter has a value, or starts anew on request, and nothing of the file is left over."""
+        return all(row.verdict in GOOD for row in self.rows)
+
+    @property
+    def summary(self):
+        """One line: how many tensors have which verdict."""
+        counts = Counter(row.verdict for row in self.rows)
+        return f"{len(self.rows)} tensors: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+    def __str__(self):
+        return "\n".join([f"{'tensor':55} {'in the file':20} {'in the model':20}", *map(str, self.rows), self.summary])
+
+    def check(self):
+        """Raise ValueError, in one line that names the tensors and shows their shapes, unless all is good."""
+        if self.ok:
+            return
+        bad: dict[str, list] = {}
+        for row in self.rows:
+            if row.verdict not in GOOD:
+                bad.setdefault(row.verdict, []).append(row)
+        words = [f"{len(rows)} {verdict} ({', '.join(map(_in_words, rows[:3]))}{', ...' if len(rows) > 3 else ''})"
+                 for verdict, rows in bad.items()]
+        hint = "; a new head is made with new_head" if all(row.name.startswith(HEADS) for rows in bad.values() for row in rows) else ""
+        raise ValueError("these weights are of another model: " + "; ".join(words) + hint)
+
+
+def _in_words(row):
+    if row.found and row.expected and row.found != row.expected:
+        return f"{row.name}: {row.found} in the file, {row.expected} in the model"
+    return f"{row.name} {row.found if row.expected is None else row.expected}"
+
+
+def match(tensors, parameters, outward, inward, grids=(), new_head=False):
+    """tensors {name: array in the file's layout} and a model's parameters -> Match.
+
+    outward(parameter) -> its shape in the file's layout; inward(name, tensor, shape) -> the tensor in ours. grids: of parameters that lie
+    on one, {name: (rows, columns, first, last)}, with so many rows more at the front and at the end. new_head: whether the model's
+    classifier starts anew.
+    """
+    grids, rows, values, known = dict(grids), [], {}, set()
+    for p in parameters:
+        known.add(p.name)
+        tensor, expected = tensors.get(p.name), tuple(outward(p))
+        found = None if tensor is None else tuple(tensor.shape)
+        verdict = "missing" if tensor is None else _verdict(tensor, expected)
+        if new_head and p.name.startswith(HEADS):
+            verdict = "new"
+        elif verdict == "taken":
+            values[p.name] = inward(p.name, tensor, p.shape)
+        elif verdict == "another shape" and p.name in grids:
+            resized = _resized(tensor, grids[p.name], p.shape)
+            if resized is not None:
+                values[p.name], verdict = resized, "resized"
+        rows.append(Row(p.name, found, expected, verdict))
+    for name in tensors.keys() - known:
+        needless = name.endswith(_COMPUTED) or (new_head and name.startswith(HEADS))
+        rows.append(Row(name, tuple(tensors[name].shape), None, "left out" if needless else "unexpected"))
+    return Match(tuple(sorted(rows, key=lambda row: row.verdict in GOOD)), values)
+
+
+def _verdict(tensor, expected):
+    if tensor.dtype.kind != "f":
+        return "no floats"
+    if tuple(tensor.shape) != expected:
+        return "another shape"
+    return "taken" if np.isfinite(tensor).all() else "not finite"
+
+
+def _resized(tensor, grid, shape):
+    """The tensor (..., N, D) on the model's grid; None if it has another width, or its own grid is no square."""
+    rows, columns, first, last = grid
+    old = tensor.reshape(-1, tensor.shape[-1]) if tensor.ndim > 1 else tensor
+    side = math.isqrt(max(0, len(old) - first - last))
+    if old.ndim != 2 or old.shape[1] != shape[-1] or not side or side * side + first + last != len(old) or not np.isfinite(old).all():
+        return None
+    return resized_grid(old, (side, side), (rows, columns), first, last)
+
+
+def resized_grid(table, old, new, first=0, last=0):
+    """table (N, D), of which all rows but the `first` and `last` lie on a grid `old` (rows, columns) -> on the grid `new`.
+
+    By bicubic interpolation, over all old places that one new place covers, as the ViT paper does to fine-tune on larger pictures
+    (Dosovitskiy et al., arXiv:2010.11929, section 3.2).
+    """
+    from PIL import Image  # here, because it is seldom needed
+
+    if tuple(old) == tuple(new):
+        return table
+    planes = np.asarray(table[first:len(table) - last], np.float32).reshape(*old, -1).transpose(2, 0, 1)
+    size = new[1], new[0]                                             # Pillow's order: width, height
+    resized = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC)) for plane in planes]
+    grid = np.stack(resized, axis=-1).reshape(-1, table.shape[1]).astype(np.result_type(table, np.float32))
+    return np.concatenate([table[:first], grid, table[len(table) - last:]])

@@ -1,0 +1,79 @@
+"""Tensors in files: read where they lie, whatever number format they have, and never unpickled.
+
+A safetensors file is the length of a header (8 bytes), the header, which is JSON with {name: {dtype, shape, data_offsets}}, and the
+numbers. The library checks the header: that it lies within the file, that shapes fit the bytes they claim, and that these neither overlap
+nor leave holes. Behind it, an array here is a view of the file, mapped into memory: it is copied when its numbers go into a model, and not
+before, so a model is never held twice.
+
+NumPy does not know bfloat16. Its 16 bits are the upper half of a float32's, so it is widened by shifting them there, which is exact.
+"""
+
+import json
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import safetensors
+
+_BFLOAT16 = "BF16"
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+           "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
+
+
+def read_tensors(path):
+    """All tensors of a safetensors file, {name: array}, and its metadata. The arrays are not to be written to.
+
+    Raises FileNotFoundError, or ValueError if the file is damaged or holds numbers of another format.
+    """
+    metadata = read_metadata(path)                                    # checks the header, too
+    try:
+        content = np.memmap(path, np.uint8, "r").view(np.ndarray)
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        header = json.loads(content[8:start].tobytes())
+        header.pop("__metadata__", None)
+        return {name: _array(content[start:], **entry) for name, entry in header.items()}, metadata
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ValueError(f"{path} is no readable safetensors file: {type(error).__name__} {error}") from None
+
+
+def _array(content, dtype, shape, data_offsets):
+    if dtype not in _DTYPES:
+        raise ValueError(f"its numbers are {dtype}, which are not read (known: {', '.join(_DTYPES)})")
+    array = content[slice(*data_offsets)].view(_DTYPES[dtype]).reshape(shape)
+    return (array.astype(np.uint32) << 16).view(np.float32) if dtype == _BFLOAT16 else array
+
+
+def read_metadata(path):
+    """The metadata of a safetensors file, {name: text}. Errors as `read_tensors`."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path):
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            yield file
+    except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no readable safetensors file ({_what_else(path) or 'truncated, or of another format'}): "
+                         f"{error}") from None
+
+
+def _what_else(path):
+    """What a file is that is no safetensors file, where that can be told."""
+    with open(path, "rb") as file:
+        pickled = file.read(1) == b"\x80"
+    if pickled or (zipfile.is_zipfile(path) and any(name.endswith("data.pkl") for name in _names(path))):
+        return "but a pickle of PyTorch's, which could run any code and is never loaded: save the weights as safetensors"
+    return None
+
+
+def _names(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return []

@@ -1,0 +1,37 @@
+"""Pictures in, names of classes out: with the model of a run, or with weights that others have trained."""
+
+from pathlib import Path
+
+import numpy as np
+
+from .arguments import check_name, check_number
+from .data import read_pictures
+from .interop.timm import classes_in, read_any
+from .models.create import CROPS, VARIANTS, create_model
+from .ops import softmax
+
+
+def classify(model, files, class_names=None, top=3, fit="crop", share=1.0):
+    """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}.
+
+    class_names: K strings (default: the numbers of the classes). fit, share: how pictures are made square, as for `read_pictures`, whose
+    errors it raises; ValueError if `top` is no whole number from 1.
+    """
+    check_number("number of classes to show", top, least=1, whole=True)
+    names = [str(k) for k in range(model.classes)] if class_names is None else class_names
+    probabilities, _ = softmax.forward(model.predict(read_pictures(files, model.image_size, model.channels, fit, share)))
+    return [{"image": str(file), "classes": [{"class": names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
+            for file, p in zip(files, probabilities, strict=True)]
+
+
+def load_weights(path, name):
+    """(model, share): the named variant with the weights in a file, such as one of timm's, and as many classes as its head has; and the
+    share of a picture's shorter side that this model is meant to see, for `read_pictures`.
+
+    Raises FileNotFoundError, or ValueError for an unknown name, or for a file that is damaged or of another model.
+    """
+    check_name("model", name, VARIANTS)
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, but with a model's name goes a file of weights; a run has its own model")
+    classes = classes_in(read_any(path))
+    return create_model(name, weights=path, **({"classes": classes} if classes else {})), CROPS.get(name, 1.0)

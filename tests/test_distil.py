@@ -1,0 +1,210 @@
+"""Learning from a teacher: the loss is what it says, the run remembers it, and what does not fit is named."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit import cli
+from minivit.ops import cross_entropy, softmax
+from minivit.training import curve
+from minivit.training.distil import Distillation
+from minivit.training.preset import model_for
+from minivit.training.run import Run
+from minivit.training.trainer import Trainer
+
+SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+
+
+@pytest.fixture(autouse=True)
+def no_curve(monkeypatch):
+    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """The folder of a run on the digits, of a model that differs from the students in width and constants."""
+    folder = tmp_path_factory.mktemp("distil") / "teacher"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "draw_curve", lambda *_: None)
+        minivit.train(minivit.create_model("vit", mean=0.2, **(SIZES | {"width": 32})), "digits", epochs=2, out=folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return minivit.load_data("digits")
+
+
+def make(family="deit", seed=0, dtype=np.float64, **options):
+    model = minivit.create_model(family, dtype=dtype, **(SIZES | options))
+    model.vector[...] = np.random.default_rng(seed).standard_normal(model.vector.size) / 4
+    return model
+
+
+def log_softmax(z):
+    return np.log(softmax.reference_forward(z)[0])
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("family", ["deit", "vit"])
+def test_the_loss_is_that_of_the_labels_and_that_of_the_teacher(digits, family, kind):
+    student, teacher = make(family), make("vit", seed=1, dtype=np.float32, mean=0.3)
+    images, labels = digits.train_images[:12], digits.train_labels[:12]
+    trainer = Trainer(student.copy(), objective=Distillation(teacher, kind, 0.3, 2.0), label_smoothing=0.1)
+    loss = trainer.step(images, labels)
+    heads, said = student.forward_heads(images), teacher.forward(images).astype(np.float64)
+    t = cross_entropy.targets(labels, 10, 0.1, np.float64)
+    of_labels = -(t * log_softmax(heads[:, 0])).sum() / 12
+    if kind == "hard":
+        of_teacher = -log_softmax(heads[:, -1])[np.arange(12), said.argmax(axis=1)].mean()
+    else:
+        q = np.exp(log_softmax(said / 2))
+        of_teacher = 4 * (q * (log_softmax(said / 2) - log_softmax(heads[:, -1] / 2))).sum() / 12
+    assert loss == pytest.approx(0.7 * of_labels + 0.3 * of_teacher, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("family", ["deit", "vit"])
+def test_the_gradient_is_the_slope_of_the_loss(digits, family, kind):
+    objective = Distillation(make("vit", seed=1), kind, 0.3, 2.0)
+    model, images = make(family), digits.train_images[:5]
+    targets = cross_entropy.targets(digits.train_labels[:5], 10, 0.1, np.float64)
+
+    def loss():
+        return objective(model, images, targets, 5)[0]
+
+    loss()
+    gradient, direction = model.gradients.copy(), np.random.default_rng(2).standard_normal(model.vector.size)
+    at, h = model.vector.copy(), 1e-5
+    values = []
+    for step in (h, -h):
+        model.vector[...] = at + step * direction
+        values.append(loss())
+    assert (values[0] - values[1]) / (2 * h) == pytest.approx(gradient @ direction, rel=1e-7)
+
+
+def test_both_heads_learn_different_things(digits):
+    objective = Distillation(make("vit", seed=1, dtype=np.float32))
+    model = make(dtype=np.float32)
+    model.head_dist.weight.data = model.head.weight.data
+    trainer = Trainer(model, objective=objective)
+    for _ in range(5):
+        trainer.step(digits.train_images[:32], digits.train_labels[:32])
+    heads = model.forward_heads(digits.train_images[:32])
+    assert not np.allclose(heads[:, 0], heads[:, 1], atol=1e-2)
+    np.testing.assert_allclose(model.predict(digits.train_images[:32]), heads.mean(axis=1), atol=1e-5)
+
+
+def test_a_student_learns_from_the_teacher_alone(digits):
+    """With weight 1 the labels have no say: the student comes to say what a random teacher says."""
+    teacher = make("vit", seed=1, dtype=np.float32)
+    student = minivit.create_model("vit", seed=3, **SIZES)
+    trainer, images = Trainer(student, lr=3e-3, objective=Distillation(teacher, "soft", 1.0, 1.0)), digits.train_images[:256]
+    def agreement():
+        return (student.predict(images).argmax(axis=1) == teacher.predict(images).argmax(axis=1)).mean()
+
+    before = agreement()
+    for _ in range(150):
+        trainer.step(images, np.zeros(256, int))
+    assert agreement() > max(0.8, before + 0.2)
+
+
+def test_threads_change_no_bit(digits):
+    weights = []
+    for threads in (1, 2, 3):
+        model = minivit.create_model("deit", **SIZES)
+        trainer = Trainer(model, threads=threads, objective=Distillation(make("vit", seed=1, dtype=np.float32), "soft"))
+        for _ in range(3):
+            trainer.step(digits.train_images[:50], digits.train_labels[:50])
+        weights.append(model.vector.tobytes())
+    assert len(set(weights)) == 1
+
+
+def test_the_command_line_trains_and_resumes_to_the_same_bits(teacher, tmp_path, monkeypatch, capsys):
+    def call(*arguments):
+        return cli.main([str(a) for a in arguments])
+
+    train = ("train", "digits", "--model", "deit_mini", "--epochs", 1, "--augment", "flip", "--distillation", "soft",
+             "--temperature", 2, "--teacher", teacher, "--json")
+    assert call(*train, "--out", tmp_path / "whole") == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] > 0.3
+    config = json.loads((tmp_path / "whole" / "config.json").read_text())
+    assert config["model"]["family"] == "deit"
+    assert config["training"]["teacher"]["run"] == str(teacher)
+    assert config["training"]["temperature"] == 2.0
+    step, count = Trainer.step, 0
+
+    def interrupted(*arguments):
+        nonlocal count
+        count += 1
+        if count == 20:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted)
+        assert call(*train, "--out", tmp_path / "cut", "--checkpoint-steps", 7) == 130
+    assert call("train", "digits", "--out", tmp_path / "cut", "--resume") == 0
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+
+
+def test_a_teacher_that_has_changed_ends_the_run(teacher, digits, tmp_path):
+    shutil.copytree(teacher, tmp_path / "teacher")
+    options = {"epochs": 0.1, "out": tmp_path / "run", "progress": False}
+    minivit.train(minivit.create_model("deit", **SIZES), digits, teacher=tmp_path / "teacher", **options)
+    other = minivit.load(tmp_path / "teacher")
+    other.vector[:] += 1
+    Run(tmp_path / "teacher").save_model(other)
+    with pytest.raises(ValueError, match="has other weights than when the run was started"):
+        minivit.train(minivit.create_model("deit", **SIZES), digits, resume=True, **options)
+
+
+@pytest.mark.parametrize(("student", "change", "message"), [
+    ({"image_size": 12}, {}, r"the teacher has 10 classes of images \(8, 8, 1\), but the model 10 classes of \(12, 12, 1\)"),
+    ({"channels": 3}, {}, r"images \(8, 8, 1\), but the model 10 classes of \(8, 8, 3\)"),
+    ({"classes": 11}, {}, "the teacher has 10 classes .* but the model 11 classes"),
+    ({}, {"distillation": "medium"}, "unknown distillation 'medium'"),
+    ({}, {"distillation_weight": 1.5}, "weight of the teacher must be .* at most 1, not 1.5"),
+    ({}, {"temperature": 0}, "temperature must be .* above 0, not 0"),
+])
+def test_what_does_not_fit_is_named(teacher, digits, student, change, message):
+    model = minivit.create_model("deit", **(SIZES | student))
+    shape = (model.image_size, model.image_size, model.channels)
+    data = replace(digits, train_images=np.zeros((1438, *shape), np.uint8), test_images=np.zeros((359, *shape), np.uint8))
+    with pytest.raises(ValueError, match=message):
+        minivit.train(model, data, epochs=1, teacher=teacher, progress=False, **change)
+
+
+def test_classes_of_other_names_are_refused(teacher, digits):
+    data = replace(digits, class_names=tuple("abcdefghij"))
+    with pytest.raises(ValueError, match=r"has the classes 0, 1, .*, but the data a, b, .*: they must be the same, in the same order"):
+        minivit.train(minivit.create_model("deit", **SIZES), data, epochs=1, teacher=teacher, progress=False)
+
+
+@pytest.mark.parametrize("files", [[], ["config.json"]])
+def test_a_teacher_is_a_finished_run(teacher, digits, tmp_path, files):
+    for name in files:
+        shutil.copy(teacher / name, tmp_path)
+    with pytest.raises(FileNotFoundError, match="is not finished, so it cannot teach yet" if files else "is no run"):
+        minivit.train(minivit.create_model("deit", **SIZES), digits, epochs=1, teacher=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(("name", "size", "channels", "expected"), [
+    ("deit_mini", 8, 1, ("DeiT", 2)), ("deit_mini", 28, 1, ("DeiT", 4)), ("deit_mini", 32, 3, ("DeiT", 4)),
+    ("deit_mini", 48, 3, ("DeiT", 6)), ("swin_mini", 8, 1, ("Swin", 1)), ("swin_mini", 28, 1, ("Swin", 2)),
+    ("swin_mini", 32, 3, ("Swin", 2)), ("swin_mini", 64, 3, ("Swin", 4)), ("swin_mini", 48, 3, ("Swin", 3)),
+    ("vit_mini", 28, 1, ("ViT", 4)),
+])
+def test_small_models_fit_the_size_of_the_images(digits, name, size, channels, expected):
+    images = np.zeros((20, size, size, channels), np.uint8)
+    data = replace(digits, train_images=images, train_labels=np.arange(20) % 10, test_images=images[:2], test_labels=np.arange(2))
+    model = model_for(data, name)
+    assert (type(model).__name__, model.config["patch_size"]) == expected
+    assert model.forward(images[:2]).shape == (2, 10)
+    loss = minivit.train(model, data, epochs=1, batch_size=10, progress=False).loss
+    assert np.isfinite(loss)

@@ -1,0 +1,369 @@
+"""Weights from elsewhere: what is read, what is resized or made anew, what is said of the rest, and what no file can do."""
+
+import json
+import re
+import struct
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+import minivit
+from minivit import cli
+from minivit.interop.google import read_google
+from minivit.interop.tensors import read_tensors
+from minivit.interop.timm import classes_in, from_timm, match_timm, read_weights, to_timm, write_weights
+from minivit.models import VARIANTS
+from minivit.models.create import CROPS, declare_model
+
+SIZES = {"image_size": 8, "patch_size": 2, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
+
+
+def make(seed=0, family="vit", **options):
+    """A small model whose weights are all random, also those that start at zero."""
+    model = minivit.create_model(family, **(SIZES | options))
+    model.vector[...] = np.random.default_rng(seed).standard_normal(model.vector.size) / 4
+    return model
+
+
+def bfloat16(x):
+    """float32 -> the 16 bits of bfloat16, cut off."""
+    return (np.ascontiguousarray(x, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def write_safetensors(path, header, content=b""):
+    """A file with just this header, whatever it claims."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content)
+    return path
+
+
+# ---- what is read -------------------------------------------------------------------------------------------------------
+
+
+def test_half_precision_is_read(tmp_path):
+    model = make()
+    tensors = {name: x.astype(np.float16) for name, x in to_timm(model).items()}
+    save_file(tensors, tmp_path / "half.safetensors")
+    values = read_weights(tmp_path / "half.safetensors", model)
+    again = model.copy().pack(values=values)
+    np.testing.assert_array_equal(again.vector, model.vector.astype(np.float16))
+    assert again.dtype == np.float32
+
+
+def test_bfloat16_is_read_exactly(tmp_path):
+    model, header, content = make(), {}, b""
+    for name, x in to_timm(model).items():
+        bits = bfloat16(x).tobytes()
+        header[name] = {"dtype": "BF16", "shape": x.shape, "data_offsets": [len(content), len(content) + len(bits)]}
+        content += bits
+    path = write_safetensors(tmp_path / "b.safetensors", header, content)
+    again = model.copy().pack(values=read_weights(path, model))
+    np.testing.assert_array_equal(again.vector.view(np.uint32), model.vector.view(np.uint32) & 0xFFFF0000)
+    assert np.abs(again.vector - model.vector).max() <= 2**-7 * np.abs(model.vector).max()
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.0, 3.14159, -1e-38, 1e38, 65504.0])
+def test_bfloat16_keeps_sign_and_range(tmp_path, value):
+    path = write_safetensors(tmp_path / "x.safetensors", {"x": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}},
+                             bfloat16([value]).tobytes())
+    x = read_tensors(path)[0]["x"]
+    assert x.dtype == np.float32
+    assert np.signbit(x[0]) == np.signbit(value)
+    assert x[0] == pytest.approx(value, rel=2**-7)
+
+
+def test_tensors_are_views_of_the_file_and_not_to_be_written_to(tmp_path):
+    save_file({"x": np.arange(3.0)}, tmp_path / "x.safetensors")
+    x = read_tensors(tmp_path / "x.safetensors")[0]["x"]
+    with pytest.raises(ValueError, match="read-only"):
+        x[0] = 1
+
+
+def google(model):
+    """The arrays of Google's own file, of the weights of a model with two blocks of three heads."""
+    def halves(p):
+        return {f"{p}/kernel": values[f"{names[p]}.weight"].T, f"{p}/bias": values[f"{names[p]}.bias"]}
+
+    values, arrays, names = to_timm(model), {}, {"head": "head"}
+    kernel = values["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
+    arrays |= {"embedding/kernel": kernel, "embedding/bias": values["patch_embed.proj.bias"], "cls": values["cls_token"],
+               "Transformer/posembed_input/pos_embedding": values["pos_embed"]} | halves("head")
+    norms = {"Transformer/encoder_norm": "norm"}
+    for l in range(2):
+        block, D, h = f"Transformer/encoderblock_{l}", 12, 3
+        norms |= {f"{block}/LayerNorm_0": f"blocks.{l}.norm1", f"{block}/LayerNorm_2": f"blocks.{l}.norm2"}
+        names = {f"{block}/MlpBlock_3/Dense_{k}": f"blocks.{l}.mlp.fc{k + 1}" for k in (0, 1)}
+        arrays |= {key: value for p in names for key, value in halves(p).items()}
+        attention = f"{block}/MultiHeadDotProductAttention_1"
+        for k, part in enumerate(("query", "key", "value")):
+            rows = slice(k * D, (k + 1) * D)
+            arrays[f"{attention}/{part}/kernel"] = values[f"blocks.{l}.attn.qkv.weight"][rows].T.reshape(D, h, D // h)
+            arrays[f"{attention}/{part}/bias"] = values[f"blocks.{l}.attn.qkv.bias"][rows].reshape(h, D // h)
+        arrays[f"{attention}/out/kernel"] = values[f"blocks.{l}.attn.proj.weight"].T.reshape(h, D // h, D)
+        arrays[f"{attention}/out/bias"] = values[f"blocks.{l}.attn.proj.bias"]
+    for place, name in norms.items():
+        arrays |= {f"{place}/scale": values[f"{name}.weight"], f"{place}/bias": values[f"{name}.bias"]}
+    return arrays
+
+
+def test_googles_file_is_read(tmp_path):
+    model = make()
+    np.savez(tmp_path / "google.npz", **google(model))
+    again = minivit.create_model("vit", weights=tmp_path / "google.npz", seed=3, **SIZES)
+    np.testing.assert_array_equal(again.vector, model.vector)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda a: a.pop("cls"), "holds no Vision Transformer of Google's: it lacks embedding/kernel and cls, and has embedding/kernel"),
+    (lambda a: a.pop("Transformer/encoderblock_1/MultiHeadDotProductAttention_1/key/bias"), "has no query, key and value that fit"),
+    (lambda a: a.pop("Transformer/encoderblock_0/MlpBlock_3/Dense_0/bias"), r"1 missing \(blocks\.0\.mlp\.fc1\.bias \(24,\)\)"),
+    (lambda a: a.update({"pre_logits/kernel": np.zeros((2, 3))}), r"1 unexpected \(pre_logits/kernel \(3, 2\)\)"),
+    (lambda a: a.update(cls=np.array([{}], object)), "pickled Python objects, which are never loaded"),
+    (lambda a: a.update(cls=np.zeros(4)), r"cls_token: \(4,\) in the file, \(1, 1, 12\) in the model"),
+])
+def test_what_is_wrong_with_googles_file_is_named(tmp_path, change, message):
+    arrays = google(make())
+    change(arrays)
+    np.savez(tmp_path / "google.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        minivit.create_model("vit", weights=tmp_path / "google.npz", **SIZES)
+
+
+# ---- what goes where ----------------------------------------------------------------------------------------------------
+
+
+def test_every_name_has_a_line(tmp_path):
+    model, tensors = make(), to_timm(make())
+    tensors["pos_embed"] = tensors["pos_embed"][:, :5]
+    tensors["extra"] = tensors.pop("norm.bias")
+    tensors["blocks.0.attn.relative_position_index"] = np.arange(4)
+    tensors["blocks.1.mlp.fc1.bias"] = tensors["blocks.1.mlp.fc1.bias"].astype(np.int64)
+    tensors["blocks.1.mlp.fc2.bias"] = np.full(12, np.nan, np.float32)
+    tensors["head.bias"] = np.zeros(7, np.float32)
+    found = match_timm(tensors, model)
+    verdicts = {row.name: row.verdict for row in found.rows}
+    assert verdicts.keys() == tensors.keys() | {p.name for p in model.parameters()}
+    assert {name: v for name, v in verdicts.items() if v != "taken"} == {
+        "pos_embed": "resized", "extra": "unexpected", "norm.bias": "missing", "blocks.0.attn.relative_position_index": "left out",
+        "blocks.1.mlp.fc1.bias": "no floats", "blocks.1.mlp.fc2.bias": "not finite", "head.bias": "another shape"}
+    assert not found.ok
+    lines = str(found).splitlines()
+    assert len(lines) == 2 + len(verdicts)
+    assert re.search(r"pos_embed +\(1, 5, 12\) +\(1, 17, 12\) +resized", str(found))
+    assert re.search(r"norm\.bias +- +\(12,\) +missing", str(found))
+    assert lines[-1].startswith(f"{len(verdicts)} tensors: 1 ")
+    with pytest.raises(ValueError, match=r"of another model: .*1 missing \(norm\.bias \(12,\)\).*head\.bias: \(7,\) in the file, \(5,\)"):
+        from_timm(tensors, model)
+
+
+def test_a_new_head_is_made_on_request_only(tmp_path):
+    model = make(classes=7)
+    write_weights(tmp_path / "w.safetensors", model)
+    with pytest.raises(ValueError, match=r"head\.weight: \(7, 12\) in the file, \(5, 12\) in the .*; a new head is made with new_head"):
+        minivit.create_model("vit", weights=tmp_path / "w.safetensors", **SIZES)
+    new = minivit.create_model("vit", weights=tmp_path / "w.safetensors", new_head=True, **SIZES)
+    assert new.classes == 5
+    assert not new.head.weight.data.any()
+    np.testing.assert_array_equal(new.blocks[1].mlp.fc2.weight.data, model.blocks[1].mlp.fc2.weight.data)
+    assert classes_in(to_timm(model)) == 7
+
+
+@pytest.mark.parametrize("size", [4, 12, 16])
+def test_positions_are_resized_to_the_models_grid(tmp_path, size):
+    model = make(relative_bias=True)
+    write_weights(tmp_path / "w.safetensors", model)
+    new = minivit.create_model("vit", weights=tmp_path / "w.safetensors", **(SIZES | {"image_size": size, "relative_bias": True}))
+    np.testing.assert_array_equal(new.pos_embed.data[0], model.pos_embed.data[0])
+    tables = [m.blocks[0].attn.rel_pos.relative_position_bias_table.data for m in (new, model)]
+    np.testing.assert_array_equal(tables[0][-3:], tables[1][-3:])
+    assert len(tables[0]) == (size - 1) ** 2 + 3
+
+
+def test_positions_that_lie_on_no_square_are_refused(tmp_path):
+    tensors = to_timm(make())
+    tensors["pos_embed"] = tensors["pos_embed"][:, :11]
+    with pytest.raises(ValueError, match=r"pos_embed: \(1, 11, 12\) in the file, \(1, 17, 12\)"):
+        from_timm(tensors, make())
+
+
+# ---- names --------------------------------------------------------------------------------------------------------------
+
+
+def test_named_models_of_imagenet_know_how_pictures_are_prepared():
+    for name, (_, options) in VARIANTS.items():
+        if options["image_size"] != 224:
+            assert name not in CROPS
+            continue
+        model = declare_model(name)
+        expected = ([0.5] * 3, [0.5] * 3) if name.startswith("vit_") else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        assert (model.mean.tolist(), model.std.tolist()) == expected
+        assert CROPS[name] == 0.9
+
+
+def test_predict_takes_a_file_of_weights(tmp_path, capsys):
+    model = minivit.create_model("vit_mini_patch2_8", classes=7)
+    model.vector[...] = np.random.default_rng(0).standard_normal(model.vector.size) / 4
+    write_weights(tmp_path / "w.safetensors", model)
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    assert cli.main(["predict", str(tmp_path / "w.safetensors"), str(tmp_path / "x.png"), "--model", "vit_mini_patch2_8", "--json",
+                     "--top", "7"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    logits = model.predict(pixels[None, ..., None])[0].astype(np.float64)
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    assert [c["class"] for c in row["classes"]] == [str(k) for k in np.argsort(-logits)]
+    assert [c["probability"] for c in row["classes"]] == pytest.approx(sorted(expected, reverse=True), abs=1e-6)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["w.safetensors", "x.png"], "w.safetensors is a file, not a run: say with --model"),
+    (["w.safetensors", "x.png", "--model", "vit_mini_patch2_9"], "unknown model 'vit_mini_patch2_9': did you mean 'vit_mini_patch2_8'"),
+    (["w.safetensors", "x.png", "--model", "vit"], "unknown model 'vit'"),
+    (["w.safetensors", "x.png", "--model", "vit_mini_patch4_32"], "these weights are of another model"),
+    (["nowhere.safetensors", "x.png", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
+    ([".", "x.png", "--model", "vit_mini_patch2_8"], "is a folder"),
+])
+def test_predict_says_what_does_not_fit(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_weights("w.safetensors", minivit.create_model("vit_mini_patch2_8"))
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("x.png")
+    assert cli.main(["predict", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("minivit: error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+# ---- what no file can do ------------------------------------------------------------------------------------------------
+
+
+def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+HOSTILE = {
+    "empty": b"",
+    "short": b"\x01\x02",
+    "length only": struct.pack("<Q", 10),
+    "huge length": struct.pack("<Q", 2**63) + b"{}",
+    "no JSON": struct.pack("<Q", 4) + b"abcd",
+    "a list": struct.pack("<Q", 2) + b"[]",
+    "deep": struct.pack("<Q", 200_000) + b'{"a":' * 40_000,
+    "no utf-8": struct.pack("<Q", 6) + b'{"\xff":1',
+    "pickle": b"\x80\x04\x95",
+    "overlap": ({"a": entry(), "b": entry(offsets=(4, 12))}, 12),
+    "hole": ({"a": entry(), "b": entry(offsets=(12, 20))}, 20),
+    "beyond the end": ({"a": entry(offsets=(0, 800), shape=(200,))}, 8),
+    "shape too large": ({"a": entry(shape=(3,))}, 8),
+    "shape that overflows": ({"a": entry(shape=(2**32, 2**32, 2**32))}, 8),
+    "negative shape": ({"a": entry(shape=(-2,))}, 8),
+    "negative offsets": ({"a": entry(offsets=(-8, 0))}, 8),
+    "backward offsets": ({"a": entry(offsets=(8, 0))}, 8),
+    "fractions": ({"a": entry(offsets=(0.5, 8))}, 8),
+    "unknown dtype": ({"a": entry(dtype="F7")}, 8),
+    "dtype not read": ({"a": entry(dtype="F8_E4M3", shape=(8,))}, 8),
+    "text for a tensor": ({"a": "x"}, 8),
+    "content left over": ({"a": entry()}, 80),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_files_end_in_one_line(tmp_path, case):
+    path = tmp_path / "x.safetensors"
+    if isinstance(case, bytes):
+        path.write_bytes(case)
+    else:
+        write_safetensors(path, case[0], bytes(case[1]))
+    with pytest.raises(ValueError, match="no readable safetensors file") as error:
+        read_tensors(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_pickles_are_named_and_not_loaded(tmp_path):
+    import pickle
+    import zipfile
+
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "made"), "w")
+
+    (tmp_path / "old.pth").write_bytes(pickle.dumps(Evil()))
+    with zipfile.ZipFile(tmp_path / "new.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Evil()))
+    for name in ("old.pth", "new.pth"):
+        with pytest.raises(ValueError, match="a pickle of PyTorch's, which could run any code and is never loaded"):
+            read_tensors(tmp_path / name)
+    assert not (tmp_path / "made").exists()
+
+
+def damaged(content, rng):
+    """The bytes of a file, damaged in one of some ways, mostly where the header is."""
+    content, header = bytearray(content), 8 + int.from_bytes(content[:8], "little")
+    way = rng.integers(6)
+    if way == 0:
+        return bytes(content[:rng.integers(len(content))])
+    if way == 1:
+        for _ in range(rng.integers(1, 9)):
+            content[rng.integers(header)] ^= 1 << rng.integers(8)
+    elif way == 2:
+        content[:8] = int(rng.choice([0, 1, header, 2**20, 2**40, 2**62])).to_bytes(8, "little")
+    elif way == 3:                                                    # another digit: shapes and offsets lie
+        digits = [i for i in range(8, header) if chr(content[i]).isdigit()]
+        for i in rng.choice(digits, rng.integers(1, 4)):
+            content[i] = ord("0") + int(rng.integers(10))
+    elif way == 4:
+        place = int(rng.integers(header))
+        content[place:place] = rng.bytes(int(rng.integers(1, 30)))
+    else:
+        text = bytes(content[8:header])
+        old, new = [(b"F32", b"F16"), (b"F32", b"I32"), (b"F32", b"F64"), (b"shape", b"shade"), (b"[", b"[9,")][rng.integers(5)]
+        text = text.replace(old, new, int(rng.integers(1, 4)))
+        return len(text).to_bytes(8, "little") + text + bytes(content[header:])
+    return bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_files_are_refused_in_one_line_or_are_whole(tmp_path, seed):
+    model = make(depth=1)
+    write_weights(tmp_path / "good.safetensors", model)
+    good, refused = (tmp_path / "good.safetensors").read_bytes(), 0
+    for case in range(100):
+        path = tmp_path / "bad.safetensors"
+        path.write_bytes(damaged(good, np.random.default_rng([seed, case])))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                values = read_weights(path, model)
+        except ValueError as error:
+            refused += 1
+            line = str(error)
+            assert "bad.safetensors" in line, (case, line)
+            assert "\n" not in line, (case, line)
+            assert len(line) < 1000, (case, line)
+        else:
+            assert {name: x.shape for name, x in values.items()} == {p.name: p.shape for p in model.parameters()}
+    assert refused > 60
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_damaged_files_of_google_are_refused_in_one_line(tmp_path, seed):
+    np.savez(tmp_path / "good.npz", **google(make()))
+    good, refused = (tmp_path / "good.npz").read_bytes(), 0
+    for case in range(60):
+        rng = np.random.default_rng([seed, case])
+        content = bytearray(good[:rng.integers(len(good))] if case % 2 else good)
+        for _ in range(rng.integers(1, 20)):
+            content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        (tmp_path / "bad.npz").write_bytes(content)
+        try:
+            read_google(tmp_path / "bad.npz")
+        except ValueError as error:
+            refused += 1
+            line = str(error)
+            assert "bad.npz" in line, (case, line)
+            assert "\n" not in line, (case, line)
+    assert refused > 40
