@@ -6,15 +6,16 @@ together as the papers do.
 
 from .attention import Attention
 from .block import Block
-from .convolution import Convolution
+from .convolution import Convolution, StdConvolution
 from .dropout import Dropout, DropPath
 from .embed import ConvStem, PatchEmbed
 from .layer import Layer
 from .linear import Linear
 from .mlp import GELU, MLP
-from .norm import LayerNorm
+from .norm import GroupNormReLU, LayerNorm
 from .parameter import Parameter
 from .relative_bias import RelativeBias
+from .residual import ResidualBlock, Shortcut
 
-__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "Layer", "LayerNorm", "Linear",
-           "Parameter", "PatchEmbed", "RelativeBias"]
+__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Layer", "LayerNorm", "Linear",
+           "Parameter", "PatchEmbed", "RelativeBias", "ResidualBlock", "Shortcut", "StdConvolution"]

@@ -6,13 +6,18 @@ import numpy as np
 
 from ..arguments import check_name
 from ..interop.timm import read_weights
+from .resnet import ResNet
 from .vit import ViT
 
-FAMILIES = {"vit": ViT}
+FAMILIES = {"vit": ViT, "resnet": ResNet}
 
 
 def _vit(image_size, patch_size, width, depth, heads, **more):
     return "vit", {"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth, "heads": heads, **more}
+
+
+def _resnet(image_size, layers, width, **more):
+    return "resnet", {"image_size": image_size, "layers": layers, "width": width, **more}
 
 
 # Table 1 of Dosovitskiy et al. (B, L, H) and of Touvron et al., arXiv:2012.12877 (Ti, S), under timm's names.
@@ -31,6 +36,9 @@ VARIANTS = {
     "vit_large_patch16_224": _vit(224, 16, 1024, 24, 16),
     "vit_large_patch32_224": _vit(224, 32, 1024, 24, 16),
     "vit_huge_patch14_224": _vit(224, 14, 1280, 32, 16),
+    "resnet_mini": _resnet(28, [1, 1, 1], 32, block="basic", reduction=2, groups=8, channels=1, classes=10),
+    "resnetv2_50x1_bit": _resnet(224, [3, 4, 6, 3], 64),
+    "resnetv2_152x4_bit": _resnet(224, [3, 8, 36, 3], 256),
 }
 
 
