@@ -91,6 +91,7 @@ OPS = {
     "group_norm": Op(group_norm, {"x": (3, 2, 5, 6), "weight": (6,), "bias": (6,)}, {"groups": 2}),
     "group_norm of single channels": Op(group_norm, {"x": (2, 3, 3, 5), "weight": (5,), "bias": (5,)}, {"groups": 5, "eps": 1e-2}),
     "group_norm of one group": Op(group_norm, {"x": (2, 1, 3, 7), "weight": (7,), "bias": (7,)}, {"groups": 1}),
+    "group_norm with a relu": Op(group_norm, {"x": (3, 3, 2, 6), "weight": (6,), "bias": (6,)}, {"groups": 3, "relu": True}),
     "relu": Op(relu, {"x": (3, 5, 7)}),
     "max_pooling": Op(max_pooling, {"x": (2, 5, 7, 3)}, {"size": 2}),
     "max_pooling with stride and padding": Op(max_pooling, {"x": (3, 6, 5, 2)}, {"size": 3, "stride": 2, "padding": 1}),

@@ -1,6 +1,6 @@
 """The norms, with their learned scales and shifts."""
 
-from ..ops import group_norm, layer_norm, relu
+from ..ops import group_norm, layer_norm
 from .layer import Layer
 from .parameter import Parameter, ones, zeros
 
@@ -26,7 +26,7 @@ class LayerNorm(Layer):
 
 
 class GroupNormReLU(Layer):
-    """Group norm with learned factors, and a ReLU: (B, H, W, C) -> (B, H, W, C). See `ops/group_norm.py` and `ops/relu.py`.
+    """Group norm with learned factors, and a ReLU: (B, H, W, C) -> (B, H, W, C). See `ops/group_norm.py`.
 
     Raises ValueError if the groups do not divide the channels.
     """
@@ -41,13 +41,10 @@ class GroupNormReLU(Layer):
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H, W, C)."""
-        y, normed = group_norm.forward(x, self.weight.data, self.bias.data, self.groups, self.eps)
-        y, passed = relu.forward(y)
-        self.cache = normed, passed
+        y, self.cache = group_norm.forward(x, self.weight.data, self.bias.data, self.groups, self.eps, relu=True)
         return y
 
     def backward(self, dy):
         """dy (B, H, W, C) -> dx (B, H, W, C)."""
-        normed, passed = self.take_cache()
-        dx, self.weight.grad, self.bias.grad = group_norm.backward(relu.backward(dy, passed), normed)
+        dx, self.weight.grad, self.bias.grad = group_norm.backward(dy, self.take_cache())
         return dx

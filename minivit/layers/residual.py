@@ -60,7 +60,9 @@ class ResidualBlock(Layer):
         y = self.conv2.forward(self.norm2.forward(self.conv1.forward(a)))
         if self.conv3:
             y = self.conv3.forward(self.norm3.forward(y))
-        return self.drop_path.forward(y) + beside
+        y = self.drop_path.forward(y)
+        y += beside
+        return y
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
@@ -69,5 +71,8 @@ class ResidualBlock(Layer):
             da = self.norm3.backward(self.conv3.backward(da))
         da = self.conv1.backward(self.norm2.backward(self.conv2.backward(da)))
         if self.downsample:
-            return self.norm1.backward(da + self.downsample.backward(dy))     # a acts twice
-        return self.norm1.backward(da) + dy                                   # x acts twice
+            da += self.downsample.backward(dy)                        # a acts twice
+            return self.norm1.backward(da)
+        dx = self.norm1.backward(da)
+        dx += dy                                                      # x acts twice
+        return dx

@@ -136,8 +136,10 @@ class ResNet(Model):
 
     @property
     def tokens(self):
-        """Places of the first map, the largest that the blocks work on: they are to a lane what tokens are."""
-        return _halved(self.image_size, self.reduction.bit_length() - 1) ** 2
+        """Places of a map, on average over the blocks: they are to a lane what tokens are, rows of a product."""
+        sides = [_halved(self.image_size, self.reduction.bit_length() - 1 + stage) for stage in range(len(self.stages))]
+        counts = [len(stage.blocks) for stage in self.stages]
+        return max(1, round(sum(n * side**2 for n, side in zip(counts, sides, strict=True)) / sum(counts)))
 
     @property
     def flops(self):

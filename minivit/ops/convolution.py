@@ -22,6 +22,8 @@ import numpy as np
 
 from ..kernel import kernel, rows
 
+WINDOWS = 150_000  # numbers in windows that are gathered at once: few enough for a core's cache
+
 
 def reference_forward(x, weight, bias=None, stride=1, padding=0):
     """x (B, H, W, C), weight (k, k, C, D), bias (D,) or None -> y (B, H', W', D), cache: one product for each place of the kernel."""
@@ -72,30 +74,44 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     height, width = output_size(H, k, stride, padding), output_size(W, k, stride, padding)
     if min(height, width) < 1:
         raise ValueError(f"convolution: a kernel of {k}x{k} does not fit into pictures of {H}x{W} padded by {padding}")
-    x = rows(x).reshape(x.shape)
-    y = np.matmul(_windows(x, k, stride, padding, height, width), rows(weight))
+    x, y = rows(x).reshape(x.shape), np.empty((B, height, width, D), x.dtype)
+    for part in _parts(x, k, y.shape):
+        np.matmul(_windows(x[part], k, stride, padding, height, width), rows(weight), out=rows(y[part]))
     if bias is not None:
         y += bias
-    return y.reshape(B, height, width, D), (x, weight, bias is not None, stride, padding)
+    return y, (x, weight, bias is not None, stride, padding)
 
 
 def backward(dy, cache, out=(None, None)):
     """As `reference_backward`; `out`, contiguous arrays of the shapes of weight and bias, receives dweight and dbias.
 
-    The windows are gathered again, in the memory that the forward's had: that takes less time than to remember so many numbers.
+    The windows are gathered again: that takes less time than to remember so many numbers.
     """
     x, weight, has_bias, stride, padding = cache
     _, height, width, D = dy.shape
-    k, dy = weight.shape[0], rows(dy)
+    k, dy = weight.shape[0], rows(dy).reshape(dy.shape)
+    dx = np.empty_like(x) if k == stride == 1 and not padding else np.zeros_like(x)
     dweight = np.empty(weight.shape, dy.dtype) if out[0] is None else out[0]
-    np.matmul(_windows(x, k, stride, padding, height, width).T, dy, out=dweight.reshape(-1, D))   # y = windows W + bias
-    dwindows = np.matmul(dy, rows(weight).T)
-    if k == stride == 1 and not padding:
-        dx = dwindows.reshape(x.shape)
-    else:                                                             # windows = gather(x)
-        dx = np.zeros_like(x)
-        _scatter(dwindows.reshape(len(dwindows), k, -1), x.shape[3], stride, padding, height, width, _lines(dx))
-    return (dx, dweight, np.matmul(np.ones(len(dy), dy.dtype), dy, out=out[1])) if has_bias else (dx, dweight)
+    for part in _parts(x, k, dy.shape):
+        windows, dy_part = _windows(x[part], k, stride, padding, height, width), rows(dy[part])
+        if part.start == 0:                                           # y = windows W + bias
+            np.matmul(windows.T, dy_part, out=rows(dweight))
+        else:
+            dweight += np.matmul(windows.T, dy_part).reshape(weight.shape)
+        if k == stride == 1 and not padding:                          # windows = gather(x)
+            np.matmul(dy_part, rows(weight).T, out=rows(dx[part]))
+        else:
+            np.matmul(dy_part, rows(weight).T, out=windows)           # now dwindows
+            _scatter(windows.reshape(len(windows), k, -1), x.shape[3], stride, padding, height, width, _lines(dx[part]))
+    return (dx, dweight, np.matmul(np.ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
+
+
+def _parts(x, k, shape):
+    """Slices of a batch, of as many images as have WINDOWS numbers in their windows: these are gathered and used in the core's cache."""
+    images = max(1, WINDOWS // (shape[1] * shape[2] * k * k * x.shape[3]))
+    if k == 1:
+        images = len(x)
+    return [slice(a, a + images) for a in range(0, len(x), images)]
 
 
 def _windows(x, k, stride, padding, height, width):

@@ -9,7 +9,10 @@ places (every picture by itself; the batch plays no part):
     xhat = (x - mean) rstd
     y    = xhat weight + bias                        (weight and bias: one number a channel)
 
-Backward. But for what is averaged over, this is the layer norm (see `layer_norm` for the derivation):
+In a ResNet a ReLU always follows, y = max(xhat weight + bias, 0), so it is part of this chapter: done in the same pass, it costs nothing.
+
+Backward. The ReLU passes dy on where y > 0 (see `relu`). But for what is averaged over, the rest is the layer norm (see
+`layer_norm` for the derivation):
 
     dbias = sum dy        dweight = sum dy xhat      (over pictures and places)
     dxhat = dy weight
@@ -26,21 +29,27 @@ Source: Wu and He, "Group Normalization", arXiv:1803.08494.
 import numpy as np
 
 from ..kernel import kernel, rows
+from . import relu as relu_op
 
 
-def reference_forward(x, weight, bias, groups, eps=1e-5):
-    """x (B, H, W, C), weight (C,), bias (C,) -> y (B, H, W, C), cache."""
+def reference_forward(x, weight, bias, groups, eps=1e-5, relu=False):
+    """x (B, H, W, C), weight (C,), bias (C,) -> y (B, H, W, C), cache. relu: whether a ReLU follows."""
     grouped = x.reshape(len(x), -1, groups, x.shape[-1] // groups)    # (B, H W, G, C / G)
     mean = grouped.mean(axis=(1, 3), keepdims=True)                   # (B, 1, G, 1)
     var = ((grouped - mean) ** 2).mean(axis=(1, 3), keepdims=True)
     rstd = 1 / np.sqrt(var + eps)
     xhat = (grouped - mean) * rstd
-    return xhat.reshape(x.shape) * weight + bias, (xhat, rstd, weight)
+    y, passed = xhat.reshape(x.shape) * weight + bias, None
+    if relu:
+        y, passed = relu_op.reference_forward(y)
+    return y, (xhat, rstd, weight, passed)
 
 
 def reference_backward(dy, cache):
     """dy (B, H, W, C) -> dx (B, H, W, C), dweight (C,), dbias (C,)."""
-    xhat, rstd, weight = cache
+    xhat, rstd, weight, passed = cache
+    if passed is not None:                                            # y = max(.., 0)
+        dy = relu_op.reference_backward(dy, passed)
     dbias = rows(dy).sum(axis=0)                                      # y = xhat weight + bias
     dweight = rows(dy * xhat.reshape(dy.shape)).sum(axis=0)
     dxhat = (dy * weight).reshape(xhat.shape)
@@ -53,7 +62,7 @@ def reference_backward(dy, cache):
 # ---- the same mathematics, picture by picture, so that each stays in the cache from its first pass to its last --
 
 
-def forward(x, weight, bias, groups, eps=1e-5):
+def forward(x, weight, bias, groups, eps=1e-5, relu=False):
     """As `reference_forward`. Raises ValueError if weight or bias is not (C,), or the groups do not divide C."""
     C = x.shape[-1]
     if weight.shape != (C,) or bias.shape != (C,):
@@ -63,22 +72,23 @@ def forward(x, weight, bias, groups, eps=1e-5):
     places = rows(x).reshape(len(x), -1, C)                           # (B, H W, C)
     y = np.empty_like(places)
     mean, rstd = np.empty((len(x), groups), x.dtype), np.empty((len(x), groups), x.dtype)
-    _forward(places, weight, bias, eps, y, mean, rstd)
-    return y.reshape(x.shape), (places, mean, rstd, weight)
+    _forward(places, weight, bias, eps, relu, y, mean, rstd)
+    return y.reshape(x.shape), (places, mean, rstd, weight, bias, relu)
 
 
 def backward(dy, cache):
     """As `reference_backward`."""
-    x, mean, rstd, weight = cache
+    x, mean, rstd, weight, bias, relu = cache
     dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
-    _backward(rows(dy).reshape(x.shape), x, mean, rstd, weight, dx, dweight, dbias)
+    _backward(rows(dy).reshape(x.shape), x, mean, rstd, weight, bias, relu, dx, dweight, dbias)
     return dx.reshape(dy.shape), dweight, dbias
 
 
 @kernel
-def _forward(x, weight, bias, eps, y, mean, rstd):
+def _forward(x, weight, bias, eps, relu, y, mean, rstd):
     B, P, C = x.shape
     one, zero, eps = x.dtype.type(1), x.dtype.type(0), x.dtype.type(eps)
+    floor = zero if relu else -x.dtype.type(np.inf)
     each = C // mean.shape[1]
     per_group = one / x.dtype.type(P * each)
     total, shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
@@ -106,13 +116,15 @@ def _forward(x, weight, bias, eps, y, mean, rstd):
                 scale[c] = rstd[b, g] * weight[c]
         for n in range(P):
             for c in range(C):
-                y[b, n, c] = (x[b, n, c] - shift[c]) * scale[c] + bias[c]
+                z = (x[b, n, c] - shift[c]) * scale[c] + bias[c]
+                y[b, n, c] = floor if z < floor else z                # so NaN stays NaN
 
 
 @kernel
-def _backward(dy, x, mean, rstd, weight, dx, dweight, dbias):
+def _backward(dy, x, mean, rstd, weight, bias, relu, dx, dweight, dbias):
     B, P, C = x.shape
     zero = x.dtype.type(0)
+    floor = zero if relu else -x.dtype.type(np.inf)
     each = C // mean.shape[1]
     per_group = x.dtype.type(1) / x.dtype.type(P * each)
     shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype)         # xhat = (x - shift) scale
@@ -124,9 +136,11 @@ def _backward(dy, x, mean, rstd, weight, dx, dweight, dbias):
         sum_dy[:], sum_dy_xhat[:] = zero, zero
         for n in range(P):
             for c in range(C):
-                sum_dy[c] += dy[b, n, c]
-            for c in range(C):
-                sum_dy_xhat[c] += dy[b, n, c] * (x[b, n, c] - shift[c]) * scale[c]
+                xhat = (x[b, n, c] - shift[c]) * scale[c]
+                passed = dy[b, n, c] if xhat * weight[c] + bias[c] > floor else zero
+                dx[b, n, c] = passed                                  # kept there for the second pass
+                sum_dy[c] += passed
+                sum_dy_xhat[c] += passed * xhat
         for c in range(C):
             dbias[c] += sum_dy[c]
             dweight[c] += sum_dy_xhat[c]
@@ -140,4 +154,4 @@ def _backward(dy, x, mean, rstd, weight, dx, dweight, dbias):
         for n in range(P):
             for c in range(C):
                 xhat = (x[b, n, c] - shift[c]) * scale[c]
-                dx[b, n, c] = scale[c] * (dy[b, n, c] * weight[c] - along_shift[c] - xhat * along_xhat[c])
+                dx[b, n, c] = scale[c] * (dx[b, n, c] * weight[c] - along_shift[c] - xhat * along_xhat[c])
