@@ -23,7 +23,8 @@ SHAPE = {"image_size": 6, "patch_size": 2, "channels": 3, "classes": 7, "width":
 MODELS = {
     "token": {**SHAPE, "pool": "token", "positions": "learned"},
     "mean": {**SHAPE, "pool": "mean", "positions": "none"},
-    "resnet": {"image_size": 9, "channels": 3, "classes": 7, "layers": [1, 1], "width": 4, "block": "bottleneck", "reduction": 4, "groups": 2},
+    "resnet": {"image_size": 9, "channels": 3, "classes": 7, "layers": [1, 1], "width": 4, "block": "bottleneck", "reduction": 4,
+               "groups": 2},
 }
 TRAINING = {"lr": 1e-3, "weight_decay": 0.5, "clip": 2.5, "label_smoothing": 0.1}
 BATCH, STEPS = 5, 10

@@ -259,7 +259,7 @@ ERRORS = {
     "convolution size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)), r"3x3 does not fit .* 2x5"),
     "convolution bias": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), _ones(3)), r"needs a bias \(4,\), not \(3,\)"),
     "weight_standardisation axes": (lambda: weight_standardisation.forward(_ones(3, 4)), r"a kernel is \(k, k, C, D\), not \(3, 4\)"),
-    "group_norm weight": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(3), _ones(6), 2), r"needs weight and bias \(6,\), not \(3,\)"),
+    "group_norm weight": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(3), _ones(6), 2), r"weight and bias \(6,\), not \(3,\)"),
     "group_norm groups": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(6), _ones(6), 4), r"6 channels .* divided into 4 groups"),
     "max_pooling axes": (lambda: max_pooling.forward(_ones(2, 2, 3), 2), r"x must be \(B, H, W, C\), not \(2, 2, 3\)"),
     "max_pooling size": (lambda: max_pooling.forward(_ones(1, 2, 5, 3), 3), r"windows of 3x3 do not fit into pictures of 2x5 padded by 0"),

@@ -36,7 +36,7 @@ def arrays(tensors):
 
 def gradients(model, images, labels, label_smoothing):
     """images (B, H, W, C), labels (B,) -> logits, loss, {name: gradient}, gradient of the images (B, H, W, C)."""
-    images = torch.tensor(images, dtype=torch.float64, requires_grad=True)
+    images = torch.tensor(images, dtype=next(model.parameters()).dtype, requires_grad=True)
     logits = model(images.permute(0, 3, 1, 2))
     loss = F.cross_entropy(logits, torch.tensor(labels, dtype=torch.int64), label_smoothing=label_smoothing)
     model.zero_grad()

@@ -17,5 +17,5 @@ from .parameter import Parameter
 from .relative_bias import RelativeBias
 from .residual import ResidualBlock, Shortcut
 
-__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Layer", "LayerNorm", "Linear",
-           "Parameter", "PatchEmbed", "RelativeBias", "ResidualBlock", "Shortcut", "StdConvolution"]
+__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Layer", "LayerNorm",
+           "Linear", "Parameter", "PatchEmbed", "RelativeBias", "ResidualBlock", "Shortcut", "StdConvolution"]

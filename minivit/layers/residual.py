@@ -58,7 +58,7 @@ class ResidualBlock(Layer):
         a = self.norm1.forward(x)
         beside = self.downsample.forward(a) if self.downsample else x
         y = self.conv2.forward(self.norm2.forward(self.conv1.forward(a)))
-        if self.conv3:
+        if self.conv3 and self.norm3:
             y = self.conv3.forward(self.norm3.forward(y))
         y = self.drop_path.forward(y)
         y += beside
@@ -67,7 +67,7 @@ class ResidualBlock(Layer):
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
         da = self.drop_path.backward(dy)
-        if self.conv3:
+        if self.conv3 and self.norm3:
             da = self.norm3.backward(self.conv3.backward(da))
         da = self.conv1.backward(self.norm2.backward(self.conv2.backward(da)))
         if self.downsample:

@@ -95,11 +95,13 @@ class ResNet(Model):
                  drop_path_rate=0.0, mean=0.5, std=0.5):
         if not isinstance(layers, list | tuple) or not layers:
             raise ValueError(f"layers must be a list, the number of blocks in each stage, not {layers!r}")
+        if reduction not in (1, 2, 4):
+            raise ValueError(f"the reduction of the stem must be 1, 2 or 4, not {reduction!r}")
         super().__init__({                                            # what a run keeps, to make the model again
             "image_size": image_size, "channels": channels, "classes": classes,
             "layers": [check_number("number of blocks in a stage", n, least=1, whole=True) for n in layers],
             "width": width, "block": check_name("block", block, ["basic", "bottleneck"]),
-            "reduction": check_name("reduction", reduction, [1, 2, 4]), "groups": check_number("number of groups", groups, least=1, whole=True),
+            "reduction": int(reduction), "groups": check_number("number of groups", groups, least=1, whole=True),
             "drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
         })
         self.reduction = reduction

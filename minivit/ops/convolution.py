@@ -67,7 +67,7 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     """As `reference_forward`. Raises ValueError if x, weight and bias do not fit together, or the kernel not into the padded picture."""
     if x.ndim != 4 or weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != x.shape[3]:
         raise ValueError(f"convolution: x (B, H, W, C) needs weight (k, k, C, D), but x is {x.shape} and weight {weight.shape}")
-    B, H, W, C = x.shape
+    B, H, W, _ = x.shape
     k, D = weight.shape[0], weight.shape[3]
     if bias is not None and bias.shape != (D,):
         raise ValueError(f"convolution: weight {weight.shape} needs a bias ({D},), not {bias.shape}")

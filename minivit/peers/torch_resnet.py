@@ -3,7 +3,6 @@
 Written from the papers (He et al., arXiv:1603.05027; Kolesnikov et al., arXiv:1912.11370) and knowing nothing of minivit. Needs torch.
 """
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 

@@ -36,7 +36,7 @@ def fine_tuned(run, data, seed=0, **options):
         values = {name: value for name, value in values.items() if not name.startswith("head.")}
     shapes = {p.name: p.shape for p in new.parameters()}
     unfit = [name for name, value in values.items() if shapes.get(name) != value.shape]
-    if unfit or len(shapes.keys() - values.keys() - {"head.weight", "head.bias"}):
+    if unfit or any(not name.startswith("head.") for name in shapes.keys() - values.keys()):
         raise ValueError(f"the weights of {run.folder} do not fit a model with {options}: fine-tune with the run's own sizes")
     return new.pack(old.dtype, seed, values)
 
@@ -51,12 +51,12 @@ def preparation_like(run, source):
 
 def _resized(name, value, old, new):
     """The value of the parameter `name`, for the new model's size of image."""
+    if name != "pos_embed" and not name.endswith("relative_position_bias_table"):
+        return value
     token, side = int(old.pool == "token"), new.image_size // new.patch_embed.patch_size
     if name == "pos_embed":
         return _resized_grid(value, side * side, first=token)
-    if name.endswith("relative_position_bias_table"):
-        return _resized_grid(value, (2 * side - 1) ** 2, last=3 * token)
-    return value
+    return _resized_grid(value, (2 * side - 1) ** 2, last=3 * token)
 
 
 def _resized_grid(rows, count, first=0, last=0):
