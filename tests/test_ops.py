@@ -393,6 +393,14 @@ def test_a_convolution_in_parts_is_the_convolution(monkeypatch):
         assert relative_difference(part, right) < 1e-14
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_convolution_of_no_images_has_zero_gradients(size):
+    y, cache = convolution.forward(np.ones((0, 4, 5, 2)), np.ones((size, size, 2, 3)))
+    dx, dweight = convolution.backward(y, cache)
+    assert (dx.shape, y.shape[0]) == ((0, 4, 5, 2), 0)
+    assert not dweight.any()
+
+
 def test_a_standardised_filter_knows_no_shift_and_no_scale():
     rng = np.random.default_rng(0)
     weight, dwhat = rng.standard_normal((3, 3, 2, 5)), rng.standard_normal((3, 3, 2, 5))

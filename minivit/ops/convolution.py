@@ -90,7 +90,8 @@ def backward(dy, cache, out=(None, None)):
     x, weight, has_bias, stride, padding = cache
     _, height, width, D = dy.shape
     k, dy = weight.shape[0], rows(dy).reshape(dy.shape)
-    dx = np.empty_like(x) if k == stride == 1 and not padding else np.zeros_like(x)
+    one_place = k == stride == 1 and not padding
+    dx = np.empty_like(x) if one_place else np.zeros_like(x)
     dweight = np.empty(weight.shape, dy.dtype) if out[0] is None else out[0]
     for part in _parts(x, k, dy.shape):
         windows, dy_part = _windows(x[part], k, stride, padding, height, width), rows(dy[part])
@@ -98,20 +99,18 @@ def backward(dy, cache, out=(None, None)):
             np.matmul(windows.T, dy_part, out=rows(dweight))
         else:
             dweight += np.matmul(windows.T, dy_part).reshape(weight.shape)
-        if k == stride == 1 and not padding:                          # windows = gather(x)
+        if one_place:                                                 # windows = gather(x)
             np.matmul(dy_part, rows(weight).T, out=rows(dx[part]))
         else:
             np.matmul(dy_part, rows(weight).T, out=windows)           # now dwindows
-            _scatter(windows.reshape(len(windows), k, -1), x.shape[3], stride, padding, height, width, _lines(dx[part]))
+            _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, _lines(dx[part]))
     return (dx, dweight, np.matmul(np.ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
 
 
 def _parts(x, k, shape):
     """Slices of a batch, of as many images as have WINDOWS numbers in their windows: these are gathered and used in the core's cache."""
-    images = max(1, WINDOWS // (shape[1] * shape[2] * k * k * x.shape[3]))
-    if k == 1:
-        images = len(x)
-    return [slice(a, a + images) for a in range(0, len(x), images)]
+    images = max(1, len(x) if k == 1 else WINDOWS // max(1, shape[1] * shape[2] * k * k * x.shape[3]))
+    return [slice(a, a + images) for a in range(0, max(1, len(x)), images)]
 
 
 def _windows(x, k, stride, padding, height, width):
@@ -119,7 +118,7 @@ def _windows(x, k, stride, padding, height, width):
     if k == stride == 1 and not padding:
         return rows(x)
     windows = np.empty((len(x) * height * width, k * k * x.shape[3]), x.dtype)
-    _gather(_lines(x), x.shape[3], stride, padding, height, width, windows.reshape(len(windows), k, -1))
+    _gather(_lines(x), x.shape[3], stride, padding, height, width, windows.reshape(len(windows), k, k * x.shape[3]))
     return windows
 
 
@@ -128,7 +127,8 @@ def _windows(x, k, stride, padding, height, width):
 
 
 def _lines(x):
-    return x.reshape(*x.shape[:2], -1)                                # (B, H, W C)
+    B, H, W, C = x.shape
+    return x.reshape(B, H, W * C)
 
 
 @kernel
