@@ -25,15 +25,19 @@ from .ops import (
     distillation,
     dropout,
     gelu,
+    group_norm,
     layer_norm,
     linear,
+    max_pooling,
     merging,
     patches,
     philox,
     pooling,
     relative_bias,
+    relu,
     softmax,
     tokens,
+    weight_standardisation,
     windows,
 )
 
@@ -88,6 +92,19 @@ OPS = {
     "convolution of one place": Op(convolution, {"x": (2, 3, 5, 3), "weight": (1, 1, 3, 7), "bias": (7,)}),
     "convolution with a wide stride": Op(convolution, {"x": (2, 7, 9, 1), "weight": (2, 2, 1, 3), "bias": (3,)},
                                          {"stride": 3, "padding": 2}),
+    "convolution without a bias": Op(convolution, {"x": (2, 4, 5, 2), "weight": (3, 3, 2, 3)}, {"padding": 1}),
+    "convolution of every second place": Op(convolution, {"x": (2, 5, 4, 3), "weight": (1, 1, 3, 2)}, {"stride": 2}),
+    "convolution with a wide padding": Op(convolution, {"x": (1, 2, 1, 3), "weight": (2, 2, 3, 2)}, {"padding": 3}),
+    "weight_standardisation": Op(weight_standardisation, {"weight": (3, 3, 2, 5)}),
+    "weight_standardisation of one place": Op(weight_standardisation, {"weight": (1, 1, 7, 3)}, {"eps": 1e-2}),
+    "group_norm": Op(group_norm, {"x": (3, 2, 5, 6), "weight": (6,), "bias": (6,)}, {"groups": 2}),
+    "group_norm of single channels": Op(group_norm, {"x": (2, 3, 3, 5), "weight": (5,), "bias": (5,)}, {"groups": 5, "eps": 1e-2}),
+    "group_norm of one group": Op(group_norm, {"x": (2, 1, 3, 7), "weight": (7,), "bias": (7,)}, {"groups": 1}),
+    "group_norm with a relu": Op(group_norm, {"x": (3, 3, 2, 6), "weight": (6,), "bias": (6,)}, {"groups": 3, "relu": True}),
+    "relu": Op(relu, {"x": (3, 5, 7)}),
+    "max_pooling": Op(max_pooling, {"x": (2, 5, 7, 3)}, {"size": 2}),
+    "max_pooling with stride and padding": Op(max_pooling, {"x": (3, 6, 5, 2)}, {"size": 3, "stride": 2, "padding": 1}),
+    "max_pooling with gaps": Op(max_pooling, {"x": (2, 7, 5, 1)}, {"size": 1, "stride": 3}),
     "cross_entropy": Op(cross_entropy, {"logits": (5, 7)}, {"t": _targets(5, 7, 0.0)}),
     "cross_entropy with smoothing": Op(cross_entropy, {"logits": (3, 37)}, {"t": _targets(3, 37, 0.1)}),
     "cross_entropy of a lane": Op(cross_entropy, {"logits": (3, 5)}, {"t": _targets(3, 5, 0.0), "images": 11}),
@@ -152,6 +169,13 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "Block that recomputes": (lambda: _recomputing(layers.Block(6, 3, 2)), (2, 5, 6)),
     "PatchMerging": (lambda: layers.PatchMerging(5), (2, 4, 6, 5)),
     "MeanHead": (lambda: layers.MeanHead(5, 7), (2, 3, 4, 5)),
+    "StdConvolution": (lambda: layers.StdConvolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
+    "GroupNormReLU": (lambda: layers.GroupNormReLU(6, groups=2), (2, 3, 4, 6)),
+    "Shortcut": (lambda: layers.Shortcut(3, 5, stride=2), (2, 5, 4, 3)),
+    "ResidualBlock": (lambda: layers.ResidualBlock(4, 4, groups=2), (2, 4, 5, 4)),
+    "ResidualBlock that halves": (lambda: layers.ResidualBlock(4, 6, stride=2, groups=2), (2, 5, 4, 4)),
+    "ResidualBlock with a bottleneck": (lambda: layers.ResidualBlock(16, 16, bottleneck=True, groups=2), (2, 3, 4, 16)),
+    "ResidualBlock in training": (lambda: _in_training(layers.ResidualBlock(4, 16, 2, True, 2, drop_path_rate=0.4)), (3, 4, 3, 4)),
     "Dropout": (lambda: layers.Dropout(0.5), (3, 4)),
     "DropPath": (lambda: layers.DropPath(0.5), (3, 4)),
     "Dropout in training": (lambda: _in_training(layers.Dropout(0.5)), (3, 4)),
@@ -162,6 +186,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
 _SMALL: dict = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
 _SWIN: dict = {"image_size": 8, "patch_size": 1, "channels": 3, "classes": 5, "width": 6, "depths": [2, 2], "heads": [2, 3], "window": 4,
                "mlp_ratio": 2}
+_SMALL_CNN: dict = {"image_size": 9, "channels": 3, "classes": 5, "width": 4, "layers": [1, 1], "groups": 2}
 MODELS: dict[str, dict] = {                                           # options of `create_model`
     "vit": _SMALL,
     "vit by mean": _SMALL | {"pool": "mean"},
@@ -175,6 +200,9 @@ MODELS: dict[str, dict] = {                                           # options 
     "swin": _SWIN,
     "swin of one stage": _SWIN | {"depths": [2], "heads": [2]},
     "vit with both, by mean": _SMALL | {"stem": "conv", "patch_size": 2, "relative_bias": True, "pool": "mean"},
+    "resnet": _SMALL_CNN,
+    "resnet of basic blocks": _SMALL_CNN | {"layers": [1, 2], "block": "basic", "reduction": 2},
+    "resnet without a stride in the stem": _SMALL_CNN | {"layers": [1, 1], "block": "basic", "reduction": 1, "image_size": 4},
 }
 
 

@@ -1,4 +1,4 @@
-"""Make tests/parity.npz: what PyTorch computes for two small models, stored for machines without it.
+"""Make tests/parity.npz: what PyTorch computes for three small models, stored for machines without it.
 
     python tests/make_parity.py
 
@@ -20,7 +20,12 @@ from torch_parity import arrays, gradients, make_model, random_weights, train
 
 UNIT = 1 / 32
 SHAPE = {"image_size": 6, "patch_size": 2, "channels": 3, "classes": 7, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
-MODELS = {"token": {"pool": "token", "positions": "learned"}, "mean": {"pool": "mean", "positions": "none"}}
+MODELS = {
+    "token": {**SHAPE, "pool": "token", "positions": "learned"},
+    "mean": {**SHAPE, "pool": "mean", "positions": "none"},
+    "resnet": {"image_size": 9, "channels": 3, "classes": 7, "layers": [1, 1], "width": 4, "block": "bottleneck", "reduction": 4,
+               "groups": 2},
+}
 TRAINING = {"lr": 1e-3, "weight_decay": 0.5, "clip": 2.5, "label_smoothing": 0.1}
 BATCH, STEPS = 5, 10
 
@@ -51,8 +56,8 @@ def make(config, seed):
 
 def main():
     stored = {}
-    for seed, (name, options) in enumerate(MODELS.items()):
-        result = make({**SHAPE, **options}, seed)
+    for seed, (name, config) in enumerate(MODELS.items()):
+        result = make(config, seed)
         print(name, "norms", result["norms"].round(3), "losses", result["losses"].round(3))
         stored.update({f"{name}.{key}": value for key, value in result.items()})
     path = Path(__file__).with_name("parity.npz")

@@ -202,3 +202,24 @@ def test_short_trainings_have_presets_of_their_own():
     assert preset_for(data, 30) is preset_for(data) is PRESETS["fashion-mnist"]
     assert model_for(data, minutes=1.5).vector.size < model_for(data).vector.size
     assert model_for(data, "vit", minutes=1.5).config["stem"] == "patch"     # a model asked for by name is that one
+
+
+@pytest.mark.parametrize(("size", "channels", "reduction"), [(8, 1, 1), (28, 1, 2), (32, 3, 2), (64, 3, 4)])
+def test_the_small_resnet_fits_any_data_and_trains(size, channels, reduction):
+    data = dataset("mine", size, channels)
+    model = model_for(data, "resnet_mini")
+    assert model.config == model_for(data, "resnet").config
+    assert (model.image_size, model.channels, model.classes, model.reduction) == (size, channels, 3, reduction)
+    result = minivit.train(model, data, epochs=2, batch_size=10, progress=False)
+    assert result.steps == 6
+    assert np.isfinite(result.loss)
+
+
+def test_fine_tuning_keeps_all_of_a_resnet_but_its_head(tmp_path):
+    old = model_for(dataset("old", 8), "resnet", layers=[1, 1], width=8)
+    minivit.train(old, dataset("old", 8), epochs=1, out=tmp_path / "run", progress=False)
+    new = fine_tuned(Run(tmp_path / "run"), dataset("new", 12, classes=("c", "d", "e", "f")))
+    assert (new.image_size, new.classes) == (12, 4)
+    names = [p.name for p in new.parameters()]
+    for name, a, b in zip(names, old.parameters(), new.parameters(), strict=True):
+        assert name.startswith("head.") or np.array_equal(a.data, b.data)

@@ -1,4 +1,4 @@
-"""The Vision Transformer: its counts, its options, and what it refuses."""
+"""The Vision Transformer and the ResNet: their counts, their options, and what they refuse."""
 
 import subprocess
 import sys
@@ -24,6 +24,8 @@ def make(**options):
     ("vit_large_patch16_224", 304_326_632),
     ("vit_large_patch32_224", 306_535_400),
     ("vit_huge_patch14_224", 632_045_800),
+    ("resnetv2_50x1_bit", 25_549_352),
+    ("resnetv2_152x4_bit", 936_533_224),
 ])
 def test_parameter_counts_are_the_papers(name, parameters):
     assert {m["name"]: m["parameters"] for m in describe_models()}[name] == parameters
@@ -174,3 +176,77 @@ def test_a_backward_for_another_batch_is_named():
 def test_one_image_needs_an_axis():
     with pytest.raises(ValueError, match=r"pass image\[None\]"):
         make().forward(np.zeros((8, 8, 3)))
+
+
+# ---- ResNet ------------------------------------------------------------------------------------------------
+
+
+CNN = {"image_size": 9, "channels": 3, "classes": 5, "layers": [1, 1], "width": 4, "groups": 2}
+
+
+def make_cnn(**options):
+    return minivit.create_model("resnet", **(CNN | options))
+
+
+@pytest.mark.parametrize(("block", "reduction"), [("basic", 1), ("basic", 2), ("bottleneck", 4)])
+def test_flops_of_a_resnet_are_its_matrix_products(block, reduction, monkeypatch):
+    done = []
+
+    def counting(a, b, out=None, product=np.matmul):
+        done.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
+        return product(a, b, out=out)
+
+    model = make_cnn(block=block, reduction=reduction)
+    monkeypatch.setattr(np, "matmul", counting)
+    model.forward(np.zeros((1, 9, 9, 3), np.uint8))
+    assert model.flops == sum(done)
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+@pytest.mark.parametrize("size", [1, 2, 8, 9, 28])
+def test_a_resnet_takes_images_of_any_size(size, reduction):
+    model = make_cnn(image_size=size, reduction=reduction, block="basic")
+    logits = model.forward(np.zeros((2, size, size, 3), np.uint8))
+    assert logits.shape == (2, 5)
+    assert model.backward(logits).shape == (2, size, size, 3)
+    first = -(-size // reduction)                                     # rounded up
+    assert model.tokens == round((first**2 + ((first + 1) // 2) ** 2) / 2)
+
+
+def test_no_image_of_a_resnet_depends_on_another():
+    model, rng = make_cnn().astype(np.float64), np.random.default_rng(0)
+    model.head.fc.weight.data = rng.standard_normal(model.head.fc.weight.shape)
+    images = rng.standard_normal((3, 9, 9, 3))
+    np.testing.assert_allclose(model.forward(images)[1:2], model.forward(images[1:2]), rtol=1e-12)
+
+
+def test_decay_touches_the_kernels_of_a_resnet_only():
+    decayed = {p.name for p in make_cnn().parameters() if p.decay}
+    assert decayed == {p.name for p in make_cnn().parameters() if p.name.endswith("weight") and "norm" not in p.name}
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"layers": 3}, "layers must be a list, the number of blocks in each stage, not 3"),
+    ({"layers": [1, 0]}, "number of blocks in a stage must be a whole number at least 1, not 0"),
+    ({"block": "bottle"}, "unknown block 'bottle': did you mean 'bottleneck'"),
+    ({"reduction": 3}, "reduction of the stem must be 1, 2 or 4, not 3"),
+    ({"groups": 3}, "4 channels of a group norm must be divisible by its groups, 3"),
+    ({"width": 0}, "width must be a whole number at least 1"),
+    ({"drop_path_rate": 1.0}, "drop rate must be a finite number at least 0 and below 1"),
+    ({"pool": "mean"}, "unknown model option 'pool'"),
+])
+def test_options_of_a_resnet_that_do_not_fit_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_cnn(**options)
+
+
+def test_a_backward_of_a_resnet_for_another_batch_is_named():
+    model = make_cnn()
+    model.forward(np.zeros((2, 9, 9, 3)))
+    with pytest.raises(ValueError, match=r"dlogits must be \(2, 5\), as the forward's logits, not \(4, 5\)"):
+        model.backward(np.zeros((4, 5), np.float32))
+
+
+def test_a_bottleneck_needs_four_times_its_width():
+    with pytest.raises(ValueError, match="4 must divide them, but there are 6"):
+        minivit.layers.ResidualBlock(6, 6, bottleneck=True, groups=1)

@@ -6,6 +6,7 @@ the largest entry of the tensor, since some gradients are exactly zero in theory
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import minivit
 from minivit import lanes
 from minivit.interop.timm import from_timm, read_weights, to_timm, write_weights
-from minivit.ops import attention, convolution, cross_entropy, gelu, layer_norm, softmax
+from minivit.ops import attention, convolution, cross_entropy, gelu, group_norm, layer_norm, max_pooling, softmax, weight_standardisation
 
 ONE_PASS = {np.float32: 1e-5, np.float64: 1e-10}
 TEN_STEPS = {np.float32: 1e-5, np.float64: 1e-9}
@@ -33,9 +34,13 @@ def differences(ours, truth):
     return {name: difference(ours[name], truth[name]) for name in truth}
 
 
+def family(config):
+    return "resnet" if "layers" in config else "vit"
+
+
 def load_model(config, weights, dtype):
     """A model with the given weights under timm's names."""
-    model = minivit.create_model("vit", **config, dtype=dtype)
+    model = minivit.create_model(family(config), **config, dtype=dtype)
     return model.pack(dtype, values=from_timm(weights, model))
 
 
@@ -96,7 +101,7 @@ class Stored:
         return load_model(self.config, self.weights, dtype)
 
 
-@pytest.fixture(params=["token", "mean"])
+@pytest.fixture(params=["token", "mean", "resnet"])
 def stored(request):
     return Stored(request.param)
 
@@ -129,7 +134,7 @@ def test_stored_names_are_the_models_names(stored):
 @dtypes
 def test_weights_go_out_and_come_back_bit_for_bit(stored, dtype):
     model = stored.model(dtype)
-    again = minivit.create_model("vit", **stored.config, dtype=dtype, seed=1)
+    again = minivit.create_model(family(stored.config), **stored.config, dtype=dtype, seed=1)
     again.pack(dtype, values=from_timm(to_timm(model), again))
     assert again.vector.tobytes() == model.vector.tobytes()
 
@@ -151,11 +156,18 @@ def shape(image_size, patch_size, channels, classes, width, depth, heads, mlp_ra
     return dict(locals())
 
 
+def cnn(image_size, channels, classes, layers, width, block, reduction, groups):
+    return dict(locals())
+
+
 MODELS = {
     "token-learned": shape(10, 5, 1, 3, 8, 1, 1, 4, "token", "learned"),
     "mean-none": shape(12, 4, 3, 5, 48, 2, 2, 2, "mean", "none"),
     "mean-learned": shape(9, 3, 3, 11, 30, 3, 5, 1.5, "mean", "learned"),
     "token-none": shape(14, 7, 2, 4, 7, 2, 7, 3, "token", "none"),
+    "resnet-bottleneck": cnn(19, 3, 5, [1, 2], 8, "bottleneck", 4, 4),
+    "resnet-basic": cnn(9, 1, 4, [2, 1], 6, "basic", 2, 3),
+    "resnet-fine": cnn(5, 2, 3, [1, 1, 1], 4, "basic", 1, 1),
 }
 TRAINING = {"lr": 3e-4, "weight_decay": 1.0, "clip": 1.0, "label_smoothing": 0.1}
 
@@ -220,8 +232,65 @@ def test_training_in_many_lanes_and_passes_follows_torch(torch_parity, dtype, mo
 
 def test_names_and_shapes_are_those_of_torchs_state_dict(live):
     torch_model, config, _ = live
-    ours = to_timm(minivit.create_model("vit", **config))
+    ours = to_timm(minivit.create_model(family(config), **config))
     assert {name: w.shape for name, w in ours.items()} == {name: tuple(w.shape) for name, w in torch_model.state_dict().items()}
+
+
+# ---- against timm ------------------------------------------------------------------------------------------
+
+
+BIT = {np.float32: 1e-4, np.float64: 1e-9}
+SMALL_BIT = {"layers": [2, 1], "width": 16, "groups": 8, "classes": 11, "image_size": 37}
+
+
+def timms_resnet(config):
+    """timm's own ResNetV2 with BiT's stem and eps, in float64, its norms away from 1 and 0."""
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    from timm.layers import GroupNormAct, StdConv2d
+    from timm.models.resnetv2 import ResNetV2
+    torch.manual_seed(5)
+    if config == {"image_size": 64}:
+        model = timm.create_model("resnetv2_50x1_bit", pretrained=False)
+    else:
+        width = config["width"]
+        model = ResNetV2(config["layers"], [4 * width * 2**stage for stage in range(len(config["layers"]))], config["classes"],
+                         stem_chs=width, stem_type="fixed", conv_layer=partial(StdConv2d, eps=1e-8),
+                         norm_layer=partial(GroupNormAct, num_groups=config["groups"]))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_((1.0 if "norm" in name and name.endswith("weight") else 0.0) + (0.3 if p.ndim == 1 else 0.1) * torch.randn_like(p))
+    return model.double()
+
+
+def of_both(torch_parity, name, config, dtype):
+    """(logits, gradients, gradient of the images) of two images: timm's in float64, timm's in this dtype, and ours."""
+    theirs, rng = timms_resnet(config), np.random.default_rng(6)
+    ours = minivit.create_model(name, **config, dtype=dtype)
+    ours.pack(dtype, values=from_timm(weights_of(theirs), ours))
+    images, labels = rng.standard_normal((2, ours.image_size, ours.image_size, 3), np.float32), rng.integers(ours.classes, size=2)
+    logits, _, gradient, dimages = torch_parity.gradients(theirs, images, labels, label_smoothing=0.1)
+    in_dtype = theirs.float() if dtype == np.float32 else theirs
+    rounded = torch_parity.gradients(in_dtype, images, labels, label_smoothing=0.1)
+    return (logits, gradient, dimages), (rounded[0], *rounded[2:]), gradients(ours, images, labels, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize(("name", "config", "dtype"), [
+    ("resnet", SMALL_BIT, np.float32), ("resnet", SMALL_BIT, np.float64),
+    pytest.param("resnetv2_50x1_bit", {"image_size": 64}, np.float64, marks=pytest.mark.slow),
+], ids=["small-float32", "small-float64", "50x1-float64"])
+def test_a_resnet_is_timms(torch_parity, name, config, dtype):
+    truth, _, found = of_both(torch_parity, name, config, dtype)
+    worst = differences({"logits": found[0], **found[1], "images": found[2]}, {"logits": truth[0], **truth[1], "images": truth[2]})
+    assert {name: error for name, error in worst.items() if not error <= BIT[dtype]} == {}
+
+
+@pytest.mark.slow
+def test_in_float32_a_deep_resnet_is_as_near_to_the_truth_as_timms(torch_parity):
+    """Among its millions of ReLUs some stand so near to 0 that round-off opens or shuts them, and gradients jump: timm's as ours."""
+    truth, rounded, found = of_both(torch_parity, "resnetv2_50x1_bit", {"image_size": 64}, np.float32)
+    assert difference(found[0], truth[0]) <= BIT[np.float32]
+    ours, theirs = (np.median(list(differences(gradient, truth[1]).values())) for gradient in (found[1], rounded[1]))
+    assert ours <= 2 * theirs
 
 
 # ---- operations -------------------------------------------------------------------------------------------
@@ -318,4 +387,39 @@ def test_convolution_is_torchs(F, rng, size, stride, padding, dtype):
 
     inputs = [rng.standard_normal((2, 9, 8, 3)), rng.standard_normal((size, size, 3, 5)), rng.standard_normal(5)]
     error = worst_error(theirs, lambda *x: convolution.forward(*x, stride, padding), convolution.backward, inputs, dtype)
+    assert error <= ONE_OP[dtype]
+
+
+@dtypes
+def test_weight_standardisation_is_torchs(F, rng, dtype):
+    def theirs(weight):
+        filters = weight.permute(3, 2, 0, 1)
+        flat = filters.reshape(1, len(filters), -1)
+        return F.batch_norm(flat, None, None, training=True, eps=1e-8).reshape(filters.shape).permute(2, 3, 1, 0)
+
+    weight = rng.standard_normal((3, 3, 5, 7))
+    assert worst_error(theirs, weight_standardisation.forward, weight_standardisation.backward, [weight], dtype) <= ONE_OP[dtype]
+
+
+@dtypes
+@pytest.mark.parametrize("relu", [False, True])
+def test_group_norm_is_torchs(F, rng, relu, dtype):
+    def theirs(x, weight, bias):
+        y = F.group_norm(x.permute(0, 3, 1, 2), 4, weight, bias, 1e-5).permute(0, 2, 3, 1)
+        return F.relu(y) if relu else y
+
+    inputs = [rng.standard_normal((3, 5, 4, 12)), rng.standard_normal(12), rng.standard_normal(12)]
+    error = worst_error(theirs, lambda *x: group_norm.forward(*x, 4, relu=relu), group_norm.backward, inputs, dtype)
+    assert error <= ONE_OP[dtype]
+
+
+@dtypes
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1)])
+def test_max_pooling_is_torchs(F, rng, size, stride, padding, dtype):
+    def theirs(x):
+        padded = F.pad(x.permute(0, 3, 1, 2), (padding,) * 4)
+        return F.max_pool2d(padded, size, stride).permute(0, 2, 3, 1)
+
+    x = rng.standard_normal((2, 9, 8, 3)) - 1                         # mostly negative: the zeros around it win
+    error = worst_error(theirs, lambda x: max_pooling.forward(x, size, stride, padding), max_pooling.backward, [x], dtype)
     assert error <= ONE_OP[dtype]

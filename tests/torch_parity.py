@@ -1,16 +1,22 @@
-"""What the parity tests need of PyTorch, around the model of `minivit/peers/torch_vit.py`: weights, gradients, training. Needs torch."""
+"""What the parity tests need of PyTorch, around the models of `minivit/peers`: weights, gradients, training. Needs torch."""
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from minivit.peers.torch_resnet import TorchResNet
 from minivit.peers.torch_vit import TorchViT
+
+
+def declare(config):
+    """The model of a configuration, with torch's own random weights."""
+    return (TorchResNet if "layers" in config else TorchViT)(**config)
 
 
 def make_model(config, weights):
     """A float64 model with the given weights: {timm's name: array}."""
-    model = TorchViT(**config).double()
+    model = declare(config).double()
     model.load_state_dict({name: torch.tensor(array, dtype=torch.float64) for name, array in weights.items()})
     return model
 
@@ -21,7 +27,7 @@ def random_weights(config, rng, unit):
         scale = 1.2 / np.sqrt(np.prod(shape[1:])) if name.endswith("weight") and len(shape) > 1 else 0.4
         return unit * np.round((scale * rng.standard_normal(shape) + ("norm" in name and name.endswith("weight"))) / unit)
 
-    return {name: draw(name, tuple(tensor.shape)) for name, tensor in TorchViT(**config).state_dict().items()}
+    return {name: draw(name, tuple(tensor.shape)) for name, tensor in declare(config).state_dict().items()}
 
 
 def arrays(tensors):
@@ -30,7 +36,7 @@ def arrays(tensors):
 
 def gradients(model, images, labels, label_smoothing):
     """images (B, H, W, C), labels (B,) -> logits, loss, {name: gradient}, gradient of the images (B, H, W, C)."""
-    images = torch.tensor(images, dtype=torch.float64, requires_grad=True)
+    images = torch.tensor(images, dtype=next(model.parameters()).dtype, requires_grad=True)
     logits = model(images.permute(0, 3, 1, 2))
     loss = F.cross_entropy(logits, torch.tensor(labels, dtype=torch.int64), label_smoothing=label_smoothing)
     model.zero_grad()

@@ -4,7 +4,7 @@ The names are ours already. Only the layouts differ:
 
     linear weight       ours (in, out)            timm's (out, in)
     patch embedding     ours (P P C, D)           timm's (D, C, P, P), the kernel of a convolution
-    convolution         ours (k, k, C, D)         timm's (D, C, k, k)
+    convolution         ours (k, k, C, D)         timm's (D, C, k, k), the head of a ResNet too, with k = 1
     bias table          ours (T, h)               timm's (T, h)
     cls_token           ours (D,)                 timm's (1, 1, D), and dist_token alike
     pos_embed           ours (N, D)               timm's (1, N, D)

@@ -6,17 +6,19 @@ together as the papers do.
 
 from .attention import Attention
 from .block import Block
-from .convolution import Convolution
+from .convolution import Convolution, StdConvolution
 from .dropout import Dropout, DropPath
 from .embed import ConvStem, PatchEmbed
 from .head import MeanHead
 from .layer import Layer
 from .linear import Linear
 from .mlp import GELU, MLP
-from .norm import LayerNorm
+from .norm import GroupNormReLU, LayerNorm
 from .parameter import Parameter
 from .relative_bias import RelativeBias
+from .residual import ResidualBlock, Shortcut
 from .window import PatchMerging, WindowAttention
 
-__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "Layer", "LayerNorm", "Linear",
-           "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "WindowAttention"]
+__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Layer", "LayerNorm",
+           "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "ResidualBlock", "Shortcut", "StdConvolution",
+           "WindowAttention"]

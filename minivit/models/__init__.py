@@ -2,7 +2,8 @@
 
 from .create import VARIANTS, create_model, describe_models
 from .deit import DeiT
+from .resnet import ResNet
 from .swin import Swin
 from .vit import ViT
 
-__all__ = ["VARIANTS", "DeiT", "Swin", "ViT", "create_model", "describe_models"]
+__all__ = ["VARIANTS", "DeiT", "ResNet", "Swin", "ViT", "create_model", "describe_models"]

@@ -7,14 +7,19 @@ import numpy as np
 from ..arguments import check_name
 from ..interop.timm import read_weights
 from .deit import DeiT
+from .resnet import ResNet
 from .swin import Swin
 from .vit import ViT
 
-FAMILIES = {"vit": ViT, "deit": DeiT, "swin": Swin}
+FAMILIES = {"vit": ViT, "deit": DeiT, "swin": Swin, "resnet": ResNet}
 
 
 def _vit(image_size, patch_size, width, depth, heads, **more):
     return "vit", {"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth, "heads": heads, **more}
+
+
+def _resnet(image_size, layers, width, **more):
+    return "resnet", {"image_size": image_size, "layers": layers, "width": width, **more}
 
 
 def _deit(*sizes, **more):
@@ -61,6 +66,9 @@ VARIANTS = {
     "swin_tiny_patch4_window7_224": _swin(224, 4, 96, (2, 2, 6, 2), (3, 6, 12, 24), 7, **_IMAGENET),
     "swin_small_patch4_window7_224": _swin(224, 4, 96, (2, 2, 18, 2), (3, 6, 12, 24), 7, **_IMAGENET),
     "swin_base_patch4_window7_224": _swin(224, 4, 128, (2, 2, 18, 2), (4, 8, 16, 32), 7, **_IMAGENET),
+    "resnet_mini": _resnet(28, [1, 1, 1], 32, block="basic", reduction=2, groups=8, channels=1, classes=10),
+    "resnetv2_50x1_bit": _resnet(224, [3, 4, 6, 3], 64),
+    "resnetv2_152x4_bit": _resnet(224, [3, 8, 36, 3], 256),
 }
 # The share of a picture's shorter side that is cut out of its middle, for those that were trained on ImageNet.
 CROPS = {name: 0.9 for name, (_, options) in VARIANTS.items() if options["image_size"] == 224}

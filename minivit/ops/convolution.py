@@ -21,30 +21,34 @@ Sources: LeCun et al., Neural Computation 1 (1989); as a matrix product, Chellap
 import numpy as np
 
 from ..kernel import kernel, rows
-from . import linear
+
+WINDOWS = 150_000  # numbers in windows that are gathered at once: few enough for a core's cache
 
 
-def reference_forward(x, weight, bias, stride=1, padding=0):
-    """x (B, H, W, C), weight (k, k, C, D), bias (D,) -> y (B, H', W', D), cache: one product for each place of the kernel."""
+def reference_forward(x, weight, bias=None, stride=1, padding=0):
+    """x (B, H, W, C), weight (k, k, C, D), bias (D,) or None -> y (B, H', W', D), cache: one product for each place of the kernel."""
     B, H, W, _ = x.shape
     k, D = weight.shape[0], weight.shape[3]
     height, width = output_size(H, k, stride, padding), output_size(W, k, stride, padding)
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    y = np.zeros((B, height, width, D), x.dtype) + bias
+    y = np.zeros((B, height, width, D), x.dtype)
     for u, v in np.ndindex(k, k):
         y += padded[:, _places(u, height, stride), _places(v, width, stride)] @ weight[u, v]
-    return y, (padded, weight, x.shape, stride, padding)
+    if bias is not None:
+        y += bias
+    return y, (padded, weight, bias is not None, x.shape, stride, padding)
 
 
 def reference_backward(dy, cache):
-    """dy (B, H', W', D) -> dx (B, H, W, C), dweight (k, k, C, D), dbias (D,)."""
-    padded, weight, (_, H, W, _), stride, padding = cache
+    """dy (B, H', W', D) -> dx (B, H, W, C), dweight (k, k, C, D); and dbias (D,), if there was a bias."""
+    padded, weight, has_bias, (_, H, W, _), stride, padding = cache
     dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
     for u, v in np.ndindex(weight.shape[:2]):
         place = (slice(None), _places(u, dy.shape[1], stride), _places(v, dy.shape[2], stride))
         dpadded[place] += dy @ weight[u, v].T                         # y += x W[u, v]
         dweight[u, v] = rows(padded[place]).T @ rows(dy)
-    return dpadded[:, padding:padding + H, padding:padding + W], dweight, rows(dy).sum(axis=0)
+    gradients = dpadded[:, padding:padding + H, padding:padding + W], dweight
+    return (*gradients, rows(dy).sum(axis=0)) if has_bias else gradients      # y += bias
 
 
 def output_size(size, k, stride, padding):
@@ -59,42 +63,109 @@ def _places(first, count, stride):
 # ---- the same mathematics: windows as rows, and one BLAS product -------------------------------------------
 
 
-def forward(x, weight, bias, stride=1, padding=0):
-    """As `reference_forward`. Raises ValueError if x and weight do not fit together, or the kernel not into the padded picture."""
+def forward(x, weight, bias=None, stride=1, padding=0):
+    """As `reference_forward`. Raises ValueError if x, weight and bias do not fit together, or the kernel not into the padded picture."""
     if x.ndim != 4 or weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != x.shape[3]:
         raise ValueError(f"convolution: x (B, H, W, C) needs weight (k, k, C, D), but x is {x.shape} and weight {weight.shape}")
-    B, H, W, C = x.shape
+    B, H, W, _ = x.shape
     k, D = weight.shape[0], weight.shape[3]
+    if bias is not None and bias.shape != (D,):
+        raise ValueError(f"convolution: weight {weight.shape} needs a bias ({D},), not {bias.shape}")
     height, width = output_size(H, k, stride, padding), output_size(W, k, stride, padding)
     if min(height, width) < 1:
         raise ValueError(f"convolution: a kernel of {k}x{k} does not fit into pictures of {H}x{W} padded by {padding}")
-    padded = np.zeros((B, H + 2 * padding, W + 2 * padding, C), x.dtype)
-    padded[:, padding:padding + H, padding:padding + W] = x
-    seen = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(1, 2))[:, ::stride, ::stride]   # (B, H', W', C, k, k)
-    windows = rows(np.ascontiguousarray(seen.transpose(0, 1, 2, 4, 5, 3)).reshape(B * height * width, k * k * C))
-    y, cache = linear.forward(windows, weight.reshape(-1, D), bias)
-    return y.reshape(B, height, width, D), (cache, x.shape, k, stride, padding)
+    x, y = rows(x).reshape(x.shape), np.empty((B, height, width, D), x.dtype)
+    for part in _parts(x, k, y.shape):
+        np.matmul(_windows(x[part], k, stride, padding, height, width), rows(weight), out=rows(y[part]))
+    if bias is not None:
+        y += bias
+    return y, (x, weight, bias is not None, stride, padding)
 
 
 def backward(dy, cache, out=(None, None)):
-    """As `reference_backward`; `out`, contiguous arrays of the shapes of weight and bias, receives dweight and dbias."""
-    product, shape, k, stride, padding = cache
-    B, height, width, D = dy.shape
-    C = shape[3]
-    matrix = None if out[0] is None else out[0].reshape(-1, D)
-    dwindows, dweight, dbias = linear.backward(rows(dy), product, (matrix, out[1]))
-    dx = np.zeros(shape, dy.dtype)
-    _scatter(dwindows.reshape(B, height, width, k, k, C), stride, padding, dx)
-    return dx, dweight.reshape(k, k, C, D) if out[0] is None else out[0], dbias
+    """As `reference_backward`; `out`, contiguous arrays of the shapes of weight and bias, receives dweight and dbias.
+
+    The windows are gathered again: that takes less time than to remember so many numbers.
+    """
+    x, weight, has_bias, stride, padding = cache
+    _, height, width, D = dy.shape
+    k, dy = weight.shape[0], rows(dy).reshape(dy.shape)
+    one_place = k == stride == 1 and not padding
+    dx = np.empty_like(x) if one_place else np.zeros_like(x)
+    dweight = np.empty(weight.shape, dy.dtype) if out[0] is None else out[0]
+    for part in _parts(x, k, dy.shape):
+        windows, dy_part = _windows(x[part], k, stride, padding, height, width), rows(dy[part])
+        if part.start == 0:                                           # y = windows W + bias
+            np.matmul(windows.T, dy_part, out=rows(dweight))
+        else:
+            dweight += np.matmul(windows.T, dy_part).reshape(weight.shape)
+        if one_place:                                                 # windows = gather(x)
+            np.matmul(dy_part, rows(weight).T, out=rows(dx[part]))
+        else:
+            np.matmul(dy_part, rows(weight).T, out=windows)           # now dwindows
+            _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, _lines(dx[part]))
+    return (dx, dweight, np.matmul(np.ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
+
+
+def _parts(x, k, shape):
+    """Slices of a batch, of as many images as have WINDOWS numbers in their windows: these are gathered and used in the core's cache."""
+    images = max(1, len(x) if k == 1 else WINDOWS // max(1, shape[1] * shape[2] * k * k * x.shape[3]))
+    return [slice(a, a + images) for a in range(0, max(1, len(x)), images)]
+
+
+def _windows(x, k, stride, padding, height, width):
+    """What the kernel sees at each place, (B H' W', k k C); of a kernel of one place that is x itself."""
+    if k == stride == 1 and not padding:
+        return rows(x)
+    windows = np.empty((len(x) * height * width, k * k * x.shape[3]), x.dtype)
+    _gather(_lines(x), x.shape[3], stride, padding, height, width, windows.reshape(len(windows), k, k * x.shape[3]))
+    return windows
+
+
+# One row of the kernel sees k places that lie side by side, and so do their channels: k C numbers in one run, in x and in the window.
+# So a picture is passed as lines of W C numbers, and a window as k runs; at the border a part of a run stands for the padding.
+
+
+def _lines(x):
+    B, H, W, C = x.shape
+    return x.reshape(B, H, W * C)
 
 
 @kernel
-def _scatter(dwindows, stride, padding, dx):
-    B, height, width, k, _, C = dwindows.shape
+def _gather(x, C, stride, padding, height, width, windows):
+    B, H, line = x.shape
+    _, k, run = windows.shape
+    zero = x.dtype.type(0)
     for b in range(B):
         for i in range(height):
             for j in range(width):
-                for u in range(max(0, padding - stride * i), min(k, dx.shape[1] + padding - stride * i)):
-                    for v in range(max(0, padding - stride * j), min(k, dx.shape[2] + padding - stride * j)):
-                        for c in range(C):
-                            dx[b, stride * i + u - padding, stride * j + v - padding, c] += dwindows[b, i, j, u, v, c]
+                start = (stride * j - padding) * C                    # of the run in its line
+                inside = min(run, max(0, -start))
+                beyond = max(inside, min(run, line - start))
+                for u in range(k):
+                    r, window = stride * i + u - padding, windows[(b * height + i) * width + j, u]
+                    if 0 <= r < H:
+                        window[:inside] = zero
+                        seen, source = window[inside:beyond], x[b, r, start + inside:start + beyond]
+                        for t in range(seen.size):
+                            seen[t] = source[t]
+                        window[beyond:] = zero
+                    else:
+                        window[:] = zero
+
+
+@kernel
+def _scatter(dwindows, C, stride, padding, height, width, dx):
+    B, H, line = dx.shape
+    _, k, run = dwindows.shape
+    for b in range(B):
+        for i in range(height):
+            for j in range(width):
+                start = (stride * j - padding) * C
+                inside = min(run, max(0, -start))
+                beyond = max(inside, min(run, line - start))
+                for u in range(max(0, padding - stride * i), min(k, H + padding - stride * i)):
+                    seen = dwindows[(b * height + i) * width + j, u, inside:beyond]
+                    target = dx[b, stride * i + u - padding, start + inside:start + beyond]
+                    for t in range(seen.size):
+                        target[t] += seen[t]

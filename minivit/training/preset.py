@@ -83,7 +83,9 @@ def model_for(data, name=None, seed=0, minutes=None, **options):
         name = "vit" if "width" in preset else "vit_mini"
     if name in MINIS:
         name = next((n for n in VARIANTS if n.startswith(f"{name}_") and VARIANTS[n][1]["image_size"] == height), MINIS[name])
-    if name in ("vit", "deit"):
+    if name in ("resnet", "resnet_mini"):
+        fitting = VARIANTS["resnet_mini"][1] | {"reduction": _reduction(height)} | fitting
+    elif name in ("vit", "deit"):
         fitting |= {"patch_size": _patch_size(height), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2, "position_std": 0.5}
     elif name == "swin":
         fitting |= _swin(height)
@@ -110,6 +112,11 @@ def _check_classes(data):
     if missing := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
         named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
         raise ValueError(f"{data.name} has no training images of class {named}: give some, or leave the class out (labels count from 0)")
+
+
+def _reduction(image_size):
+    """How much the stem of a small ResNet reduces an image: to a map of between 8 x 8 and 20 x 20, if it is not too small or too large."""
+    return 1 if image_size <= 16 else 2 if image_size <= 40 else 4
 
 
 def _patch_size(image_size, most=16, about=8, even=False):

@@ -1,0 +1,157 @@
+"""Group norm: the channels of a picture are taken in groups, and each group is shifted to mean 0 and scaled to variance 1.
+
+A group is C / G channels that lie side by side. For one picture and one group, over the M = H W C / G numbers x_i that it has at all
+places (every picture by itself; the batch plays no part):
+
+    mean = (1/M) sum_i x_i
+    var  = (1/M) sum_i (x_i - mean)**2
+    rstd = 1 / sqrt(var + eps)
+    xhat = (x - mean) rstd
+    y    = xhat weight + bias                        (weight and bias: one number a channel)
+
+In a ResNet a ReLU always follows, y = max(xhat weight + bias, 0), so it is part of this chapter: done in the same pass, it costs nothing.
+
+Backward. The ReLU passes dy on where y > 0 (see `relu`). But for what is averaged over, the rest is the layer norm (see
+`layer_norm` for the derivation):
+
+    dbias = sum dy        dweight = sum dy xhat      (over pictures and places)
+    dxhat = dy weight
+    dx    = rstd (dxhat - mean(dxhat) - xhat mean(dxhat xhat))          (means over the group)
+
+weight is the same at all places, so both means follow from sums over the places, channel by channel, which also make dbias and dweight:
+
+    mean(dxhat) = (1/M) sum_c weight_c (sum over places of dy)          mean(dxhat xhat) = (1/M) sum_c weight_c (sum of dy xhat)
+
+Shapes: x, y, dx, dy (B, H, W, C); weight, bias (C,); mean, rstd (B, G). G = 1 is a layer norm of the picture, G = C instance norm.
+Source: Wu and He, "Group Normalization", arXiv:1803.08494.
+"""
+
+import numpy as np
+
+from ..kernel import kernel, rows
+from . import relu as relu_op
+
+
+def reference_forward(x, weight, bias, groups, eps=1e-5, relu=False):
+    """x (B, H, W, C), weight (C,), bias (C,) -> y (B, H, W, C), cache. relu: whether a ReLU follows."""
+    grouped = x.reshape(len(x), -1, groups, x.shape[-1] // groups)    # (B, H W, G, C / G)
+    mean = grouped.mean(axis=(1, 3), keepdims=True)                   # (B, 1, G, 1)
+    var = ((grouped - mean) ** 2).mean(axis=(1, 3), keepdims=True)
+    rstd = 1 / np.sqrt(var + eps)
+    xhat = (grouped - mean) * rstd
+    y, passed = xhat.reshape(x.shape) * weight + bias, None
+    if relu:
+        y, passed = relu_op.reference_forward(y)
+    return y, (xhat, rstd, weight, passed)
+
+
+def reference_backward(dy, cache):
+    """dy (B, H, W, C) -> dx (B, H, W, C), dweight (C,), dbias (C,)."""
+    xhat, rstd, weight, passed = cache
+    if passed is not None:                                            # y = max(.., 0)
+        dy = relu_op.reference_backward(dy, passed)
+    dbias = rows(dy).sum(axis=0)                                      # y = xhat weight + bias
+    dweight = rows(dy * xhat.reshape(dy.shape)).sum(axis=0)
+    dxhat = (dy * weight).reshape(xhat.shape)
+    along_shift = dxhat.mean(axis=(1, 3), keepdims=True)              # xhat = (x - mean) rstd
+    along_xhat = (dxhat * xhat).mean(axis=(1, 3), keepdims=True)
+    dx = rstd * (dxhat - along_shift - xhat * along_xhat)
+    return dx.reshape(dy.shape), dweight, dbias
+
+
+# ---- the same mathematics, picture by picture, so that each stays in the cache from its first pass to its last --
+
+
+def forward(x, weight, bias, groups, eps=1e-5, relu=False):
+    """As `reference_forward`. Raises ValueError if weight or bias is not (C,), or the groups do not divide C."""
+    C = x.shape[-1]
+    if weight.shape != (C,) or bias.shape != (C,):
+        raise ValueError(f"group norm: x {x.shape} needs weight and bias ({C},), not {weight.shape} and {bias.shape}")
+    if groups < 1 or C % groups:
+        raise ValueError(f"group norm: {C} channels cannot be divided into {groups} groups")
+    places = rows(x).reshape(len(x), -1, C)                           # (B, H W, C)
+    y = np.empty_like(places)
+    mean, rstd = np.empty((len(x), groups), x.dtype), np.empty((len(x), groups), x.dtype)
+    _forward(places, weight, bias, eps, relu, y, mean, rstd)
+    return y.reshape(x.shape), (places, mean, rstd, weight, bias, relu)
+
+
+def backward(dy, cache):
+    """As `reference_backward`."""
+    x, mean, rstd, weight, bias, relu = cache
+    dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
+    _backward(rows(dy).reshape(x.shape), x, mean, rstd, weight, bias, relu, dx, dweight, dbias)
+    return dx.reshape(dy.shape), dweight, dbias
+
+
+@kernel
+def _forward(x, weight, bias, eps, relu, y, mean, rstd):
+    B, P, C = x.shape
+    one, zero, eps = x.dtype.type(1), x.dtype.type(0), x.dtype.type(eps)
+    floor = zero if relu else -x.dtype.type(np.inf)
+    each = C // mean.shape[1]
+    per_group = one / x.dtype.type(P * each)
+    total, shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
+    for b in range(B):
+        total[:] = zero
+        for n in range(P):
+            for c in range(C):
+                total[c] += x[b, n, c]
+        for g in range(mean.shape[1]):
+            m = zero
+            for c in range(g * each, (g + 1) * each):
+                m += total[c]
+            mean[b, g] = m * per_group
+            shift[g * each:(g + 1) * each] = m * per_group
+        total[:] = zero
+        for n in range(P):
+            for c in range(C):
+                total[c] += (x[b, n, c] - shift[c]) * (x[b, n, c] - shift[c])
+        for g in range(mean.shape[1]):
+            var = zero
+            for c in range(g * each, (g + 1) * each):
+                var += total[c]
+            rstd[b, g] = one / np.sqrt(var * per_group + eps)
+            for c in range(g * each, (g + 1) * each):
+                scale[c] = rstd[b, g] * weight[c]
+        for n in range(P):
+            for c in range(C):
+                z = (x[b, n, c] - shift[c]) * scale[c] + bias[c]
+                y[b, n, c] = floor if z < floor else z                # so NaN stays NaN
+
+
+@kernel
+def _backward(dy, x, mean, rstd, weight, bias, relu, dx, dweight, dbias):
+    B, P, C = x.shape
+    zero = x.dtype.type(0)
+    floor = zero if relu else -x.dtype.type(np.inf)
+    each = C // mean.shape[1]
+    per_group = x.dtype.type(1) / x.dtype.type(P * each)
+    shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype)         # xhat = (x - shift) scale
+    sum_dy, sum_dy_xhat = np.empty(C, x.dtype), np.empty(C, x.dtype)
+    along_shift, along_xhat = np.empty(C, x.dtype), np.empty(C, x.dtype)
+    for b in range(B):
+        for c in range(C):
+            shift[c], scale[c] = mean[b, c // each], rstd[b, c // each]
+        sum_dy[:], sum_dy_xhat[:] = zero, zero
+        for n in range(P):
+            for c in range(C):
+                xhat = (x[b, n, c] - shift[c]) * scale[c]
+                passed = dy[b, n, c] if xhat * weight[c] + bias[c] > floor else zero
+                dx[b, n, c] = passed                                  # kept there for the second pass
+                sum_dy[c] += passed
+                sum_dy_xhat[c] += passed * xhat
+        for c in range(C):
+            dbias[c] += sum_dy[c]
+            dweight[c] += sum_dy_xhat[c]
+        for g in range(mean.shape[1]):
+            of_shift, of_xhat = zero, zero
+            for c in range(g * each, (g + 1) * each):
+                of_shift += weight[c] * sum_dy[c]
+                of_xhat += weight[c] * sum_dy_xhat[c]
+            along_shift[g * each:(g + 1) * each] = of_shift * per_group
+            along_xhat[g * each:(g + 1) * each] = of_xhat * per_group
+        for n in range(P):
+            for c in range(C):
+                xhat = (x[b, n, c] - shift[c]) * scale[c]
+                dx[b, n, c] = scale[c] * (dx[b, n, c] * weight[c] - along_shift[c] - xhat * along_xhat[c])
