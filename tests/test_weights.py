@@ -198,9 +198,9 @@ def test_named_models_of_imagenet_know_how_pictures_are_prepared():
             assert name not in CROPS
             continue
         model = declare_model(name)
-        expected = ([0.5] * 3, [0.5] * 3) if name.startswith("vit_") else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        expected = ([0.5] * 3, [0.5] * 3) if name.startswith(("vit_", "resnetv2_")) else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         assert (model.mean.tolist(), model.std.tolist()) == expected
-        assert CROPS[name] == 0.9
+        assert CROPS[name] == (0.875 if name.startswith("resnetv2_") else 0.9)
 
 
 def test_predict_takes_a_file_of_weights(tmp_path, capsys):

@@ -71,7 +71,7 @@ VARIANTS = {
     "resnetv2_152x4_bit": _resnet(224, [3, 8, 36, 3], 256),
 }
 # The share of a picture's shorter side that is cut out of its middle, for those that were trained on ImageNet.
-CROPS = {name: 0.9 for name, (_, options) in VARIANTS.items() if options["image_size"] == 224}
+CROPS = {name: 0.875 if family == "resnet" else 0.9 for name, (family, options) in VARIANTS.items() if options["image_size"] == 224}
 
 
 def declare_model(name, **options):
