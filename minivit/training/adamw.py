@@ -74,7 +74,7 @@ class AdamW:
         self.factors, self.decays = np.array(factors), np.array(decays, vector.dtype)
 
     def pieces(self):
-        """The slices of the vector that can be updated side by side, in any order."""
+        """What can be updated side by side, in any order: slices of the vector."""
         return chunks(0, self.vector.size)
 
     def update(self, piece, gradients, lr, scale=1.0):

@@ -35,11 +35,10 @@ arXiv:2502.16982 (the factor, weight decay); Bernstein and Newhouse, arXiv:2409.
 """
 
 import math
-from itertools import pairwise
 
 import numpy as np
 
-from ..lanes import chunks
+from ..lanes import CHUNK, chunks
 from .adamw import AdamW
 
 COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5
@@ -53,7 +52,11 @@ def orthogonal(u):
     x = u / (np.sqrt((u * u).sum(axis=(-2, -1), keepdims=True)) + np.finfo(u.dtype).tiny)
     for _ in range(ROUNDS):
         A = x @ x.swapaxes(-1, -2)
-        x = a * x + (b * A + c * (A @ A)) @ x
+        B = c * (A @ A)
+        B += b * A
+        y = B @ x
+        y += a * x
+        x = y
     return x
 
 
@@ -61,6 +64,15 @@ def hidden(parameters):
     """Those of the parameters that are matrices between the first, which reads pixels, and the last, which names classes."""
     matrices = [p for p in parameters if p.decay]
     return [p for p in matrices[1:] if not p.name.startswith("head")]
+
+
+class Matrix:
+    """One map of a hidden matrix, as views (I, O) of the vector of weights and of the running means; and its settings."""
+
+    def __init__(self, columns, vector, m, factor, decay):
+        self.columns, self.factor, self.decay = columns, float(factor), float(decay)
+        self.w, self.m = columns(vector), columns(m)
+        self.scale = 0.2 * math.sqrt(max(self.w.shape))
 
 
 class Muon(AdamW):
@@ -71,29 +83,47 @@ class Muon(AdamW):
 
     def __init__(self, vector, parameters, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, layers=(), momentum=0.95):
         super().__init__(vector, parameters, weight_decay, betas, eps, layers)
-        self.momentum, self.matrices = momentum, {}
-        matrices, start = {id(p) for p in hidden(parameters)}, 0
+        self.momentum = momentum
+        ours, start, self._others, self._groups = {id(p) for p in hidden(parameters)}, 0, [], []
+        by_shape: dict[tuple, list] = {}
         for p, factor, decay in zip(parameters, self.factors, self.decays, strict=True):
-            if id(p) in matrices:
-                self.matrices[start] = (p, float(factor), float(decay))
+            if id(p) in ours:
+                for columns in _maps(p, start):
+                    matrix = Matrix(columns, vector, self.m, factor, decay)
+                    by_shape.setdefault(matrix.w.shape, []).append(matrix)
+            else:
+                self._others += chunks(start, start + p.size)
             start += p.size
+        for (inputs, outputs), matrices in by_shape.items():          # a product of many small matrices is one call
+            size = max(1, CHUNK // 4 // (inputs * outputs))
+            self._groups += [matrices[i:i + size] for i in range(0, len(matrices), size)]
 
     def pieces(self):
-        """The hidden matrices, each by itself, and what lies between them."""
-        edges = sorted({0, self.vector.size, *self.matrices, *(start + p.size for start, (p, _, _) in self.matrices.items())})
-        stretches = [slice(a, b) for a, b in pairwise(edges)]
-        return [piece for s in stretches for piece in ([s] if s.start in self.matrices else chunks(s.start, s.stop))]
+        """The hidden matrices in groups of one shape, and slices of all else."""
+        return self._groups + self._others
 
     def update(self, piece, gradients, lr, scale=1.0):
         """As `AdamW.update`, for one of `pieces`."""
-        if piece.start not in self.matrices:
+        if isinstance(piece, slice):
             super().update(piece, gradients, lr, scale)
             return
-        p, factor, decay = self.matrices[piece.start]
-        beta, w, m, g = self.momentum, self.vector[piece], self.m[piece], gradients[piece]
-        m *= beta
-        m += (1 - beta) * scale * g
-        u = (beta * m + (1 - beta) * scale * g).reshape(-1, p.maps, p.shape[-1] // p.maps).swapaxes(0, 1)      # (maps, I, O)
-        step = 0.2 * math.sqrt(max(u.shape[1:])) * orthogonal(u)
-        w *= 1 - lr * factor * decay
-        w -= (lr * factor * step.swapaxes(0, 1)).reshape(-1)
+        beta, ahead = self.momentum, np.empty((len(piece), *piece[0].w.shape), self.vector.dtype)
+        for matrix, u in zip(piece, ahead, strict=True):
+            g = ((1 - beta) * scale) * matrix.columns(gradients)
+            matrix.m *= beta
+            matrix.m += g
+            np.multiply(matrix.m, beta, out=u)
+            u += g
+        for matrix, step in zip(piece, orthogonal(ahead), strict=True):
+            matrix.w *= 1 - lr * matrix.factor * matrix.decay
+            matrix.w -= (lr * matrix.factor * matrix.scale) * step
+
+
+def _maps(p, start):
+    """The maps that lie side by side in a parameter at `start`: functions vector -> view (I, O) of it."""
+    width = p.shape[-1] // p.maps
+
+    def at(k):
+        return lambda vector: vector[start:start + p.size].reshape(-1, p.shape[-1])[:, k * width:(k + 1) * width]
+
+    return [at(k) for k in range(p.maps)]

@@ -3,7 +3,7 @@
 import math
 
 from ..arguments import check_name, check_number
-from ..lanes import Lanes, blas_threads, supervised
+from ..lanes import Lanes, blas_threads, chunks, supervised
 from ..layers import Block
 from ..models.model import Model
 from ..ops import cross_entropy
@@ -81,13 +81,10 @@ class Trainer:
         gradients, weights, mean = self.lanes.gradients, self.optimiser.vector, self._mean
         decay = decay_at(self.optimiser.t, self.ema)
 
-        def update(piece):
-            self.optimiser.update(piece, gradients, lr, scale)
-            if self.ema:
-                follow(mean[piece], weights[piece], decay)
-
         with blas_threads(1):
-            self.lanes.workers.map(update, self.optimiser.pieces())
+            self.lanes.workers.map(lambda piece: self.optimiser.update(piece, gradients, lr, scale), self.optimiser.pieces())
+        if self.ema:
+            self.lanes.workers.map(lambda chunk: follow(mean[chunk], weights[chunk], decay), chunks(0, weights.size))
 
     def state(self):
         """All arrays that change from step to step, by name: what a checkpoint holds beside the number of steps, `optimiser.t`."""
