@@ -70,8 +70,8 @@ def rollout(layers):
 
 
 def variation(weights):
-    """Which share of weights (B, ...), one set for each picture, depends on the picture: 1 - |their mean|^2 / mean of their |.|^2.
+    """Which share of weights (B, ...), one set for each picture, depends on the picture: their variance over their mean square.
 
     0 says that all pictures meet the same weights, as in a convolution; 1 that they have nothing in common.
     """
-    return float(1 - (weights.mean(axis=0) ** 2).sum() / (weights ** 2).mean(axis=0).sum())
+    return float(weights.var(axis=0, dtype=np.float64).sum() / np.square(weights, dtype=np.float64).mean(axis=0).sum())
