@@ -64,8 +64,8 @@ def main():
     before, after = looks["untrained"], looks["trained"]
     print("The convolutions see 2 pixels more a side with each layer, the ViT all from the first.")
     print(f"Untrained, each head of a ViT for the digits looks {before.min():.1f} to {before.max():.1f} pixels far, as one who looks "
-          f"everywhere alike ({uniform:.1f}); trained to {result.accuracy:.1%}, {after.min():.1f} to {after.max():.1f}: on so few pictures the heads stay nearly "
-          "global. Local ones, as in the paper's figure 7, need far more (Raghu et al., arXiv:2108.08810).")
+          f"everywhere alike ({uniform:.1f}); trained to {result.accuracy:.1%}, {after.min():.1f} to {after.max():.1f}: on so few "
+          "pictures the heads stay nearly global. Local ones, as in the paper's figure 7, need far more (Raghu et al., arXiv:2108.08810).")
     draw_fields(seen, looks, uniform, model.image_size, options.out)
     print(f"Picture: {options.out}")
 
