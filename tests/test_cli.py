@@ -453,6 +453,7 @@ def test_run_on_arrays_asks_for_data(refused, tmp_path, digits):
     digits = dataclasses.replace(digits, source=None)
     minivit.train(minivit.create_model("vit", **TINY), digits, epochs=0.1, out=tmp_path / "run", progress=False)
     assert "name the data" in refused("evaluate", tmp_path / "run")
+    assert "no test images of its own" in refused("attend", tmp_path / "run", 0, "--out", tmp_path / "look.png")
 
 
 def test_traceback_is_shown_on_demand(monkeypatch):

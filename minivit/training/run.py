@@ -160,7 +160,7 @@ class Run:
         """
         own = self.config()["data"]
         if own["source"] is None:
-            raise ValueError(f"{self.folder} was trained on arrays in memory: name the data to evaluate on")
+            raise ValueError(f"{self.folder} was trained on arrays in memory, so it has no test images of its own: name the data, or files")
         data = load_data(**(own["source"] | ({} if data_dir is None else {"data_dir": data_dir})))
         if data.digest != own["digest"]:
             raise self._changed(data)
