@@ -14,17 +14,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import minivit
+from minivit.explain import attention_probabilities, reader_maps
 from minivit.ops import softmax
 from minivit.training.preset import model_for
 
 
 def class_token_attention(model, images):
     """Where the class token looks in the last block: (B, patches, patches), the mean over the heads."""
-    model.forward(images)
-    _, probs, *_ = model.blocks[-1].attn.cache                        # (B, h, N, N)
-    model.forget()
-    side = model.image_size // model.patch_embed.patch_size
-    return probs[:, :, 0, 1:].mean(axis=1).reshape(len(images), side, side)
+    *_, probs = attention_probabilities(model, images).values()
+    return reader_maps(probs).mean(axis=1)
 
 
 def draw(data, model, path):

@@ -23,6 +23,7 @@ _PUBLIC = {
     "train": "training.loop",
     "load": "training.run",
     "load_data": "data",
+    "explain": "explain",
     "layers": "layers",
     "models": "models",
     "ops": "ops",

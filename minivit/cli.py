@@ -52,7 +52,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"minivit {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
-    for add in (_add_train, _add_evaluate, _add_predict, _add_gradcheck, _add_models, _add_bench):
+    for add in (_add_train, _add_evaluate, _add_predict, _add_attend, _add_gradcheck, _add_models, _add_bench):
         add(verbs)
     return parser
 
@@ -121,9 +121,24 @@ def _add_predict(verbs):
     verb.set_defaults(verb=_predict)
     verb.add_argument("run", metavar="RUN", help="folder of a run; or, with --model, a file of weights that others have trained")
     verb.add_argument("--model", help="the name of `minivit models` that the weights belong to, in timm's safetensors or Google's .npz")
-    verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file; it is prepared as the run's own were")
+    _add_images(verb)
     verb.add_argument("--top", type=int, default=3, help="how many classes to show (default 3)")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_attend(verbs):
+    verb = verbs.add_parser("attend", help="show where a model looks", description="Where the class token (or without one, the mean "
+                            "token) looks in each picture, head by head, and through all layers (attention rollout).")
+    verb.set_defaults(verb=_attend)
+    verb.add_argument("run", metavar="RUN", help="folder of a run")
+    _add_images(verb)
+    verb.add_argument("--out", metavar="PNG", required=True, help="the picture to write")
+    verb.add_argument("--json", action="store_true", help="print maps, rollout and distances as JSON")
+
+
+def _add_images(verb):
+    verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file, which is prepared as the run's own were; or a number: "
+                      "one of the run's own test images, counted from 0")
 
 
 def _add_gradcheck(verbs):
@@ -241,10 +256,12 @@ def _say_if_unfinished(run):
 
 def _predict(options):
     if options.model:
+        from .data import read_pictures
         from .prediction import classify, load_weights
 
         model, share = load_weights(options.run, options.model)
-        rows = classify(model, options.images, top=options.top, share=share)
+        images = read_pictures(options.images, model.image_size, model.channels, "crop", share)
+        rows = classify(model, options.images, images, top=options.top)
     else:
         from .training.run import Run
 
@@ -258,6 +275,21 @@ def _predict(options):
     else:
         for row in rows:
             print(f"{row['image']}: " + ", ".join(f"{c['class']} {c['probability']:.1%}" for c in row["classes"]))
+
+
+def _attend(options):
+    from .explain.looks import attend_run, describe_look, look_text
+    from .explain.plots import draw_looks
+    from .training.run import Run
+
+    run = Run(options.run)
+    looks = attend_run(run, options.images)
+    draw_looks(looks, options.out)
+    _say_if_unfinished(run)
+    if options.json:
+        print(json.dumps([describe_look(look) for look in looks]))
+    else:
+        print("\n".join(map(look_text, looks)) + f"\npicture: {options.out}")
 
 
 def _gradcheck(options):

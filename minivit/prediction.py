@@ -5,23 +5,22 @@ from pathlib import Path
 import numpy as np
 
 from .arguments import check_name, check_number
-from .data import read_pictures
 from .interop.timm import classes_in, read_any
 from .models.create import CROPS, VARIANTS, create_model
 from .ops import softmax
 
 
-def classify(model, files, class_names=None, top=3, fit="crop", share=1.0):
-    """The `top` most probable classes of each picture file: a list of {image, classes: [{class, probability}]}.
+def classify(model, pictures, images, class_names=None, top=3):
+    """The `top` most probable classes of each picture: a list of {image, classes: [{class, probability}]}.
 
-    class_names: K strings (default: the numbers of the classes). fit, share: how pictures are made square, as for `read_pictures`, whose
-    errors it raises; ValueError if `top` is no whole number from 1.
+    pictures: what each is called. images (B, H, W, C): as the model takes them. class_names: K strings (default: the numbers of the
+    classes). Raises ValueError if `top` is no whole number from 1.
     """
     check_number("number of classes to show", top, least=1, whole=True)
     names = [str(k) for k in range(model.classes)] if class_names is None else class_names
-    probabilities, _ = softmax.forward(model.predict(read_pictures(files, model.image_size, model.channels, fit, share)))
-    return [{"image": str(file), "classes": [{"class": names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
-            for file, p in zip(files, probabilities, strict=True)]
+    probabilities, _ = softmax.forward(model.predict(images))
+    return [{"image": str(picture), "classes": [{"class": names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
+            for picture, p in zip(pictures, probabilities, strict=True)]
 
 
 def load_weights(path, name):

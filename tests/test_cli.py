@@ -245,6 +245,13 @@ def test_predict_shows_the_three_most_probable_classes(call, run_folder, picture
     assert re.fullmatch(rf"{re.escape(str(picture))}: (\d \d+\.\d%, ){{2}}\d \d+\.\d%\n", call("predict", run_folder, picture))
 
 
+def test_predict_takes_the_number_of_a_test_image(call, run_folder, digits):
+    rows = json.loads(call("predict", run_folder, 7, 0, "--json"))
+    assert [row["image"] for row in rows] == ["7", "0"]
+    best = minivit.load(run_folder).predict(digits.test_images[[7, 0]]).argmax(axis=1)
+    assert [int(row["classes"][0]["class"]) for row in rows] == best.tolist()
+
+
 def test_predict_takes_several_pictures_and_keeps_their_order(call, run_folder, tmp_path, digits):
     files = [tmp_path / f"{k}.png" for k in range(4)]
     for file, image in zip(files, digits.test_images, strict=False):
@@ -446,6 +453,7 @@ def test_run_on_arrays_asks_for_data(refused, tmp_path, digits):
     digits = dataclasses.replace(digits, source=None)
     minivit.train(minivit.create_model("vit", **TINY), digits, epochs=0.1, out=tmp_path / "run", progress=False)
     assert "name the data" in refused("evaluate", tmp_path / "run")
+    assert "no test images of its own" in refused("attend", tmp_path / "run", 0, "--out", tmp_path / "look.png")
 
 
 def test_traceback_is_shown_on_demand(monkeypatch):
@@ -498,11 +506,11 @@ print(*(name for name in ("numpy", "numba", "matplotlib", "PIL", "safetensors", 
 
 def test_help_of_every_verb_imports_nothing_heavy():
     verbs, heavy = python(HELP).split("\n")[:2]
-    assert set(verbs.split()) >= {"train", "evaluate", "predict", "models"}
+    assert set(verbs.split()) >= {"train", "evaluate", "predict", "attend", "models"}
     assert heavy == ""
 
 
-@pytest.mark.parametrize("verb", [[], ["train"], ["evaluate"], ["predict"], ["models"]], ids="".join)
+@pytest.mark.parametrize("verb", [[], ["train"], ["evaluate"], ["predict"], ["attend"], ["models"]], ids="".join)
 def test_help_ends_with_code_0(verb, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([*verb, "--help"])
@@ -524,8 +532,9 @@ def test_help_answers_at_once():
     ("from minivit.ops import attention", "matplotlib PIL tqdm safetensors minivit.training minivit.data minivit.models minivit.layers"),
     ("from minivit.models import create_model", "matplotlib PIL tqdm minivit.training minivit.data"),
     ("from minivit.data import load_data", "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
-    ("from minivit.training.loop import train", "matplotlib minivit.cli"),
-], ids=["minivit", "ops", "models", "data", "training"])
+    ("from minivit.training.loop import train", "matplotlib minivit.cli minivit.explain"),
+    ("from minivit.explain import rollout", "matplotlib tqdm minivit.training minivit.data minivit.cli"),
+], ids=["minivit", "ops", "models", "data", "training", "explain"])
 def test_imports_run_downwards_only(statement, unwanted):
     code = f"{statement}\nimport sys\nprint(*(name for name in sys.argv[1:] if name in sys.modules))"
     assert python(code, *unwanted.split()).strip() == ""

@@ -1,5 +1,6 @@
 """Every demo runs in its quick mode, says what it found, and draws its picture."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,22 @@ import pytest
 
 DEMOS = sorted((Path(__file__).parents[1] / "demos").glob("[0-9]*.py"))
 
+# What a demo must have found: a pattern of its words, and a test of the numbers in it.
+FOUND = {
+    "05_why_patches": [(r"([\d,]+) times fewer", lambda times: times == 65_536),
+                       (r"memory as N\^([\d.]+)", lambda power: 1.7 < power < 2.1),
+                       (r"give the picture back in every bit", lambda: True)],
+    "06_symmetry": [(r"holds does so to (\S+); what is broken is off by (\S+) at least", lambda good, bad: good <= 1e-12 and bad >= 1e-3),
+                    (r"positions none .*by (\S+) before training, by (\S+) after", lambda before, after: max(before, after) <= 1e-12),
+                    (r"positions relative.*by (\S+) before .*, by (\S+) after", lambda before, after: before <= 1e-12 < 1e-3 < after)],
+    "07_receptive_fields": [(r"convolutions: depth 1 sees (\d+) .* depth 8 sees (\d+) ", lambda one, eight: (one, eight) == (3, 17)),
+                            (r"ViT: depth 1 sees (\d+) ", lambda one: one == 32)],
+    "08_dynamic_connectivity": [(r"(\d+)% in layer 1.* of a convolution's (\d+)%", lambda attention, fixed: attention >= 5 and fixed == 0)],
+    "09_other_signals": [(r"with attention .* ([\d.]+)% of", lambda right: right >= 95),
+                         (r"without attention .* ([\d.]+)% of", lambda right: right <= 40),
+                         (r"one token .* ([\d.]+)% of", lambda right: right <= 40)],
+}
+
 
 @pytest.mark.parametrize("demo", DEMOS, ids=lambda path: path.stem)
 def test_the_demo_runs(demo, tmp_path):
@@ -15,7 +32,11 @@ def test_the_demo_runs(demo, tmp_path):
     run = subprocess.run([sys.executable, str(demo), "--quick", "--out", str(picture)], capture_output=True, text=True, check=True)
     assert str(picture) in run.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
+    for pattern, holds in FOUND.get(demo.stem, []):
+        found = re.search(pattern, run.stdout)
+        assert found, run.stdout
+        assert holds(*(float(number.replace(",", "")) for number in found.groups())), found[0]
 
 
 def test_there_are_demos():
-    assert DEMOS
+    assert {demo.stem for demo in DEMOS} > set(FOUND)

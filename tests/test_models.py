@@ -178,6 +178,14 @@ def test_one_image_needs_an_axis():
         make().forward(np.zeros((8, 8, 3)))
 
 
+def test_a_model_of_signals_sets_the_shape_of_its_input():
+    model = make().copy()
+    model.input_shape = (1, 12, 2)
+    model.check(np.zeros((4, 1, 12, 2), np.float32))
+    with pytest.raises(ValueError, match=r"\(H, W, C\) = \(1, 12, 2\), not \(4, 8, 8, 3\)"):
+        model.check(np.zeros((4, 8, 8, 3), np.float32))
+
+
 # ---- ResNet ------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,16 @@ class Attention(Layer):
         self.proj_drop = Dropout(drop_rate)
         self.name_parameters()
 
+    @property
+    def probabilities(self):
+        """How much each token looked at each in the last forward: (B, h, N, N), not to be written to. Each row sums to one.
+
+        Raises RuntimeError if there was no forward, or if its backward has taken the cache.
+        """
+        if self.cache is None:
+            raise RuntimeError(f"{type(self).__name__} has probabilities between a forward and its backward only")
+        return self.cache[1]
+
     def forward(self, x):
         """x (B, N, D) -> y (B, N, D)."""
         bias = self.rel_pos.forward() if self.rel_pos else None

@@ -13,7 +13,8 @@ from ..ops import patches
 class Model(Layer):
     """Base of the models: (B, H, W, C) images -> (B, K) logits.
 
-    `config` holds the arguments of the constructor; `mean` and `std` (C,) belong to pixels between 0 and 1.
+    `config` holds the arguments of the constructor; `mean` and `std` (C,) belong to pixels between 0 and 1. `input_shape` is (H, W, C),
+    square; a model of something else than pictures sets another, such as (1, T, 1) for signals of T numbers.
     """
 
     def __init__(self, config):
@@ -24,6 +25,7 @@ class Model(Layer):
             config[name] = numbers if many else numbers[0]
         self.config = config
         self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
+        self.input_shape = (self.image_size, self.image_size, self.channels)
         self.mean, self.std = self._per_channel("mean"), self._per_channel("std")
         config["mean"], config["std"] = self.mean.tolist(), self.std.tolist()
         if not (self.std > 0).all():
@@ -43,7 +45,7 @@ class Model(Layer):
 
     def check(self, images):
         """Raise ValueError if the images are not (B, H, W, C) of this model or a float is not finite, TypeError for another dtype."""
-        expected = (self.image_size, self.image_size, self.channels)
+        expected = self.input_shape
         if not isinstance(images, np.ndarray):
             raise TypeError(f"images must be a NumPy array (B, H, W, C), not {type(images).__name__}")
         if images.ndim != 4 or images.shape[1:] != expected:

@@ -19,7 +19,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from .. import __version__
-from ..data import holds_pictures, load_data
+from ..arguments import check_number
+from ..data import holds_pictures, load_data, read_pictures
 from ..files import remove_temporaries, write_whole
 from ..interop.tensors import read_metadata, read_tensors
 from ..interop.timm import read_weights, write_weights
@@ -128,23 +129,21 @@ class Run:
         report: a file to write the report to. Errors as `latest_model` and `load_data`; OSError.
         """
         own, model = self.config()["data"], self.latest_model()
-        if source is None and own["source"] is None:
-            raise ValueError(f"{self.folder} was trained on arrays in memory: name the data to evaluate on")
-        arguments = own["source"] if source is None else {"source": source, "test_fraction": 1}
-        if data_dir is not None:
-            arguments = arguments | {"data_dir": data_dir}
-        if source is not None and holds_pictures(source):
-            arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
-        data = load_data(**arguments)
-        if data.digest != own["digest"]:
-            if own["source"] and data.source["source"] == own["source"]["source"]:
-                raise ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for "
-                                 "training is not known: name other data to evaluate on")
-        elif source is not None:
-            if own["source"] is None:
+        if source is None:
+            data = self.own_data(data_dir)
+        else:
+            arguments = {"source": source, "test_fraction": 1} | ({} if data_dir is None else {"data_dir": data_dir})
+            if holds_pictures(source):
+                arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
+            data = load_data(**arguments)
+            if data.digest != own["digest"]:
+                if own["source"] and data.source["source"] == own["source"]["source"]:
+                    raise self._changed(data)
+            elif own["source"] is None:
                 raise ValueError(f"{data.name} holds the images of this run, which was trained on arrays in memory: which of them "
                                  "it was trained on is not known")
-            data = load_data(**(arguments | {name: own["source"][name] for name in ("seed", "test_fraction")}))
+            else:
+                data = load_data(**(arguments | {name: own["source"][name] for name in ("seed", "test_fraction")}))
         check_fit(model, data)
         names = self.class_names(model)
         if unknown := [name for name in data.class_names if name not in names]:
@@ -154,6 +153,23 @@ class Run:
         if report is not None:
             self.write_report(model, data, evaluation, report)
         return names, evaluation
+
+    def own_data(self, data_dir=None):
+        """The data that the run was trained on, with its test part. data_dir: as for `load_data`.
+
+        Raises ValueError if they were arrays in memory, or have changed since; errors as `config` and `load_data`.
+        """
+        own = self.config()["data"]
+        if own["source"] is None:
+            raise ValueError(f"{self.folder} was trained on arrays in memory, so it has no test images of its own: name the data, or files")
+        data = load_data(**(own["source"] | ({} if data_dir is None else {"data_dir": data_dir})))
+        if data.digest != own["digest"]:
+            raise self._changed(data)
+        return data
+
+    def _changed(self, data):
+        return ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for "
+                          "training is not known: name other data to evaluate on")
 
     def write_report(self, model, data, evaluation, file=None):
         """Write the report on `evaluation`, of the test part of `data`, to a file (default: in the folder). Errors as `config`; OSError."""
@@ -165,13 +181,34 @@ class Run:
         records = self.records(config["training"]["steps"])
         write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation, unfinished))
 
-    def classify(self, files, top=3):
-        """The `top` most probable classes of each picture file, as `prediction.classify` gives them.
+    def classify(self, pictures, top=3):
+        """The `top` most probable classes of each picture, as `prediction.classify` gives them.
 
-        The pictures are prepared as those of the run's data. Errors as `latest_model` and `classify`.
+        pictures, errors: as `read_images`; errors as `latest_model` and `classify`, too.
         """
         model = self.latest_model()
-        return classify(model, files, self.class_names(model), top, self.config()["data"].get("fit", "stretch"))
+        images, _ = self.read_images(pictures, model)
+        return classify(model, pictures, images, self.class_names(model), top)
+
+    def read_images(self, pictures, model, data_dir=None):
+        """Pictures as the run's model takes them -> images (B, H, W, C) uint8, and the name of the true class of each, None if unknown.
+
+        pictures: files, which are prepared as those of the run's data; or whole numbers, which count the run's own test images from 0.
+        Errors as `read_pictures`, and for numbers as `own_data`; ValueError for a number that is too large.
+        """
+        numbers = {i: int(str(picture)) for i, picture in enumerate(pictures) if str(picture).isdecimal()}
+        files = {i: picture for i, picture in enumerate(pictures) if i not in numbers}
+        images, true = np.empty((len(pictures), model.image_size, model.image_size, model.channels), np.uint8), [None] * len(pictures)
+        if files:
+            fit = self.config()["data"].get("fit", "stretch")
+            images[list(files)] = read_pictures(list(files.values()), model.image_size, model.channels, fit)
+        if numbers:
+            data = self.own_data(data_dir)
+            check_fit(model, data)
+            for i, number in numbers.items():
+                check_number(f"number of a test image of {data.name}", number, least=0, most=len(data.test_images) - 1, whole=True)
+                images[i], true[i] = data.test_images[number], data.class_names[data.test_labels[number]]
+        return images, true
 
     def class_names(self, model):
         """The names of the model's classes; numbers, where the data had fewer names."""

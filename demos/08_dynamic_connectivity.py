@@ -1,0 +1,73 @@
+"""Attention decides anew for each picture which places are connected; a convolution has decided once for all.
+
+    python demos/08_dynamic_connectivity.py            Fashion-MNIST, found or downloaded: some two minutes
+    python demos/08_dynamic_connectivity.py --quick    the digits that come with minivit: some ten seconds
+
+Prints which share of the weights between places depends on the picture, and draws dynamic_connectivity.png: where a trained model looks,
+the filters of its first layer, and its positions. `minivit attend RUN IMAGE --out PNG` shows every head of every layer of a run.
+"""
+
+import argparse
+
+import numpy as np
+
+import minivit
+from minivit.explain import attention_probabilities, position_similarity, principal_filters, receptive_field, variation
+from minivit.explain.looks import look
+from minivit.explain.plots import draw_connectivity
+from minivit.layers import Convolution
+from minivit.training.preset import model_for
+
+
+def shares(model, images):
+    """{layer: the share of its weights that depends on the picture}."""
+    return {f"layer {l + 1}": variation(probs) for l, probs in enumerate(attention_probabilities(model, images).values())}
+
+
+def share_of_a_convolution(images):
+    """The same for a convolution, whose weights between the middle and the pixels around it are read from its gradient."""
+    layer, middle = Convolution(images.shape[-1], 1, padding=1), images.shape[1] // 2
+    x = images.astype(np.float32) / 255
+    return variation(np.stack([receptive_field(layer, picture[None], (middle, middle)) for picture in x]))
+
+
+def similarity_by_distance(similarity):
+    """The mean similarity of the positions of neighbours in a row or column, and of all others."""
+    side = len(similarity)
+    y, x = (place.ravel() for place in np.indices((side, side)))
+    steps, alike = abs(y[:, None] - y) + abs(x[:, None] - x), similarity.reshape(side * side, -1)
+    return alike[steps == 1].mean(), alike[steps > 1].mean()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="with the digits, which need no download")
+    parser.add_argument("--out", default="dynamic_connectivity.png", help="the picture to write")
+    options = parser.parse_args()
+
+    data = minivit.load_data("digits" if options.quick else "fashion-mnist")
+    name = "vit_mini_patch2_8" if options.quick else "vit_mini_patch4_28"
+    model = model_for(data, name, position_std=0.02, drop_path_rate=0.0)
+    images = data.test_images[:256]
+    untrained = np.mean(list(shares(model, images).values()))
+    result = minivit.train(model, data, epochs=2, batch_size=32 if options.quick else 128, progress=not options.quick)
+    found = shares(model, images) | {"convolution": share_of_a_convolution(images)}
+    print(f"Of the weights with which attention connects places, {untrained:.0%} depend on the picture before training; after it, at an "
+          f"accuracy of {result.accuracy:.1%}, " + ", ".join(f"{share:.0%} in {layer}" for layer, share in list(found.items())[:-1])
+          + f"; of a convolution's {found['convolution']:.0%}.")
+    count = min(16, model.patch_embed.proj.weight.shape[0])
+    filters, variances = principal_filters(model, count)
+    similarity = position_similarity(model.pos_embed.data)
+    near, far = similarity_by_distance(similarity)
+    half = int(np.searchsorted(variances.cumsum(), 0.5)) + 1
+    print(f"Of the {len(model.patch_embed.proj.weight.data)} directions in which the first layer's filters may vary, {half} hold half "
+          f"the variance. The positions {'have' if near > far + 0.1 else 'have not'} learned how the patches lie: the mean cosine is "
+          f"{near:.2f} between neighbours, and {far:.2f} between others.")
+    chosen = [int(np.flatnonzero(data.test_labels == k)[0]) for k in (0, 1, 5, 7, 8, 9)]
+    looks = look(model, data.test_images[chosen], class_names=data.class_names)
+    draw_connectivity(looks, found, filters, variances, similarity, options.out)
+    print(f"Picture: {options.out}")
+
+
+if __name__ == "__main__":
+    main()
