@@ -49,7 +49,7 @@ def test_what_breaks_is_a_failure_and_the_rest_goes_on(capsys, monkeypatch):
     assert cli.main(["gradcheck", "LayerNorm", "Linear"]) == 1
     printed = capsys.readouterr().out
     assert "LayerNorm: ValueError: the backward gives no gradient for weight" in printed or "has the shape" in printed
-    assert "2 layers" in printed
+    assert "3 layers" in printed
     assert cli.main(["gradcheck", "LayerNorm", "--json"]) == 1
     result = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert result["worst"] is None

@@ -8,7 +8,7 @@
 and a linear head makes the logits. Where a stage has but one window, it is all of the picture, and nothing is shifted.
 
 All scores of a picture are N n, not N**2, for N tokens in windows of n: the cost is linear in the area of the picture
-(`python demos/05_windows.py` measures it). Where a token lies is said by the relative position bias of each block.
+(`python demos/10_windows.py` measures it). Where a token lies is said by the relative position bias of each block.
 
 Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv:2103.14030.
 """

@@ -1,7 +1,7 @@
 """What attention in windows saves: the cost of a picture against its area, for the ViT and for Swin.
 
-    python demos/05_windows.py            pictures of 32x32 to 160x160
-    python demos/05_windows.py --quick    32x32 and 64x64
+    python demos/10_windows.py            pictures of 32x32 to 160x160
+    python demos/10_windows.py --quick    32x32 and 64x64
 
 Both models have patches of 4x4, width 48, 4 blocks of 3 heads and the same MLP; Swin looks 8x8 tokens far, and is kept to one stage, so
 that nothing but the windows differs. Draws windows.png, and prints the time of a forward and backward of one picture, and what the
