@@ -12,7 +12,7 @@ DEMOS = sorted((Path(__file__).parents[1] / "demos").glob("[0-9]*.py"))
 # What a demo must have found: a pattern of its words, and a test of the numbers in it.
 FOUND = {
     "05_why_patches": [(r"([\d,]+) times fewer", lambda times: times == 65_536),
-                       (r"memory as N\^([\d.]+)", lambda power: 1.7 < power < 2.1),
+                       (r"memory as N\^(\d\.\d+)", lambda power: 1.7 < power < 2.1),
                        (r"give the picture back in every bit", lambda: True)],
     "06_symmetry": [(r"holds does so to (\S+); what is broken is off by (\S+) at least", lambda good, bad: good <= 1e-12 and bad >= 1e-3),
                     (r"positions none .*by (\S+) before training, by (\S+) after", lambda before, after: max(before, after) <= 1e-12),
