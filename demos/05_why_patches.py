@@ -55,7 +55,7 @@ def main():
     fits = {label: cost.quadratic(sizes, values) for label, values in costs.items()}
     slow, large = (cost.predict(fit, pixels) for fit in fits.values())
     growth = np.polyfit(np.log(sizes), np.log(seconds), 1)[0], np.polyfit(np.log(sizes), np.log(memory), 1)[0]
-    print(f"From {sizes[0]} to {sizes[-1]:,} tokens the time measured grows as N^{growth[0]:.2f}, the memory as N^{growth[1]:.2f}. "
+    print(f"From {sizes[0]} to {sizes[-1]:,} tokens the processor time grows as N^{growth[0]:.2f}, the memory as N^{growth[1]:.2f}. "
           f"For pixels the fits say {slow:,.0f} seconds and {large / 1e9:.1f} GB a head, {slow * HEADS / 60:,.0f} minutes for the "
           f"{HEADS} heads of ViT-B; its patches take {1e3 * seconds[0] * HEADS:,.0f} ms.")
     image = photograph()

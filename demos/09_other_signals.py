@@ -1,6 +1,6 @@
 """The encoder is no picture's: the same blocks and the same trainer learn to look up a number in a text.
 
-    python demos/09_other_signals.py            one minute
+    python demos/09_other_signals.py            half a minute
     python demos/09_other_signals.py --quick    some ten seconds
 
 The text is a question and a table, such as "m? k4 b7 m1 z9 ...", cut into patches of two characters; the answer here is 1. Letters and

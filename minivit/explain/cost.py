@@ -21,7 +21,7 @@ def count(image_size, patch_size):
 def measure(sizes, width=64, repetitions=3):
     """The cost of one head of attention, forward, over N tokens for N in `sizes`: (seconds, bytes), two arrays.
 
-    seconds: the least of the repetitions, on one thread. bytes: the most that was allocated at one time, beside the input.
+    seconds: of one thread's processor time, the least of the repetitions; what else the machine does hardly counts. bytes: the most that was allocated at one time, beside the input.
     """
     seconds, memory = [], []
     with blas_threads(1):
@@ -30,9 +30,9 @@ def measure(sizes, width=64, repetitions=3):
             qkv = np.random.default_rng(0).standard_normal((1, tokens, 3 * width), np.float32)
             times = []
             for _ in range(repetitions):
-                start = time.perf_counter()
+                start = time.thread_time()
                 attention.forward(qkv, 1)
-                times.append(time.perf_counter() - start)
+                times.append(time.thread_time() - start)
             tracemalloc.start()
             attention.forward(qkv, 1)
             memory.append(tracemalloc.get_traced_memory()[1])

@@ -234,8 +234,8 @@ def draw_table(curves, guess, cells, attention, path):
     for (name, (steps, accuracies)), colour in zip(curves.items(), (INK, "#30638e", "#edae49"), strict=False):
         learning.plot(steps, 100 * np.array(accuracies), color=colour, label=name)
     learning.axhline(100 * guess, color="k", lw=0.7, ls=":")
-    learning.annotate("the digits known, but not their letters", (1, 100 * guess), xycoords=("axes fraction", "data"), fontsize=8,
-                      va="bottom", ha="right")
+    learning.annotate("the digits known, but not their letters", (1, 100 * guess - 4), xycoords=("axes fraction", "data"), fontsize=8,
+                      va="top", ha="right")
     learning.set(xlabel="steps of 128 new texts", ylabel="% answered rightly", ylim=(0, 105))
     learning.set_title("new questions in the test", fontsize=10)
     learning.legend(frameon=False, fontsize=8, loc=(0.4, 0.5))
