@@ -42,16 +42,17 @@ class Loud(Trainer):
 
 import minivit.training.loop
 minivit.training.loop.Trainer = Loud
-minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, batch_size=64, out=sys.argv[1], progress=False,
+minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, batch_size=64, ema=0, out=sys.argv[1], progress=False,
               resume=sys.argv[2] == "resume", checkpoint_steps=int(sys.argv[3]), threads=1)
 """
 
 
 def train(folder, **settings):
+    start = {} if settings.get("resume") else {"ema": 0}              # what goes on knows its own
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curve, "draw_curve", lambda *_: None)
         return minivit.train(minivit.create_model("vit", **TINY), "digits", out=folder, progress=False,
-                             **({"epochs": EPOCHS, "batch_size": 64} | settings))
+                             **({"epochs": EPOCHS, "batch_size": 64} | start | settings))
 
 
 def result_of(folder):
@@ -84,6 +85,14 @@ def at_step(number, act):
 
 def send(number):
     return lambda: signal.raise_signal(number)
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C is heard: a shell starts what runs in its background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 # ---- signals ------------------------------------------------------------------------------------------------------
@@ -238,7 +247,7 @@ def saved_states(monkeypatch):
 
 @pytest.mark.parametrize("settings", [
     {"ema": 0.9}, {"patience": 1, "val_fraction": 0.2}, {"augment": "alternating-flip,crop,mixup:1:0.5"},
-    {"ema": 0.9, "patience": 2, "layers": [["head.*", 2.0, 0.0]]},
+    {"ema": 0.9, "patience": 2, "layers": [["head.*", 2.0, 0.0]]}, {"optimiser": "adamw"},
 ], ids=str)
 def test_all_that_changes_from_step_to_step_is_kept(tmp_path, settings):
     train(tmp_path / "whole", **settings)

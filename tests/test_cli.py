@@ -88,7 +88,7 @@ def test_train_gives_json_and_a_run(call, tmp_path):
     result = json.loads(call("train", "digits", "--epochs", 2, "--out", tmp_path / "run", "--json"))
     assert result["run"] == str(tmp_path / "run")
     assert result["images"] == 359
-    assert result["steps"] == 88
+    assert result["steps"] == 44
     assert 0.2 < result["accuracy"] <= 1
     assert json.loads(call("evaluate", tmp_path / "run", "--json"))["accuracy"] == result["accuracy"]
     assert minivit.load(tmp_path / "run").vector.size == 136_138      # the mini ViT for 8x8
@@ -429,7 +429,7 @@ def test_run_that_has_not_ended_is_used_as_it_is_and_says_so(run_folder, picture
     # The checkpoint was written behind the last step, so it has the final weights.
     assert [text.out for text in unfinished] == [text.out for text in finished]
     assert [text.err for text in finished] == ["", ""]
-    assert all(re.fullmatch(r"minivit: note: .* is not finished: .* step 88 of 88; go on with: minivit train .* --resume\n", text.err)
+    assert all(re.fullmatch(r"minivit: note: .* is not finished: .* step 44 of 44; go on with: minivit train .* --resume\n", text.err)
                for text in unfinished)
 
 

@@ -39,7 +39,8 @@ _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 # The mini ones are ours: for the 8x8 digits, and for pictures of 28x28 in grey and 32x32 in colour. Their positions start about as
 # large as embedded patches, so that attention hears from the first step where a patch was: in a short training on few images that
 # is worth a point: digits 98.7% instead of 97.4% with 0.02, the mean over s = 20..24 of
-# `d = load_data("digits", seed=s); train(model_for(d, seed=s, position_std=...), d, seed=s).accuracy`.
+# `d = load_data("digits", seed=s); train(model_for(d, seed=s, position_std=...), d, seed=s, **A).accuracy`, with
+# A = {"optimiser": "adamw", "batch_size": 32, "lr": 2e-3, "ema": 0}.
 VARIANTS = {
     "vit_mini_patch2_8": _vit(8, 2, 64, 4, 4, mlp_ratio=2, channels=1, classes=10, position_std=0.5),
     "vit_mini_patch4_28": _vit(28, 4, 64, 4, 4, mlp_ratio=2, channels=1, classes=10, position_std=0.5),
