@@ -184,7 +184,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
 }
 
 _SMALL: dict = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
-_SWIN: dict = {"image_size": 8, "patch_size": 1, "channels": 3, "classes": 5, "width": 6, "depths": [2, 2], "heads": [2, 3], "window": 4,
+_SWIN: dict = {"image_size": 4, "patch_size": 1, "channels": 3, "classes": 5, "width": 6, "depths": [2, 1], "heads": [2, 3], "window": 2,
                "mlp_ratio": 2}
 _SMALL_CNN: dict = {"image_size": 9, "channels": 3, "classes": 5, "width": 4, "layers": [1, 1], "groups": 2}
 MODELS: dict[str, dict] = {                                           # options of `create_model`

@@ -89,6 +89,7 @@ def test_growth_covers_the_axes_and_expects_what_the_flops_say(monkeypatch):
     small = {"image_size": 8, "channels": 1, "patch_size": 4, "classes": 3, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
     finer = small | {"patch_size": 2}
     monkeypatch.setattr(scaling, "AXES", {"batch": {2: (small, 2), 4: (small, 4)}, "tokens": {5: (small, 2), 17: (finer, 2)}})
+    monkeypatch.setattr(scaling, "SHAPES", dict.fromkeys(["digits", "fashion", "cifar"], (small, 4)))
     result = bench.growth(seconds=0.01, rounds=1, threads=1)
     assert [(row["axis"], row["value"]) for row in result["rows"]] == [("batch", 2), ("batch", 4), ("tokens", 5), ("tokens", 17)]
     assert [row["relative"] for row in result["rows"][::2]] == [1, 1]

@@ -172,7 +172,7 @@ def test_labels_of_any_type(digits, labels):
     ({"lr": -1}, (20, 64), "learning rate"),
     ({"warmup": 2}, (20, 64), "warmup"),
     ({"augment": "turn"}, (20, 64), "turn"),
-    ({"model": "vit_mini"}, (20, 64), "unknown model 'vit_mini'"),
+    ({"model": "vit_mimi"}, (20, 64), "unknown model 'vit_mimi'"),
     ({"pool": "max"}, (20, 64), "unknown pool"),
     ({"heads": 3}, (20, 64), "width"),
 ], ids=str)

@@ -62,8 +62,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     data: a Dataset, or what `load_data` takes. What is not given is as the data's preset has it, or else the default in brackets.
     epochs: how often each training image is seen (30). minutes: instead, how long to train; the speed is measured first, and
         the number of steps fixed by it.
-    batch_size: images a step (64). lr: the peak (3e-3), reached after the share `warmup` (0.1) of all steps. weight_decay (0.05),
-        label_smoothing (0.1), clip (1.0), ema (0.99), layers (none), optimiser ("muon"), seed (0), threads: see
+    batch_size: images a step (32). lr: the peak (2e-3), reached after the share `warmup` (0.1) of all steps. weight_decay (0.05),
+        label_smoothing (0.1), clip (1.0), ema (0, none), layers (none), optimiser ("adamw"), seed (0), threads: see
         `Trainer`. With ema, the running mean of the weights is what is scored and kept.
     augment: the steps of an `Augmentation` ("affine"), such as "crop,flip,cutmix:1:0.3", or "none".
     val_fraction: share (0) of every class that is taken from the training part for validation; data may have such a part of their own.

@@ -14,8 +14,8 @@ from ..models.create import VARIANTS
 
 MINIS = {"vit_mini": "vit", "deit_mini": "deit", "swin_mini": "swin"}   # small models by the size of the images; the family for any other
 # Without a preset of its own, a data set is taken to be small: many epochs of small batches, and pictures in every pose.
-DEFAULTS = {"epochs": 30, "batch_size": 64, "lr": 3e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
-            "augment": "affine", "ema": 0.99, "layers": [], "optimiser": "muon",
+DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
+            "augment": "affine", "ema": 0.0, "layers": [], "optimiser": "adamw",
             "val_fraction": 0.0, "patience": 0, "start": None, "seed": 0,
             "teacher": None, "distillation": "hard", "distillation_weight": 0.5, "temperature": 3.0}
 
@@ -39,8 +39,9 @@ _CIFAR = Preset(_vit(128, 6, 4, 0.1), {"epochs": 60, "batch_size": 128, "ema": 0
 # Photographs of one's own are few, and the fewer there are, the more a stem helps.
 _PHOTOGRAPHS = Preset({"stem": "conv", "relative_bias": True, "pool": "mean", "position_std": 0.02}, {"augment": "affine,flip"})
 PRESETS = {
+    "digits": Preset({}, {"batch_size": 64, "lr": 3e-3, "ema": 0.99, "optimiser": "muon"}),
     "mnist": Preset(_vit(64, 4, 4, 0.05), {"epochs": 15, "batch_size": 128, "ema": 0.998}),
-    "fashion-mnist": Preset(_vit(96, 4, 3, 0.05), {"epochs": 24, "batch_size": 128, "ema": 0.999,
+    "fashion-mnist": Preset(_vit(96, 4, 3, 0.05), {"epochs": 24, "batch_size": 128, "lr": 5e-3, "ema": 0.998, "optimiser": "muon",
                                                    "augment": "crop:0.07,alternating-flip,cutout:0.4:0.5"}),
     "cifar10": _CIFAR,
     "cifar100": _CIFAR,
@@ -48,7 +49,8 @@ PRESETS = {
 # For a few minutes: a model that sees the data some times more, and little noise, for which there is no time.
 SHORT = 10    # minutes
 SHORT_PRESETS = {
-    "fashion-mnist": Preset(_vit(64, 2, 4, 0.0), {"batch_size": 64, "lr": 6e-3, "label_smoothing": 0.0, "warmup": 0.05, "augment": "none"}),
+    "fashion-mnist": Preset(_vit(64, 2, 4, 0.0), {"batch_size": 64, "lr": 6e-3, "label_smoothing": 0.0, "warmup": 0.05, "augment": "none",
+                                                  "optimiser": "muon"}),
 }
 
 
