@@ -35,6 +35,7 @@ import threadpoolctl
 
 from .arguments import check_number
 from .kernel import kernel
+from .layers.block import Block
 from .layers.dropout import use_generator
 from .ops import cross_entropy
 from .ops.philox import Generator
@@ -163,10 +164,13 @@ def supervised(model, images, targets, batch):
 
 
 class Lane:
-    """A replica of the model with its random numbers, and the sum of its passes' gradients. objective: as for `Lanes`."""
+    """A replica of the model with its random numbers, and the sum of its passes' gradients. objective, recompute: as for `Lanes`."""
 
-    def __init__(self, model, seed, objective=supervised):
+    def __init__(self, model, seed, objective=supervised, recompute=False):
         self.replica, self.objective = model.replica(), objective
+        for _, layer in self.replica.named_layers():
+            if isinstance(layer, Block):
+                layer.recompute = recompute
         self.rng = Generator(seed)
         use_generator(self.replica, self.rng)
         self.gradients = self._of_one_pass = self.replica.gradients
@@ -197,11 +201,12 @@ class Lanes:
 
     cut: of every batch, as a run has noted it (default: `Cut.of` each). augment: an `Augmentation`, or another function
     (images, targets, rng) -> (images, targets) from the whole batch to the varied share of `rng.samples`. objective: what each lane does
-    with its share, as `supervised`; lanes call it at the same time.
+    with its share, as `supervised`; lanes call it at the same time. recompute: whether blocks compute their activations anew in the
+    backward, see `layers/block.py`.
     """
 
-    def __init__(self, model, seed=0, threads=None, cut=None, augment=None, objective=supervised):
-        self.model, self.seed, self.cut, self.augment, self.objective = model, seed, cut, augment, objective
+    def __init__(self, model, seed=0, threads=None, cut=None, augment=None, objective=supervised, recompute=False):
+        self.model, self.seed, self.cut, self.augment, self.objective, self.recompute = model, seed, cut, augment, objective, recompute
         self.workers = Workers(threads)
         self.weights, self.gradients = model.vector, model.gradients
         self._lanes = []
@@ -213,7 +218,7 @@ class Lanes:
         """
         cut = self.cut or Cut.of(len(images), self.model.tokens)
         passes = [cut.passes(share) for share in cut.shares(len(images))]
-        self._lanes += [Lane(self.model, self.seed, self.objective) for _ in range(len(passes) - len(self._lanes))]
+        self._lanes += [Lane(self.model, self.seed, self.objective, self.recompute) for _ in range(len(passes) - len(self._lanes))]
         lanes = self._lanes[:len(passes)]
         for lane in lanes:
             lane.rng.begin(step, epoch, np.arange(len(images)) if numbers is None else numbers)

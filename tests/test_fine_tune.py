@@ -181,9 +181,9 @@ def test_train_takes_the_preset_of_its_data(tmp_path):
     assert settings.items() >= expected.items()
 
 
-def test_the_digits_keep_their_model_and_settings():
+def test_the_digits_keep_their_model():
     digits = minivit.load_data("digits")
-    assert preset_for(digits).training == {}
+    assert preset_for(digits).model == {}
     assert model_for(digits).vector.size == 136_138
 
 

@@ -255,9 +255,10 @@ def test_a_block_that_recomputes_changes_no_bit_and_keeps_little(family):
         trainer = minivit.Trainer(model, recompute=recompute)
         losses = [trainer.step(images, labels) for _ in range(3)]
         weights.append((losses, model.vector.tobytes()))
-        blocks = [layer for _, layer in model.named_layers() if type(layer).__name__ == "Block"]
-        model.forward(images)
-        held.append(sum(map(_bytes_held, blocks)))
+        replica = trainer.lanes._lanes[0].replica
+        replica.forward(images)
+        held.append(sum(_bytes_held(layer) for _, layer in replica.named_layers() if type(layer).__name__ == "Block"))
+        assert not any(getattr(layer, "recompute", False) for _, layer in model.named_layers())
     assert weights[0] == weights[1]
     assert held[1] < held[0] / 8
 

@@ -32,6 +32,18 @@ def test_orthogonal_of_zero_is_zero():
     assert not orthogonal(np.zeros((3, 4), np.float32)).any()
 
 
+def test_orthogonal_of_next_to_nothing_is_finite():
+    u = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
+    np.testing.assert_allclose(orthogonal(u * np.float32(1e-30)), orthogonal(u), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["vit_mini_patch2_8", "deit_mini_patch2_8", "swin_mini_patch1_window4_8"])
+def test_queries_keys_and_values_are_three_maps(family):
+    parameters = [p for p in minivit.create_model(family).parameters() if p.name.endswith("qkv.weight")]
+    assert parameters
+    assert {p.maps for p in parameters} == {3}
+
+
 def test_hidden_matrices_are_neither_the_first_nor_the_last():
     names = [p.name for p in hidden(model().parameters())]
     assert names == [f"blocks.{l}.{m}.weight" for l in range(2) for m in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]

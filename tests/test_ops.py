@@ -647,3 +647,14 @@ def test_the_gradient_of_distillation_keeps_its_size_as_the_temperature_grows():
         sizes.append(np.abs(distillation.backward(1.0, cache)).max())
     assert sizes[0] == pytest.approx(sizes[1], rel=1e-2)
     assert sizes[0] > 0.01
+
+
+def test_group_norm_of_a_large_map_keeps_its_digits():
+    rng = np.random.default_rng(0)
+    x, dy = (np.maximum(rng.standard_normal((1, 112, 112, 8)), 0) + 1).astype(np.float32), rng.standard_normal((1, 112, 112, 8), np.float32)
+    weight, bias = np.ones(8, np.float32), np.zeros(8, np.float32)
+    exact, cache = group_norm.reference_forward(x.astype(np.float64), weight.astype(np.float64), bias.astype(np.float64), 4)
+    y, fast = group_norm.forward(x, weight, bias, 4)
+    for value, expected in zip((y, *group_norm.backward(dy, fast)), (exact, *group_norm.reference_backward(dy.astype(np.float64), cache)),
+                               strict=True):
+        assert np.abs(value - expected).max() <= 5e-6 * np.abs(expected).max()

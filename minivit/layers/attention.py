@@ -18,8 +18,7 @@ class Attention(Layer):
         if heads < 1 or width % heads:
             raise ValueError(f"the width {width} must be divisible by the number of heads, {heads}")
         self.heads = heads
-        self.qkv = Linear(width, 3 * width)
-        self.qkv.weight.maps = 3                                      # to queries, to keys, to values
+        self.qkv = Linear(width, 3 * width, maps=3)                   # to queries, to keys, to values
         self.rel_pos = RelativeBias(grid[0], grid[1], heads, grid[2]) if grid else None
         self.proj = Linear(width, width)
         self.proj_drop = Dropout(drop_rate)

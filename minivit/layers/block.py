@@ -27,7 +27,7 @@ class Block(Layer):
     """A pre-norm transformer block, (B, N, D) -> (B, N, D); the MLP is `mlp_ratio` times as wide. grid: as for `Attention`.
 
     attn: another layer in the place of `Attention`, such as a `WindowAttention`, with which the block takes tokens on a grid, (B, H, W, D).
-    eps: of the norms. The attribute `recompute`: whether the backward computes anew what it needs, and the forward keeps but x.
+    eps: of the norms. The attribute `recompute`: whether the backward computes anew what it needs, and the forward keeps only x.
     Raises ValueError if the width is not divisible by the number of heads.
     """
 

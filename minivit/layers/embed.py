@@ -21,7 +21,7 @@ class PatchEmbed(Layer):
     def __init__(self, patch_size, channels, width, eps=None):
         self.patch_size = patch_size
         self.proj = Linear(patch_size * patch_size * channels, width)
-        self.norm = LayerNorm(width, eps) if eps else None
+        self.norm = LayerNorm(width, eps) if eps is not None else None
         self.name_parameters()
 
     def forward(self, images):

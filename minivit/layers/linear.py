@@ -8,10 +8,13 @@ from .parameter import Parameter, xavier_uniform, zeros
 
 
 class Linear(Layer):
-    """y = x weight + bias, for x (..., inputs) -> y (..., outputs). See `ops/linear.py`. bias: whether there is one."""
+    """y = x weight + bias, for x (..., inputs) -> y (..., outputs). See `ops/linear.py`.
 
-    def __init__(self, inputs, outputs, init=xavier_uniform, bias=True):
-        self.weight = Parameter((inputs, outputs), init, decay=True)
+    bias: whether there is one. maps: how many maps lie side by side in the weight, see `Parameter`.
+    """
+
+    def __init__(self, inputs, outputs, init=xavier_uniform, bias=True, maps=1):
+        self.weight = Parameter((inputs, outputs), init, decay=True, maps=maps)
         self.bias: Any = Parameter((outputs,), zeros) if bias else None
         self.name_parameters()
 

@@ -23,7 +23,7 @@ class WindowAttention(Layer):
                              "and exceed the shift")
         self.heads, self.side, self.shift = heads, side, shift
         self.relative_position_bias_table = Parameter((relative_bias.table_rows(side, side), heads), normal)
-        self.qkv = Linear(width, 3 * width)
+        self.qkv = Linear(width, 3 * width, maps=3)
         self.proj = Linear(width, width)
         self.proj_drop = Dropout(drop_rate)
         self.mask = windows.mask(rows, columns, side, shift)[:, None] if shift else None          # (M, 1, n, n)

@@ -39,7 +39,7 @@ class Model(Layer):
 
     def grids(self):
         """The parameters that lie on a grid of places, so that they can be resized to another one:
-        {name: (rows, columns, first, last)}, where the first and last rows of the array belong to no place.
+        {name: (rows, columns, first, last)}, where `first` rows at the beginning of the array, and `last` at its end, belong to no place.
         """
         return {}
 

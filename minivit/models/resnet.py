@@ -95,13 +95,13 @@ class ResNet(Model):
                  drop_path_rate=0.0, mean=0.5, std=0.5):
         if not isinstance(layers, list | tuple) or not layers:
             raise ValueError(f"layers must be a list, the number of blocks in each stage, not {layers!r}")
-        if reduction not in (1, 2, 4):
+        if check_number("reduction of the stem", reduction, least=1, whole=True) not in (1, 2, 4):
             raise ValueError(f"the reduction of the stem must be 1, 2 or 4, not {reduction!r}")
         super().__init__({                                            # what a run keeps, to make the model again
             "image_size": image_size, "channels": channels, "classes": classes,
             "layers": [check_number("number of blocks in a stage", n, least=1, whole=True) for n in layers],
             "width": width, "block": check_name("block", block, ["basic", "bottleneck"]),
-            "reduction": int(reduction), "groups": check_number("number of groups", groups, least=1, whole=True),
+            "reduction": reduction, "groups": check_number("number of groups", groups, least=1, whole=True),
             "drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
         })
         self.reduction = reduction
@@ -111,7 +111,7 @@ class ResNet(Model):
         self.stages, inputs, done = [], width, 0
         for stage, (outputs, blocks) in enumerate(zip(widths, layers, strict=True)):
             self.stages.append(Stage([
-                ResidualBlock(inputs if l == 0 else outputs, outputs, 2 if l == 0 < stage else 1, block == "bottleneck", groups,
+                ResidualBlock(inputs if l == 0 else outputs, outputs, 2 if l == 0 and stage > 0 else 1, block == "bottleneck", groups,
                               drop_path_rate * (done + l) / max(1, depth - 1)) for l in range(blocks)]))
             inputs, done = outputs, done + blocks
         self.norm = GroupNormReLU(inputs, groups)
@@ -128,9 +128,7 @@ class ResNet(Model):
 
     def backward(self, dlogits):
         """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images. Raises ValueError for another shape."""
-        expected = (self.take_cache(), self.classes)
-        if dlogits.shape != expected:
-            raise ValueError(f"dlogits must be {expected}, as the forward's logits, not {dlogits.shape}")
+        self.check_gradient(dlogits, self.take_cache())
         dx = self.norm.backward(self.head.backward(dlogits))
         for stage in reversed(self.stages):
             dx = stage.backward(dx)

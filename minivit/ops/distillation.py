@@ -8,7 +8,7 @@ q is what the teacher says (see `targets`), and is not learned:
     soft    q = softmax(teacher / tau): the whole distribution, where tau > 1 brings out what the teacher finds a little probable
     hard    q = 1 at the teacher's first class, else 0, and tau = 1: then the loss is the cross-entropy with that class as the label
 
-The sum is the Kullback-Leibler divergence of p from q: not below zero, and zero if the student says what the teacher says (0 log 0 is 0).
+The sum is the Kullback-Leibler divergence KL(q || p): not below zero, and zero if the student says what the teacher says (0 log 0 is 0).
 M is the number of images over which the loss is a mean; a lane that holds a part of a batch divides by the whole batch. The learner sees
 labels, too: what is trained is (1 - weight) cross_entropy + weight distillation (see `training/distil.py`).
 

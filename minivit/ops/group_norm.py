@@ -31,6 +31,8 @@ import numpy as np
 from ..kernel import kernel, rows
 from . import relu as relu_op
 
+PLACES = 64  # are summed by themselves first, because one running sum of thousands of numbers loses digits
+
 
 def reference_forward(x, weight, bias, groups, eps=1e-5, relu=False):
     """x (B, H, W, C), weight (C,), bias (C,) -> y (B, H, W, C), cache. relu: whether a ReLU follows."""
@@ -91,12 +93,16 @@ def _forward(x, weight, bias, eps, relu, y, mean, rstd):
     floor = zero if relu else -x.dtype.type(np.inf)
     each = C // mean.shape[1]
     per_group = one / x.dtype.type(P * each)
-    total, shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
+    part, total, shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
         total[:] = zero
-        for n in range(P):
+        for start in range(0, P, PLACES):
+            part[:] = zero
+            for n in range(start, min(start + PLACES, P)):
+                for c in range(C):
+                    part[c] += x[b, n, c]
             for c in range(C):
-                total[c] += x[b, n, c]
+                total[c] += part[c]
         for g in range(mean.shape[1]):
             m = zero
             for c in range(g * each, (g + 1) * each):
@@ -104,9 +110,13 @@ def _forward(x, weight, bias, eps, relu, y, mean, rstd):
             mean[b, g] = m * per_group
             shift[g * each:(g + 1) * each] = m * per_group
         total[:] = zero
-        for n in range(P):
+        for start in range(0, P, PLACES):
+            part[:] = zero
+            for n in range(start, min(start + PLACES, P)):
+                for c in range(C):
+                    part[c] += (x[b, n, c] - shift[c]) * (x[b, n, c] - shift[c])
             for c in range(C):
-                total[c] += (x[b, n, c] - shift[c]) * (x[b, n, c] - shift[c])
+                total[c] += part[c]
         for g in range(mean.shape[1]):
             var = zero
             for c in range(g * each, (g + 1) * each):
@@ -128,19 +138,27 @@ def _backward(dy, x, mean, rstd, weight, bias, relu, dx, dweight, dbias):
     each = C // mean.shape[1]
     per_group = x.dtype.type(1) / x.dtype.type(P * each)
     shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype)         # xhat = (x - shift) scale
+    slope = np.empty(C, x.dtype)                                      # of y over x, as the forward has it
+    part_dy, part_dy_xhat = np.empty(C, x.dtype), np.empty(C, x.dtype)
     sum_dy, sum_dy_xhat = np.empty(C, x.dtype), np.empty(C, x.dtype)
     along_shift, along_xhat = np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
         for c in range(C):
             shift[c], scale[c] = mean[b, c // each], rstd[b, c // each]
+            slope[c] = scale[c] * weight[c]
         sum_dy[:], sum_dy_xhat[:] = zero, zero
-        for n in range(P):
+        for start in range(0, P, PLACES):
+            part_dy[:], part_dy_xhat[:] = zero, zero
+            for n in range(start, min(start + PLACES, P)):
+                for c in range(C):
+                    centred = x[b, n, c] - shift[c]
+                    passed = dy[b, n, c] if centred * slope[c] + bias[c] > floor else zero
+                    dx[b, n, c] = passed                              # kept there for the second pass
+                    part_dy[c] += passed
+                    part_dy_xhat[c] += passed * (centred * scale[c])
             for c in range(C):
-                xhat = (x[b, n, c] - shift[c]) * scale[c]
-                passed = dy[b, n, c] if xhat * weight[c] + bias[c] > floor else zero
-                dx[b, n, c] = passed                                  # kept there for the second pass
-                sum_dy[c] += passed
-                sum_dy_xhat[c] += passed * xhat
+                sum_dy[c] += part_dy[c]
+                sum_dy_xhat[c] += part_dy_xhat[c]
         for c in range(C):
             dbias[c] += sum_dy[c]
             dweight[c] += sum_dy_xhat[c]

@@ -9,8 +9,8 @@ AdamW sees a matrix as so many numbers. Muon sees what it does, which is to map 
 
 where orthogonal(u) = U V^T, if u = U S V^T is the singular value decomposition: the same directions, all of them at full length.
 
-Why. A step D changes the output for an input x by x D, whose length is at most |D|, the largest singular value, times that of x. Of
-all steps with |D| <= 1, which lowers the loss most? To first order the loss falls by <G, D> = tr(G^T D), and with G = U S V^T
+Why. A step W <- W - D changes the output for an input x by x D, whose length is at most |D|, the largest singular value, times that of
+x. Of all steps with |D| <= 1, which lowers the loss most? To first order the loss falls by <G, D> = tr(G^T D), and with G = U S V^T
 
     tr(G^T D) = tr(S U^T D V) = sum_i S_ii (U^T D V)_ii <= sum_i S_ii        as no entry of U^T D V exceeds |D|
 
@@ -28,7 +28,8 @@ Starting from X = u / |u|_F, whose singular values are at most 1, five rounds wi
 harm. These are products of small matrices and nothing else.
 
 The map from pixels and the one to the classes are AdamW's, as are biases, norms and positions. Queries, keys and values are made by
-three maps, though they lie in one array, and each is orthogonal by itself (`Parameter.maps`).
+three maps, though they lie in one array, and each is orthogonal by itself (`Parameter.maps`). A kernel (k, k, C, D) is the matrix
+(k k C, D) of its convolution.
 
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024 (the rounds and their coefficients); Liu et al.,
 arXiv:2502.16982 (the factor, weight decay); Bernstein and Newhouse, arXiv:2409.20325 (why).
@@ -49,7 +50,9 @@ def orthogonal(u):
     if u.shape[-2] > u.shape[-1]:
         return orthogonal(u.swapaxes(-1, -2)).swapaxes(-1, -2)        # A = X X^T is the smaller one
     a, b, c = COEFFICIENTS
-    x = u / (np.sqrt((u * u).sum(axis=(-2, -1), keepdims=True)) + np.finfo(u.dtype).tiny)
+    tiny = np.finfo(u.dtype).tiny
+    x = u / (np.abs(u).max(axis=(-2, -1), keepdims=True) + tiny)      # first, so that no square is too small for its dtype
+    x /= np.sqrt((x * x).sum(axis=(-2, -1), keepdims=True)) + tiny
     for _ in range(ROUNDS):
         A = x @ x.swapaxes(-1, -2)
         B = c * (A @ A)
@@ -69,9 +72,9 @@ def hidden(parameters):
 class Matrix:
     """One map of a hidden matrix, as views (I, O) of the vector of weights and of the running means; and its settings."""
 
-    def __init__(self, columns, vector, m, factor, decay):
-        self.columns, self.factor, self.decay = columns, float(factor), float(decay)
-        self.w, self.m = columns(vector), columns(m)
+    def __init__(self, view, vector, m, factor, decay):
+        self.view, self.factor, self.decay = view, float(factor), float(decay)
+        self.w, self.m = view(vector), view(m)
         self.scale = 0.2 * math.sqrt(max(self.w.shape))
 
 
@@ -88,14 +91,14 @@ class Muon(AdamW):
         by_shape: dict[tuple, list] = {}
         for p, factor, decay in zip(parameters, self.factors, self.decays, strict=True):
             if id(p) in ours:
-                for columns in _maps(p, start):
-                    matrix = Matrix(columns, vector, self.m, factor, decay)
+                for view in _maps(p, start):
+                    matrix = Matrix(view, vector, self.m, factor, decay)
                     by_shape.setdefault(matrix.w.shape, []).append(matrix)
             else:
                 self._others += chunks(start, start + p.size)
             start += p.size
-        for (inputs, outputs), matrices in by_shape.items():          # a product of many small matrices is one call
-            size = max(1, CHUNK // 4 // (inputs * outputs))
+        for (inputs, outputs), matrices in by_shape.items():          # a product of many small matrices is one call,
+            size = max(1, CHUNK // 4 // (inputs * outputs))           # but of so few that threads can share them
             self._groups += [matrices[i:i + size] for i in range(0, len(matrices), size)]
 
     def pieces(self):
@@ -109,7 +112,7 @@ class Muon(AdamW):
             return
         beta, ahead = self.momentum, np.empty((len(piece), *piece[0].w.shape), self.vector.dtype)
         for matrix, u in zip(piece, ahead, strict=True):
-            g = ((1 - beta) * scale) * matrix.columns(gradients)
+            g = ((1 - beta) * scale) * matrix.view(gradients)
             matrix.m *= beta
             matrix.m += g
             np.multiply(matrix.m, beta, out=u)

@@ -4,7 +4,6 @@ import math
 
 from ..arguments import check_name, check_number
 from ..lanes import Lanes, blas_threads, chunks, supervised
-from ..layers import Block
 from ..models.model import Model
 from ..ops import cross_entropy
 from .adamw import AdamW
@@ -36,15 +35,12 @@ class Trainer:
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer trains models, which take images and have classes, not {type(model).__name__}")
         self.model = model
-        for _, layer in model.named_layers():
-            if isinstance(layer, Block):
-                layer.recompute = recompute
         self.lr = check_number("learning rate", lr, above=0)
         self.clip = check_number("clip", clip, above=0)
         self.label_smoothing = check_number("label smoothing", label_smoothing, least=0, below=1)
         check_number("weight decay", weight_decay, least=0)
         check_number("seed", seed, least=0, below=2**64, whole=True)
-        self.lanes = Lanes(model, seed, threads, cut, augment, objective)
+        self.lanes = Lanes(model, seed, threads, cut, augment, objective, recompute)
         check_name("optimiser", optimiser, OPTIMISERS)
         self.optimiser = OPTIMISERS[optimiser](model.vector, model.parameters(), weight_decay, betas, eps, layers)
         self.ema = check_number("decay of the running mean", ema, least=0, below=1)
