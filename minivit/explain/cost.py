@@ -21,7 +21,8 @@ def count(image_size, patch_size):
 def measure(sizes, width=64, repetitions=3):
     """The cost of one head of attention, forward, over N tokens for N in `sizes`: (seconds, bytes), two arrays.
 
-    seconds: of one thread's processor time, the least of the repetitions; what else the machine does hardly counts. bytes: the most that was allocated at one time, beside the input.
+    seconds: of one thread's processor time, the least of the repetitions; what else the machine does hardly counts. bytes: the most
+    that was allocated at one time, beside the input.
     """
     seconds, memory = [], []
     with blas_threads(1):
