@@ -168,9 +168,11 @@ class Lane:
 
     def __init__(self, model, seed, objective=supervised, recompute=False):
         self.replica, self.objective = model.replica(), objective
-        for _, layer in self.replica.named_layers():
-            if isinstance(layer, Block):
-                layer.recompute = recompute
+        blocks = [layer for _, layer in self.replica.named_layers() if isinstance(layer, Block)]
+        if recompute and not blocks:
+            raise ValueError(f"{type(model).__name__} has no transformer blocks whose activations could be computed again")
+        for block in blocks:
+            block.recompute = recompute
         self.rng = Generator(seed)
         use_generator(self.replica, self.rng)
         self.gradients = self._of_one_pass = self.replica.gradients

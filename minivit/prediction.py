@@ -32,5 +32,9 @@ def load_weights(path, name):
     check_name("model", name, VARIANTS)
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder, but with a model's name goes a file of weights; a run has its own model")
+    if Path(path).suffix == ".npz" and VARIANTS[name][0] != "vit":
+        raise ValueError(f"an .npz is read for a ViT only: the weights of {name} are expected in safetensors, under timm's names")
     classes = classes_in(read_any(path))
+    if not classes:
+        raise ValueError(f"{path} has no classifier, so it cannot name classes: take weights with a head")
     return create_model(name, weights=path, **({"classes": classes} if classes else {})), CROPS.get(name, 1.0)

@@ -208,3 +208,22 @@ def test_small_models_fit_the_size_of_the_images(digits, name, size, channels, e
     assert model.forward(images[:2]).shape == (2, 10)
     loss = minivit.train(model, data, epochs=1, batch_size=10, progress=False).loss
     assert np.isfinite(loss)
+
+
+@pytest.mark.parametrize("option", ["--teacher", "--fine-tune"])
+def test_who_has_seen_the_test_images_may_not_teach(option, tmp_path, capsys):
+    assert cli.main(["train", "digits", "--epochs", "0.1", "--out", str(tmp_path / "first"), "--json"]) == 0
+    capsys.readouterr()
+    arguments = ["train", "digits", "--epochs", "0.1", option, str(tmp_path / "first"), "--json"]
+    assert cli.main([*arguments, "--seed", "1", "--out", str(tmp_path / "second")]) == 2
+    assert "was trained on images that are for the test here" in capsys.readouterr().err
+    assert not (tmp_path / "second").exists()
+    assert cli.main([*arguments, "--out", str(tmp_path / "third")]) == 0
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"temperature": 2.0}, "temperature can be chosen with a teacher only"), ({"distillation": "soft"}, "distillation can be chosen with"),
+])
+def test_options_of_distillation_need_a_teacher(options, message):
+    with pytest.raises(ValueError, match=message):
+        minivit.train(minivit.create_model("vit_mini_patch2_8"), "digits", epochs=0.1, progress=False, **options)

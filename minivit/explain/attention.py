@@ -29,7 +29,8 @@ def attention_probabilities(layer, x):
     replica.forward(x)
     found = {path: part.probabilities for path, part in replica.named_layers() if hasattr(type(part), "probabilities")}
     if not found:
-        raise ValueError(f"{type(layer).__name__} has no layer with attention")
+        raise ValueError(f"{type(layer).__name__} has no layer with attention among all its tokens (a Swin looks within windows, a ResNet "
+                         "has none)")
     return found
 
 

@@ -19,9 +19,10 @@ def fine_tuned(run, data, seed=0, **options):
     """A model for the images and classes of a Dataset, with the weights of a finished Run.
 
     options: of the model, such as drop_path_rate, which change no weight. seed: of the new head. Raises ValueError if the channels
-    differ or weights do not fit, or as `declare_model` and `Run.load_model`.
+    differ or weights do not fit, or as `Run.check_unseen`, `declare_model` and `Run.load_model`.
     """
     old, config = run.load_model(), run.config()
+    run.check_unseen(data)
     height, width, channels = data.train_images.shape[1:]
     if height != width or channels != old.channels:
         raise ValueError(f"{run.folder} was trained on square images of {old.channels} channels, but those of {data.name} are "

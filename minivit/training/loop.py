@@ -100,6 +100,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         data = load_data(data, seed=given.get("seed", earlier.seed if earlier else DEFAULTS["seed"]))
     check_fit(model, data)
     settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, given, minutes, threads)
+    if settings["teacher"]:
+        Run(settings["teacher"]["run"]).check_unseen(data)
     trainer = make_trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     records, so_far = [], Progress()
@@ -152,6 +154,10 @@ def _with_validation(data, settings):
 def _plan(model, data, given, minutes, threads):
     """The settings of a new run, checked, with its number of steps and its cut."""
     settings = DEFAULTS | preset_for(data, minutes).training | given
+    if pointless := [name for name in ("distillation", "distillation_weight", "temperature") if name in given and not settings["teacher"]]:
+        raise ValueError(f"{', '.join(pointless)} can be chosen with a teacher only")
+    if "temperature" in given and settings["distillation"] == "hard":
+        raise ValueError("a temperature is for soft distillation; hard takes the teacher's first class")
     if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
         settings["val_fraction"] = 0.1
     size, images = _check(settings, data)

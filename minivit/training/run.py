@@ -167,6 +167,18 @@ class Run:
             raise self._changed(data)
         return data
 
+    def check_unseen(self, data):
+        """Raise ValueError if this run was trained on test images of `data`: its weights may not start or teach what is scored on them.
+
+        Told by the pictures themselves, where both are the same ones, split in two ways. Errors as `config` and `load_data`.
+        """
+        own = self.config()["data"]
+        if own["digest"] != data.digest or own["source"] in (None, data.source):
+            return
+        if not np.array_equal(load_data(**own["source"]).test_images, data.test_images):
+            raise ValueError(f"{self.folder} was trained on images that are for the test here, because its split of {data.name} is "
+                             f"another: take its seed, {own['source']['seed']}, and its share for the test, {own['source']['test_fraction']}")
+
     def _changed(self, data):
         return ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for "
                           "training is not known: name other data to evaluate on")
