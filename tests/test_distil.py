@@ -170,7 +170,8 @@ def test_a_teacher_that_has_changed_ends_the_run(teacher, digits, tmp_path):
     ({"classes": 11}, {}, "the teacher has 10 classes .* but the model 11 classes"),
     ({}, {"distillation": "medium"}, "unknown distillation 'medium'"),
     ({}, {"distillation_weight": 1.5}, "weight of the teacher must be .* at most 1, not 1.5"),
-    ({}, {"temperature": 0}, "temperature must be .* above 0, not 0"),
+    ({}, {"distillation": "soft", "temperature": 0}, "temperature must be .* above 0, not 0"),
+    ({}, {"temperature": 2}, "a temperature is for soft distillation"),
 ])
 def test_what_does_not_fit_is_named(teacher, digits, student, change, message):
     model = minivit.create_model("deit", **(SIZES | student))

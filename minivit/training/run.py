@@ -177,7 +177,7 @@ class Run:
             return
         if not np.array_equal(load_data(**own["source"]).test_images, data.test_images):
             raise ValueError(f"{self.folder} was trained on images that are for the test here, because its split of {data.name} is "
-                             f"another: take its seed, {own['source']['seed']}, and its share for the test, {own['source']['test_fraction']}")
+                             f"another: take its seed, {own['source']['seed']}, and its test_fraction, {own['source']['test_fraction']}")
 
     def _changed(self, data):
         return ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for "
