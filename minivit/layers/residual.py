@@ -5,7 +5,10 @@ He et al., "Identity Mappings in Deep Residual Networks", arXiv:1603.05027. With
     y = f(a) + x              f: two convolutions 3 x 3 (basic), or 1 x 1, 3 x 3 and 1 x 1 (bottleneck), norm and ReLU between
     y = f(a) + a W            where width or size change: the path beside is a convolution of one place, with the same stride
 
-Backward, as in `block`: where x acts twice, the two gradients are added, da of both paths too.
+Backward, as in `block`: what acts twice gets a sum. With J the Jacobian of f and R that of a over x,
+
+    dx = R^T (J^T dy) + dy               without the path beside
+    dx = R^T (J^T dy + dy W^T)           with it
 
 The stride is that of the convolution 3 x 3, the first one of two. Convolutions are weight-standardised and have no bias. Names are timm's.
 """

@@ -53,7 +53,7 @@ class Swin(Model):
     """A Swin Transformer: images (B, H, W, C) -> logits (B, K).
 
     width: of the first stage; it doubles with each. depths, heads: of each stage. window: the side of a window in tokens, or all tokens
-    where a stage has fewer in a row. drop_rate: of dropout after the embedding and after each linear map but qkv and the merging.
+    where a stage has fewer in a row. drop_rate: of dropout after the embedding, after attention's projection, and twice in each MLP.
     drop_path_rate: of the last block; it grows linearly from 0 at the first. Both act in training only. mean, std: of pixels between 0
     and 1.
 

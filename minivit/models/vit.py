@@ -24,7 +24,7 @@ class ViT(Model):
     pool: "token" reads the class token after the final norm; "mean" has no class token, and norms the mean of the patches.
     positions: "learned" (starting at random numbers of standard deviation position_std), "sincos" (fixed, two-dimensional) or "none".
     relative_bias: whether each block learns a relative position bias, too. stem: "patch" embeds the patches linearly, "conv" by
-    convolutions (see `layers/embed.py`). drop_rate: of dropout after the positions and after each linear map but qkv.
+    convolutions (see `layers/embed.py`). drop_rate: of dropout after the positions, after attention's projection, and twice in each MLP.
     drop_path_rate: of the last block; it grows linearly from 0 at the first. Both act in training only. mean, std: of pixels
     between 0 and 1.
 

@@ -25,7 +25,7 @@ def reference_backward(dy, cache):
     return dy * (x > 0)
 
 
-# ---- the same mathematics, and y, which the next layer holds too, is all that is kept --------------------------
+# ---- the same mathematics, by y alone; in a ResNet `group_norm` does it in its own pass ------------------------------
 
 
 def forward(x):

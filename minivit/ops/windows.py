@@ -12,7 +12,7 @@ windows and all are full:
     shifted[b, i, j] = x[b, (i + s) mod H, (j + s) mod W]
 
 But in the last row and column of windows this joins what lies at opposite edges of the picture and must not see each other. A mask adds
--100 to the scores of such pairs, whose probabilities are then zero as far as float32 tells (e**-100 is 4e-44):
+-100 to the scores of such pairs, whose probabilities are then nothing beside the others (e**-100 is 4e-44):
 
     mask[m, a, b] = 0 if tokens a and b of window m both came in from the other side or both did not, row by row and column by column;
                     -100 otherwise

@@ -34,7 +34,9 @@ def _vit(width, depth, heads, drop_path_rate):
             "relative_bias": True, "position_std": 0.02, "drop_path_rate": drop_path_rate}
 
 
-# The number of epochs is meant to fill about half an hour on two cores; an hour or two for CIFAR.
+# The number of epochs is meant to fill about half an hour on two cores; an hour or two for CIFAR. Muon stands where it was compared:
+# on splits 10 to 19 of the digits it had 99.2%, AdamW with the defaults 98.8%; on Fashion-MNIST, two epochs of a small model, 89.2 and
+# 86.8% of 5,000 validation images (`train(model_for(data, "vit", depth=2, ...), data, epochs=2, optimiser=..., val_fraction=1/12)`).
 _CIFAR = Preset(_vit(128, 6, 4, 0.1), {"epochs": 60, "batch_size": 128, "ema": 0.999, "augment": "crop,alternating-flip,cutout:0.4:0.5"})
 # Photographs of one's own are few, and the fewer there are, the more a stem helps.
 _PHOTOGRAPHS = Preset({"stem": "conv", "relative_bias": True, "pool": "mean", "position_std": 0.02}, {"augment": "affine,flip"})
@@ -66,9 +68,9 @@ def preset_for(data, minutes=None):
 def model_for(data, name=None, seed=0, minutes=None, **options):
     """A model for the images and classes of a Dataset, with the pixel statistics of its training part.
 
-    name: a named variant, or a family (default: what the data's preset says, on a ViT for this size of image); "deit_mini" or "swin_mini"
-    is the small one for the size of the images. minutes: see
-    `preset_for`. options: as for `create_model`; the drop_path_rate is 0.1 unless the preset or they say otherwise.
+    name: a named variant, or a family (default: what the data's preset says, on a ViT for this size of image); "vit_mini", "deit_mini" or
+    "swin_mini" is the small one for the size of the images. minutes: see `preset_for`. options: as for `create_model`; the
+    drop_path_rate is 0.1 unless the preset or they say otherwise.
     Raises ValueError if the images are not square or no patch divides them, if there are not two classes at least or one has no
     training image, or as `create_model`.
     """
