@@ -154,9 +154,10 @@ def _with_validation(data, settings):
 def _plan(model, data, given, minutes, threads):
     """The settings of a new run, checked, with its number of steps and its cut."""
     settings = DEFAULTS | preset_for(data, minutes).training | given
-    if pointless := [name for name in ("distillation", "distillation_weight", "temperature") if name in given and not settings["teacher"]]:
-        raise ValueError(f"{', '.join(pointless)} can be chosen with a teacher only")
-    if "temperature" in given and settings["distillation"] == "hard":
+    chosen = [name for name in ("distillation", "distillation_weight", "temperature") if settings[name] != DEFAULTS[name]]
+    if chosen and not settings["teacher"]:
+        raise ValueError(f"{', '.join(chosen)} can be chosen with a teacher only")
+    if "temperature" in chosen and settings["distillation"] == "hard":
         raise ValueError("a temperature is for soft distillation; hard takes the teacher's first class")
     if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
         settings["val_fraction"] = 0.1
