@@ -20,6 +20,7 @@ polynomials below, which LLVM can vectorise (a call into the C library stops it)
 
 import hashlib
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ def rows(x):
     if x.ndim != 2:
         x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     return np.ascontiguousarray(x)
+
+
+@lru_cache(maxsize=8)
+def ones(length, dtype):
+    """A vector of ones. It is kept: a step sums as many rows many times, by a product, which is faster."""
+    return np.ones(length, dtype)
 
 
 # ---- exp -------------------------------------------------------------------------------------------

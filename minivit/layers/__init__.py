@@ -17,8 +17,9 @@ from .norm import GroupNormReLU, LayerNorm
 from .parameter import Parameter
 from .relative_bias import RelativeBias
 from .residual import ResidualBlock, Shortcut
+from .stage import Stage
 from .window import PatchMerging, WindowAttention
 
 __all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Layer", "LayerNorm",
-           "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "ResidualBlock", "Shortcut", "StdConvolution",
-           "WindowAttention"]
+           "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "ResidualBlock", "Shortcut", "Stage",
+           "StdConvolution", "WindowAttention"]

@@ -86,3 +86,8 @@ class Model(Layer):
         """
         self.check(images)
         return lanes.predict(self, images, threads)
+
+
+def rising(last, count):
+    """`count` numbers from 0 to `last`, in equal steps: the drop-path rates of a network's blocks."""
+    return [last * l / max(1, count - 1) for l in range(count)]

@@ -9,10 +9,10 @@ another (a batch norm would couple them). The backward is the same list read fro
 """
 
 from ..arguments import check_name, check_number
-from ..layers import Convolution, Dropout, GroupNormReLU, Layer, ResidualBlock, StdConvolution
+from ..layers import Convolution, Dropout, GroupNormReLU, Layer, ResidualBlock, Stage, StdConvolution
 from ..layers.parameter import zeros
 from ..ops import max_pooling, pooling
-from .model import Model
+from .model import Model, rising
 
 
 class Stem(Layer):
@@ -37,26 +37,6 @@ class Stem(Layer):
     def backward(self, dy):
         """dy (B, H', W', D) -> dimages (B, H, W, C)."""
         return self.conv.backward(max_pooling.backward(dy, self.take_cache()) if self.pools else dy)
-
-
-class Stage(Layer):
-    """Blocks in a row, of which the first changes width and size: (B, H, W, C) -> (B, H', W', D)."""
-
-    def __init__(self, blocks):
-        self.blocks = blocks
-        self.name_parameters()
-
-    def forward(self, x):
-        """x (B, H, W, C) -> y (B, H', W', D)."""
-        for block in self.blocks:
-            x = block.forward(x)
-        return x
-
-    def backward(self, dy):
-        """dy (B, H', W', D) -> dx (B, H, W, C)."""
-        for block in reversed(self.blocks):
-            dy = block.backward(dy)
-        return dy
 
 
 class Head(Layer):
@@ -106,14 +86,13 @@ class ResNet(Model):
         })
         self.reduction = reduction
         widths = [(4 if block == "bottleneck" else 1) * width * 2**stage for stage in range(len(layers))]
-        depth = sum(layers)
         self.stem = Stem(channels, width, reduction)
-        self.stages, inputs, done = [], width, 0
+        self.stages, inputs, rates = [], width, iter(rising(drop_path_rate, sum(layers)))
         for stage, (outputs, blocks) in enumerate(zip(widths, layers, strict=True)):
             self.stages.append(Stage([
                 ResidualBlock(inputs if l == 0 else outputs, outputs, 2 if l == 0 and stage > 0 else 1, block == "bottleneck", groups,
-                              drop_path_rate * (done + l) / max(1, depth - 1)) for l in range(blocks)]))
-            inputs, done = outputs, done + blocks
+                              next(rates)) for l in range(blocks)]))
+            inputs = outputs
         self.norm = GroupNormReLU(inputs, groups)
         self.head = Head(inputs, classes, drop_rate)
         self.name_parameters()

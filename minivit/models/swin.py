@@ -13,40 +13,23 @@ All scores of a picture are N n, not N**2, for N tokens in windows of n: the cos
 Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv:2103.14030.
 """
 
-from ..layers import Block, Dropout, Layer, LayerNorm, MeanHead, PatchEmbed, PatchMerging, WindowAttention
-from .model import Model
+from ..layers import Block, Dropout, LayerNorm, MeanHead, PatchEmbed, PatchMerging, Stage, WindowAttention
+from .model import Model, rising
 
 EPS = 1e-5                                                            # of the published models' norms
 
 
-class Stage(Layer):
-    """Tokens (B, H, W, D) -> (B, H, W, D), or with merging (B, H, W, D/2) -> (B, H/2, W/2, D).
+def _stage(side, width, heads, window, mlp_ratio, drop_rate, drop_path_rates, merges):
+    """A stage of tokens (B, H, W, D) -> (B, H, W, D), or with merging (B, H, W, D/2) -> (B, H/2, W/2, D).
 
     side: tokens in a row, behind the merging. drop_path_rates: one for each block.
     """
-
-    def __init__(self, side, width, heads, window, mlp_ratio, drop_rate, drop_path_rates, merges):
-        self.downsample = PatchMerging(width // 2, EPS) if merges else None
-        window = min(window, side)
-        shift = 0 if window == side else window // 2
-        self.blocks = [
-            Block(width, heads, mlp_ratio, drop_rate, rate, eps=EPS,
-                  attn=WindowAttention(width, heads, side, side, window, shift * (l % 2), drop_rate))
-            for l, rate in enumerate(drop_path_rates)]
-        self.name_parameters()
-
-    def forward(self, x):
-        """As the class says."""
-        x = self.downsample.forward(x) if self.downsample else x
-        for block in self.blocks:
-            x = block.forward(x)
-        return x
-
-    def backward(self, dy):
-        """dy of the shape of the forward's result -> dx."""
-        for block in reversed(self.blocks):
-            dy = block.backward(dy)
-        return self.downsample.backward(dy) if self.downsample else dy
+    window = min(window, side)
+    shift = 0 if window == side else window // 2
+    blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, eps=EPS,
+                    attn=WindowAttention(width, heads, side, side, window, shift * (l % 2), drop_rate))
+              for l, rate in enumerate(drop_path_rates)]
+    return Stage(blocks, PatchMerging(width // 2, EPS) if merges else None)
 
 
 class Swin(Model):
@@ -79,10 +62,10 @@ class Swin(Model):
 
         self.patch_embed = PatchEmbed(patch_size, channels, width, EPS)
         self.pos_drop = Dropout(drop_rate)
-        rates, self.layers = iter(_rising(drop_path_rate, sum(depths))), []
+        rates, self.layers = iter(rising(drop_path_rate, sum(depths))), []
         for i in range(stages):
             of_blocks = [next(rates) for _ in range(depths[i])]
-            self.layers.append(Stage(self.side >> i, width << i, heads[i], window, mlp_ratio, drop_rate, of_blocks, merges=i > 0))
+            self.layers.append(_stage(self.side >> i, width << i, heads[i], window, mlp_ratio, drop_rate, of_blocks, merges=i > 0))
         self.norm = LayerNorm(width * halvings, EPS)
         self.head = MeanHead(width * halvings, classes)
         self.name_parameters()
@@ -121,8 +104,3 @@ class Swin(Model):
                 products += N * D * 3 * D + 2 * N * n * D + N * D * D + 2 * N * D * F    # qkv; q k^T and probs v; proj; MLP
             products += N * stage.downsample.reduction.weight.size if stage.downsample else 0
         return 2 * products
-
-
-def _rising(last, count):
-    """`count` numbers from 0 to `last`, in equal steps."""
-    return [last * l / max(1, count - 1) for l in range(count)]

@@ -15,7 +15,7 @@ from ..arguments import check_name
 from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
 from ..layers.parameter import normal, zeros
 from ..ops import pooling, tokens
-from .model import Model
+from .model import Model, rising
 
 
 class ViT(Model):
@@ -56,7 +56,7 @@ class ViT(Model):
         self.patch_embed = (ConvStem if stem == "conv" else PatchEmbed)(patch_size, channels, width)
         self.pos_drop = Dropout(drop_rate)
         grid = (side, side, pool == "token") if relative_bias else None
-        self.blocks = [Block(width, heads, mlp_ratio, drop_rate, drop_path_rate * l / max(1, depth - 1), grid) for l in range(depth)]
+        self.blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, grid) for rate in rising(drop_path_rate, depth)]
         # timm calls the final norm `norm` where the class token is read, and `fc_norm` behind the mean. A norm treats every token
         # by itself, so to norm the class token after the pooling is to pool after the norm, as Eq. 4 has it.
         self.norm = LayerNorm(width) if pool == "token" else None

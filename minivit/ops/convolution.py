@@ -20,7 +20,7 @@ Sources: LeCun et al., Neural Computation 1 (1989); as a matrix product, Chellap
 
 import numpy as np
 
-from ..kernel import kernel, rows
+from ..kernel import kernel, ones, rows
 
 WINDOWS = 150_000  # numbers in windows that are gathered at once: few enough for a core's cache
 
@@ -104,7 +104,7 @@ def backward(dy, cache, out=(None, None)):
         else:
             np.matmul(dy_part, rows(weight).T, out=windows)           # now dwindows
             _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, _lines(dx[part]))
-    return (dx, dweight, np.matmul(np.ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
+    return (dx, dweight, np.matmul(ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
 
 
 def _parts(x, k, shape):

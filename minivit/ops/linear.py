@@ -18,11 +18,9 @@ is None then, and so is its gradient.
 Source: any text on backpropagation; the derivation above is complete.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
-from ..kernel import rows
+from ..kernel import ones, rows
 
 
 def reference_forward(x, weight, bias=None):
@@ -61,11 +59,5 @@ def backward(dy, cache, out=(None, None)):
     dx = np.matmul(dy, weight.T).reshape(x.shape)
     dweight = np.matmul(rows(x).T, dy, out=out[0])
     # A sum over tokens; as a product it is faster.
-    dbias = np.matmul(_ones(len(dy), dy.dtype), dy, out=out[1]) if biased else None
+    dbias = np.matmul(ones(len(dy), dy.dtype), dy, out=out[1]) if biased else None
     return dx, dweight, dbias
-
-
-@lru_cache(maxsize=8)
-def _ones(length, dtype):
-    """A vector of ones. It is kept: a step sums as many rows many times."""
-    return np.ones(length, dtype)

@@ -202,7 +202,7 @@ class Run:
         images, _ = self.read_images(pictures, model)
         return classify(model, pictures, images, self.class_names(model), top)
 
-    def read_images(self, pictures, model, data_dir=None):
+    def read_images(self, pictures, model):
         """Pictures as the run's model takes them -> images (B, H, W, C) uint8, and the name of the true class of each, None if unknown.
 
         pictures: files, which are prepared as those of the run's data; or whole numbers, which count the run's own test images from 0.
@@ -215,7 +215,7 @@ class Run:
             fit = self.config()["data"].get("fit", "stretch")
             images[list(files)] = read_pictures(list(files.values()), model.image_size, model.channels, fit)
         if numbers:
-            data = self.own_data(data_dir)
+            data = self.own_data()
             check_fit(model, data)
             for i, number in numbers.items():
                 check_number(f"number of a test image of {data.name}", number, least=0, most=len(data.test_images) - 1, whole=True)
