@@ -241,6 +241,8 @@ IN_LAYERS = [
         ("ResidualBlock", "x", "the residual path is dropped", lambda layer, dy, dx: dx - dy),
         ("ResidualBlock", "norm1.bias", "it gets nothing", _gradient("norm1.bias", np.zeros_like)),
         ("ResidualBlock that halves", "downsample.conv.weight", "it gets nothing", _gradient("downsample.conv.weight", np.zeros_like)),
+        ("Stage", "blocks.0.conv1.weight", "it gets nothing", _gradient("blocks.0.conv1.weight", np.zeros_like)),
+        ("Stage behind a merging", "downsample.reduction.weight", "it gets nothing", _gradient("downsample.reduction.weight", np.zeros_like)),
         ("ResidualBlock with a bottleneck", "conv2.weight", "the kernel is turned by half",
          _gradient("conv2.weight", lambda g: g[::-1, ::-1].copy())),
         ("ConvStem", "convs.0.bias", "it gets nothing", _gradient("convs.0.bias", np.zeros_like)),
