@@ -161,7 +161,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "RelativeBias": (lambda: layers.RelativeBias(2, 3, heads=2), None),
     "Convolution": (lambda: layers.Convolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
     "ConvStem": (lambda: layers.ConvStem(4, 3, 8), (2, 8, 4, 3)),
-    "ConvStem of one convolution": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
+    "ConvStem of one halving": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
     "PatchEmbed with a norm": (lambda: layers.PatchEmbed(2, 3, 8, eps=1e-5), (2, 4, 6, 3)),
     "WindowAttention": (lambda: layers.WindowAttention(12, 3, 4, 6, side=2), (2, 4, 6, 12)),
     "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, 6, 3, side=3, shift=1), (2, 6, 3, 6)),

@@ -247,6 +247,7 @@ IN_LAYERS = [
         ("ResidualBlock with a bottleneck", "conv2.weight", "the kernel is turned by half",
          _gradient("conv2.weight", lambda g: g[::-1, ::-1].copy())),
         ("ConvStem", "convs.0.bias", "it gets nothing", _gradient("convs.0.bias", np.zeros_like)),
+        ("ConvStem", "norms.1.weight", "it gets nothing", _gradient("norms.1.weight", np.zeros_like)),
         ("WindowAttention", "x", "the windows leak into each other", lambda layer, dy, dx: dx + 0.01 * dx.mean(axis=(1, 2), keepdims=True)),
         ("WindowAttention with a shift", "relative_position_bias_table", "only half of the windows count",
          lambda layer, dy, dx: setattr(layer.relative_position_bias_table, "grad", 0.5 * layer.relative_position_bias_table.grad)),

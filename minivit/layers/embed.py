@@ -1,18 +1,26 @@
 """From a picture to tokens: by patches, each mapped linearly, or by a stem of convolutions.
 
-The stem sees patches that overlap, and edges before it sees patches; small models learn the sooner for it. Each convolution
-halves the picture and doubles the width, until a token stands for P x P pixels. Source: Xiao et al., "Early Convolutions Help
-Transformers See Better", arXiv:2106.14881; with GELU between, and no batch norm, which would couple the images.
+The stem sees patches that overlap, and edges before it sees patches; small models learn the sooner for it. Convolutions of stride 2
+halve the picture and double the width until a token stands for P x P pixels, and one more lets each token see its neighbours:
+
+    x = conv(image)                        (B, H / 2, W / 2, D / (P / 2))       3 x 3, stride 2
+    x = conv(ReLU(GN(x)))                  ... until (B, H / P, W / P, D)       3 x 3, stride 2
+    x = conv(ReLU(GN(x)))                      (B, H / P, W / P, D)             3 x 3, stride 1
+
+Source: Xiao et al., "Early Convolutions Help Transformers See Better", arXiv:2106.14881. Two things are not theirs: group norm stands where
+they have batch norm, which would couple the images, and the last convolution is 3 x 3, not 1 x 1.
 """
 
+import math
 from itertools import pairwise
 
 from ..ops import patches
 from .convolution import Convolution
 from .layer import Layer
 from .linear import Linear
-from .mlp import GELU
-from .norm import LayerNorm
+from .norm import GroupNormReLU, LayerNorm
+
+CHANNELS = 8  # in a group of the stem's norms, or fewer, if 8 does not divide them
 
 
 class PatchEmbed(Layer):
@@ -41,7 +49,7 @@ class PatchEmbed(Layer):
 
 
 class ConvStem(Layer):
-    """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P), by convolutions 3 x 3 of stride 2.
+    """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P), by convolutions 3 x 3; see above.
 
     Raises ValueError unless P is a power of two, at least 2, and P / 2 divides D.
     """
@@ -54,25 +62,27 @@ class ConvStem(Layer):
         self.patch_size = patch_size
         widths = [channels, *(width >> l for l in reversed(range(halvings)))]
         self.convs = [Convolution(c, d, size=3, stride=2, padding=1) for c, d in pairwise(widths)]
-        self.acts = [GELU() for _ in self.convs[1:]]
+        self.convs.append(Convolution(width, width, size=3, stride=1, padding=1))
+        self.norms = [GroupNormReLU(d, d // math.gcd(d, CHANNELS)) for d in widths[1:]]
         self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> tokens (B, N, D)."""
         x = self.convs[0].forward(images)
-        for act, conv in zip(self.acts, self.convs[1:], strict=True):
-            x = conv.forward(act.forward(x))
+        for norm, conv in zip(self.norms, self.convs[1:], strict=True):
+            x = conv.forward(norm.forward(x))
         self.cache = x.shape
         return x.reshape(len(x), -1, x.shape[-1])
 
     def backward(self, dy):
         """dy (B, N, D) -> dimages (B, H, W, C)."""
         dx = dy.reshape(self.take_cache())
-        for act, conv in zip(reversed(self.acts), reversed(self.convs[1:]), strict=True):
-            dx = act.backward(conv.backward(dx))
+        for norm, conv in zip(reversed(self.norms), reversed(self.convs[1:]), strict=True):
+            dx = norm.backward(conv.backward(dx))
         return self.convs[0].backward(dx)
 
     def products(self, patches):
         """Multiply-adds for one image of so many patches."""
-        last = len(self.convs) - 1
-        return sum(patches * 4 ** (last - l) * conv.weight.size for l, conv in enumerate(self.convs))
+        *halving, last = self.convs
+        places = [patches * 4 ** l for l in reversed(range(len(halving)))]
+        return patches * last.weight.size + sum(n * conv.weight.size for n, conv in zip(places, halving, strict=True))
