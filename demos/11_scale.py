@@ -194,7 +194,7 @@ def run(plan, options, tuning, file):
     study, left = sweep(plan, file, chosen_rates(plan, tuning), options.limit)
     if study.rows:
         report(plan, study, options.out)
-    print(f"{file}: {left} points left")
+    print(f"{file}: {left} points left{'; this was too little training to judge by' if options.quick else ''}")
 
 
 def main():
