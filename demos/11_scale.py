@@ -172,7 +172,7 @@ def report(plan, study, picture):
 def _augmented(study, size, augment):
     """{what: {seed: accuracy}} with and without augmentation, as far as there is any with."""
     by_model = {f"{model}{how}": study.by_seed("accuracy", model=model, images=size, augment=steps)
-                for model in (CNN, VIT) for how, steps in (("", "none"), (", augmented", augment))}
+                for how, steps in (("", "none"), (", augmented", augment)) for model in (CNN, VIT)}
     return {name: found for name, found in by_model.items() if found}
 
 
@@ -218,5 +218,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command goes on")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

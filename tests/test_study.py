@@ -93,6 +93,7 @@ def test_a_table_reads_back_as_it_was_and_tells_of_its_progress(tmp_path, capsys
     assert "8 of 8: model vit, images 1000, seed 1: accuracy 0.8436, loss 0.001; 0 s; the rest will take some 0 seconds" in said
     assert again.by_seed("accuracy", model="vit", images=100) == {seed: measure("vit", 100, seed)["accuracy"] for seed in (0, 1)}
     assert again.by_seed("accuracy", model="vit", images=101) == {}
+    assert again.run([], measure) == 0
 
 
 def test_others_can_read_the_table(tmp_path):

@@ -270,12 +270,11 @@ def draw_scale(curves, gaps, lines, groups, path):
     difference.set(ylabel="points of difference, and lines through them")
     ticks = sorted({size for sizes in curves.values() for size in sizes})
     for axes in (accuracy, difference):
-        axes.set(xscale="log", xlabel="training images; each run sees equally many, again and again")
+        axes.set(xscale="log", xlabel="training images (each run takes equally many steps)")
         axes.set_xticks(ticks, [f"{size:,.0f}" for size in ticks], fontsize=8)
         axes.set_xticks([], minor=True)
         axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False, fontsize=9, loc="lower right" if axes is accuracy else "best")
+        _legend_above(axes)
     difference.axhline(0, color="k", lw=0.7, ls=":")
     _groups(right, groups)
     save(figure, path)
@@ -301,11 +300,15 @@ def _groups(axes, groups):
     for k, (name, colour) in enumerate(zip(names, SERIES, strict=False)):
         found = [(place + 0.7 * ((k + 0.5) / len(names) - 0.5), members[name]) for place, members in enumerate(groups.values())
                  if name in members]
-        _errorbars(axes, [x for x, _ in found], [by_seed for _, by_seed in found], colour, name, "_")
+        _errorbars(axes, [x for x, _ in found], [by_seed for _, by_seed in found], colour, name, "o")
         for x, by_seed in found:
             axes.plot([x + 0.04] * len(by_seed), [100 * value for value in by_seed.values()], "o", color=colour, mfc="white", ms=4)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set(ylabel="% of the test images classified correctly", xlim=(-0.5, max(1, len(groups)) - 0.5))
-    if names:
-        axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    _legend_above(axes)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend_above(axes):
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)

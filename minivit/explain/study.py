@@ -45,7 +45,7 @@ class Study:
         numbers; how many seconds it took is added. limit: how many points to measure now, at most (default: all).
         Raises ValueError if the table has no such columns; OSError if it cannot be written, and then it is as it was.
         """
-        names, results = [*points[0]], [*self.rows[0]] if self.rows else []
+        names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
         if results and results[:len(names)] != names:
             raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with {', '.join(names)}")
         known = [{name: row[name] for name in names} for row in self.rows]
