@@ -56,8 +56,8 @@ class Plan:
     def models(self):
         """{name: (a name for `model_for`, its options)}."""
         cnn, vit = self.widths
-        vits = {"width": vit, "heads": 3, "depth": self.depth}
-        return {CNN: ("resnet_mini", {"width": cnn, "groups": 4}),
+        vits = {"width": vit, "heads": 3, "depth": self.depth, "drop_path_rate": 0.1}
+        return {CNN: ("resnet_mini", {"width": cnn, "groups": 4, "drop_path_rate": 0.1}),
                 VIT: ("vit_mini", vits),
                 HYBRID: ("vit_mini", vits | {"pool": "mean", "stem": "conv", "relative_bias": True, "position_std": 0.02})}
 
@@ -98,7 +98,7 @@ def train(plan, data, name, images, seed, **settings):
     """Train the model of that name -> what a point gives: its parameters, its accuracy in the test, and its loss in the last epoch."""
     variant, options = plan.models[name]
     part = subset(data, images, seed)
-    model = model_for(part, variant, seed=seed, drop_path_rate=0.1, **options)
+    model = model_for(part, variant, seed=seed, **options)
     result = minivit.train(model, part, seed=seed, progress=False, **plan.training, **settings)
     return {"parameters": model.vector.size, "accuracy": result.accuracy, "loss": round(result.loss, 5)}
 
@@ -187,7 +187,8 @@ def run(plan, options, tuning, file):
         rates = {} if left else chosen_rates(plan, tuning)
         for model, by_size in rates.items():
             print(f"{model}: the best of the learning rates {', '.join(f'{lr:g}' for lr in plan.rates)} is "
-                  + ", ".join(f"{lr:g} at {size:,} images" for size, lr in by_size.items()))
+                  + ", ".join(f"{lr:g} at {size:,} images" for size, lr in by_size.items())
+                  + ("; one at an end: beyond it may be better" if {plan.rates[0], plan.rates[-1]} & {*by_size.values()} else ""))
         print(f"{tuning}: {left} points left")
         if not options.quick:
             return

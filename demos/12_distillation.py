@@ -48,8 +48,8 @@ class Plan:
     def models(self):
         """{role: (a name for `model_for`, its options)}."""
         teacher, student = self.widths
-        deit = "deit_mini", {"width": student, "heads": 3, "depth": self.depth}
-        return {TEACHER: ("resnet_mini", {"width": teacher, "groups": 8}), ALONE: deit} | dict.fromkeys(TAUGHT, deit)
+        deit = "deit_mini", {"width": student, "heads": 3, "depth": self.depth, "drop_path_rate": 0.1}
+        return {TEACHER: ("resnet_mini", {"width": teacher, "groups": 8, "drop_path_rate": 0.1}), ALONE: deit} | dict.fromkeys(TAUGHT, deit)
 
     @property
     def training(self):
@@ -75,7 +75,7 @@ def train(plan, role, images, seed, **more):
     """Train the model of a role on its subset -> what its point gives: parameters, accuracy in the test, loss of the last epoch."""
     variant, options = plan.models[role]
     data = subset(minivit.load_data(plan.data), images, seed)
-    model = model_for(data, variant, seed=seed, drop_path_rate=0.1, **options)
+    model = model_for(data, variant, seed=seed, **options)
     result = minivit.train(model, data, seed=seed, progress=False, **plan.training, **more)
     return {"parameters": model.vector.size, "accuracy": result.accuracy, "loss": round(result.loss, 5)}
 
