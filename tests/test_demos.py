@@ -23,6 +23,15 @@ FOUND = {
     "09_other_signals": [(r"with attention .* ([\d.]+)% of", lambda right: right >= 95),
                          (r"without attention .* ([\d.]+)% of", lambda right: right <= 40),
                          (r"one token .* ([\d.]+)% of", lambda right: right <= 40)],
+    "11_scale": [(r"ViT: the best of the learning rates 0.003, 0.009 is (\S+) at 400 images", lambda lr: lr in (0.003, 0.009)),
+                 (r"1,400 +([\d.]+) \+- [\d.]+ +([\d.]+) \+- [\d.]+ +([\d.]+) \+-", lambda cnn, *vits: cnn > 50 and min(vits) > 20),
+                 (r"CNN - ViT: \S+ \+- ([\d.]+) points for ten times as many images\. (?:The curves|No crossing|Nowhere)",
+                  lambda error: error > 0),
+                 (r"400 images: augmentation changes the ViT by \S+ \+- ([\d.]+)", lambda error: error > 0),
+                 (r"scale\.csv: (\d+) points left", lambda left: left == 0)],
+    "12_distillation": [(r"ResNet, the teacher .*: ([\d.]+) \+- \S+ %.* of (\d) seeds", lambda right, seeds: right > 20 and seeds == 2),
+                        (r"With 1,400 images, hard distillation .*: \S+ \+- ([\d.]+) points", lambda error: error > 0),
+                        (r"distillation\.csv: (\d+) points left", lambda left: left == 0)],
 }
 
 

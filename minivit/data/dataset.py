@@ -1,7 +1,7 @@
 """What a data set is, what its arrays must be, and how one is split into a training and a test part."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -152,3 +152,28 @@ def split(labels, fraction, seed, class_names=None):
         chosen.append(np.random.default_rng([seed, int(label)]).permutation(members)[:count])
     part = np.sort(np.concatenate(chosen))
     return np.setdiff1d(np.arange(len(labels)), part), part
+
+
+def stratified_order(labels, seed):
+    """A random order of all images, as indices (B,), of which every beginning holds the classes in about their shares of the whole.
+
+    So its beginnings are subsets that lie in each other. It depends on `labels` (B,) and the seed alone.
+    """
+    check_number("seed", seed, least=0, whole=True)
+    place = np.empty(len(labels))
+    for label in np.unique(labels):                                   # the i-th image of n of a class stands at the share (i + 1/2) / n
+        members = np.flatnonzero(labels == label)
+        place[np.random.default_rng([seed, int(label)]).permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.argsort(place, kind="stable")
+
+
+def subset(data, count, seed):
+    """A Dataset with only `count` of the training images, the first of `stratified_order`, and all others as they are.
+
+    They are repeated until there are as many as in the whole, so that an epoch is equally long for all counts: with equal epochs, models
+    have seen equally many images, in equally many steps, and were scored equally often. Raises ValueError for a count out of range.
+    """
+    whole = len(data.train_labels)
+    check_number("number of training images", count, least=1, most=whole, whole=True)
+    chosen = np.resize(stratified_order(data.train_labels, seed)[:count], whole)
+    return replace(data, train_images=data.train_images[chosen], train_labels=data.train_labels[chosen], source=None)

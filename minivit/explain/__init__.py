@@ -5,6 +5,7 @@
     attention   where the tokens look: maps, rollout, distances, and how much of it depends on the picture
     filters     what the first layer and the positions have learned
     cost        what pixels as tokens would cost
+    study       questions that take many runs, and a table of their results; `trend`, what such a table shows
 
 These give numbers; `plots` draws them. Each question has a script in `demos/`.
 """
@@ -13,8 +14,9 @@ from .attention import attention_probabilities, mean_distance, reader_maps, roll
 from .blocks import FirstBlocks, Stack
 from .filters import position_similarity, principal_filters
 from .receptive import extent, receptive_field, spread
+from .study import Study
 from .symmetry import equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
 
-__all__ = ["FirstBlocks", "Stack", "attention_probabilities", "equivariance_error", "extent", "mean_distance", "permute_patches",
+__all__ = ["FirstBlocks", "Stack", "Study", "attention_probabilities", "equivariance_error", "extent", "mean_distance", "permute_patches",
            "permute_tokens", "position_similarity", "principal_filters", "reader_maps", "receptive_field", "rollout", "shift",
            "shift_tokens", "spread", "unchanged", "variation"]

@@ -16,6 +16,7 @@ from .receptive import extent, spread
 
 HEAT = "magma"
 INK, FAINT = "#d1495b", "#8d96a3"
+SERIES = (INK, "#30638e", "#edae49", "#00798c")
 
 
 def new_figure(width, height):
@@ -174,7 +175,7 @@ def draw_symmetry(rows, steps, growth, bounds, path):
     left.set(xscale="log", xlim=(least / 3, 30), ylim=(len(rows) - 0.4, -1.6), xlabel="error of f(T x) = T' f(x)   (white: exactly 0)")
     left.grid(axis="y", alpha=0.2)
     for k, (kind, errors) in enumerate(growth.items()):
-        right.plot(steps, errors, "o-", ms=3.5, color=(INK, "#30638e", "#edae49", "#00798c")[k % 4], label=kind)
+        right.plot(steps, errors, "o-", ms=3.5, color=SERIES[k % 4], label=kind)
     right.set(xscale="symlog", yscale="log", xlabel="steps of training", ylabel="change of the tokens, share of the largest",
               title="patches permuted: are the tokens the same?")
     right.title.set_fontsize(10)
@@ -245,3 +246,69 @@ def draw_table(curves, guess, cells, attention, path):
         texts.text(x, y, cells[y][x], color="k" if share > 0.6 else "w", ha="center", va="center", family="monospace", fontsize=10)
     texts.set_title("where the question (left) looks: bright, at the row that it asks for", fontsize=10)
     save(figure, path)
+
+
+# ---- studies ------------------------------------------------------------------------------------------------------
+
+
+def draw_scale(curves, gaps, lines, groups, path):
+    """Left, the accuracy over the number of training images; in the middle, differences with their lines; right, `draw_groups`.
+
+    curves: {model: {N: {seed: accuracy}}}. gaps: {"CNN - ViT" and so on: {N: {seed: difference}}}. lines: {the same: as of `trend.slope`}.
+    Bars are the standard deviation over seeds.
+    """
+    figure = new_figure(13.5, 4.2)
+    accuracy, difference, right = figure.subplots(1, 3)
+    for (name, sizes), colour in zip(curves.items(), SERIES, strict=False):
+        _errorbars(accuracy, sizes.keys(), sizes.values(), colour, name, "o-")
+    for (name, sizes), colour in zip(gaps.items(), SERIES[1:], strict=False):
+        _errorbars(difference, sizes.keys(), sizes.values(), colour, name, "o")
+        if name in lines:
+            ends = np.array([min(sizes), max(sizes)])
+            difference.plot(ends, 100 * (lines[name][2] + lines[name][0] * np.log10(ends)), color=colour, lw=1)
+    accuracy.set(ylabel="% of the test images classified correctly")
+    difference.set(ylabel="points of difference, and lines through them")
+    ticks = sorted({size for sizes in curves.values() for size in sizes})
+    for axes in (accuracy, difference):
+        axes.set(xscale="log", xlabel="training images (each run takes equally many steps)")
+        axes.set_xticks(ticks, [f"{size:,.0f}" for size in ticks], fontsize=8)
+        axes.set_xticks([], minor=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        _legend_above(axes)
+    difference.axhline(0, color="k", lw=0.7, ls=":")
+    _groups(right, groups)
+    save(figure, path)
+
+
+def draw_groups(groups, path):
+    """Accuracies in groups {"2,000 images" and so on: {what: {seed: accuracy}}}: mean and standard deviation, and a ring for each seed."""
+    figure = new_figure(2 + 2.2 * len(groups), 4)
+    _groups(figure.subplots(), groups)
+    save(figure, path)
+
+
+def _errorbars(axes, x, series, colour, name, style):
+    """Shares {seed: share} at each x, in percent: their mean, and their standard deviation where there are some."""
+    values = [100 * np.array(list(by_seed.values())) for by_seed in series]
+    deviations = [value.std(ddof=1) if len(value) > 1 else 0 for value in values]
+    axes.errorbar(list(x), [value.mean() for value in values], deviations, fmt=style, color=colour, ms=4, capsize=3, label=name)
+
+
+def _groups(axes, groups):
+    """See `draw_groups`."""
+    names = list(dict.fromkeys(name for members in groups.values() for name in members))
+    for k, (name, colour) in enumerate(zip(names, SERIES, strict=False)):
+        found = [(place + 0.7 * ((k + 0.5) / len(names) - 0.5), members[name]) for place, members in enumerate(groups.values())
+                 if name in members]
+        _errorbars(axes, [x for x, _ in found], [by_seed for _, by_seed in found], colour, name, "o")
+        for x, by_seed in found:
+            axes.plot([x + 0.04] * len(by_seed), [100 * value for value in by_seed.values()], "o", color=colour, mfc="white", ms=4)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set(ylabel="% of the test images classified correctly", xlim=(-0.5, max(1, len(groups)) - 0.5))
+    _legend_above(axes)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend_above(axes):
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)

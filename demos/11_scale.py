@@ -1,0 +1,223 @@
+"""When does a Vision Transformer beat a convolutional network? Both, and one in between, on more and more training images.
+
+    python demos/11_scale.py --tune           first: choose learning rates on validation images; writes demos/scale_tuning.csv
+    python demos/11_scale.py                  then: the study; writes demos/scale.csv, and draws scale.png
+    python demos/11_scale.py --quick          all of it, small, on the digits; keeps only the picture
+    python demos/11_scale.py --data digits    on the digits (--tune first); the files are scale_digits*.csv
+
+A study takes hours, but may be interrupted at any moment: the same command goes on with the point that it was at. --limit 5 measures five
+points and stops; the picture shows what there is so far.
+
+The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: a convolution's bias helps while images are few, and with enough
+of them a Transformer learns better what it is not told. Here are a ViT with learned positions, a ViT with a convolutional stem and
+relative biases, and the paper's own baseline, a ResNetV2 with group norm, of about equally many parameters. Every run takes equally many
+steps, on a subset of the training images (stratified; the smaller lies in the larger), and is scored after the last. The learning rate of
+each model is chosen from the same grid, at a small and at a large number of images (a point takes that of the nearer), by a sixth of the
+training images; the test chooses nothing. Seeds differ in subset, weights and order. Nothing is augmented, but in the last part, where
+augmentation stands in for what an architecture does not know.
+"""
+
+import argparse
+import dataclasses
+import math
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import minivit
+from minivit.data import split, subset
+from minivit.explain import Study
+from minivit.explain.plots import draw_scale
+from minivit.explain.trend import mean_and_error, paired, slope, verdict
+from minivit.training.preset import model_for
+
+CNN, VIT, HYBRID = "CNN", "ViT", "ViT with stem and bias"
+TUNING_SEED = 99                                                      # none of the study's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study. tuned: the numbers of images at which learning rates are chosen, and augmentation is tried. augment: by which steps.
+    epochs: of the whole data. widths: of the CNN, and of the ViTs, whose depth is given."""
+
+    data: str
+    sizes: tuple
+    tuned: tuple
+    seeds: tuple
+    rates: tuple
+    epochs: int
+    batch_size: int
+    augment: str
+    widths: tuple = (16, 48)
+    depth: int = 4
+
+    @property
+    def models(self):
+        """{name: (a name for `model_for`, its options)}."""
+        cnn, vit = self.widths
+        vits = {"width": vit, "heads": 3, "depth": self.depth, "drop_path_rate": 0.1}
+        return {CNN: ("resnet_mini", {"width": cnn, "groups": 4, "drop_path_rate": 0.1}),
+                VIT: ("vit_mini", vits),
+                HYBRID: ("vit_mini", vits | {"pool": "mean", "stem": "conv", "relative_bias": True, "position_std": 0.02})}
+
+    @property
+    def training(self):
+        """The settings of `minivit.train` that all points share."""
+        return {"epochs": self.epochs, "batch_size": self.batch_size, "optimiser": "adamw", "weight_decay": 0.05, "label_smoothing": 0.1,
+                "clip": 1.0, "warmup": 0.1, "ema": 0.0}
+
+    @property
+    def settings(self):
+        """All that a result depends on beside its point and the learning rates."""
+        return {"data": self.data, "models": {name: [*model] for name, model in self.models.items()}, "training": self.training}
+
+    @property
+    def tuning_points(self):
+        return [{"model": model, "images": size, "lr": lr} for size in self.tuned for model in self.models for lr in self.rates]
+
+    @property
+    def points(self):
+        """First a seed with all its sizes, then the next: what there is when a study is interrupted is of use."""
+        plain = [(model, size, "none") for size in self.sizes for model in self.models]
+        augmented = [(model, size, self.augment) for size in self.tuned for model in (CNN, VIT)]
+        return [{"model": model, "images": size, "augment": augment, "seed": seed}
+                for part in (plain, augmented) for seed in self.seeds for model, size, augment in part]
+
+
+PLANS = {
+    "fashion-mnist": Plan("fashion-mnist", (500, 1500, 5000, 15000, 30000, 60000), (1500, 30000), (0, 1, 2), (1e-3, 3e-3, 9e-3), epochs=5,
+                          batch_size=128, augment="crop:0.07,alternating-flip,cutout:0.4:0.5"),
+    "digits": Plan("digits", (100, 200, 400, 700, 1000, 1400), (200, 1000), (0, 1, 2, 3, 4), (1e-3, 3e-3, 9e-3), epochs=30, batch_size=32,
+                   augment="affine"),
+}
+QUICK = Plan("digits", (100, 400, 1400), (400,), (0, 1), (3e-3, 9e-3), epochs=1, batch_size=32, augment="affine", widths=(8, 24), depth=2)
+
+
+def train(plan, data, name, images, seed, **settings):
+    """Train the model of that name -> what a point gives: its parameters, its accuracy in the test, and its loss in the last epoch."""
+    variant, options = plan.models[name]
+    part = subset(data, images, seed)
+    model = model_for(part, variant, seed=seed, **options)
+    result = minivit.train(model, part, seed=seed, progress=False, **plan.training, **settings)
+    return {"parameters": model.vector.size, "accuracy": result.accuracy, "loss": round(result.loss, 5)}
+
+
+def tune(plan, file, limit):
+    """Measure the accuracies on a sixth of the training images, of learning from the others at each rate -> how many points are left."""
+    whole, study = minivit.load_data(plan.data), Study(file, plan.settings)
+    rest, part = split(whole.train_labels, 1 / 6, TUNING_SEED)
+    data = dataclasses.replace(whole, train_images=whole.train_images[rest], train_labels=whole.train_labels[rest],
+                               test_images=whole.train_images[part], test_labels=whole.train_labels[part], source=None)
+
+    def measure(model, images, lr):
+        try:
+            return train(plan, data, model, images, TUNING_SEED, augment="none", lr=lr)
+        except FloatingPointError:                                    # too high a rate: it has lost
+            return {"parameters": 0, "accuracy": 0.0, "loss": math.inf}
+
+    return study.run(plan.tuning_points, measure, limit)
+
+
+def chosen_rates(plan, file):
+    """{model: {images: the learning rate with the best accuracy in validation}}. Raises ValueError if the tuning is not finished."""
+    study = Study(file, plan.settings)
+    found = {tuple(row[name] for name in ("model", "images", "lr")): row["accuracy"] for row in study.rows}
+    if missing := [point for point in plan.tuning_points if tuple(point.values()) not in found]:
+        raise ValueError(f"{file} lacks {len(missing)} of {len(plan.tuning_points)} points: run --tune first, with the same options")
+    return {model: {size: max(plan.rates, key=lambda lr: found[model, size, lr]) for size in plan.tuned} for model in plan.models}
+
+
+def sweep(plan, file, rates, limit):
+    """Measure the points of the study -> (Study, how many are left)."""
+    data = minivit.load_data(plan.data)
+    words = {model: {str(size): lr for size, lr in by_size.items()} for model, by_size in rates.items()}    # JSON has no numbers as names
+    study = Study(file, plan.settings | {"rates": words})
+
+    def measure(model, images, augment, seed):
+        near = min(plan.tuned, key=lambda size: abs(math.log(size / images)))
+        return train(plan, data, model, images, seed, augment=augment, lr=rates[model][near])
+
+    return study, study.run(plan.points, measure, limit)
+
+
+def report(plan, study, picture):
+    """Say what the table shows, and draw it."""
+    curves = {model: {size: found for size in plan.sizes if (found := study.by_seed("accuracy", model=model, images=size, augment="none"))}
+              for model in plan.models}
+    print(f"\naccuracy in %, mean and standard error over the seeds\n{'images':>10}" + "".join(f"{model:>24}" for model in plan.models))
+    for size in plan.sizes:
+        cells = [_percent(mean_and_error(curve[size].values())) if size in curve else "-" for curve in curves.values()]
+        print(f"{size:10,}" + "".join(f"{cell:>24}" for cell in cells))
+    counts = [max(study.by_seed("parameters", model=model).values(), default=0) for model in plan.models]
+    print("parameters" + "".join(f"{count:24,.0f}" for count in counts) + "\n")
+
+    found = {f"{CNN} - {model}": {size: paired(curves[CNN][size], curves[model][size]) for size in curves[CNN] if size in curves[model]}
+             for model in (VIT, HYBRID)}
+    gaps = {name: gap for name, by_size in found.items() if (gap := {size: pairs for size, pairs in by_size.items() if pairs})}
+    lines = {name: slope(gap) for name, gap in gaps.items() if len(gap) > 1}
+    for name, (grows, error, _) in lines.items():
+        print(f"{name}: {100 * grows:+.2f} +- {100 * error:.2f} points for ten times as many images. "
+              + verdict(gaps[name], *(f"the {model}" for model in name.split(" - "))))
+    groups = {f"{size:,} images": members for size in plan.tuned if (members := _augmented(study, size, plan.augment))}
+    for label, members in groups.items():
+        for model in (CNN, VIT):
+            if gain := paired(members.get(f"{model}, augmented", {}), members.get(model, {})):
+                print(f"{label}: augmentation changes the {model} by " + "{:+.2f} +- {:.2f} points".format(
+                    *(100 * value for value in mean_and_error(gain.values()))))
+    draw_scale(curves, gaps, lines, groups, picture)
+    print(f"Picture: {picture}")
+
+
+def _augmented(study, size, augment):
+    """{what: {seed: accuracy}} with and without augmentation, as far as there is any with."""
+    by_model = {f"{model}{how}": study.by_seed("accuracy", model=model, images=size, augment=steps)
+                for how, steps in (("", "none"), (", augmented", augment)) for model in (CNN, VIT)}
+    return {name: found for name, found in by_model.items() if found}
+
+
+def _percent(mean_error):
+    return "{:.2f} +- {:.2f}".format(*(100 * value for value in mean_error))
+
+
+def run(plan, options, tuning, file):
+    """What the options ask for, with the files of the tuning and of the study."""
+    if options.tune or options.quick:
+        left = tune(plan, tuning, options.limit)
+        rates = {} if left else chosen_rates(plan, tuning)
+        for model, by_size in rates.items():
+            print(f"{model}: the best of the learning rates {', '.join(f'{lr:g}' for lr in plan.rates)} is "
+                  + ", ".join(f"{lr:g} at {size:,} images" for size, lr in by_size.items())
+                  + ("; one at an end: beyond it may be better" if {plan.rates[0], plan.rates[-1]} & {*by_size.values()} else ""))
+        print(f"{tuning}: {left} points left")
+        if not options.quick:
+            return
+    study, left = sweep(plan, file, chosen_rates(plan, tuning), options.limit)
+    if study.rows:
+        report(plan, study, options.out)
+    print(f"{file}: {left} points left{'; this was too little training to judge by' if options.quick else ''}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small models, few images, two seeds; keeps only the picture")
+    parser.add_argument("--data", choices=PLANS, default="fashion-mnist", help="which study (default: fashion-mnist)")
+    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
+    parser.add_argument("--limit", type=int, metavar="N", help="measure so many points at most")
+    parser.add_argument("--csv", type=Path, help="the table (default: scale.csv or scale_digits.csv beside this file)")
+    parser.add_argument("--out", default="scale.png", help="the picture to write")
+    options = parser.parse_args()
+    plan = QUICK if options.quick else PLANS[options.data]
+    with tempfile.TemporaryDirectory() as scratch:
+        beside = Path(scratch) if options.quick else Path(__file__).parent
+        file = options.csv or beside / ("scale_digits.csv" if options.data == "digits" else "scale.csv")
+        run(plan, options, file.with_name(f"{file.stem}_tuning.csv"), file)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,107 @@
+"""A study is a question that takes many runs: one for each of its points, and a table in a CSV file with what each has given.
+
+    # {"epochs": 5, "lr": 0.002}             what all points share
+    "model","images","seed","accuracy","seconds"
+    "vit",500,0,0.7134,151.2                 a point, and what came out
+
+After each run the file is written anew, whole. What is in it is not run again, so a study that is interrupted loses the run that it was
+in, and goes on with that one. Texts are quoted and numbers are not, so the table reads back as what it was; others read it with
+`pandas.read_csv(file, comment="#")`.
+"""
+
+import csv
+import io
+import json
+import sys
+import time
+from pathlib import Path
+
+from ..arguments import check_number
+from ..files import write_whole
+
+
+class Study:
+    """The table in `file`, which need not exist yet. rows: the results so far, each a dict of texts and numbers.
+
+    settings: a dict of what all points share, and of what a result depends on beside its point; as JSON can hold it.
+    Raises ValueError if the file is damaged, or its results were made with other settings.
+    """
+
+    def __init__(self, file, settings):
+        self.file, self.settings = Path(file), json.loads(json.dumps(settings))
+        self.text, self.rows = "", []
+        if self.file.exists():
+            self.text, there, self.rows = _read(self.file)
+            names = [*(there | self.settings)]
+            if other := [name for name in names if there.get(name) != self.settings.get(name)]:
+                differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} here)" for name in other)
+                raise ValueError(f"{self.file} was made with other settings, and its results cannot stand beside new ones: {differences}. "
+                                 "Move it away, or take another file")
+
+    def run(self, points, measure, limit=None):
+        """Measure the points that the table has not yet, in their order -> how many are left after that.
+
+        points: dicts of texts and numbers, all with the same names. measure: a function of a point's values by name, which gives a dict of
+        numbers; how many seconds it took is added. limit: how many points to measure now, at most (default: all).
+        Raises ValueError if the table has no such columns; OSError if it cannot be written, and then it is as it was.
+        """
+        names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
+        if results and results[:len(names)] != names:
+            raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with {', '.join(names)}")
+        known = [{name: row[name] for name in names} for row in self.rows]
+        todo = [point for point in points if point not in known]
+        now = todo if limit is None else todo[:check_number("limit of points", limit, least=0, whole=True)]
+        if self.rows and todo:
+            print(f"{self.file} has {len(points) - len(todo)} of {len(points)} points already.", file=sys.stderr)
+        for done, point in enumerate(now, 1):
+            start = time.perf_counter()
+            found = measure(**point)
+            self._add(point | found | {"seconds": round(time.perf_counter() - start, 2)})
+            left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows)
+            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {self.rows[-1]['seconds']:.0f} s; "
+                  f"the rest will take some {_duration(left)}", file=sys.stderr, flush=True)
+        return len(todo) - len(now)
+
+    def by_seed(self, result, **fields):
+        """{seed: a result} of the rows that have these fields, by rising seeds: ("accuracy", model="vit", images=500)."""
+        found = {row["seed"]: row[result] for row in self.rows if all(row[name] == value for name, value in fields.items())}
+        return dict(sorted(found.items()))
+
+    def _add(self, row):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*(self.rows or [row])[0]], quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        if not self.rows:
+            text.write(f"# {json.dumps(self.settings)}\n")
+            writer.writeheader()
+        writer.writerow(row)
+        write_whole(self.file, self.text + text.getvalue())
+        self.text += text.getvalue()                                  # what is there stays as it is, to the byte
+        self.rows.append(row)
+
+
+def _read(file):
+    """The text, the settings and the rows of a table. Raises ValueError, with the line, if it is damaged."""
+    number, rows, names = 1, [], []
+    try:
+        text = file.read_text()
+        first, *lines = text.splitlines()
+        settings = json.loads(first.removeprefix("# "))
+        for number, line in enumerate(lines, 2):
+            [values] = csv.reader([line], quoting=csv.QUOTE_NONNUMERIC, strict=True)
+            if number == 2:
+                names = values
+            else:
+                rows.append(dict(zip(names, values, strict=True)))
+        if not isinstance(settings, dict) or not rows or not text.endswith("\n"):
+            raise ValueError("it ends too early")
+        return text, settings, rows
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{file} is damaged in line {number} ({error}): bring back an earlier one, or begin anew without it") from None
+
+
+def _words(fields):
+    return ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in fields.items())
+
+
+def _duration(seconds):
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"

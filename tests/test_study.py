@@ -1,0 +1,337 @@
+"""Studies: a table that survives interruption and refuses what is not its own; what a trend says; the demos that use them."""
+
+import csv
+import importlib.util
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit.data import stratified_order, subset
+from minivit.explain import Study, trend
+from minivit.explain.plots import draw_groups, draw_scale
+
+DEMOS = Path(__file__).parents[1] / "demos"
+SETTINGS = {"epochs": 5, "models": {"vit": ["vit_mini", {"width": 8}]}}
+POINTS = [{"model": model, "images": images, "seed": seed} for seed in (0, 1) for images in (100, 1000) for model in ('a "b", c', "vit")]
+
+
+def measure(model, images, seed):
+    """As a training would: the same for the same point, with all its digits."""
+    return {"accuracy": math.log(images) / 10 + seed / 7 + len(model) / 300, "loss": 1 / images}
+
+
+def without_seconds(file):
+    lines = file.read_text().splitlines()
+    return [line.rsplit(",", 1)[0] for line in lines]
+
+
+def demo(name):
+    """The module of a demo."""
+    spec = importlib.util.spec_from_file_location(name, DEMOS / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)     # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---- the table ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stops_at", [0, 3, 7])
+def test_an_interrupted_study_goes_on_to_the_same_table(tmp_path, stops_at):
+    whole, broken, calls = Study(tmp_path / "whole.csv", SETTINGS), tmp_path / "broken.csv", []
+    assert whole.run(POINTS, measure) == 0
+
+    def interrupted(**point):
+        calls.append(point)
+        if len(calls) == stops_at + 1:
+            raise KeyboardInterrupt
+        return measure(**point)
+
+    with pytest.raises(KeyboardInterrupt):
+        Study(broken, SETTINGS).run(POINTS, interrupted)
+    assert broken.exists() == (stops_at > 0)
+    assert Study(broken, SETTINGS).run(POINTS, interrupted) == 0
+    assert calls == [*POINTS[:stops_at + 1], *POINTS[stops_at:]]           # only the one that was not finished is measured twice
+    assert without_seconds(broken) == without_seconds(whole.file)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["broken.csv", "whole.csv"]
+
+
+def test_a_process_that_is_killed_leaves_a_whole_table(tmp_path):
+    code = """
+import os, sys
+from minivit.explain import Study
+def measure(seed):
+    if seed == 3:
+        os.kill(os.getpid(), 9)
+    return {"accuracy": seed / 3}
+Study(sys.argv[1], {}).run([{"seed": seed} for seed in range(5)], measure)
+"""
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "t.csv"], capture_output=True).returncode == -9
+    study = Study(tmp_path / "t.csv", {})
+    assert study.by_seed("accuracy") == {0: 0, 1: 1 / 3, 2: 2 / 3}
+    measured = []
+    study.run([{"seed": seed} for seed in range(5)], lambda seed: measured.append(seed) or {"accuracy": 0.5})
+    assert measured == [3, 4]
+
+
+def test_a_table_reads_back_as_it_was_and_tells_of_its_progress(tmp_path, capsys):
+    study = Study(tmp_path / "t.csv", SETTINGS)
+    assert study.run(POINTS, measure, limit=3) == 5
+    assert study.run(POINTS, measure, limit=0) == 5
+    again = Study(tmp_path / "t.csv", SETTINGS)
+    assert again.rows == study.rows
+    assert [{name: row[name] for name in ("accuracy", "loss")} for row in again.rows] == [measure(**point) for point in POINTS[:3]]
+    assert again.run(POINTS, measure) == 0
+    said = capsys.readouterr().err
+    assert "3 of 8 points already" in said
+    assert "8 of 8: model vit, images 1000, seed 1: accuracy 0.8436, loss 0.001; 0 s; the rest will take some 0 seconds" in said
+    assert again.by_seed("accuracy", model="vit", images=100) == {seed: measure("vit", 100, seed)["accuracy"] for seed in (0, 1)}
+    assert again.by_seed("accuracy", model="vit", images=101) == {}
+    assert again.run([], measure) == 0
+
+
+def test_others_can_read_the_table(tmp_path):
+    Study(tmp_path / "t.csv", SETTINGS).run(POINTS, measure)
+    first, *lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert first == '# {"epochs": 5, "models": {"vit": ["vit_mini", {"width": 8}]}}'
+    rows = list(csv.DictReader(lines))
+    assert [row["model"] for row in rows] == [point["model"] for point in POINTS]
+    assert [int(row["images"]) for row in rows] == [point["images"] for point in POINTS]
+
+
+def test_more_seeds_join_the_table(tmp_path):
+    Study(tmp_path / "t.csv", SETTINGS).run(POINTS[:4], measure)
+    study, measured = Study(tmp_path / "t.csv", SETTINGS), []
+    assert study.run(POINTS, lambda **point: measured.append(point) or measure(**point)) == 0
+    assert measured == POINTS[4:]
+
+
+@pytest.mark.parametrize("change", [{"epochs": 6}, {"models": {"vit": ["vit_mini", {"width": 9}]}}, {"lr": 1}])
+def test_other_settings_are_refused(tmp_path, change):
+    file = tmp_path / "t.csv"
+    Study(file, SETTINGS).run(POINTS, measure)
+    before, name = file.read_bytes(), next(iter(change))
+    with pytest.raises(ValueError, match=rf"t\.csv was made with other settings.*: {name} \(.* there, .* here\)\. Move it away"):
+        Study(file, SETTINGS | change)
+    with pytest.raises(ValueError, match=rf"{next(iter(SETTINGS))} \(5 there, None here\)"):
+        Study(file, {"models": SETTINGS["models"]})
+    assert file.read_bytes() == before
+
+
+def test_points_of_another_kind_are_refused(tmp_path):
+    Study(tmp_path / "t.csv", SETTINGS).run(POINTS, measure)
+    with pytest.raises(ValueError, match="has the columns model, images, seed, accuracy, loss, seconds, but its points here begin with "
+                                         "model, lr, seed"):
+        Study(tmp_path / "t.csv", SETTINGS).run([{"model": "vit", "lr": 1.0, "seed": 0}], measure)
+    with pytest.raises(ValueError, match="limit of points must be a whole number at least 0, not -1"):
+        Study(tmp_path / "t.csv", SETTINGS).run(POINTS, measure, limit=-1)
+
+
+@pytest.mark.parametrize(("damage", "line"), [
+    (lambda text: "", 1),
+    (lambda text: text[text.index("\n") + 1:], 1),
+    (lambda text: text[:20], 1),
+    (lambda text: "# []\n" + text, 2),
+    (lambda text: "\0" + text, 1),
+    (lambda text: text[:text.index("\n", 70)], 2),
+    (lambda text: text[:-12], 10),
+    (lambda text: text[:-1], 10),
+    (lambda text: text.replace('"vit",100,0', "vit,100,0"), 4),
+    (lambda text: text.replace('"vit",100,0', '"vit",100'), 4),
+    (lambda text: text.replace('"vit",100,0', '\n"vit",100,0'), 4),
+    (lambda text: text + '"vit",5', 11),
+], ids=["empty", "no settings", "half the settings", "other settings", "a zero", "no rows", "cut off", "no end of line", "no quotes",
+        "a value lost", "an empty line", "half a row"])
+def test_a_damaged_table_is_a_clear_error(tmp_path, damage, line):
+    file = tmp_path / "t.csv"
+    Study(file, SETTINGS).run(POINTS, measure)
+    file.write_text(damage(file.read_text()))
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=rf"t\.csv is damaged in line {line} \(.*\): bring back an earlier one, or begin anew without it"):
+        Study(file, SETTINGS)
+    assert file.read_bytes() == before
+
+
+def test_bytes_that_are_no_text_are_a_damaged_table(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"t\.csv is damaged"):
+        Study(tmp_path / "t.csv", SETTINGS)
+
+
+def test_a_table_that_cannot_be_written_names_its_file(tmp_path):
+    study = Study(tmp_path / "nowhere" / "t.csv", SETTINGS)
+    with pytest.raises(OSError, match=r"nowhere/t\.csv"):
+        study.run(POINTS, measure)
+    assert study.rows == []
+
+
+# ---- subsets ------------------------------------------------------------------------------------------------------
+
+
+def test_subsets_are_stratified_and_nested():
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [400, 300, 200, 100]))
+    order = stratified_order(labels, seed=0)
+    assert sorted(order) == list(range(1000))
+    for count in (10, 57, 500, 999):
+        counts = np.bincount(labels[order[:count]], minlength=4)
+        assert np.abs(counts - count * np.array([0.4, 0.3, 0.2, 0.1])).max() <= 1
+    assert not np.array_equal(order, stratified_order(labels, seed=1))
+    assert np.array_equal(order, stratified_order(labels, seed=0))
+
+
+def test_a_subset_has_the_length_of_the_whole_and_no_other_images():
+    data = minivit.load_data("digits")
+    small, large = subset(data, 100, seed=3), subset(data, 400, seed=3)
+    pictures = [{image.tobytes() for image in part.train_images} for part in (small, large)]
+    assert len(pictures[0]) == 100
+    assert pictures[0] < pictures[1]
+    assert len(small.train_labels) == len(data.train_labels)
+    assert np.bincount(small.train_labels[:100], minlength=10).tolist() == pytest.approx([10] * 10, abs=1)
+    assert small.test_images is data.test_images
+    whole = subset(data, len(data.train_labels), seed=3)
+    assert whole.digest == data.digest                                    # the same pictures, in another order
+    assert whole.source is None
+    for count in (0, 2.5, len(data.train_labels) + 1):
+        with pytest.raises(ValueError, match="number of training images must be a whole number"):
+            subset(data, count, seed=0)
+
+
+# ---- what a trend says --------------------------------------------------------------------------------------------
+
+
+def gap(lines, sizes=(100, 1000, 10000)):
+    """{N: {seed: start + slope log10 N}} of {seed: (start, slope)}."""
+    return {size: {seed: start + slope * math.log10(size) for seed, (start, slope) in lines.items()} for size in sizes}
+
+
+def test_the_slope_is_that_of_the_seeds_lines():
+    slope, error, start = trend.slope(gap({0: (0.5, -0.10), 1: (0.4, -0.13), 2: (0.6, -0.07)}))
+    assert slope == pytest.approx(-0.10)
+    assert error == pytest.approx(0.03 / math.sqrt(3))
+    assert start == pytest.approx(0.5)
+
+
+def test_the_slope_is_by_least_squares_and_takes_the_sizes_that_a_seed_has():
+    slope, error, _ = trend.slope({10: {0: 1.0, 1: 5.0}, 100: {0: 1.0}, 1000: {0: 4.0}})      # seed 1 has one size only
+    assert slope == pytest.approx(1.5)
+    assert math.isnan(error)
+    with pytest.raises(ValueError, match="a seed with at least two"):
+        trend.slope({10: {0: 1.0}, 100: {1: 2.0}})
+
+
+def test_mean_error_and_pairs():
+    assert trend.mean_and_error([1, 2, 3]) == pytest.approx((2, 1 / math.sqrt(3)))
+    assert math.isnan(trend.mean_and_error([2])[1])
+    with pytest.raises(ValueError, match="no values"):
+        trend.mean_and_error([])
+    assert trend.paired({0: 3, 1: 5, 2: 9}, {1: 1, 2: 2, 3: 3}) == {1: 4, 2: 7}
+    assert trend.decided({0: 1.0, 1: 1.1}) == 1
+    assert trend.decided({0: -1.0, 1: -1.1}) == -1
+    assert trend.decided({0: 0.1, 1: -0.05}) == 0
+    assert trend.decided({0: 9.0}) == 0                                   # a single seed decides nothing
+
+
+@pytest.mark.parametrize(("differences", "words"), [
+    (gap({0: (0.5, -0.10), 1: (0.51, -0.10)}), "do not cross: the CNN is ahead at every size from 100 to 10,000 images"),
+    (gap({0: (-0.5, 0.10), 1: (-0.51, 0.10)}), "do not cross: the ViT is ahead at every size"),
+    (gap({0: (0.35, -0.10), 1: (0.36, -0.10)}),
+     "cross between 1,000 and 10,000 images: the ViT is ahead from there on, and the CNN before"),
+    (gap({0: (-0.25, 0.10), 1: (-0.26, 0.10)}), "cross between 100 and 1,000 images: the CNN is ahead from there on, and the ViT before"),
+    (gap({0: (0.3, -0.10), 1: (0.31, -0.10), 2: (0.29, -0.10)}), "cross between 100 and 10,000 images"),      # undecided between
+    (gap({0: (0.41, -0.10), 1: (0.39, -0.10)}), "No crossing is shown.*the CNN is ahead, but for 10,000 images"),
+    (gap({0: (0.1, 0.0), 1: (-0.1, 0.0)}), "Nowhere from 100 to 10,000 images do the CNN and the ViT differ"),
+    (gap({0: (0.5, -0.10)}), "Nowhere"),
+])
+def test_the_verdict_says_no_more_than_was_measured(differences, words):
+    sentence = trend.verdict(differences, "the CNN", "the ViT")
+    assert re.search(words, sentence), sentence
+    assert (trend.crossing(differences) is not None) == ("cross between" in sentence)
+
+
+def test_pictures_of_a_study_at_any_stage(tmp_path):
+    whole = gap({0: (0.5, 0.10), 1: (0.55, 0.10)})
+    one = {100: {0: 0.5}}
+    for name, arguments in {"whole": ({"CNN": whole, "ViT": whole}, {"CNN - ViT": whole}, {"CNN - ViT": trend.slope(whole)},
+                                      {"100 images": {"CNN": {0: 0.4, 1: 0.6}}, "1,000 images": {"ViT": {0: 0.7}}}),
+                            "first": ({"CNN": one, "ViT": {}}, {}, {}, {})}.items():
+        draw_scale(*arguments, tmp_path / f"{name}.png")
+        draw_groups(arguments[-1], tmp_path / f"{name}-groups.png")
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.iterdir())
+    assert len([*tmp_path.iterdir()]) == 4
+
+
+# ---- the demos ----------------------------------------------------------------------------------------------------
+
+
+def test_the_study_of_scale_is_fair():
+    scale = demo("11_scale")
+    for plan in (*scale.PLANS.values(), scale.QUICK):
+        assert set(plan.tuned) <= set(plan.sizes)                         # augmentation is compared with points of the main part
+        assert len({(point["model"], point["images"], point["lr"]) for point in plan.tuning_points}) == len(plan.tuning_points)
+        for model in plan.models:
+            tried = [(point["images"], point["lr"]) for point in plan.tuning_points if point["model"] == model]
+            assert tried == [(size, lr) for size in plan.tuned for lr in plan.rates]
+        assert len(plan.points) == len(plan.seeds) * (3 * len(plan.sizes) + 2 * len(plan.tuned))
+    assert all(len(plan.seeds) >= 3 and len(plan.sizes) >= 6 for plan in scale.PLANS.values())
+
+
+def test_the_best_rate_is_chosen_for_each_model_and_size(tmp_path):
+    scale = demo("11_scale")
+    plan = scale.PLANS["fashion-mnist"]
+    best = {point: plan.rates[i % 3] for i, point in enumerate((model, size) for model in plan.models for size in plan.tuned)}
+
+    def accuracy(model, images, lr):
+        return {"accuracy": 1 - abs(math.log(lr / best[model, images]))}
+
+    Study(tmp_path / "tuning.csv", plan.settings).run(plan.tuning_points, accuracy, limit=5)
+    with pytest.raises(ValueError, match=r"tuning\.csv lacks 13 of 18 points: run --tune first"):
+        scale.chosen_rates(plan, tmp_path / "tuning.csv")
+    Study(tmp_path / "tuning.csv", plan.settings).run(plan.tuning_points, accuracy)
+    rates = scale.chosen_rates(plan, tmp_path / "tuning.csv")
+    assert {(model, size): lr for model, by_size in rates.items() for size, lr in by_size.items()} == best
+
+
+def test_the_sweep_takes_the_rate_of_the_nearer_size(tmp_path, monkeypatch):
+    scale, taken = demo("11_scale"), {}
+    plan = scale.PLANS["fashion-mnist"]
+    monkeypatch.setattr(minivit, "load_data", lambda name: None)
+    monkeypatch.setattr(scale, "train", lambda plan, data, model, images, *_, lr, **__: taken.update({images: lr}) or {"accuracy": 0.5})
+    rates = {model: {1500: 1.0, 30000: 2.0} for model in plan.models}
+    study, left = scale.sweep(plan, tmp_path / "scale.csv", rates, None)
+    assert left == 0
+    assert len(study.rows) == 66
+    assert taken == {500: 1.0, 1500: 1.0, 5000: 1.0, 15000: 2.0, 30000: 2.0, 60000: 2.0}
+    assert scale.sweep(plan, tmp_path / "scale.csv", rates, None)[1] == 0
+    with pytest.raises(ValueError, match=r"other settings.*rates"):
+        scale.sweep(plan, tmp_path / "scale.csv", rates | {scale.VIT: {1500: 1.5, 30000: 2.0}}, None)
+
+
+def test_no_image_of_the_test_chooses_a_rate(tmp_path, monkeypatch):
+    scale, seen = demo("11_scale"), []
+    monkeypatch.setattr(scale, "train", lambda plan, data, *_, **__: seen.append(data) or {"parameters": 1, "accuracy": 0.5, "loss": 1.0})
+    scale.tune(scale.QUICK, tmp_path / "t.csv", 1)
+    whole = minivit.load_data("digits")
+    parts = [{image.tobytes() for image in images} for images in (seen[0].train_images, seen[0].test_images, whole.test_images)]
+    assert len(seen[0].test_images) == pytest.approx(len(whole.train_images) / 6, abs=6)
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+
+
+def test_a_teacher_is_made_where_there_is_none(tmp_path):
+    distillation = demo("12_distillation")
+    plan = distillation.Plan("digits", (100,), (0,), epochs=0.2, batch_size=32, augment="none", widths=(8, 12), depth=1)
+    table, left = distillation.study(plan, tmp_path / "t.csv", tmp_path / "teachers", limit=3)
+    assert left == 1
+    run, other = tmp_path / "teachers" / "teacher-100-seed0", tmp_path / "elsewhere"
+    assert minivit.load(run).vector.size == table.rows[0]["parameters"]
+    again, left = distillation.study(plan, tmp_path / "t.csv", other, limit=None)
+    assert left == 0
+    assert (other / run.name / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    assert [row["role"] for row in again.rows] == [*plan.models]
+    assert len({row["loss"] for row in again.rows}) == 4                  # each is trained on something else
