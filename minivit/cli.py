@@ -20,8 +20,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit code: 0, 1 for a wrong gradient, 2 after one line on what was wrong, or 128 + n when
-    stopped by signal n."""
+    """Run the command line; returns the exit code: 0, 1 for a wrong gradient or weights of another model, 2 after one line on what was
+    wrong, or 128 + n when stopped by signal n."""
     try:
         options = _parser().parse_args(arguments)
         options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])
@@ -52,7 +52,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"minivit {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
-    for add in (_add_train, _add_evaluate, _add_predict, _add_attend, _add_gradcheck, _add_models, _add_bench):
+    for add in (_add_train, _add_evaluate, _add_predict, _add_attend, _add_weights, _add_gradcheck, _add_models, _add_bench):
         add(verbs)
     return parser
 
@@ -139,6 +139,17 @@ def _add_attend(verbs):
 def _add_images(verb):
     verb.add_argument("images", metavar="IMAGE", nargs="+", help="a picture file, which is prepared as the run's own were; or a number: "
                       "one of the run's own test images, counted from 0")
+
+
+def _add_weights(verbs):
+    verb = verbs.add_parser("weights", help="say what of a file of weights fits a model", description="What of FILE goes where in a named "
+                            "model, name by name, with the shapes in both. The exit code is 1 if the weights are of another model.")
+    verb.set_defaults(verb=_weights)
+    verb.add_argument("file", metavar="FILE", help="timm's safetensors, or Google's .npz of a ViT")
+    verb.add_argument("--model", required=True, help="a name of `minivit models`")
+    verb.add_argument("--image-size", type=int, help="side of the pictures the model is to see; positions are resized for it")
+    verb.add_argument("--classes", type=int, help="of a new head, in the place of the file's")
+    verb.add_argument("--json", action="store_true", help="ok, rows, parameters, numbers, formats")
 
 
 def _add_gradcheck(verbs):
@@ -257,7 +268,8 @@ def _say_if_unfinished(run):
 def _predict(options):
     if options.model:
         from .data import read_pictures
-        from .prediction import classify, load_weights
+        from .prediction import classify
+        from .weights import load_weights
 
         model, share = load_weights(options.run, options.model)
         images = read_pictures(options.images, model.image_size, model.channels, "crop", share)
@@ -290,6 +302,14 @@ def _attend(options):
         print(json.dumps([describe_look(look) for look in looks]))
     else:
         print("\n".join(map(look_text, looks)) + f"\npicture: {options.out}")
+
+
+def _weights(options):
+    from .weights import describe_match, inspect_weights, match_text
+
+    result = inspect_weights(options.file, options.model, options.image_size, options.classes)
+    print(json.dumps(describe_match(*result)) if options.json else match_text(*result))
+    return 0 if result[0].ok else 1
 
 
 def _gradcheck(options):

@@ -27,12 +27,31 @@ def read_tensors(path):
     Raises FileNotFoundError, or ValueError if the file is damaged or holds numbers of another format.
     """
     metadata = read_metadata(path)                                    # checks the header, too
+    with _readable(path):
+        entries, content = _entries(path)
+        return {name: _array(content, **entry) for name, entry in entries.items()}, metadata
+
+
+def formats(path):
+    """The number format of each tensor of a safetensors file, such as "F32" or "BF16": a list. Errors as `read_tensors`."""
+    read_metadata(path)
+    with _readable(path):
+        return [entry["dtype"] for entry in _entries(path)[0].values()]
+
+
+def _entries(path):
+    """What the header says of each tensor, {name: {dtype, shape, data_offsets}}, and the bytes behind it, mapped into memory."""
+    content = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:start].tobytes())
+    header.pop("__metadata__", None)
+    return header, content[start:]
+
+
+@contextmanager
+def _readable(path):
     try:
-        content = np.memmap(path, np.uint8, "r").view(np.ndarray)
-        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
-        header = json.loads(content[8:start].tobytes())
-        header.pop("__metadata__", None)
-        return {name: _array(content[start:], **entry) for name, entry in header.items()}, metadata
+        yield
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ValueError(f"{path} is no readable safetensors file: {type(error).__name__} {error}") from None
 
