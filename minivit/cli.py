@@ -66,10 +66,12 @@ def _add_train(verbs):
     _add_data_dir(verb)
     verb.add_argument("--image-size", type=int, help="side to which the pictures of a folder are resized (default: theirs, at most 64)")
     verb.add_argument("--fit", help="how they are made square: crop, pad or stretch (default crop)")
-    model = verb.add_mutually_exclusive_group()
-    model.add_argument("--model", help="a name of `minivit models`, or deit_mini or swin_mini (default: a small ViT); these for the "
-                       "size of the images")
-    model.add_argument("--fine-tune", metavar="RUN", help="start from the weights of a finished run; other classes get a new head")
+    verb.add_argument("--model", help="a name of `minivit models`, or deit_mini or swin_mini (default: a small ViT); these for the "
+                      "size of the images")
+    verb.add_argument("--fine-tune", metavar="WEIGHTS", help="start from the weights of a finished run; or, with --model, from a file of "
+                      "weights that others have trained, for pictures as that model takes them. Other classes get a new head")
+    verb.add_argument("--probe", action="store_true", default=None, help="train the head alone: the rest of the model sees each picture "
+                      "once, and every epoch takes moments. To freeze some parts only: --layer 'blocks.*:0'")
     verb.add_argument("--teacher", metavar="RUN", help="a finished run on the same pictures and classes, from which the model learns, too")
     verb.add_argument("--distillation", help="how: hard, by the class it says (default), or soft, by all it says")
     length = verb.add_mutually_exclusive_group()
@@ -210,30 +212,35 @@ def _given(options, *names):
 def _train(options):
     from .data import load_data
     from .training.evaluation import describe_evaluation, evaluation_text
-    from .training.fine_tune import fine_tuned, preparation_like
+    from .training.fine_tune import fine_tuned, started_from
     from .training.loop import train
     from .training.preset import model_for
     from .training.run import Run
+    from .training.source import Source
 
     if Path(options.data, "config.json").is_file():
         raise ValueError(f"{options.data} is a run, not data: minivit train DATA --out {options.data} --resume goes on with it")
     out = options.out or f"runs/{Path(options.data).resolve().stem}-seed{options.seed or 0}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
-    start = options.fine_tune or (run.start_of_weights if run else None)
-    preparation = run.preparation(options.data) if run else preparation_like(Run(start), options.data) if start else {}
+    start = Source(options.fine_tune, options.model) if options.fine_tune else started_from(run) if run else None
+    if options.probe and not (start or run):
+        raise ValueError("a probe needs weights that have learned: name a run or a file with --fine-tune")
+    preparation = run.preparation(options.data) if run else start.preparation(options.data) if start else {}
     data = load_data(options.data, seed=seed, **(preparation | _given(options, "data_dir", "image_size", "fit")))
     choices = _given(options, "pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate")
-    if run and options.model is None and not choices and (not start or run.checkpoint_file.exists()):
+    probe = options.probe or (run and run.config()["training"].get("probe"))
+    if run and options.model is None and not choices and not start:
         model = run.declare().pack(seed=seed)                         # the checkpoint has its weights
     elif start:
-        model = fine_tuned(Run(start), data, seed, **choices)
+        model = fine_tuned(start, data, seed, probe, **choices)
     else:
         model = model_for(data, options.model, seed, options.minutes, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
-                      "layers", "optimiser", "val_fraction", "patience", "teacher", "distillation", "distillation_weight", "temperature",
-                      "checkpoint_seconds", "checkpoint_steps", "recompute")
-    result = train(model, data, seed=seed, out=out, resume=options.resume, start=start, command=options.command, **settings)
+                      "layers", "optimiser", "val_fraction", "patience", "probe", "teacher", "distillation", "distillation_weight",
+                      "temperature", "checkpoint_seconds", "checkpoint_steps", "recompute")
+    result = train(model, data, seed=seed, out=out, resume=options.resume, start=options.fine_tune and start,
+                   command=options.command, **settings)
     run = Run(out)
     if options.json:
         parts = {"validation_accuracy": result.validation, "mirrored_accuracy": result.mirrored}
