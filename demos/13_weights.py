@@ -1,7 +1,7 @@
 """What weights that others have trained are worth to few pictures of one's own: a probe, fine-tuning, and a start from nothing.
 
     python demos/13_weights.py            some minutes
-    python demos/13_weights.py --quick    half a minute
+    python demos/13_weights.py --quick    some seconds
 
 A small ViT learns the digits 0 to 6, and its weights are written to a file under timm's names: they stand for those that one finds. The
 pictures of one's own are a folder of PNGs of the digits 7, 8 and 9, a few of each to train with and the rest for the test. What of the
@@ -56,17 +56,17 @@ def write_folder(folder, digits, count, seed):
     return folder
 
 
-def learn(way, file, data, epochs, seed):
-    """Learn the folder in one of the WAYS -> (accuracy, seconds)."""
-    start, source = time.perf_counter(), Source(file, NAME)
+def learn(way, file, data, epochs, seed, **settings):
+    """Learn the folder in one of the WAYS -> (accuracy, seconds). settings: of `train`, besides."""
+    begin, source = time.perf_counter(), Source(file, NAME)
     if way == "from scratch":
-        model, settings = minivit.create_model(NAME, classes=data.classes, seed=seed), {}
+        model, start = minivit.create_model(NAME, classes=data.classes, seed=seed), {}
     elif way == "probe":
-        model, settings = fine_tuned(source, data, seed, probe=True), {"probe": True, "start": source}
+        model, start = fine_tuned(source, data, seed, probe=True), {"probe": True, "start": source}
     else:
-        model, settings = fine_tuned(source, data, seed), {"start": source}
-    result = minivit.train(model, data, epochs=epochs, seed=seed, progress=False, **settings)
-    return result.accuracy, time.perf_counter() - start
+        model, start = fine_tuned(source, data, seed), {"start": source}
+    result = minivit.train(model, data, epochs=epochs, seed=seed, progress=False, **start, **settings)
+    return result.accuracy, time.perf_counter() - begin
 
 
 def draw(counts, accuracies, path):
@@ -91,7 +91,7 @@ def main():
     parser.add_argument("--out", default="weights.png", help="the picture to write")
     options = parser.parse_args()
 
-    digits, epochs = minivit.load_data("digits"), 100
+    digits, epochs = minivit.load_data("digits"), 30 if options.quick else 100
     counts, seeds = ([8], [0]) if options.quick else ([2, 4, 8, 16, 32], [0, 1, 2, 3, 4])
     accuracies = {way: np.empty((len(counts), len(seeds))) for way in WAYS}
     seconds = {way: np.empty((len(counts), len(seeds))) for way in WAYS}

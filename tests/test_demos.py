@@ -23,6 +23,9 @@ FOUND = {
     "09_other_signals": [(r"with attention .* ([\d.]+)% of", lambda right: right >= 95),
                          (r"without attention .* ([\d.]+)% of", lambda right: right <= 40),
                          (r"one token .* ([\d.]+)% of", lambda right: right <= 40)],
+    "13_weights": [(r"(\d+) tensors: (\d+) taken, (\d+) new", lambda all_, taken, new: all_ == taken + new and new == 2),
+                   (r"class, probe +: ([\d.]+)% of", lambda right: right >= 50),
+                   (r"class, fine-tuned +: ([\d.]+)% of", lambda right: right >= 60)],
 }
 
 

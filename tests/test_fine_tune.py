@@ -15,7 +15,7 @@ from minivit import cli
 from minivit.data.dataset import Dataset
 from minivit.interop.match import resized_grid
 from minivit.interop.tensors import read_tensors
-from minivit.interop.timm import write_weights
+from minivit.interop.timm import to_timm, write_weights
 from minivit.models.probe import Probe
 from minivit.training import curve
 from minivit.training import features as training_features
@@ -289,6 +289,8 @@ def test_a_probe_learns_as_the_head_of_a_frozen_model_does(tmp_path, name):
         model = fine_tuned(Source(tmp_path / "w.safetensors", name), data, seed=1, probe=probe)
         result = minivit.train(model, data, probe=probe, layers=layers, clip=1e9, **settings)
         assert result.model is model
+        old = Source(tmp_path / "w.safetensors", name).tensors
+        assert all(np.array_equal(x, old[key]) for key, x in to_timm(model).items() if not key.startswith("head"))
         weights.append(model.vector)
     np.testing.assert_allclose(weights[0], weights[1], rtol=1e-3, atol=1e-5)
     assert not np.allclose(weights[0], fine_tuned(Source(tmp_path / "w.safetensors", name), data, seed=1).vector, atol=1e-3)

@@ -65,10 +65,10 @@ def _key(model, parts):
     """What features depend on: the bytes of the pictures, and of all weights but the classifiers'."""
     key = sha256()
     for images in parts.values():
-        key.update(np.ascontiguousarray(images).reshape(-1))
+        key.update(np.ascontiguousarray(images).reshape(-1).data)
     for p in model.parameters():
         if not p.name.startswith(HEADS):
-            key.update(np.ascontiguousarray(p.data.T).reshape(-1))    # a borrowed matrix lies so
+            key.update(np.ascontiguousarray(p.data.T).reshape(-1).data)    # a borrowed matrix lies so
     return key.hexdigest()
 
 

@@ -19,7 +19,7 @@ from .checkpoints import Checkpoints, Progress
 from .distil import distillation_for
 from .evaluation import Evaluation, Mirrored, evaluate
 from .features import features
-from .fine_tune import PROBE
+from .fine_tune import FINE_TUNE, PROBE
 from .preset import DEFAULTS, preset_for
 from .run import Run, check_fit, describe
 from .schedule import warmup_cosine
@@ -73,7 +73,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     val_fraction: share (0) of every class that is taken from the training part for validation; data may have such a part of their own.
     patience: stop after so many epochs (0: never) without a better accuracy in validation, and keep the weights of the best epoch; without
         a validation part a tenth is taken. The test part has no say.
-    start: for the record, the `Source` that the model's weights come from (see `fine_tuned`).
+    start: for the record, the `Source` that the model's weights come from (see `fine_tuned`); the lr is then 2e-4 by default.
     probe: whether only the classifiers learn (False), from features that the rest of the model makes of each picture once; the defaults
         are then those of `PROBE`.
     teacher: the folder of a finished run on the same images and classes, from which the model learns, too (none); distillation ("hard", or
@@ -185,7 +185,8 @@ def _with_validation(data, settings):
 
 def _plan(model, data, given, minutes, threads):
     """The settings of a new run, checked, with its number of steps and its cut."""
-    settings = DEFAULTS | preset_for(data, minutes).training | (PROBE if given.get("probe") else {}) | given
+    instead = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
+    settings = DEFAULTS | preset_for(data, minutes).training | instead | given
     chosen = [name for name in ("distillation", "distillation_weight", "temperature") if settings[name] != DEFAULTS[name]]
     if chosen and not settings["teacher"]:
         raise ValueError(f"{', '.join(chosen)} can be chosen with a teacher only")
