@@ -463,7 +463,7 @@ def test_an_unfinished_probe_has_no_model_yet(pictures, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda config: config["training"].pop("probe"), "is damaged, or of an earlier state of minivit .*: it lacks probe"),
+    (lambda config: config["training"].pop("probe"), "is damaged: it lacks probe; or an earlier state of minivit .* wrote it"),
     (lambda config: (config["training"].pop("probe"), config["versions"].update(minivit="0.0.9")),
      "was written by minivit 0.0.9, and this is .*, for which it lacks probe: go on with the version that began"),
     (lambda config: (config["model"]["options"].pop("width"), config["versions"].update(minivit="0.0.9")), "was written by minivit 0.0.9"),

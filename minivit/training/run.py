@@ -79,7 +79,7 @@ class Run:
         if wrote != __version__:
             return ValueError(f"{self.config_file} was written by minivit {wrote or 'of another version'}, and this is {__version__}, for "
                               f"which {words}: go on with the version that began")
-        return ValueError(f"{self.config_file} is damaged, or of an earlier state of minivit {wrote}: {words}")
+        return ValueError(f"{self.config_file} is damaged: {words}; or an earlier state of minivit {wrote} wrote it")
 
     def resumption(self):
         """The command that goes on with this run; a call, if it was trained on arrays in memory. Errors as `config`."""
