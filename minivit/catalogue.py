@@ -172,6 +172,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
                                                     layers.PatchMerging(3)), (2, 4, 4, 3)),
     "PatchMerging": (lambda: layers.PatchMerging(5), (2, 4, 6, 5)),
     "MeanHead": (lambda: layers.MeanHead(5, 7), (2, 3, 4, 5)),
+    "Heads": (lambda: layers.Heads([layers.Linear(5, 4), layers.Linear(5, 4)]), (3, 1, 2, 5)),
     "StdConvolution": (lambda: layers.StdConvolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
     "GroupNormReLU": (lambda: layers.GroupNormReLU(6, groups=2), (2, 3, 4, 6)),
     "Shortcut": (lambda: layers.Shortcut(3, 5, stride=2), (2, 5, 4, 3)),

@@ -20,8 +20,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit code: 0, 1 for a wrong gradient, 2 after one line on what was wrong, or 128 + n when
-    stopped by signal n."""
+    """Run the command line; returns the exit code: 0, 1 for a wrong gradient or weights of another model, 2 after one line on what was
+    wrong, or 128 + n when stopped by signal n."""
     try:
         options = _parser().parse_args(arguments)
         options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])
@@ -52,7 +52,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"minivit {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
-    for add in (_add_train, _add_evaluate, _add_predict, _add_attend, _add_gradcheck, _add_models, _add_bench):
+    for add in (_add_train, _add_evaluate, _add_predict, _add_attend, _add_weights, _add_gradcheck, _add_models, _add_bench):
         add(verbs)
     return parser
 
@@ -66,10 +66,12 @@ def _add_train(verbs):
     _add_data_dir(verb)
     verb.add_argument("--image-size", type=int, help="side to which the pictures of a folder are resized (default: theirs, at most 64)")
     verb.add_argument("--fit", help="how they are made square: crop, pad or stretch (default crop)")
-    model = verb.add_mutually_exclusive_group()
-    model.add_argument("--model", help="a name of `minivit models`, or deit_mini or swin_mini (default: a small ViT); these for the "
-                       "size of the images")
-    model.add_argument("--fine-tune", metavar="RUN", help="start from the weights of a finished run; other classes get a new head")
+    verb.add_argument("--model", help="a name of `minivit models`, or deit_mini or swin_mini (default: a small ViT); these for the "
+                      "size of the images")
+    verb.add_argument("--fine-tune", metavar="WEIGHTS", help="start from the weights of a finished run; or, with --model, from a file of "
+                      "weights that others have trained, for pictures as that model takes them. Other classes get a new head")
+    verb.add_argument("--probe", action="store_true", default=None, help="train the head alone: the rest of the model sees each picture "
+                      "once, and every epoch takes moments. To freeze some parts only: --layer 'blocks.*:0'")
     verb.add_argument("--teacher", metavar="RUN", help="a finished run on the same pictures and classes, from which the model learns, too")
     verb.add_argument("--distillation", help="how: hard, by the class it says (default), or soft, by all it says")
     length = verb.add_mutually_exclusive_group()
@@ -141,6 +143,17 @@ def _add_images(verb):
                       "one of the run's own test images, counted from 0")
 
 
+def _add_weights(verbs):
+    verb = verbs.add_parser("weights", help="say what of a file of weights fits a model", description="What of FILE goes where in a named "
+                            "model, name by name, with the shapes in both. The exit code is 1 if the weights are of another model.")
+    verb.set_defaults(verb=_weights)
+    verb.add_argument("file", metavar="FILE", help="timm's safetensors, or Google's .npz of a ViT")
+    verb.add_argument("--model", required=True, help="a name of `minivit models`")
+    verb.add_argument("--image-size", type=int, help="side of the pictures the model is to see; positions are resized for it")
+    verb.add_argument("--classes", type=int, help="of a new head, in the place of the file's")
+    verb.add_argument("--json", action="store_true", help="ok, rows, parameters, numbers, formats")
+
+
 def _add_gradcheck(verbs):
     verb = verbs.add_parser("gradcheck", help="check every gradient against the slope of its forward",
                             description="Check the gradients of every op (plain and fast), layer and model family, tensor by tensor, "
@@ -199,30 +212,35 @@ def _given(options, *names):
 def _train(options):
     from .data import load_data
     from .training.evaluation import describe_evaluation, evaluation_text
-    from .training.fine_tune import fine_tuned, preparation_like
+    from .training.fine_tune import fine_tuned, started_from
     from .training.loop import train
     from .training.preset import model_for
     from .training.run import Run
+    from .training.source import Source
 
     if Path(options.data, "config.json").is_file():
         raise ValueError(f"{options.data} is a run, not data: minivit train DATA --out {options.data} --resume goes on with it")
     out = options.out or f"runs/{Path(options.data).resolve().stem}-seed{options.seed or 0}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
-    start = options.fine_tune or (run.start_of_weights if run else None)
-    preparation = run.preparation(options.data) if run else preparation_like(Run(start), options.data) if start else {}
+    start = Source(options.fine_tune, options.model) if options.fine_tune else started_from(run) if run else None
+    if options.probe and not (start or run):
+        raise ValueError("a probe needs weights that have learned: name a run or a file with --fine-tune")
+    preparation = run.preparation(options.data) if run else start.preparation(options.data) if start else {}
     data = load_data(options.data, seed=seed, **(preparation | _given(options, "data_dir", "image_size", "fit")))
     choices = _given(options, "pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate")
-    if run and options.model is None and not choices and (not start or run.checkpoint_file.exists()):
+    probe = options.probe or (run and run.config()["training"].get("probe"))
+    if run and options.model is None and not choices and not start:
         model = run.declare().pack(seed=seed)                         # the checkpoint has its weights
     elif start:
-        model = fine_tuned(Run(start), data, seed, **choices)
+        model = fine_tuned(start, data, seed, probe, **choices)
     else:
         model = model_for(data, options.model, seed, options.minutes, **choices)
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
-                      "layers", "optimiser", "val_fraction", "patience", "teacher", "distillation", "distillation_weight", "temperature",
-                      "checkpoint_seconds", "checkpoint_steps", "recompute")
-    result = train(model, data, seed=seed, out=out, resume=options.resume, start=start, command=options.command, **settings)
+                      "layers", "optimiser", "val_fraction", "patience", "probe", "teacher", "distillation", "distillation_weight",
+                      "temperature", "checkpoint_seconds", "checkpoint_steps", "recompute")
+    result = train(model, data, seed=seed, out=out, resume=options.resume, start=options.fine_tune and start,
+                   command=options.command, **settings)
     run = Run(out)
     if options.json:
         parts = {"validation_accuracy": result.validation, "mirrored_accuracy": result.mirrored}
@@ -257,7 +275,8 @@ def _say_if_unfinished(run):
 def _predict(options):
     if options.model:
         from .data import read_pictures
-        from .prediction import classify, load_weights
+        from .prediction import classify
+        from .weights import load_weights
 
         model, share = load_weights(options.run, options.model)
         images = read_pictures(options.images, model.image_size, model.channels, "crop", share)
@@ -290,6 +309,14 @@ def _attend(options):
         print(json.dumps([describe_look(look) for look in looks]))
     else:
         print("\n".join(map(look_text, looks)) + f"\npicture: {options.out}")
+
+
+def _weights(options):
+    from .weights import describe_match, inspect_weights, match_text
+
+    result = inspect_weights(options.file, options.model, options.image_size, options.classes)
+    print(json.dumps(describe_match(*result)) if options.json else match_text(*result))
+    return 0 if result[0].ok else 1
 
 
 def _gradcheck(options):

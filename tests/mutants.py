@@ -256,6 +256,8 @@ IN_LAYERS = [
         ("PatchMerging", "reduction.weight", "a quarter of it gets nothing",
          _gradient("reduction.weight", lambda g: _with(g, slice(15, 20), 0))),
         ("MeanHead", "x", "a sum that should be a mean", lambda layer, dy, dx: 12 * dx),
+        ("Heads", "x", "the heads change places", lambda layer, dy, dx: dx[:, :, ::-1].copy()),
+        ("Heads", "heads.1.weight", "a sum that should be a mean", _gradient("heads.1.weight", lambda g: 2 * g)),
         ("PatchEmbed", "images", "the images leak into each other", lambda layer, dy, dx: dx + 0.01 * dx.mean(axis=0)),
         ("PatchEmbed", "proj.weight", "the pixels are in the wrong order", _gradient("proj.weight", lambda g: g[::-1].copy())),
         ("Dropout", "x", "scaled in evaluation", lambda layer, dy, dx: dx / (1 - layer.rate)),

@@ -32,6 +32,9 @@ FOUND = {
     "12_distillation": [(r"ResNet, the teacher .*: ([\d.]+) \+- \S+ %.* of (\d) seeds", lambda right, seeds: right > 20 and seeds == 2),
                         (r"With 1,400 images, hard distillation .*: \S+ \+- ([\d.]+) points", lambda error: error > 0),
                         (r"distillation\.csv: (\d+) points left", lambda left: left == 0)],
+    "13_weights": [(r"(\d+) tensors: (\d+) taken, (\d+) new", lambda all_, taken, new: all_ == taken + new and new == 2),
+                   (r"class, probe +: ([\d.]+)% of", lambda right: right >= 50),
+                   (r"class, fine-tuned +: ([\d.]+)% of", lambda right: right >= 60)],
 }
 
 

@@ -191,7 +191,7 @@ def test_classes_of_other_names_are_refused(teacher, digits):
 def test_a_teacher_is_a_finished_run(teacher, digits, tmp_path, files):
     for name in files:
         shutil.copy(teacher / name, tmp_path)
-    with pytest.raises(FileNotFoundError, match="is not finished, so it cannot teach yet" if files else "is no run"):
+    with pytest.raises(FileNotFoundError, match="is not finished, so it has no trained weights yet" if files else "is no run"):
         minivit.train(minivit.create_model("deit", **SIZES), digits, epochs=1, teacher=tmp_path, progress=False)
 
 

@@ -1,7 +1,10 @@
 """Fine-tuning and presets: a model that starts from a run, and what a data set is trained with when nothing else is asked for."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +14,17 @@ import minivit
 from minivit import cli
 from minivit.data.dataset import Dataset
 from minivit.interop.match import resized_grid
+from minivit.interop.tensors import read_tensors
+from minivit.interop.timm import to_timm, write_weights
+from minivit.models.probe import Probe
 from minivit.training import curve
+from minivit.training import features as training_features
+from minivit.training.features import features
 from minivit.training.fine_tune import fine_tuned
 from minivit.training.preset import DEFAULTS, PRESETS, SHORT_PRESETS, model_for, preset_for
 from minivit.training.run import Run
+from minivit.training.source import Source
+from minivit.training.trainer import Trainer
 
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
 
@@ -45,7 +55,7 @@ def finished(tmp_path_factory):
 
 
 def test_other_classes_get_a_new_head_and_the_rest_of_the_weights(finished):
-    old, new = finished.load_model(), fine_tuned(finished, dataset(), seed=5)
+    old, new = finished.load_model(), fine_tuned(Source(finished.folder), dataset(), seed=5)
     assert new.classes == 3
     assert not new.head.weight.data.any()
     values = {p.name: p.data for p in new.parameters()}
@@ -58,15 +68,15 @@ def test_other_classes_get_a_new_head_and_the_rest_of_the_weights(finished):
 
 def test_the_same_classes_keep_the_head(finished):
     digits = minivit.load_data("digits")
-    np.testing.assert_array_equal(fine_tuned(finished, digits).predict(digits.test_images),
+    np.testing.assert_array_equal(fine_tuned(Source(finished.folder), digits).predict(digits.test_images),
                                   finished.load_model().predict(digits.test_images))
     renamed = replace(digits, class_names=tuple("abcdefghij"))
-    assert not fine_tuned(finished, renamed).head.weight.data.any()
+    assert not fine_tuned(Source(finished.folder), renamed).head.weight.data.any()
 
 
 @pytest.mark.parametrize("size", [4, 12, 16])
 def test_positions_are_resized_for_pictures_of_another_size(finished, size):
-    old, new = finished.load_model(), fine_tuned(finished, dataset(size=size))
+    old, new = finished.load_model(), fine_tuned(Source(finished.folder), dataset(size=size))
     side = size // 2
     assert new.pos_embed.shape == (side * side + 1, 16)
     np.testing.assert_array_equal(new.pos_embed.data[0], old.pos_embed.data[0])
@@ -106,7 +116,7 @@ def test_grids_need_not_be_square():
 ], ids=["channels", "size", "pool", "depth"])
 def test_what_does_not_fit_is_named(finished, data, options, message):
     with pytest.raises(ValueError, match=message):
-        fine_tuned(finished, data, **options)
+        fine_tuned(Source(finished.folder), data, **options)
 
 
 @pytest.fixture
@@ -130,7 +140,7 @@ def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, m
     whole = json.loads(call(*fine_tune, tmp_path / "whole", "--fine-tune", finished.folder))
     assert whole["images"] == 4
     config = json.loads((tmp_path / "whole" / "config.json").read_text())
-    assert config["training"]["start"] == str(finished.folder)
+    assert config["training"]["start"]["run"] == str(finished.folder)
     assert config["training"]["layers"] == [["blocks.*", 0.1]]
     assert config["model"]["options"]["image_size"] == 8
 
@@ -218,8 +228,251 @@ def test_the_small_resnet_fits_any_data_and_trains(size, channels, reduction):
 def test_fine_tuning_keeps_all_of_a_resnet_but_its_head(tmp_path):
     old = model_for(dataset("old", 8), "resnet", layers=[1, 1], width=8)
     minivit.train(old, dataset("old", 8), epochs=1, out=tmp_path / "run", progress=False)
-    new = fine_tuned(Run(tmp_path / "run"), dataset("new", 12, classes=("c", "d", "e", "f")))
+    new = fine_tuned(Source(tmp_path / "run"), dataset("new", 12, classes=("c", "d", "e", "f")))
     assert (new.image_size, new.classes) == (12, 4)
     names = [p.name for p in new.parameters()]
     for name, a, b in zip(names, old.parameters(), new.parameters(), strict=True):
         assert name.startswith("head.") or np.array_equal(a.data, b.data)
+
+
+# ---- from a file of weights, and probes -----------------------------------------------------------------------------------
+
+
+NAMED = ("vit_mini_patch2_8", "deit_mini_patch2_8", "swin_mini_patch1_window4_8", "resnet_mini")
+
+
+def write_file(path, name="vit_mini_patch2_8", **options):
+    """The weights of a named variant, random at its head too, in a file; the model."""
+    model = minivit.create_model(name, mean=0.3, **options)
+    rng = np.random.default_rng(7)
+    for p in model.parameters():
+        if p.name.startswith("head"):
+            p.data = rng.standard_normal(p.shape) / 8
+    write_weights(path, model)
+    return model
+
+
+@pytest.fixture
+def call(capsys):
+    """Call a verb -> its code, what it printed, and what it said."""
+    def call(*arguments):
+        capsys.readouterr()
+        code = cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+    return call
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_trunk_and_a_probe_are_the_model(tmp_path, name):
+    size = {"image_size": 8} if name == "resnet_mini" else {}
+    model = write_file(tmp_path / "w.safetensors", name, **size)
+    images = dataset(size=8).train_images
+    found = features(model, {"train": images, "test": images[:0]}, progress=False)
+    assert found["test"].shape == (0, *found["train"].shape[1:])
+    probe = Probe(model)
+    assert found["train"].shape == (30, *probe.input_shape)
+    np.testing.assert_allclose(probe.predict(found["train"]), model.predict(images), rtol=1e-4, atol=1e-5)
+    assert {p.name for p in probe.parameters()} == {p.name for p in model.parameters() if p.name.startswith("head")}
+    before = {p.name: p.data.copy() for p in model.parameters()}
+    minivit.Trainer(probe).step(found["train"], np.arange(30) % 10)
+    changed = {p.name for p in model.parameters() if not np.array_equal(p.data, before[p.name])}
+    assert changed == {p.name for p in probe.parameters()}
+
+
+@pytest.mark.parametrize("name", ["vit_mini_patch2_8", "deit_mini_patch2_8"])
+def test_a_probe_learns_as_the_head_of_a_frozen_model_does(tmp_path, name):
+    write_file(tmp_path / "w.safetensors", name)
+    data, weights = dataset(), []
+    settings = {"epochs": 4, "batch_size": 10, "augment": "none", "lr": 1e-2, "label_smoothing": 0.1, "progress": False}
+    for probe, layers in ((True, None), (False, [["*", 0.0], ["head*", 1.0]])):
+        model = fine_tuned(Source(tmp_path / "w.safetensors", name), data, seed=1, probe=probe)
+        result = minivit.train(model, data, probe=probe, layers=layers, clip=1e9, **settings)
+        assert result.model is model
+        old = Source(tmp_path / "w.safetensors", name).tensors
+        assert all(np.array_equal(x, old[key]) for key, x in to_timm(model).items() if not key.startswith("head"))
+        weights.append(model.vector)
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-3, atol=1e-5)
+    assert not np.allclose(weights[0], fine_tuned(Source(tmp_path / "w.safetensors", name), data, seed=1).vector, atol=1e-3)
+
+
+def test_the_trunk_of_a_probe_stays_in_its_file(tmp_path):
+    write_file(tmp_path / "w.safetensors")
+    data = dataset()
+    model = fine_tuned(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), data, probe=True)
+    weight = model.blocks[2].mlp.fc1.weight.data
+    minivit.train(model, data, probe=True, epochs=2, out=tmp_path / "run", progress=False)
+    assert model.blocks[2].mlp.fc1.weight.data is weight
+    assert not weight.flags.writeable
+    assert model.head.weight.data.any()
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_the_command_line_starts_from_a_file(pictures, tmp_path, call, probe):
+    model = write_file(tmp_path / "w.safetensors")
+    more = ("--probe",) if probe else ("--lr", 1e-4)
+    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--epochs", 3, "--json",
+             "--image-size", 12, "--batch-size", 4, *more)
+    code, said, error = call(*train, "--out", tmp_path / "run")
+    assert code == 0, error
+    if probe:
+        assert "features: " in error
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    options, start = config["model"]["options"], config["training"]["start"]
+    assert (options["image_size"], options["classes"], options["mean"]) == (12, 2, [0.5])
+    assert (start["file"], start["model"]) == (str(tmp_path / "w.safetensors"), "vit_mini_patch2_8")
+    assert config["training"]["probe"] == probe
+    assert not (tmp_path / "run" / "features.safetensors").exists()
+    new = minivit.load(tmp_path / "run")
+    assert new.pos_embed.shape == (37, 64)
+    assert np.array_equal(new.blocks[0].mlp.fc1.weight.data, model.blocks[0].mlp.fc1.weight.data) == probe
+    code, scored, _ = call("evaluate", tmp_path / "run", "--json")
+    assert code == 0
+    assert json.loads(scored)["accuracy"] == json.loads(said)["accuracy"]
+    code, said, _ = call("predict", tmp_path / "run", pictures / "dark" / "1.png", "--json")
+    assert {c["class"] for c in json.loads(said)[0]["classes"]} == {"dark", "light"}
+
+
+def interrupted(monkeypatch, owner, name, calls, *arguments):
+    """The exit code of a verb that is interrupted in one of the calls of owner.name."""
+    original, count = getattr(owner, name), 0
+
+    def stop(*given, **options):
+        nonlocal count
+        count += 1
+        if count == calls:
+            raise KeyboardInterrupt
+        return original(*given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stop)
+        return cli.main([str(a) for a in arguments])
+
+
+@pytest.mark.parametrize(("owner", "name", "calls"), [
+    (training_features, "predict", 1), (training_features, "predict", 2), (Trainer, "step", 1), (Trainer, "step", 7)])
+def test_an_interrupted_probe_goes_on_to_the_same_bytes(pictures, tmp_path, monkeypatch, call, owner, name, calls):
+    write_file(tmp_path / "w.safetensors")
+    monkeypatch.setattr(training_features, "BLOCK_TOKENS", 8 * 17)    # blocks of 8 images, so that there are some
+    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--epochs", 3,
+             "--batch-size", 4, "--json", "--out")
+    assert call(*train, tmp_path / "whole")[0] == 0
+    assert interrupted(monkeypatch, owner, name, calls, *train, tmp_path / "cut") == 130
+    kept = len(read_tensors(tmp_path / "cut" / "features.safetensors")[0]["train"])
+    assert kept == (16 if owner is Trainer else 8 * (calls - 1))
+    asked, predict = [], training_features.predict
+
+    def counting(trunk, images, threads):
+        asked.append(len(images))
+        return predict(trunk, images, threads)
+
+    monkeypatch.setattr(training_features, "predict", counting)
+    code, _, error = call("train", pictures, "--resume", "--out", tmp_path / "cut")
+    assert code == 0, error
+    assert sum(asked) == 20 - (20 if owner is Trainer else kept)
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+def test_features_of_other_weights_or_pictures_are_computed_anew(tmp_path):
+    model, run = write_file(tmp_path / "w.safetensors"), Run(tmp_path)
+    images = dataset().train_images
+    first = features(model, {"train": images}, run, progress=False)["train"]
+    for other in (images[::-1], images):
+        np.testing.assert_allclose(features(model, {"train": other}, run, progress=False)["train"],
+                                   first if other is images else first[::-1], rtol=1e-4, atol=1e-5)
+    model.blocks[0].mlp.fc1.weight.data[0, 0] += 10
+    assert not np.allclose(features(model, {"train": images}, run, progress=False)["train"], first, atol=1e-3)
+    run.features_file.write_bytes(b"damaged")
+    features(model, {"train": images}, run, progress=False)
+
+
+@pytest.mark.parametrize("kind", ["start", "teacher"])
+def test_weights_that_were_moved_are_asked_for(finished, pictures, tmp_path, monkeypatch, call, kind):
+    write_file(tmp_path / "w.safetensors")
+    shutil.copytree(finished.folder, tmp_path / "teacher")
+    given = {"start": ("--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"),
+             "teacher": ("--teacher", tmp_path / "teacher")}[kind]
+    data = pictures if kind == "start" else "digits"
+    train = ("train", data, *given, "--epochs", 1, "--json", "--out", tmp_path / "run")
+    assert interrupted(monkeypatch, Trainer, "step", 1, *train) == 130
+    (tmp_path / "w.safetensors").rename(tmp_path / "moved.safetensors")
+    (tmp_path / "teacher").rename(tmp_path / "moved")
+    resume = ("train", data, "--out", tmp_path / "run", "--resume", "--json")
+    code, _, error = call(*resume)
+    assert code == 2
+    assert re.search(r"the weights that this run needs are not where they were \(.*\): put them back, or say with "
+                     rf"{given[0]} where they are now", error)
+    moved = tmp_path / ("moved.safetensors" if kind == "start" else "moved")
+    code, _, error = call(*resume, given[0], moved, *given[2:])
+    assert code == 0, error
+
+
+def test_weights_that_have_changed_are_refused(pictures, tmp_path, monkeypatch, call):
+    write_file(tmp_path / "w.safetensors")
+    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--out", tmp_path / "run")
+    assert interrupted(monkeypatch, Trainer, "step", 1, *train) == 130
+    write_file(tmp_path / "w.safetensors", classes=9)
+    code, _, error = call("train", pictures, "--out", tmp_path / "run", "--resume")
+    assert code == 2
+    assert "w.safetensors has other weights than when the run was started" in error
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--fine-tune", "w.safetensors"], "w.safetensors is a file, not a run: say with --model which model has these weights"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch4_32"], "the weights of w.safetensors do not fit (these weights are of an"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch9"], "unknown model 'vit_mini_patch9'"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--pool", "mean"], "do not fit a model with {'pool': 'mean'}"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"], "image size 9 must be divisible by the patch"),
+    (["--fine-tune", "nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
+    (["--fine-tune", "nowhere"], "nowhere is no run"),
+    (["--fine-tune", "pictures", "--model", "vit_mini_patch2_8"], "pictures is a folder: a run has its own model, so leave out --model"),
+    (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"], "bad.safetensors is no readable safetensors file"),
+    (["--fine-tune", "bad.npz", "--model", "vit_mini_patch2_8"], "bad.npz is no readable .npz file"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--augment", "flip"], "a probe sees each picture once"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--minutes", "1"], "leave out augment, teacher and"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--recompute"], "a probe has no blocks to compute again"),
+    (["--probe"], "a probe needs weights that have learned: name a run or a file with --fine-tune"),
+])
+def test_what_cannot_be_started_from_is_said(pictures, monkeypatch, call, arguments, message):
+    monkeypatch.chdir(pictures.parent)
+    write_file("w.safetensors")
+    Path("bad.safetensors").write_bytes(b"\x08")
+    Path("bad.npz").write_bytes(b"\x08")
+    code, out, error = call("train", "pictures", "--out", "run", *arguments)
+    assert (code, out) == (2, "")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("run").exists()
+
+
+def test_other_channels_are_refused(tmp_path, call):
+    write_file(tmp_path / "w.safetensors", "vit_mini_patch4_32")
+    code, _, error = call("train", "digits", "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch4_32")
+    assert code == 2
+    assert "was trained on square images of 3 channels, but those of digits are 8x8x1" in error
+
+
+def test_an_unfinished_probe_has_no_model_yet(pictures, tmp_path, monkeypatch, call):
+    write_file(tmp_path / "w.safetensors")
+    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--batch-size", 4,
+             "--checkpoint-steps", 1, "--out", tmp_path / "run")
+    assert interrupted(monkeypatch, Trainer, "step", 6, *train) == 130
+    code, _, error = call("evaluate", tmp_path / "run")
+    assert code == 2
+    assert "is not finished, and a probe's checkpoint has its head only: go on with --resume" in error
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda config: config["training"].pop("probe"), "is damaged: it lacks probe; or an earlier state of minivit .* wrote it"),
+    (lambda config: (config["training"].pop("probe"), config["versions"].update(minivit="0.0.9")),
+     "was written by minivit 0.0.9, and this is .*, for which it lacks probe: go on with the version that began"),
+    (lambda config: (config["model"]["options"].pop("width"), config["versions"].update(minivit="0.0.9")), "was written by minivit 0.0.9"),
+], ids=["lacking", "another version", "another version's model"])
+def test_a_run_of_another_version_is_called_that(finished, tmp_path, call, change, message):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    change(config)
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    code, _, error = call("train", "digits", "--resume", "--out", tmp_path / "run")
+    assert code == 2
+    assert re.search(message, error)

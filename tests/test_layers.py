@@ -64,6 +64,57 @@ COPIES = {
 }
 
 
+def borrowing(model):
+    """A model whose matrices are views of one read-only array that is not in its own order, as those in a file are."""
+    values = {p.name: np.ascontiguousarray(p.data.T).T if p.data.ndim == 2 else p.data.copy() for p in model.parameters()}
+    for value in values.values():
+        value.flags.writeable = False
+    return minivit.models.create.declare_model("vit", **model.config).borrow(values), values
+
+
+def test_a_borrowed_weight_is_read_where_it_lies():
+    model = small_model()
+    model.vector[:] = np.random.default_rng(1).standard_normal(model.vector.size)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    twin, values = borrowing(model)
+    np.testing.assert_allclose(twin.predict(images), model.predict(images), rtol=1e-5, atol=1e-6)
+    weight = twin.blocks[1].mlp.fc1.weight
+    assert weight.data is values[weight.name]
+    assert twin.vector.tobytes() == model.vector.tobytes()            # gathered now
+    assert not np.shares_memory(weight.data, values[weight.name])
+    twin.vector[:] = 0
+    assert values[weight.name].any()
+
+
+def test_a_borrowed_weight_is_copied_before_it_is_written_to():
+    model, values = borrowing(small_model())
+    weight = model.blocks[0].attn.qkv.weight
+    before = values[weight.name].copy()
+    weight.data = np.ones(weight.shape)
+    assert (weight.data == 1).all()
+    np.testing.assert_array_equal(values[weight.name], before)
+    weight = model.blocks[0].mlp.fc1.weight
+    weight.grad = np.ones(weight.shape)
+    np.testing.assert_array_equal(weight.data, values[weight.name])
+    with pytest.raises(ValueError, match=r"head.weight has the shape \(8, 3\), not \(3, 8\)"):
+        model.head.weight.borrow(np.zeros((3, 8)))
+
+
+def test_what_borrows_can_be_copied_and_trained():
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
+    for duplicate in COPIES.values():
+        model, _ = borrowing(small_model())
+        twin = duplicate(model)
+        np.testing.assert_allclose(twin.predict(images), small_model().predict(images), rtol=1e-5)
+    model, values = borrowing(small_model())
+    before = {name: value.copy() for name, value in values.items()}
+    minivit.Trainer(model).step(images, np.arange(4) % 3)
+    assert all((values[name] == before[name]).all() for name in values)
+    other = small_model()
+    minivit.Trainer(other).step(images, np.arange(4) % 3)
+    assert other.vector.tobytes() == model.vector.tobytes()
+
+
 @pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
 def test_copies_are_packed_equal_and_independent(duplicate):
     model = small_model()

@@ -1,8 +1,12 @@
 """Weights from elsewhere: what is read, what is resized or made anew, what is said of the rest, and what no file can do."""
 
 import json
+import mmap
 import re
 import struct
+import subprocess
+import sys
+import time
 import warnings
 
 import numpy as np
@@ -17,6 +21,7 @@ from minivit.interop.tensors import read_tensors
 from minivit.interop.timm import classes_in, from_timm, match_timm, read_weights, to_timm, write_weights
 from minivit.models import VARIANTS
 from minivit.models.create import CROPS, declare_model
+from minivit.weights import load_weights
 
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
 
@@ -237,6 +242,126 @@ def test_predict_says_what_does_not_fit(tmp_path, monkeypatch, capsys, arguments
     assert message in error
 
 
+# ---- what fits, in words ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path):
+    """The weights of a small named model with seven classes."""
+    write_weights(tmp_path / "w.safetensors", make(family="vit_mini_patch2_8", image_size=8, channels=1, classes=7, width=64, depth=4,
+                                                   heads=4))
+    return tmp_path / "w.safetensors"
+
+
+def call(capsys, *arguments):
+    """What a verb gives back, and what it prints."""
+    code = cli.main([str(a) for a in arguments])
+    return code, capsys.readouterr()
+
+
+def test_the_verb_says_what_goes_where(file, capsys):
+    arguments = ("weights", file, "--model", "vit_mini_patch2_8", "--image-size", 12, "--classes", 3)
+    code, said = call(capsys, *arguments, "--json")
+    report = json.loads(said.out)
+    assert (code, report["ok"], report["formats"], report["numbers"]) == (0, True, {"F32": 56}, 135_943)
+    model = declare_model("vit_mini_patch2_8", image_size=12, classes=3)
+    assert report["parameters"] == sum(p.size for p in model.parameters())
+    rows = {row["name"]: row for row in report["rows"]}
+    assert rows.keys() == {p.name for p in model.parameters()}
+    assert rows["pos_embed"] == {"name": "pos_embed", "file": [1, 17, 64], "model": [1, 37, 64], "verdict": "resized"}
+    assert rows["head.weight"] == {"name": "head.weight", "file": [7, 64], "model": [3, 64], "verdict": "new"}
+    assert {row["verdict"] for name, row in rows.items() if not name.startswith(("head", "pos"))} == {"taken"}
+    code, said = call(capsys, *arguments)
+    assert code == 0
+    assert re.search(r"pos_embed +\(1, 17, 64\) +\(1, 37, 64\) +resized", said.out)
+    assert said.out.endswith(f"file: 135,943 numbers, 56 of F32; model: {report['parameters']:,} parameters\n"
+                             "these weights are of this model\n")
+
+
+def test_the_verb_takes_the_classes_of_the_file(file, capsys):
+    code, said = call(capsys, "weights", file, "--model", "vit_mini_patch2_8", "--json")
+    assert code == 0
+    assert {row["verdict"] for row in json.loads(said.out)["rows"]} == {"taken"}
+
+
+def test_the_verb_ends_with_1_for_another_model(file, capsys):
+    code, said = call(capsys, "weights", file, "--model", "vit_mini_patch4_32")
+    assert code == 1
+    assert said.out.endswith("these weights are of another model\n")
+    assert re.search(r"blocks\.5\.norm1\.weight +- +\(192,\) +missing", said.out)
+    code, said = call(capsys, "weights", file, "--model", "swin_mini_patch1_window4_8", "--json")
+    assert code == 1
+    assert {"missing", "unexpected"} <= {row["verdict"] for row in json.loads(said.out)["rows"]}
+
+
+def test_the_verb_names_the_number_formats(tmp_path, capsys):
+    model = make(depth=1)
+    tensors = {name: x.astype(np.float16 if x.ndim > 1 else np.float64) for name, x in to_timm(model).items()}
+    save_file(tensors, tmp_path / "w.safetensors")
+    code, said = call(capsys, "weights", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--json")
+    many = sum(x.ndim > 1 for x in tensors.values())
+    assert code == 1
+    assert json.loads(said.out)["formats"] == {"F16": many, "F64": len(tensors) - many}
+    np.savez(tmp_path / "google.npz", **google(make()))
+    code, said = call(capsys, "weights", tmp_path / "google.npz", "--model", "vit_tiny_patch16_224", "--json")
+    assert code == 1
+    assert list(json.loads(said.out)["formats"]) == ["float32"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["w.safetensors"], "the following arguments are required: --model"),
+    (["w.safetensors", "--model", "vit_mini_patch2_9"], "did you mean 'vit_mini_patch2_8'"),
+    (["nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
+    ([".", "--model", "vit_mini_patch2_8"], "is a folder"),
+    (["w.safetensors", "--model", "vit_mini_patch2_8", "--classes", "0"], "classes must be a whole number at least 1, not 0"),
+    (["w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"], "image size 9 must be divisible by the patch size 2"),
+    (["w.npz", "--model", "swin_mini_patch1_window4_8"], "an .npz is read for a ViT only"),
+])
+def test_the_verb_says_what_is_wrong(file, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(file.parent)
+    code, said = call(capsys, "weights", *arguments)
+    assert (code, said.out) == (2, "")
+    assert message in said.err
+    assert said.err.count("\n") == 1
+
+
+# ---- memory -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_predicted_with_is_not_copied(file):
+    model, share = load_weights(file, "vit_mini_patch2_8")
+    weight, _ = model.blocks[0].mlp.fc1.weight.data, model.predict(np.zeros((3, 8, 8, 1), np.uint8))
+    assert share == 1.0
+    assert model.blocks[0].mlp.fc1.weight.data is weight
+    base = weight
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    assert isinstance(base, mmap.mmap)
+    assert not weight.flags.writeable
+
+
+PREDICT = """
+import re, sys
+from minivit import cli
+assert cli.main(["predict", *sys.argv[1:]]) == 0
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_base_16_is_held_once(tmp_path):
+    """The most memory that predicting with B/16 ever takes, beyond what a model of no size takes, is its file and a third more."""
+    Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "x.png")
+    peaks, file = {}, tmp_path / "w.safetensors"
+    for name in ("vit_mini_patch4_32", "vit_base_patch16_224"):
+        write_weights(file, minivit.create_model(name))
+        command = [sys.executable, "-c", PREDICT, str(file), str(tmp_path / "x.png"), "--model", name]
+        for _ in range(2):                                            # the first may compile
+            peaks[name] = 1024 * int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    assert peaks["vit_base_patch16_224"] - peaks["vit_mini_patch4_32"] < 1.3 * file.stat().st_size
+
+
 # ---- what no file can do ------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +392,18 @@ HOSTILE = {
     "dtype not read": ({"a": entry(dtype="F8_E4M3", shape=(8,))}, 8),
     "text for a tensor": ({"a": "x"}, 8),
     "content left over": ({"a": entry()}, 80),
+    "a name twice": (b'{"a":%s,"a":%s}' % (2 * (json.dumps(entry()).encode(),)), 8),
+    "a name twice, with other shapes": (b'{"a":%s,"a":%s}' % (json.dumps(entry("I64", (1,))).encode(), json.dumps(entry()).encode()), 8),
+    "a long header": (b"{}" + b" " * (5 << 20), 0),
+    "a header of 100 MB": (b"{}" + b" " * 100_000_000, 0),
+    "many names": (b"{%s}" % b",".join(b'"%d":%s' % (i, json.dumps(entry(shape=(0,), offsets=(0, 0))).encode()) for i in range(80_000)), 0),
+    "a hundred dimensions": ({"a": entry(shape=[1] * 100 + [2])}, 8),
+    "a size that only zero makes fit": ({"a": entry(shape=(0, 2**62, 2**62), offsets=(0, 0))}, 0),
+    "a shape beyond all integers": ({"a": entry(shape=(2**70,))}, 8),
+    "more than it should say": ({"a": entry() | {"more": 1}}, 8),
+    "less than it should say": ({"a": {"dtype": "F32", "data_offsets": [0, 8]}}, 8),
+    "metadata of numbers": ({"__metadata__": {"a": 1}, "a": entry()}, 8),
+    "truncated": (({"a": entry(shape=(200,), offsets=(0, 800))}), 799),
 }
 
 
@@ -277,10 +414,31 @@ def test_hostile_files_end_in_one_line(tmp_path, case):
         path.write_bytes(case)
     else:
         write_safetensors(path, case[0], bytes(case[1]))
+    start = time.monotonic()
     with pytest.raises(ValueError, match="no readable safetensors file") as error:
         read_tensors(path)
+    assert time.monotonic() - start < 5
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
+
+
+def test_names_are_printed_without_harm(tmp_path, capsys):
+    tensors = to_timm(make()) | {"\x1b[2J\nminivit: all is well": np.zeros(2, np.float32), "long" * 10_000: np.zeros(2, np.float32)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="2 unexpected") as error:
+        read_weights(tmp_path / "w.safetensors", make())
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 600
+    assert cli.main(["weights", str(tmp_path / "w.safetensors"), "--model", "vit_mini_patch2_8"]) == 1
+    assert all(line.isprintable() and len(line) < 200 for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("tensor", [np.zeros((0, 12), np.float32), np.zeros((2**31, 0), np.float32), np.zeros((10**6, 1), np.float32)])
+def test_a_head_of_an_impossible_size_is_refused(tmp_path, capsys, tensor):
+    save_file(to_timm(make()) | {"head.weight": tensor}, tmp_path / "w.safetensors")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.png")
+    assert cli.main(["predict", str(tmp_path / "w.safetensors"), str(tmp_path / "x.png"), "--model", "vit_mini_patch2_8"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_pickles_are_named_and_not_loaded(tmp_path):

@@ -34,7 +34,7 @@ class Row:
 
     def __str__(self):
         file, model = ("-" if shape is None else str(shape) for shape in (self.found, self.expected))
-        return f"{self.name:55} {file:20} {model:20} {self.verdict}"
+        return f"{shown(self.name):55} {file:20} {model:20} {self.verdict}"
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,16 @@ class Match:
         raise ValueError("these weights are of another model: " + "; ".join(words) + hint)
 
 
+def shown(name):
+    """A name as it can be printed: a file may call its tensors anything."""
+    plain = name if name.isprintable() else ascii(name)
+    return plain if len(plain) <= 80 else f"{plain[:77]}..."
+
+
 def _in_words(row):
     if row.found and row.expected and row.found != row.expected:
         return f"{row.name}: {row.found} in the file, {row.expected} in the model"
-    return f"{row.name} {row.found if row.expected is None else row.expected}"
+    return f"{shown(row.name)} {row.found if row.expected is None else row.expected}"
 
 
 def match(tensors, parameters, outward, inward, grids=(), new_head=False):

@@ -2,8 +2,9 @@
 
 A safetensors file is the length of a header (8 bytes), the header, which is JSON with {name: {dtype, shape, data_offsets}}, and the
 numbers. The library checks the header: that it lies within the file, that shapes fit the bytes they claim, and that these neither overlap
-nor leave holes. Behind it, an array here is a view of the file, mapped into memory: it is copied when its numbers go into a model, and not
-before, so a model is never held twice.
+nor leave holes. Here is checked besides that no name stands twice, and that the header is no longer than a model's may be. An array is then
+a view of the file, mapped into memory: its numbers are copied when a model that is to be trained takes them, and not before, so none is
+ever held twice.
 
 NumPy does not know bfloat16. Its 16 bits are the upper half of a float32's, so it is widened by shifting them there, which is exact.
 """
@@ -17,6 +18,7 @@ import numpy as np
 import safetensors
 
 _BFLOAT16 = "BF16"
+_LONGEST_HEADER = 4 << 20                                             # bytes, of some forty thousand tensors; it is parsed as a whole
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
            "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 
@@ -27,12 +29,40 @@ def read_tensors(path):
     Raises FileNotFoundError, or ValueError if the file is damaged or holds numbers of another format.
     """
     metadata = read_metadata(path)                                    # checks the header, too
+    with _readable(path):
+        entries, content = _entries(path)
+        return {name: _array(content, **entry) for name, entry in entries.items()}, metadata
+
+
+def formats(path):
+    """The number format of each tensor of a safetensors file, such as "F32" or "BF16": a list. Errors as `read_tensors`."""
+    read_metadata(path)
+    with _readable(path):
+        return [entry["dtype"] for entry in _entries(path)[0].values()]
+
+
+def _entries(path):
+    """What the header says of each tensor, {name: {dtype, shape, data_offsets}}, and the bytes behind it, mapped into memory."""
+    content = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:start].tobytes(), object_pairs_hook=_each_once)
+    header.pop("__metadata__", None)
+    return header, content[start:]
+
+
+def _each_once(pairs):
+    entries: dict = {}
+    for name, value in pairs:
+        if name in entries:
+            raise ValueError(f"the name {ascii(name)[:80]} stands twice in its header")
+        entries[name] = value
+    return entries
+
+
+@contextmanager
+def _readable(path):
     try:
-        content = np.memmap(path, np.uint8, "r").view(np.ndarray)
-        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
-        header = json.loads(content[8:start].tobytes())
-        header.pop("__metadata__", None)
-        return {name: _array(content[start:], **entry) for name, entry in header.items()}, metadata
+        yield
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ValueError(f"{path} is no readable safetensors file: {type(error).__name__} {error}") from None
 
@@ -54,6 +84,10 @@ def read_metadata(path):
 def _opened(path):
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if _LONGEST_HEADER < length <= Path(path).stat().st_size:
+        raise ValueError(f"{path} is no readable safetensors file of a model: its header is {length:,} bytes long")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file

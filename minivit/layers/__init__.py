@@ -9,7 +9,7 @@ from .block import Block
 from .convolution import Convolution, StdConvolution
 from .dropout import Dropout, DropPath
 from .embed import ConvStem, PatchEmbed
-from .head import MeanHead
+from .head import Heads, MeanHead
 from .layer import Layer
 from .linear import Linear
 from .mlp import GELU, MLP
@@ -20,6 +20,6 @@ from .residual import ResidualBlock, Shortcut
 from .stage import Stage
 from .window import PatchMerging, WindowAttention
 
-__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Layer", "LayerNorm",
-           "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "ResidualBlock", "Shortcut", "Stage",
-           "StdConvolution", "WindowAttention"]
+__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Heads", "Layer",
+           "LayerNorm", "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "ResidualBlock", "Shortcut",
+           "Stage", "StdConvolution", "WindowAttention"]

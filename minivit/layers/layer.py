@@ -116,13 +116,29 @@ class Layer:
         for p in parameters:
             value = values.get(p.name)
             if value is None:
-                value = p.initial(seed) if p.storage is None else p.data
+                value = p.data if p.has_values else p.initial(seed)
             gradient = p.grad
             p.place(storage, offset)
             p.data = value
             if gradient is not None:
                 p.grad = gradient
             offset += p.size
+        return self
+
+    def borrow(self, values, seed=0):
+        """Let the matrices of linear maps be the float32 arrays in `values`, {name: array}, where they lie, such as in a file mapped into
+        memory; returns this layer, which infers without a copy of them.
+
+        All else is little, and is copied, and so are arrays of another dtype; a parameter that is not in `values` starts at its initial
+        values for `seed`. What needs one vector, as training does, gathers it first, see `vector`.
+        """
+        for p in self.parameters():
+            value = np.asarray(values[p.name] if p.name in values else p.initial(seed), np.float32)
+            if p.decay and value.ndim == 2 and value.flags.aligned:   # read by matrix products only, which take any layout
+                p.borrow(value)
+            else:
+                p.place(Storage(np.empty(p.size, np.float32)), 0)
+                p.data = value
         return self
 
     def _packed(self):
@@ -141,7 +157,7 @@ class Layer:
 
     @property
     def vector(self):
-        """All weights as one vector: writing to it changes the parameters."""
+        """All weights as one vector, made now if they are scattered or borrowed: writing to it changes the parameters."""
         storage, stretch = self._packed()
         return storage.weights[stretch]
 

@@ -2,7 +2,8 @@
 
 A parameter is declared by its shape and by how it starts; its memory is made when it is first looked at. So a model can be
 counted without being allocated, and all parameters of a model can be laid into one vector (see `Layer.vector`): each
-is then a view of a stretch of it, and what concerns all weights (clipping, AdamW, saving) is one pass over one array.
+is then a view of a stretch of it, and what concerns all weights (clipping, AdamW, saving) is one pass over one array. A model that only
+infers may leave its weights in the file that they come from, and borrow them from there.
 """
 
 import math
@@ -70,6 +71,11 @@ class Parameter:
         self._data = self._grad = None                                # the views, kept because making one takes a microsecond
         self._has_grad = False
 
+    @property
+    def has_values(self):
+        """Whether it has values already, of its own or borrowed."""
+        return self.storage is not None or self._data is not None
+
     def initial(self, seed):
         """Its values at the start of training, for a seed."""
         return self.init(self.shape, np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
@@ -85,9 +91,19 @@ class Parameter:
         self.storage, self.offset = storage, offset
         self._data, self._grad, self._has_grad = self._view(storage.weights), None, False
 
+    def borrow(self, array):
+        """Let this parameter be `array`, wherever it lies, such as in a file that is mapped into memory; it is read, and not written to.
+
+        Before the parameter is written to, it is copied. Raises ValueError if the shape differs.
+        """
+        self._check(array)
+        self.storage, self.offset, self._has_grad = None, 0, False
+        self._data, self._grad = array, None
+
     def _memory(self):
         if self.storage is None:
-            self.place(Storage(self.initial(seed=0).astype(np.float32).reshape(-1)), 0)
+            values = self.initial(seed=0).astype(np.float32) if self._data is None else self._data
+            self.place(Storage(values.flatten()), 0)
         return self.storage
 
     def _view(self, vector):
@@ -102,6 +118,7 @@ class Parameter:
 
     @data.setter
     def data(self, value):
+        self._memory()                                                # its own: what is borrowed is not written to
         self._fill(self.data, value)
 
     @property
@@ -123,12 +140,16 @@ class Parameter:
     def _fill(self, memory, value):
         if value is memory:
             return
-        if np.shape(value) != self.shape:
-            raise ValueError(f"{self.name or 'parameter'} has the shape {self.shape}, not {np.shape(value)}")
+        self._check(value)
         memory[...] = value
 
+    def _check(self, value):
+        if np.shape(value) != self.shape:
+            raise ValueError(f"{self.name or 'parameter'} has the shape {self.shape}, not {np.shape(value)}")
+
     def __getstate__(self):
-        return vars(self) | {"_data": None, "_grad": None}            # a pickled view would be an array of its own
+        borrowed = self._data if self.storage is None else None
+        return vars(self) | {"_data": borrowed, "_grad": None}        # a pickled view would be an array of its own
 
     def __repr__(self):
         return f"Parameter({self.name!r}, {self.shape})"

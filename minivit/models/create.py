@@ -89,6 +89,11 @@ def declare_model(name, **options):
     return FAMILIES[family](**settings)
 
 
+def family_of(model):
+    """The name of the family that a model is of; None for one of another kind."""
+    return next((name for name, cls in FAMILIES.items() if type(model) is cls), None)
+
+
 def create_model(name, *, weights=None, new_head=False, seed=0, dtype=np.float32, **options):
     """Make the model `name`, a family ("vit") with its sizes as options, or a named variant, whose sizes options override.
 

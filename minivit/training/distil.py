@@ -8,13 +8,11 @@ augmentation: what a crop does not show, it cannot tell. It only infers, in each
 Source: Touvron et al., arXiv:2012.12877, section 4; weight 0.5 for hard distillation, 0.1 and temperature 3 for soft, are theirs.
 """
 
-import hashlib
-
 import numpy as np
 
 from ..arguments import check_name, check_number
 from ..ops import cross_entropy, distillation
-from .run import Run
+from .source import Source
 
 
 class Distillation:
@@ -51,26 +49,15 @@ class Distillation:
         return (1 - self.weight) * float(label_loss) + self.weight * float(teacher_loss), heads.mean(axis=1)
 
 
-def teacher_record(folder):
-    """What config.json keeps of a teacher: {"run": the folder, "sha256": of its weights}. Raises FileNotFoundError without weights."""
-    run = Run(folder)
-    run.config()                                                      # says what is wrong if this is no run
-    if not run.model_file.is_file():
-        raise FileNotFoundError(f"{run.folder} is not finished, so it cannot teach yet: go on with --resume")
-    return {"run": str(run.folder.resolve()), "sha256": hashlib.sha256(run.model_file.read_bytes()).hexdigest()}
-
-
 def distillation_for(settings, student, class_names=None):
     """The Distillation that the settings of a training ask for; None if they name no teacher.
 
-    class_names: of the data, if they are known. Raises ValueError if images or classes do not fit, or the teacher's weights are not those
-    that the run was started with; errors as `Run.load_model`.
+    class_names: of the data, if they are known. Raises ValueError if images or classes do not fit; errors as `Source.again` and
+    `Run.load_model`.
     """
     if settings["teacher"] is None:
         return None
-    run = Run(settings["teacher"]["run"])
-    if teacher_record(run.folder) != settings["teacher"]:
-        raise ValueError(f"the teacher in {run.folder} has other weights than when the run was started")
+    run = Source.again(settings["teacher"], "--teacher").run
     teacher = run.load_model()
     made = Distillation(teacher, settings["distillation"], settings["distillation_weight"], settings["temperature"])
     made.check(student)

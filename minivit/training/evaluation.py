@@ -67,15 +67,19 @@ def _share(part, whole):
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
-def evaluate(model, images, labels, threads=None):
-    """Score `model` on images (B, H, W, C) and labels (B,) -> Evaluation; every image counts."""
+def evaluate(model, images, labels, threads=None, pictures=None):
+    """Score `model` on images (B, H, W, C) and labels (B,) -> Evaluation; every image counts.
+
+    pictures (B, H, W, C): what mistakes show, where the model is a probe, and its images are features (default: the images).
+    """
+    pictures = images if pictures is None else pictures
     logits = model.predict(images, threads)
     predicted, (probabilities, _) = logits.argmax(axis=1), softmax.forward(logits)
     confusion = np.zeros((model.classes, model.classes), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:MISTAKES]
-    mistakes = [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probabilities[i, predicted[i]]), images[i]) for i in worst]
+    mistakes = [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probabilities[i, predicted[i]]), pictures[i]) for i in worst]
     return Evaluation(float(np.trace(confusion) / len(labels)), len(labels), confusion, mistakes)
 
 

@@ -10,16 +10,20 @@ from tqdm import tqdm
 
 from ..arguments import check_number
 from ..data import load_data
-from ..data.dataset import split
+from ..data.dataset import Dataset, split
 from ..lanes import Cut, supervised
+from ..models.probe import Probe
 from ..ops.cross_entropy import smoothing_floor
 from .augment import Augmentation
 from .checkpoints import Checkpoints, Progress
-from .distil import distillation_for, teacher_record
+from .distil import distillation_for
 from .evaluation import Evaluation, Mirrored, evaluate
+from .features import features
+from .fine_tune import FINE_TUNE, PROBE
 from .preset import DEFAULTS, preset_for
 from .run import Run, check_fit, describe
 from .schedule import warmup_cosine
+from .source import Source, same_weights
 from .trainer import Trainer
 
 
@@ -55,8 +59,8 @@ class Result:
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
           warmup=None, augment=None, ema=None, layers=None, optimiser=None, val_fraction=None, patience=None, start=None,
-          teacher=None, distillation=None, distillation_weight=None, temperature=None, seed=None, threads=None, out=None, resume=False,
-          recompute=False, checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
+          probe=None, teacher=None, distillation=None, distillation_weight=None, temperature=None, seed=None, threads=None, out=None,
+          resume=False, recompute=False, checkpoint_seconds=60.0, checkpoint_steps=None, command=None, progress=True):
     """Train `model` on `data`, in place; returns a `Result`.
 
     data: a Dataset, or what `load_data` takes. What is not given is as the data's preset has it, or else the default in brackets.
@@ -69,7 +73,9 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     val_fraction: share (0) of every class that is taken from the training part for validation; data may have such a part of their own.
     patience: stop after so many epochs (0: never) without a better accuracy in validation, and keep the weights of the best epoch; without
         a validation part a tenth is taken. The test part has no say.
-    start: for the record, the folder of the run that the model's weights come from (see `fine_tuned`).
+    start: for the record, the `Source` that the model's weights come from (see `fine_tuned`); the lr is then 2e-4 by default.
+    probe: whether only the classifiers learn (False), from features that the rest of the model makes of each picture once; the defaults
+        are then those of `PROBE`.
     teacher: the folder of a finished run on the same images and classes, from which the model learns, too (none); distillation ("hard", or
         "soft"), distillation_weight (0.5), temperature (3.0): how, see `Distillation`.
     out: folder of the run; without it nothing is written.
@@ -86,8 +92,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
              "clip": clip, "warmup": warmup, "augment": augment, "ema": ema, "layers": layers, "optimiser": optimiser,
              "val_fraction": val_fraction, "patience": patience, "seed": seed,
-             "start": None if start is None else str(Path(start).resolve()),
-             "teacher": None if teacher is None else teacher_record(teacher), "distillation": distillation,
+             "start": _record(start), "probe": probe, "teacher": _record(teacher), "distillation": distillation,
              "distillation_weight": distillation_weight, "temperature": temperature}
     given = {name: value for name, value in given.items() if value is not None}
     if layers is not None:
@@ -101,23 +106,50 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     check_fit(model, data)
     settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, given, minutes, threads)
     if settings["teacher"]:
-        Run(settings["teacher"]["run"]).check_unseen(data)
-    trainer = make_trainer(model, settings, threads, Cut(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
+        Source.again(settings["teacher"], "--teacher").check_unseen(data)
+    if settings["probe"] and recompute:
+        raise ValueError("a probe has no blocks to compute again: leave out recompute")
+    trained = Probe(model) if settings["probe"] else model
+    trainer = make_trainer(trained, settings, threads, Cut(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     records, so_far = [], Progress()
     if run and not resume:
         run.start(describe(model, data, settings, command))
     elif run:
         records, so_far = run.take_up(trainer)
+    seen = Seen(_with_validation(data, settings))
+    if settings["probe"]:
+        seen = replace(seen, features=features(model, seen.inputs, run, threads, checkpoint_seconds, progress))
     with checkpoints:
-        return _run(trainer, data, settings, run, checkpoints, records, so_far, progress)
+        return _run(model, trainer, data, seen, settings, run, checkpoints, records, so_far, progress)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The data, and what is seen of them in training: the pictures, or in a probe their `features`, {part: (B, 1, h, D)}."""
+
+    data: Dataset
+    features: dict | None = None
+
+    @property
+    def inputs(self):
+        """What the model in training takes, {part: array}."""
+        return self.features or {part: images for part, (images, _) in self.data.parts.items()}
+
+
+def _record(source):
+    """What is kept of a `Source`; of a path, which must be a run's; a record stays one, and None none."""
+    if source is None or isinstance(source, dict):
+        return source
+    return (source if isinstance(source, Source) else Source(source)).record
 
 
 def make_trainer(model, settings, threads, cut=None, class_names=None, recompute=False):
     """The Trainer that the settings ask for. class_names: of the data, which a teacher must know. Errors as `distillation_for`."""
     own = ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers", "optimiser")
     objective = distillation_for(settings, model, class_names) or supervised
-    trainer = Trainer(model, cut=cut, threads=threads, augment=Augmentation(settings["augment"]), objective=objective, recompute=recompute,
+    augment = None if settings["probe"] else Augmentation(settings["augment"])     # features are no pictures
+    trainer = Trainer(model, cut=cut, threads=threads, augment=augment, objective=objective, recompute=recompute,
                       **{name: settings[name] for name in own})
     if settings["patience"]:
         trainer.best = trainer.average.vector.copy()
@@ -153,16 +185,19 @@ def _with_validation(data, settings):
 
 def _plan(model, data, given, minutes, threads):
     """The settings of a new run, checked, with its number of steps and its cut."""
-    settings = DEFAULTS | preset_for(data, minutes).training | given
+    instead = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
+    settings = DEFAULTS | preset_for(data, minutes).training | instead | given
     chosen = [name for name in ("distillation", "distillation_weight", "temperature") if settings[name] != DEFAULTS[name]]
     if chosen and not settings["teacher"]:
         raise ValueError(f"{', '.join(chosen)} can be chosen with a teacher only")
+    if settings["probe"] and (settings["augment"] != "none" or settings["teacher"] or minutes is not None):
+        raise ValueError("a probe sees each picture once, as it is, and then only its features: leave out augment, teacher and minutes")
     if "temperature" in chosen and settings["distillation"] == "hard":
         raise ValueError("a temperature is for soft distillation; hard takes the teacher's first class")
     if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
         settings["val_fraction"] = 0.1
     size, images = _check(settings, data)
-    cut = Cut.of(size, model.tokens)
+    cut = Cut.of(size, Probe.tokens if settings["probe"] else model.tokens)
     settings |= {"batch_size": size, "lanes": cut.lanes, "micro_batch": cut.micro_batch}
     if minutes is None:
         return settings | {"steps": max(1, round(settings["epochs"] * (images // size)))}
@@ -180,7 +215,7 @@ def _seconds_per_step(model, data, settings, threads):
         trial.step(data.train_images[:size], data.train_labels[:size])
         seconds.append(time.perf_counter() - start)
     start = time.perf_counter()
-    _scores(trial.average, data, threads)
+    _scores(trial.average, Seen(data), threads)
     per_epoch = len(data.train_images) // size
     return np.median(seconds[2:]) + (time.perf_counter() - start) / per_epoch   # the first two steps compile and warm up
 
@@ -193,7 +228,10 @@ def _continue(run, model, data, given, minutes):
     settings = stored["training"]
     missing = [name for name in (*DEFAULTS, "steps", "lanes", "micro_batch") if name not in settings]
     if missing:
-        raise ValueError(f"{run.config_file} is damaged: it lacks {', '.join(missing)}")
+        raise run.damaged(f"it lacks {', '.join(missing)}")
+    moved = {name: given.pop(name) for name in ("start", "teacher")
+             if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
+    settings = settings | moved                                       # the same weights, wherever they lie now
     now = describe(model, data, settings)
     other = [part for part in ("model", "data") if now[part] != stored[part]]
     other += [f"{name} ({settings[name]})" for name, value in given.items() if value != settings[name]]
@@ -204,9 +242,9 @@ def _continue(run, model, data, given, minutes):
     return settings
 
 
-def _run(trainer, whole, settings, run, checkpoints, records, so_far, progress):
+def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_far, progress):
     """Step until the run has all its steps, or patience ends; at the end of every epoch evaluate, log, and save."""
-    data, steps, size, threads = _with_validation(whole, settings), settings["steps"], settings["batch_size"], trainer.lanes.workers.threads
+    data, steps, size, threads = seen.data, settings["steps"], settings["batch_size"], trainer.lanes.workers.threads
     done, earlier = trainer.optimiser.t, so_far.seconds
     scores: dict = {}
     loss = records[-1]["loss"] if records else float("nan")
@@ -214,10 +252,10 @@ def _run(trainer, whole, settings, run, checkpoints, records, so_far, progress):
     with bar:
         if progress:
             bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
-                      f"{trainer.model.vector.size:,} parameters", file=sys.stderr)
+                      f"{trainer.model.vector.size:,} parameters{' of the head' if settings['probe'] else ''}", file=sys.stderr)
         while (trainer.optimiser.t < steps or so_far.steps) and not _out_of_patience(records, settings):
-            record = _epoch(trainer, data, settings, so_far, checkpoints, bar, scores.get("test"))
-            scores = _scores(trainer.average, data, threads)
+            record = _epoch(trainer, seen, settings, so_far, checkpoints, bar, scores.get("test"))
+            scores = _scores(trainer.average, seen, threads)
             loss, accuracies = record["loss"], {f"{part}_accuracy": score.accuracy for part, score in scores.items()}
             records.append(record | accuracies | {"seconds": round(so_far.seconds, 3)})
             if trainer.best is not None and _best(records) == len(records) - 1:
@@ -229,9 +267,9 @@ def _run(trainer, whole, settings, run, checkpoints, records, so_far, progress):
                 if trainer.optimiser.t < steps:
                     checkpoints.stop_if_asked()
     of_labels = 1 - settings["distillation_weight"] if settings["teacher"] else 1
-    model = _finish(trainer, run, records, of_labels * smoothing_floor(settings["label_smoothing"], trainer.model.classes))
+    _finish(model, trainer, run, records, of_labels * smoothing_floor(settings["label_smoothing"], model.classes))
     if trainer.best is not None or not scores:                        # what was scored last is not what is kept
-        scores = _scores(model, data, threads)
+        scores = _scores(trainer.model, seen, threads)
     mirrors = Augmentation(settings["augment"]).mirrors
     mirrored = evaluate(Mirrored(model), data.test_images, data.test_labels, threads) if mirrors else None
     if run:
@@ -241,9 +279,9 @@ def _run(trainer, whole, settings, run, checkpoints, records, so_far, progress):
                   scores.get("val"), mirrored)
 
 
-def _scores(model, data, threads):
+def _scores(model, seen, threads):
     """{"test": Evaluation, and "val" where there is such a part}."""
-    return {part: evaluate(model, images, labels, threads) for part, (images, labels) in data.parts.items()
+    return {part: evaluate(model, seen.inputs[part], labels, threads, images) for part, (images, labels) in seen.data.parts.items()
             if part != "train" and len(labels)}
 
 
@@ -257,15 +295,15 @@ def _out_of_patience(records, settings):
     return bool(records and settings["patience"]) and len(records) - 1 - _best(records) >= settings["patience"]
 
 
-def _epoch(trainer, data, settings, so_far, checkpoints, bar, test):
+def _epoch(trainer, seen, settings, so_far, checkpoints, bar, test):
     """Do the steps that an epoch still has, adding them to `so_far`; returns its record for the log."""
-    steps, size = settings["steps"], settings["batch_size"]
-    epoch = (trainer.optimiser.t - so_far.steps) // (len(data.train_labels) // size)
-    for batch in batches(len(data.train_labels), size, settings["seed"], epoch)[so_far.steps:]:
+    steps, size, inputs, labels = settings["steps"], settings["batch_size"], seen.inputs["train"], seen.data.train_labels
+    epoch = (trainer.optimiser.t - so_far.steps) // (len(labels) // size)
+    for batch in batches(len(labels), size, settings["seed"], epoch)[so_far.steps:]:
         if trainer.optimiser.t == steps:
             break
         start, lr = time.perf_counter(), rate(settings, trainer.optimiser.t)
-        loss = trainer.step(data.train_images[batch], data.train_labels[batch], lr, epoch, batch)
+        loss = trainer.step(inputs[batch], labels[batch], lr, epoch, batch)
         so_far.add(trainer, loss, time.perf_counter() - start)
         bar.set_postfix(loss=f"{loss:.3f}", train=f"{so_far.correct / (size * so_far.steps):.1%}",
                         test=f"{test.accuracy:.1%}" if test else "-", refresh=False)
@@ -287,13 +325,12 @@ def batches(images, size, seed, epoch):
     return [order[a:a + size] for a in range(0, images - size + 1, size)]
 
 
-def _finish(trainer, run, records, floor):
+def _finish(model, trainer, run, records, floor):
     """Give the model its final weights, of the best epoch or of the running mean where there are such, and write what a run leaves."""
-    model = trainer.model
-    model.vector[:] = trainer.average.vector if trainer.best is None else trainer.best
+    trainer.model.vector[:] = trainer.average.vector if trainer.best is None else trainer.best   # a probe's are the model's
     if run:
         from .curve import draw_curve  # here, because matplotlib takes its time to import
         run.save_model(model)
         if records:
             draw_curve(records, run.curve_file, floor, -1 if trainer.best is None else _best(records))
-    return model
+        run.features_file.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ MINIS = {"vit_mini": "vit", "deit_mini": "deit", "swin_mini": "swin"}   # small 
 # Without a preset of its own, a data set is taken to be small: many epochs of small batches, and pictures in every pose.
 DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
             "augment": "affine", "ema": 0.0, "layers": [], "optimiser": "adamw",
-            "val_fraction": 0.0, "patience": 0, "start": None, "seed": 0,
+            "val_fraction": 0.0, "patience": 0, "start": None, "probe": False, "seed": 0,
             "teacher": None, "distillation": "hard", "distillation_weight": 0.5, "temperature": 3.0}
 
 

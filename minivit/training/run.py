@@ -6,6 +6,7 @@
     checkpoint.safetensors   the weights, the optimiser's state and the place in the epoch: all that going on needs
     model.safetensors        the final weights, in timm's names and layout
     report.html              all of it to look at: curves, mistakes, confusion matrix, settings
+    features.safetensors     of a probe, until it ends: what its trunk made of each picture
 """
 
 import json
@@ -24,7 +25,7 @@ from ..data import holds_pictures, load_data, read_pictures
 from ..files import remove_temporaries, write_whole
 from ..interop.tensors import read_metadata, read_tensors
 from ..interop.timm import read_weights, write_weights
-from ..models.create import FAMILIES, declare_model
+from ..models.create import FAMILIES, declare_model, family_of
 from ..prediction import classify
 from .checkpoints import Progress
 from .evaluation import evaluate
@@ -38,6 +39,7 @@ class Run:
         self.config_file, self.log_file = self.folder / "config.json", self.folder / "log.jsonl"
         self.model_file, self.checkpoint_file = self.folder / "model.safetensors", self.folder / "checkpoint.safetensors"
         self.curve_file, self.report_file = self.folder / "curve.png", self.folder / "report.html"
+        self.features_file = self.folder / "features.safetensors"
 
     def start(self, config):
         """Make the folder and its config.json. Raises ValueError if training in it has got further than that already."""
@@ -68,10 +70,16 @@ class Run:
         """The run's own seed. Errors as `config`."""
         return self.config()["training"].get("seed", 0)
 
-    @property
-    def start_of_weights(self):
-        """The run that was fine-tuned in this one, or None. Errors as `config`."""
-        return self.config()["training"].get("start")
+    def damaged(self, words):
+        """A ValueError that says what is wrong with config.json, and if another version of minivit wrote it, that this may be why."""
+        try:
+            wrote = self.config()["versions"]["minivit"]
+        except (ValueError, KeyError, TypeError, OSError):
+            wrote = None
+        if wrote != __version__:
+            return ValueError(f"{self.config_file} was written by minivit {wrote or 'of another version'}, and this is {__version__}, for "
+                              f"which {words}: go on with the version that began")
+        return ValueError(f"{self.config_file} is damaged: {words}; or an earlier state of minivit {wrote} wrote it")
 
     def resumption(self):
         """The command that goes on with this run; a call, if it was trained on arrays in memory. Errors as `config`."""
@@ -189,7 +197,7 @@ class Run:
 
         config, unfinished = self.config(), self.unfinished()
         if missing := [name for name in SETTINGS if name not in config["training"]]:
-            raise ValueError(f"{self.config_file} is damaged: it lacks {', '.join(missing)}")
+            raise self.damaged(f"it lacks {', '.join(missing)}")
         records = self.records(config["training"]["steps"])
         write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation, unfinished))
 
@@ -245,6 +253,8 @@ class Run:
         """The trained model, or while the run has not ended, the model of its last checkpoint. Errors as `load_model`."""
         if self.model_file.is_file() or not self.checkpoint_file.is_file():
             return self.load_model()
+        if self.config()["training"].get("probe"):
+            raise FileNotFoundError(f"{self.folder} is not finished, and a probe's checkpoint has its head only: go on with --resume")
         model, tensors = self.declare(), read_tensors(self.checkpoint_file)[0]
         weights = next((tensors[name] for name in ("best", "ema", "weights") if name in tensors), None)   # what would be kept at the end
         if weights is None or weights.shape != (sum(p.size for p in model.parameters()),):
@@ -265,7 +275,7 @@ class Run:
         try:
             return declare_model(config["family"], **config["options"])
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.config_file} is damaged: {error}") from None
+            raise self.damaged(str(error)) from None
 
     def save_checkpoint(self, trainer, progress):
         """Write the state of training, as it is between two steps."""
@@ -304,7 +314,7 @@ def check_fit(model, data):
 
 def describe(model, data, training, command=None):
     """The content of config.json; command: as `train` takes it. Raises TypeError for a model that is of none of the families."""
-    family = next((name for name, cls in FAMILIES.items() if type(model) is cls), None)
+    family = family_of(model)
     if family is None:
         raise TypeError(f"a run can keep the models {', '.join(FAMILIES)}, not {type(model).__name__}: train it without out")
     return {

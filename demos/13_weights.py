@@ -1,0 +1,116 @@
+"""What weights that others have trained are worth to few pictures of one's own: a probe, fine-tuning, and a start from nothing.
+
+    python demos/13_weights.py            some minutes
+    python demos/13_weights.py --quick    some seconds
+
+A small ViT learns the digits 0 to 6, and its weights are written to a file under timm's names: they stand for those that one finds. The
+pictures of one's own are a folder of PNGs of the digits 7, 8 and 9, a few of each to train with and the rest for the test. What of the
+file goes where is shown, and then the folder is learned in three ways, by as many passes over it. Prints the accuracies, and draws
+weights.png, accuracy against the number of pictures. With real weights the same is
+
+    minivit weights FILE --model NAME --classes 3
+    minivit train FOLDER --fine-tune FILE --model NAME --probe
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+import minivit
+from minivit.interop.timm import write_weights
+from minivit.training.fine_tune import fine_tuned
+from minivit.training.source import Source
+from minivit.weights import inspect_weights, match_text
+
+NAME, KNOWN = "vit_mini_patch2_8", 7                                  # the digits before 7 are known to the file, the others not
+WAYS = {"from scratch": "o--", "probe": "s-", "fine-tuned": "^-"}
+
+
+def write_file(path, digits, epochs):
+    """Train the named model on the digits 0 to 6, and write its weights."""
+    train, test = digits.train_labels < KNOWN, digits.test_labels < KNOWN
+    data = replace(digits, train_images=digits.train_images[train], train_labels=digits.train_labels[train], source=None,
+                   test_images=digits.test_images[test], test_labels=digits.test_labels[test], class_names=digits.class_names[:KNOWN])
+    result = minivit.train(minivit.create_model(NAME, classes=KNOWN), data, epochs=epochs, progress=False)
+    write_weights(path, result.model)
+    print(f"{path.name}: a {NAME} that tells the digits 0 to 6 apart in {result.accuracy:.1%} of {result.test.images} pictures")
+
+
+def write_folder(folder, digits, count, seed):
+    """A folder of pictures of 7, 8 and 9: `count` of each to train with, drawn by the seed, all others for the test."""
+    images = np.concatenate([digits.train_images, digits.test_images])
+    labels = np.concatenate([digits.train_labels, digits.test_labels])
+    for digit in range(KNOWN, 10):
+        members = np.random.default_rng([seed, digit]).permutation(np.flatnonzero(labels == digit))
+        for place, i in enumerate(members):
+            file = folder / ("train" if place < count else "test") / str(digit) / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[i, ..., 0]).save(file)
+    return folder
+
+
+def learn(way, file, data, epochs, seed, **settings):
+    """Learn the folder in one of the WAYS -> (accuracy, seconds). settings: of `train`, besides."""
+    begin, source = time.perf_counter(), Source(file, NAME)
+    if way == "from scratch":
+        model, start = minivit.create_model(NAME, classes=data.classes, seed=seed), {}
+    elif way == "probe":
+        model, start = fine_tuned(source, data, seed, probe=True), {"probe": True, "start": source}
+    else:
+        model, start = fine_tuned(source, data, seed), {"start": source}
+    result = minivit.train(model, data, epochs=epochs, seed=seed, progress=False, **start, **settings)
+    return result.accuracy, time.perf_counter() - begin
+
+
+def draw(counts, accuracies, path):
+    """accuracies: {way: (counts, seeds)}."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for way, values in accuracies.items():
+        mean, spread = 100 * values.mean(axis=1), 100 * values.std(axis=1)
+        axes.errorbar(counts, mean, spread, fmt=WAYS[way], capsize=3, label=way)
+    axes.set(xscale="log", xlabel="pictures of each class to learn from", ylabel="% of new pictures right",
+             title="7, 8 and 9, from weights that know 0 to 6")
+    axes.set_xticks(counts, map(str, counts))
+    axes.minorticks_off()
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one number of pictures, one draw of them")
+    parser.add_argument("--out", default="weights.png", help="the picture to write")
+    options = parser.parse_args()
+
+    digits, epochs = minivit.load_data("digits"), 30 if options.quick else 100
+    counts, seeds = ([4], [0]) if options.quick else ([2, 4, 8, 16, 32], [0, 1, 2])
+    accuracies = {way: np.empty((len(counts), len(seeds))) for way in WAYS}
+    seconds = {way: np.empty((len(counts), len(seeds))) for way in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "found.safetensors")
+        write_file(file, digits, 6 if options.quick else 20)
+        report = match_text(*inspect_weights(file, NAME, classes=3)).splitlines()
+        print("\n".join([*report[:6], "...", *report[-6:]]), end="\n\n")
+        for i, count in enumerate(counts):
+            for j, seed in enumerate(seeds):
+                data = minivit.load_data(write_folder(Path(folder, f"{count}-{seed}"), digits, count, seed))
+                for way in WAYS:
+                    accuracies[way][i, j], seconds[way][i, j] = learn(way, file, data, epochs, seed)
+            for way in WAYS:
+                print(f"{count:2} pictures of each class, {way:12}: {accuracies[way][i].mean():.1%} of {len(data.test_labels)} new ones "
+                      f"right, in {np.median(seconds[way][i]):.1f} s", flush=True)
+    draw(counts, accuracies, options.out)
+    print(f"Picture: {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What the trunk of a model makes of pictures, for a probe: computed once, and kept in the run until it ends.
+
+An epoch of a probe takes moments, but the features before the first take what a forward of every picture takes, which may be hours. So
+they are saved as they come, and an interrupted run computes only what it lacks.
+"""
+
+import json
+import time
+from contextlib import suppress
+from hashlib import sha256
+
+import numpy as np
+from safetensors.numpy import save
+from tqdm import tqdm
+
+from ..files import write_whole
+from ..interop.match import HEADS
+from ..interop.tensors import read_metadata, read_tensors
+from ..lanes import PASS_TOKENS, predict
+from ..models.probe import Trunk
+from .checkpoints import Interrupted
+
+BLOCK_TOKENS = 8 * PASS_TOKENS      # of the pictures that go through the trunk between two looks at the clock
+
+
+def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
+    """What the classifiers of a model read: {part: images (B, H, W, C)} -> {part: features (B, 1, h, D)}, with h classifiers.
+
+    run: the Run in whose folder they are kept as they come, every so many `seconds`, and from where they are taken as far as they are
+    there. progress: show a bar. Raises `Interrupted` at Ctrl-C, after saving, if there is a run; OSError.
+    """
+    trunk, saved = Trunk(model), time.monotonic()
+    shape = (1, trunk.heads, trunk.classes // trunk.heads)
+    step = max(1, BLOCK_TOKENS // trunk.tokens)                       # always cut in the same places, for the same bits
+    key = _key(model, parts) if run else None
+    found = _kept(run, key, parts, step) if run else {}
+    done = {part: [found.get(part, np.empty((0, *shape), trunk.dtype))] for part in parts}
+
+    def keep():
+        whole = {part: np.concatenate(blocks) for part, blocks in done.items()}
+        if run:
+            write_whole(run.features_file, save(whole, metadata={"minivit": json.dumps({"key": key})}))
+        return whole
+
+    with tqdm(total=sum(map(len, parts.values())), initial=sum(len(blocks[0]) for blocks in done.values()), desc="features",
+              unit=" images", disable=not progress, dynamic_ncols=True) as bar:
+        try:
+            for part, images in parts.items():
+                for a in range(len(done[part][0]), len(images), step):
+                    done[part].append(predict(trunk, images[a:a + step], threads).reshape(-1, *shape))
+                    bar.update(len(done[part][-1]))
+                    if time.monotonic() - saved >= seconds:
+                        keep()
+                        saved = time.monotonic()
+        except KeyboardInterrupt:
+            if not run:
+                raise
+            keep()
+            raise Interrupted(f"stopped after the features of {bar.n:.0f} of {bar.total:.0f} images, which are saved; go on with: "
+                              f"{run.resumption()}") from None
+    return keep()
+
+
+def _key(model, parts):
+    """What features depend on: the bytes of the pictures, and of all weights but the classifiers'."""
+    key = sha256()
+    for images in parts.values():
+        key.update(np.ascontiguousarray(images).reshape(-1).data)
+    for p in model.parameters():
+        if not p.name.startswith(HEADS):
+            key.update(np.ascontiguousarray(p.data.T).reshape(-1).data)    # a borrowed matrix lies so
+    return key.hexdigest()
+
+
+def _kept(run, key, parts, step):
+    """The features that are there already; none if they are of other pictures or weights, or their file is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(read_metadata(run.features_file)["minivit"])["key"] == key:
+            found = {part: np.array(kept) for part, kept in read_tensors(run.features_file)[0].items()}
+            return {part: x if len(x) == len(parts[part]) else x[:len(x) // step * step] for part, x in found.items()}
+    return {}
