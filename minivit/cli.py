@@ -115,7 +115,8 @@ def _add_evaluate(verbs):
     verb.add_argument("data", metavar="DATA", nargs="?", help="other data: its test part, or all of it if it has none")
     _add_data_dir(verb)
     verb.add_argument("--report", metavar="FILE", help="write a page of HTML with pictures of the worst mistakes")
-    verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names, classes, mistakes")
+    verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names, classes, mistakes; "
+                      "mirrored_accuracy, of each picture and its mirror image, if training mirrored them")
 
 
 def _add_predict(verbs):
@@ -243,10 +244,10 @@ def _train(options):
                    command=options.command, **settings)
     run = Run(out)
     if options.json:
-        parts = {"validation_accuracy": result.validation, "mirrored_accuracy": result.mirrored}
+        validation = {"validation_accuracy": result.validation.accuracy} if result.validation else {}
         print(json.dumps({**describe_evaluation(result.test, run.class_names(model)), "loss": result.loss, "steps": result.steps,
                           "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}
-                         | {name: score.accuracy for name, score in parts.items() if score}))
+                         | validation))
     else:
         print(f"{result}\n\n{evaluation_text(result.test, run.class_names(model))}\n\n"
               f"run: {out}  ({run.report_file} shows how it learned, and its worst mistakes; next: minivit evaluate {out})")
@@ -262,7 +263,7 @@ def _evaluate(options):
     if options.json:
         print(json.dumps(describe_evaluation(result, class_names)))
     else:
-        print(f"{result}\n\n{evaluation_text(result, class_names)}")
+        print("\n".join(result.lines) + f"\n\n{evaluation_text(result, class_names)}")
         if pictures := options.report or (options.data is None and run.report_file.is_file() and run.report_file):
             print(f"\nthe worst mistakes as pictures: {pictures}")
 

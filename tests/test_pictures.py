@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -272,6 +273,15 @@ def test_channels_are_one_if_all_pictures_are_grey(tmp_path):
     assert load_data(tmp_path / "mine").test_images.shape[-1] == 1
     Image.new("RGB", (9, 9)).save(tmp_path / "mine" / "a" / "colour.png")
     assert load_data(tmp_path / "mine").test_images.shape[-1] == 3
+
+
+@pytest.mark.parametrize("counts", [
+    {"a": 4, "b/old": 6}, {"train/a": 2, "train/b": 2, "val/a": 3, "val/b": 1}, {"test/a": 2, "test/b": 3},
+], ids=str)
+def test_test_images_know_their_files(tmp_path, counts):
+    data = load_data(make_folder(tmp_path / "mine", counts))
+    np.testing.assert_array_equal(data.test_images, read_pictures([tmp_path / "mine" / file for file in data.test_files], 16, 3))
+    assert [data.class_names.index(Path(file).parts[-2].replace("old", "b")) for file in data.test_files] == data.test_labels.tolist()
 
 
 @pytest.mark.parametrize(("train", "val"), [("train", "val"), ("Training", "validation"), ("train", "valid")])

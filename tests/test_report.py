@@ -16,7 +16,7 @@ import minivit
 from minivit import cli
 from minivit.ops import softmax
 from minivit.training import curve, report
-from minivit.training.evaluation import MISTAKES, class_table, describe_evaluation, evaluate, evaluation_text
+from minivit.training.evaluation import MISTAKES, WORST, class_table, describe_evaluation, evaluate, evaluation_text
 from minivit.training.run import Run
 
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
@@ -151,8 +151,9 @@ def test_text_of_many_classes_names_the_most_frequent_confusions():
     images = np.zeros((30, 3, 40, 1), np.uint8)
     images[:, 0, 5] = 9
     text = evaluation_text(evaluate(Many(), images, np.repeat([5, 7, 8], [18, 9, 3])), [f"c{k}" for k in range(40)])
-    assert text.endswith("the most frequent confusions\n     9 c7 taken for c5\n     3 c8 taken for c5")
-    assert len(text.splitlines()) == 1 + 40 + 1 + 3
+    assert "the most frequent confusions\n     9 c7 taken for c5\n     3 c8 taken for c5\n\n" in text
+    assert text.endswith("\ntest image 22: c7, taken for c5 (100%)")
+    assert len(text.splitlines()) == 1 + 40 + 1 + 3 + 1 + 1 + WORST
 
 
 # ---- the page ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from minivit import files, lanes
 from minivit.files import write_whole
 from minivit.interop.tensors import read_tensors
 from minivit.training import curve, loop
+from minivit.training.evaluation import describe_evaluation
 from minivit.training.run import Run
 from minivit.training.trainer import Trainer
 
@@ -385,7 +386,7 @@ def test_everything_resumes_to_the_same_bytes(finished_with_everything, tmp_path
     assert weights(tmp_path / "run") == weights(finished)
     assert records(tmp_path / "run") == records(finished)
     assert resumed.validation.accuracy == result.validation.accuracy
-    assert resumed.mirrored.accuracy == result.mirrored.accuracy
+    assert resumed.test.mirrored.accuracy == result.test.mirrored.accuracy
 
 
 def test_resuming_a_finished_run_with_everything_changes_nothing(finished_with_everything, tmp_path):
@@ -406,9 +407,12 @@ def test_mirrored_copies_are_reported_apart_where_pictures_are_mirrored(finished
     images, model = minivit.load_data("digits").test_images, minivit.load(folder)
     logits = model.predict(images) + model.predict(images[:, :, ::-1].copy())
     right = (logits.argmax(axis=1) == minivit.load_data("digits").test_labels).mean()
-    assert result.mirrored.accuracy == pytest.approx(right)
-    assert Run(folder).evaluate()[1].accuracy == result.accuracy      # of the pictures as they are
-    assert train(None, tiny(), epochs=0.1).mirrored is None
+    assert result.test.mirrored.accuracy == pytest.approx(right)
+    evaluation = Run(folder).evaluate()[1]
+    assert (evaluation.accuracy, evaluation.mirrored.accuracy) == (result.accuracy, result.test.mirrored.accuracy)
+    assert [line.split(" +-")[0] for line in evaluation.lines] == [f"accuracy {result.accuracy:.2%}", f"mirrored too: accuracy {right:.2%}"]
+    assert describe_evaluation(evaluation, "0123456789")["mirrored_accuracy"] == pytest.approx(right)
+    assert train(None, tiny(), epochs=0.1).test.mirrored is None
 
 
 @pytest.mark.parametrize(("setting", "value", "named"), [

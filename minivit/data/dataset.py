@@ -18,6 +18,7 @@ class Dataset:
 
     images (B, H, W, C) uint8, labels (B,) integers 0..K-1, class_names K strings. source: the arguments with which `load_data` gives it
     again, or None for arrays in memory. fit: how a picture is to be made square to look like these ("crop", "pad" or "stretch").
+    test_files: the file of each test image, where each has one.
     Raises TypeError or ValueError, naming the array, if they do not fit together.
     """
 
@@ -31,6 +32,7 @@ class Dataset:
     val_images: np.ndarray | None = None
     val_labels: np.ndarray | None = None
     fit: str = "stretch"
+    test_files: tuple[str, ...] | None = None
 
     def __post_init__(self):
         check_name("fit", self.fit, FITS)
@@ -78,17 +80,18 @@ class Dataset:
         return means, deviations
 
 
-def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", options=None):
+def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", options=None, files=None):
     """A Dataset of `parts`: {"train", "val", "test": (images, labels)}, of which any may be missing.
 
-    options: with what else than source, seed and test_fraction `load_data` gives it again.
+    options: with what else than source, seed and test_fraction `load_data` gives it again. files: {part: the file of each of its images}.
 
     Without a test part, the val part is the test; without either, the training part is split by `seed`, with `test_fraction` of every
     class for the test. Errors as `Dataset` and `split`.
     """
     parts = {part: (images, labels.astype(np.int64)) for part, (images, labels) in parts.items()}
+    files = dict(files or {})
     if "test" not in parts and "val" in parts:
-        parts["test"] = parts.pop("val")
+        parts["test"], files["test"] = parts.pop("val"), files.pop("val", None)
     if "test" not in parts:
         images, labels = parts["train"]
         try:
@@ -96,11 +99,13 @@ def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", o
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         parts |= {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
+        files["test"] = [files["train"][i] for i in test] if "train" in files else None
     if "train" not in parts:
         parts["train"] = tuple(array[:0] for array in parts["test"])
     images, labels = ({part: pair[k] for part, pair in parts.items()} for k in (0, 1))
     return Dataset(name, images["train"], labels["train"], images["test"], labels["test"], class_names, options,
-                   val_images=images.get("val"), val_labels=labels.get("val"), fit=fit)
+                   val_images=images.get("val"), val_labels=labels.get("val"), fit=fit,
+                   test_files=tuple(files["test"]) if files.get("test") else None)
 
 
 def check_images(what, images):

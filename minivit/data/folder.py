@@ -49,8 +49,9 @@ def load_folder(folder, seed, test_fraction, image_size=None, channels=None, fit
     labels = [class_names.index(name) for classes in parts.values() for name in classes for _ in classes[name]]
     ends = np.cumsum([sum(map(len, classes.values())) for classes in parts.values()])[:-1]
     pairs = zip(np.split(images, ends), np.split(np.array(labels), ends), strict=True)
+    names = {part: [str(file.relative_to(folder)) for name in classes for file in classes[name]] for part, classes in parts.items()}
     return make_dataset(Path(folder).resolve().name, dict(zip(parts, pairs, strict=True)), class_names, seed, test_fraction, fit,
-                        {"image_size": image_size, "channels": channels, "fit": fit})
+                        {"image_size": image_size, "channels": channels, "fit": fit}, names)
 
 
 def _read_or_recall(files, image_size, channels, fit):

@@ -1,37 +1,47 @@
 """How good a model is: accuracy, its standard error, each class by itself, which class is taken for which, and the worst mistakes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..ops import softmax
+from .augment import Augmentation
 
 MISTAKES = 24           # how many are kept: the worst
+WORST = 5               # how many of these are named in the text
 TABLE_WIDTH = 120       # characters: up to so many a row of the confusion matrix is easy to read
 
 
 @dataclass(frozen=True)
 class Mistake:
     """A picture (H, W, C) that was taken for another class: its index in the test part, both classes, and how probable the model found
-    the one it said."""
+    the one it said. file: its file, where it has one."""
 
     index: int
     true: int
     predicted: int
     probability: float
     image: np.ndarray
+    file: str | None = None
+
+    @property
+    def place(self):
+        """Its file, or its number in the test part, counted from 0, which `minivit attend` takes."""
+        return self.file or f"test image {self.index}"
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The result of `evaluate`. confusion (K, K) counts images by [true class, predicted class]; mistakes: the worst first, those where
-    the model found the true class least probable."""
+    the model found the true class least probable. mirrored: of the mean over each picture and its mirror image, where that was asked
+    for."""
 
     accuracy: float
     images: int
     confusion: np.ndarray
     mistakes: list[Mistake]
+    mirrored: "Evaluation | None" = None
 
     @property
     def standard_error(self):
@@ -62,15 +72,21 @@ class Evaluation:
     def __str__(self):
         return f"accuracy {self.accuracy:.2%} +- {self.standard_error:.2%} on {self.images} images"
 
+    @property
+    def lines(self):
+        """Itself in a line, and in a second one the mean with the mirror images, where there is one."""
+        return [str(self), *([f"mirrored too: {self.mirrored}"] if self.mirrored else [])]
+
 
 def _share(part, whole):
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
-def evaluate(model, images, labels, threads=None, pictures=None):
+def evaluate(model, images, labels, threads=None, pictures=None, files=None):
     """Score `model` on images (B, H, W, C) and labels (B,) -> Evaluation; every image counts.
 
     pictures (B, H, W, C): what mistakes show, where the model is a probe, and its images are features (default: the images).
+    files: the file of each, where they have some.
     """
     pictures = images if pictures is None else pictures
     logits = model.predict(images, threads)
@@ -79,7 +95,8 @@ def evaluate(model, images, labels, threads=None, pictures=None):
     np.add.at(confusion, (labels, predicted), 1)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:MISTAKES]
-    mistakes = [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probabilities[i, predicted[i]]), pictures[i]) for i in worst]
+    mistakes = [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probabilities[i, predicted[i]]), pictures[i], files and files[i])
+                for i in worst]
     return Evaluation(float(np.trace(confusion) / len(labels)), len(labels), confusion, mistakes)
 
 
@@ -95,19 +112,21 @@ def describe_evaluation(evaluation, class_names):
         "classes": [{"class": name, "images": count, "precision": None if math.isnan(precision) else precision,
                      "recall": None if math.isnan(recall) else recall} for name, count, precision, recall in per_class],
         "mistakes": [{"image": m.index, "true": class_names[m.true], "predicted": class_names[m.predicted], "probability": m.probability}
-                     for m in evaluation.mistakes],
-    }
+                     | ({"file": m.file} if m.file else {}) for m in evaluation.mistakes],
+    } | ({"mirrored_accuracy": evaluation.mirrored.accuracy} if evaluation.mirrored else {})
 
 
 def evaluation_text(evaluation, class_names):
-    """The classes one by one, and which is taken for which, as text."""
+    """The classes one by one, which is taken for which, and the worst mistakes, as text."""
     table = confusion_table(evaluation.confusion, class_names)
     if table.index("\n") <= TABLE_WIDTH:
         confusion = f"true class in rows, predicted class in columns\n{table}"
     else:
         lines = [f"{count:6} {class_names[true]} taken for {class_names[predicted]}" for count, true, predicted in evaluation.confusions()]
         confusion = "\n".join(["the most frequent confusions", *lines])
-    return f"{class_table(evaluation, class_names)}\n\n{confusion}"
+    worst = [f"{m.place}: {class_names[m.true]}, taken for {class_names[m.predicted]} ({m.probability:.0%})"
+             for m in evaluation.mistakes[:WORST]]
+    return "\n\n".join([class_table(evaluation, class_names), confusion, *(["\n".join(["the worst mistakes", *worst])] if worst else [])])
 
 
 def class_table(evaluation, class_names):
@@ -145,3 +164,13 @@ class Mirrored:
     def predict(self, images, threads=None):
         """images (B, H, W, C) -> logits (B, K)."""
         return (self.model.predict(images, threads) + self.model.predict(np.ascontiguousarray(images[:, :, ::-1]), threads)) / 2
+
+
+def with_mirrored(evaluation, model, settings, images, labels, threads=None):
+    """The Evaluation, with that of the `Mirrored` model beside it, if training mirrored pictures: then they are of the same class.
+
+    settings: of the training; the rest as for `evaluate`.
+    """
+    if not Augmentation(settings["augment"]).mirrors:
+        return evaluation
+    return replace(evaluation, mirrored=evaluate(Mirrored(model), images, labels, threads))

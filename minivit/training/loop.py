@@ -17,7 +17,7 @@ from ..ops.cross_entropy import smoothing_floor
 from .augment import Augmentation
 from .checkpoints import Checkpoints, Progress
 from .distil import distillation_for
-from .evaluation import Evaluation, Mirrored, evaluate
+from .evaluation import Evaluation, evaluate, with_mirrored
 from .features import features
 from .fine_tune import FINE_TUNE, PROBE
 from .preset import DEFAULTS, preset_for
@@ -32,8 +32,8 @@ class Result:
     """What `train` gives: the model, its score on the test part after the last step, the mean training loss of the last epoch, and
     how long the steps since the start or the resumption took.
 
-    validation: the score on the validation part, where there is one. mirrored: on the test part, with the mean over each picture and its
-    mirror image; where the augmentation mirrors pictures. Neither chooses nor changes anything.
+    validation: the score on the validation part, where there is one. test.mirrored: with the mean over each picture and its mirror image;
+    where the augmentation mirrors pictures. Neither chooses nor changes anything.
     """
 
     model: object
@@ -43,7 +43,6 @@ class Result:
     seconds: float
     images_per_second: float
     validation: Evaluation | None = None
-    mirrored: Evaluation | None = None
 
     @property
     def accuracy(self):
@@ -51,10 +50,10 @@ class Result:
         return self.test.accuracy
 
     def __str__(self):
-        lines = [f"test {self.test}, after {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s)"]
-        more = {"validation": self.validation, "test, mirrored too": self.mirrored}
-        lines += [f"{what}: {score}" for what, score in more.items() if score]
-        return "\n".join(lines)
+        first, *mirrored = self.test.lines
+        lines = [f"test {first}, after {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s)"]
+        lines += [f"test, {line}" for line in mirrored]
+        return "\n".join(lines + ([f"validation: {self.validation}"] if self.validation else []))
 
 
 def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, weight_decay=None, label_smoothing=None, clip=None,
@@ -270,19 +269,18 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
     _finish(model, trainer, run, records, of_labels * smoothing_floor(settings["label_smoothing"], model.classes))
     if trainer.best is not None or not scores:                        # what was scored last is not what is kept
         scores = _scores(trainer.model, seen, threads)
-    mirrors = Augmentation(settings["augment"]).mirrors
-    mirrored = evaluate(Mirrored(model), data.test_images, data.test_labels, threads) if mirrors else None
+    test = with_mirrored(scores["test"], model, settings, data.test_images, data.test_labels, threads)
     if run:
-        run.write_report(model, whole, scores["test"])
+        run.write_report(model, whole, test)
     seconds = so_far.seconds - earlier
-    return Result(model, scores["test"], loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9),
-                  scores.get("val"), mirrored)
+    return Result(model, test, loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9),
+                  scores.get("val"))
 
 
 def _scores(model, seen, threads):
     """{"test": Evaluation, and "val" where there is such a part}."""
-    return {part: evaluate(model, seen.inputs[part], labels, threads, images) for part, (images, labels) in seen.data.parts.items()
-            if part != "train" and len(labels)}
+    return {part: evaluate(model, seen.inputs[part], labels, threads, images, seen.data.test_files if part == "test" else None)
+            for part, (images, labels) in seen.data.parts.items() if part != "train" and len(labels)}
 
 
 def _best(records):

@@ -146,7 +146,8 @@ def _mistakes(evaluation, class_names):
     figures = []
     for mistake in evaluation.mistakes:
         words = f"{class_names[mistake.true]}, taken for {class_names[mistake.predicted]} ({mistake.probability:.0%})"
-        figures.append(f"<figure>{_picture(mistake.image, words)}<figcaption>{_escape(words)}</figcaption></figure>")
+        caption = f"{_escape(words)}<br>{_escape(mistake.place)}"
+        figures.append(f"<figure>{_picture(mistake.image, words)}<figcaption>{caption}</figcaption></figure>")
     wrong = evaluation.images - int(np.trace(evaluation.confusion))
     return (f'<p class="note">{len(figures)} of {wrong:,} mistakes, first those where the model found the true class least probable.</p>\n'
             f'<div class="pictures">\n{chr(10).join(figures)}\n</div>')

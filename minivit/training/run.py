@@ -28,7 +28,7 @@ from ..interop.timm import read_weights, write_weights
 from ..models.create import FAMILIES, declare_model, family_of
 from ..prediction import classify
 from .checkpoints import Progress
-from .evaluation import evaluate
+from .evaluation import evaluate, with_mirrored
 
 
 class Run:
@@ -157,7 +157,8 @@ class Run:
         if unknown := [name for name in data.class_names if name not in names]:
             raise ValueError(f"{data.name} has the classes {', '.join(unknown)}, but the run {', '.join(names)}")
         labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
-        evaluation = evaluate(model, data.test_images, labels, threads)
+        evaluation = evaluate(model, data.test_images, labels, threads, files=data.test_files)
+        evaluation = with_mirrored(evaluation, model, self.config()["training"], data.test_images, labels, threads)
         if report is not None:
             self.write_report(model, data, evaluation, report)
         return names, evaluation
