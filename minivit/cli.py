@@ -128,7 +128,8 @@ def _add_predict(verbs):
 
 def _add_attend(verbs):
     verb = verbs.add_parser("attend", help="show where a model looks", description="Where the class token (or without one, the mean "
-                            "token) looks in each picture, head by head, and through all layers (attention rollout).")
+                            "token) looks in each picture, head by head, and through all layers (attention rollout). In a Swin, each token "
+                            "looks within its window.")
     verb.set_defaults(verb=_attend)
     verb.add_argument("run", metavar="RUN", help="folder of a run")
     _add_images(verb)
