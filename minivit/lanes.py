@@ -17,6 +17,8 @@ gradients are added too.
 
 The cut depends on the work alone (images, tokens) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
+
+Only inference of fewer images than threads is cut otherwise: there the threads share the tokens of each image.
 """
 
 import ctypes
@@ -290,7 +292,7 @@ def predict(model, images, threads=None):
 def _share_tokens(layer, workers):
     """Let the threads share the tokens in the linear maps and MLPs of a reader, which treat each by itself; whether there are any."""
     if isinstance(layer, Linear | MLP):
-        layer.forward = partial(_in_shares, layer.forward, layer.parameters()[-1].shape[-1], workers)
+        vars(layer)["forward"] = partial(_in_shares, layer.forward, layer.parameters()[-1].shape[-1], workers)
         return True
     return sum(_share_tokens(child, workers) for _, child in layer.children() if isinstance(child, Layer)) > 0
 

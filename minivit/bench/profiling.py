@@ -14,7 +14,8 @@ from .shapes import SHAPES
 
 
 def profile(name="cifar", steps=10):
-    """Seconds that a training step of a shape spends in each op, forward and backward, and in matrix products, on one thread.
+    """Seconds that a training step of a shape spends in each op, forward and backward, and in matrix products, on one thread: of processor
+    time, which other work on the machine changes little.
 
     Of a shape that is not trained, it is the inference of a batch. Returns {"shape", "task": "train" or "infer", "step": seconds,
     "not_products": share, "rows": [{op, pass, calls, seconds, products}]}: seconds are an op's own, without the ops it calls; products is
@@ -37,10 +38,10 @@ def profile(name="cifar", steps=10):
                    for name in ("forward", "backward") if hasattr(module, name)]
         for patch in patches:
             patch.start()
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(steps):
             step()
-        total = (time.perf_counter() - start) / steps
+        total = (time.thread_time() - start) / steps
         for patch in patches:
             patch.stop()
     rows = [{"op": op, "pass": name, "calls": calls // steps, "seconds": own / steps, "products": products / steps}
@@ -61,11 +62,11 @@ class _Clock:
 
         def timed(*arguments, **more):
             self.stack.append([row, 0.0])
-            start = time.perf_counter()
+            start = time.thread_time()
             try:
                 return function(*arguments, **more)
             finally:
-                elapsed, (_, inner) = time.perf_counter() - start, self.stack.pop()
+                elapsed, (_, inner) = time.thread_time() - start, self.stack.pop()
                 row[0], row[1] = row[0] + 1, row[1] + elapsed - inner
                 if self.stack:
                     self.stack[-1][1] += elapsed
@@ -75,10 +76,10 @@ class _Clock:
     def product(self, matmul):
         """`np.matmul`, whose time is noted in the row of the op that calls it."""
         def timed(*arguments, **more):
-            start = time.perf_counter()
+            start = time.thread_time()
             result = matmul(*arguments, **more)
             if self.stack:
-                self.stack[-1][0][2] += time.perf_counter() - start
+                self.stack[-1][0][2] += time.thread_time() - start
             return result
 
         return timed
@@ -87,13 +88,13 @@ class _Clock:
 def profile_table(result):
     """The result of `profile` as text."""
     what = "one training step" if result["task"] == "train" else "inference of one batch"
-    lines = [f"{result['shape']}: {what} on one thread, {1e3 * result['step']:.2f} ms",
-             f"{'op':15} {'pass':9} {'calls':>6} {'ms':>9} {'share':>7} {'of it products':>15}"]
+    lines = [f"{result['shape']}: {what} on one thread, {1e3 * result['step']:.2f} ms of processor time",
+             f"{'op':22} {'pass':9} {'calls':>6} {'ms':>9} {'share':>7} {'of it products':>15}"]
     for row in result["rows"]:
         if row["calls"]:
-            lines.append(f"{row['op']:15} {row['pass']:9} {row['calls']:6} {1e3 * row['seconds']:9.3f} "
+            lines.append(f"{row['op']:22} {row['pass']:9} {row['calls']:6} {1e3 * row['seconds']:9.3f} "
                          f"{row['seconds'] / result['step']:7.1%} {row['products'] / row['seconds']:15.0%}")
     within = sum(r["seconds"] for r in result["rows"])
-    lines += [f"{'layers, AdamW, sum':32} {1e3 * (result['step'] - within):9.3f} {1 - within / result['step']:7.1%}",
+    lines += [f"{'layers, AdamW, sum':39} {1e3 * (result['step'] - within):9.3f} {1 - within / result['step']:7.1%}",
               f"not matrix products: {result['not_products']:.1%}"]
     return "\n".join(lines)
