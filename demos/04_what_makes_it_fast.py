@@ -19,9 +19,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-import minivit
 from minivit import kernel, lanes
-from minivit.bench.contestant import SHAPES
+from minivit.bench.shapes import SHAPES
 from minivit.ops import cross_entropy, gelu, softmax
 
 
@@ -34,11 +33,8 @@ def compiled(function, error_model="numpy", **helpers):
 
 def batch(shape):
     """A model, and a batch of its images with their targets, of one of the benchmark's shapes."""
-    config, size = SHAPES[shape]
-    model, rng = minivit.create_model("vit", **config), np.random.default_rng(0)
-    side = config["image_size"]
-    images = rng.standard_normal((size, side, side, config["channels"]), np.float32)
-    return model, images, cross_entropy.targets(rng.integers(0, config["classes"], size), config["classes"])
+    model, images, labels = SHAPES[shape].make()
+    return model, images, cross_entropy.targets(labels, model.classes)
 
 
 # ---- the findings: pairs of functions, without and with ------------------------------------------------------

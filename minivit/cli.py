@@ -131,7 +131,8 @@ def _add_predict(verbs):
 
 def _add_attend(verbs):
     verb = verbs.add_parser("attend", help="show where a model looks", description="Where the class token (or without one, the mean "
-                            "token) looks in each picture, head by head, and through all layers (attention rollout).")
+                            "token) looks in each picture, head by head, and through all layers (attention rollout). In a Swin, each token "
+                            "looks within its window.")
     verb.set_defaults(verb=_attend)
     verb.add_argument("run", metavar="RUN", help="folder of a run")
     _add_images(verb)
@@ -177,13 +178,15 @@ def _add_bench(verbs):
     verb = verbs.add_parser("bench", help="measure the speed", description="Our training step and inference against this machine's limit "
                             "and against PyTorch and JAX, where they are installed.")
     verb.set_defaults(verb=_bench)
-    verb.add_argument("--shape", action="append", help="digits, fashion, cifar, base-1 or base-8; may be repeated (default: all)")
-    verb.add_argument("--contestant", action="append", help="torch, torch.compile or jax; may be repeated (default: all installed)")
+    verb.add_argument("--family", help="vit (default), deit, swin or resnet: all its shapes")
+    verb.add_argument("--shape", action="append", help="one shape, such as fashion, base-1, swin-mini or resnet-28; may be repeated")
+    verb.add_argument("--contestant", action="append", help="torch, torch.channels_last (of a resnet), torch.compile or jax (of a vit); "
+                      "may be repeated (default: all installed)")
     verb.add_argument("--threads", type=int, help="default: all cores")
     verb.add_argument("--seconds", type=float, default=1.0, help="of each burst (default 1)")
     verb.add_argument("--rounds", type=int, default=7, help="bursts of each contestant (default 7)")
     instead = verb.add_mutually_exclusive_group()
-    instead.add_argument("--profile", action="store_true", help="instead: where a training step's time goes, op by op")
+    instead.add_argument("--profile", action="store_true", help="instead: where a training step's time goes (or inference's), op by op")
     instead.add_argument("--growth", action="store_true", help="instead: the cost of an image against batch, tokens, depth, width, threads")
     instead.add_argument("--plot", metavar="PNG", help="instead: draw the share of the machine's limit over the width of the model")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -341,14 +344,15 @@ def _models(options):
 
 
 def _bench(options):
-    from .bench import bench, draw, growth, growth_table, profile, profile_table, sizes, table
+    from .bench import SHAPES, bench, draw, growth, growth_table, profile, profile_table, select, sizes, table
 
     def progress(line):
         print(line, file=sys.stderr)
 
     contestants = None if options.contestant is None else list(dict.fromkeys(["minivit", *options.contestant]))
     if options.profile:
-        result = [profile(shape) for shape in options.shape or ["digits", "fashion", "cifar"]]
+        named = select(options.shape, options.family)
+        result = [profile(shape) for shape in named if options.shape or SHAPES[shape].trained]
         text = "\n\n".join(map(profile_table, result))
     elif options.growth:
         result = growth(options.seconds, options.rounds, options.threads, progress)
@@ -358,6 +362,6 @@ def _bench(options):
         draw(result, options.plot)
         text = options.plot
     else:
-        result = bench(options.shape, contestants, options.threads, options.seconds, options.rounds, progress)
+        result = bench(options.shape, contestants, options.threads, options.seconds, options.rounds, progress, options.family)
         text = table(result)
     print(json.dumps(result) if options.json else text)

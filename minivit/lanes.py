@@ -17,6 +17,8 @@ gradients are added too.
 
 The cut depends on the work alone (images, tokens) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
+
+Only inference of fewer images than threads is cut otherwise: there the threads share the tokens of each image.
 """
 
 import ctypes
@@ -26,7 +28,7 @@ import queue
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,6 +39,9 @@ from .arguments import check_number
 from .kernel import kernel
 from .layers.block import Block
 from .layers.dropout import use_generator
+from .layers.layer import Layer
+from .layers.linear import Linear
+from .layers.mlp import MLP
 from .ops import cross_entropy
 from .ops.philox import Generator
 
@@ -254,16 +259,22 @@ def _sum_of_squares(x):
 def predict(model, images, threads=None):
     """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
 
-    A batch with fewer images than threads gives the spare threads to BLAS, and then the bits may depend on their number.
+    With fewer images than threads, the threads share each image: the tokens of a transformer, or else BLAS's products. Then the bits may
+    depend on their number.
     """
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
         return logits
     cut = Cut.of(len(images), model.tokens)
     passes = [part for share in cut.shares(len(images)) for part in cut.passes(share)]
-    side_by_side = min(workers.threads, len(passes))
+    if len(images) < workers.threads:
+        reader = model.reader()
+        with blas_threads(1 if _share_tokens(reader, workers) else workers.threads):
+            for part in passes:
+                logits[part] = reader.forward(images[part])
+        return logits
     readers: queue.SimpleQueue = queue.SimpleQueue()
-    for _ in range(side_by_side):
+    for _ in range(min(workers.threads, len(passes))):
         readers.put(model.reader())
 
     def run(part):
@@ -273,6 +284,26 @@ def predict(model, images, threads=None):
         finally:
             readers.put(reader)
 
-    with blas_threads(workers.threads // side_by_side if len(images) < workers.threads else 1):
+    with blas_threads(1):
         workers.map(run, passes)
     return logits
+
+
+def _share_tokens(layer, workers):
+    """Let the threads share the tokens in the linear maps and MLPs of a reader, which treat each by itself; whether there are any."""
+    if isinstance(layer, Linear | MLP):
+        vars(layer)["forward"] = partial(_in_shares, layer.forward, layer.parameters()[-1].shape[-1], workers)
+        return True
+    return sum(_share_tokens(child, workers) for _, child in layer.children() if isinstance(child, Layer)) > 0
+
+
+def _in_shares(forward, width, workers, x):
+    """forward(x), x (..., D) -> y (..., width): as many shares of the tokens as there are threads, side by side."""
+    tokens = x.reshape(-1, x.shape[-1])
+    y = np.empty((len(tokens), width), x.dtype)
+
+    def run(share):
+        y[share] = forward(tokens[share])
+
+    workers.map(run, _split(slice(0, len(tokens)), workers.threads))
+    return y.reshape(*x.shape[:-1], width)

@@ -7,6 +7,18 @@ import pytest
 
 from minivit import bench, cli
 from minivit.bench import compare, machine, plot, scaling
+from minivit.bench.contestant import CONTESTANTS, Contestant
+from minivit.bench.shapes import SHAPES, Shape, select
+from minivit.interop.timm import to_timm
+
+SMALL = {                                                             # of each family, with all that its peers must have
+    "vit": Shape("vit", 3, options={"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 16, "depth": 2, "heads": 2}),
+    "deit": Shape("deit", 3, options={"image_size": 8, "patch_size": 2, "channels": 3, "classes": 3, "width": 16, "depth": 2, "heads": 2}),
+    "swin": Shape("swin", 3, options={"image_size": 16, "patch_size": 2, "classes": 3, "width": 8, "depths": [2, 2], "heads": [2, 4],
+                                      "window": 4, "mlp_ratio": 2}),
+    "resnet": Shape("resnet", 3, options={"image_size": 12, "classes": 3, "layers": [1, 2], "width": 8, "block": "basic", "reduction": 2,
+                                          "groups": 4}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +59,44 @@ def test_ratios_and_shares_are_medians_over_rounds_not_of_the_whole():
     assert torch["share_of_own_limit"] == pytest.approx(3 * 10 * 4 / 2 / 300)
 
 
+def contestants_of(shape):
+    """Ours, and a function that makes torch's of a variant, on one model and batch far from its start."""
+    model, images, labels = shape.make()
+    model.vector[:] += 0.1 * np.random.default_rng(1).standard_normal(model.vector.size)
+    given = shape.family, model.config, to_timm(model), images, labels, 1
+    from minivit.peers import torch_peer
+    return Contestant(*given), lambda variant: torch_peer.Contestant(*given, variant=variant)
+
+
+@pytest.mark.parametrize("variant", ["", "channels_last"])
+@pytest.mark.parametrize("family", SMALL)
+def test_torch_infers_and_trains_alike(family, variant):
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    ours, make = contestants_of(SMALL[family])
+    theirs = make(variant)
+    before = ours.infer()
+    np.testing.assert_allclose(theirs.infer(), before, rtol=1e-4, atol=1e-5)
+    for contestant in (ours, theirs):
+        contestant.train()
+    after = ours.infer()
+    np.testing.assert_allclose(theirs.infer() - before, after - before, atol=0.02 * np.abs(after - before).max())
+    torch.set_num_threads(threads)
+
+
+def test_every_family_has_shapes_of_its_own_and_the_default_is_the_vit():
+    assert select() == ["digits", "fashion", "cifar", "base-1", "base-8"]
+    assert select(family="resnet") == ["resnet-28", "resnet-32"]
+    assert select(["cifar"], "swin") == ["cifar"]
+    assert {shape.family for shape in SHAPES.values()} == set(CONTESTANTS["minivit"].families) == set(SMALL)
+
+
+def test_who_lacks_a_family_is_not_started():
+    part = compare.compare("small", SMALL["resnet"], ["minivit", "jax"], 1, 0.01, 1, lambda line: None)
+    assert list(part["contestants"]) == ["minivit"]
+    assert list(part["limits"]) == ["numpy"]
+
+
 def test_torch_does_equal_work():
     pytest.importorskip("torch")
     part = bench.bench(["digits"], ["minivit", "torch"], threads=1, seconds=0.05, rounds=1)["shapes"]["digits"]
@@ -69,7 +119,7 @@ def test_other_work_is_left_out():
 
 
 def test_a_process_that_fails_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "shape.json").write_text("{}")
     with pytest.raises(RuntimeError, match="minivit failed"):
         compare._Process("minivit", 1, tmp_path).ask("logits")
 
@@ -85,11 +135,22 @@ def test_the_profile_adds_up_and_leaves_the_ops_as_they_were():
     assert "not matrix products" in bench.profile_table(result)
 
 
+def test_the_profile_of_a_shape_that_is_not_trained_is_of_inference(monkeypatch):
+    monkeypatch.setitem(SHAPES, "small", Shape("swin", 3, trained=False, options=SMALL["swin"].options))
+    result = bench.profile("small", steps=2)
+    calls = {(row["op"], row["pass"]): row["calls"] for row in result["rows"]}
+    assert calls["attention", "forward"] == 2 * 4                     # two lanes, four blocks
+    assert calls["attention", "backward"] == 0
+    assert "small: inference of one batch" in bench.profile_table(result)
+
+
 def test_growth_covers_the_axes_and_expects_what_the_flops_say(monkeypatch):
-    small = {"image_size": 8, "channels": 1, "patch_size": 4, "classes": 3, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
-    finer = small | {"patch_size": 2}
-    monkeypatch.setattr(scaling, "AXES", {"batch": {2: (small, 2), 4: (small, 4)}, "tokens": {5: (small, 2), 17: (finer, 2)}})
-    monkeypatch.setattr(scaling, "SHAPES", dict.fromkeys(["digits", "fashion", "cifar"], (small, 4)))
+    def small(batch, patch_size=4):
+        return Shape("vit", batch, options=SMALL["vit"].options | {"patch_size": patch_size})
+
+    monkeypatch.setattr(scaling, "AXES", {"batch": {2: small(2), 4: small(4)}, "tokens": {5: small(2), 17: small(2, 2)}})
+    for name in ("digits", "fashion", "cifar"):
+        monkeypatch.setitem(SHAPES, name, small(4))
     result = bench.growth(seconds=0.01, rounds=1, threads=1)
     assert [(row["axis"], row["value"]) for row in result["rows"]] == [("batch", 2), ("batch", 4), ("tokens", 5), ("tokens", 17)]
     assert [row["relative"] for row in result["rows"][::2]] == [1, 1]
@@ -123,7 +184,8 @@ def test_a_pinned_blas_is_warned_of(monkeypatch):
     (["--rounds", "0"], "number of rounds must be a whole number at least 1"),
     (["--seconds", "-1"], "seconds must be a finite number above 0"),
     (["--profile", "--shape", "x"], "unknown shape 'x'"),
-    (["--profile", "--shape", "base-1"], "base-1 is not trained here"),
+    (["--family", "swim"], "unknown family 'swim': did you mean 'swin'"),
+    (["--profile", "--family", "cnn"], "unknown family 'cnn'"),
     (["--growth", "--rounds", "0"], "number of rounds must be a whole number at least 1"),
     (["--plot", "x.png", "--contestant", "keras"], "unknown contestant 'keras'"),
     (["--plot", "x.png", "--threads", "0"], "number of threads must be a whole number at least 1"),

@@ -11,7 +11,7 @@ from minivit import cli, explain
 from minivit.explain import cost, theorems
 from minivit.explain.attention import grid
 from minivit.explain.looks import attend_run, describe_look, look
-from minivit.layers import MLP, Attention, Block, Convolution, Layer, Linear
+from minivit.layers import MLP, Attention, Block, Convolution, Layer, Linear, WindowAttention
 from minivit.ops import patches
 from minivit.training.run import Run
 
@@ -126,7 +126,8 @@ def test_first_blocks_leave_the_model_as_it_is():
     (lambda: explain.FirstBlocks(random_model(), 3), "number of blocks.*at most 2, not 3"),
     (lambda: explain.FirstBlocks(Linear(2, 3), 0), "Linear has no list of blocks"),
     (lambda: explain.attention_probabilities(Linear(2, 3), np.ones((1, 2), np.float32)), "Linear has no layer with attention"),
-    (lambda: explain.rollout([np.ones((1, 1, 4, 4)), np.ones((1, 1, 9, 9))]), r"equal numbers of tokens, not \[4, 9\]"),
+    (lambda: explain.rollout([np.ones((1, 1, 4, 4)), np.ones((1, 1, 9, 9))]), r"equal numbers of tokens, .*not \[4, 9\]"),
+    (lambda: explain.rollout([np.ones((1, 1, 17, 17)), np.ones((1, 1, 4, 4))]), r"equal numbers of tokens, .*not \[17, 4\]"),
     (lambda: explain.principal_filters(random_model(stem="conv"), 3), "linear patch embedding"),
     (lambda: explain.principal_filters(random_model(), 5), "number of filters.*at most 4, not 5"),
     (lambda: explain.receptive_field(Linear(2, 3), np.ones((1, 4, 4, 2), np.float32), (9, 0)), r"\(1, 4, 4, 3\) has no place \(9, 0\)"),
@@ -202,6 +203,25 @@ def test_probabilities_of_every_layer_and_the_model_untouched():
     assert model.cache is None
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+def test_probabilities_within_windows_are_those_of_the_whole_picture(shift):
+    layer, rng = WindowAttention(4, 2, 6, 6, side=3, shift=shift).astype(np.float64), np.random.default_rng(0)
+    layer.vector[:] = rng.standard_normal(layer.vector.size)
+    layer.proj.weight.data, layer.proj.bias.data = np.eye(4), np.zeros(4)
+    with pytest.raises(RuntimeError, match="between a forward and its backward"):
+        layer.probabilities  # noqa: B018
+    x = rng.standard_normal((2, 6, 6, 4))
+    y = layer.forward(x)
+    probs = layer.probabilities
+    assert probs.shape == (2, 2, 36, 36)
+    np.testing.assert_allclose(probs.sum(axis=-1), 1)
+    values = layer.qkv.forward(x.reshape(2, 36, 4))[..., 8:].reshape(2, 36, 2, 2).transpose(0, 2, 1, 3)           # (B, h, N, d)
+    np.testing.assert_allclose((probs @ values).transpose(0, 2, 1, 3).reshape(x.shape), y, rtol=1e-10, atol=1e-12)
+    window = (np.arange(6) + 3 - shift) // 3                          # of a row, or of a column; those that are cut off are by themselves
+    same = (window[:, None] == window).astype(float)
+    np.testing.assert_array_equal(probs.min(axis=(0, 1)) > 1e-30, np.kron(same, same) > 0)
+
+
 def test_a_layer_of_another_kind_may_have_probabilities():
     class Uniform(Layer):
         def forward(self, x):
@@ -258,6 +278,20 @@ def test_rollout_by_hand():
     np.testing.assert_allclose(explain.rollout([first, lower])[0], (lower[0, 0] + stay) / 2 @ ((swap + stay) / 2))
     rows = explain.rollout(list(explain.attention_probabilities(random_model(), pictures()).values()))
     np.testing.assert_allclose(rows.sum(axis=-1), 1)
+
+
+def test_rollout_through_a_merging_by_hand():
+    looks = np.zeros((1, 1, 16, 16))
+    looks[0, 0, :, 5] = 1                                             # all look at the token in row 1, column 1
+    after = np.zeros((1, 1, 4, 4))
+    after[0, 0, :, 3] = 1                                             # and then at the last quarter
+    through = explain.rollout([looks, after])[0]                      # (4, 16)
+    assert through.shape == (4, 16)
+    quarters = np.zeros((4, 16))                                      # each token a half of itself, and a half of the one all look at
+    for q, tokens in enumerate(([0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15])):
+        quarters[q, tokens] = 1 / 8
+    quarters[:, 5] += 1 / 2
+    np.testing.assert_allclose(through, (quarters + quarters[3]) / 2)
 
 
 def test_variation_is_none_for_fixed_weights_and_all_for_foreign_ones():
@@ -342,14 +376,24 @@ def test_attention_needs_memory_for_every_pair():
 # ---- minivit attend -----------------------------------------------------------------------------------------------
 
 
+MODELS = {
+    "token": ("vit", SIZES),
+    "mean": ("vit", SIZES | {"pool": "mean"}),
+    "deit": ("deit", SIZES),
+    "swin": ("swin", {"image_size": 8, "patch_size": 1, "channels": 1, "classes": 10, "width": 8, "depths": [2, 2], "heads": [2, 4],
+                      "window": 4, "mlp_ratio": 2}),
+    "resnet": ("resnet", {"image_size": 8, "channels": 1, "classes": 10, "layers": [1], "width": 8, "block": "basic", "reduction": 2,
+                          "groups": 2}),
+}
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of tiny models on the digits, by pooling."""
+    """Runs of tiny models on the digits: a ViT by each pooling, and the other families."""
     folder = tmp_path_factory.mktemp("explain")
-    for pool in ("token", "mean"):
-        model = minivit.create_model("vit", **(SIZES | {"pool": pool}))
-        minivit.train(model, "digits", epochs=0.2, out=folder / pool, progress=False)
-    return {pool: folder / pool for pool in ("token", "mean")}
+    for name, (family, options) in MODELS.items():
+        minivit.train(minivit.create_model(family, **options), "digits", epochs=0.2, out=folder / name, progress=False)
+    return {name: folder / name for name in MODELS}
 
 
 def attend(capsys, *arguments):
@@ -359,24 +403,34 @@ def attend(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("pool", ["token", "mean"])
-def test_attend_gives_the_maps_of_the_run(capsys, runs, tmp_path, pool):
+@pytest.mark.parametrize(("name", "grids"), [("token", [4, 4]), ("mean", [4, 4]), ("deit", [4, 4]), ("swin", [8, 8, 4, 4])])
+def test_attend_gives_the_maps_of_the_run(capsys, runs, tmp_path, name, grids):
     digits = minivit.load_data("digits")
-    code, out, _ = attend(capsys, runs[pool], 3, 0, "--out", tmp_path / "look.png", "--json")
+    code, out, _ = attend(capsys, runs[name], 3, 0, "--out", tmp_path / "look.png", "--json")
     assert code == 0
     assert (tmp_path / "look.png").read_bytes().startswith(b"\x89PNG")
     rows, images = json.loads(out), digits.test_images[[3, 0]]
-    model = minivit.load(runs[pool])
+    model = minivit.load(runs[name])
     probs = explain.attention_probabilities(model, images)
     assert [row["image"] for row in rows] == ["test image 3", "test image 0"]
     assert [row["true"] for row in rows] == [str(digits.test_labels[i]) for i in (3, 0)]
     assert [row["class"] for row in rows] == [str(k) for k in model.predict(images).argmax(axis=1)]
     assert [layer["layer"] for layer in rows[0]["layers"]] == list(probs)
-    for l, p in enumerate(probs.values()):
-        np.testing.assert_allclose([row["layers"][l]["maps"] for row in rows], explain.reader_maps(p))
-        np.testing.assert_allclose([row["layers"][l]["mean_distance"] for row in rows], explain.mean_distance(p, 2))
+    for l, (p, side) in enumerate(zip(probs.values(), grids, strict=True)):
+        assert np.shape(rows[0]["layers"][l]["maps"])[1:] == (side, side)
+        np.testing.assert_allclose([row["layers"][l]["maps"] for row in rows], explain.reader_maps(p), rtol=1e-4, atol=1e-6)
+        distances = [row["layers"][l]["mean_distance"] for row in rows]
+        np.testing.assert_allclose(distances, explain.mean_distance(p, 8 / side), rtol=1e-4)
     through = explain.reader_maps(explain.rollout(list(probs.values()))[:, None])[:, 0]
-    np.testing.assert_allclose([row["rollout"] for row in rows], through)
+    np.testing.assert_allclose([row["rollout"] for row in rows], through, rtol=1e-4, atol=1e-6)
+    assert np.shape(rows[0]["rollout"]) == (grids[0], grids[0])
+
+
+def test_attend_says_that_a_resnet_has_no_attention(capsys, runs, tmp_path):
+    code, out, err = attend(capsys, runs["resnet"], 0, "--out", tmp_path / "look.png")
+    assert (code, out) == (2, "")
+    assert err == "minivit: error: ResNet has no layer with attention (a ViT, a DeiT and a Swin have; a ResNet has none)\n"
+    assert not (tmp_path / "look.png").exists()
 
 
 def test_attend_takes_files_as_predict_does(capsys, runs, tmp_path):
@@ -418,7 +472,7 @@ def test_attend_answers_bad_input_with_one_line(capsys, runs, tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-def test_rollout_of_a_model_with_several_grids_is_of_the_last():
+def test_rollout_of_a_model_with_several_grids_is_on_the_first():
     class Pyramid(Layer):
         classes, image_size = 2, 8
 
@@ -436,5 +490,5 @@ def test_rollout_of_a_model_with_several_grids_is_of_the_last():
 
     [one] = look(Pyramid(), pictures(count=1))
     assert {path: maps.shape for path, maps in one.maps.items()} == {"wide": (2, 4, 4), "narrow": (1, 2, 2)}
-    assert one.rollout.shape == (2, 2)
+    assert one.rollout.shape == (4, 4)
     assert len(describe_look(one)["layers"]) == 2

@@ -1,13 +1,17 @@
 """Lanes: the cut, the sum, and the promise that threads change no bit."""
 
+import contextlib
 import os
+import threading
 import time
 
 import numpy as np
 import pytest
 
 import minivit
+from minivit import lanes
 from minivit.lanes import Cut, Lanes, Workers, available_threads
+from minivit.layers import MLP
 from minivit.ops import cross_entropy
 from minivit.training.schedule import warmup_cosine
 
@@ -137,6 +141,40 @@ def test_a_batch_smaller_than_its_cut_uses_no_stale_lane():
     lanes.forward_backward(batch(8)[0], cross_entropy.targets(batch(8)[1], 3), step=0)
     images, targets = batch(2)[0], cross_entropy.targets(batch(2)[1], 3)
     assert lanes.forward_backward(images, targets, step=1) == fresh.forward_backward(images, targets, step=1)
+
+
+SMALL = {
+    "vit": SIZES,
+    "deit": SIZES,
+    "swin": {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 3, "width": 8, "depths": [2, 2], "heads": [2, 2], "window": 2},
+    "resnet": {"image_size": 8, "channels": 1, "classes": 3, "layers": [1, 1], "width": 8, "groups": 2},
+}
+
+
+@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("images", [1, 2])
+def test_threads_share_an_image_where_there_are_more_of_them(family, images, monkeypatch):
+    model, limits = minivit.create_model(family, **SMALL[family]), []
+    model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
+    monkeypatch.setattr(lanes, "blas_threads", lambda threads: limits.append(threads) or contextlib.nullcontext())
+    x = batch(images)[0]
+    np.testing.assert_allclose(model.predict(x, threads=3), model.forward(x), rtol=1e-4, atol=1e-5)
+    assert limits == [3 if family == "resnet" else 1]                 # its products are all that threads can share
+    assert model.predict(x, threads=3).dtype == model.dtype
+
+
+def test_each_thread_takes_a_share_of_the_tokens(monkeypatch):
+    model, seen = minivit.create_model("vit", **SIZES), []
+    right = MLP.forward
+
+    def forward(self, x):
+        seen.append((len(x), threading.get_ident()))
+        return right(self, x)
+
+    monkeypatch.setattr(MLP, "forward", forward)
+    model.predict(batch(1)[0], threads=2)
+    assert sorted(count for count, _ in seen) == [2, 2, 3, 3]         # five tokens, in each of two blocks
+    assert threading.get_ident() not in {thread for _, thread in seen}
 
 
 def test_an_error_in_predict_ends_it(monkeypatch):

@@ -1,5 +1,6 @@
 """How fast: against this machine's own limit and against other frameworks, where the time goes, and how the cost grows.
 
+    shapes      what is measured: a model, a batch, a task
     compare     our training step and inference, and those of the peers that are installed: one process each
     profiling   one training step, op by op
     scaling     the cost of an image against batch, tokens, depth, width and threads, beside what it should be
@@ -10,5 +11,6 @@ from .compare import bench, table
 from .plot import draw, sizes
 from .profiling import profile, profile_table
 from .scaling import growth, growth_table
+from .shapes import SHAPES, select
 
-__all__ = ["bench", "draw", "growth", "growth_table", "profile", "profile_table", "sizes", "table"]
+__all__ = ["SHAPES", "bench", "draw", "growth", "growth_table", "profile", "profile_table", "select", "sizes", "table"]

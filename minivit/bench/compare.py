@@ -5,12 +5,13 @@ One process for each contestant, all alive at once and asked in turn, so that wh
     limits        the best rate of float32 matrix products, of each contestant's own library, on all threads
     minivit       this package
     torch         PyTorch eager, and `torch.compile`          where torch is installed
-    jax           one jitted function                         where jax is installed
+                  `torch.channels_last`: eager, in the other order of memory, for convolutions
+    jax           one jitted function, of the ViT             where jax is installed
 
 Every contestant has the same architecture, weights, batch, dtype, threads and optimiser (AdamW, with clipping), and must
 first give our logits. A step counts 3 x the forward's matrix products: forward, and backward to inputs and to weights.
 
-The limit is the rate of the best of several products, square and of the model's own shapes. Shares are of the machine's
+The limit is the rate of the best of several products: square ones, and with the model's largest matrices. Shares are of the machine's
 limit (NumPy's) and of each contestant's own, which says how good its code is whatever BLAS it stands on. Ratios and shares are
 taken within a round, in which all have been asked once, and what is reported is their median over the rounds: so neither a
 slow minute of the machine nor a lucky moment decides.
@@ -19,6 +20,7 @@ slow minute of the machine nor a lucky moment decides.
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -29,9 +31,10 @@ from typing import Any
 import numpy as np
 
 from ..arguments import check_name, check_number
-from .contestant import CONTESTANTS, INFERENCE_ONLY, SHAPES
+from .contestant import CONTESTANTS
 from .machine import describe_machine
 from .profiling import profile
+from .shapes import SHAPES, select
 
 _AGREE = 1e-3           # largest difference of logits, relative to the largest logit
 
@@ -65,38 +68,35 @@ class _Process:
 # ---- the comparison ---------------------------------------------------------------------------------------
 
 
-def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None):
+def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None, family=None):
     """Compare; returns {"machine": ..., "shapes": {shape: {"limits": ..., "contestants": {name: ...}, "failed": ...}}}.
 
-    shapes, contestants: names of SHAPES and CONTESTANTS (default: all that are installed). seconds: of each of the `rounds` bursts.
-    progress: a function that is given a line of words now and then.
+    shapes, family: as for `select`. contestants: names of CONTESTANTS (default: all that are installed). seconds: of each of the `rounds`
+    bursts. progress: a function that is given a line of words now and then.
     Raises ValueError for unknown names and numbers out of range, RuntimeError if minivit itself fails.
     """
     from ..lanes import available_threads
 
-    shapes = [check_name("shape", s, SHAPES) for s in shapes or SHAPES]
     threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
     results = {}
-    for shape in shapes:
-        results[shape] = compare(shape, *SHAPES[shape], contestants, threads, seconds, rounds, progress or (lambda line: None))
-        if shape not in INFERENCE_ONLY:
-            results[shape]["not_products"] = profile(shape, steps=3)["not_products"]
+    for name in select(shapes, family):
+        results[name] = compare(name, SHAPES[name], contestants, threads, seconds, rounds, progress or (lambda line: None))
+        if SHAPES[name].trained:
+            results[name]["not_products"] = profile(name, steps=3)["not_products"]
     return {"machine": describe_machine(threads), "shapes": results}
 
 
-def compare(title, config, batch, contestants, threads, seconds, rounds, progress):
-    """All contestants on one model and batch, in turn; returns {"batch", "limits", "contestants", "failed"}.
-
-    Arguments and errors as `bench`.
-    """
-    contestants = [check_name("contestant", c, CONTESTANTS) for c in contestants or CONTESTANTS]
-    contestants = [c for c in contestants if c == "minivit" or importlib.util.find_spec(CONTESTANTS[c])]
+def compare(title, shape, contestants, threads, seconds, rounds, progress):
+    """All contestants on one `Shape`, in turn; returns {"batch", "limits", "contestants", "failed"}. Arguments and errors as `bench`."""
+    asked = [check_name("contestant", c, CONTESTANTS) for c in contestants or CONTESTANTS]
+    contestants = [c for c in asked if c == "minivit" or importlib.util.find_spec(CONTESTANTS[c].library)]
+    contestants = [c for c in contestants if shape.family in CONTESTANTS[c].families]
     check_number("seconds", seconds, above=0)
     check_number("number of rounds", rounds, least=1, whole=True)
     with tempfile.TemporaryDirectory() as folder:
-        flops = _prepare(config, batch, Path(folder))
+        flops = _prepare(shape, Path(folder))
         ready, failed = _start(title, contestants, threads, folder, progress)
-        verbs = ["infer"] if title in INFERENCE_ONLY else ["train", "infer"]
+        verbs = ["train", "infer"] if shape.trained else ["infer"]
         times: dict[tuple[str, str], list] = {}                       # (name, verb): the answers, round by round
         memory: dict[str, int | None] = {}
         for verb in verbs:                                            # training first: its memory is read before inference adds its own
@@ -109,14 +109,14 @@ def compare(title, config, batch, contestants, threads, seconds, rounds, progres
             memory = memory or {name: process.ask("memory") for name, process in ready.items()}
         for process in ready.values():
             process.end()
-    return _summarise(times, memory, flops, batch) | {"failed": failed}
+    return _summarise(times, memory, flops, shape.batch) | {"failed": failed}
 
 
 def _start(title, contestants, threads, folder, progress):
     """The processes of the contestants and of their limits, by name; and, by name, why one is left out."""
     ready: dict[str, _Process] = {}
     failed: dict[str, str] = {}
-    for name in [*contestants, *(f"limit-{library}" for library in dict.fromkeys(CONTESTANTS[c] for c in contestants))]:
+    for name in [*contestants, *(f"limit-{library}" for library in dict.fromkeys(CONTESTANTS[c].library for c in contestants))]:
         progress(f"{title}: starting {name}")
         process = _Process(name, threads, folder)
         try:
@@ -133,17 +133,18 @@ def _start(title, contestants, threads, folder, progress):
     return ready, failed
 
 
-def _prepare(config, batch, folder):
-    """Write the model and a batch for all contestants; returns the forward's FLOPs for an image."""
+def _prepare(shape, folder):
+    """Write the model, a batch and the limit's products for all contestants; returns the forward's FLOPs for an image."""
     from ..interop.timm import to_timm
-    from ..models import create_model
 
-    model, rng = create_model("vit", **config, position_std=0.5), np.random.default_rng(0)
-    model.head.weight.data = rng.standard_normal(model.head.weight.shape) / np.sqrt(model.width)
-    side = config["image_size"]
-    np.savez(folder / "batch.npz", images=rng.standard_normal((batch, side, side, config["channels"]), np.float32),
-             labels=rng.integers(0, config["classes"], batch), **to_timm(model))
-    (folder / "config.json").write_text(json.dumps(config | {"batch": batch}))
+    model, images, labels = shape.make()
+    # What starts at 0 or 1, such as the classifier and the norms, has a say in the logits then.
+    model.vector[:] += 0.02 * np.random.default_rng(1).standard_normal(model.vector.size)
+    np.savez(folder / "batch.npz", images=images, labels=labels, **to_timm(model))
+    matrices = {(math.prod(p.shape[:-1]), p.shape[-1]) for p in model.parameters() if p.decay}
+    products = [(side, side, side) for side in (512, 1024, 2048)]
+    products += [(shape.batch * model.tokens, k, n) for k, n in sorted(matrices, key=math.prod)[-3:]]
+    (folder / "shape.json").write_text(json.dumps({"family": shape.family, "config": model.config, "products": products}))
     return model.flops
 
 
@@ -170,7 +171,7 @@ def _summarise(times, memory, flops, batch):
         rows.setdefault(name, {"peak_memory": memory[name]})[verb] = {
             "images_per_second": batch / median, "seconds": median, "quartiles": [low, high], "flops_per_second": float(np.median(rates)),
             "share_of_limit": _share(rates, times["limit-numpy", verb]),
-            "share_of_own_limit": _share(rates, times[f"limit-{CONTESTANTS[name]}", verb]),
+            "share_of_own_limit": _share(rates, times[f"limit-{CONTESTANTS[name].library}", verb]),
             "minivit_is_faster_by": float(np.median(each / [np.median(seconds) for seconds in times["minivit", verb]])),
         }
     return {"batch": batch, "limits": {library: float(np.median(rates)) for library, rates in limits.items()}, "contestants": rows}
@@ -190,7 +191,7 @@ def table(result):
     for shape, part in result["shapes"].items():
         limits = ", ".join(f"{library} {rate / 1e9:.0f}" for library, rate in part["limits"].items())
         lines += ["", f"{shape}, batch {part['batch']}; matrix products at best, GFLOP/s: {limits}",
-                  f"{'':14} {'':9} {'images/s':>9} {'ms, quartiles':>20} {'minivit is':>11} {'of limit':>9} {'of own':>7} {'MiB':>6}"]
+                  f"{'':19} {'':5} {'images/s':>9} {'ms, quartiles':>20} {'minivit is':>11} {'of limit':>9} {'of own':>7} {'MiB':>6}"]
         lines += [_row(name, verb, row[verb], row["peak_memory"])
                   for name, row in part["contestants"].items() for verb in ("train", "infer") if verb in row]
         lines += [f"left out: {reason}" for reason in part["failed"].values()]
@@ -201,5 +202,5 @@ def table(result):
 
 def _row(name, verb, r, memory):
     low, median, high = (1e3 * seconds for seconds in (r["quartiles"][0], r["seconds"], r["quartiles"][1]))
-    return (f"{name:14} {verb:9} {r['images_per_second']:9,.0f} {median:8.2f} {low:5.1f}-{high:<5.1f} {r['minivit_is_faster_by']:9.2f}x "
+    return (f"{name:19} {verb:5} {r['images_per_second']:9,.0f} {median:8.2f} {low:5.1f}-{high:<5.1f} {r['minivit_is_faster_by']:9.2f}x "
             f"{r['share_of_limit']:8.0%} {r['share_of_own_limit']:7.0%} {memory / 2**20 if memory else float('nan'):6.0f}")

@@ -1,31 +1,39 @@
-"""The shapes that are compared, who is compared, and what is timed of this package."""
+"""Who is compared, and what is timed of this package."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-_MINI = {"patch_size": 4, "classes": 10, "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2}
-SHAPES = {
-    "digits": ({"image_size": 8, "channels": 1} | _MINI | {"patch_size": 2}, 64),
-    "fashion": ({"image_size": 28, "channels": 1} | _MINI, 128),
-    "cifar": ({"image_size": 32, "channels": 3} | _MINI | {"width": 192, "depth": 6, "heads": 3, "mlp_ratio": 4}, 128),
-    "base-1": ({"image_size": 224, "channels": 3, "patch_size": 16, "classes": 1000, "width": 768, "depth": 12, "heads": 12,
-                "mlp_ratio": 4}, 1),
+ALL = ("vit", "deit", "swin", "resnet")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contestant: the library that its limit is measured with, which must be installed, and the families that it has."""
+
+    library: str
+    families: tuple = ALL
+
+
+CONTESTANTS = {
+    "minivit": Entrant("numpy"),
+    "torch": Entrant("torch"),
+    "torch.channels_last": Entrant("torch", ("resnet",)),             # its other order of memory, which convolutions may prefer
+    "torch.compile": Entrant("torch"),
+    "jax": Entrant("jax", ("vit",)),
 }
-SHAPES["base-8"] = (SHAPES["base-1"][0], 8)
-INFERENCE_ONLY = {"base-1", "base-8"}
-CONTESTANTS = {"minivit": "numpy", "torch": "torch", "torch.compile": "torch", "jax": "jax"}  # and what their limit is measured with
 
 
 class Contestant:
     """What is timed of this package: one training step, and inference."""
 
-    def __init__(self, config, weights, images, labels, threads):
+    def __init__(self, family, config, weights, images, labels, threads):
         from ..interop.timm import from_timm
-        from ..models import create_model
         from ..models.create import declare_model
         from ..training.trainer import Trainer
 
-        values = from_timm(weights, declare_model("vit", **config))
-        self.model = create_model("vit", **config).pack(values=values)
+        self.model = declare_model(family, **config)
+        self.model.pack(values=from_timm(weights, self.model))
         self.trainer = Trainer(self.model, lr=1e-4, weight_decay=0.05, threads=threads)
         self.images, self.labels, self.threads = images, labels, threads
 

@@ -1,9 +1,11 @@
 """The picture of the comparison: ours and the peers' share of the machine's limit, over the width of the model."""
 
+from dataclasses import replace
+
 from ..arguments import check_number
 from .compare import compare
-from .contestant import SHAPES
 from .machine import describe_machine
+from .shapes import SHAPES
 
 WIDTHS = (32, 64, 128, 192, 256, 384)
 _COLOURS = {"minivit": "#d1495b", "torch": "#30638e", "torch.compile": "#00798c", "jax": "#8d96a3"}
@@ -17,10 +19,9 @@ def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
     from ..lanes import available_threads
 
     threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
-    config = SHAPES["cifar"][0]
     return {"machine": describe_machine(threads), "sizes": {
-        width: compare(f"width {width}", config | {"width": width, "heads": width // 32}, 64, contestants, threads, seconds, rounds,
-                       progress or (lambda line: None)) for width in WIDTHS}}
+        width: compare(f"width {width}", replace(SHAPES["cifar"], batch=64, options={"width": width, "heads": width // 32}), contestants,
+                       threads, seconds, rounds, progress or (lambda line: None)) for width in WIDTHS}}
 
 
 def draw(result, path):

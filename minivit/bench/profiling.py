@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: every op, forward and backward, and the matrix products within."""
+"""Where the time of a training step goes, or of inference: every op, forward and backward, and the matrix products within."""
 
 import importlib
 import time
@@ -9,28 +9,27 @@ import numpy as np
 
 from .. import ops
 from ..arguments import check_name
-from .contestant import INFERENCE_ONLY, SHAPES, Contestant
+from .contestant import Contestant
+from .shapes import SHAPES
 
 
-def profile(shape="cifar", steps=10):
-    """Seconds a training step spends in each op, forward and backward, and in matrix products, on one thread.
+def profile(name="cifar", steps=10):
+    """Seconds that a training step of a shape spends in each op, forward and backward, and in matrix products, on one thread: of processor
+    time, which other work on the machine changes little.
 
-    Returns {"shape", "step": seconds, "not_products": share, "rows": [{op, pass, calls, seconds, products}]}: seconds are
-    an op's own, without the ops it calls; products is the part of them inside `np.matmul`. The ops are wrapped for as long as this runs.
-    Raises ValueError for an unknown shape, or one that is not trained.
+    Of a shape that is not trained, it is the inference of a batch. Returns {"shape", "task": "train" or "infer", "step": seconds,
+    "not_products": share, "rows": [{op, pass, calls, seconds, products}]}: seconds are an op's own, without the ops it calls; products is
+    the part of them inside `np.matmul`. The ops are wrapped for as long as this runs. Raises ValueError for an unknown shape.
     """
     from ..interop.timm import to_timm
-    from ..models import create_model
 
-    config, batch = SHAPES[check_name("shape", shape, SHAPES)]
-    if shape in INFERENCE_ONLY:
-        raise ValueError(f"{shape} is not trained here: the profile is of a training step")
-    rng, side = np.random.default_rng(0), config["image_size"]
-    images = rng.standard_normal((batch, side, side, config["channels"]), np.float32)
-    labels = rng.integers(0, config["classes"], batch)
-    subject = Contestant(config, to_timm(create_model("vit", **config)), images, labels, threads=1)
+    shape = SHAPES[check_name("shape", name, SHAPES)]
+    model, images, labels = shape.make()
+    subject = Contestant(shape.family, model.config, to_timm(model), images, labels, threads=1)
+    task = "train" if shape.trained else "infer"
+    step = getattr(subject, task)
     for _ in range(3):
-        subject.train()
+        step()
     clock = _Clock()
     with mock.patch.object(np, "matmul", clock.product(np.matmul)):
         patches = [mock.patch.object(module, name, clock.op(path.name.removesuffix(".py"), name, getattr(module, name)))
@@ -39,15 +38,15 @@ def profile(shape="cifar", steps=10):
                    for name in ("forward", "backward") if hasattr(module, name)]
         for patch in patches:
             patch.start()
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(steps):
-            subject.train()
-        total = (time.perf_counter() - start) / steps
+            step()
+        total = (time.thread_time() - start) / steps
         for patch in patches:
             patch.stop()
     rows = [{"op": op, "pass": name, "calls": calls // steps, "seconds": own / steps, "products": products / steps}
             for (op, name), (calls, own, products) in clock.rows.items()]
-    return {"shape": shape, "step": total, "not_products": 1 - sum(row["products"] for row in rows) / total,
+    return {"shape": name, "task": task, "step": total, "not_products": 1 - sum(row["products"] for row in rows) / total,
             "rows": sorted(rows, key=lambda row: -row["seconds"])}
 
 
@@ -63,11 +62,11 @@ class _Clock:
 
         def timed(*arguments, **more):
             self.stack.append([row, 0.0])
-            start = time.perf_counter()
+            start = time.thread_time()
             try:
                 return function(*arguments, **more)
             finally:
-                elapsed, (_, inner) = time.perf_counter() - start, self.stack.pop()
+                elapsed, (_, inner) = time.thread_time() - start, self.stack.pop()
                 row[0], row[1] = row[0] + 1, row[1] + elapsed - inner
                 if self.stack:
                     self.stack[-1][1] += elapsed
@@ -77,10 +76,10 @@ class _Clock:
     def product(self, matmul):
         """`np.matmul`, whose time is noted in the row of the op that calls it."""
         def timed(*arguments, **more):
-            start = time.perf_counter()
+            start = time.thread_time()
             result = matmul(*arguments, **more)
             if self.stack:
-                self.stack[-1][0][2] += time.perf_counter() - start
+                self.stack[-1][0][2] += time.thread_time() - start
             return result
 
         return timed
@@ -88,13 +87,14 @@ class _Clock:
 
 def profile_table(result):
     """The result of `profile` as text."""
-    lines = [f"{result['shape']}: one training step on one thread, {1e3 * result['step']:.2f} ms",
-             f"{'op':15} {'pass':9} {'calls':>6} {'ms':>9} {'share':>7} {'of it products':>15}"]
+    what = "one training step" if result["task"] == "train" else "inference of one batch"
+    lines = [f"{result['shape']}: {what} on one thread, {1e3 * result['step']:.2f} ms of processor time",
+             f"{'op':22} {'pass':9} {'calls':>6} {'ms':>9} {'share':>7} {'of it products':>15}"]
     for row in result["rows"]:
         if row["calls"]:
-            lines.append(f"{row['op']:15} {row['pass']:9} {row['calls']:6} {1e3 * row['seconds']:9.3f} "
+            lines.append(f"{row['op']:22} {row['pass']:9} {row['calls']:6} {1e3 * row['seconds']:9.3f} "
                          f"{row['seconds'] / result['step']:7.1%} {row['products'] / row['seconds']:15.0%}")
     within = sum(r["seconds"] for r in result["rows"])
-    lines += [f"{'layers, AdamW, sum':32} {1e3 * (result['step'] - within):9.3f} {1 - within / result['step']:7.1%}",
+    lines += [f"{'layers, AdamW, sum':39} {1e3 * (result['step'] - within):9.3f} {1 - within / result['step']:7.1%}",
               f"not matrix products: {result['not_products']:.1%}"]
     return "\n".join(lines)

@@ -10,20 +10,27 @@
 Every size of an axis is trained in turn, round by round, so that a slow minute of the machine meets all of them.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..arguments import check_number
-from .contestant import INFERENCE_ONLY, SHAPES
 from .machine import describe_machine
+from .shapes import SHAPES, select
 from .worker import burst
 
-_FASHION = SHAPES["fashion"][0]
 _POOLED = {"image_size": 32, "channels": 3, "pool": "mean"}           # no class token: 16, 64, 256 and 1,024 tokens
-AXES: dict[str, dict[int, tuple[dict, int]]] = {                      # axis: {value: (config, batch)}
-    "batch": {batch: (_FASHION, batch) for batch in (32, 64, 128, 256, 512, 1024)},
-    "tokens": {(32 // side) ** 2: (_FASHION | _POOLED | {"patch_size": side}, 32) for side in (8, 4, 2, 1)},
-    "depth": {depth: (_FASHION | {"depth": depth}, 128) for depth in (1, 2, 4, 8, 16)},
-    "width": {width: (_FASHION | {"width": width, "heads": width // 16}, 64) for width in (32, 64, 128, 256, 512)},
+
+
+def _fashion(batch, **options):
+    return replace(SHAPES["fashion"], batch=batch, options=options)
+
+
+AXES = {                                                              # axis: {value: shape}
+    "batch": {batch: _fashion(batch) for batch in (32, 64, 128, 256, 512, 1024)},
+    "tokens": {(32 // side) ** 2: _fashion(32, **_POOLED, patch_size=side) for side in (8, 4, 2, 1)},
+    "depth": {depth: _fashion(128, depth=depth) for depth in (1, 2, 4, 8, 16)},
+    "width": {width: _fashion(64, width=width, heads=width // 16) for width in (32, 64, 128, 256, 512)},
 }
 
 
@@ -41,7 +48,7 @@ def growth(seconds=0.5, rounds=7, threads=None, progress=None):
     threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
     progress = progress or (lambda line: None)
     rows = [row for axis in AXES for row in _axis(axis, seconds, rounds, threads, progress)]
-    shapes = [shape for shape in SHAPES if shape not in INFERENCE_ONLY]
+    shapes = [name for name in select() if SHAPES[name].trained]
     return {"machine": describe_machine(threads), "rows": rows, "threads": [_threads(shape, seconds, rounds, progress) for shape in shapes]}
 
 
@@ -49,21 +56,20 @@ def _axis(axis, seconds, rounds, threads, progress):
     """The rows of one axis."""
     steps: dict = {}
     flops, batches, first = {}, {}, min(AXES[axis])
-    for value, (config, batch) in AXES[axis].items():
-        model, steps[value] = _training(config, batch, threads)
-        flops[value], batches[value] = model.flops, batch
+    for value, shape in AXES[axis].items():
+        model, steps[value] = _training(shape, threads)
+        flops[value], batches[value] = model.flops, shape.batch
     medians = _in_turn(axis, steps, seconds, rounds, progress)
     return [{"axis": axis, "value": value, "seconds": float(np.median(medians[value])) / batches[value],
              "relative": float(np.median(medians[value] / medians[first])) * batches[first] / batches[value],
              "expected": flops[value] / flops[first]} for value in AXES[axis]]
 
 
-def _threads(shape, seconds, rounds, progress):
+def _threads(name, seconds, rounds, progress):
     """What a second thread gains on one shape, and what it gains for two single-threaded products."""
     from ..lanes import Workers, blas_threads
 
-    config, batch = SHAPES[shape]
-    works: dict = {threads: _training(config, batch, threads)[1] for threads in (1, 2)}
+    works: dict = {threads: _training(SHAPES[name], threads)[1] for threads in (1, 2)}
     square = np.ones((2, 768, 768), np.float32)
     out = np.empty_like(square)
     for threads in (1, 2):
@@ -74,19 +80,17 @@ def _threads(shape, seconds, rounds, progress):
                 workers.map(lambda i: [np.matmul(square[i], square[i], out=out[i]) for _ in range(16)], (0, 1))
 
         works[f"products on {threads}"] = products
-    medians = _in_turn(f"threads, {shape}", works, seconds, rounds, progress)
-    return {"shape": shape, "gain": float(np.median(medians[1] / medians[2])),
+    medians = _in_turn(f"threads, {name}", works, seconds, rounds, progress)
+    return {"shape": name, "gain": float(np.median(medians[1] / medians[2])),
             "expected": float(np.median(medians["products on 1"] / medians["products on 2"]))}
 
 
-def _training(config, batch, threads):
+def _training(shape, threads):
     """A model, and a function that trains it for one step."""
-    from ..models import create_model
     from ..training.trainer import Trainer
 
-    model, rng = create_model("vit", **config), np.random.default_rng(0)
-    images = rng.standard_normal((batch, config["image_size"], config["image_size"], config["channels"]), np.float32)
-    labels, trainer = rng.integers(0, config["classes"], batch), Trainer(model, lr=1e-4, threads=threads)
+    model, images, labels = shape.make()
+    trainer = Trainer(model, lr=1e-4, threads=threads)
     return model, lambda: trainer.step(images, labels)
 
 

@@ -16,33 +16,29 @@ from .contestant import Contestant, product
 
 def _make(name, threads, folder):
     """The contestant of that name on the model and batch in `folder`."""
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("batch")
+    shape = json.loads((folder / "shape.json").read_text())
     with np.load(folder / "batch.npz") as batch:
         arrays = {key: batch[key] for key in batch.files}
     images, labels = arrays.pop("images"), arrays.pop("labels")
+    given = shape["family"], shape["config"], arrays, images, labels, threads
     if name == "minivit":
-        return Contestant(config, arrays, images, labels, threads)
+        return Contestant(*given)
     if name == "jax":
         from ..peers import jax_vit
-        return jax_vit.Contestant(config, arrays, images, labels, threads)
-    from ..peers import torch_vit
-    config |= {"pool": "token", "positions": "learned"}
-    return torch_vit.Contestant(config, arrays, images, labels, threads, compiled=name == "torch.compile")
+        return jax_vit.Contestant(*given)
+    from ..peers import torch_peer
+    return torch_peer.Contestant(*given, variant=name.removeprefix("torch").removeprefix("."))
 
 
 def _products(library, threads, folder):
-    """Products of square matrices and of the model's own shapes: pairs (floating-point operations, function)."""
+    """Pairs (floating-point operations, function) of the products that the limit is taken from."""
     if library == "numpy":
         make = product
     elif library == "jax":
         from ..peers.jax_vit import product as make
     else:
-        from ..peers.torch_vit import product as make
-    config = json.loads((folder / "config.json").read_text())
-    D, F = config["width"], config["width"] * config["mlp_ratio"]
-    rows = config["batch"] * ((config["image_size"] // config["patch_size"]) ** 2 + 1)
-    shapes = [(512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (rows, D, 3 * D), (rows, D, F), (rows, F, D)]
+        from ..peers.torch_peer import product as make
+    shapes = json.loads((folder / "shape.json").read_text())["products"]
     return [(2 * m * k * n, make(m, k, n, threads)) for m, k, n in shapes]
 
 

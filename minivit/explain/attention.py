@@ -1,14 +1,16 @@
 """Where the tokens of a model look.
 
 Attention replaces fixed weights between places by probabilities that it computes from the picture: probs (B, h, N, N), a row for each
-token that looks, a column for each that is looked at. Any layer has them whose class has a property `probabilities`.
+token that looks, a column for each that is looked at. Any layer has them whose class has a property `probabilities`; where a token looks
+no further than its window, as in Swin, its row is 0 beyond.
 
 The patches of a square picture make a square of side S; tokens beyond these S S have no place in it and come first (class token).
 What *reads* the picture is the first of them, or without any, the mean over all tokens.
 
     reader_maps     where the reader looks, head by head
     mean_distance   how far away it looks: sum over m of probs[n, m] |n - m|, the mean over n, in pixels
-    rollout         where it looks through all layers: the product of all A_l = (mean over heads of probs + 1) / 2, the 1 for the residual
+    rollout         where it looks through all layers: the product of all A_l = (mean over heads of probs + 1) / 2, the 1 for the residual;
+                    where four neighbouring tokens become one, as in Swin, the mean of their rows comes between
     variation       which share of the weights depends on the picture
 
 Sources: Dosovitskiy et al., arXiv:2010.11929, figure 7 and appendix D.7; Abnar and Zuidema, "Quantifying Attention Flow in Transformers",
@@ -29,8 +31,7 @@ def attention_probabilities(layer, x):
     replica.forward(x)
     found = {path: part.probabilities for path, part in replica.named_layers() if hasattr(type(part), "probabilities")}
     if not found:
-        raise ValueError(f"{type(layer).__name__} has no layer with attention among all its tokens (a Swin looks within windows, a ResNet "
-                         "has none)")
+        raise ValueError(f"{type(layer).__name__} has no layer with attention (a ViT, a DeiT and a Swin have; a ResNet has none)")
     return found
 
 
@@ -41,8 +42,8 @@ def grid(tokens):
 
 
 def reader_maps(probs):
-    """probs (B, h, N, N) -> how much the reader looks at each patch: (B, h, S, S)."""
-    B, heads, N, _ = probs.shape
+    """probs (B, h, N, N), or (B, h, M, N) of M that look -> how much the reader looks at each patch: (B, h, S, S)."""
+    B, heads, _, N = probs.shape
     side, first = grid(N)
     looks = probs[:, :, 0, first:] if first else probs.mean(axis=2)
     return looks.reshape(B, heads, side, side)
@@ -58,14 +59,19 @@ def mean_distance(probs, patch_size=1):
 
 
 def rollout(layers):
-    """A list of probs (B, h, N, N), from the first layer to the last -> (B, N, N): how much each token holds of each token of the input.
+    """probs (B, h, N, N) of the layers, first to last -> (B, M, N): how much each token of the last holds of each of the first.
 
-    Raises ValueError if their numbers of tokens differ.
+    A layer may have a quarter of the tokens of the one before it, if these are of patches only: then each is four neighbours. Raises
+    ValueError for any other numbers of tokens.
     """
-    if len({probs.shape[-1] for probs in layers}) != 1:
-        raise ValueError(f"rollout needs layers of equal numbers of tokens, not {[probs.shape[-1] for probs in layers]}")
-    through = np.eye(layers[0].shape[-1])
+    tokens = [probs.shape[-1] for probs in layers]
+    through = np.eye(tokens[0])[None]
     for probs in layers:
+        if probs.shape[-1] != through.shape[1]:
+            side, first = grid(through.shape[1])
+            if first or 4 * probs.shape[-1] != side * side:
+                raise ValueError(f"rollout needs layers of equal numbers of tokens, or of a quarter where they are merged, not {tokens}")
+            through = through.reshape(-1, side // 2, 2, side // 2, 2, tokens[0]).mean(axis=(2, 4)).reshape(-1, side * side // 4, tokens[0])
         through = (probs.mean(axis=1) + np.eye(probs.shape[-1])) / 2 @ through
     return through
 

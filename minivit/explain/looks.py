@@ -14,7 +14,7 @@ class Look:
 
     said, probability: the class it finds most probable; true: the class it is of, None if that is unknown. For each layer with attention,
     by its path: maps (h, S, S), where the reader looks, and distances (h,), how far the patches look, in pixels.
-    rollout (S, S): where the reader looks through all layers; through those of the last grid, where a model has several.
+    rollout (S, S): where the reader looks through all layers, on the grid of the first.
     """
 
     name: str
@@ -34,15 +34,15 @@ def look(model, images, names=None, class_names=None, true=None):
     """
     names = names or [str(i) for i in range(len(images))]
     class_names, true = class_names or [str(k) for k in range(model.classes)], true or [None] * len(images)
-    probs = attention_probabilities(model, images)
     said, _ = softmax.forward(model.predict(images))
-    last = [p for p in probs.values() if p.shape[-1] == list(probs.values())[-1].shape[-1]]
-    through = reader_maps(rollout(last)[:, None])[:, 0]
-    maps = {path: reader_maps(p) for path, p in probs.items()}
-    distances = {path: mean_distance(p, model.image_size / grid(p.shape[-1])[0]) for path, p in probs.items()}
-    return [Look(str(names[i]), images[i], class_names[said[i].argmax()], float(said[i].max()), true[i],
-                 {path: m[i] for path, m in maps.items()}, {path: d[i] for path, d in distances.items()}, through[i])
-            for i in range(len(images))]
+    looks = []
+    for i in range(len(images)):                                      # one by one: of a Swin's many tokens, all pairs take much memory
+        probs = attention_probabilities(model, images[i:i + 1])
+        maps = {path: reader_maps(p)[0] for path, p in probs.items()}
+        distances = {path: mean_distance(p, model.image_size / grid(p.shape[-1])[0])[0] for path, p in probs.items()}
+        through = reader_maps(rollout(list(probs.values()))[:, None])[0, 0]
+        looks.append(Look(str(names[i]), images[i], class_names[said[i].argmax()], float(said[i].max()), true[i], maps, distances, through))
+    return looks
 
 
 def attend_run(run, pictures):

@@ -29,6 +29,17 @@ class WindowAttention(Layer):
         self.mask = windows.mask(rows, columns, side, shift)[:, None] if shift else None          # (M, 1, n, n)
         self.name_parameters()
 
+    @property
+    def probabilities(self):
+        """How much each token of the picture looked at each in the last forward: (B, h, N, N), N = H W; 0 beyond its own window.
+
+        Raises RuntimeError if there was no forward, or if its backward has taken the cache.
+        """
+        if self.cache is None:
+            raise RuntimeError(f"{type(self).__name__} has probabilities between a forward and its backward only")
+        places, _, attended = self.cache
+        return windows.among_all(attended[1], places)
+
     def forward(self, x):
         """x (B, H, W, D) -> y (B, H, W, D)."""
         bias, table = relative_bias.forward(self.relative_position_bias_table.data, self.side, self.side)

@@ -74,6 +74,20 @@ def backward(dwindows, cache):
     return np.take(dwindows.reshape(B, H * W, D), back, axis=1).reshape(B, H, W, D)
 
 
+def among_all(pairs, cache):
+    """Numbers for the pairs of tokens of each window, (B M, h, n, n) -> for all pairs of a picture's tokens, (B, h, N, N).
+
+    Tokens of two windows get 0: so the probabilities of attention in windows are seen as those of attention over all tokens.
+    """
+    (B, H, W, _), side, shift = cache
+    there, _ = _places(H, W, side, shift)
+    _, heads, n, _ = pairs.shape
+    spread = np.zeros((B, heads, H * W, H * W), pairs.dtype)
+    for m, tokens in enumerate(there.reshape(-1, n)):
+        spread[:, :, tokens[:, None], tokens] = pairs.reshape(B, -1, heads, n, n)[:, m]
+    return spread
+
+
 @lru_cache(maxsize=16)
 def _places(rows, columns, side, shift):
     """Which token of the picture stands at each place of the windows, and the other way about."""

@@ -41,7 +41,7 @@ def _forward(w, images, patch_size, depth, heads):
 class Contestant:
     """What `minivit bench` times: one training step, and inference. See `minivit/bench/`."""
 
-    def __init__(self, config, weights, images, labels, threads):
+    def __init__(self, family, config, weights, images, labels, threads):
         # JAX takes its threads from the process's affinity, and has no setting for them.
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

@@ -1,7 +1,9 @@
-"""A Vision Transformer in ordinary PyTorch, under timm's names: what minivit is compared with, for equality and for speed.
+"""A Vision Transformer, and DeiT, in ordinary PyTorch, under timm's names: what minivit is compared with, for equality and for speed.
 
 Written from the paper's equations (Dosovitskiy et al., arXiv:2010.11929) and knowing nothing of minivit. Needs torch.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,8 +62,8 @@ class TorchViT(nn.Module):
     def __init__(self, image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, pool, positions):
         super().__init__()
         tokens = (image_size // patch_size) ** 2 + (pool == "token")
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if pool == "token" else None
-        self.pos_embed = nn.Parameter(torch.zeros(1, tokens, width)) if positions == "learned" else None
+        self.cls_token: Any = nn.Parameter(torch.zeros(1, 1, width)) if pool == "token" else None
+        self.pos_embed: Any = nn.Parameter(torch.zeros(1, tokens, width)) if positions == "learned" else None
         self.patch_embed = PatchEmbed(patch_size, channels, width)
         self.blocks = nn.Sequential(*[Block(width, heads, mlp_ratio) for _ in range(depth)])
         self.norm = nn.LayerNorm(width, eps=1e-6) if pool == "token" else nn.Identity()
@@ -78,36 +80,20 @@ class TorchViT(nn.Module):
         return self.head(self.fc_norm(x[:, 0] if self.cls_token is not None else x.mean(dim=1)))
 
 
-class Contestant:
-    """What `minivit bench` times: one training step, and inference. See `minivit/bench/`."""
+class TorchDeiT(TorchViT):
+    """A ViT with a distillation token and a second head (Touvron et al., arXiv:2012.12877); the logits are the mean of both."""
 
-    def __init__(self, config, weights, images, labels, threads, compiled=False):
-        torch.set_num_threads(threads)
-        self.model = TorchViT(**config)
-        self.model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
-        kernels = [m.weight for m in self.model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        others = [p for p in self.model.parameters() if all(p is not kernel for kernel in kernels)]
-        groups = [{"params": kernels, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=1e-4, fused=True)
-        self.images = torch.tensor(images.transpose(0, 3, 1, 2).copy())
-        self.labels = torch.tensor(labels)
-        self.forward = torch.compile(self.model) if compiled else self.model
+    def __init__(self, image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, positions):
+        super().__init__(image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, "token", positions)
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, width))
+        if self.pos_embed is not None:
+            self.pos_embed = nn.Parameter(torch.zeros(1, self.pos_embed.shape[1] + 1, width))
+        self.head_dist = nn.Linear(width, classes)
 
-    def train(self):
-        """Forward, loss, backward, clipping, fused AdamW."""
-        self.optimiser.zero_grad(set_to_none=True)
-        F.cross_entropy(self.forward(self.images), self.labels).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-
-    def infer(self):
-        """Logits (B, K), without gradients."""
-        with torch.inference_mode():
-            return self.forward(self.images).numpy()
-
-
-def product(m, k, n, threads):
-    """A function that multiplies (m, k) by (k, n) in float32, for the limit of torch's own BLAS."""
-    torch.set_num_threads(threads)
-    a, b, out = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
-    return lambda: torch.mm(a, b, out=out)
+    def forward(self, images):
+        x = self.patch_embed(images)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.dist_token.expand(len(x), -1, -1), x], dim=1)
+        if self.pos_embed is not None:
+            x = x + self.pos_embed
+        x = self.norm(self.blocks(x))
+        return (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
