@@ -25,6 +25,9 @@ def join(windows, side, H, W):
 class WindowAttention(nn.Module):
     """Attention in windows of side w; shift: of the picture before it is cut."""
 
+    index: torch.Tensor
+    mask: torch.Tensor | None
+
     def __init__(self, width, heads, grid, side, shift):
         super().__init__()
         self.heads, self.side, self.shift = heads, side, shift
