@@ -26,6 +26,8 @@ from .schedule import warmup_cosine
 from .source import Source, same_weights
 from .trainer import Trainer
 
+TRIAL, LONGEST_TRIAL = 0.03, 5.0  # share of the minutes, and seconds at most, for which the speed is measured before them
+
 
 @dataclass(frozen=True)
 class Result:
@@ -201,22 +203,22 @@ def _plan(model, data, given, minutes, threads):
     if minutes is None:
         return settings | {"steps": max(1, round(settings["epochs"] * (images // size)))}
     check_number("number of minutes", minutes, above=0, most=1e9)
-    seconds = _seconds_per_step(model, _with_validation(data, settings), settings, threads)
+    seconds = _seconds_per_step(model, _with_validation(data, settings), settings, threads, min(TRIAL * 60 * minutes, LONGEST_TRIAL))
     return settings | {"epochs": None, "steps": max(1, int(60 * minutes / seconds))}
 
 
-def _seconds_per_step(model, data, settings, threads):
-    """The median time of ten steps of a copy of the model, with each step's share of the evaluation at the end of an epoch."""
-    size = settings["batch_size"]
-    trial, seconds = make_trainer(model.copy(), settings, threads), []
-    for _ in range(12):
-        start = time.perf_counter()
+def _seconds_per_step(model, data, settings, threads, trial_seconds):
+    """The mean time of a step, of ten at least and for so many seconds, of a copy of the model; with its share of an epoch's evaluation."""
+    size, trial, steps = settings["batch_size"], make_trainer(model.copy(), settings, threads), -2
+    start = now = time.perf_counter()
+    while steps < 10 or now - start < trial_seconds:
         trial.step(data.train_images[:size], data.train_labels[:size])
-        seconds.append(time.perf_counter() - start)
-    start = time.perf_counter()
+        now, steps = time.perf_counter(), steps + 1
+        if steps == 0:                                                # two steps have compiled and warmed up
+            start = now
+    per_step = (now - start) / steps
     _scores(trial.average, Seen(data), threads)
-    per_epoch = len(data.train_images) // size
-    return np.median(seconds[2:]) + (time.perf_counter() - start) / per_epoch   # the first two steps compile and warm up
+    return per_step + (time.perf_counter() - now) / (len(data.train_images) // size)
 
 
 def _continue(run, model, data, given, minutes):

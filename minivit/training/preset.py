@@ -51,8 +51,8 @@ PRESETS = {
 # For a few minutes: a model that sees the data some times more, and little noise, for which there is no time.
 SHORT = 10    # minutes
 SHORT_PRESETS = {
-    "fashion-mnist": Preset(_vit(64, 2, 4, 0.0), {"batch_size": 64, "lr": 6e-3, "label_smoothing": 0.0, "warmup": 0.05, "augment": "none",
-                                                  "optimiser": "muon"}),
+    "fashion-mnist": Preset(_vit(64, 1, 4, 0.0), {"batch_size": 64, "lr": 6e-3, "label_smoothing": 0.0, "warmup": 0.05, "augment": "none",
+                                                  "ema": 0.99, "optimiser": "muon"}),
 }
 
 
