@@ -340,7 +340,7 @@ def _models(options):
     else:
         print(f"{'name':32} {'tokens':>6} {'parameters':>12} {'GFLOPs an image':>16}")
         for row in rows:
-            print(f"{row['name']:32} {row['tokens']:6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")
+            print(f"{row['name']:32} {row['tokens'] or '-':>6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")
 
 
 def _bench(options):

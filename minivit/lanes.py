@@ -15,10 +15,10 @@ scales even with small matrices, where a threaded BLAS waits more than it comput
 A share that is too large for a core's caches is run in several *passes* of `micro_batch` images, one after the other, whose
 gradients are added too.
 
-The cut depends on the work alone (images, tokens) and never on the machine; the number of threads only decides how many lanes
+The cut depends on the work alone (images, and what each takes) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
 
-Only inference of fewer images than threads is cut otherwise: there the threads share the tokens of each image.
+Only in the inference of fewer images than threads are there no lanes: BLAS cuts each product among the threads.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ import queue
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,13 +39,10 @@ from .arguments import check_number
 from .kernel import kernel
 from .layers.block import Block
 from .layers.dropout import use_generator
-from .layers.layer import Layer
-from .layers.linear import Linear
-from .layers.mlp import MLP
 from .ops import cross_entropy
 from .ops.philox import Generator
 
-PASS_TOKENS = 1750  # of one pass at most: enough rows for BLAS, few enough for a core's caches
+PASS_ROWS = 1750    # of a product of one pass at most: enough for BLAS, few enough for a core's caches
 MAX_LANES = 16
 CHUNK = 65_536      # weights whose gradients are summed by one task
 
@@ -58,12 +55,12 @@ class Cut:
     micro_batch: int
 
     @classmethod
-    def of(cls, batch, tokens):
-        """The cut for a batch of images with `tokens` tokens each.
+    def of(cls, batch, rows):
+        """The cut for a batch of images with `rows` rows of a product each (see `Model.rows`).
 
         2, 4, 8 or 16 lanes, so that they divide evenly among cores; as many as there are images, if there are fewer.
         """
-        micro_batch = max(1, PASS_TOKENS // tokens)
+        micro_batch = max(1, PASS_ROWS // rows)
         lanes = 2
         while lanes < MAX_LANES and lanes * micro_batch < batch:
             lanes *= 2
@@ -223,7 +220,7 @@ class Lanes:
 
         epoch, numbers (B,): which time the data are gone through, and where in them the images stand; augmentation may ask.
         """
-        cut = self.cut or Cut.of(len(images), self.model.tokens)
+        cut = self.cut or Cut.of(len(images), self.model.rows)
         passes = [cut.passes(share) for share in cut.shares(len(images))]
         self._lanes += [Lane(self.model, self.seed, self.objective, self.recompute) for _ in range(len(passes) - len(self._lanes))]
         lanes = self._lanes[:len(passes)]
@@ -259,17 +256,16 @@ def _sum_of_squares(x):
 def predict(model, images, threads=None):
     """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
 
-    With fewer images than threads, the threads share each image: the tokens of a transformer, or else BLAS's products. Then the bits may
-    depend on their number.
+    With fewer images than threads, BLAS uses the threads for each product. Then the bits may depend on their number.
     """
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
         return logits
-    cut = Cut.of(len(images), model.tokens)
+    cut = Cut.of(len(images), model.rows)
     passes = [part for share in cut.shares(len(images)) for part in cut.passes(share)]
     if len(images) < workers.threads:
         reader = model.reader()
-        with blas_threads(1 if _share_tokens(reader, workers) else workers.threads):
+        with blas_threads(workers.threads):
             for part in passes:
                 logits[part] = reader.forward(images[part])
         return logits
@@ -287,23 +283,3 @@ def predict(model, images, threads=None):
     with blas_threads(1):
         workers.map(run, passes)
     return logits
-
-
-def _share_tokens(layer, workers):
-    """Let the threads share the tokens in the linear maps and MLPs of a reader, which treat each by itself; whether there are any."""
-    if isinstance(layer, Linear | MLP):
-        vars(layer)["forward"] = partial(_in_shares, layer.forward, layer.parameters()[-1].shape[-1], workers)
-        return True
-    return sum(_share_tokens(child, workers) for _, child in layer.children() if isinstance(child, Layer)) > 0
-
-
-def _in_shares(forward, width, workers, x):
-    """forward(x), x (..., D) -> y (..., width): as many shares of the tokens as there are threads, side by side."""
-    tokens = x.reshape(-1, x.shape[-1])
-    y = np.empty((len(tokens), width), x.dtype)
-
-    def run(share):
-        y[share] = forward(tokens[share])
-
-    workers.map(run, _split(slice(0, len(tokens)), workers.threads))
-    return y.reshape(*x.shape[:-1], width)

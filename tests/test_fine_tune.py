@@ -353,7 +353,7 @@ def interrupted(monkeypatch, owner, name, calls, *arguments):
     (training_features, "predict", 1), (training_features, "predict", 2), (Trainer, "step", 1), (Trainer, "step", 7)])
 def test_an_interrupted_probe_goes_on_to_the_same_bytes(pictures, tmp_path, monkeypatch, call, owner, name, calls):
     write_file(tmp_path / "w.safetensors")
-    monkeypatch.setattr(training_features, "BLOCK_TOKENS", 8 * 17)    # blocks of 8 images, so that there are some
+    monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)    # blocks of 8 images, so that there are some
     train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--epochs", 3,
              "--batch-size", 4, "--json", "--out")
     assert call(*train, tmp_path / "whole")[0] == 0

@@ -223,7 +223,7 @@ def test_ten_steps_follow_torchs_adamw(live, torch_parity, dtype):
 
 @dtypes
 def test_training_in_many_lanes_and_passes_follows_torch(torch_parity, dtype, monkeypatch):
-    monkeypatch.setattr(lanes, "PASS_TOKENS", 1)          # one image a pass: 16 lanes of two or three images each
+    monkeypatch.setattr(lanes, "PASS_ROWS", 1)          # one image a pass: 16 lanes of two or three images each
     config, rng = MODELS["mean-learned"], np.random.default_rng(3)
     torch_model = torch_parity.make_model(config, torch_parity.random_weights(config, rng, 2.0**-20))
     images = rng.standard_normal((37, 9, 9, 3), np.float32)

@@ -198,7 +198,7 @@ def test_another_seed_gives_another_model(tmp_path):
 
 
 def test_number_of_threads_changes_no_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(lanes, "PASS_TOKENS", 1)   # 16 lanes with two passes each
+    monkeypatch.setattr(lanes, "PASS_ROWS", 1)   # 16 lanes with two passes each
     for threads in (1, 2, 3):
         train(tmp_path / str(threads), epochs=1, threads=threads)
     assert json.loads((tmp_path / "1" / "config.json").read_text())["training"]["lanes"] == 16

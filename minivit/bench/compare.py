@@ -143,7 +143,7 @@ def _prepare(shape, folder):
     np.savez(folder / "batch.npz", images=images, labels=labels, **to_timm(model))
     matrices = {(math.prod(p.shape[:-1]), p.shape[-1]) for p in model.parameters() if p.decay}
     products = [(side, side, side) for side in (512, 1024, 2048)]
-    products += [(shape.batch * model.tokens, k, n) for k, n in sorted(matrices, key=math.prod)[-3:]]
+    products += [(shape.batch * model.rows, k, n) for k, n in sorted(matrices, key=math.prod)[-3:]]
     (folder / "shape.json").write_text(json.dumps({"family": shape.family, "config": model.config, "products": products}))
     return model.flops
 

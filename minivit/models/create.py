@@ -111,7 +111,10 @@ def create_model(name, *, weights=None, new_head=False, seed=0, dtype=np.float32
 
 
 def describe_models():
-    """A list of {name, tokens, parameters, flops} of every named variant; flops are of one image's forward. Nothing is allocated."""
+    """A list of {name, tokens, parameters, flops} of every named variant; flops are of one image's forward. Nothing is allocated.
+
+    tokens is None for a ResNet, which has none.
+    """
     models = {name: declare_model(name) for name in VARIANTS}
     return [{"name": name, "tokens": m.tokens, "parameters": sum(p.size for p in m.parameters()), "flops": m.flops}
             for name, m in models.items()]

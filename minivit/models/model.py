@@ -14,8 +14,11 @@ class Model(Layer):
     """Base of the models: (B, H, W, C) images -> (B, K) logits.
 
     `config` holds the arguments of the constructor; `mean` and `std` (C,) belong to pixels between 0 and 1. `input_shape` is (H, W, C),
-    square; a model of something else than pictures sets another, such as (1, T, 1) for signals of T numbers.
+    square; a model of something else than pictures sets another, such as (1, T, 1) for signals of T numbers. `tokens`: how many an
+    image becomes; None if it stays a map.
     """
+
+    tokens: Any = None
 
     def __init__(self, config):
         whole = {"image_size", "patch_size", "channels", "classes", "width", "depth", "depths", "heads", "window"}
@@ -36,6 +39,11 @@ class Model(Layer):
         if value.shape not in ((1,), (self.channels,)) or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
             raise ValueError(f"{name} must be one number, or one for each of the {self.channels} channels, not {value.tolist()}")
         return np.broadcast_to(value.astype(np.float64), (self.channels,))
+
+    @property
+    def rows(self):
+        """The rows that one image adds to a matrix product of a typical block; lanes cut a batch by them."""
+        return self.tokens
 
     def grids(self):
         """The parameters that lie on a grid of places, so that they can be resized to another one:

@@ -40,7 +40,7 @@ class Trunk(Layer):
         widths = [head.weight.shape[-2] for _, _, head in _classifiers(self.model)]
         for layer, name, _ in _classifiers(self.model):
             setattr(layer, name, _Through())
-        self.tokens, self.heads, self.classes = model.tokens, len(widths), sum(widths)    # `classes`: the numbers it gives, to `predict`
+        self.rows, self.heads, self.classes = model.rows, len(widths), sum(widths)    # `classes`: the numbers it gives, to `predict`
 
     def forward(self, images):
         """images (B, H, W, C) -> features (B, h D)."""
@@ -53,7 +53,7 @@ class Probe(Model):
     To train it is to train them where they are, in the model.
     """
 
-    tokens = 1
+    rows = 1
 
     def __init__(self, model):
         super().__init__({"image_size": 1, "channels": 1, "classes": model.classes, "mean": 0.0, "std": 1.0})

@@ -8,6 +8,8 @@ and a linear head makes the logits. Convolutions are weight-standardised and nor
 another (a batch norm would couple them). The backward is the same list read from the bottom.
 """
 
+import statistics
+
 from ..arguments import check_name, check_number
 from ..layers import Convolution, Dropout, GroupNormReLU, Layer, ResidualBlock, Stage, StdConvolution
 from ..layers.parameter import zeros
@@ -114,11 +116,10 @@ class ResNet(Model):
         return self.stem.backward(dx)
 
     @property
-    def tokens(self):
-        """Places of a map, on average over the blocks: they are to a lane what tokens are, rows of a product."""
-        sides = [_halved(self.image_size, self.reduction.bit_length() - 1 + stage) for stage in range(len(self.stages))]
-        counts = [len(stage.blocks) for stage in self.stages]
-        return max(1, round(sum(n * side**2 for n, side in zip(counts, sides, strict=True)) / sum(counts)))
+    def rows(self):
+        """See `Model.rows`: the places of the map in the median of the blocks."""
+        halvings = self.reduction.bit_length() - 1
+        return statistics.median_low(_halved(self.image_size, halvings + i)**2 for i, stage in enumerate(self.stages) for _ in stage.blocks)
 
     @property
     def flops(self):

@@ -13,6 +13,8 @@ All scores of a picture are N n, not N**2, for N tokens in windows of n: the cos
 Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv:2103.14030.
 """
 
+import statistics
+
 from ..layers import Block, Dropout, LayerNorm, MeanHead, PatchEmbed, PatchMerging, Stage, WindowAttention
 from .model import Model, rising
 
@@ -92,6 +94,11 @@ class Swin(Model):
         """The tables of the relative biases; see `Model.grids`."""
         blocks = [block for stage in self.layers for block in stage.blocks]
         return {block.attn.relative_position_bias_table.name: (2 * block.attn.side - 1, 2 * block.attn.side - 1, 0, 0) for block in blocks}
+
+    @property
+    def rows(self):
+        """See `Model.rows`: the tokens in the median of the blocks."""
+        return statistics.median_low(self.tokens >> 2 * i for i, stage in enumerate(self.layers) for _ in stage.blocks)
 
     @property
     def flops(self):

@@ -22,7 +22,9 @@ import numpy as np
 
 from ..kernel import kernel, ones, rows
 
-WINDOWS = 150_000  # numbers in windows that are gathered at once: few enough for a core's cache
+# So many windows are gathered at once: few enough numbers for a core's cache, but several times as many as the weight
+# has, because each part of the batch also costs the addition of a gradient of the weight.
+WINDOWS, WEIGHTS = 150_000, 8
 
 
 def reference_forward(x, weight, bias=None, stride=1, padding=0):
@@ -75,7 +77,7 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     if min(height, width) < 1:
         raise ValueError(f"convolution: a kernel of {k}x{k} does not fit into pictures of {H}x{W} padded by {padding}")
     x, y = rows(x).reshape(x.shape), np.empty((B, height, width, D), x.dtype)
-    for part in _parts(x, k, y.shape):
+    for part in _parts(x, weight, y.shape):
         np.matmul(_windows(x[part], k, stride, padding, height, width), rows(weight), out=rows(y[part]))
     if bias is not None:
         y += bias
@@ -93,7 +95,7 @@ def backward(dy, cache, out=(None, None)):
     one_place = k == stride == 1 and not padding
     dx = np.empty_like(x) if one_place else np.zeros_like(x)
     dweight = np.empty(weight.shape, dy.dtype) if out[0] is None else out[0]
-    for part in _parts(x, k, dy.shape):
+    for part in _parts(x, weight, dy.shape):
         windows, dy_part = _windows(x[part], k, stride, padding, height, width), rows(dy[part])
         if part.start == 0:                                           # y = windows W + bias
             np.matmul(windows.T, dy_part, out=rows(dweight))
@@ -107,9 +109,11 @@ def backward(dy, cache, out=(None, None)):
     return (dx, dweight, np.matmul(ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
 
 
-def _parts(x, k, shape):
-    """Slices of a batch, of as many images as have WINDOWS numbers in their windows: these are gathered and used in the core's cache."""
-    images = max(1, len(x) if k == 1 else WINDOWS // max(1, shape[1] * shape[2] * k * k * x.shape[3]))
+def _parts(x, weight, shape):
+    """Slices of a batch whose windows are gathered at once, for outputs of this shape; see WINDOWS."""
+    _, height, width, D = shape
+    window = weight.size // max(1, D)
+    images = max(1, len(x) if len(weight) == 1 else max(WINDOWS, WEIGHTS * weight.size) // max(1, height * width * window))
     return [slice(a, a + images) for a in range(0, max(1, len(x)), images)]
 
 

@@ -16,11 +16,11 @@ from tqdm import tqdm
 from ..files import write_whole
 from ..interop.match import HEADS
 from ..interop.tensors import read_metadata, read_tensors
-from ..lanes import PASS_TOKENS, predict
+from ..lanes import PASS_ROWS, predict
 from ..models.probe import Trunk
 from .checkpoints import Interrupted
 
-BLOCK_TOKENS = 8 * PASS_TOKENS      # of the pictures that go through the trunk between two looks at the clock
+BLOCK_ROWS = 8 * PASS_ROWS      # of the pictures that go through the trunk between two looks at the clock
 
 
 def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
@@ -31,7 +31,7 @@ def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
     """
     trunk, saved = Trunk(model), time.monotonic()
     shape = (1, trunk.heads, trunk.classes // trunk.heads)
-    step = max(1, BLOCK_TOKENS // trunk.tokens)                       # always cut in the same places, for the same bits
+    step = max(1, BLOCK_ROWS // trunk.rows)                       # always cut in the same places, for the same bits
     key = _key(model, parts) if run else None
     found = _kept(run, key, parts, step) if run else {}
     done = {part: [found.get(part, np.empty((0, *shape), trunk.dtype))] for part in parts}

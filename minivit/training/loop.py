@@ -198,7 +198,7 @@ def _plan(model, data, given, minutes, threads):
     if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
         settings["val_fraction"] = 0.1
     size, images = _check(settings, data)
-    cut = Cut.of(size, Probe.tokens if settings["probe"] else model.tokens)
+    cut = Cut.of(size, Probe.rows if settings["probe"] else model.rows)
     settings |= {"batch_size": size, "lanes": cut.lanes, "micro_batch": cut.micro_batch}
     if minutes is None:
         return settings | {"steps": max(1, round(settings["epochs"] * (images // size)))}

@@ -30,6 +30,7 @@ def make_report(config, model, records, data, class_names, evaluation, unfinishe
     own = data.digest == config["data"]["digest"]
     scored = f"{evaluation.images:,} {'held-out test images' if own else f'images of {data.name}'}"
     parameters = sum(p.size for p in model.parameters())
+    tokens = f"{model.tokens} tokens, " if model.tokens else ""
     sections = [
         ("How it learned", _curves(records, config["training"], model)),
         ("The worst mistakes", _mistakes(evaluation, class_names)),
@@ -42,7 +43,7 @@ def make_report(config, model, records, data, class_names, evaluation, unfinishe
     text = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
     return text.substitute(
         title=_escape(f"{config['data']['name']}: {config['model']['family']}"),
-        subtitle=_escape(f"{parameters:,} parameters, {model.tokens} tokens, {model.flops / 1e6:,.1f} MFLOPs an image; "
+        subtitle=_escape(f"{parameters:,} parameters, {tokens}{model.flops / 1e6:,.1f} MFLOPs an image; "
                          f"{data.classes} classes of images {'x'.join(map(str, data.test_images.shape[1:]))}"),
         accuracy=f"{evaluation.accuracy:.2%}", standard_error=f"{evaluation.standard_error:.2%}",
         explanation=_escape(f"of {scored} are classified correctly, by {_kept(config['training'])}. The standard error comes from "
