@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from minivit.interop.timm import to_timm
+
 
 def relative_difference(a, b):
     """max|a - b| / max|b|: how far a is from b, in units of b's largest entry (0 / 0 counts as 0)."""
@@ -11,3 +13,30 @@ def relative_difference(a, b):
         return 0.0
     difference, largest = np.abs(a - b).max(), np.abs(b).max()
     return float(difference / largest) if largest else float(difference)
+
+
+def google_arrays(model):
+    """The arrays of Google's own file of a ViT's weights, {its name: array}."""
+    def halves(p):
+        return {f"{p}/kernel": values[f"{names[p]}.weight"].T, f"{p}/bias": values[f"{names[p]}.bias"]}
+
+    values, arrays, names = to_timm(model), {}, {"head": "head"}
+    kernel = values["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
+    arrays |= {"embedding/kernel": kernel, "embedding/bias": values["patch_embed.proj.bias"], "cls": values["cls_token"],
+               "Transformer/posembed_input/pos_embedding": values["pos_embed"]} | halves("head")
+    norms = {"Transformer/encoder_norm": "norm"}
+    for l, layer in enumerate(model.blocks):
+        block, D, h = f"Transformer/encoderblock_{l}", model.width, layer.attn.heads
+        norms |= {f"{block}/LayerNorm_0": f"blocks.{l}.norm1", f"{block}/LayerNorm_2": f"blocks.{l}.norm2"}
+        names = {f"{block}/MlpBlock_3/Dense_{k}": f"blocks.{l}.mlp.fc{k + 1}" for k in (0, 1)}
+        arrays |= {key: value for p in names for key, value in halves(p).items()}
+        attention = f"{block}/MultiHeadDotProductAttention_1"
+        for k, part in enumerate(("query", "key", "value")):
+            rows = slice(k * D, (k + 1) * D)
+            arrays[f"{attention}/{part}/kernel"] = values[f"blocks.{l}.attn.qkv.weight"][rows].T.reshape(D, h, D // h)
+            arrays[f"{attention}/{part}/bias"] = values[f"blocks.{l}.attn.qkv.bias"][rows].reshape(h, D // h)
+        arrays[f"{attention}/out/kernel"] = values[f"blocks.{l}.attn.proj.weight"].T.reshape(h, D // h, D)
+        arrays[f"{attention}/out/bias"] = values[f"blocks.{l}.attn.proj.bias"]
+    for place, name in norms.items():
+        arrays |= {f"{place}/scale": values[f"{name}.weight"], f"{place}/bias": values[f"{name}.bias"]}
+    return arrays

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import google_arrays
 from PIL import Image
 
 import minivit
@@ -331,6 +332,19 @@ def test_the_command_line_starts_from_a_file(pictures, tmp_path, call, probe):
     assert json.loads(scored)["accuracy"] == json.loads(said)["accuracy"]
     code, said, _ = call("predict", tmp_path / "run", pictures / "dark" / "1.png", "--json")
     assert {c["class"] for c in json.loads(said)[0]["classes"]} == {"dark", "light"}
+
+
+@pytest.mark.parametrize(("name", "file"), [*((name, "w.safetensors") for name in NAMED), ("vit_mini_patch2_8", "google.npz")])
+def test_a_head_is_learned_on_the_weights_of_every_family(pictures, tmp_path, call, name, file):
+    model = write_file(tmp_path / "w.safetensors", name)
+    if file == "google.npz":
+        np.savez(tmp_path / file, **google_arrays(model))
+    code, said, error = call("train", pictures, "--fine-tune", tmp_path / file, "--model", name, "--probe", "--epochs", 5,
+                             "--batch-size", 4, "--lr", 1e-2, "--out", tmp_path / "run", "--json")
+    assert code == 0, error
+    assert json.loads(said)["accuracy"] == 1                          # dark and light: any features tell them apart
+    old, new = to_timm(model), to_timm(minivit.load(tmp_path / "run"))
+    assert {key for key in old if not np.array_equal(old[key], new[key])} == {key for key in old if key.startswith("head")}
 
 
 def interrupted(monkeypatch, owner, name, calls, *arguments):

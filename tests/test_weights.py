@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers import google_arrays
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -87,36 +88,9 @@ def test_tensors_are_views_of_the_file_and_not_to_be_written_to(tmp_path):
         x[0] = 1
 
 
-def google(model):
-    """The arrays of Google's own file, of the weights of a model with two blocks of three heads."""
-    def halves(p):
-        return {f"{p}/kernel": values[f"{names[p]}.weight"].T, f"{p}/bias": values[f"{names[p]}.bias"]}
-
-    values, arrays, names = to_timm(model), {}, {"head": "head"}
-    kernel = values["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
-    arrays |= {"embedding/kernel": kernel, "embedding/bias": values["patch_embed.proj.bias"], "cls": values["cls_token"],
-               "Transformer/posembed_input/pos_embedding": values["pos_embed"]} | halves("head")
-    norms = {"Transformer/encoder_norm": "norm"}
-    for l in range(2):
-        block, D, h = f"Transformer/encoderblock_{l}", 12, 3
-        norms |= {f"{block}/LayerNorm_0": f"blocks.{l}.norm1", f"{block}/LayerNorm_2": f"blocks.{l}.norm2"}
-        names = {f"{block}/MlpBlock_3/Dense_{k}": f"blocks.{l}.mlp.fc{k + 1}" for k in (0, 1)}
-        arrays |= {key: value for p in names for key, value in halves(p).items()}
-        attention = f"{block}/MultiHeadDotProductAttention_1"
-        for k, part in enumerate(("query", "key", "value")):
-            rows = slice(k * D, (k + 1) * D)
-            arrays[f"{attention}/{part}/kernel"] = values[f"blocks.{l}.attn.qkv.weight"][rows].T.reshape(D, h, D // h)
-            arrays[f"{attention}/{part}/bias"] = values[f"blocks.{l}.attn.qkv.bias"][rows].reshape(h, D // h)
-        arrays[f"{attention}/out/kernel"] = values[f"blocks.{l}.attn.proj.weight"].T.reshape(h, D // h, D)
-        arrays[f"{attention}/out/bias"] = values[f"blocks.{l}.attn.proj.bias"]
-    for place, name in norms.items():
-        arrays |= {f"{place}/scale": values[f"{name}.weight"], f"{place}/bias": values[f"{name}.bias"]}
-    return arrays
-
-
 def test_googles_file_is_read(tmp_path):
     model = make()
-    np.savez(tmp_path / "google.npz", **google(model))
+    np.savez(tmp_path / "google.npz", **google_arrays(model))
     again = minivit.create_model("vit", weights=tmp_path / "google.npz", seed=3, **SIZES)
     np.testing.assert_array_equal(again.vector, model.vector)
 
@@ -130,7 +104,7 @@ def test_googles_file_is_read(tmp_path):
     (lambda a: a.update(cls=np.zeros(4)), r"cls_token: \(4,\) in the file, \(1, 1, 12\) in the model"),
 ])
 def test_what_is_wrong_with_googles_file_is_named(tmp_path, change, message):
-    arrays = google(make())
+    arrays = google_arrays(make())
     change(arrays)
     np.savez(tmp_path / "google.npz", **arrays)
     with pytest.raises(ValueError, match=message):
@@ -302,7 +276,7 @@ def test_the_verb_names_the_number_formats(tmp_path, capsys):
     many = sum(x.ndim > 1 for x in tensors.values())
     assert code == 1
     assert json.loads(said.out)["formats"] == {"F16": many, "F64": len(tensors) - many}
-    np.savez(tmp_path / "google.npz", **google(make()))
+    np.savez(tmp_path / "google.npz", **google_arrays(make()))
     code, said = call(capsys, "weights", tmp_path / "google.npz", "--model", "vit_tiny_patch16_224", "--json")
     assert code == 1
     assert list(json.loads(said.out)["formats"]) == ["float32"]
@@ -509,7 +483,7 @@ def test_damaged_files_are_refused_in_one_line_or_are_whole(tmp_path, seed):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_damaged_files_of_google_are_refused_in_one_line(tmp_path, seed):
-    np.savez(tmp_path / "good.npz", **google(make()))
+    np.savez(tmp_path / "good.npz", **google_arrays(make()))
     good, refused = (tmp_path / "good.npz").read_bytes(), 0
     for case in range(60):
         rng = np.random.default_rng([seed, case])
