@@ -213,6 +213,12 @@ def _given(options, *names):
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
+def _check_named(weights, model):
+    """Raise ValueError for a file of weights without the name of its model."""
+    if Path(weights).is_file() and not model:
+        raise ValueError(f"{weights} is a file, not a run: say with --model which model has these weights")
+
+
 def _train(options):
     from .data import load_data
     from .training.evaluation import describe_evaluation, evaluation_text
@@ -224,6 +230,8 @@ def _train(options):
 
     if Path(options.data, "config.json").is_file():
         raise ValueError(f"{options.data} is a run, not data: minivit train DATA --out {options.data} --resume goes on with it")
+    if options.fine_tune:
+        _check_named(options.fine_tune, options.model)
     out = options.out or f"runs/{Path(options.data).resolve().stem}-seed{options.seed or 0}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
@@ -288,8 +296,7 @@ def _predict(options):
     else:
         from .training.run import Run
 
-        if Path(options.run).is_file():
-            raise ValueError(f"{options.run} is a file, not a run: say with --model which model has these weights")
+        _check_named(options.run, options.model)
         run = Run(options.run)
         rows = run.classify(options.images, options.top)
         _say_if_unfinished(run)
@@ -349,10 +356,15 @@ def _bench(options):
     def progress(line):
         print(line, file=sys.stderr)
 
+    if options.shape and options.family:
+        raise ValueError("--family stands for all its shapes: leave out --shape, or the family")
+    if (options.growth or options.plot) and (options.shape or options.family):
+        raise ValueError("--growth and --plot have shapes of their own: leave out --shape and --family")
     contestants = None if options.contestant is None else list(dict.fromkeys(["minivit", *options.contestant]))
     if options.profile:
         named = select(options.shape, options.family)
-        result = [profile(shape) for shape in named if options.shape or SHAPES[shape].trained]
+        trained = [shape for shape in named if SHAPES[shape].trained]
+        result = [profile(shape) for shape in (named if options.shape else trained or named)]
         text = "\n\n".join(map(profile_table, result))
     elif options.growth:
         result = growth(options.seconds, options.rounds, options.threads, progress)

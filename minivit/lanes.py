@@ -42,7 +42,7 @@ from .layers.dropout import use_generator
 from .ops import cross_entropy
 from .ops.philox import Generator
 
-PASS_ROWS = 1750    # of a product of one pass at most: enough for BLAS, few enough for a core's caches
+PASS_ROWS = 1750    # of one pass at most, in a product of a typical block: enough for BLAS, few enough for a core's caches
 MAX_LANES = 16
 CHUNK = 65_536      # weights whose gradients are summed by one task
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from .arguments import check_name
-from .interop.match import Match
+from .interop.match import GOOD, HEADS, Match
 from .interop.tensors import formats
 from .interop.timm import classes_in, from_timm, match_timm, read_any
 from .models.create import CROPS, VARIANTS, declare_model
@@ -31,7 +31,8 @@ def load_weights(path, name):
     """(model, share): the named variant with the weights in a file, such as one of timm's, and as many classes as its head has; and the
     share of a picture's shorter side that this model is meant to see, for `read_pictures`.
 
-    The model is for inference: its matrices stay in the file, mapped into memory, until they are asked for as one vector. Errors as
+    The model is for inference: the matrices of its linear maps stay in the file, mapped into memory, until they are asked for as one
+    vector. Errors as
     `read_named`, and ValueError for a file of another model, or without a head.
     """
     model, tensors = read_named(path, name)
@@ -66,5 +67,8 @@ def describe_match(found: Match, facts):
 def match_text(found: Match, facts):
     """The same as text."""
     kinds = ", ".join(f"{count} of {name}" for name, count in facts["formats"].items())
-    verdict = "these weights are of this model" if found.ok else "these weights are of another model"
+    lacking = [row for row in found.rows if row.verdict not in GOOD]
+    headless = all(row.verdict == "missing" and row.name.startswith(HEADS) for row in lacking)
+    verdict = ("these weights are of this model" if found.ok else "these weights are of this model, without its classifier: with --classes "
+               "a new one is made" if headless else "these weights are of another model")
     return (f"{found}\nfile: {facts['numbers']:,} numbers, {kinds}; model: {facts['parameters']:,} parameters\n{verdict}")

@@ -1,8 +1,10 @@
 """Fine-tuning and presets: a model that starts from a run, and what a data set is trained with when nothing else is asked for."""
 
 import json
+import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from helpers import google_arrays
 from PIL import Image
 
 import minivit
-from minivit import cli
+from minivit import cli, lanes
 from minivit.data.dataset import Dataset
 from minivit.interop.match import resized_grid
 from minivit.interop.tensors import read_tensors
@@ -20,6 +22,7 @@ from minivit.interop.timm import to_timm, write_weights
 from minivit.models.probe import Probe
 from minivit.training import curve
 from minivit.training import features as training_features
+from minivit.training.checkpoints import Interrupted
 from minivit.training.features import features
 from minivit.training.fine_tune import fine_tuned
 from minivit.training.preset import DEFAULTS, PRESETS, SHORT_PRESETS, model_for, preset_for
@@ -394,10 +397,75 @@ def test_features_of_other_weights_or_pictures_are_computed_anew(tmp_path):
     for other in (images[::-1], images):
         np.testing.assert_allclose(features(model, {"train": other}, run, progress=False)["train"],
                                    first if other is images else first[::-1], rtol=1e-4, atol=1e-5)
-    model.blocks[0].mlp.fc1.weight.data[0, 0] += 10
+    weight = model.blocks[0].mlp.fc1.weight
+    before, weight.data = weight.data.copy(), weight.data * 2
     assert not np.allclose(features(model, {"train": images}, run, progress=False)["train"], first, atol=1e-3)
+    weight.data = before
     run.features_file.write_bytes(b"damaged")
-    features(model, {"train": images}, run, progress=False)
+    np.testing.assert_array_equal(features(model, {"train": images}, run, progress=False)["train"], first)
+
+
+@pytest.mark.parametrize("change", ["none", "normalisation", "heads", "parts"])
+def test_features_are_kept_for_the_same_model_and_parts_only(tmp_path, monkeypatch, change):
+    model, run, images = write_file(tmp_path / "w.safetensors"), Run(tmp_path), dataset().train_images
+    first = features(model, {"train": images}, run, progress=False)["train"]
+    other = {"normalisation": {"mean": 0.4}, "heads": {"heads": 8}}.get(change, {})
+    model = minivit.create_model("vit", **(model.config | {"mean": 0.3} | other), weights=tmp_path / "w.safetensors")
+    parts = {"train": images[:10], "test": images[10:]} if change == "parts" else {"train": images}
+    asked, predict = [], training_features.predict
+    monkeypatch.setattr(training_features, "predict", lambda *given: asked.append(len(given[1])) or predict(*given))
+    found = np.concatenate([*features(model, parts, run, progress=False).values()])
+    assert sum(asked) == (0 if change == "none" else 30)
+    assert np.allclose(found, first, atol=1e-4) == (change in ("none", "parts"))
+
+
+def test_a_few_pictures_give_the_same_features_with_any_number_of_threads(tmp_path, monkeypatch):
+    model = write_file(tmp_path / "w.safetensors")
+    limits, blas_threads = [], lanes.blas_threads
+    monkeypatch.setattr(lanes, "blas_threads", lambda threads: limits.append(threads) or blas_threads(threads))
+    found = [features(model, {"train": dataset(images=2).train_images}, threads=threads, progress=False)["train"] for threads in (1, 4)]
+    np.testing.assert_array_equal(*found)
+    assert set(limits) == {1}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGTERM") or os.name == "nt", reason="no such signals")
+def test_sigterm_saves_the_features_so_far(tmp_path, monkeypatch):
+    model, run, predict = write_file(tmp_path / "w.safetensors"), Run(tmp_path / "run"), training_features.predict
+    monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)      # blocks of 8 images
+    monkeypatch.setattr(training_features, "predict", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or predict(*given))
+    model = fine_tuned(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
+    with pytest.raises(Interrupted, match="after the features of 8 of") as stopped:
+        minivit.train(model, dataset(), probe=True, epochs=2, out=run.folder, progress=False)
+    assert stopped.value.signal == signal.SIGTERM
+    assert len(read_tensors(run.features_file)[0]["train"]) == 8
+
+
+def test_a_probe_goes_on_with_its_own_trunk_only(tmp_path, monkeypatch):
+    write_file(tmp_path / "w.safetensors")
+    settings = {"probe": True, "epochs": 4, "out": tmp_path / "run", "progress": False}
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stop)
+        model = fine_tuned(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
+        with pytest.raises(Interrupted):
+            minivit.train(model, dataset(), **settings)
+    with pytest.raises(ValueError, match="is a probe of another model than this one"):
+        minivit.train(Run(tmp_path / "run").declare().pack(seed=1), dataset(), resume=True, **settings)
+    minivit.train(model, dataset(), resume=True, **settings)
+
+
+def test_a_file_of_weights_is_no_teacher(tmp_path, call):
+    write_file(tmp_path / "w.safetensors")
+    data = dataset()
+    with pytest.raises(ValueError, match="a teacher must be the folder of a finished run"):
+        minivit.train(minivit.create_model("vit_mini_patch2_8", classes=3), data, epochs=1,
+                      teacher=Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"))
+    code, _, error = call("train", "digits", "--teacher", tmp_path / "w.safetensors", "--out", tmp_path / "run")
+    assert code == 2
+    assert error.strip().endswith("w.safetensors is a file, not a run")
 
 
 @pytest.mark.parametrize("kind", ["start", "teacher"])
@@ -417,7 +485,8 @@ def test_weights_that_were_moved_are_asked_for(finished, pictures, tmp_path, mon
     assert re.search(r"the weights that this run needs are not where they were \(.*\): put them back, or say with "
                      rf"{given[0]} where they are now", error)
     moved = tmp_path / ("moved.safetensors" if kind == "start" else "moved")
-    code, _, error = call(*resume, given[0], moved, *given[2:])
+    assert interrupted(monkeypatch, Trainer, "step", 1, *resume, given[0], moved, *given[2:]) == 130
+    code, _, error = call(*resume)                                    # the new place is kept
     assert code == 0, error
 
 

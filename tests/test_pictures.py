@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +282,8 @@ def test_channels_are_one_if_all_pictures_are_grey(tmp_path):
 def test_test_images_know_their_files(tmp_path, counts):
     data = load_data(make_folder(tmp_path / "mine", counts))
     np.testing.assert_array_equal(data.test_images, read_pictures([tmp_path / "mine" / file for file in data.test_files], 16, 3))
+    with pytest.raises(ValueError, match="files of 1 test images"):
+        replace(data, test_images=data.test_images[:1], test_labels=data.test_labels[:1])
     assert [data.class_names.index(Path(file).parts[-2].replace("old", "b")) for file in data.test_files] == data.test_labels.tolist()
 
 

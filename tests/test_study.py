@@ -124,6 +124,23 @@ def test_other_settings_are_refused(tmp_path, change):
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("value", [True, None, "two\nlines", [1]])
+def test_what_would_not_read_back_is_refused_at_once(tmp_path, value):
+    study, measured = Study(tmp_path / "t.csv", SETTINGS), []
+    with pytest.raises(ValueError, match="numbers, and texts of one line, but model is "):
+        study.run([{"model": value, "seed": 0}], measured.append)
+    with pytest.raises(ValueError, match="numbers, and texts of one line, but accuracy is "):
+        study.run([{"model": "vit", "seed": 0}], lambda **_: {"accuracy": value})
+    assert not measured
+    assert not study.file.exists()
+
+
+def test_any_text_of_one_line_reads_back(tmp_path):
+    points = [{"model": text, "seed": 0} for text in ("Modèle", "a\u2028b", 'a "b", c', "")]
+    Study(tmp_path / "t.csv", SETTINGS).run(points, lambda **_: {"accuracy": np.float32(0.5)})
+    assert [row["model"] for row in Study(tmp_path / "t.csv", SETTINGS).rows] == [point["model"] for point in points]
+
+
 def test_points_of_another_kind_are_refused(tmp_path):
     Study(tmp_path / "t.csv", SETTINGS).run(POINTS, measure)
     with pytest.raises(ValueError, match="has the columns model, images, seed, accuracy, loss, seconds, but its points here begin with "
@@ -235,18 +252,29 @@ def test_mean_error_and_pairs():
     assert trend.decided({0: -1.0, 1: -1.1}) == -1
     assert trend.decided({0: 0.1, 1: -0.05}) == 0
     assert trend.decided({0: 9.0}) == 0                                   # a single seed decides nothing
+    assert trend.decided({0: 0.1, 1: 0.2, 2: 0.3}) == 0                   # 3.5 standard errors, but of three numbers only
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6, 12])
+def test_where_there_is_no_difference_one_in_twenty_studies_finds_one(seeds):
+    rng = np.random.default_rng(seeds)
+    found = np.mean([trend.decided(dict(enumerate(numbers))) != 0 for numbers in rng.standard_normal((4000, seeds))])
+    assert found == pytest.approx(0.05, abs=0.012)
 
 
 @pytest.mark.parametrize(("differences", "words"), [
-    (gap({0: (0.5, -0.10), 1: (0.51, -0.10)}), "do not cross: the CNN is ahead at every size from 100 to 10,000 images"),
-    (gap({0: (-0.5, 0.10), 1: (-0.51, 0.10)}), "do not cross: the ViT is ahead at every size"),
-    (gap({0: (0.35, -0.10), 1: (0.36, -0.10)}),
-     "cross between 1,000 and 10,000 images: the ViT is ahead from there on, and the CNN before"),
-    (gap({0: (-0.25, 0.10), 1: (-0.26, 0.10)}), "cross between 100 and 1,000 images: the CNN is ahead from there on, and the ViT before"),
-    (gap({0: (0.3, -0.10), 1: (0.31, -0.10), 2: (0.29, -0.10)}), "cross between 100 and 10,000 images"),      # undecided between
-    (gap({0: (0.41, -0.10), 1: (0.39, -0.10)}), "No crossing is shown.*the CNN is ahead, but for 10,000 images"),
-    (gap({0: (0.1, 0.0), 1: (-0.1, 0.0)}), "Nowhere from 100 to 10,000 images do the CNN and the ViT differ"),
-    (gap({0: (0.5, -0.10)}), "Nowhere"),
+    (gap({0: (0.5, -0.10), 1: (0.505, -0.10)}), "do not cross: the CNN is ahead at every size from 100 to 10,000 images"),
+    (gap({0: (-0.5, 0.10), 1: (-0.505, 0.10)}), "do not cross: the ViT is ahead at every size"),
+    (gap({0: (0.35, -0.10), 1: (0.352, -0.10)}),
+     "cross between 1,000 and 10,000 images: the CNN is ahead at 1,000, and the ViT at 10,000[.]"),
+    (gap({0: (-0.25, 0.10), 1: (-0.252, 0.10)}), "cross between 100 and 1,000 images: the ViT is ahead at 100, and the CNN at 1,000[.]"),
+    (gap({0: (0.3, -0.10), 1: (0.31, -0.10), 2: (0.29, -0.10)}),              # undecided between
+     "cross between 100 and 10,000 images: the CNN is ahead at 100, and the ViT at 10,000; at 1,000 of 3 sizes nothing is shown"),
+    ({10: {0: -0.5, 1: -0.5}, 20: {0: 0.5, 1: 0.5}, 30: {0: 0.1, 1: -0.1}},
+     "cross between 10 and 20 images: the ViT is ahead at 10, and the CNN at 20; at 30 of 3 sizes nothing is shown"),
+    (gap({0: (0.401, -0.10), 1: (0.399, -0.10)}), "No crossing is shown.*the CNN is ahead; at 10,000 of 3 sizes nothing is shown"),
+    (gap({0: (0.1, 0.0), 1: (-0.1, 0.0)}), "Nowhere from 100 to 10,000 images is a difference between the CNN and the ViT shown"),
+    (gap({0: (0.5, -0.10)}), "Two seeds at least are needed"),
 ])
 def test_the_verdict_says_no_more_than_was_measured(differences, words):
     sentence = trend.verdict(differences, "the CNN", "the ViT")

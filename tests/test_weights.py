@@ -258,6 +258,16 @@ def test_the_verb_takes_the_classes_of_the_file(file, capsys):
     assert {row["verdict"] for row in json.loads(said.out)["rows"]} == {"taken"}
 
 
+def test_the_verb_knows_weights_without_a_classifier(file, capsys, tmp_path):
+    tensors = {name: tensor for name, tensor in read_tensors(file)[0].items() if not name.startswith("head")}
+    save_file(tensors, tmp_path / "trunk.safetensors")
+    arguments = ("weights", tmp_path / "trunk.safetensors", "--model", "vit_mini_patch2_8")
+    code, said = call(capsys, *arguments)
+    assert code == 1
+    assert said.out.endswith("these weights are of this model, without its classifier: with --classes a new one is made\n")
+    assert call(capsys, *arguments, "--classes", 3)[0] == 0
+
+
 def test_the_verb_ends_with_1_for_another_model(file, capsys):
     code, said = call(capsys, "weights", file, "--model", "vit_mini_patch4_32")
     assert code == 1

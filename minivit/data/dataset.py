@@ -38,6 +38,8 @@ class Dataset:
         check_name("fit", self.fit, FITS)
         if len(set(self.class_names)) < self.classes:
             raise ValueError(f"{self.name}: two classes have the same name: {', '.join(self.class_names)}")
+        if self.test_files is not None and len(self.test_files) != len(self.test_images):
+            raise ValueError(f"{self.name}: {len(self.test_files)} files of {len(self.test_images)} test images")
         for part, (images, labels) in self.parts.items():
             check_images(f"{self.name}: {part} images", images)
             check_labels(f"{self.name}: {part} labels", labels, images, len(self.class_names))

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from ..arguments import check_number
 from ..files import write_whole
 
@@ -43,19 +45,20 @@ class Study:
 
         points: dicts of texts and numbers, all with the same names. measure: a function of a point's values by name, which gives a dict of
         numbers; how many seconds it took is added. limit: how many points to measure now, at most (default: all).
-        Raises ValueError if the table has no such columns; OSError if it cannot be written, and then it is as it was.
+        Raises ValueError if the table has no such columns, or a value is no number and no text of one line; OSError if it cannot be
+        written, and then it is as it was.
         """
         names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
         if results and results[:len(names)] != names:
             raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with {', '.join(names)}")
         known = [{name: row[name] for name in names} for row in self.rows]
-        todo = [point for point in points if point not in known]
+        todo = [_checked(point) for point in points if point not in known]
         now = todo if limit is None else todo[:check_number("limit of points", limit, least=0, whole=True)]
         if self.rows and todo:
             print(f"{self.file} has {len(points) - len(todo)} of {len(points)} points already.", file=sys.stderr)
         for done, point in enumerate(now, 1):
             start = time.perf_counter()
-            found = measure(**point)
+            found = _checked(measure(**point))
             self._add(point | found | {"seconds": round(time.perf_counter() - start, 2)})
             left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows)
             print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {self.rows[-1]['seconds']:.0f} s; "
@@ -83,8 +86,8 @@ def _read(file):
     """The text, the settings and the rows of a table. Raises ValueError, with the line, if it is damaged."""
     number, rows, names = 1, [], []
     try:
-        text = file.read_text()
-        first, *lines = text.splitlines()
+        text = file.read_text(encoding="utf-8")
+        first, *lines = text.removesuffix("\n").split("\n")
         settings = json.loads(first.removeprefix("# "))
         for number, line in enumerate(lines, 2):
             [values] = csv.reader([line], quoting=csv.QUOTE_NONNUMERIC, strict=True)
@@ -97,6 +100,14 @@ def _read(file):
         return text, settings, rows
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{file} is damaged in line {number} ({error}): bring back an earlier one, or begin anew without it") from None
+
+
+def _checked(fields):
+    """The fields, if the table can hold them so that they read back as they were."""
+    for name, value in fields.items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float | np.integer | np.floating) or "\n" in str(value):
+            raise ValueError(f"a study keeps numbers, and texts of one line, but {name} is {value!r}")
+    return fields
 
 
 def _words(fields):

@@ -42,10 +42,19 @@ def slope(differences):
     return *mean_and_error(slopes), float(np.mean(starts))
 
 
+# Student's t: a mean of n numbers is farther from the truth than this many of its standard errors in 5% of all cases, n = 2, 3, ...
+T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
 def decided(values):
-    """1 if the mean of {seed: number} is above zero by more than two standard errors, -1 if below, and 0 if neither is shown."""
+    """1 if the mean of {seed: number} is above zero with 95% confidence (Student's t), -1 if below; 0 if neither is shown.
+
+    A single seed shows nothing, whatever its number.
+    """
     mean, error = mean_and_error(values.values())
-    return int(np.sign(mean)) if abs(mean) > 2 * error else 0         # never for a single seed: its error is NaN
+    if len(values) < 2:
+        return 0
+    return int(np.sign(mean)) if abs(mean) > T95[min(len(values), len(T95) + 1) - 2] * error else 0
 
 
 def crossing(differences):
@@ -65,14 +74,22 @@ def verdict(differences, one, other):
     sizes = sorted(differences)
     signs = {size: decided(differences[size]) for size in sizes}
     measured = f"from {sizes[0]:,} to {sizes[-1]:,} images"
+    undecided = [size for size in sizes if not signs[size]]
+    if min(len(by_seed) for by_seed in differences.values()) < 2:
+        return "Two seeds at least are needed at every number of images, to say who is ahead."
     if found := crossing(differences):
         leads, follows = (one, other) if signs[found[1]] > 0 else (other, one)
-        return f"The curves cross between {found[0]:,} and {found[1]:,} images: {leads} is ahead from there on, and {follows} before."
-    undecided = [size for size in sizes if not signs[size]]
+        return (f"The curves cross between {found[0]:,} and {found[1]:,} images: {follows} is ahead at {found[0]:,}, and {leads} at "
+                f"{found[1]:,}{_but(undecided, signs)}.")
     if len(undecided) == len(sizes):
-        return f"Nowhere {measured} do {one} and {other} differ by more than two standard errors."
+        return f"Nowhere {measured} is a difference between {one} and {other} shown with 95% confidence."
     ahead = one if max(signs.values()) > 0 else other
     if not undecided:
         return f"The curves do not cross: {ahead} is ahead at every size {measured}."
-    return (f"No crossing is shown {measured}: {ahead} is ahead, but for {', '.join(f'{size:,}' for size in undecided)} images, where the "
-            "difference is within two standard errors.")
+    return f"No crossing is shown {measured}: {ahead} is ahead{_but(undecided, signs)}."
+
+
+def _but(undecided, signs):
+    """What is to be said of the sizes at which nothing is shown, if there are any."""
+    at = ", ".join(f"{size:,}" for size in undecided)
+    return f"; at {at} of {len(signs)} sizes nothing is shown with 95% confidence" if undecided else ""

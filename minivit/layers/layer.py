@@ -129,8 +129,9 @@ class Layer:
         """Let the matrices of linear maps be the float32 arrays in `values`, {name: array}, where they lie, such as in a file mapped into
         memory; returns this layer, which infers without a copy of them.
 
-        All else is little, and is copied, and so are arrays of another dtype; a parameter that is not in `values` starts at its initial
-        values for `seed`. What needs one vector, as training does, gathers it first, see `vector`.
+        All else is copied: of a Transformer that is little, of a convolutional network nearly everything. So are arrays of another dtype.
+        A parameter that is not in `values` starts at its initial values for `seed`. What needs one vector, as training does, gathers it
+        first, see `vector`.
         """
         for p in self.parameters():
             value = np.asarray(values[p.name] if p.name in values else p.initial(seed), np.float32)

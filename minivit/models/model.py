@@ -42,8 +42,8 @@ class Model(Layer):
 
     @property
     def rows(self):
-        """The rows that one image adds to a matrix product of a typical block; lanes cut a batch by them."""
-        return self.tokens
+        """The rows that one image adds to a matrix product of a typical block; lanes cut a batch by them. 1 if there are no tokens."""
+        return self.tokens or 1
 
     def grids(self):
         """The parameters that lie on a grid of places, so that they can be resized to another one:

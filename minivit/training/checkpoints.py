@@ -44,6 +44,35 @@ class Progress:
         self.seconds += seconds
 
 
+class StopRequest:
+    """From `with` to the end of its block SIGINT and SIGTERM only ask to stop: `signal` is the number of the first, None before it.
+
+    A second one raises KeyboardInterrupt at once. active: if not, signals do what they always do.
+    """
+
+    def __init__(self, active=True):
+        self.active, self.signal = active, None
+        self._handlers = {}
+
+    def __enter__(self):
+        if self.active and threading.current_thread() is threading.main_thread():    # others may not set handlers
+            handlers = {number: signal.getsignal(number) for number in SIGNALS}
+            # What is ignored stays so (Ctrl-C, in a job of the background), and so does a handler that is not Python's.
+            self._handlers = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+            for number in self._handlers:
+                signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, _):
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
 class Checkpoints:
     """The checkpoints of one run, from `with` to the end of its block, in which signals ask to stop.
 
@@ -55,23 +84,16 @@ class Checkpoints:
         self.run, self.trainer = run, trainer
         self.seconds = check_number("number of seconds between checkpoints", seconds, least=0)
         self.steps = None if steps is None else check_number("number of steps between checkpoints", steps, least=1, whole=True)
-        self.signal = None
-        self._handlers = {}
+        self._request = StopRequest(active=run is not None)
 
     def __enter__(self):
         self._saved()
-        if self.run and threading.current_thread() is threading.main_thread():   # others may not set handlers
-            handlers = {number: signal.getsignal(number) for number in SIGNALS}
-            # What is ignored stays so (Ctrl-C, in a job of the background), and so does a handler that is not Python's.
-            self._handlers = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
-            for number in self._handlers:
-                signal.signal(number, self._ask_to_stop)
+        self._request.__enter__()
         return self
 
     def __exit__(self, _, error, traceback):
-        """Put the signals' handlers back, and let an error say what is left of the run."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        """Let signals do again what they did, and an error say what is left of the run."""
+        self._request.__exit__()
         if not self.run or isinstance(error, Interrupted):
             return
         if isinstance(error, KeyboardInterrupt):
@@ -80,10 +102,10 @@ class Checkpoints:
         if isinstance(error, FloatingPointError | OSError) and self.run.checkpoint_file.exists():
             error.add_note(f"the last good state stays in {self.run.folder}; go on with: {self.run.resumption()}")
 
-    def _ask_to_stop(self, number, _):
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
+    @property
+    def signal(self):
+        """The number of the signal that asked to stop; None if none has."""
+        return self._request.signal
 
     def after_step(self, progress):
         """Save if a checkpoint is due. Raises `Interrupted`, after saving, if the process was asked to stop."""

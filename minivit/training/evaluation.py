@@ -171,6 +171,6 @@ def with_mirrored(evaluation, model, settings, images, labels, threads=None):
 
     settings: of the training; the rest as for `evaluate`.
     """
-    if not Augmentation(settings["augment"]).mirrors:
+    if not Augmentation(settings.get("augment", "none")).mirrors:
         return evaluation
     return replace(evaluation, mirrored=evaluate(Mirrored(model), images, labels, threads))

@@ -5,6 +5,7 @@ they are saved as they come, and an interrupted run computes only what it lacks.
 """
 
 import json
+import signal
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -13,12 +14,14 @@ import numpy as np
 from safetensors.numpy import save
 from tqdm import tqdm
 
+from .. import __version__
 from ..files import write_whole
 from ..interop.match import HEADS
 from ..interop.tensors import read_metadata, read_tensors
-from ..lanes import PASS_ROWS, predict
+from ..lanes import PASS_ROWS, Workers, predict
+from ..models.create import family_of
 from ..models.probe import Trunk
-from .checkpoints import Interrupted
+from .checkpoints import Interrupted, StopRequest
 
 BLOCK_ROWS = 8 * PASS_ROWS      # of the pictures that go through the trunk between two looks at the clock
 
@@ -27,12 +30,13 @@ def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
     """What the classifiers of a model read: {part: images (B, H, W, C)} -> {part: features (B, 1, h, D)}, with h classifiers.
 
     run: the Run in whose folder they are kept as they come, every so many `seconds`, and from where they are taken as far as they are
-    there. progress: show a bar. Raises `Interrupted` at Ctrl-C, after saving, if there is a run; OSError.
+    there. progress: show a bar. Raises `Interrupted` at SIGINT or SIGTERM, after saving, if there is a run; OSError.
     """
     trunk, saved = Trunk(model), time.monotonic()
     shape = (1, trunk.heads, trunk.classes // trunk.heads)
     step = max(1, BLOCK_ROWS // trunk.rows)                       # always cut in the same places, for the same bits
     key = _key(model, parts) if run else None
+    threads = Workers(threads).threads
     found = _kept(run, key, parts, step) if run else {}
     done = {part: [found.get(part, np.empty((0, *shape), trunk.dtype))] for part in parts}
 
@@ -43,32 +47,40 @@ def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
         return whole
 
     with tqdm(total=sum(map(len, parts.values())), initial=sum(len(blocks[0]) for blocks in done.values()), desc="features",
-              unit=" images", disable=not progress, dynamic_ncols=True) as bar:
+              unit=" images", disable=not progress, dynamic_ncols=True) as bar, StopRequest(active=run is not None) as request:
         try:
             for part, images in parts.items():
                 for a in range(len(done[part][0]), len(images), step):
-                    done[part].append(predict(trunk, images[a:a + step], threads).reshape(-1, *shape))
+                    block = images[a:a + step]                        # in lanes, however few: their bits do not depend on threads
+                    done[part].append(predict(trunk, block, min(threads, len(block))).reshape(-1, *shape))
                     bar.update(len(done[part][-1]))
                     if time.monotonic() - saved >= seconds:
                         keep()
                         saved = time.monotonic()
+                    if request.signal is not None:
+                        raise KeyboardInterrupt
         except KeyboardInterrupt:
             if not run:
                 raise
-            keep()
-            raise Interrupted(f"stopped after the features of {bar.n:.0f} of {bar.total:.0f} images, which are saved; go on with: "
-                              f"{run.resumption()}") from None
+            count = sum(map(len, keep().values()))
+            raise Interrupted(f"stopped after the features of {count} of {bar.total:.0f} images, which are saved; go on with: "
+                              f"{run.resumption()}", request.signal or signal.SIGINT) from None
     return keep()
 
 
-def _key(model, parts):
-    """What features depend on: the bytes of the pictures, and of all weights but the classifiers'."""
-    key = sha256()
-    for images in parts.values():
-        key.update(np.ascontiguousarray(images).reshape(-1).data)
+def trunk_digest(model):
+    """What a model's features depend on beside the pictures: what it is, and all its weights but the classifiers'."""
+    key = sha256(json.dumps([family_of(model), model.config, model.dtype.name, __version__]).encode())
     for p in model.parameters():
         if not p.name.startswith(HEADS):
             key.update(np.ascontiguousarray(p.data.T).reshape(-1).data)    # a borrowed matrix lies so
+    return key.hexdigest()
+
+
+def _key(model, parts):
+    key = sha256(json.dumps([trunk_digest(model), {part: images.shape for part, images in parts.items()}]).encode())
+    for images in parts.values():
+        key.update(np.ascontiguousarray(images).reshape(-1).data)
     return key.hexdigest()
 
 

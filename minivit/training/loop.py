@@ -18,7 +18,7 @@ from .augment import Augmentation
 from .checkpoints import Checkpoints, Progress
 from .distil import distillation_for
 from .evaluation import Evaluation, evaluate, with_mirrored
-from .features import features
+from .features import features, trunk_digest
 from .fine_tune import FINE_TUNE, PROBE
 from .preset import DEFAULTS, preset_for
 from .run import Run, check_fit, describe
@@ -107,6 +107,8 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     check_fit(model, data)
     settings = _continue(earlier, model, data, given, minutes) if earlier else _plan(model, data, given, minutes, threads)
     if settings["teacher"]:
+        if "run" not in settings["teacher"]:
+            raise ValueError("a teacher must be the folder of a finished run, not a file of weights: only a run knows its classes")
         Source.again(settings["teacher"], "--teacher").check_unseen(data)
     if settings["probe"] and recompute:
         raise ValueError("a probe has no blocks to compute again: leave out recompute")
@@ -117,6 +119,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     if run and not resume:
         run.start(describe(model, data, settings, command))
     elif run:
+        run.keep_places(settings)
         records, so_far = run.take_up(trainer)
     seen = Seen(_with_validation(data, settings))
     if settings["probe"]:
@@ -200,6 +203,8 @@ def _plan(model, data, given, minutes, threads):
     size, images = _check(settings, data)
     cut = Cut.of(size, Probe.rows if settings["probe"] else model.rows)
     settings |= {"batch_size": size, "lanes": cut.lanes, "micro_batch": cut.micro_batch}
+    if settings["probe"]:
+        settings["trunk"] = trunk_digest(model)
     if minutes is None:
         return settings | {"steps": max(1, round(settings["epochs"] * (images // size)))}
     check_number("number of minutes", minutes, above=0, most=1e9)
@@ -238,6 +243,8 @@ def _continue(run, model, data, given, minutes):
     other += [f"{name} ({settings[name]})" for name, value in given.items() if value != settings[name]]
     if other:
         raise ValueError(f"{run.folder} was started with another {', '.join(other)}: leave out what differs, or start a new run")
+    if settings["probe"] and settings.get("trunk") != trunk_digest(model):
+        raise ValueError(f"{run.folder} is a probe of another model than this one: begin with the weights that it began with")
     if _check(settings, data)[0] != settings["batch_size"]:
         raise ValueError(f"{run.config_file} is damaged: its batch size is {settings['batch_size']}")
     return settings

@@ -48,7 +48,16 @@ class Run:
         text = json.dumps(config, indent=2) + "\n"
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_temporaries(self.folder)
+        self.features_file.unlink(missing_ok=True)                    # of a start that came no further
         write_whole(self.config_file, text)
+
+    def keep_places(self, settings):
+        """Note in config.json where the weights that the run needs, to start from or of its teacher, lie now. OSError."""
+        config = self.config()
+        places = {name: settings[name] for name in ("start", "teacher")}
+        if places != {name: config["training"].get(name) for name in places}:
+            config["training"] |= places
+            write_whole(self.config_file, json.dumps(config, indent=2) + "\n")
 
     def config(self):
         """What config.json says. Raises FileNotFoundError if this is no run, ValueError if the file is damaged."""

@@ -24,7 +24,7 @@ class Source:
         self.path, self.name, self.run = Path(path), name, None
         if self.path.is_file():
             if name is None:
-                raise ValueError(f"{path} is a file, not a run: say with --model which model has these weights")
+                raise ValueError(f"{path} is a file, not a run")
             self.file = self.path
         elif name is not None:
             there = self.path.is_dir()
@@ -43,7 +43,7 @@ class Source:
 
         Raises ValueError if it is not there any more, or has other weights; errors as `Source`.
         """
-        path = record.get("run") or record["file"]
+        path = record.get("run") or record.get("file", "")
         try:
             source = cls(path, record.get("model"))
         except FileNotFoundError as error:
