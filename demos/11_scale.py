@@ -10,10 +10,11 @@ points and stops; the picture shows what there is so far.
 
 The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: a convolution's bias helps while images are few, and with enough
 of them a Transformer learns better what it is not told. Here are a ViT with learned positions, a ViT with a convolutional stem and
-relative biases, and the paper's own baseline, a ResNetV2 with group norm, of about equally many parameters. Every run takes equally many
-steps, on a subset of the training images (stratified; the smaller lies in the larger), and is scored after the last. The learning rate of
-each model is chosen from the same grid, at a small and at a large number of images (a point takes that of the nearer), by a sixth of the
-training images; the test chooses nothing. Seeds differ in subset, weights and order. Nothing is augmented, but in the last part, where
+relative biases, and the paper's own baseline, a ResNetV2 with group norm. The CNN and the plain ViT have equally many parameters within 3%,
+the stem adds a quarter to a half (the numbers are printed). Every run takes equally many steps, on a subset of the training images
+(stratified; the smaller lies in the larger), and is scored after the last. The learning rate of each model is chosen from the same grid,
+at a small and at a large number of images (a point takes that of the nearer), by a sixth of the training images; the test chooses nothing.
+Seeds differ in subset, weights and order. Nothing is augmented, but in the last part, where
 augmentation stands in for what an architecture does not know.
 """
 

@@ -13,8 +13,9 @@ def check_name(kind, name, known):
     known = list(known)
     if name in known:
         return name
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    lower = {str(one).lower(): one for one in known}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
     raise ValueError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
 
 

@@ -34,7 +34,7 @@ def main(arguments=None):
         print(f"minivit: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:                                 # training says how to go on, and which signal it was
-        print(f"\nminivit: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"\nminivit: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 128 + getattr(stop, "signal", signal.SIGINT)
     return 0                                                          # after a broken pipe
 

@@ -74,14 +74,16 @@ def test_torch_infers_and_trains_alike(family, variant):
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     ours, make = contestants_of(SMALL[family])
-    theirs = make(variant)
-    before = ours.infer()
-    np.testing.assert_allclose(theirs.infer(), before, rtol=1e-4, atol=1e-5)
-    for contestant in (ours, theirs):
-        contestant.train()
-    after = ours.infer()
-    np.testing.assert_allclose(theirs.infer() - before, after - before, atol=0.02 * np.abs(after - before).max())
-    torch.set_num_threads(threads)
+    try:
+        theirs = make(variant)
+        before = ours.infer()
+        np.testing.assert_allclose(theirs.infer(), before, rtol=1e-4, atol=1e-5)
+        for contestant in (ours, theirs):
+            contestant.train()
+        after = ours.infer()
+        np.testing.assert_allclose(theirs.infer() - before, after - before, atol=0.02 * np.abs(after - before).max())
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_every_family_has_shapes_of_its_own_and_the_default_is_the_vit():

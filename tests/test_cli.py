@@ -399,6 +399,13 @@ def test_bad_files_are_answered_with_one_line(refused, run_folder, picture, tmp_
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(("wrong", "right"), [("picturs", "pictures"), ("MNIST", "mnist"), ("digit", "digits")])
+def test_a_misspelt_folder_or_data_set_is_suggested(refused, tmp_path, monkeypatch, wrong, right):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    assert f"did you mean '{right}'" in refused("train", wrong)
+
+
 def test_train_into_the_run_of_another_leaves_it_alone(refused, run_folder):
     before = {file: file.read_bytes() for file in run_folder.iterdir()}
     refused("train", "digits", "--out", run_folder)

@@ -210,6 +210,13 @@ def test_photographs_get_a_stem_where_their_patch_allows_one(size, stem):
     assert model_for(dataset("letters", size, 1)).config["stem"] == "patch"
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [28, 32, 64, 96])
+def test_own_pictures_get_a_model_of_one_kind_at_any_size(size, channels):
+    config = model_for(dataset("mine", size, channels)).config
+    assert (config["width"], config["depth"], config["heads"]) == (64, 4, 4)
+
+
 def test_short_trainings_have_presets_of_their_own():
     data = dataset("fashion-mnist", 28)
     assert preset_for(data, 1.5) is SHORT_PRESETS["fashion-mnist"]

@@ -1,6 +1,7 @@
 """Data sets by name or path. A new source is one function (source, seed, test_fraction) -> Dataset, and a line in `_reader`."""
 
 import dataclasses
+import difflib
 from pathlib import Path
 
 from ..arguments import check_name
@@ -53,7 +54,10 @@ def _reader(source):
         return load_npz
     if source and Path(source).exists():
         raise ValueError(f"{source}: a data set is a folder, an .npz file or one of {', '.join(NAMES)}")
-    return check_name("data set (and no folder or .npz file)", source, NAMES)
+    beside = Path(source or ".").absolute().parent
+    folders = [path.name for path in beside.iterdir() if path.is_dir()] if beside.is_dir() else []
+    near = difflib.get_close_matches(Path(source or "").name, folders, n=1)
+    return check_name("data set (and no folder or .npz file)", source, [*near, *NAMES])
 
 
 def load_digits(source, seed, test_fraction):

@@ -239,10 +239,14 @@ def _continue(run, model, data, given, minutes):
              if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
     settings = settings | moved                                       # the same weights, wherever they lie now
     now = describe(model, data, settings)
-    other = [part for part in ("model", "data") if now[part] != stored[part]]
+    other = ["model"] if now["model"] != stored["model"] else []
     other += [f"{name} ({settings[name]})" for name, value in given.items() if value != settings[name]]
     if other:
-        raise ValueError(f"{run.folder} was started with another {', '.join(other)}: leave out what differs, or start a new run")
+        raise ValueError(f"{run.folder} was started with another {', '.join(other)}: leave out what differs, or start a new run; to learn "
+                         "on, start one with --fine-tune, which takes a finished run's weights")
+    if now["data"] != stored["data"]:
+        raise ValueError(f"{run.folder} was started with other data, or {data.name} has changed since: only the same images go on to the "
+                         "same bits")
     if settings["probe"] and settings.get("trunk") != trunk_digest(model):
         raise ValueError(f"{run.folder} is a probe of another model than this one: begin with the weights that it began with")
     if _check(settings, data)[0] != settings["batch_size"]:
@@ -258,7 +262,9 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
     loss = records[-1]["loss"] if records else float("nan")
     bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True)
     with bar:
-        if progress:
+        if progress and done >= steps:
+            bar.write("this run has ended already: nothing is left to do", file=sys.stderr)
+        elif progress:
             bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
                       f"{trainer.model.vector.size:,} parameters{' of the head' if settings['probe'] else ''}", file=sys.stderr)
         while (trainer.optimiser.t < steps or so_far.steps) and not _out_of_patience(records, settings):

@@ -198,8 +198,8 @@ class Run:
                              f"another: take its seed, {own['source']['seed']}, and its test_fraction, {own['source']['test_fraction']}")
 
     def _changed(self, data):
-        return ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for "
-                          "training is not known: name other data to evaluate on")
+        return ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for training is "
+                          "not known: bring back what was there, or name other data or pictures")
 
     def write_report(self, model, data, evaluation, file=None):
         """Write the report on `evaluation`, of the test part of `data`, to a file (default: in the folder). Errors as `config`; OSError."""
