@@ -713,7 +713,7 @@ def test_data_that_changed_under_a_run_are_noticed(own_file):
     for source in (None, file):
         with pytest.raises(ValueError, match=r"has changed since.*name other data"):
             Run(folder).evaluate(source)
-    with pytest.raises(ValueError, match="other data, or own.npz has changed since"):
+    with pytest.raises(ValueError, match=r"other data, or own\.npz has changed since"):
         train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
 
 
