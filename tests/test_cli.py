@@ -120,12 +120,14 @@ def test_train_goes_into_runs_by_default(call, tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "digits-seed4" / "model.safetensors").is_file()
 
 
-def test_train_resumes_a_finished_run_to_the_same_model(call, tmp_path):
+def test_train_resumes_a_finished_run_to_the_same_model(call, tmp_path, capsys):
     first = json.loads(call("train", "digits", "--epochs", 0.2, "--out", tmp_path / "run", "--json"))
     model = (tmp_path / "run" / "model.safetensors").read_bytes()
     again = json.loads(call("train", "digits", "--resume", "--out", tmp_path / "run", "--json"))
     assert again["accuracy"] == first["accuracy"]
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == model
+    assert cli.main(["train", "digits", "--resume", "--out", str(tmp_path / "run")]) == 0
+    assert "this run has ended already" in capsys.readouterr().err
 
 
 def test_train_takes_a_named_model(call, tmp_path):

@@ -262,11 +262,12 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
     loss = records[-1]["loss"] if records else float("nan")
     bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True)
     with bar:
-        if progress and done >= steps:
+        if progress and done >= steps and not so_far.steps:
             bar.write("this run has ended already: nothing is left to do", file=sys.stderr)
         elif progress:
             bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
                       f"{trainer.model.vector.size:,} parameters{' of the head' if settings['probe'] else ''}", file=sys.stderr)
+            bar.set_postfix_str("the first step may have to compile its loops, once")
         while (trainer.optimiser.t < steps or so_far.steps) and not _out_of_patience(records, settings):
             record = _epoch(trainer, seen, settings, so_far, checkpoints, bar, scores.get("test"))
             scores = _scores(trainer.average, seen, threads)
@@ -311,15 +312,16 @@ def _out_of_patience(records, settings):
 def _epoch(trainer, seen, settings, so_far, checkpoints, bar, test):
     """Do the steps that an epoch still has, adding them to `so_far`; returns its record for the log."""
     steps, size, inputs, labels = settings["steps"], settings["batch_size"], seen.inputs["train"], seen.data.train_labels
-    epoch = (trainer.optimiser.t - so_far.steps) // (len(labels) // size)
+    of_epoch = len(labels) // size
+    epoch = (trainer.optimiser.t - so_far.steps) // of_epoch
     for batch in batches(len(labels), size, settings["seed"], epoch)[so_far.steps:]:
         if trainer.optimiser.t == steps:
             break
         start, lr = time.perf_counter(), rate(settings, trainer.optimiser.t)
         loss = trainer.step(inputs[batch], labels[batch], lr, epoch, batch)
         so_far.add(trainer, loss, time.perf_counter() - start)
-        bar.set_postfix(loss=f"{loss:.3f}", train=f"{so_far.correct / (size * so_far.steps):.1%}",
-                        test=f"{test.accuracy:.1%}" if test else "-", refresh=False)
+        bar.set_postfix(epoch=f"{epoch + 1}/{-(-steps // of_epoch)}", loss=f"{loss:.3f}",
+                        train=f"{so_far.correct / (size * so_far.steps):.1%}", test=f"{test.accuracy:.1%}" if test else "-", refresh=False)
         bar.update(size)
         checkpoints.after_step(so_far)
     return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": so_far.loss / so_far.steps,
