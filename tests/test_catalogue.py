@@ -40,7 +40,9 @@ def test_names_choose_families_and_single_checks():
     linear = {name for name in catalogue.OPS if name.startswith("linear")}
     assert {check.name for check in catalogue.select(["linear", "vit by mean"])} == linear | {"vit by mean"}
     assert catalogue.select() == catalogue.CHECKS
-    with pytest.raises(ValueError, match="unknown op, layer or model 'layernorm': did you mean 'layer_norm'"):
+    with pytest.raises(ValueError, match="unknown op, layer or model 'layer_nrom': did you mean 'layer_norm'"):
+        catalogue.select(["layer_nrom"])
+    with pytest.raises(ValueError, match="unknown op, layer or model 'layernorm': did you mean 'LayerNorm'"):
         catalogue.select(["layernorm"])
 
 
