@@ -57,7 +57,7 @@ def test_what_breaks_is_a_failure_and_the_rest_goes_on(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["layernorm"], "unknown op, layer or model 'layernorm': did you mean 'layer_norm'?"),
+    (["layernorm"], "unknown op, layer or model 'layernorm': did you mean 'LayerNorm'?"),
     (["Atention"], "did you mean 'Attention'?"),
     (["--method", "forward"], "known: richardson, central, directional, taylor"),
     (["--seed", "-1"], "seed must be a whole number at least 0, not -1"),
