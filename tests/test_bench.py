@@ -1,6 +1,7 @@
 """The benchmark: it measures equal work, says what it measured, and its profile adds up."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -82,6 +83,14 @@ def test_torch_infers_and_trains_alike(family, variant):
             contestant.train()
         after = ours.infer()
         np.testing.assert_allclose(theirs.infer() - before, after - before, atol=0.02 * np.abs(after - before).max())
+        # The first step of Adam hides the length of the gradient, and lr times decay is small: clipping and decay show here only.
+        assert ours.trainer.grad_norm > 1.05
+        moments = [state["exp_avg"] for state in theirs.optimiser.state.values()]
+        norms = math.sqrt(sum(float(m.square().sum()) for m in moments)), float(np.linalg.norm(ours.trainer.optimiser.m))
+        assert norms == pytest.approx((0.1, 0.1), rel=1e-3)
+        decayed, plain = theirs.optimiser.param_groups
+        assert (decayed["weight_decay"], plain["weight_decay"]) == pytest.approx((ours.trainer.optimiser.decays.max(), 0))
+        assert sum(p.numel() for p in decayed["params"]) == sum(p.size for p in ours.model.parameters() if p.decay)
     finally:
         torch.set_num_threads(threads)
 
