@@ -464,6 +464,31 @@ def test_a_probe_goes_on_with_its_own_trunk_only(tmp_path, monkeypatch):
     minivit.train(model, dataset(), resume=True, **settings)
 
 
+@pytest.mark.parametrize("option", ["--teacher", "--fine-tune"])
+@pytest.mark.parametrize("change", ["one picture less", "one more", "another name of the folder"])
+def test_who_has_seen_the_test_pictures_may_not_teach_though_the_folder_has_changed(pictures, tmp_path, call, option, change):
+    train = ("train", "--epochs", 1, "--batch-size", 4, "--json", "--out")
+    assert call(*train, tmp_path / "first", pictures)[0] == 0
+    if change == "one picture less":
+        (pictures / "dark" / "0.png").unlink()
+    elif change == "one more":
+        Image.fromarray(np.zeros((20, 20), np.uint8)).save(pictures / "dark" / "00.png")
+    else:
+        pictures = pictures.rename(tmp_path / "elsewhere")
+    code, _, error = call(*train, tmp_path / "second", pictures, option, tmp_path / "first", "--seed", 1)
+    assert code == 2
+    assert re.search(r"first was trained on images that are for the test here, \d of 4: ", error)
+
+
+def test_a_run_whose_pictures_are_not_known_says_so(pictures, tmp_path, call):
+    train = ("train", pictures, "--epochs", 1, "--batch-size", 4, "--json", "--out")
+    assert call(*train, tmp_path / "first")[0] == 0
+    (tmp_path / "first" / "learned.npy").write_bytes(b"damaged")
+    code, _, error = call(*train, tmp_path / "second", "--fine-tune", tmp_path / "first", "--seed", 1)
+    assert code == 2
+    assert "learned.npy is damaged" in error
+
+
 def test_a_file_of_weights_is_no_teacher(tmp_path, call):
     write_file(tmp_path / "w.safetensors")
     data = dataset()

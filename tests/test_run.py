@@ -89,9 +89,9 @@ def interrupted(interrupted_once, tmp_path):
 # ---- what a run leaves --------------------------------------------------------------------------------------
 
 
-def test_run_leaves_six_whole_files(finished):
+def test_run_leaves_seven_whole_files(finished):
     folder, _ = finished
-    names = ["checkpoint.safetensors", "config.json", "curve.png", "log.jsonl", "model.safetensors", "report.html"]
+    names = ["checkpoint.safetensors", "config.json", "curve.png", "learned.npy", "log.jsonl", "model.safetensors", "report.html"]
     assert sorted(contents(folder)) == names
 
 

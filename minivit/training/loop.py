@@ -117,7 +117,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     records, so_far = [], Progress()
     if run and not resume:
-        run.start(describe(model, data, settings, command))
+        run.start(describe(model, data, settings, command), data)
     elif run:
         run.keep_places(settings)
         records, so_far = run.take_up(trainer)

@@ -1,6 +1,7 @@
 """A run is a folder, which holds all that there is to know about a training:
 
     config.json              what was asked: model, data, settings
+    learned.npy              by which numbers the pictures are known again that it learns from, or is chosen by
     log.jsonl                a line for each epoch
     curve.png                the same as a picture
     checkpoint.safetensors   the weights, the optimiser's state and the place in the epoch: all that going on needs
@@ -9,6 +10,7 @@
     features.safetensors     of a probe, until it ends: what its trunk made of each picture
 """
 
+import io
 import json
 import platform
 import shlex
@@ -22,6 +24,7 @@ from safetensors.numpy import save
 from .. import __version__
 from ..arguments import check_number
 from ..data import holds_pictures, load_data, read_pictures
+from ..data.dataset import picture_hashes
 from ..files import remove_temporaries, write_whole
 from ..interop.tensors import read_metadata, read_tensors
 from ..interop.timm import read_weights, write_weights
@@ -29,6 +32,8 @@ from ..models.create import FAMILIES, declare_model, family_of
 from ..prediction import classify
 from .checkpoints import Progress
 from .evaluation import evaluate, with_mirrored
+
+TWICE = 0.01    # of the test images may be known: pictures that a data set has twice are not the fault of its split
 
 
 class Run:
@@ -39,16 +44,18 @@ class Run:
         self.config_file, self.log_file = self.folder / "config.json", self.folder / "log.jsonl"
         self.model_file, self.checkpoint_file = self.folder / "model.safetensors", self.folder / "checkpoint.safetensors"
         self.curve_file, self.report_file = self.folder / "curve.png", self.folder / "report.html"
-        self.features_file = self.folder / "features.safetensors"
+        self.features_file, self.learned_file = self.folder / "features.safetensors", self.folder / "learned.npy"
 
-    def start(self, config):
-        """Make the folder and its config.json. Raises ValueError if training in it has got further than that already."""
+    def start(self, config, data):
+        """Make the folder, its config.json, and what there is to know of `data`. Raises ValueError if it holds more of a run already."""
         if self.checkpoint_file.exists() or self.model_file.exists():
             raise ValueError(f"{self.folder} holds a run already: continue it with --resume, or choose another folder with --out")
-        text = json.dumps(config, indent=2) + "\n"
+        text, hashes = json.dumps(config, indent=2) + "\n", io.BytesIO()
+        np.save(hashes, np.unique(np.concatenate([picture_hashes(x) for part, (x, _) in data.parts.items() if part != "test"])))
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_temporaries(self.folder)
         self.features_file.unlink(missing_ok=True)                    # of a start that came no further
+        write_whole(self.learned_file, hashes.getvalue())
         write_whole(self.config_file, text)
 
     def keep_places(self, settings):
@@ -188,14 +195,20 @@ class Run:
     def check_unseen(self, data):
         """Raise ValueError if this run was trained on test images of `data`: its weights may not start or teach what is scored on them.
 
-        Told by the pictures themselves, where both are the same ones, split in two ways. Errors as `config` and `load_data`.
+        Told by the pictures, as they are prepared; those of a run on arrays in memory are not asked. Errors as `config`.
         """
         own = self.config()["data"]
-        if own["digest"] != data.digest or own["source"] in (None, data.source):
+        if own["source"] is None or (own["digest"], own["source"]) == (data.digest, data.source) or not self.learned_file.is_file():
             return
-        if not np.array_equal(load_data(**own["source"]).test_images, data.test_images):
-            raise ValueError(f"{self.folder} was trained on images that are for the test here, because its split of {data.name} is "
-                             f"another: take its seed, {own['source']['seed']}, and its test_fraction, {own['source']['test_fraction']}")
+        try:
+            learned = np.load(self.learned_file)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{self.learned_file} is damaged: {error}") from None
+        count = np.isin(picture_hashes(data.test_images), learned).sum()
+        if count > TWICE * len(data.test_images):
+            split = f"take its seed, {own['source']['seed']}, and its test_fraction, {own['source']['test_fraction']}"
+            hint = split if own["digest"] == data.digest else "test on others, such as in a folder `test` beside `train`"
+            raise ValueError(f"{self.folder} was trained on images that are for the test here, {count} of {len(data.test_images)}: {hint}")
 
     def _changed(self, data):
         return ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for training is "
