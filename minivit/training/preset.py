@@ -83,8 +83,8 @@ def model_for(data, name=None, seed=0, minutes=None, **options):
     preset = {}
     if name is None:
         preset = dict(preset_for(data, minutes).model)
-        # The named small ones are for the published data; own pictures, which are fewer, get the smallest at any size.
-        name = "vit_mini" if data.name in PRESETS and "width" not in preset else "vit"
+        # The named one for 32x32 is meant for CIFAR's 50,000 pictures; one's own are fewer.
+        name = "vit" if "width" in preset or height == 32 else "vit_mini"
     if name in MINIS:
         name = next((n for n in VARIANTS if n.startswith(f"{name}_") and VARIANTS[n][1]["image_size"] == height), MINIS[name])
     if name in ("resnet", "resnet_mini"):
