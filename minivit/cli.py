@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments=None):
     """Run the command line; returns the exit code: 0, 1 for a wrong gradient or weights of another model, 2 after one line on what was
-    wrong, or 128 + n when stopped by signal n."""
+    wrong (in `predict`, on each picture), or 128 + n when stopped by signal n."""
     try:
         options = _parser().parse_args(arguments)
         options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])
@@ -31,7 +31,7 @@ def main(arguments=None):
     except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError) as error:
         if os.environ.get("MINIVIT_TRACEBACK"):
             raise
-        print(f"minivit: error: {_one_line(error)}", file=sys.stderr)
+        _say_error(error)
         return 2
     except KeyboardInterrupt as stop:                                 # training says how to go on, and which signal it was
         print(f"\nminivit: {str(stop) or 'interrupted'}", file=sys.stderr)
@@ -39,11 +39,13 @@ def main(arguments=None):
     return 0                                                          # after a broken pipe
 
 
-def _one_line(error):
+def _say_error(error):
+    """One line on stderr."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join("; ".join([text, *getattr(error, "__notes__", ())]).split())
+    line = " ".join("; ".join([text, *getattr(error, "__notes__", ())]).split())
+    print(f"minivit: error: {line}", file=sys.stderr)
 
 
 def _parser():
@@ -120,7 +122,8 @@ def _add_evaluate(verbs):
 
 
 def _add_predict(verbs):
-    verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture.")
+    verb = verbs.add_parser("predict", help="classify pictures", description="The most probable classes of each picture. "
+                            "Pictures that cannot be read are named on stderr, and make the exit code 2.")
     verb.set_defaults(verb=_predict)
     verb.add_argument("run", metavar="RUN", help="folder of a run; or, with --model, a file of weights that others have trained")
     verb.add_argument("--model", help="the name of `minivit models` that the weights belong to, in timm's safetensors or Google's .npz")
@@ -285,26 +288,30 @@ def _say_if_unfinished(run):
 
 
 def _predict(options):
+    unreadable: dict = {}                                             # one bad file of many, as of news/*, keeps nobody from the others
     if options.model:
         from .data import read_pictures
         from .prediction import classify
         from .weights import load_weights
 
         model, share = load_weights(options.run, options.model)
-        images = read_pictures(options.images, model.image_size, model.channels, "crop", share)
-        rows = classify(model, options.images, images, top=options.top)
+        images = read_pictures(options.images, model.image_size, model.channels, "crop", share, unreadable)
+        rows = classify(model, options.images, images, top=options.top, unreadable=unreadable)
     else:
         from .training.run import Run
 
         _check_named(options.run, options.model)
         run = Run(options.run)
-        rows = run.classify(options.images, options.top)
+        rows = run.classify(options.images, options.top, unreadable)
         _say_if_unfinished(run)
     if options.json:
         print(json.dumps(rows))
     else:
         for row in rows:
             print(f"{row['image']}: " + ", ".join(f"{c['class']} {c['probability']:.1%}" for c in row["classes"]))
+    for error in unreadable.values():
+        _say_error(error)
+    return 2 if unreadable else 0
 
 
 def _attend(options):

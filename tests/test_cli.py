@@ -16,6 +16,7 @@ from PIL import Image
 
 import minivit
 from minivit import cli
+from minivit.interop.timm import write_weights
 from minivit.training import curve
 
 PARAMETERS = {
@@ -264,6 +265,30 @@ def test_predict_takes_several_pictures_and_keeps_their_order(call, run_folder, 
     assert [int(row["classes"][0]["class"]) for row in rows] == best.tolist()
 
 
+@pytest.mark.parametrize("weights", ["a run", "a file"])
+def test_predict_names_unreadable_pictures_and_classifies_the_others(call, capsys, run_folder, picture, tmp_path, weights):
+    def predict(*pictures):
+        code = cli.main(["predict", *map(str, (*model, *pictures))])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    model = [run_folder]
+    if weights == "a file":
+        write_weights(tmp_path / "w.safetensors", minivit.create_model("vit_mini_patch2_8"))
+        model = [tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"]
+    broken, gone, last = tmp_path / "broken.png", tmp_path / "gone.png", tmp_path / "last.png"
+    broken.write_bytes(picture.read_bytes()[:50])
+    shutil.copy(picture, last)
+    code, said, errors = predict(picture, broken, gone, last)
+    assert (code, said) == (2, call("predict", *model, picture, last))
+    first, second = errors.splitlines()
+    assert first.startswith(f"minivit: error: {broken} is no readable picture (")
+    assert second == f"minivit: error: {gone}: no such file"
+    assert [row["image"] for row in json.loads(predict(picture, broken, gone, last, "--json")[1])] == [str(picture), str(last)]
+    code, said, _ = predict(broken, "--json")
+    assert (code, json.loads(said)) == (2, [])
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
 def test_predict_takes_pictures_of_any_size_and_mode(call, run_folder, tmp_path, mode):
     Image.new(mode, (31, 17)).save(tmp_path / "any.tif")
@@ -380,7 +405,7 @@ BAD_FILES = [
     ("predict RUN nowhere.png", r"nowhere\.png: no such file"),
     ("predict RUN garbage.png", r"garbage\.png is no readable picture"),
     ("predict RUN empty.png", r"empty\.png is no readable picture"),
-    ("predict RUN digit.png half.png", r"half\.png is no readable picture"),
+    ("predict RUN half.png", r"half\.png is no readable picture"),
     ("predict RUN RUN", "run: no such file"),
     ("predict RUN digit.png --top 0", "classes to show.*0"),
 ]

@@ -30,58 +30,71 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MOST_PIXELS = 2**27                                 # 134 million; a file of a few kilobytes can claim any number
 
 
-def read_pictures(files, size, channels, fit="crop", share=1.0):
+def read_pictures(files, size, channels, fit="crop", share=1.0, unreadable=None):
     """Picture files of any size and mode -> (B, size, size, channels) uint8.
 
     channels: 1 (grey), 3 (colour) or 4 (and opacity). fit: "crop", "pad" or "stretch". share: of the shorter side, which a crop keeps, such
-    as 0.9 for many models of ImageNet; it is rounded so that the whole side would have a whole number of pixels. Raises FileNotFoundError,
-    or ValueError that names every file that is no readable picture.
+    as 0.9 for many models of ImageNet; it is rounded so that the whole side would have a whole number of pixels.
+    unreadable: a dict, to which {file: its error} is added for each file that is missing or no readable picture, and its image is black;
+    without it, raises FileNotFoundError, or ValueError that names every file that is no readable picture.
     """
     if channels not in _MODES:
         raise ValueError(f"pictures have 1, 3 or 4 channels, but the model takes {channels}")
     check_name("fit", fit, FITS)
     check_memory(f"{len(files)} pictures of {size}x{size}", len(files) * size * size * channels)
-    images = np.empty((len(files), size, size, channels), np.uint8)
-    for row, picture in zip(images, _of_each(files, lambda file: _prepare(file, size, channels, fit, share), "reading"), strict=True):
-        row[:] = picture
+    images, errors = np.zeros((len(files), size, size, channels), np.uint8), {} if unreadable is None else unreadable
+    pictures = _of_each(files, lambda file: _prepare(file, size, channels, fit, share), "reading", errors)
+    for row, picture in zip(images, pictures, strict=True):
+        if picture is not None:
+            row[:] = picture
+    if unreadable is None:
+        _refuse(errors)
     return images
 
 
 def inspect_pictures(files):
     """(shorter sides in pixels, whether grey) of each picture, from their headers alone. Errors as `read_pictures`."""
-    return zip(*_of_each(files, lambda file: (min(file.size), file.mode in _GREY), "finding"), strict=True)
+    errors: dict = {}
+    found = list(_of_each(files, lambda file: (min(file.size), file.mode in _GREY), "finding", errors))
+    _refuse(errors)
+    return zip(*found, strict=True)
 
 
-def _of_each(files, function, doing):
-    """What `function` gives for each opened file, in their order, on all cores; one error for all files where it fails."""
-    for path in files:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such file" + (", but a folder" if Path(path).is_dir() else ""))
-
+def _of_each(files, function, doing, errors):
+    """What `function` gives for each opened file, in their order, on all cores; None where it fails, and {file: why} goes to `errors`."""
     def call(path):
+        if not Path(path).is_file():
+            return None, FileNotFoundError(f"{path}: no such file" + (", but a folder" if Path(path).is_dir() else ""))
         try:
             with Image.open(path, formats=_FORMATS) as file:
                 if file.width * file.height > _MOST_PIXELS:
                     raise ValueError(f"{file.width}x{file.height} pixels, more than {_MOST_PIXELS:,}; scale it down")
                 return function(file), None
         except Exception as error:                    # Pillow lets through whatever its parsers stumble over in a damaged file
-            return None, error
+            return None, ValueError(f"{path} is no readable picture ({_reason(error)})")
 
-    failures, pool = [], ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(os.cpu_count())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")           # on sizes, which are checked above, and on damage that does no harm
             for path, (result, error) in zip(files, tqdm(pool.map(call, files), f"{doing} pictures", len(files), leave=False,
                                                          unit="", unit_scale=True, disable=None), strict=True):
                 if error:
-                    failures.append(f"{path} is no readable picture ({_reason(error)})")
-                elif not failures:
-                    yield result
+                    errors[path] = error
+                yield result
     finally:
         pool.shutdown(cancel_futures=True)            # Ctrl-C does not wait for the rest
-    if failures:
-        rest = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
-        raise ValueError("; ".join(failures[:5]) + rest + ": mend, convert or remove " + ("it" if len(failures) == 1 else "them"))
+
+
+def _refuse(errors):
+    """Raise one error for all of {file: error}, if there are any: FileNotFoundError of the first missing file, or ValueError."""
+    for error in errors.values():
+        if isinstance(error, FileNotFoundError):
+            raise error
+    if errors:
+        rest = f"; and {len(errors) - 5} more" if len(errors) > 5 else ""
+        raise ValueError("; ".join(map(str, list(errors.values())[:5])) + rest
+                         + ": mend, convert or remove " + ("it" if len(errors) == 1 else "them"))
 
 
 def _reason(error):

@@ -224,27 +224,28 @@ class Run:
         records = self.records(config["training"]["steps"])
         write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation, unfinished))
 
-    def classify(self, pictures, top=3):
-        """The `top` most probable classes of each picture, as `prediction.classify` gives them.
+    def classify(self, pictures, top=3, unreadable=None):
+        """The `top` most probable classes of each picture, as `prediction.classify` gives them; not of the `unreadable` ones.
 
-        pictures, errors: as `read_images`; errors as `latest_model` and `classify`, too.
+        pictures, unreadable, errors: as `read_images`; errors as `latest_model` and `classify`, too.
         """
         model = self.latest_model()
-        images, _ = self.read_images(pictures, model)
-        return classify(model, pictures, images, self.class_names(model), top)
+        images, _ = self.read_images(pictures, model, unreadable)
+        return classify(model, pictures, images, self.class_names(model), top, unreadable or ())
 
-    def read_images(self, pictures, model):
+    def read_images(self, pictures, model, unreadable=None):
         """Pictures as the run's model takes them -> images (B, H, W, C) uint8, and the name of the true class of each, None if unknown.
 
         pictures: files, which are prepared as those of the run's data; or whole numbers, which count the run's own test images from 0.
-        Errors as `read_pictures`, and for numbers as `own_data`; ValueError for a number that is too large.
+        unreadable, errors: as `read_pictures`; errors for numbers as `own_data`, and ValueError for a number that is too large.
         """
         numbers = {i: int(str(picture)) for i, picture in enumerate(pictures) if str(picture).isdecimal()}
         files = {i: picture for i, picture in enumerate(pictures) if i not in numbers}
         images, true = np.empty((len(pictures), model.image_size, model.image_size, model.channels), np.uint8), [None] * len(pictures)
         if files:
             fit = self.config()["data"].get("fit", "stretch")
-            images[list(files)] = read_pictures(list(files.values()), model.image_size, model.channels, fit)
+            images[list(files)] = read_pictures(list(files.values()), model.image_size, model.channels, fit,
+                                                unreadable=unreadable)
         if numbers:
             data = self.own_data()
             check_fit(model, data)
