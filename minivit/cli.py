@@ -96,7 +96,8 @@ def _add_train(verbs):
                              ("distillation-weight", float, "of the teacher in the loss, 0 to 1 (default 0.5)"),
                              ("temperature", float, "of soft distillation (default 3)"),
                              ("val-fraction", float, "share of the training images that is kept for validation"),
-                             ("patience", int, "stop after so many epochs without a better accuracy in validation, and keep the best")):
+                             ("patience", int, "stop after so many epochs without a better accuracy in validation, those within the warmup "
+                              "not counted, and keep the best")):
         verb.add_argument(f"--{name}", type=kind, help=what)
     verb.add_argument("--layer", metavar="PATTERN:FACTOR[:DECAY]", action="append", type=_layer, dest="layers", help="factor of the "
                       "learning rate, and weight decay, for parameters of such names: blocks.0.*:0.1 or head.*:1:0; may be repeated")

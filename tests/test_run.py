@@ -372,6 +372,17 @@ def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monk
     assert result.steps == 4 * (1294 // 64)                           # a tenth of each class is for validation
 
 
+@pytest.mark.parametrize(("warmup", "epochs"), [(0, 3), (2.5 / 8, 4), (3 / 8, 4), (4 / 8, 5), (1, 8)])
+def test_patience_does_not_count_epochs_within_the_warmup(monkeypatch, warmup, epochs):
+    def scored(model, data, threads):
+        scores = original(model, data, threads)
+        return scores | {"val": replace(scores["val"], accuracy=0.1)}    # no epoch is better than the first
+
+    original = loop._scores
+    monkeypatch.setattr(loop, "_scores", scored)
+    assert train(None, tiny(), epochs=8, patience=2, warmup=warmup).steps == epochs * (1294 // 64)
+
+
 @pytest.fixture(scope="module")
 def finished_with_everything(tmp_path_factory):
     folder = tmp_path_factory.mktemp("everything") / "run"

@@ -73,7 +73,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     augment: the steps of an `Augmentation` ("affine"), such as "crop,flip,cutmix:1:0.3", or "none".
     val_fraction: share (0) of every class that is taken from the training part for validation; data may have such a part of their own.
     patience: stop after so many epochs (0: never) without a better accuracy in validation, and keep the weights of the best epoch; without
-        a validation part a tenth is taken. The test part has no say.
+        a validation part a tenth is taken. The test part has no say, and epochs that end before the warmup does do not count.
     start: for the record, the `Source` that the model's weights come from (see `fine_tuned`); the lr is then 2e-4 by default.
     probe: whether only the classifiers learn (False), from features that the rest of the model makes of each picture once; the defaults
         are then those of `PROBE`.
@@ -305,8 +305,13 @@ def _best(records):
 
 
 def _out_of_patience(records, settings):
-    """Whether the last epochs, as many as patience allows, were no better than one before them."""
-    return bool(records and settings["patience"]) and len(records) - 1 - _best(records) >= settings["patience"]
+    """Whether the last epochs, as many as patience allows, were no better than one before them.
+
+    Those that ended before the warmup did are not counted: at a rate that has yet to rise, no progress says little of what is to come.
+    """
+    if not (records and settings["patience"]):
+        return False
+    return sum(r["step"] >= _warmup(settings) for r in records[_best(records) + 1:]) >= settings["patience"]
 
 
 def _epoch(trainer, seen, settings, so_far, checkpoints, bar, test):
@@ -331,7 +336,12 @@ def _epoch(trainer, seen, settings, so_far, checkpoints, bar, test):
 
 def rate(settings, step):
     """The learning rate of a step, by the settings `lr`, `steps` and `warmup`."""
-    return settings["lr"] * warmup_cosine(step, settings["steps"], round(settings["warmup"] * settings["steps"]))
+    return settings["lr"] * warmup_cosine(step, settings["steps"], _warmup(settings))
+
+
+def _warmup(settings):
+    """The number of steps in which the learning rate rises."""
+    return round(settings["warmup"] * settings["steps"])
 
 
 def batches(images, size, seed, epoch):
