@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import minivit
 from minivit import lanes
+from minivit.interop.tensors import read_metadata
 from minivit.training import curve, loop
 from minivit.training.checkpoints import Checkpoints, Interrupted
 from minivit.training.run import Run
@@ -108,6 +109,24 @@ def test_signal_saves_after_the_step_and_resuming_gives_the_same_bits(uninterrup
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert train(tmp_path / "run", resume=True).steps == EPOCHS * STEPS_AN_EPOCH
     assert result_of(tmp_path / "run") == uninterrupted
+
+
+def test_seconds_are_those_of_all_steps_and_the_speed_that_since_the_resumption(tmp_path):
+    with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    place = tmp_path / "run" / "checkpoint.safetensors"
+    tensors, progress = load_file(place), json.loads(read_metadata(place)["minivit"])
+    progress["progress"]["seconds"] += 1000                           # as if the first ten steps had taken so long
+    save_file(tensors, place, metadata={"minivit": json.dumps(progress)})
+    resumed = train(tmp_path / "run", resume=True)
+    images, since = (EPOCHS * STEPS_AN_EPOCH - 10) * 64, resumed.seconds - progress["progress"]["seconds"]
+    assert 1000 < resumed.seconds < 1100
+    assert resumed.images_per_second == pytest.approx(images / since, rel=1e-6)
+    assert f" steps in {resumed.seconds:.1f} s ({resumed.images_per_second:,.0f} images/s since it was resumed)" in str(resumed)
+    again = train(tmp_path / "run", resume=True)                      # nothing is left to do
+    assert again.seconds == resumed.seconds
+    assert str(again).endswith(f" steps in {resumed.seconds:.1f} s")
+    assert "resumed" not in str(train(None, epochs=0.1))
 
 
 def test_signal_in_the_evaluation_of_an_epoch_saves_behind_it(uninterrupted, tmp_path, monkeypatch):

@@ -32,8 +32,9 @@ TRIAL, LONGEST_TRIAL = 0.03, 5.0  # share of the minutes, and seconds at most, f
 @dataclass(frozen=True)
 class Result:
     """What `train` gives: the model, its score on the test part after the last step, the mean training loss of the last epoch, and
-    how long the steps since the start or the resumption took.
+    how long all its steps took, those before a resumption too.
 
+    images_per_second: how fast the steps of this call were, because others may have been done elsewhere; 0 if none was left to do.
     validation: the score on the validation part, where there is one. test.mirrored: with the mean over each picture and its mirror image;
     where the augmentation mirrors pictures. Neither chooses nor changes anything.
     """
@@ -45,6 +46,7 @@ class Result:
     seconds: float
     images_per_second: float
     validation: Evaluation | None = None
+    resumed: bool = False
 
     @property
     def accuracy(self):
@@ -53,7 +55,9 @@ class Result:
 
     def __str__(self):
         first, *mirrored = self.test.lines
-        lines = [f"test {first}, after {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s)"]
+        speed = f"{self.images_per_second:,.0f} images/s{' since it was resumed' if self.resumed else ''}"
+        took = f"{self.seconds:.1f} s" + (f" ({speed})" if self.images_per_second else "")
+        lines = [f"test {first}, after {self.steps} steps in {took}"]
         lines += [f"test, {line}" for line in mirrored]
         return "\n".join(lines + ([f"validation: {self.validation}"] if self.validation else []))
 
@@ -288,9 +292,8 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
     test = with_mirrored(scores["test"], model, settings, data.test_images, data.test_labels, threads)
     if run:
         run.write_report(model, whole, test)
-    seconds = so_far.seconds - earlier
-    return Result(model, test, loss, trainer.optimiser.t, seconds, (trainer.optimiser.t - done) * size / max(seconds, 1e-9),
-                  scores.get("val"))
+    speed = (trainer.optimiser.t - done) * size / max(so_far.seconds - earlier, 1e-9)
+    return Result(model, test, loss, trainer.optimiser.t, so_far.seconds, speed, scores.get("val"), resumed=done > 0)
 
 
 def _scores(model, seen, threads):
