@@ -1,6 +1,7 @@
 """The command line: what each verb prints, that bad input ends in one line and code 2, and that help comes at once."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 import minivit
 from minivit import cli
@@ -151,6 +153,35 @@ def test_folder_with_the_name_of_a_data_set_does_not_hide_it(call, tmp_path, mon
     (tmp_path / "digits").mkdir()
     call("train", "digits", "--epochs", 0.1, "--out", "run")
     assert json.loads(call("evaluate", "run", "--json"))["images"] == 359
+
+
+def test_without_a_terminal_train_says_a_line_for_each_epoch(capsys, tmp_path):
+    options = ["--epochs", "2", "--batch-size", "64", "--val-fraction", "0.1"]
+    assert cli.main(["train", "digits", *options, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().err
+    assert re.match(r"digits: 1295 training and 359 test images of 10 classes; 136,138 parameters\n", said)
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    first, last = (f"epoch {r['epoch']}/2: loss {r['loss']:.3f}, train {r['accuracy']:.1%}, validation {r['val_accuracy']:.1%}, "
+                   f"test {r['test_accuracy']:.1%}; {tqdm.format_interval(r['seconds'])} of training, " for r in records)
+    first += f"{tqdm.format_interval(records[0]['seconds'])} remaining"  # as long again
+    assert said.split("\n")[1:] == [first, last + "00:00 remaining", ""]
+
+
+def test_without_a_terminal_a_probe_says_a_line_of_its_features(capsys, run_folder, tmp_path):
+    arguments = ["train", "digits", "--fine-tune", run_folder, "--probe", "--epochs", 0.1, "--out", tmp_path / "run"]
+    assert cli.main([str(a) for a in arguments]) == 0
+    assert re.fullmatch(r"features: 1797 of 1797 images\ndigits: .* of the head\nepoch 1/1: .*\n", capsys.readouterr().err)
+
+
+def test_on_a_terminal_train_has_a_bar(monkeypatch, tmp_path):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert cli.main(["train", "digits", "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+    assert "images/s" in sys.stderr.getvalue()
+    assert "of training" not in sys.stderr.getvalue()
 
 
 def test_interrupted_train_says_so_and_gives_130(tmp_path, monkeypatch, capsys):

@@ -6,6 +6,7 @@ they are saved as they come, and an interrupted run computes only what it lacks.
 
 import json
 import signal
+import sys
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -30,7 +31,8 @@ def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
     """What the classifiers of a model read: {part: images (B, H, W, C)} -> {part: features (B, 1, h, D)}, with h classifiers.
 
     run: the Run in whose folder they are kept as they come, every so many `seconds`, and from where they are taken as far as they are
-    there. progress: show a bar. Raises `Interrupted` at SIGINT or SIGTERM, after saving, if there is a run; OSError.
+    there. progress: show a bar on stderr; where that is no terminal, a line every so many `seconds`. Raises `Interrupted` at SIGINT or
+    SIGTERM, after saving, if there is a run; OSError.
     """
     trunk, saved = Trunk(model), time.monotonic()
     shape = (1, trunk.heads, trunk.classes // trunk.heads)
@@ -44,10 +46,13 @@ def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
         whole = {part: np.concatenate(blocks) for part, blocks in done.items()}
         if run:
             write_whole(run.features_file, save(whole, metadata={"minivit": json.dumps({"key": key})}))
+        if progress and bar.disable:
+            bar.write(f"features: {sum(map(len, whole.values()))} of {bar.total} images", file=sys.stderr)
         return whole
 
-    with tqdm(total=sum(map(len, parts.values())), initial=sum(len(blocks[0]) for blocks in done.values()), desc="features",
-              unit=" images", disable=not progress, dynamic_ncols=True) as bar, StopRequest(active=run is not None) as request:
+    bar = tqdm(total=sum(map(len, parts.values())), initial=sum(len(blocks[0]) for blocks in done.values()), desc="features",
+               unit=" images", dynamic_ncols=True, disable=None if progress else True)    # None: it is where there is no terminal
+    with bar, StopRequest(active=run is not None) as request:
         try:
             for part, images in parts.items():
                 for a in range(len(done[part][0]), len(images), step):

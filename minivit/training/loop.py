@@ -88,7 +88,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     recompute: see `Trainer`; like threads it changes no bit, and is not kept.
     checkpoint_seconds (60), checkpoint_steps: how often the state is saved to `out`, beside the end of each epoch.
     command: how the run was started, for its report.
-    progress: show a bar.
+    progress: show a bar on stderr; where that is no terminal, a line for each epoch.
 
     Raises ValueError for settings, images or a folder that do not fit; FloatingPointError if the loss is not finite any more, and OSError
     if the folder cannot be written, where the last checkpoint stays; `Interrupted`, a KeyboardInterrupt, when SIGINT or SIGTERM asks the
@@ -264,7 +264,8 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
     done, earlier = trainer.optimiser.t, so_far.seconds
     scores: dict = {}
     loss = records[-1]["loss"] if records else float("nan")
-    bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, disable=not progress, dynamic_ncols=True)
+    bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, dynamic_ncols=True,
+               disable=None if progress else True)                    # None: it is where there is no terminal
     with bar:
         if progress and done >= steps and not so_far.steps:
             bar.write("this run has ended already: nothing is left to do", file=sys.stderr)
@@ -277,6 +278,8 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
             scores = _scores(trainer.average, seen, threads)
             loss, accuracies = record["loss"], {f"{part}_accuracy": score.accuracy for part, score in scores.items()}
             records.append(record | accuracies | {"seconds": round(so_far.seconds, 3)})
+            if progress and bar.disable:
+                bar.write(_line(records[-1], steps, len(data.train_labels) // size), file=sys.stderr)
             if trainer.best is not None and _best(records) == len(records) - 1:
                 np.copyto(trainer.best, trainer.average.vector)
             so_far = Progress(seconds=so_far.seconds)
@@ -294,6 +297,15 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
         run.write_report(model, whole, test)
     speed = (trainer.optimiser.t - done) * size / max(so_far.seconds - earlier, 1e-9)
     return Result(model, test, loss, trainer.optimiser.t, so_far.seconds, speed, scores.get("val"), resumed=done > 0)
+
+
+def _line(record, steps, of_epoch):
+    """An epoch's record in words. steps: of the run; of_epoch: of an epoch."""
+    parts = {"train": "accuracy", "validation": "val_accuracy", "test": "test_accuracy"}
+    scores = [f"{part} {record[name]:.1%}" for part, name in parts.items() if name in record]
+    remaining = record["seconds"] * (steps - record["step"]) / record["step"]
+    return (f"epoch {record['epoch']}/{-(-steps // of_epoch)}: loss {record['loss']:.3f}, {', '.join(scores)}; "
+            f"{tqdm.format_interval(record['seconds'])} of training, {tqdm.format_interval(remaining)} remaining")
 
 
 def _scores(model, seen, threads):
