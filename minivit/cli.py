@@ -119,7 +119,8 @@ def _add_evaluate(verbs):
     _add_data_dir(verb)
     verb.add_argument("--report", metavar="FILE", help="write a page of HTML with pictures of the worst mistakes")
     verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names, classes, mistakes; "
-                      "mirrored_accuracy, of each picture and its mirror image, if training mirrored them")
+                      "learned, how many of the images the run learned from or was chosen by; mirrored_accuracy, of each picture and its "
+                      "mirror image, if training mirrored them")
 
 
 def _add_predict(verbs):
@@ -274,17 +275,19 @@ def _evaluate(options):
 
     run = Run(options.run)
     class_names, result = run.evaluate(options.data, data_dir=options.data_dir, report=options.report)
-    _say_if_unfinished(run)
+    _note(run.unfinished())
+    _note(run.caution(result))
     if options.json:
-        print(json.dumps(describe_evaluation(result, class_names)))
+        print(json.dumps(describe_evaluation(result, class_names) | {"learned": result.learned}))
     else:
         print("\n".join(result.lines) + f"\n\n{evaluation_text(result, class_names)}")
         if pictures := options.report or (options.data is None and run.report_file.is_file() and run.report_file):
             print(f"\nthe worst mistakes as pictures: {pictures}")
 
 
-def _say_if_unfinished(run):
-    if words := run.unfinished():
+def _note(words):
+    """One line on stderr, if there is something to say."""
+    if words:
         print(f"minivit: note: {words}", file=sys.stderr)
 
 
@@ -304,7 +307,7 @@ def _predict(options):
         _check_named(options.run, options.model)
         run = Run(options.run)
         rows = run.classify(options.images, options.top, unreadable)
-        _say_if_unfinished(run)
+        _note(run.unfinished())
     if options.json:
         print(json.dumps(rows))
     else:
@@ -323,7 +326,7 @@ def _attend(options):
     run = Run(options.run)
     looks = attend_run(run, options.images)
     draw_looks(looks, options.out)
-    _say_if_unfinished(run)
+    _note(run.unfinished())
     if options.json:
         print(json.dumps([describe_look(look) for look in looks]))
     else:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import struct
 import zlib
 from dataclasses import replace
@@ -452,3 +453,26 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     (pets / "cat" / "0.png").unlink()
     assert cli.main(["evaluate", "runs/pets-seed0"]) == 2
     assert "pets has changed since" in capsys.readouterr().err
+
+
+def test_evaluate_says_from_how_many_of_the_pictures_the_run_has_learned(tmp_path, capsys):
+    def learned(*folder):
+        assert cli.main(["evaluate", run, *map(str, folder), "--json"]) == 0
+        said, note = capsys.readouterr()
+        result = json.loads(said)
+        words = f"minivit: note: {run} learned from, or was chosen by, {result['learned']} of these {result['images']} pictures: .*\n"
+        assert re.fullmatch(words if result["learned"] else "", note)
+        return result["learned"], result["images"]
+
+    pets, run = make_folder(tmp_path / "pets", {"cat": 12, "dog": 12, "eel": 6}), str(tmp_path / "run")
+    assert cli.main(["train", str(pets), "--epochs", "1", "--image-size", "16", "--val-fraction", "0.2", "--out", run]) == 0
+    capsys.readouterr()
+    assert learned() == learned(pets) == (0, 5)
+    held_out = load_data(pets, image_size=16).test_files
+    shutil.copytree(pets, tmp_path / "learned")
+    for file in held_out:
+        (tmp_path / "learned" / file).unlink()
+    assert learned(tmp_path / "learned") == (25, 25)
+    assert learned(make_folder(tmp_path / "new", {"eel": 4}, seed=1)) == (0, 4)
+    (pets / held_out[0]).unlink()                                     # the run's own have changed
+    assert learned(pets) == (25, 29)

@@ -290,7 +290,8 @@ def test_evaluate_tells_each_class_and_the_mistakes(trained, capsys):
     assert evaluation_text(result.test, list("0123456789")) in out
     assert str(folder / "report.html") in out
     assert cli.main(["evaluate", str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(describe_evaluation(result.test, list("0123456789"))))
+    described = describe_evaluation(result.test, list("0123456789")) | {"learned": 0}
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(described))
 
 
 def test_page_on_other_data_names_them(trained, tmp_path, capsys):
@@ -299,6 +300,15 @@ def test_page_on_other_data_names_them(trained, tmp_path, capsys):
     np.savez(tmp_path / "other.npz", images=digits.test_images[:50], labels=digits.test_labels[:50])
     assert cli.main(["evaluate", str(folder), str(tmp_path / "other.npz"), "--report", str(tmp_path / "page.html")]) == 0
     assert "of 50 images of other.npz" in " ".join(Page((tmp_path / "page.html").read_text()).text.split())
+
+
+def test_page_on_pictures_learned_from_warns(trained, tmp_path):
+    digits = minivit.load_data("digits")
+    np.savez(tmp_path / "other.npz", images=digits.train_images, labels=digits.train_labels)
+    Run(trained[0]).evaluate(tmp_path / "other.npz", report=tmp_path / "page.html")
+    text = Page((tmp_path / "page.html").read_text()).text
+    assert f"{trained[0]} learned from, or was chosen by, 1438 of these 1438 pictures" in text
+    assert "learned from, or" not in Page(trained[2]).text
 
 
 def test_page_of_an_unfinished_run_says_so(trained, tmp_path):

@@ -704,6 +704,14 @@ def test_a_copy_of_the_training_file_is_scored_on_its_held_out_part_only(own_fil
         assert Run(folder).evaluate(source)[1].images == 12
 
 
+def test_images_learned_from_in_memory_are_counted(tmp_path):
+    digits = minivit.load_data("digits")
+    train(tmp_path / "run", data=replace(digits, source=None), epochs=0.1)
+    result = Run(tmp_path / "run").evaluate("digits")[1]
+    assert result.images == 1797
+    assert 1438 <= result.learned < 1438 + 18                         # and few that the digits have twice
+
+
 def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_path):
     folder, _ = own_file
     images, labels = np.zeros((7, 8, 8, 1), np.uint8), np.array([0, 0, 0, 1, 1, 1, 2])
@@ -720,10 +728,19 @@ def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_pa
 
 def test_data_that_changed_under_a_run_are_noticed(own_file):
     folder, file = own_file
-    np.savez(file, images=np.zeros((60, 8, 8, 1), np.uint8), labels=np.arange(60) % 3, class_names=["a", "b", "c"])
-    for source in (None, file):
-        with pytest.raises(ValueError, match=r"has changed since.*name other data"):
-            Run(folder).evaluate(source)
+    learned = {image.tobytes() for image in minivit.load_data(file).train_images}
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    arrays["images"][:10] = 255 - arrays["images"][:10]
+    np.savez(file, **arrays)
+    with pytest.raises(ValueError, match=r"has changed since.*name data"):
+        Run(folder).evaluate()
+    result = Run(folder).evaluate(file)[1]                            # named, they are scored as they are
+    assert (result.images, result.learned) == (60, sum(image.tobytes() in learned for image in arrays["images"]))
+    assert 38 <= result.learned < 48 == len(learned)
+    (folder / "learned.npy").unlink()
+    with pytest.raises(ValueError, match=r"has changed since.*name data"):
+        Run(folder).evaluate(file)
     with pytest.raises(ValueError, match=r"other data, or own\.npz has changed since"):
         train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
 

@@ -35,13 +35,14 @@ class Mistake:
 class Evaluation:
     """The result of `evaluate`. confusion (K, K) counts images by [true class, predicted class]; mistakes: the worst first, those where
     the model found the true class least probable. mirrored: of the mean over each picture and its mirror image, where that was asked
-    for."""
+    for. learned: how many of the images the model has learned from, or was chosen by; None where that is not known."""
 
     accuracy: float
     images: int
     confusion: np.ndarray
     mistakes: list[Mistake]
     mirrored: "Evaluation | None" = None
+    learned: int | None = None
 
     @property
     def standard_error(self):
@@ -104,7 +105,7 @@ def evaluate(model, images, labels, threads=None, pictures=None, files=None):
 
 
 def describe_evaluation(evaluation, class_names):
-    """All of an Evaluation but the pictures, as dicts, lists, numbers and names; a share of nothing is None."""
+    """All of an Evaluation but the pictures, and how many were learned, as dicts, lists, numbers and names; a share of nothing is None."""
     per_class = zip(class_names, evaluation.counts.tolist(), evaluation.precision.tolist(), evaluation.recall.tolist(), strict=True)
     return {
         "accuracy": evaluation.accuracy, "images": evaluation.images, "standard_error": evaluation.standard_error,

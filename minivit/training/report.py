@@ -21,13 +21,13 @@ LARGEST = 128           # side in pixels, so that the page stays small
 TABLE_CLASSES = 20      # up to so many the confusion matrix is a table to read
 
 
-def make_report(config, model, records, data, class_names, evaluation, unfinished=None):
+def make_report(config, model, records, data, class_names, evaluation, unfinished=None, caution=None):
     """The page as text.
 
     config: of the run, as `describe` gives it; records: of its log. data: the Dataset whose test part was scored with `evaluation`;
-    class_names: of the model. unfinished: what to say if the run has not ended.
+    class_names: of the model. unfinished, caution: what to say if the run has not ended, or has learned from what was scored.
     """
-    own = data.digest == config["data"]["digest"]
+    own = data.digest == config["data"]["digest"] and not caution
     scored = f"{evaluation.images:,} {'held-out test images' if own else f'images of {data.name}'}"
     parameters = sum(p.size for p in model.parameters())
     tokens = f"{model.tokens} tokens, " if model.tokens else ""
@@ -48,7 +48,7 @@ def make_report(config, model, records, data, class_names, evaluation, unfinishe
         accuracy=f"{evaluation.accuracy:.2%}", standard_error=f"{evaluation.standard_error:.2%}",
         explanation=_escape(f"of {scored} are classified correctly, by {_kept(config['training'])}. The standard error comes from "
                             "the number of images alone; another seed differs, too."),
-        warning=f'<p class="warning">{_escape(unfinished)}</p>' if unfinished else "",
+        warnings="\n".join(f'<p class="warning">{_escape(words)}</p>' for words in (unfinished, caution) if words),
         sections="\n".join(f"<section>\n<h2>{_escape(title)}</h2>\n{body}\n</section>" for title, body in sections if body))
 
 

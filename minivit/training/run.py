@@ -14,7 +14,7 @@ import io
 import json
 import platform
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numba
@@ -149,8 +149,10 @@ class Run:
         """Score the latest model -> (class names, Evaluation), on the run's own test part or on another source of data.
 
         Another source is scored on its test part, or on all its images if it comes without one; pictures in a folder are prepared as the
-        run's own, and their classes found by name. A run's training images are never scored. data_dir: as for `load_data`.
-        report: a file to write the report to. Errors as `latest_model` and `load_data`; OSError.
+        run's own, and their classes found by name. Of the run's own data, as they were and wherever they lie now, only the test
+        part is scored; of others, such as a folder that has changed since, the Evaluation counts the pictures that the run learned from.
+        data_dir: as for `load_data`.
+        report: a file to write the report to. Errors as `latest_model`, `load_data` and `count_learned`; OSError.
         """
         own, model = self.config()["data"], self.latest_model()
         if source is None:
@@ -160,14 +162,10 @@ class Run:
             if holds_pictures(source):
                 arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
             data = load_data(**arguments)
-            if data.digest != own["digest"]:
-                if own["source"] and data.source["source"] == own["source"]["source"]:
-                    raise self._changed(data)
-            elif own["source"] is None:
-                raise ValueError(f"{data.name} holds the images of this run, which was trained on arrays in memory: which of them "
-                                 "it was trained on is not known")
-            else:
+            if own["source"] and data.digest == own["digest"]:
                 data = load_data(**(arguments | {name: own["source"][name] for name in ("seed", "test_fraction")}))
+            elif own["source"] and data.source["source"] == own["source"]["source"] and not self.learned_file.is_file():
+                raise self._changed(data)
         check_fit(model, data)
         names = self.class_names(model)
         if unknown := [name for name in data.class_names if name not in names]:
@@ -175,6 +173,7 @@ class Run:
         labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
         evaluation = evaluate(model, data.test_images, labels, threads, files=data.test_files)
         evaluation = with_mirrored(evaluation, model, self.config()["training"], data.test_images, labels, threads)
+        evaluation = replace(evaluation, learned=self.count_learned(data.test_images))
         if report is not None:
             self.write_report(model, data, evaluation, report)
         return names, evaluation
@@ -198,31 +197,48 @@ class Run:
         Told by the pictures, as they are prepared; those of a run on arrays in memory are not asked. Errors as `config`.
         """
         own = self.config()["data"]
-        if own["source"] is None or (own["digest"], own["source"]) == (data.digest, data.source) or not self.learned_file.is_file():
+        if own["source"] is None or (own["digest"], own["source"]) == (data.digest, data.source):
             return
-        try:
-            learned = np.load(self.learned_file)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{self.learned_file} is damaged: {error}") from None
-        count = np.isin(picture_hashes(data.test_images), learned).sum()
+        count = self.count_learned(data.test_images) or 0
         if count > TWICE * len(data.test_images):
             split = f"take its seed, {own['source']['seed']}, and its test_fraction, {own['source']['test_fraction']}"
             hint = split if own["digest"] == data.digest else "test on others, such as in a folder `test` beside `train`"
             raise ValueError(f"{self.folder} was trained on images that are for the test here, {count} of {len(data.test_images)}: {hint}")
 
+    def count_learned(self, images):
+        """How many of images (B, H, W, C), as they are prepared, this run learned from, or was chosen by; None if it does not know.
+
+        Raises ValueError if its file is damaged.
+        """
+        if not self.learned_file.is_file():
+            return None
+        try:
+            learned = np.load(self.learned_file)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{self.learned_file} is damaged: {error}") from None
+        return int(np.isin(picture_hashes(images), learned).sum())
+
+    def caution(self, evaluation):
+        """In words, that this run learned from pictures of an Evaluation, if from more than a data set may have twice; None otherwise."""
+        if (evaluation.learned or 0) <= TWICE * evaluation.images:
+            return None
+        return (f"{self.folder} learned from, or was chosen by, {evaluation.learned} of these {evaluation.images} pictures: "
+                "this is not its accuracy on new ones")
+
     def _changed(self, data):
-        return ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for training is "
-                          "not known: bring back what was there, or name other data or pictures")
+        return ValueError(f"{data.name} has changed since {self.folder} was trained on it, so which of its images were for the test is "
+                          "not known: bring back what was there, or name data or pictures")
 
     def write_report(self, model, data, evaluation, file=None):
         """Write the report on `evaluation`, of the test part of `data`, to a file (default: in the folder). Errors as `config`; OSError."""
         from .report import SETTINGS, make_report  # here, because few commands need it
 
-        config, unfinished = self.config(), self.unfinished()
+        config = self.config()
         if missing := [name for name in SETTINGS if name not in config["training"]]:
             raise self.damaged(f"it lacks {', '.join(missing)}")
         records = self.records(config["training"]["steps"])
-        write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation, unfinished))
+        write_whole(file or self.report_file, make_report(config, model, records, data, self.class_names(model), evaluation,
+                                                          self.unfinished(), self.caution(evaluation)))
 
     def classify(self, pictures, top=3, unreadable=None):
         """The `top` most probable classes of each picture, as `prediction.classify` gives them; not of the `unreadable` ones.
