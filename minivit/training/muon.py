@@ -21,11 +21,15 @@ is about what AdamW's steps have, and so one learning rate does for both.
 
 No decomposition is needed. An odd polynomial of a matrix acts on its singular values alone: with A = X X^T,
 
-    a X + b A X + c A^2 X = U (a S + b S^3 + c S^5) V^T
+    P X = (a I + b A + c A^2) X = U (a S + b S^3 + c S^5) V^T
 
 Starting from X = u / |u|_F, whose singular values are at most 1, five rounds with (a, b, c) = (3.4445, -4.7750, 2.0315) bring all from
 0.01 to 1 to between 0.68 and 1.14: the slope a at zero is steep at the price of never quite settling at 1, which does no
-harm. These are products of small matrices and nothing else.
+harm. A round takes X to P X, and so A to P A P. All five need only the small square A, and X comes in once, at the end:
+
+    orthogonal(u) = P_5 P_4 P_3 P_2 P_1 X
+
+so matrices whose smaller sides are equal, whatever their larger ones, go through the rounds together, in one call for each product.
 
 The map from pixels and the one to the classes are AdamW's, as are biases, norms and positions. Queries, keys and values are made by
 three maps, though they lie in one array, and each is orthogonal by itself (`Parameter.maps`). A kernel (k, k, C, D) is the matrix
@@ -45,22 +49,31 @@ from .adamw import AdamW
 COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 
 
-def orthogonal(u):
-    """u (..., I, O) -> about U V^T, for each matrix u = U S V^T; zero stays zero."""
-    if u.shape[-2] > u.shape[-1]:
-        return orthogonal(u.swapaxes(-1, -2)).swapaxes(-1, -2)        # A = X X^T is the smaller one
+def orthogonal(matrices):
+    """Matrices u (I, O), whose smaller sides are all d -> about U V^T for each u = U S V^T, in a list; zero stays zero."""
+    tiny = np.finfo(matrices[0].dtype).tiny
+    wide = [u if u.shape[0] <= u.shape[1] else u.T for u in matrices]
+    wide = [x / (np.abs(x).max() + tiny) for x in wide]               # first, so that no square is too small for its dtype
+    A = np.stack([x @ x.T for x in wide])                             # (n, d, d)
+    squares = np.trace(A, axis1=1, axis2=2)[:, None, None] + tiny     # |x|_F^2
+    A /= squares
+    product = P = _polynomial(A)
+    for _ in range(ROUNDS - 1):
+        A = P @ A @ P
+        P = _polynomial(A)
+        product = P @ product
+    product /= np.sqrt(squares)
+    return [p @ x if u.shape[0] <= u.shape[1] else (p @ x).T for p, x, u in zip(product, wide, matrices, strict=True)]
+
+
+def _polynomial(A):
+    """A (n, d, d) -> a I + b A + c A^2."""
     a, b, c = COEFFICIENTS
-    tiny = np.finfo(u.dtype).tiny
-    x = u / (np.abs(u).max(axis=(-2, -1), keepdims=True) + tiny)      # first, so that no square is too small for its dtype
-    x /= np.sqrt((x * x).sum(axis=(-2, -1), keepdims=True)) + tiny
-    for _ in range(ROUNDS):
-        A = x @ x.swapaxes(-1, -2)
-        B = c * (A @ A)
-        B += b * A
-        y = B @ x
-        y += a * x
-        x = y
-    return x
+    P = A @ A
+    P *= c
+    P += b * A
+    P.reshape(len(P), -1)[:, ::A.shape[-1] + 1] += a                  # the diagonals
+    return P
 
 
 def hidden(parameters):
@@ -77,6 +90,14 @@ class Matrix:
         self.w, self.m = view(vector), view(m)
         self.scale = 0.2 * math.sqrt(max(self.w.shape))
 
+    def ahead(self, gradients, scale, beta):
+        """Take the gradient into the running mean -> u above (I, O)."""
+        g = ((1 - beta) * scale) * self.view(gradients)
+        self.m *= beta
+        self.m += g
+        g += beta * self.m
+        return g
+
 
 class Muon(AdamW):
     """Muon for the hidden matrices of one vector of weights, AdamW for all else. Arguments as for `AdamW`; momentum: beta above.
@@ -87,39 +108,46 @@ class Muon(AdamW):
     def __init__(self, vector, parameters, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, layers=(), momentum=0.95):
         super().__init__(vector, parameters, weight_decay, betas, eps, layers)
         self.momentum = momentum
-        ours, start, self._others, self._groups = {id(p) for p in hidden(parameters)}, 0, [], []
-        by_shape: dict[tuple, list] = {}
+        ours, start, others = {id(p) for p in hidden(parameters)}, 0, []
+        by_side: dict[int, list] = {}
         for p, factor, decay in zip(parameters, self.factors, self.decays, strict=True):
             if id(p) in ours:
                 for view in _maps(p, start):
                     matrix = Matrix(view, vector, self.m, factor, decay)
-                    by_shape.setdefault(matrix.w.shape, []).append(matrix)
+                    by_side.setdefault(min(matrix.w.shape), []).append(matrix)
             else:
-                self._others += chunks(start, start + p.size)
+                others += chunks(start, start + p.size)
             start += p.size
-        for (inputs, outputs), matrices in by_shape.items():          # a product of many small matrices is one call,
-            size = max(1, CHUNK // 4 // (inputs * outputs))           # but of so few that threads can share them
-            self._groups += [matrices[i:i + size] for i in range(0, len(matrices), size)]
+        self._groups = [group for side, matrices in by_side.items() for group in _grouped(matrices, lambda _, side=side: side * side)]
+        self._groups += _grouped(others, lambda part: part.stop - part.start)
 
     def pieces(self):
-        """The hidden matrices in groups of one shape, and slices of all else."""
-        return self._groups + self._others
+        """The hidden matrices in groups of one smaller side, and all else in groups of slices."""
+        return self._groups
 
     def update(self, piece, gradients, lr, scale=1.0):
         """As `AdamW.update`, for one of `pieces`."""
-        if isinstance(piece, slice):
-            super().update(piece, gradients, lr, scale)
+        if isinstance(piece[0], slice):
+            for part in piece:
+                super().update(part, gradients, lr, scale)
             return
-        beta, ahead = self.momentum, np.empty((len(piece), *piece[0].w.shape), self.vector.dtype)
-        for matrix, u in zip(piece, ahead, strict=True):
-            g = ((1 - beta) * scale) * matrix.view(gradients)
-            matrix.m *= beta
-            matrix.m += g
-            np.multiply(matrix.m, beta, out=u)
-            u += g
+        ahead = [matrix.ahead(gradients, scale, self.momentum) for matrix in piece]
         for matrix, step in zip(piece, orthogonal(ahead), strict=True):
             matrix.w *= 1 - lr * matrix.factor * matrix.decay
             matrix.w -= (lr * matrix.factor * matrix.scale) * step
+
+
+def _grouped(items, size):
+    """Neighbours in groups: those of a small model are one, because two threads would wait for each other's short calls. size: of an item."""
+    groups: list[list] = []
+    room = 0
+    for item in items:
+        if room <= 0:
+            groups.append([])
+            room = 2 * CHUNK
+        groups[-1].append(item)
+        room -= size(item)
+    return groups
 
 
 def _maps(p, start):
