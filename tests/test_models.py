@@ -38,7 +38,7 @@ def test_flops_count_the_matrix_products():
 
 
 def test_flops_of_a_stem_count_each_convolution_at_its_size():
-    stem = [(4 * 4, 9 * 3, 6), (2 * 2, 9 * 6, 12), (2 * 2, 9 * 12, 12)]         # places, inputs, outputs
+    stem = [(4 * 4, 9 * 3, 6)] + 2 * [(4 * 4, 9 * 6, 6)] + [(2 * 2, 9 * 6, 12)] + 2 * [(2 * 2, 9 * 12, 12)]  # places, inputs, outputs
     patches = 2 * 4 * (4 * 4 * 3) * 12
     assert make(stem="conv").flops - make().flops == sum(2 * n * i * o for n, i, o in stem) - patches
 

@@ -1,18 +1,26 @@
 """From a picture to tokens: by patches, each mapped linearly, or by a stem of convolutions.
 
-The stem sees patches that overlap, and edges before it sees patches; small models learn the sooner for it. Convolutions of stride 2
-halve the picture and double the width until a token stands for P x P pixels, and one more lets each token see its neighbours:
+The stem sees patches that overlap, and edges before it sees patches; small models learn the sooner for it. A convolution of stride 2
+halves the picture and doubles the width, and others look at the neighbours, each adding what it finds to what is there; and again,
+until a token stands for P x P pixels:
 
     x = conv(image)                        (B, H / 2, W / 2, D / (P / 2))       3 x 3, stride 2
+    x = x + conv(ReLU(GN(x)))                                                   3 x 3, as often as `looks` says
     x = conv(ReLU(GN(x)))                  ... until (B, H / P, W / P, D)       3 x 3, stride 2
-    x = conv(ReLU(GN(x)))                      (B, H / P, W / P, D)             3 x 3, stride 1
+    x = x + conv(ReLU(GN(x)))                                                   3 x 3, as often
 
-Source: Xiao et al., "Early Convolutions Help Transformers See Better", arXiv:2106.14881. Two things are not theirs: group norm stands where
-they have batch norm, which would couple the images, and the last convolution is 3 x 3, not 1 x 1.
+Backward, as in `block`: what acts twice gets a sum. With J the Jacobian of conv(ReLU(GN(x))), dx = J^T dy + dy where it is added, and
+dx = J^T dy where it stands alone.
+
+Source: Xiao et al., "Early Convolutions Help Transformers See Better", arXiv:2106.14881. Not theirs: group norm stands where they have
+batch norm, which would couple the images; and the convolutions between the halvings, which are those of a residual network (He et al.,
+arXiv:1603.05027).
 """
 
 import math
 from itertools import pairwise
+
+import numpy as np
 
 from ..ops import patches
 from .convolution import Convolution
@@ -21,6 +29,7 @@ from .linear import Linear
 from .norm import GroupNormReLU, LayerNorm
 
 CHANNELS = 8  # in a group of the stem's norms, or fewer, if 8 does not divide them
+LOOKS = 2     # on Fashion-MNIST, more blocks or wider ones gave less for the same time
 
 
 class PatchEmbed(Layer):
@@ -51,38 +60,43 @@ class PatchEmbed(Layer):
 class ConvStem(Layer):
     """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P), by convolutions 3 x 3; see above.
 
+    looks: the convolutions behind each halving, which keep the size.
     Raises ValueError unless P is a power of two, at least 2, and P / 2 divides D.
     """
 
-    def __init__(self, patch_size, channels, width):
+    def __init__(self, patch_size, channels, width, looks=LOOKS):
         halvings = patch_size.bit_length() - 1
         if halvings < 1 or patch_size != 1 << halvings or width % (patch_size // 2):
             raise ValueError("a convolutional stem halves the picture some times: the patch size must be 2, 4, 8, ..., and its half "
                              f"divide the width {width}, but it is {patch_size}")
         self.patch_size = patch_size
         widths = [channels, *(width >> l for l in reversed(range(halvings)))]
-        self.convs = [Convolution(c, d, size=3, stride=2, padding=1) for c, d in pairwise(widths)]
-        self.convs.append(Convolution(width, width, size=3, stride=1, padding=1))
-        self.norms = [GroupNormReLU(d, d // math.gcd(d, CHANNELS)) for d in widths[1:]]
+        shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + looks * [(d, d, 1)]]
+        self.convs = [Convolution(c, d, size=3, stride=stride, padding=1) for c, d, stride in shapes]
+        self.norms = [GroupNormReLU(c, c // math.gcd(c, CHANNELS)) for c, *_ in shapes[1:]]
         self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> tokens (B, N, D)."""
         x = self.convs[0].forward(images)
         for norm, conv in zip(self.norms, self.convs[1:], strict=True):
-            x = conv.forward(norm.forward(x))
+            y = conv.forward(norm.forward(x))
+            x = np.add(x, y, out=y) if conv.stride == 1 else y
         self.cache = x.shape
         return x.reshape(len(x), -1, x.shape[-1])
 
     def backward(self, dy):
         """dy (B, N, D) -> dimages (B, H, W, C)."""
-        dx = dy.reshape(self.take_cache())
+        dy = dy.reshape(self.take_cache())
         for norm, conv in zip(reversed(self.norms), reversed(self.convs[1:]), strict=True):
-            dx = norm.backward(conv.backward(dx))
-        return self.convs[0].backward(dx)
+            dx = norm.backward(conv.backward(dy))
+            dy = np.add(dx, dy, out=dx) if conv.stride == 1 else dx
+        return self.convs[0].backward(dy)
 
     def products(self, patches):
         """Multiply-adds for one image of so many patches."""
-        *halving, last = self.convs
-        places = [patches * 4 ** l for l in reversed(range(len(halving)))]
-        return patches * last.weight.size + sum(n * conv.weight.size for n, conv in zip(places, halving, strict=True))
+        products, places = 0, patches * self.patch_size**2
+        for conv in self.convs:
+            places //= conv.stride**2
+            products += places * conv.weight.size
+        return products

@@ -138,7 +138,7 @@ class Muon(AdamW):
 
 
 def _grouped(items, size):
-    """Neighbours in groups: those of a small model are one, because two threads would wait for each other's short calls. size: of an item."""
+    """Neighbours in groups; a small model's are one, because threads would wait for each other's short calls. size: of an item."""
     groups: list[list] = []
     room = 0
     for item in items:
