@@ -1,7 +1,10 @@
-"""Writing files so that there is never half of one."""
+"""Files: none is ever half written, and a damaged or hostile one is answered in one line."""
 
 import os
+import zipfile
 from pathlib import Path
+
+import numpy as np
 
 
 def write_whole(path, content):
@@ -27,3 +30,35 @@ def remove_temporaries(folder):
     """Remove what a process that was killed in `write_whole` left in `folder`."""
     for temporary in Path(folder).glob(".*.[0-9]*.tmp"):
         temporary.unlink(missing_ok=True)
+
+
+def read_npz(path):
+    """All arrays of an .npz file, by name. Raises FileNotFoundError, or ValueError if it is damaged or holds pickled objects."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    # NumPy takes what is no zip file for a pickle.
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no readable .npz file (truncated, or of another format)")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_memory("it", sum(member.file_size for member in archive.infolist()))
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:                        # whatever zipfile, zlib and NumPy's header parser stumble over in a damaged file
+        if "allow_pickle" in str(error):
+            raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain arrays") from None
+        raise ValueError(f"{path} is no readable .npz file: {' '.join(str(error).split()) or type(error).__name__}") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{path} is no readable .npz file: {key} is no array")
+    return arrays
+
+
+def check_memory(what, size):
+    """Raise ValueError if `size` bytes are more than this machine's memory (16 GiB where it does not tell)."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        memory = 2**34
+    if size > memory:
+        raise ValueError(f"{what} would take {size >> 30:,} GiB, but this machine has {memory >> 30:,} GiB of memory")

@@ -1,5 +1,6 @@
 """The command line: what each verb prints, that bad input ends in one line and code 2, and that help comes at once."""
 
+import ast
 import dataclasses
 import io
 import json
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from minivit import cli
 from minivit.interop.timm import write_weights
 from minivit.training import curve
 
+PACKAGE = Path(minivit.__file__).parent
 PARAMETERS = {
     "vit_tiny_patch16_224": 5_717_416, "vit_small_patch16_224": 22_050_664, "vit_base_patch16_224": 86_567_656,
     "vit_base_patch32_224": 88_224_232, "vit_large_patch16_224": 304_326_632, "vit_large_patch32_224": 306_535_400,
@@ -604,6 +607,30 @@ def test_help_answers_at_once():
 def test_imports_run_downwards_only(statement, unwanted):
     code = f"{statement}\nimport sys\nprint(*(name for name in sys.argv[1:] if name in sys.modules))"
     assert python(code, *unwanted.split()).strip() == ""
+
+
+HOUSE = ["arguments files kernel", "ops", "checking layers", "lanes", "interop", "models", "prediction weights catalogue data",
+         "training explain verification", "peers", "bench classifier", "cli", "__main__"]      # each stands on what is before it
+
+
+def part_of(file):
+    """The part of minivit that a file of it belongs to, such as "ops"."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(file):
+    """The other parts that a file of minivit imports anywhere, in functions too."""
+    package = ("minivit", *file.relative_to(PACKAGE).parts[:-1])
+    names = [".".join([*package[:len(package) - node.level + 1], *filter(None, [node.module]), alias.name])
+             for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.level for alias in node.names]
+    return {name.split(".")[1] for name in names} - {"__version__", part_of(file)}
+
+
+def test_nothing_imports_what_stands_beside_or_above_it_not_even_within_a_function():
+    floors = {part: floor for floor, parts in enumerate(HOUSE) for part in parts.split()}
+    files = [file for file in PACKAGE.rglob("*.py") if part_of(file) != "__init__"]
+    assert [f"{file} imports {part}" for file in files for part in imported(file) if floors[part] >= floors[part_of(file)]] == []
+    assert imported(PACKAGE / "weights.py") == {"arguments", "interop", "models"}
 
 
 def test_public_names_are_there():

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from .dataset import check_memory
+from ..files import check_memory
 
 _PIECE = 2**24
 

@@ -1,6 +1,5 @@
 """What a data set is, what its arrays must be, and how one is split into a training and a test part."""
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -132,16 +131,6 @@ def check_labels(what, labels, images, classes):
         raise ValueError(f"{what} must be one for each of the {len(images)} images, not of shape {labels.shape}")
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(f"{what} must be in 0..{classes - 1} for {classes} classes, but they span {labels.min()}..{labels.max()}")
-
-
-def check_memory(what, size):
-    """Raise ValueError if `size` bytes are more than this machine's memory (16 GiB where it does not tell)."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        memory = 2**34
-    if size > memory:
-        raise ValueError(f"{what} would take {size >> 30:,} GiB, but this machine has {memory >> 30:,} GiB of memory")
 
 
 def split(labels, fraction, seed, class_names=None):

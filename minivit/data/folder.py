@@ -17,10 +17,9 @@ import PIL
 import platformdirs
 
 from ..arguments import check_number
-from ..files import write_whole
+from ..files import read_npz, write_whole
 from . import pictures
 from .dataset import make_dataset
-from .npz import read_npz
 from .pictures import SUFFIXES, inspect_pictures, read_pictures
 
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

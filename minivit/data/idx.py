@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import check_memory
 from .binary import open_binary
-from .dataset import check_memory, make_dataset
+from .dataset import make_dataset
 
 # `train-images-idx3-ubyte`, as published; `train-images.idx3-ubyte`, `emnist-letters-test-images-idx3-ubyte.gz`, as others call theirs.
 _FILE = re.compile(r"(?P<prefix>.*?)(?P<part>train|t10k|test|val)-(?P<kind>images|labels)[-.]idx\d-ubyte(\.gz)?")

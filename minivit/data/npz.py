@@ -1,11 +1,11 @@
 """Data sets in NumPy's own file format."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from .dataset import check_images, check_labels, check_memory, make_dataset
+from ..files import read_npz
+from .dataset import check_images, check_labels, make_dataset
 
 
 def load_npz(path, seed, test_fraction, name=None):
@@ -31,28 +31,6 @@ def load_npz(path, seed, test_fraction, name=None):
     for part, (images, labels) in pairs.items():
         check_labels(f"{name}: {parts[part]}labels", labels, images, len(class_names))
     return make_dataset(name, pairs, class_names, seed, test_fraction)
-
-
-def read_npz(path):
-    """All arrays of an .npz file, by name. Raises FileNotFoundError, or ValueError if it is damaged or holds pickled objects."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    # NumPy takes what is no zip file for a pickle.
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no readable .npz file (truncated, or of another format)")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_memory("it", sum(member.file_size for member in archive.infolist()))
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except Exception as error:                        # whatever zipfile, zlib and NumPy's header parser stumble over in a damaged file
-        if "allow_pickle" in str(error):
-            raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain arrays") from None
-        raise ValueError(f"{path} is no readable .npz file: {' '.join(str(error).split()) or type(error).__name__}") from None
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"{path} is no readable .npz file: {key} is no array")
-    return arrays
 
 
 def _with_channels(images):

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from ..arguments import check_name
-from .dataset import FITS, check_memory
+from ..files import check_memory
+from .dataset import FITS
 
 # What is looked for in a folder. The last three are not read, but a photo is not passed over in silence: it is named as unreadable.
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",

@@ -18,6 +18,8 @@ import re
 
 import numpy as np
 
+from ..files import read_npz
+
 _NAMES = {
     "embedding": "patch_embed.proj", "cls": "cls_token", "Transformer/posembed_input/pos_embedding": "pos_embed",
     "Transformer/encoder_norm": "norm", "head": "head",
@@ -34,8 +36,6 @@ def read_google(path):
 
     Raises FileNotFoundError, or ValueError if the file is damaged, is none of these, or holds pickled objects.
     """
-    from ..data.npz import read_npz  # here, because models know no data
-
     arrays = read_npz(path)
     if "embedding/kernel" not in arrays or "cls" not in arrays:
         raise ValueError(f"{path} holds no Vision Transformer of Google's: it lacks embedding/kernel and cls, and has "
