@@ -20,9 +20,9 @@ import pytest
 from minivit import cli
 from minivit.data import Dataset, load_data, published
 from minivit.data.binary import read_archive
-from minivit.training import curve
 from minivit.training.preset import model_for
 
+pytestmark = pytest.mark.usefixtures("no_curve")
 RANDOM = np.random.default_rng(0)
 IDX = {                                              # what the four files hold; 28x28, so that the mini ViT takes them
     "train-images-idx3-ubyte": RANDOM.integers(0, 256, (40, 28, 28), np.uint8),
@@ -81,7 +81,6 @@ def nothing_installed(monkeypatch, tmp_path):
     monkeypatch.setattr(published.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
     monkeypatch.delenv("MINIVIT_DATA", raising=False)
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)         # it takes longer than the few steps
 
 
 @pytest.fixture

@@ -20,11 +20,12 @@ from safetensors.numpy import load_file, save_file
 import minivit
 from minivit import lanes
 from minivit.interop.tensors import read_metadata
-from minivit.training import curve, loop
+from minivit.training import loop
 from minivit.training.checkpoints import Checkpoints, Interrupted
 from minivit.training.run import Run
 from minivit.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_curve")
 STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches of 64
 EPOCHS = 4
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2,
@@ -50,10 +51,8 @@ minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, 
 
 def train(folder, **settings):
     start = {} if settings.get("resume") else {"ema": 0}              # what goes on knows its own
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curve, "draw_curve", lambda *_: None)
-        return minivit.train(minivit.create_model("vit", **TINY), "digits", out=folder, progress=False,
-                             **({"epochs": EPOCHS, "batch_size": 64} | start | settings))
+    return minivit.train(minivit.create_model("vit", **TINY), "digits", out=folder, progress=False,
+                         **({"epochs": EPOCHS, "batch_size": 64} | start | settings))
 
 
 def result_of(folder):
@@ -63,7 +62,7 @@ def result_of(folder):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(tmp_path_factory, no_curve):
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     train(folder)
     return result_of(folder)

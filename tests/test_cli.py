@@ -21,8 +21,8 @@ from tqdm import tqdm
 import minivit
 from minivit import cli
 from minivit.interop.timm import write_weights
-from minivit.training import curve
 
+pytestmark = pytest.mark.usefixtures("no_curve")
 PACKAGE = Path(minivit.__file__).parent
 PARAMETERS = {
     "vit_tiny_patch16_224": 5_717_416, "vit_small_patch16_224": 22_050_664, "vit_base_patch16_224": 86_567_656,
@@ -47,12 +47,6 @@ def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "run"
     minivit.train(minivit.create_model("vit", **TINY), "digits", epochs=2, out=folder, progress=False)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_curve(monkeypatch):
-    """The curve takes longer to draw than the few steps take; `run_folder` has one."""
-    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -10,27 +10,20 @@ import pytest
 import minivit
 from minivit import cli
 from minivit.ops import cross_entropy, softmax
-from minivit.training import curve
 from minivit.training.distil import Distillation
 from minivit.training.preset import model_for
 from minivit.training.run import Run
 from minivit.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_curve")
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
 
 
-@pytest.fixture(autouse=True)
-def no_curve(monkeypatch):
-    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
+def teacher(tmp_path_factory, no_curve):
     """The folder of a run on the digits, of a model that differs from the students in width and constants."""
     folder = tmp_path_factory.mktemp("distil") / "teacher"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curve, "draw_curve", lambda *_: None)
-        minivit.train(minivit.create_model("vit", mean=0.2, **(SIZES | {"width": 32})), "digits", epochs=2, out=folder, progress=False)
+    minivit.train(minivit.create_model("vit", mean=0.2, **(SIZES | {"width": 32})), "digits", epochs=2, out=folder, progress=False)
     return folder
 
 

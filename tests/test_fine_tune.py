@@ -20,7 +20,6 @@ from minivit.interop.match import resized_grid
 from minivit.interop.tensors import read_tensors
 from minivit.interop.timm import to_timm, write_weights
 from minivit.models.probe import Probe
-from minivit.training import curve
 from minivit.training import features as training_features
 from minivit.training.checkpoints import Interrupted
 from minivit.training.features import features
@@ -30,6 +29,7 @@ from minivit.training.run import Run
 from minivit.training.source import Source
 from minivit.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_curve")
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
 
 
@@ -40,18 +40,11 @@ def dataset(name="mine", size=8, channels=1, classes=("a", "b", "c"), images=30)
     return Dataset(name, x, labels, x[:len(classes)], labels[:len(classes)], tuple(classes))
 
 
-@pytest.fixture(autouse=True)
-def no_curve(monkeypatch):
-    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, no_curve):
     """A run on the digits, with a class token, learned positions and relative biases that are not zero."""
     folder = tmp_path_factory.mktemp("fine") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curve, "draw_curve", lambda *_: None)
-        minivit.train(minivit.create_model("vit", relative_bias=True, mean=0.3, **SIZES), "digits", epochs=1, out=folder, progress=False)
+    minivit.train(minivit.create_model("vit", relative_bias=True, mean=0.3, **SIZES), "digits", epochs=1, out=folder, progress=False)
     return Run(folder)
 
 

@@ -17,15 +17,14 @@ import minivit
 from minivit import cli
 from minivit.data import folder as folder_module
 from minivit.data import load_data, read_pictures
-from minivit.training import curve
 
+pytestmark = pytest.mark.usefixtures("no_curve")
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path):
-    """The user's cache is left alone, and no curve drawn, which takes longer than the few steps."""
-    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)
+    """The user's cache is left alone."""
     monkeypatch.setattr(folder_module.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
 
 

@@ -15,10 +15,11 @@ from PIL import Image
 import minivit
 from minivit import cli
 from minivit.ops import softmax
-from minivit.training import curve, report
+from minivit.training import report
 from minivit.training.evaluation import MISTAKES, WORST, class_table, describe_evaluation, evaluate, evaluation_text
 from minivit.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("no_curve")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
 VOID = {"meta", "img", "link", "br", "line", "polyline", "circle"}
 
@@ -64,24 +65,16 @@ class Page(HTMLParser):
             self.tables[-1][-1][-1] += data
 
 
-@pytest.fixture(autouse=True)
-def no_curve(monkeypatch):
-    """The picture beside the report takes longer to draw than the few steps take."""
-    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)
-
-
 def train(folder, data="digits", **settings):
     model = minivit.create_model("vit", **TINY) if data == "digits" else settings.pop("model")
     return minivit.train(model, data, out=folder, progress=False, **({"epochs": 3, "batch_size": 64} | settings))
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, no_curve):
     """A run, its result, and the page it left."""
     folder = tmp_path_factory.mktemp("report") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curve, "draw_curve", lambda *_: None)
-        result = train(folder, command="minivit train digits --epochs 3")
+    result = train(folder, command="minivit train digits --epochs 3")
     return folder, result, (folder / "report.html").read_text()
 
 

@@ -1,0 +1,13 @@
+"""Fixtures that several test files share."""
+
+import pytest
+
+from minivit.training import curve
+
+
+@pytest.fixture(scope="module")
+def no_curve():
+    """The curve of a run takes longer to draw than its few steps take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "draw_curve", lambda *_: None)
+        yield
