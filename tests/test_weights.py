@@ -150,6 +150,13 @@ def test_a_new_head_is_made_on_request_only(tmp_path):
     assert classes_in(to_timm(model)) == 7
 
 
+def test_weights_in_timms_layout_are_copies():
+    model = make()
+    tensors = to_timm(model)
+    assert not [name for name, tensor in tensors.items() if np.shares_memory(tensor, model.vector)]
+    assert all(tensor.flags.c_contiguous for tensor in tensors.values())
+
+
 @pytest.mark.parametrize("size", [4, 12, 16])
 def test_positions_are_resized_to_the_models_grid(tmp_path, size):
     model = make(relative_bias=True)

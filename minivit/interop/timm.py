@@ -31,7 +31,7 @@ _TOKENS = ("cls_token", "dist_token")
 
 def to_timm(model):
     """All weights of a model as {name: array in timm's layout}; the arrays are copies."""
-    return {p.name: np.ascontiguousarray(_outward(p.name, p.data, model)) for p in model.parameters()}
+    return {p.name: np.array(_outward(p.name, p.data, model), order="C") for p in model.parameters()}
 
 
 def match_timm(tensors, model, new_head=False):
