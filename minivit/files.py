@@ -2,21 +2,30 @@
 
 import os
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 
 def write_whole(path, content):
-    """Write bytes or text to `path` by way of a temporary file beside it, flushed and then renamed: all of it or nothing.
+    """Write bytes or text to `path`: all of it or nothing. Errors as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
-    Raises OSError that names the path, whatever went wrong; then it holds what it held before.
+
+@contextmanager
+def whole_file(path):
+    """A file for bytes: at the end of the `with` block all that was written to it is in `path`, and before it nothing is.
+
+    They go to a temporary file beside it, which is flushed and then renamed. Raises OSError that names the path, whatever went wrong; then
+    it holds what it held before.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -27,7 +36,7 @@ def write_whole(path, content):
 
 
 def remove_temporaries(folder):
-    """Remove what a process that was killed in `write_whole` left in `folder`."""
+    """Remove what a process that was killed in `whole_file` left in `folder`."""
     for temporary in Path(folder).glob(".*.[0-9]*.tmp"):
         temporary.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import minivit
 from minivit import files, lanes
-from minivit.files import write_whole
+from minivit.files import whole_file, write_whole
 from minivit.interop.tensors import read_tensors
 from minivit.training import curve, loop
 from minivit.training.evaluation import describe_evaluation
@@ -664,6 +664,20 @@ def test_failed_write_keeps_the_old_content_and_leaves_no_other_file(tmp_path, m
     monkeypatch.setattr(files.os, failing, fail)
     with pytest.raises(OSError, match="No space left"):
         write_whole(tmp_path / "file", "new")
+    assert contents(tmp_path) == {"file": b"old"}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("Ctrl-C")], ids=["full", "Ctrl-C"])
+def test_write_that_fails_in_the_midst_keeps_the_old_content_and_leaves_no_other_file(tmp_path, error):
+    def write_half():
+        with whole_file(tmp_path / "file") as file:
+            file.write(b"ha")
+            assert (tmp_path / "file").read_text() == "old"
+            raise error
+
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(type(error), match=r"No space left|Ctrl-C"):
+        write_half()
     assert contents(tmp_path) == {"file": b"old"}
 
 

@@ -7,18 +7,19 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 from helpers import google_arrays
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import minivit
 from minivit import cli
 from minivit.interop.google import read_google
-from minivit.interop.tensors import read_tensors
+from minivit.interop.tensors import read_tensors, write_tensors
 from minivit.interop.timm import classes_in, from_timm, match_timm, read_weights, to_timm, write_weights
 from minivit.models import VARIANTS
 from minivit.models.create import CROPS, declare_model
@@ -316,7 +317,54 @@ def test_the_verb_says_what_is_wrong(file, monkeypatch, capsys, arguments, messa
     assert said.err.count("\n") == 1
 
 
+# ---- what is written ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_the_library_reads(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = {"odd": rng.standard_normal(3).astype(np.float16), "turned": rng.standard_normal((4, 3, 2)).transpose(2, 0, 1),
+               "big end": rng.standard_normal((3, 2)).astype(">f4"), "every second": np.arange(9)[::2], "none": np.empty((0, 4)),
+               "number": np.array(1.5), 'a "name" in \u00fcml\u00e4uts\n': np.array([True, False])}
+    for file, given in (("a", tensors), ("b", dict(reversed(tensors.items())))):
+        write_tensors(tmp_path / file, given, {"k\u00e4y": "v\u00e4lue"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    found, metadata = read_tensors(tmp_path / "a")
+    assert metadata == {"k\u00e4y": "v\u00e4lue"}
+    for again in (load_file(tmp_path / "a"), found):
+        assert again.keys() == tensors.keys()
+        for name, tensor in tensors.items():
+            assert again[name].dtype == tensor.dtype.newbyteorder("=")
+            np.testing.assert_array_equal(again[name], tensor)
+            assert again[name].shape == tensor.shape
+
+
+@pytest.mark.parametrize("family", ["vit", "resnet"])
+def test_a_file_of_weights_is_as_the_library_writes_it(tmp_path, family):
+    model = make() if family == "vit" else minivit.create_model("resnet_mini")
+    write_weights(tmp_path / "ours", model)
+    save_file(to_timm(model), tmp_path / "theirs")
+    ours, theirs = (load_file(tmp_path / file) for file in ("ours", "theirs"))
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
 # ---- memory -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_with_one_tensor_in_memory_beside_the_model(tmp_path):
+    model = make(width=96, depth=4)
+    largest = max(p.data.nbytes for p in model.parameters())
+    tracemalloc.start()
+    try:
+        write_weights(tmp_path / "w.safetensors", model)
+        written = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        write_tensors(tmp_path / "w.safetensors", {"weights": model.vector}, {})
+        as_it_is = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert largest < written < 1.5 * largest < 0.2 * model.vector.nbytes
+    assert as_it_is < 0.5 * largest
 
 
 def test_a_file_that_is_predicted_with_is_not_copied(file):

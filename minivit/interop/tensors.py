@@ -1,4 +1,4 @@
-"""Tensors in files: read where they lie, whatever number format they have, and never unpickled.
+"""Tensors in files: read where they lie, whatever number format they have, and never unpickled; written one after another.
 
 A safetensors file is the length of a header (8 bytes), the header, which is JSON with {name: {dtype, shape, data_offsets}}, and the
 numbers. The library checks the header: that it lies within the file, that shapes fit the bytes they claim, and that these neither overlap
@@ -17,10 +17,37 @@ from pathlib import Path
 import numpy as np
 import safetensors
 
+from ..files import whole_file
+
 _BFLOAT16 = "BF16"
 _LONGEST_HEADER = 4 << 20                                             # bytes, of some forty thousand tensors; it is parsed as a whole
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
            "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
+_FORMATS = {np.dtype(dtype): name for name, dtype in _DTYPES.items() if name != _BFLOAT16}
+
+
+def write_tensors(path, tensors, metadata):
+    """Write {name: array} and metadata {name: text} to a safetensors file, all or nothing; equal tensors give equal bytes.
+
+    The library takes all tensors at once, each as it is to lie in the file. Here they are written one after another, and only the one in
+    hand is copied, if it lies otherwise in memory, transposed for instance. Raises OSError, or KeyError for numbers of another format.
+    """
+    tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))    # as the library does: so each is aligned
+    header, end = {"__metadata__": metadata}, 0
+    for name, array in tensors.items():
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": _FORMATS[_in_file(array)], "shape": array.shape, "data_offsets": (start, end)}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with whole_file(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in tensors.values():
+            file.write(np.ascontiguousarray(array, _in_file(array)))
+
+
+def _in_file(array):
+    """The dtype of an array's numbers in a file, where the low byte comes first."""
+    return array.dtype.newbyteorder("<")
 
 
 def read_tensors(path):

@@ -18,12 +18,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save
 
-from ..files import write_whole
 from .google import read_google
 from .match import match
-from .tensors import read_tensors
+from .tensors import read_tensors, write_tensors
 
 _AS_IT_IS = "relative_position_bias_table"
 _TOKENS = ("cls_token", "dist_token")
@@ -31,7 +29,11 @@ _TOKENS = ("cls_token", "dist_token")
 
 def to_timm(model):
     """All weights of a model as {name: array in timm's layout}; the arrays are copies."""
-    return {p.name: np.array(_outward(p.name, p.data, model), order="C") for p in model.parameters()}
+    return {name: np.array(view, order="C") for name, view in _views(model).items()}
+
+
+def _views(model):
+    return {p.name: _outward(p.name, p.data, model) for p in model.parameters()}
 
 
 def match_timm(tensors, model, new_head=False):
@@ -93,8 +95,7 @@ def _inward(name, tensor, shape):
 
 def write_weights(path, model):
     """Write all weights of `model` to a safetensors file; equal weights give equal bytes."""
-    # One metadata key only: the library writes several in an order that differs from run to run.
-    write_whole(path, save(to_timm(model), metadata={"minivit": json.dumps({"config": model.config}, sort_keys=True)}))
+    write_tensors(path, _views(model), {"minivit": json.dumps({"config": model.config}, sort_keys=True)})
 
 
 def read_any(path):

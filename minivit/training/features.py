@@ -12,13 +12,11 @@ from contextlib import suppress
 from hashlib import sha256
 
 import numpy as np
-from safetensors.numpy import save
 from tqdm import tqdm
 
 from .. import __version__
-from ..files import write_whole
 from ..interop.match import HEADS
-from ..interop.tensors import read_metadata, read_tensors
+from ..interop.tensors import read_metadata, read_tensors, write_tensors
 from ..lanes import PASS_ROWS, Workers, predict
 from ..models.create import family_of
 from ..models.probe import Trunk
@@ -45,7 +43,7 @@ def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
     def keep():
         whole = {part: np.concatenate(blocks) for part, blocks in done.items()}
         if run:
-            write_whole(run.features_file, save(whole, metadata={"minivit": json.dumps({"key": key})}))
+            write_tensors(run.features_file, whole, {"minivit": json.dumps({"key": key})})
         if progress and bar.disable:
             bar.write(f"features: {sum(map(len, whole.values()))} of {bar.total} images", file=sys.stderr)
         return whole

@@ -19,14 +19,13 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from safetensors.numpy import save
 
 from .. import __version__
 from ..arguments import check_number
 from ..data import holds_pictures, load_data, read_pictures
 from ..data.dataset import picture_hashes
 from ..files import remove_temporaries, write_whole
-from ..interop.tensors import read_metadata, read_tensors
+from ..interop.tensors import read_metadata, read_tensors, write_tensors
 from ..interop.timm import read_weights, write_weights
 from ..models.create import FAMILIES, declare_model, family_of
 from ..prediction import classify
@@ -320,7 +319,7 @@ class Run:
     def save_checkpoint(self, trainer, progress):
         """Write the state of training, as it is between two steps."""
         place = {"step": trainer.optimiser.t, "progress": asdict(progress)}
-        write_whole(self.checkpoint_file, save(trainer.state(), metadata={"minivit": json.dumps(place)}))
+        write_tensors(self.checkpoint_file, trainer.state(), {"minivit": json.dumps(place)})
 
     def load_checkpoint(self, trainer):
         """Put `trainer` into the state of the checkpoint -> Progress. Raises FileNotFoundError or ValueError, and then changes nothing."""
