@@ -390,6 +390,26 @@ def test_an_interrupted_probe_goes_on_to_the_same_bytes(pictures, tmp_path, monk
     assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_probe_that_has_ended_makes_no_features_to_learn_from(tmp_path, monkeypatch, capsys, patience):
+    write_file(tmp_path / "w.safetensors")
+    data, asked, predict = dataset(), [], training_features.predict
+    data = replace(data, val_images=data.train_images[:10], val_labels=data.train_labels[:10])
+    settings = {"probe": True, "epochs": 40 if patience else 2, "patience": patience, "batch_size": 10, "out": tmp_path / "run"}
+    start = Source(tmp_path / "w.safetensors", "vit_mini_patch2_8")
+    first = minivit.train(fine_tuned(start, data, probe=True), data, progress=False, **settings)
+    assert (first.steps < 3 * settings["epochs"]) == bool(patience)
+    capsys.readouterr()
+    monkeypatch.setattr(training_features, "predict", lambda trunk, x, threads: asked.append(len(x)) or predict(trunk, x, threads))
+    again = minivit.train(fine_tuned(start, data, probe=True), data, resume=True, **settings)
+    assert sum(asked) == len(data.test_images) + len(data.val_images)
+    assert "this run has ended already" in capsys.readouterr().err
+    assert again.steps == first.steps
+    assert (again.test.confusion == first.test.confusion).all()
+    assert (again.validation.confusion == first.validation.confusion).all()
+    np.testing.assert_array_equal(again.model.vector, first.model.vector)
+
+
 def test_features_of_other_weights_or_pictures_are_computed_anew(tmp_path):
     model, run = write_file(tmp_path / "w.safetensors"), Run(tmp_path)
     images = dataset().train_images

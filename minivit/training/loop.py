@@ -127,7 +127,10 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         records, so_far = run.take_up(trainer)
     seen = Seen(_with_validation(data, settings))
     if settings["probe"]:
-        seen = replace(seen, features=features(model, seen.inputs, run, threads, checkpoint_seconds, progress))
+        parts = seen.inputs
+        if _has_ended(trainer, so_far, settings, records):            # it is only scored
+            del parts["train"]
+        seen = replace(seen, features=features(model, parts, run, threads, checkpoint_seconds, progress))
     with checkpoints:
         return _run(model, trainer, data, seen, settings, run, checkpoints, records, so_far, progress)
 
@@ -267,13 +270,13 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
     bar = tqdm(total=steps * size, initial=done * size, unit=" images", unit_scale=True, dynamic_ncols=True,
                disable=None if progress else True)                    # None: it is where there is no terminal
     with bar:
-        if progress and done >= steps and not so_far.steps:
+        if progress and _has_ended(trainer, so_far, settings, records):
             bar.write("this run has ended already: nothing is left to do", file=sys.stderr)
         elif progress:
             bar.write(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
                       f"{trainer.model.vector.size:,} parameters{' of the head' if settings['probe'] else ''}", file=sys.stderr)
             bar.set_postfix_str("the first step may have to compile its loops, once")
-        while (trainer.optimiser.t < steps or so_far.steps) and not _out_of_patience(records, settings):
+        while not _has_ended(trainer, so_far, settings, records):
             record = _epoch(trainer, seen, settings, so_far, checkpoints, bar, scores.get("test"))
             scores = _scores(trainer.average, seen, threads)
             loss, accuracies = record["loss"], {f"{part}_accuracy": score.accuracy for part, score in scores.items()}
@@ -317,6 +320,11 @@ def _scores(model, seen, threads):
 def _best(records):
     """The index of the first record with the best accuracy in validation."""
     return int(np.argmax([r["val_accuracy"] for r in records]))
+
+
+def _has_ended(trainer, so_far, settings, records):
+    """Whether nothing is left to learn: all steps are done, and the last epoch scored, or patience has ended."""
+    return (trainer.optimiser.t >= settings["steps"] and not so_far.steps) or _out_of_patience(records, settings)
 
 
 def _out_of_patience(records, settings):
