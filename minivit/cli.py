@@ -185,7 +185,7 @@ def _add_bench(verbs):
     verb.set_defaults(verb=_bench)
     verb.add_argument("--family", help="vit (default), deit, swin or resnet: all its shapes")
     verb.add_argument("--shape", action="append", help="one shape, such as fashion, base-1, swin-mini or resnet-28; may be repeated")
-    verb.add_argument("--contestant", action="append", help="torch, torch.channels_last (of a resnet), torch.compile or jax (of a vit); "
+    verb.add_argument("--contestant", action="append", help="torch, torch.compile, torch.channels_last (of a resnet) or jax (of a vit); "
                       "may be repeated (default: all installed)")
     verb.add_argument("--threads", type=int, help="default: all cores")
     verb.add_argument("--seconds", type=float, default=1.0, help="of each burst (default 1)")

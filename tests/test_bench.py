@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -69,7 +70,10 @@ def contestants_of(shape):
     return Contestant(*given), lambda variant: torch_peer.Contestant(*given, variant=variant)
 
 
-@pytest.mark.parametrize("variant", ["", "channels_last"])
+COMPILER = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a compiler of C++")
+
+
+@pytest.mark.parametrize("variant", ["", "channels_last", pytest.param("compile", marks=[pytest.mark.slow, COMPILER])])
 @pytest.mark.parametrize("family", SMALL)
 def test_torch_infers_and_trains_alike(family, variant):
     torch = pytest.importorskip("torch")
@@ -77,6 +81,7 @@ def test_torch_infers_and_trains_alike(family, variant):
     ours, make = contestants_of(SMALL[family])
     try:
         theirs = make(variant)
+        assert (theirs.forward is theirs.model) == (variant != "compile")
         before = ours.infer()
         np.testing.assert_allclose(theirs.infer(), before, rtol=1e-4, atol=1e-5)
         for contestant in (ours, theirs):
@@ -114,6 +119,16 @@ def test_torch_does_equal_work():
     assert not part["failed"]
     assert part["contestants"]["torch"]["train"]["minivit_is_faster_by"] > 0
     assert part["limits"]["torch"] > 0
+
+
+@COMPILER
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["swin", "resnet"])
+def test_torch_compile_is_a_contestant_of_every_family(family):
+    pytest.importorskip("torch")
+    part = compare.compare("small", SMALL[family], ["minivit", "torch.compile"], 1, 0.01, 1, lambda line: None)
+    assert not part["failed"]                                         # its logits agree
+    assert all(part["contestants"]["torch.compile"][task]["minivit_is_faster_by"] > 0 for task in ("train", "infer"))
 
 
 def test_other_work_is_left_out():

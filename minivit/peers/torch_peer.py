@@ -32,7 +32,7 @@ class Contestant:
         self.optimiser = torch.optim.AdamW(groups, lr=1e-4, fused=True)
         self.images = torch.tensor(images.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=order)
         self.labels = torch.tensor(labels)
-        self.forward = torch.compile(self.model) if variant == "compile" else self.model
+        self.forward = torch.compile(self.model, fullgraph=True) if variant == "compile" else self.model
 
     def train(self):
         """Forward, loss, backward, clipping, fused AdamW."""
