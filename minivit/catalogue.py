@@ -39,6 +39,7 @@ from .ops import (
     tokens,
     weight_standardisation,
     windows,
+    winograd,
 )
 
 
@@ -95,6 +96,9 @@ OPS = {
     "convolution without a bias": Op(convolution, {"x": (2, 4, 5, 2), "weight": (3, 3, 2, 3)}, {"padding": 1}),
     "convolution of every second place": Op(convolution, {"x": (2, 5, 4, 3), "weight": (1, 1, 3, 2)}, {"stride": 2}),
     "convolution with a wide padding": Op(convolution, {"x": (1, 2, 1, 3), "weight": (2, 2, 3, 2)}, {"padding": 3}),
+    "winograd": Op(winograd, {"x": (2, 4, 6, 3), "weight": (3, 3, 3, 5), "bias": (5,)}, {"padding": 1}),
+    "winograd of an odd picture": Op(winograd, {"x": (3, 5, 7, 2), "weight": (3, 3, 2, 4), "bias": (4,)}),
+    "winograd without a bias": Op(winograd, {"x": (2, 1, 4, 3), "weight": (3, 3, 3, 2)}, {"padding": 2}),
     "weight_standardisation": Op(weight_standardisation, {"weight": (3, 3, 2, 5)}),
     "weight_standardisation of one place": Op(weight_standardisation, {"weight": (1, 1, 7, 3)}, {"eps": 1e-2}),
     "group_norm": Op(group_norm, {"x": (3, 2, 5, 6), "weight": (6,), "bias": (6,)}, {"groups": 2}),
@@ -160,6 +164,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "Block with a relative bias": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)), (2, 6, 12)),
     "RelativeBias": (lambda: layers.RelativeBias(2, 3, heads=2), None),
     "Convolution": (lambda: layers.Convolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
+    "Convolution of many channels": (lambda: layers.Convolution(16, 16, size=3, padding=1), (2, 3, 4, 16)),
     "ConvStem": (lambda: layers.ConvStem(4, 3, 8), (2, 8, 4, 3)),
     "ConvStem of one halving": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
     "PatchEmbed with a norm": (lambda: layers.PatchEmbed(2, 3, 8, eps=1e-5), (2, 4, 6, 3)),

@@ -38,6 +38,7 @@ from minivit.ops import (
     tokens,
     weight_standardisation,
     windows,
+    winograd,
 )
 
 TOLERANCE = {np.float32: 5e-6, np.float64: 1e-12}
@@ -220,6 +221,9 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
                     [[[[5421.5], [6532.5]]]]),
     "convolution padded": (convolution, [[[[[1], [2], [3]]]], np.ones((3, 3, 1, 2)), [0, 7]], {"stride": 2, "padding": 1},
                            [[[[3, 10], [5, 12]]]]),
+    "winograd": (winograd, [[[[[1], [2], [3], [4]]]], [3 * [[[0]]], [[[100]], [[10]], [[1]]], 3 * [[[0]]]], [0.5]], {"padding": 1},
+                 [[[[12.5], [123.5], [234.5], [340.5]]]]),
+    "winograd channels": (winograd, [np.ones((1, 3, 3, 2)), np.ones((3, 3, 2, 1))], {}, [[[[18]]]]),
     "weight_standardisation": (weight_standardisation, [[[[[1, -4], [3, 4]]]]], {"eps": 0.0}, [[[[-1, -1], [1, 1]]]]),
     "weight_standardisation eps": (weight_standardisation, [[[[[-1], [1]]]]], {"eps": 3.0}, [[[[-0.5], [0.5]]]]),
     "group_norm": (group_norm, [[[[[1, -40], [3, 40]]]], [10, 100], [0, 7]], {"groups": 2, "eps": 0.0}, [[[[-10, -93], [10, 107]]]]),
@@ -277,6 +281,9 @@ ERRORS = {
     "convolution channels": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)), r"x is \(2, 5, 5, 3\) and w"),
     "convolution size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)), r"3x3 does not fit .* 2x5"),
     "convolution bias": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), _ones(3)), r"needs a bias \(4,\), not \(3,\)"),
+    "winograd stride": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), stride=2), r"3x3 and the stride 1, .* 3x3 and 2"),
+    "winograd kernel": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(1, 1, 3, 4)), r"3x3 and the stride 1, .* 1x1 and 1"),
+    "winograd channels": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)), r"x is \(2, 5, 5, 3\) and w"),
     "weight_standardisation axes": (lambda: weight_standardisation.forward(_ones(3, 4)), r"a kernel is \(k, k, C, D\), not \(3, 4\)"),
     "group_norm weight": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(3), _ones(6), 2), r"weight and bias \(6,\), not \(3,\)"),
     "group_norm groups": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(6), _ones(6), 4), r"6 channels .* divided into 4 groups"),
@@ -416,6 +423,23 @@ def test_a_convolution_in_parts_is_the_convolution(monkeypatch):
     monkeypatch.setattr(convolution, "WINDOWS", 1)                    # one image at a time
     monkeypatch.setattr(convolution, "WEIGHTS", 0)
     for part, right in zip(run(pair_of(convolution, "fast"), arguments, dy), whole, strict=True):
+        assert relative_difference(part, right) < 1e-14
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("winograd")])
+@over_dtypes
+def test_winograds_algorithm_is_the_convolution(name, dtype):
+    arguments, dy = draw(CASES[name], dtype)
+    expected = run(pair_of(convolution, "reference"), arguments, dy)
+    for result, right in zip(run(pair_of(winograd, "fast"), arguments, dy), expected, strict=True):
+        assert relative_difference(result, right) < TOLERANCE[dtype]
+
+
+def test_winograds_algorithm_in_parts_is_the_convolution(monkeypatch):
+    arguments, dy = draw(CASES["winograd of an odd picture"], np.float64)
+    whole = run(pair_of(winograd, "fast"), arguments, dy)
+    monkeypatch.setattr(winograd, "NUMBERS", 1)                       # one image at a time
+    for part, right in zip(run(pair_of(winograd, "fast"), arguments, dy), whole, strict=True):
         assert relative_difference(part, right) < 1e-14
 
 

@@ -15,7 +15,18 @@ import pytest
 import minivit
 from minivit import lanes
 from minivit.interop.timm import from_timm, read_weights, to_timm, write_weights
-from minivit.ops import attention, convolution, cross_entropy, gelu, group_norm, layer_norm, max_pooling, softmax, weight_standardisation
+from minivit.ops import (
+    attention,
+    convolution,
+    cross_entropy,
+    gelu,
+    group_norm,
+    layer_norm,
+    max_pooling,
+    softmax,
+    weight_standardisation,
+    winograd,
+)
 
 ONE_PASS = {np.float32: 1e-5, np.float64: 1e-10}
 TEN_STEPS = {np.float32: 1e-5, np.float64: 1e-9}
@@ -380,13 +391,14 @@ def test_attention_with_a_bias_is_torchs(F, rng, dtype):
 
 
 @dtypes
-@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 2, 1), (1, 1, 0), (3, 1, 1), (5, 3, 2)])
-def test_convolution_is_torchs(F, rng, size, stride, padding, dtype):
+@pytest.mark.parametrize(("op", "size", "stride", "padding"), [(convolution, 3, 2, 1), (convolution, 1, 1, 0), (convolution, 3, 1, 1),
+                                                               (convolution, 5, 3, 2), (winograd, 3, 1, 1), (winograd, 3, 1, 0)])
+def test_convolution_is_torchs(F, rng, op, size, stride, padding, dtype):
     def theirs(x, weight, bias):
         return F.conv2d(x.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1), bias, stride, padding).permute(0, 2, 3, 1)
 
     inputs = [rng.standard_normal((2, 9, 8, 3)), rng.standard_normal((size, size, 3, 5)), rng.standard_normal(5)]
-    error = worst_error(theirs, lambda *x: convolution.forward(*x, stride, padding), convolution.backward, inputs, dtype)
+    error = worst_error(theirs, lambda *x: op.forward(*x, stride, padding), op.backward, inputs, dtype)
     assert error <= ONE_OP[dtype]
 
 

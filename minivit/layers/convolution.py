@@ -1,51 +1,58 @@
 """The convolution layers: a kernel and a bias, or a kernel that is standardised."""
 
-from ..ops import convolution, weight_standardisation
+from ..ops import convolution, weight_standardisation, winograd
 from .layer import Layer
 from .parameter import Parameter, xavier_uniform, zeros
 
+CHANNELS = 16     # of so many Winograd's algorithm makes less work, of 8 more
+
+
+def _chapter(size, stride, inputs, outputs):
+    """The op that computes it fastest: `winograd` or `convolution`, which give the same but for rounding."""
+    return winograd if size == 3 and stride == 1 and min(inputs, outputs) >= CHANNELS else convolution
+
 
 class Convolution(Layer):
-    """Convolution (B, H, W, C) -> (B, H', W', D) with a kernel of size x size. See `ops/convolution.py`."""
+    """Convolution (B, H, W, C) -> (B, H', W', D) with a kernel of size x size. See `ops/convolution.py` and `ops/winograd.py`."""
 
     def __init__(self, inputs, outputs, size=3, stride=1, padding=0, init=xavier_uniform):
         self.weight = Parameter((size, size, inputs, outputs), init, decay=True)
         self.bias = Parameter((outputs,), zeros)
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.op = stride, padding, _chapter(size, stride, inputs, outputs)
         self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""
-        y, self.cache = convolution.forward(x, self.weight.data, self.bias.data, self.stride, self.padding)
+        y, self.cache = self.op.forward(x, self.weight.data, self.bias.data, self.stride, self.padding)
         return y
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
-        dx, self.weight.grad, self.bias.grad = convolution.backward(dy, self.take_cache(), out=(self.weight.lend(), self.bias.lend()))
+        dx, self.weight.grad, self.bias.grad = self.op.backward(dy, self.take_cache(), out=(self.weight.lend(), self.bias.lend()))
         return dx
 
 
 class StdConvolution(Layer):
     """Convolution (B, H, W, C) -> (B, H', W', D) whose filters are standardised before use; it has no bias.
 
-    See `ops/weight_standardisation.py` and `ops/convolution.py`.
+    See `ops/weight_standardisation.py`, `ops/convolution.py` and `ops/winograd.py`.
     """
 
     def __init__(self, inputs, outputs, size=3, stride=1, padding=0):
         self.weight = Parameter((size, size, inputs, outputs), xavier_uniform, decay=True)
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.op = stride, padding, _chapter(size, stride, inputs, outputs)
         self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""
         what, standardised = weight_standardisation.forward(self.weight.data)
-        y, convolved = convolution.forward(x, what, None, self.stride, self.padding)
+        y, convolved = self.op.forward(x, what, None, self.stride, self.padding)
         self.cache = standardised, convolved
         return y
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
         standardised, convolved = self.take_cache()
-        dx, dwhat = convolution.backward(dy, convolved, out=(self.weight.lend(), None))
+        dx, dwhat = self.op.backward(dy, convolved, out=(self.weight.lend(), None))
         self.weight.grad = weight_standardisation.backward(dwhat, standardised, out=self.weight.lend())
         return dx

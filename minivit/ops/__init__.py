@@ -12,6 +12,6 @@ is 1 if i = j and 0 else. A chapter knows nothing of layers, data or training. O
 dtype of the input: float32 to train, float64 to verify.
 
 Read them in this order: `linear`, `gelu`, `layer_norm`, `softmax`, `attention`, `cross_entropy`; then `patches`,
-`tokens` and `pooling`, which lead from pictures to tokens and back out; `relative_bias` and `convolution`, which a model may have;
-then `dropout`, and `philox`, its random numbers.
+`tokens` and `pooling`, which lead from pictures to tokens and back out; `relative_bias`, `convolution` and `winograd`, which a model may
+have; then `dropout`, and `philox`, its random numbers.
 """

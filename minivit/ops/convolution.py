@@ -53,6 +53,19 @@ def reference_backward(dy, cache):
     return (*gradients, rows(dy).sum(axis=0)) if has_bias else gradients      # y += bias
 
 
+def check(x, weight, bias, stride, padding):
+    """(H', W'). Raises ValueError if x, weight and bias do not fit together, or the kernel not into the padded picture."""
+    if x.ndim != 4 or weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != x.shape[3]:
+        raise ValueError(f"convolution: x (B, H, W, C) needs weight (k, k, C, D), but x is {x.shape} and weight {weight.shape}")
+    k, _, _, D = weight.shape
+    if bias is not None and bias.shape != (D,):
+        raise ValueError(f"convolution: weight {weight.shape} needs a bias ({D},), not {bias.shape}")
+    height, width = output_size(x.shape[1], k, stride, padding), output_size(x.shape[2], k, stride, padding)
+    if min(height, width) < 1:
+        raise ValueError(f"convolution: a kernel of {k}x{k} does not fit into pictures of {x.shape[1]}x{x.shape[2]} padded by {padding}")
+    return height, width
+
+
 def output_size(size, k, stride, padding):
     """H' of an H, or W' of a W."""
     return (size + 2 * padding - k) // stride + 1
@@ -66,17 +79,10 @@ def _places(first, count, stride):
 
 
 def forward(x, weight, bias=None, stride=1, padding=0):
-    """As `reference_forward`. Raises ValueError if x, weight and bias do not fit together, or the kernel not into the padded picture."""
-    if x.ndim != 4 or weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != x.shape[3]:
-        raise ValueError(f"convolution: x (B, H, W, C) needs weight (k, k, C, D), but x is {x.shape} and weight {weight.shape}")
-    B, H, W, _ = x.shape
+    """As `reference_forward`. Raises ValueError as `check`."""
+    height, width = check(x, weight, bias, stride, padding)
     k, D = weight.shape[0], weight.shape[3]
-    if bias is not None and bias.shape != (D,):
-        raise ValueError(f"convolution: weight {weight.shape} needs a bias ({D},), not {bias.shape}")
-    height, width = output_size(H, k, stride, padding), output_size(W, k, stride, padding)
-    if min(height, width) < 1:
-        raise ValueError(f"convolution: a kernel of {k}x{k} does not fit into pictures of {H}x{W} padded by {padding}")
-    x, y = rows(x).reshape(x.shape), np.empty((B, height, width, D), x.dtype)
+    x, y = rows(x).reshape(x.shape), np.empty((len(x), height, width, D), x.dtype)
     for part in _parts(x, weight, y.shape):
         np.matmul(_windows(x[part], k, stride, padding, height, width), rows(weight), out=rows(y[part]))
     if bias is not None:
