@@ -443,10 +443,10 @@ def test_winograds_algorithm_in_parts_is_the_convolution(monkeypatch):
         assert relative_difference(part, right) < 1e-14
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_a_convolution_of_no_images_has_zero_gradients(size):
-    y, cache = convolution.forward(np.ones((0, 4, 5, 2)), np.ones((size, size, 2, 3)))
-    dx, dweight = convolution.backward(y, cache)
+@pytest.mark.parametrize(("op", "size"), [(convolution, 1), (convolution, 3), (winograd, 3)])
+def test_a_convolution_of_no_images_has_zero_gradients(op, size):
+    y, cache = op.forward(np.ones((0, 4, 5, 2)), np.ones((size, size, 2, 3)))
+    dx, dweight = op.backward(y, cache)
     assert (dx.shape, y.shape[0]) == ((0, 4, 5, 2), 0)
     assert not dweight.any()
 

@@ -150,10 +150,10 @@ _BY = tuple(tuple(int(number) for number in column[column != 0]) for column in B
 
 @kernel
 def _from_inputs(x, padding, V):
+    """V = B^T tiles(x) B."""
     B, H, length = x.shape
-    _, _, T, C = V.shape
-    down = (H + 2 * padding - 1) // 2                                 # lines of tiles in a picture
-    across = T // (B * down)
+    C = V.shape[3]
+    down, across = (H + 2 * padding - 1) // 2, (length // C + 2 * padding - 1) // 2         # tiles in a picture
     number = x.dtype.type
     places = np.empty((2 * across + 2, C), x.dtype)                   # of a line, with padding
     line = places.reshape(places.size)
@@ -180,10 +180,10 @@ def _from_inputs(x, padding, V):
 
 @kernel
 def _add_tiles(dV, padding, dx):
+    """dx += B dV B^T, where the tiles were."""
     B, H, length = dx.shape
-    _, _, T, C = dV.shape
-    down = (H + 2 * padding - 1) // 2
-    across = T // (B * down)
+    C = dV.shape[3]
+    down, across = (H + 2 * padding - 1) // 2, (length // C + 2 * padding - 1) // 2
     number = dx.dtype.type
     places = np.empty((2 * across + 2, C), dx.dtype)                  # of a line, with padding
     line = places.reshape(places.size)
@@ -215,6 +215,7 @@ def _add_tiles(dV, padding, dx):
 
 @kernel
 def _to_outputs(M, y):
+    """tiles(y) = A^T M A."""
     B, height, width, D = y.shape
     down, across = (height + 1) // 2, (width + 1) // 2
     number = y.dtype.type
@@ -239,10 +240,10 @@ def _to_outputs(M, y):
 
 @kernel
 def _from_outputs(dy, dM):
+    """dM = A tiles(dy) A^T."""
     B, height, length = dy.shape
-    _, _, T, D = dM.shape
-    down = (height + 1) // 2
-    across = T // (B * down)
+    D = dM.shape[3]
+    down, across = (height + 1) // 2, (length // D + 1) // 2
     number = dy.dtype.type
     places = np.empty((2 * across, D), dy.dtype)                      # of a line, and of what was cut off
     line = places.reshape(places.size)
