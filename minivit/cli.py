@@ -278,7 +278,7 @@ def _evaluate(options):
     _note(run.unfinished())
     _note(run.caution(result))
     if options.json:
-        print(json.dumps(describe_evaluation(result, class_names) | {"learned": result.learned}))
+        print(json.dumps(describe_evaluation(result, class_names)))
     else:
         print("\n".join(result.lines) + f"\n\n{evaluation_text(result, class_names)}")
         if pictures := options.report or (options.data is None and run.report_file.is_file() and run.report_file):

@@ -30,6 +30,8 @@ def whole_file(path):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:                                          # a failed write or fsync does not know its file
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise                                                     # it is of another file
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)

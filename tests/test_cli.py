@@ -170,15 +170,19 @@ def test_without_a_terminal_a_probe_says_a_line_of_its_features(capsys, run_fold
     assert re.fullmatch(r"features: 1797 of 1797 images\ndigits: .* of the head\nepoch 1/1: .*\n", capsys.readouterr().err)
 
 
-def test_on_a_terminal_train_has_a_bar(monkeypatch, tmp_path):
+@pytest.mark.parametrize("probe", [False, True])
+def test_on_a_terminal_train_has_a_bar(monkeypatch, tmp_path, run_folder, probe):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert cli.main(["train", "digits", "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
-    assert "images/s" in sys.stderr.getvalue()
-    assert "of training" not in sys.stderr.getvalue()
+    options = ["--fine-tune", str(run_folder), "--probe"] if probe else []
+    assert cli.main(["train", "digits", "--epochs", "1", "--out", str(tmp_path / "run"), *options]) == 0
+    said = sys.stderr.getvalue()
+    assert "images/s" in said
+    assert "of training" not in said
+    assert not re.search(r"features: \d+ of", said)
 
 
 def test_interrupted_train_says_so_and_gives_130(tmp_path, monkeypatch, capsys):
@@ -615,9 +619,14 @@ def part_of(file):
 def imported(file):
     """The other parts that a file of minivit imports anywhere, in functions too."""
     package = ("minivit", *file.relative_to(PACKAGE).parts[:-1])
-    names = [".".join([*package[:len(package) - node.level + 1], *filter(None, [node.module]), alias.name])
-             for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.level for alias in node.names]
-    return {name.split(".")[1] for name in names} - {"__version__", part_of(file)}
+    names = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            origin = [*(package[:len(package) - node.level + 1] if node.level else ()), *filter(None, [node.module])]
+            names += [".".join([*origin, alias.name]) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("minivit.")} - {"__version__", part_of(file)}
 
 
 def test_nothing_imports_what_stands_beside_or_above_it_not_even_within_a_function():

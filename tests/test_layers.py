@@ -10,7 +10,8 @@ import pytest
 
 import minivit
 from minivit import catalogue
-from minivit.layers import GELU, Attention, Block, ConvStem, Dropout, Layer, LayerNorm, Linear, RelativeBias
+from minivit.layers import GELU, Attention, Block, Convolution, ConvStem, Dropout, Layer, LayerNorm, Linear, RelativeBias, StdConvolution
+from minivit.ops import convolution, winograd
 
 LAYERS = [(make(), shape) for make, shape in catalogue.LAYERS.values() if shape]
 
@@ -115,9 +116,14 @@ def test_what_borrows_can_be_copied_and_trained():
     assert other.vector.tobytes() == model.vector.tobytes()
 
 
+@pytest.mark.parametrize("make", [
+    small_model,
+    lambda: small_model(stem="conv", width=32),
+    lambda: minivit.create_model("resnet", image_size=8, channels=1, classes=3, width=4, layers=[1], groups=2),
+], ids=["vit", "vit with a stem", "resnet"])
 @pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
-def test_copies_are_packed_equal_and_independent(duplicate):
-    model = small_model()
+def test_copies_are_packed_equal_and_independent(duplicate, make):
+    model = make()
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), dtype=np.uint8)
     model.backward(np.ones_like(model.forward(images)))
     twin = duplicate(model)
@@ -322,3 +328,20 @@ def test_a_base_model_trains_within_its_memory():
                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     peak = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
     assert peak * (1 if sys.platform == "darwin" else 1024) <= 8 * 2**30
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "size", "stride", "op"), [
+    (16, 16, 3, 1, "winograd"), (15, 16, 3, 1, "convolution"), (16, 15, 3, 1, "convolution"), (16, 16, 3, 2, "convolution"),
+    (16, 16, 1, 1, "convolution"), (1024, 16, 3, 1, "convolution"),
+])
+@pytest.mark.parametrize("layer", [Convolution, StdConvolution])
+def test_a_convolution_goes_by_winograds_algorithm_where_it_pays(monkeypatch, layer, inputs, outputs, size, stride, op):
+    called = []
+    for module in (convolution, winograd):
+        for name in ("forward", "backward"):
+            function = getattr(module, name)
+            monkeypatch.setattr(module, name, lambda *args, f=function, n=module.__name__, **more: called.append(n) or f(*args, **more))
+    subject = layer(inputs, outputs, size, stride, padding=size // 2)
+    y = subject.forward(np.ones((1, 5, 4, inputs), np.float32))
+    assert subject.backward(y).shape == (1, 5, 4, inputs)
+    assert called == 2 * [f"minivit.ops.{op}"]

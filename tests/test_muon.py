@@ -30,12 +30,13 @@ def test_orthogonal_keeps_the_directions_and_levels_their_lengths(shapes, dtype)
         assert ((diagonal > 0.68) & (diagonal < 1.14))[~small].all()
 
 
+@pytest.mark.parametrize("shape", [(64, 96), (192, 768)])
 @pytest.mark.parametrize("span", [1e-2, 1e-4, 1e-6])
-def test_rounding_costs_single_precision_no_more_than_a_thousandth(span):
+def test_rounding_costs_single_precision_no_more_than_a_thousandth(shape, span):
     """The rounds square the singular values; those that are lost in it are too short to matter."""
     rng = np.random.default_rng(0)
-    U, _, Vh = np.linalg.svd(rng.standard_normal((64, 96)), full_matrices=False)
-    u = U * np.geomspace(1, span, 64) @ Vh
+    U, _, Vh = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
+    u = U * np.geomspace(1, span, shape[0]) @ Vh
     np.testing.assert_allclose(orthogonal([u.astype(np.float32)])[0], orthogonal([u])[0], rtol=0, atol=1e-3)
 
 

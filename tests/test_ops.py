@@ -435,6 +435,11 @@ def test_winograds_algorithm_is_the_convolution(name, dtype):
         assert relative_difference(result, right) < TOLERANCE[dtype]
 
 
+def test_winograds_algorithm_takes_no_integers():
+    with pytest.raises(TypeError, match="float32 or float64, not int"):       # the halves of G would be 0
+        winograd.forward(_ones(2, 5, 5, 3), np.ones((3, 3, 3, 4), int))
+
+
 def test_winograds_algorithm_in_parts_is_the_convolution(monkeypatch):
     arguments, dy = draw(CASES["winograd of an odd picture"], np.float64)
     whole = run(pair_of(winograd, "fast"), arguments, dy)

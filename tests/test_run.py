@@ -724,6 +724,9 @@ def test_images_learned_from_in_memory_are_counted(tmp_path):
     result = Run(tmp_path / "run").evaluate("digits")[1]
     assert result.images == 1797
     assert 1438 <= result.learned < 1438 + 18                         # and few that the digits have twice
+    (tmp_path / "run" / "learned.npy").unlink()
+    with pytest.raises(ValueError, match="arrays in memory that digits has too"):
+        Run(tmp_path / "run").evaluate("digits")
 
 
 def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_path):

@@ -30,9 +30,12 @@ def write_tensors(path, tensors, metadata):
     """Write {name: array} and metadata {name: text} to a safetensors file, all or nothing; equal tensors give equal bytes.
 
     The library takes all tensors at once, each as it is to lie in the file. Here they are written one after another, and only the one in
-    hand is copied, if it lies otherwise in memory, transposed for instance. Raises OSError, or KeyError for numbers of another format.
+    hand is copied, if it lies otherwise in memory, transposed for instance. Raises OSError, or ValueError for numbers that the format does
+    not know.
     """
-    tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))    # as the library does: so each is aligned
+    if unknown := [f"{name}, of {array.dtype}" for name, array in tensors.items() if _in_file(array) not in _FORMATS]:
+        raise ValueError(f"a safetensors file cannot hold {', '.join(unknown)}")
+    tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))    # larger numbers first: so each is aligned
     header, end = {"__metadata__": metadata}, 0
     for name, array in tensors.items():
         start, end = end, end + array.nbytes

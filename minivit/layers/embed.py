@@ -5,9 +5,9 @@ halves the picture and doubles the width, and others look at the neighbours, eac
 until a token stands for P x P pixels:
 
     x = conv(image)                        (B, H / 2, W / 2, D / (P / 2))       3 x 3, stride 2
-    x = x + conv(ReLU(GN(x)))                                                   3 x 3, as often as `looks` says
+    x = x + conv(ReLU(GN(x)))                                                   3 x 3, LOOKS times
     x = conv(ReLU(GN(x)))                  ... until (B, H / P, W / P, D)       3 x 3, stride 2
-    x = x + conv(ReLU(GN(x)))                                                   3 x 3, as often
+    x = x + conv(ReLU(GN(x)))                                                   3 x 3, LOOKS times
 
 Backward, as in `block`: what acts twice gets a sum. With J the Jacobian of conv(ReLU(GN(x))), dx = J^T dy + dy where it is added, and
 dx = J^T dy where it stands alone.
@@ -29,7 +29,7 @@ from .linear import Linear
 from .norm import GroupNormReLU, LayerNorm
 
 CHANNELS = 8  # in a group of the stem's norms, or fewer, if 8 does not divide them
-LOOKS = 2     # on Fashion-MNIST, more blocks or wider ones gave less for the same time
+LOOKS = 2     # convolutions behind each halving; on Fashion-MNIST one, in a wider model or with more of the Transformer's blocks, gave less
 
 
 class PatchEmbed(Layer):
@@ -60,18 +60,17 @@ class PatchEmbed(Layer):
 class ConvStem(Layer):
     """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P), by convolutions 3 x 3; see above.
 
-    looks: the convolutions behind each halving, which keep the size.
     Raises ValueError unless P is a power of two, at least 2, and P / 2 divides D.
     """
 
-    def __init__(self, patch_size, channels, width, looks=LOOKS):
+    def __init__(self, patch_size, channels, width):
         halvings = patch_size.bit_length() - 1
         if halvings < 1 or patch_size != 1 << halvings or width % (patch_size // 2):
             raise ValueError("a convolutional stem halves the picture some times: the patch size must be 2, 4, 8, ..., and its half "
                              f"divide the width {width}, but it is {patch_size}")
         self.patch_size = patch_size
         widths = [channels, *(width >> l for l in reversed(range(halvings)))]
-        shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + looks * [(d, d, 1)]]
+        shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + LOOKS * [(d, d, 1)]]
         self.convs = [Convolution(c, d, size=3, stride=stride, padding=1) for c, d, stride in shapes]
         self.norms = [GroupNormReLU(c, c // math.gcd(c, CHANNELS)) for c, *_ in shapes[1:]]
         self.name_parameters()

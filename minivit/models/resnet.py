@@ -123,7 +123,7 @@ class ResNet(Model):
 
     @property
     def flops(self):
-        """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
+        """Floating-point operations of the matrix products for one image, forward, by definition: two for each multiply-add."""
         side = _halved(self.image_size, 1 if self.reduction > 1 else 0)
         products = side**2 * self.stem.conv.weight.size
         side = _halved(side, 1 if self.reduction == 4 else 0)

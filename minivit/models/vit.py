@@ -122,7 +122,7 @@ class ViT(Model):
 
     @property
     def flops(self):
-        """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
+        """Floating-point operations of the matrix products for one image, forward, by definition: two for each multiply-add."""
         N, D, F = self.tokens, self.width, self._hidden
         patches, classes = N - self.special, max(1, self.special) * self.classes
         block = N * D * 3 * D + 2 * N * N * D + N * D * D + 2 * N * D * F     # qkv; q k^T and probs v; proj; MLP

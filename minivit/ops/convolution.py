@@ -111,7 +111,7 @@ def backward(dy, cache, out=(None, None)):
             np.matmul(dy_part, rows(weight).T, out=rows(dx[part]))
         else:
             np.matmul(dy_part, rows(weight).T, out=windows)           # now dwindows
-            _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, _lines(dx[part]))
+            _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, lines(dx[part]))
     return (dx, dweight, np.matmul(ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
 
 
@@ -128,7 +128,7 @@ def _windows(x, k, stride, padding, height, width):
     if k == stride == 1 and not padding:
         return rows(x)
     windows = np.empty((len(x) * height * width, k * k * x.shape[3]), x.dtype)
-    _gather(_lines(x), x.shape[3], stride, padding, height, width, windows.reshape(len(windows), k, k * x.shape[3]))
+    _gather(lines(x), x.shape[3], stride, padding, height, width, windows.reshape(len(windows), k, k * x.shape[3]))
     return windows
 
 
@@ -136,7 +136,7 @@ def _windows(x, k, stride, padding, height, width):
 # So a picture is passed as lines of W C numbers, and a window as k runs; at the border a part of a run stands for the padding.
 
 
-def _lines(x):
+def lines(x):
     B, H, W, C = x.shape
     return x.reshape(B, H, W * C)
 

@@ -10,7 +10,7 @@ y_1 = d_1 g_0 + d_2 g_1 + d_3 g_2 take six products. Four are enough:
 
 With three matrices of numbers 0, 1, -1 and 1/2 that is y = A^T ((B^T d) * (G g)), entry by entry. The same along rows and along columns
 makes a *tile* of 2 x 2 outputs from 4 x 4 inputs, with 16 products instead of 36. For C channels in and D out, each of the 16 is a matrix
-product, over all T tiles at once:
+product, over all T = B ceil(H'/2) ceil(W'/2) tiles at once:
 
     U = G W G^T                     (4, 4, C, D)      the kernel, transformed
     V = B^T tiles(x) B              (4, 4, T, C)      each tile of inputs; neighbours overlap by two places
@@ -22,7 +22,8 @@ Backward. M is linear in U and in V, and all else is linear, so each step is tra
     dM = A tiles(dy) A^T      dU[u, v] = V[u, v]^T dM[u, v]      dW = G^T dU G                       dbias = sum dy
                               dV[u, v] = dM[u, v] U[u, v]^T      dx = what overlaps added up, B dV B^T
 
-Shapes, with B for the batch: x, dx (B, H, W, C); weight (3, 3, C, D); bias (D,); y, dy (B, H', W', D), H' = H + 2p - 2 for padding p.
+Shapes, where B is the batch again: x, dx (B, H, W, C); weight (3, 3, C, D); bias (D,); y, dy (B, H', W', D), H' = H + 2p - 2 for padding p.
+A NaN or an infinity spreads over all of its tile, which `convolution` would not do.
 Sources: Winograd, Arithmetic Complexity of Computations (1980); Lavin and Gray, arXiv:1509.09308. The backward is derived here.
 """
 
@@ -30,19 +31,20 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernel import kernel, ones, rows
-from . import convolution
+from .convolution import check, lines
 
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
 
-# So many numbers of V and M are worked on at once: few enough for a core's cache.
-NUMBERS = 300_000
+# So many numbers of V and M are worked on at once: few enough for a core's cache, but several times as many as U has, because each part of
+# the batch also costs the addition of a dU.
+NUMBERS, WEIGHTS = 300_000, 4
 
 
 def reference_forward(x, weight, bias=None, stride=1, padding=0):
     """x (B, H, W, C), weight (3, 3, C, D), bias (D,) or None -> y (B, H', W', D), cache; the stride is 1."""
-    height, width = (convolution.output_size(size, 3, stride, padding) for size in x.shape[1:3])
+    height, width = _check(x, weight, bias, stride, padding)
     padded = np.pad(x, ((0, 0), (padding, padding + height % 2), (padding, padding + width % 2), (0, 0)))         # to whole tiles
     U = _of_kernel(G, weight)
     V = _of_tiles(B.T, sliding_window_view(padded, (4, 4), axis=(1, 2))[:, ::2, ::2])     # B, i, j, C, 4, 4
@@ -68,6 +70,13 @@ def reference_backward(dy, cache):
     return (*gradients, dy.sum(axis=(0, 1, 2))) if has_bias else gradients
 
 
+def _check(x, weight, bias, stride, padding):
+    height, width = check(x, weight, bias, stride, padding)
+    if len(weight) != 3 or stride != 1:
+        raise ValueError(f"winograd: the kernel must be 3x3 and the stride 1, but they are {len(weight)}x{len(weight)} and {stride}")
+    return height, width
+
+
 def _of_tiles(matrix, tiles):
     """The tiles (..., n, n), multiplied from both sides; what the matrix multiplies by 0 has no say, even if it is NaN."""
     for axis in (-2, -1):
@@ -90,10 +99,8 @@ def _of_kernel(matrix, weight, out=None):
 
 def forward(x, weight, bias=None, stride=1, padding=0):
     """As `reference_forward`. Raises ValueError as `convolution`, or if the kernel is not 3 x 3 or the stride not 1."""
-    height, width = convolution.check(x, weight, bias, stride, padding)
-    if len(weight) != 3 or stride != 1:
-        raise ValueError(f"winograd: the kernel must be 3x3 and the stride 1, but they are {len(weight)}x{len(weight)} and {stride}")
-    x, U = rows(x).reshape(x.shape), _of_kernel(G, weight)
+    height, width = _check(x, weight, bias, stride, padding)
+    x, U = rows(x).reshape(x.shape), _of_kernel(G, rows(weight).reshape(weight.shape))
     y = np.empty((len(x), height, width, weight.shape[3]), x.dtype)
     for part in _parts(y.shape, U):
         _to_outputs(np.matmul(_tiles_of(x[part], padding, height, width), U), y[part])
@@ -114,9 +121,9 @@ def backward(dy, cache, out=(None, None)):
     for part in _parts(dy.shape, U):
         V = _tiles_of(x[part], padding, height, width)
         dM = np.empty((*V.shape[:3], D), dy.dtype)
-        _from_outputs(_lines(dy[part]), dM)                           # y = A^T M A
+        _from_outputs(lines(dy[part]), dM)                            # y = A^T M A
         dU += np.matmul(V.swapaxes(2, 3), dM)                         # M = V U
-        _add_tiles(np.matmul(dM, UT, out=V), padding, _lines(dx[part]))                   # V = B^T tiles(x) B
+        _add_tiles(np.matmul(dM, UT, out=V), padding, lines(dx[part]))                    # V = B^T tiles(x) B
     dweight = _of_kernel(G.T, dU, out[0])                             # U = G W G^T
     return (dx, dweight, np.matmul(ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
 
@@ -124,28 +131,22 @@ def backward(dy, cache, out=(None, None)):
 def _parts(shape, U):
     """Slices of a batch that are worked on at once, for outputs of this shape; see NUMBERS."""
     B, height, width, _ = shape
-    images = max(1, NUMBERS // (4 * (height + 1) * (width + 1) * sum(U.shape[2:])))
+    images = max(1, max(NUMBERS, WEIGHTS * U.size) // (4 * (height + 1) * (width + 1) * sum(U.shape[2:])))
     return [slice(a, a + images) for a in range(0, max(1, B), images)]
 
 
 def _tiles_of(x, padding, height, width):
     """V (4, 4, T, C)."""
     V = np.empty((4, 4, len(x) * ((height + 1) // 2) * ((width + 1) // 2), x.shape[3]), x.dtype)
-    _from_inputs(_lines(x), padding, V)
+    _from_inputs(lines(x), padding, V)
     return V
 
 
-def _lines(x):
-    """Pictures (B, H, W, C) as lines of W C numbers, in which a place is a run of C."""
-    B, H, W, C = x.shape
-    return x.reshape(B, H, W * C)
-
-
 # Tiles lie side by side: those of one line of outputs share four lines of inputs. So lines are added first, and then places within them.
-# Each column of B has two numbers that are not 0: in the rows _AT[u], and they are _BY[u].
+# Each column of B has two numbers that are not 0: in the rows _PLACES[u], and they are _SIGNS[u].
 
-_AT = tuple(tuple(int(place) for place in np.flatnonzero(column)) for column in B.T)
-_BY = tuple(tuple(int(number) for number in column[column != 0]) for column in B.T)
+_PLACES = tuple(tuple(int(place) for place in np.flatnonzero(column)) for column in B.T)
+_SIGNS = tuple(tuple(int(number) for number in column[column != 0]) for column in B.T)
 
 
 @kernel
@@ -155,8 +156,8 @@ def _from_inputs(x, padding, V):
     C = V.shape[3]
     down, across = (H + 2 * padding - 1) // 2, (length // C + 2 * padding - 1) // 2         # tiles in a picture
     number = x.dtype.type
-    places = np.empty((2 * across + 2, C), x.dtype)                   # of a line, with padding
-    line = places.reshape(places.size)
+    at = np.empty((2 * across + 2, C), x.dtype)                   # of a line, with padding
+    line = at.reshape(at.size)
     inside = line[padding * C:padding * C + length]
     for b in range(B):
         for i in range(down):
@@ -164,15 +165,15 @@ def _from_inputs(x, padding, V):
             for u in range(4):
                 line[:] = 0
                 for e in range(2):
-                    r, by = 2 * i + _AT[u][e] - padding, number(_BY[u][e])
+                    r, by = 2 * i + _PLACES[u][e] - padding, number(_SIGNS[u][e])
                     if 0 <= r < H:
                         seen = x[b, r]
                         for t in range(length):
                             inside[t] += by * seen[t]
                 for v in range(4):
-                    by, by_other = number(_BY[v][0]), number(_BY[v][1])
+                    by, by_other = number(_SIGNS[v][0]), number(_SIGNS[v][1])
                     for j in range(across):
-                        one, other = places[2 * j + _AT[v][0]], places[2 * j + _AT[v][1]]
+                        one, other = at[2 * j + _PLACES[v][0]], at[2 * j + _PLACES[v][1]]
                         tile = V[u, v, first + j]
                         for c in range(C):
                             tile[c] = by * one[c] + by_other * other[c]
@@ -185,8 +186,8 @@ def _add_tiles(dV, padding, dx):
     C = dV.shape[3]
     down, across = (H + 2 * padding - 1) // 2, (length // C + 2 * padding - 1) // 2
     number = dx.dtype.type
-    places = np.empty((2 * across + 2, C), dx.dtype)                  # of a line, with padding
-    line = places.reshape(places.size)
+    at = np.empty((2 * across + 2, C), dx.dtype)                  # of a line, with padding
+    line = at.reshape(at.size)
     inside = line[padding * C:padding * C + length]
     for b in range(B):
         for i in range(down):
@@ -194,16 +195,16 @@ def _add_tiles(dV, padding, dx):
             for u in range(4):
                 line[:] = 0
                 for v in range(4):
-                    by, by_other = number(_BY[v][0]), number(_BY[v][1])
+                    by, by_other = number(_SIGNS[v][0]), number(_SIGNS[v][1])
                     for j in range(across):
-                        one, other = places[2 * j + _AT[v][0]], places[2 * j + _AT[v][1]]
+                        one, other = at[2 * j + _PLACES[v][0]], at[2 * j + _PLACES[v][1]]
                         tile = dV[u, v, first + j]
                         for c in range(C):
                             one[c] += by * tile[c]
                         for c in range(C):
                             other[c] += by_other * tile[c]
                 for e in range(2):
-                    r, by = 2 * i + _AT[u][e] - padding, number(_BY[u][e])
+                    r, by = 2 * i + _PLACES[u][e] - padding, number(_SIGNS[u][e])
                     if 0 <= r < H:
                         seen = dx[b, r]
                         for t in range(length):
@@ -245,8 +246,8 @@ def _from_outputs(dy, dM):
     D = dM.shape[3]
     down, across = (height + 1) // 2, (length // D + 1) // 2
     number = dy.dtype.type
-    places = np.empty((2 * across, D), dy.dtype)                      # of a line, and of what was cut off
-    line = places.reshape(places.size)
+    at = np.empty((2 * across, D), dy.dtype)                      # of a line, and of what was cut off
+    line = at.reshape(at.size)
     for b in range(B):
         for i in range(down):
             first = (b * down + i) * across
@@ -263,7 +264,7 @@ def _from_outputs(dy, dM):
                 for v in range(4):
                     sign = number(1 if v == 1 else -1)
                     for j in range(across):
-                        one, other, tile = places[2 * j], places[2 * j + 1], dM[u, v, first + j]
+                        one, other, tile = at[2 * j], at[2 * j + 1], dM[u, v, first + j]
                         if v == 0:
                             for c in range(D):
                                 tile[c] = one[c]

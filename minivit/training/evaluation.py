@@ -105,10 +105,11 @@ def evaluate(model, images, labels, threads=None, pictures=None, files=None):
 
 
 def describe_evaluation(evaluation, class_names):
-    """All of an Evaluation but the pictures, and how many were learned, as dicts, lists, numbers and names; a share of nothing is None."""
+    """All of an Evaluation but the pictures, as dicts, lists, numbers and names; a share of nothing is None."""
     per_class = zip(class_names, evaluation.counts.tolist(), evaluation.precision.tolist(), evaluation.recall.tolist(), strict=True)
     return {
         "accuracy": evaluation.accuracy, "images": evaluation.images, "standard_error": evaluation.standard_error,
+        "learned": evaluation.learned,
         "confusion": evaluation.confusion.tolist(), "class_names": list(class_names),
         "classes": [{"class": name, "images": count, "precision": None if math.isnan(precision) else precision,
                      "recall": None if math.isnan(recall) else recall} for name, count, precision, recall in per_class],

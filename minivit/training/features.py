@@ -44,12 +44,13 @@ def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
         whole = {part: np.concatenate(blocks) for part, blocks in done.items()}
         if run:
             write_tensors(run.features_file, whole, {"minivit": json.dumps({"key": key})})
-        if progress and bar.disable:
+        if without_bar:
             bar.write(f"features: {sum(map(len, whole.values()))} of {bar.total} images", file=sys.stderr)
         return whole
 
     bar = tqdm(total=sum(map(len, parts.values())), initial=sum(len(blocks[0]) for blocks in done.values()), desc="features",
                unit=" images", dynamic_ncols=True, disable=None if progress else True)    # None: it is where there is no terminal
+    without_bar = progress and bool(bar.disable)                      # it is disabled when it is closed, too
     with bar, StopRequest(active=run is not None) as request:
         try:
             for part, images in parts.items():

@@ -35,8 +35,8 @@ class Result:
     how long all its steps took, those before a resumption too.
 
     images_per_second: how fast the steps of this call were, because others may have been done elsewhere; 0 if none was left to do.
-    validation: the score on the validation part, where there is one. test.mirrored: with the mean over each picture and its mirror image;
-    where the augmentation mirrors pictures. Neither chooses nor changes anything.
+    validation: the score on the validation part, where there is one. test.mirrored: the score of the mean over each picture and its mirror
+    image, if training mirrored them. Neither chooses nor changes anything. resumed: whether earlier calls did some of the steps.
     """
 
     model: object
@@ -129,7 +129,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     if settings["probe"]:
         parts = seen.inputs
         if _has_ended(trainer, so_far, settings, records):            # it is only scored
-            del parts["train"]
+            parts = {part: images for part, images in parts.items() if part != "train"}
         seen = replace(seen, features=features(model, parts, run, threads, checkpoint_seconds, progress))
     with checkpoints:
         return _run(model, trainer, data, seen, settings, run, checkpoints, records, so_far, progress)
@@ -297,6 +297,7 @@ def _run(model, trainer, whole, seen, settings, run, checkpoints, records, so_fa
         scores = _scores(trainer.model, seen, threads)
     test = with_mirrored(scores["test"], model, settings, data.test_images, data.test_labels, threads)
     if run:
+        test = replace(test, learned=run.count_learned(data.test_images))
         run.write_report(model, whole, test)
     speed = (trainer.optimiser.t - done) * size / max(so_far.seconds - earlier, 1e-9)
     return Result(model, test, loss, trainer.optimiser.t, so_far.seconds, speed, scores.get("val"), resumed=done > 0)

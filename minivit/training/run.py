@@ -149,7 +149,8 @@ class Run:
 
         Another source is scored on its test part, or on all its images if it comes without one; pictures in a folder are prepared as the
         run's own, and their classes found by name. Of the run's own data, as they were and wherever they lie now, only the test
-        part is scored; of others, such as a folder that has changed since, the Evaluation counts the pictures that the run learned from.
+        part is scored; of others, such as a folder that has changed since or what was trained on as arrays in memory, the Evaluation counts
+        the pictures that the run learned from.
         data_dir: as for `load_data`.
         report: a file to write the report to. Errors as `latest_model`, `load_data` and `count_learned`; OSError.
         """
@@ -163,8 +164,11 @@ class Run:
             data = load_data(**arguments)
             if own["source"] and data.digest == own["digest"]:
                 data = load_data(**(arguments | {name: own["source"][name] for name in ("seed", "test_fraction")}))
-            elif own["source"] and data.source["source"] == own["source"]["source"] and not self.learned_file.is_file():
+            elif not self.learned_file.is_file() and own["source"] and data.source["source"] == own["source"]["source"]:
                 raise self._changed(data)
+            elif not self.learned_file.is_file() and data.digest == own["digest"]:
+                raise ValueError(f"{self.folder} was trained on arrays in memory that {data.name} has too, and which of them were for the "
+                                 "test is not known: name other data")
         check_fit(model, data)
         names = self.class_names(model)
         if unknown := [name for name in data.class_names if name not in names]:
