@@ -16,8 +16,9 @@ from tqdm import tqdm
 from .arguments import check_number
 from .data import Dataset
 from .ops import softmax
-from .training.loop import batches, make_trainer, rate
+from .training.loop import batches, make_trainer
 from .training.preset import DEFAULTS, model_for, preset_for
+from .training.settings import rate
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

@@ -357,14 +357,14 @@ def test_patience_without_validation_images_is_refused():
 def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monkeypatch):
     accuracies, kept = iter([0.5, 0.7, 0.6, 0.7, 0.1]), []
 
-    def scored(model, data, threads):
-        scores = original(model, data, threads)
+    def scored(*arguments):
+        scores = original(*arguments)
         accuracy = next(accuracies, None)
-        kept.append(model.vector.copy())
+        kept.append(arguments[0].vector.copy())
         return scores if accuracy is None else scores | {"val": replace(scores["val"], accuracy=accuracy)}
 
-    original = loop._scores
-    monkeypatch.setattr(loop, "_scores", scored)
+    original = loop.score
+    monkeypatch.setattr(loop, "score", scored)
     result = train(tmp_path / "run", tiny(), epochs=30, patience=2)
     assert [r["val_accuracy"] for r in records(tmp_path / "run")] == [0.5, 0.7, 0.6, 0.7]
     np.testing.assert_array_equal(result.model.vector, kept[1])
@@ -374,12 +374,12 @@ def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monk
 
 @pytest.mark.parametrize(("warmup", "epochs"), [(0, 3), (2.5 / 8, 4), (3 / 8, 4), (4 / 8, 5), (1, 8)])
 def test_patience_does_not_count_epochs_within_the_warmup(monkeypatch, warmup, epochs):
-    def scored(model, data, threads):
-        scores = original(model, data, threads)
+    def scored(*arguments):
+        scores = original(*arguments)
         return scores | {"val": replace(scores["val"], accuracy=0.1)}    # no epoch is better than the first
 
-    original = loop._scores
-    monkeypatch.setattr(loop, "_scores", scored)
+    original = loop.score
+    monkeypatch.setattr(loop, "score", scored)
     assert train(None, tiny(), epochs=8, patience=2, warmup=warmup).steps == epochs * (1294 // 64)
 
 
