@@ -371,7 +371,6 @@ def _bench(options):
         raise ValueError("--family stands for all its shapes: leave out --shape, or the family")
     if (options.growth or options.plot) and (options.shape or options.family):
         raise ValueError("--growth and --plot have shapes of their own: leave out --shape and --family")
-    contestants = None if options.contestant is None else list(dict.fromkeys(["minivit", *options.contestant]))
     if options.profile:
         named = select(options.shape, options.family)
         trained = [shape for shape in named if SHAPES[shape].trained]
@@ -381,10 +380,10 @@ def _bench(options):
         result = growth(options.seconds, options.rounds, options.threads, progress)
         text = growth_table(result)
     elif options.plot:
-        result = sizes(contestants, options.threads, options.seconds, options.rounds, progress)
+        result = sizes(options.contestant, options.threads, options.seconds, options.rounds, progress)
         draw(result, options.plot)
         text = options.plot
     else:
-        result = bench(options.shape, contestants, options.threads, options.seconds, options.rounds, progress, options.family)
+        result = bench(options.shape, options.contestant, options.threads, options.seconds, options.rounds, progress, options.family)
         text = table(result)
     print(json.dumps(result) if options.json else text)

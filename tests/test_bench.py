@@ -144,6 +144,37 @@ def test_other_work_is_left_out():
         compare._agree("other", Fake([[1.0, 2.0]]), Fake([[1.0, 2.1]]))
 
 
+@pytest.mark.parametrize(("fails", "left_out", "rows"), [
+    (("torch", "infer"), {"torch"}, {"minivit": ["train", "infer"], "torch": ["train"]}),
+    (("torch", "train"), {"torch"}, {"minivit": ["train", "infer"]}),
+    (("limit-torch", "limit"), {"limit-torch", "torch"}, {"minivit": ["train", "infer"]}),
+])
+def test_who_fails_later_is_left_out_and_the_others_go_on(monkeypatch, fails, left_out, rows):
+    class Fake:
+        def __init__(self, name, *_):
+            self.name = name
+
+        def ask(self, verb, seconds=0.0):
+            if (self.name, verb) == fails and (verb != "limit" or seconds > 0.1):        # the first is its start
+                raise RuntimeError(f"{self.name} failed: out of memory")
+            return {"logits": [[1.0]], "limit": [1e9], "memory": 10}.get(verb, [0.5])
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr(compare, "_Process", Fake)
+    monkeypatch.setattr(compare.importlib.util, "find_spec", lambda name: True)
+    part = compare.compare("digits", bench.SHAPES["digits"], ["torch"], 1, 1.0, 2, lambda line: None)
+    assert set(part["failed"]) == left_out
+    assert {name: [verb for verb in ("train", "infer") if verb in row] for name, row in part["contestants"].items()} == rows
+
+
+def test_nothing_is_compared_without_ours():
+    field = compare._Field()
+    with pytest.raises(RuntimeError, match="no more"), field.leaving_out("minivit"):
+        raise RuntimeError("no more")
+
+
 def test_a_process_that_fails_is_named(tmp_path):
     (tmp_path / "shape.json").write_text("{}")
     with pytest.raises(RuntimeError, match="minivit failed"):

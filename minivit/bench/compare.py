@@ -72,7 +72,7 @@ class _Process:
 def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None, family=None):
     """Compare; returns {"machine": ..., "shapes": {shape: {"limits": ..., "contestants": {name: ...}, "failed": ...}}}.
 
-    shapes, family: as for `select`. contestants: names of CONTESTANTS (default: all that are installed). seconds: of each of the `rounds`
+    shapes, family: as for `select`. contestants: names of CONTESTANTS, to compare with (default: all that are installed). seconds: of each of the `rounds`
     bursts. progress: a function that is given a line of words now and then.
     Raises ValueError for unknown names and numbers out of range, RuntimeError if minivit itself fails.
     """
@@ -89,49 +89,76 @@ def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, pr
 
 def compare(title, shape, contestants, threads, seconds, rounds, progress):
     """All contestants on one `Shape`, in turn; returns {"batch", "limits", "contestants", "failed"}. Arguments and errors as `bench`."""
-    asked = [check_name("contestant", c, CONTESTANTS) for c in contestants or CONTESTANTS]
+    asked = [check_name("contestant", c, CONTESTANTS) for c in dict.fromkeys(["minivit", *(contestants or CONTESTANTS)])]
     contestants = [c for c in asked if c == "minivit" or importlib.util.find_spec(CONTESTANTS[c].library)]
     contestants = [c for c in contestants if shape.family in CONTESTANTS[c].families]
     check_number("seconds", seconds, above=0)
     check_number("number of rounds", rounds, least=1, whole=True)
     with tempfile.TemporaryDirectory() as folder:
         flops = _prepare(shape, Path(folder))
-        ready, failed = _start(title, contestants, threads, folder, progress)
+        field = _start(title, contestants, threads, folder, progress)
         verbs = ["train", "infer"] if shape.trained else ["infer"]
         times: dict[tuple[str, str], list] = {}                       # (name, verb): the answers, round by round
         memory: dict[str, int | None] = {}
         for verb in verbs:                                            # training first: its memory is read before inference adds its own
             for turn in range(rounds + 1):
                 progress(f"{title}: {verb}, round {turn} of {rounds}")
-                for name, process in ready.items():
-                    answer = process.ask("limit" if name.startswith("limit-") else verb, seconds)
+                for name, answer in field.ask(verb, seconds).items():
                     if turn:                                          # the first round compiles and warms up
                         times.setdefault((name, verb), []).append(answer)
-            memory = memory or {name: process.ask("memory") for name, process in ready.items()}
-        for process in ready.values():
+            memory = memory or field.ask("memory")
+        field.end()
+    whole = {key: answers for key, answers in times.items() if len(answers) == rounds}
+    return _summarise(whole, memory, flops, shape.batch) | {"failed": field.failed}
+
+
+class _Field:
+    """All processes, `ready` by name: the contestants, and a limit for each library. One that fails is left out, and `failed` says why."""
+
+    def __init__(self):
+        self.ready: dict[str, _Process] = {}
+        self.failed: dict[str, str] = {}
+
+    def ask(self, verb, seconds=0.0):
+        """The answer of each in turn, by name; a limit does not train or infer, but multiplies. Raises RuntimeError if minivit fails."""
+        answers = {}
+        for name in list(self.ready):
+            if name in self.ready:
+                with self.leaving_out(name):
+                    answers[name] = self.ready[name].ask("limit" if name.startswith("limit-") and verb != "memory" else verb, seconds)
+        return answers
+
+    @contextlib.contextmanager
+    def leaving_out(self, name):
+        """Of a contestant that fails within, and of all that stand on a library whose limit does; nobody can be compared without ours."""
+        try:
+            yield
+        except RuntimeError as error:
+            if name in ("minivit", "limit-numpy"):
+                raise
+            for other in [name, *(c for c in self.ready if c in CONTESTANTS and name == f"limit-{CONTESTANTS[c].library}")]:
+                self.failed[other] = str(error)
+                if other in self.ready:
+                    self.ready.pop(other).end()
+
+    def end(self):
+        """Of all that are left."""
+        for process in self.ready.values():
             process.end()
-    return _summarise(times, memory, flops, shape.batch) | {"failed": failed}
 
 
 def _start(title, contestants, threads, folder, progress):
-    """The processes of the contestants and of their limits, by name; and, by name, why one is left out."""
-    ready: dict[str, _Process] = {}
-    failed: dict[str, str] = {}
+    """The field of the contestants that give our logits, and of their limits."""
+    field = _Field()
     for name in [*contestants, *(f"limit-{library}" for library in dict.fromkeys(CONTESTANTS[c].library for c in contestants))]:
         progress(f"{title}: starting {name}")
-        process = _Process(name, threads, folder)
-        try:
+        field.ready[name] = process = _Process(name, threads, folder)
+        with field.leaving_out(name):
             if name.startswith("limit-"):
                 process.ask("limit", 0.1)
             else:
-                _agree(name, process, ready.get("minivit"))
-            ready[name] = process
-        except RuntimeError as error:
-            if name == "minivit":
-                raise
-            failed[name] = str(error)
-            process.end()
-    return ready, failed
+                _agree(name, process, field.ready["minivit"])
+    return field
 
 
 def _prepare(shape, folder):
@@ -151,12 +178,10 @@ def _prepare(shape, folder):
 
 def _agree(name, process, ours):
     """Raise RuntimeError unless a contestant gives our logits: only equal work is compared."""
-    logits = np.array(process.ask("logits"))
-    if ours is not None:
-        expected = np.array(ours.ask("logits"))
-        difference = np.abs(logits - expected).max() / np.abs(expected).max()
-        if not difference < _AGREE:
-            raise RuntimeError(f"{name} computes something else: its logits differ by {difference:.1e}")
+    logits, expected = np.array(process.ask("logits")), np.array(ours.ask("logits"))
+    difference = np.abs(logits - expected).max() / np.abs(expected).max()
+    if not difference < _AGREE:
+        raise RuntimeError(f"{name} computes something else: its logits differ by {difference:.1e}")
 
 
 def _summarise(times, memory, flops, batch):
@@ -169,7 +194,7 @@ def _summarise(times, memory, flops, batch):
         each = np.array([np.median(seconds) for seconds in rounds])
         rates = (3 if verb == "train" else 1) * flops * batch / each
         low, median, high = np.percentile(np.concatenate(rounds), [25, 50, 75])
-        rows.setdefault(name, {"peak_memory": memory[name]})[verb] = {
+        rows.setdefault(name, {"peak_memory": memory.get(name)})[verb] = {
             "images_per_second": batch / median, "seconds": median, "quartiles": [low, high], "flops_per_second": float(np.median(rates)),
             "share_of_limit": _share(rates, times["limit-numpy", verb]),
             "share_of_own_limit": _share(rates, times[f"limit-{CONTESTANTS[name].library}", verb]),
