@@ -10,11 +10,10 @@ token, which shows where in the picture the model looked.
 import argparse
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 import minivit
 from minivit.explain import attention_probabilities, reader_maps
+from minivit.figure import new_figure, save
 from minivit.ops import softmax
 from minivit.training.preset import model_for
 
@@ -30,8 +29,7 @@ def draw(data, model, path):
     probabilities, _ = softmax.forward(model.predict(data.test_images))
     least_sure = np.argsort(probabilities.max(axis=1))[:12]
     attention = class_token_attention(model, data.test_images[least_sure])
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4)
     figure.suptitle("The digits it is least sure of, and (red) where its class token looks")
     for axes, i, heat in zip(figure.subplots(2, 6).flat, least_sure, attention, strict=True):
         said, true = probabilities[i].argmax(), data.test_labels[i]
@@ -42,7 +40,7 @@ def draw(data, model, path):
         axes.imshow(paper * (1 - 0.85 * ink[..., None]))
         axes.set_title(f"says {said} ({probabilities[i, said]:.0%}), is {true}", fontsize=9, color="k" if said == true else "tab:red")
         axes.set_axis_off()
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def main():

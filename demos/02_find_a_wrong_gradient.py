@@ -9,10 +9,9 @@ Prints the tables that expose the bug and confirm the fix, and draws wrong_gradi
 import argparse
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 import minivit
+from minivit.figure import new_figure, save
 
 
 class LayerNorm:
@@ -57,13 +56,12 @@ def careless(layer, x):
 
 def draw(wrong, fixed, path):
     """The error of every gradient against the step, before and after."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4)
     for axes, report, title in zip(figure.subplots(1, 2, sharey=True), (wrong, fixed), ("gamma outside the means", "fixed"), strict=True):
         report.plot(axes=axes)
         axes.set_title(title)
         axes.label_outer()
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def main():

@@ -10,10 +10,9 @@ import argparse
 import time
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 import minivit
+from minivit.figure import new_figure, save
 from minivit.ops import cross_entropy
 from minivit.ops.philox import Generator
 from minivit.training.augment import Augmentation
@@ -41,8 +40,7 @@ def choose(data):
 def draw(data, path):
     """A row for each step of augmentation, a column for each epoch: three pictures, each at several epochs."""
     images, targets = choose(data)
-    figure = Figure(figsize=(9.6, 1.08 * len(ROWS)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9.6, 1.08 * len(ROWS))
     for text, row in zip(ROWS, figure.subplots(len(ROWS), COLUMNS), strict=True):
         epochs = [vary(Augmentation(text), images, targets, step) for step in range(3)]
         shown = [(epoch[0][k], epoch[1][k]) for k in range(3) for epoch in epochs]
@@ -54,7 +52,7 @@ def draw(data, path):
                 parts = [f"{target[k]:.0%} {data.class_names[k]}" for k in np.argsort(-target)[:2] if target[k] > 0]
                 axes.set_xlabel("\n".join(parts), fontsize=6, labelpad=2)
         row[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def microseconds(task, images, repetitions):

@@ -16,11 +16,10 @@ from types import FunctionType
 
 import numba
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from minivit import kernel, lanes
 from minivit.bench.shapes import SHAPES
+from minivit.figure import new_figure, save
 from minivit.ops import cross_entropy, gelu, softmax
 
 
@@ -171,8 +170,7 @@ def findings(rounds):
 
 def draw(rows, path):
     """Bars of the ratios."""
-    figure = Figure(figsize=(9, 0.5 + 0.5 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 0.5 + 0.5 * len(rows))
     axes = figure.subplots()
     names, ratios = [row[0] for row in rows], [row[3] for row in rows]
     bars = axes.barh(names, ratios, color="#d1495b")
@@ -181,7 +179,7 @@ def draw(rows, path):
     axes.set(xlabel="times as fast as without it", xlim=(0, 1.15 * max(ratios)))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def main():

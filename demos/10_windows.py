@@ -12,10 +12,9 @@ import argparse
 import time
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 import minivit
+from minivit.figure import new_figure, save
 from minivit.lanes import blas_threads
 from minivit.ops import cross_entropy
 
@@ -53,14 +52,13 @@ def measure(made, rounds):
 
 
 def draw(made, seconds, sides, path):
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     for name in MODELS:
         axes.loglog([made[name, side][0] for side in sides], [1e3 * seconds[name, side] for side in sides], "o-", label=name)
     axes.set(xlabel="tokens, that is area of the picture", ylabel="ms a picture, forward and backward, one core")
     axes.legend()
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def main():

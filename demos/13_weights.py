@@ -19,11 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 import minivit
+from minivit.figure import new_figure, save
 from minivit.interop.timm import write_weights
 from minivit.training.fine_tune import fine_tuned
 from minivit.training.source import Source
@@ -71,8 +70,7 @@ def learn(way, file, data, epochs, seed, **settings):
 
 def draw(counts, accuracies, path):
     """accuracies: {way: (counts, seeds)}."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     for way, values in accuracies.items():
         mean, spread = 100 * values.mean(axis=1), 100 * values.std(axis=1)
@@ -82,7 +80,7 @@ def draw(counts, accuracies, path):
     axes.set_xticks(counts, map(str, counts))
     axes.minorticks_off()
     axes.legend()
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def main():

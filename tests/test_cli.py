@@ -607,7 +607,7 @@ def test_imports_run_downwards_only(statement, unwanted):
     assert python(code, *unwanted.split()).strip() == ""
 
 
-HOUSE = ["arguments files kernel", "ops", "checking layers", "lanes", "interop", "models", "prediction weights catalogue data",
+HOUSE = ["arguments files kernel", "figure ops", "checking layers", "lanes", "interop", "models", "prediction weights catalogue data",
          "training explain verification", "peers", "bench classifier", "cli", "__main__"]      # each stands on what is before it
 
 

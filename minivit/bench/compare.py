@@ -72,8 +72,8 @@ class _Process:
 def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None, family=None):
     """Compare; returns {"machine": ..., "shapes": {shape: {"limits": ..., "contestants": {name: ...}, "failed": ...}}}.
 
-    shapes, family: as for `select`. contestants: names of CONTESTANTS, to compare with (default: all that are installed). seconds: of each of the `rounds`
-    bursts. progress: a function that is given a line of words now and then.
+    shapes, family: as for `select`. contestants: names of CONTESTANTS, to compare with (default: all that are installed). seconds: of each
+    of the `rounds` bursts. progress: a function that is given a line of words now and then.
     Raises ValueError for unknown names and numbers out of range, RuntimeError if minivit itself fails.
     """
     from ..lanes import available_threads

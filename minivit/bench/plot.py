@@ -26,11 +26,9 @@ def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
 
 def draw(result, path):
     """Write the result of `sizes` as a picture: left, of the machine's limit; right, of each contestant's own."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from ..figure import new_figure, save  # here, because matplotlib takes its time to import
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.6)
     panels = figure.subplots(1, 2, sharey=True)
     for panel, key, title in zip(panels, ("share_of_limit", "share_of_own_limit"),
                                  ("of NumPy's fastest matrix product", "of one's own fastest matrix product"), strict=True):
@@ -45,4 +43,4 @@ def draw(result, path):
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("speed of a training step, %")
     panels[0].legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    save(figure, path)

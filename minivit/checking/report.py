@@ -111,13 +111,10 @@ class Report:
         wrong one stays at its error. path: where to save the figure, if anywhere. axes: to draw on, instead of a figure of
         its own. Runs the forward some 240 times for each tensor.
         """
-        if axes is None:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
+        from ..figure import new_figure, save  # here, because matplotlib takes its time to import
 
-            figure = Figure(figsize=(7, 4.2), layout="constrained")
-            FigureCanvasAgg(figure)                                   # draws without a screen
-            axes = figure.subplots()
+        if axes is None:
+            axes = new_figure(7, 4.2).subplots()
         for i, row in enumerate(sorted(self.rows, key=lambda row: (row.ok, -row.error))[:tensors]):
             steps, error_of_central, error_of_richardson = self.errors_by_step(row)
             width, label = (1.5, row.tensor) if row.ok else (2.5, f"{row.tensor}: wrong")
@@ -130,5 +127,5 @@ class Report:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower left")
         if path is not None:
-            axes.figure.savefig(path, dpi=110)
+            save(axes.figure, path)
         return axes.figure

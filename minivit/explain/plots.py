@@ -1,15 +1,12 @@
 """The pictures of `explain`: each function takes numbers, and writes a PNG file."""
 
-import io
 import math
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
-from ..files import write_whole
+from ..figure import new_figure, save
 from ..ops import patches
 from . import cost
 from .receptive import extent, spread
@@ -17,20 +14,6 @@ from .receptive import extent, spread
 HEAT = "magma"
 INK, FAINT = "#d1495b", "#8d96a3"
 SERIES = (INK, "#30638e", "#edae49", "#00798c")
-
-
-def new_figure(width, height):
-    """A figure of so many inches that needs no screen."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save(figure, path, dpi=120):
-    """Write a figure as a PNG file, whole or not at all."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=dpi)
-    write_whole(path, png.getvalue())
 
 
 def show(axes, picture, title="", **options):

@@ -1,11 +1,6 @@
 """The learning curve as a picture."""
 
-import io
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from ..files import write_whole
+from ..figure import new_figure, save
 
 
 def draw_curve(records, path, floor=0.0, kept=-1):
@@ -15,8 +10,7 @@ def draw_curve(records, path, floor=0.0, kept=-1):
         `val_accuracy` where there is a validation part.
     """
     epochs = [r["epoch"] for r in records]
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)                                           # draws without a screen
+    figure = new_figure(9, 3.4)
     loss, accuracy = figure.subplots(1, 2)
     loss.plot(epochs, [r["loss"] for r in records], color="tab:blue")
     loss.set(title="training loss" + (f" (label smoothing: at best {floor:.2f})" if floor > 0 else ""), xlabel="epoch", ylim=(0, None))
@@ -30,6 +24,4 @@ def draw_curve(records, path, floor=0.0, kept=-1):
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=120)
-    write_whole(path, png.getvalue())
+    save(figure, path)
