@@ -220,7 +220,7 @@ def _to_outputs(M, y):
     B, height, width, D = y.shape
     down, across = (height + 1) // 2, (width + 1) // 2
     number = y.dtype.type
-    lines = np.empty((4, across, D), y.dtype)
+    sums = np.empty((4, across, D), y.dtype)
     for b in range(B):
         for i in range(down):
             first = (b * down + i) * across
@@ -228,13 +228,13 @@ def _to_outputs(M, y):
                 sign = number(1 - 2 * p)
                 for v in range(4):
                     for j in range(across):
-                        to, one, two, three = lines[v, j], M[p, v, first + j], M[p + 1, v, first + j], M[p + 2, v, first + j]
+                        to, one, two, three = sums[v, j], M[p, v, first + j], M[p + 1, v, first + j], M[p + 2, v, first + j]
                         for c in range(D):
                             to[c] = one[c] + sign * (two[c] + three[c])
                 for j in range(across):
                     for q in range(min(2, width - 2 * j)):
                         sign = number(1 - 2 * q)
-                        to, one, two, three = y[b, 2 * i + p, 2 * j + q], lines[q, j], lines[q + 1, j], lines[q + 2, j]
+                        to, one, two, three = y[b, 2 * i + p, 2 * j + q], sums[q, j], sums[q + 1, j], sums[q + 2, j]
                         for c in range(D):
                             to[c] = one[c] + sign * (two[c] + three[c])
 

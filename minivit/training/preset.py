@@ -43,7 +43,7 @@ _PHOTOGRAPHS = Preset({"stem": "conv", "relative_bias": True, "pool": "mean", "p
 PRESETS = {
     "digits": Preset({}, {"batch_size": 64, "lr": 3e-3, "ema": 0.99, "optimiser": "muon"}),
     "mnist": Preset(_vit(64, 4, 4, 0.05), {"epochs": 15, "batch_size": 128, "ema": 0.998}),
-    "fashion-mnist": Preset(_vit(64, 2, 4, 0.0), {"epochs": 20, "batch_size": 64, "lr": 6e-3, "ema": 0.998, "warmup": 0.05,
+    "fashion-mnist": Preset(_vit(64, 2, 4, 0.0), {"epochs": 25, "batch_size": 64, "lr": 6e-3, "ema": 0.998, "warmup": 0.05,
                                                   "optimiser": "muon", "augment": "crop:0.07,alternating-flip"}),
     "cifar10": _CIFAR,
     "cifar100": _CIFAR,
