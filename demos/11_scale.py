@@ -5,8 +5,9 @@
     python demos/11_scale.py --quick          all of it, small, on the digits; keeps only the picture
     python demos/11_scale.py --data digits    on the digits (--tune first); the files are scale_digits*.csv
 
-A study takes hours, but may be interrupted at any moment: the same command goes on with the point that it was at. --limit 5 measures five
-points and stops; the picture shows what there is so far.
+A study takes hours, but may be interrupted at any moment: the same command goes on with the points that it was at. As many points are
+measured at once as there are cores, each on one: small models get more out of two cores so than by sharing each step, and
+the number of threads changes no bit of a result. --limit 5 measures five points and stops; the picture shows what there is so far.
 
 The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: a convolution's bias helps while images are few, and with enough
 of them a Transformer learns better what it is not told. Here are a ViT with learned positions, a ViT with a convolutional stem and
@@ -24,6 +25,7 @@ import math
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import minivit
@@ -31,6 +33,7 @@ from minivit.data import split, subset
 from minivit.explain import Study
 from minivit.explain.plots import draw_scale
 from minivit.explain.trend import mean_and_error, paired, slope, verdict
+from minivit.lanes import available_threads
 from minivit.training.preset import model_for
 
 CNN, VIT, HYBRID = "CNN", "ViT", "ViT with stem and bias"
@@ -106,20 +109,28 @@ def train(plan, data, name, images, seed, **settings):
     return {"parameters": model.vector.size, "accuracy": result.accuracy, "loss": round(result.loss, 5)}
 
 
-def tune(plan, file, limit):
-    """Measure the accuracies on a sixth of the training images, of learning from the others at each rate -> how many points are left."""
-    whole, study = minivit.load_data(plan.data), Study(file, plan.settings)
+def measure_rate(plan, threads, model, images, lr):
+    """Measure a point of the tuning: the accuracy on a sixth of the training images, of learning from the others."""
+    whole = minivit.load_data(plan.data)
     rest, part = split(whole.train_labels, 1 / 6, TUNING_SEED)
     data = dataclasses.replace(whole, train_images=whole.train_images[rest], train_labels=whole.train_labels[rest],
                                test_images=whole.train_images[part], test_labels=whole.train_labels[part], source=None)
+    try:
+        return train(plan, data, model, images, TUNING_SEED, augment="none", lr=lr, threads=threads)
+    except FloatingPointError:                                        # too high a rate: it has lost
+        return {"parameters": 0, "accuracy": 0.0, "loss": math.inf}
 
-    def measure(model, images, lr):
-        try:
-            return train(plan, data, model, images, TUNING_SEED, augment="none", lr=lr)
-        except FloatingPointError:                                    # too high a rate: it has lost
-            return {"parameters": 0, "accuracy": 0.0, "loss": math.inf}
 
-    return study.run(plan.tuning_points, measure, limit)
+def measure_point(plan, threads, rates, model, images, augment, seed):
+    """Measure a point of the study, with the rate that was chosen at the nearest number of images."""
+    near = min(plan.tuned, key=lambda size: abs(math.log(size / images)))
+    return train(plan, minivit.load_data(plan.data), model, images, seed, augment=augment, lr=rates[model][near], threads=threads)
+
+
+def tune(plan, file, limit, jobs=1):
+    """Measure the points of the tuning, so many at once -> how many are left."""
+    measure = partial(measure_rate, plan, max(1, available_threads() // max(jobs, 1)))
+    return Study(file, plan.settings).run(plan.tuning_points, measure, limit, jobs)
 
 
 def chosen_rates(plan, file):
@@ -131,17 +142,12 @@ def chosen_rates(plan, file):
     return {model: {size: max(plan.rates, key=lambda lr: found[model, size, lr]) for size in plan.tuned} for model in plan.models}
 
 
-def sweep(plan, file, rates, limit):
-    """Measure the points of the study -> (Study, how many are left)."""
-    data = minivit.load_data(plan.data)
+def sweep(plan, file, rates, limit, jobs=1):
+    """Measure the points of the study, so many at once -> (Study, how many are left)."""
     words = {model: {str(size): lr for size, lr in by_size.items()} for model, by_size in rates.items()}    # JSON has no numbers as names
     study = Study(file, plan.settings | {"rates": words})
-
-    def measure(model, images, augment, seed):
-        near = min(plan.tuned, key=lambda size: abs(math.log(size / images)))
-        return train(plan, data, model, images, seed, augment=augment, lr=rates[model][near])
-
-    return study, study.run(plan.points, measure, limit)
+    measure = partial(measure_point, plan, max(1, available_threads() // max(jobs, 1)), rates)
+    return study, study.run(plan.points, measure, limit, jobs)
 
 
 def report(plan, study, picture):
@@ -186,7 +192,7 @@ def _percent(mean_error):
 def run(plan, options, tuning, file):
     """What the options ask for, with the files of the tuning and of the study."""
     if options.tune or options.quick:
-        left = tune(plan, tuning, options.limit)
+        left = tune(plan, tuning, options.limit, options.jobs)
         rates = {} if left else chosen_rates(plan, tuning)
         for model, by_size in rates.items():
             print(f"{model}: the best of the learning rates {', '.join(f'{lr:g}' for lr in plan.rates)} is "
@@ -195,7 +201,7 @@ def run(plan, options, tuning, file):
         print(f"{tuning}: {left} points left")
         if not options.quick:
             return
-    study, left = sweep(plan, file, chosen_rates(plan, tuning), options.limit)
+    study, left = sweep(plan, file, chosen_rates(plan, tuning), options.limit, options.jobs)
     if study.rows:
         report(plan, study, options.out)
     print(f"{file}: {left} points left{'; this was too little training to judge by' if options.quick else ''}")
@@ -207,9 +213,12 @@ def main():
     parser.add_argument("--data", choices=PLANS, default="fashion-mnist", help="which study (default: fashion-mnist)")
     parser.add_argument("--tune", action="store_true", help="choose the learning rates")
     parser.add_argument("--limit", type=int, metavar="N", help="measure so many points at most")
+    parser.add_argument("--jobs", type=int, metavar="N", help="points at once (default: as many as there are cores; with --quick one)")
     parser.add_argument("--csv", type=Path, help="the table (default: scale.csv or scale_digits.csv beside this file)")
     parser.add_argument("--out", default="scale.png", help="the picture to write")
     options = parser.parse_args()
+    if options.jobs is None:
+        options.jobs = 1 if options.quick else available_threads()
     plan = QUICK if options.quick else PLANS[options.data]
     with tempfile.TemporaryDirectory() as scratch:
         beside = Path(scratch) if options.quick else Path(__file__).parent

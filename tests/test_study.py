@@ -3,7 +3,9 @@
 import csv
 import importlib.util
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +62,35 @@ def test_an_interrupted_study_goes_on_to_the_same_table(tmp_path, stops_at):
     assert calls == [*POINTS[:stops_at + 1], *POINTS[stops_at:]]           # only the one that was not finished is measured twice
     assert without_seconds(broken) == without_seconds(whole.file)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["broken.csv", "whole.csv"]
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_points_measured_side_by_side_give_the_same_table(tmp_path, jobs):
+    alone, together = Study(tmp_path / "alone.csv", SETTINGS), Study(tmp_path / "together.csv", SETTINGS)
+    assert alone.run(POINTS, measure) == 0
+    assert together.run(POINTS, measure, limit=5, jobs=jobs) == 3
+    assert Study(together.file, SETTINGS).run(POINTS, measure, jobs=jobs) == 0
+    assert sorted(without_seconds(together.file)) == sorted(without_seconds(alone.file))
+
+
+def fail(seed):
+    """A measurement that ends in another way for each seed."""
+    if seed == 1:
+        raise FloatingPointError("a loss that is not finite")
+    if seed == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"accuracy": 0.5}
+
+
+@pytest.mark.parametrize(("seed", "error", "words"), [(1, FloatingPointError, "not finite"), (2, OSError, "a process was killed")])
+def test_what_ended_before_an_error_beside_it_is_kept(tmp_path, seed, error, words):
+    study = Study(tmp_path / "t.csv", {})
+    assert study.run([{"seed": 0}], fail, jobs=2) == 0
+    with pytest.raises(error, match=words):
+        study.run([{"seed": 0}, {"seed": seed}], fail, jobs=2)
+    assert [row["seed"] for row in Study(tmp_path / "t.csv", {}).rows] == [0]
+    with pytest.raises(ValueError, match="number of jobs must be a whole number at least 1, not 0"):
+        study.run([{"seed": 5}], fail, jobs=0)
 
 
 def test_a_process_that_is_killed_leaves_a_whole_table(tmp_path):

@@ -5,15 +5,19 @@
     "vit",500,0,0.7134,151.2                 a point, and what came out
 
 After each run the file is written anew, whole. What is in it is not run again, so a study that is interrupted loses the run that it was
-in, and goes on with that one. Texts are quoted and numbers are not, so the table reads back as what it was; others read it with
+in, and goes on with that one. Where points are measured side by side, each in a process of its own, the rows stand in the order in
+which they ended, and an interruption loses what each process was at. Texts are quoted and numbers are not, so the table reads back as what it was; others read it with
 `pandas.read_csv(file, comment="#")`.
 """
 
 import csv
 import io
 import json
+import multiprocessing
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +44,16 @@ class Study:
                 raise ValueError(f"{self.file} was made with other settings, and its results cannot stand beside new ones: {differences}. "
                                  "Move it away, or take another file")
 
-    def run(self, points, measure, limit=None):
+    def run(self, points, measure, limit=None, jobs=1):
         """Measure the points that the table has not yet, in their order -> how many are left after that.
 
         points: dicts of texts and numbers, all with the same names. measure: a function of a point's values by name, which gives a dict of
-        numbers; how many seconds it took is added. limit: how many points to measure now, at most (default: all).
+        numbers; how many seconds it took is added. limit: how many points to measure now, at most (default: all). jobs: how many at once;
+        more than one are measured in processes of their own, so `measure` must be a function of a module, or a partial of one.
         Raises ValueError if the table has no such columns, or a value is no number and no text of one line; OSError if it cannot be
         written, and then it is as it was.
         """
+        check_number("number of jobs", jobs, least=1, whole=True)
         names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
         if results and results[:len(names)] != names:
             raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with {', '.join(names)}")
@@ -56,12 +62,10 @@ class Study:
         now = todo if limit is None else todo[:check_number("limit of points", limit, least=0, whole=True)]
         if self.rows and todo:
             print(f"{self.file} has {len(points) - len(todo)} of {len(points)} points already.", file=sys.stderr)
-        for done, point in enumerate(now, 1):
-            start = time.perf_counter()
-            found = _checked(measure(**point))
-            self._add(point | found | {"seconds": round(time.perf_counter() - start, 2)})
-            left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows)
-            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {self.rows[-1]['seconds']:.0f} s; "
+        for done, (point, found, seconds) in enumerate(_measured(now, measure, jobs), 1):
+            self._add(point | found | {"seconds": seconds})
+            left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows) / jobs
+            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {seconds:.0f} s; "
                   f"the rest will take some {_duration(left)}", file=sys.stderr, flush=True)
         return len(todo) - len(now)
 
@@ -80,6 +84,29 @@ class Study:
         write_whole(self.file, self.text + text.getvalue())
         self.text += text.getvalue()                                  # what is there stays as it is, to the byte
         self.rows.append(row)
+
+
+def _measured(points, measure, jobs):
+    """(point, what was found, in how many seconds), as points end that so many processes measure at once."""
+    if jobs == 1:
+        yield from ((point, *_timed(measure, point)) for point in points)
+        return
+    # New processes, not forked ones: these would inherit the locks of BLAS's threads, and no thread that opens them.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        pending = {pool.submit(_timed, measure, point): point for point in points}
+        try:
+            for future in as_completed(pending):
+                yield pending[future], *future.result()
+        except BrokenProcessPool:
+            raise ChildProcessError("a process was killed while it measured a point, perhaps for want of memory: "
+                                    "run again, with fewer at once") from None
+        finally:
+            pool.shutdown(cancel_futures=True)                        # after an error or Ctrl-C no further point is begun
+
+
+def _timed(measure, point):
+    start = time.perf_counter()
+    return _checked(measure(**point)), round(time.perf_counter() - start, 2)
 
 
 def _read(file):
