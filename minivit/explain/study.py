@@ -6,8 +6,8 @@
 
 After each run the file is written anew, whole. What is in it is not run again, so a study that is interrupted loses the run that it was
 in, and goes on with that one. Where points are measured side by side, each in a process of its own, the rows stand in the order in
-which they ended, and an interruption loses what each process was at. Texts are quoted and numbers are not, so the table reads back as what it was; others read it with
-`pandas.read_csv(file, comment="#")`.
+which they ended, and an interruption loses what each process was at. Texts are quoted and numbers are not, so the table reads back as
+what it was; others read it with `pandas.read_csv(file, comment="#")`.
 """
 
 import csv
