@@ -179,6 +179,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "MeanHead": (lambda: layers.MeanHead(5, 7), (2, 3, 4, 5)),
     "Heads": (lambda: layers.Heads([layers.Linear(5, 4), layers.Linear(5, 4)]), (3, 1, 2, 5)),
     "StdConvolution": (lambda: layers.StdConvolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
+    "StdConvolution of many channels": (lambda: layers.StdConvolution(16, 16, size=3, padding=1), (2, 3, 4, 16)),
     "GroupNormReLU": (lambda: layers.GroupNormReLU(6, groups=2), (2, 3, 4, 6)),
     "Shortcut": (lambda: layers.Shortcut(3, 5, stride=2), (2, 5, 4, 3)),
     "ResidualBlock": (lambda: layers.ResidualBlock(4, 4, groups=2), (2, 4, 5, 4)),

@@ -148,7 +148,7 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("convolution of every second place", "x", "the rows are in the wrong order", "dpadded[place] +=", "dpadded[place][:, ::-1] +="),
     ("winograd", "x", "tiles overwrite where they overlap", "] += dtiles[..., r, s]", "] = dtiles[..., r, s]"),
     ("winograd of an odd picture", "x", "rows and columns of U are exchanged", '"bijduv,uvcd->bijcuv"', '"bijduv,vucd->bijcuv"'),
-    ("winograd", "weight", "the halves of G are forgotten", "_of_kernel(G.T, dU)", "_of_kernel(np.sign(G.T), dU)"),
+    ("winograd", "weight", "the halves of G are forgotten", "_transformed(G.T, dU)", "_transformed(np.sign(G.T), dU)"),
     ("winograd of an odd picture", "weight", "the last tiles, of which a half is cut off, are forgotten",
      '"bijcuv,bijduv->uvcd", V, dM', '"bijcuv,bijduv->uvcd", V[:, :-1], dM[:, :-1]'),
     ("winograd without a bias", "x", "the padding is cut off on the wrong side",

@@ -330,18 +330,20 @@ def test_a_base_model_trains_within_its_memory():
     assert peak * (1 if sys.platform == "darwin" else 1024) <= 8 * 2**30
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "size", "stride", "op"), [
-    (16, 16, 3, 1, "winograd"), (15, 16, 3, 1, "convolution"), (16, 15, 3, 1, "convolution"), (16, 16, 3, 2, "convolution"),
-    (16, 16, 1, 1, "convolution"), (1024, 16, 3, 1, "convolution"),
+@pytest.mark.parametrize(("shape", "inputs", "outputs", "size", "stride", "op"), [
+    ((5, 4), 16, 16, 3, 1, "winograd"), ((2, 2), 16, 16, 3, 1, "winograd"), ((5, 4), 256, 16, 3, 1, "winograd"),
+    ((5, 4), 16, 256, 3, 1, "winograd"), ((5, 4), 15, 16, 3, 1, "convolution"), ((5, 4), 16, 15, 3, 1, "convolution"),
+    ((5, 4), 16, 16, 3, 2, "convolution"), ((5, 4), 16, 16, 1, 1, "convolution"), ((5, 4), 257, 16, 3, 1, "convolution"),
+    ((5, 4), 16, 257, 3, 1, "convolution"), ((1, 4), 16, 16, 3, 1, "convolution"), ((5, 1), 16, 16, 3, 1, "convolution"),
 ])
 @pytest.mark.parametrize("layer", [Convolution, StdConvolution])
-def test_a_convolution_goes_by_winograds_algorithm_where_it_pays(monkeypatch, layer, inputs, outputs, size, stride, op):
+def test_a_convolution_goes_by_winograds_algorithm_where_it_pays(monkeypatch, layer, shape, inputs, outputs, size, stride, op):
     called = []
     for module in (convolution, winograd):
         for name in ("forward", "backward"):
             function = getattr(module, name)
             monkeypatch.setattr(module, name, lambda *args, f=function, n=module.__name__, **more: called.append(n) or f(*args, **more))
     subject = layer(inputs, outputs, size, stride, padding=size // 2)
-    y = subject.forward(np.ones((1, 5, 4, inputs), np.float32))
-    assert subject.backward(y).shape == (1, 5, 4, inputs)
+    y = subject.forward(np.ones((1, *shape, inputs), np.float32))
+    assert subject.backward(y).shape == (1, *shape, inputs)
     assert called == 2 * [f"minivit.ops.{op}"]

@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,24 +75,62 @@ def test_points_measured_side_by_side_give_the_same_table(tmp_path, jobs):
     assert sorted(without_seconds(together.file)) == sorted(without_seconds(alone.file))
 
 
-def fail(seed):
-    """A measurement that ends in another way for each seed."""
+def fail(folder, seed):
+    """A measurement that ends in another way for some seeds, and leaves a mark when it begins."""
+    (Path(folder) / str(seed)).touch()
     if seed == 1:
         raise FloatingPointError("a loss that is not finite")
     if seed == 2:
         os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(seed)
     return {"accuracy": 0.5}
 
 
 @pytest.mark.parametrize(("seed", "error", "words"), [(1, FloatingPointError, "not finite"), (2, OSError, "a process was killed")])
-def test_what_ended_before_an_error_beside_it_is_kept(tmp_path, seed, error, words):
-    study = Study(tmp_path / "t.csv", {})
-    assert study.run([{"seed": 0}], fail, jobs=2) == 0
+def test_an_error_begins_no_further_point(tmp_path, seed, error, words):
+    study, measure = Study(tmp_path / "t.csv", {}), partial(fail, tmp_path)
     with pytest.raises(error, match=words):
-        study.run([{"seed": 0}, {"seed": seed}], fail, jobs=2)
-    assert [row["seed"] for row in Study(tmp_path / "t.csv", {}).rows] == [0]
+        study.run([{"seed": s} for s in (0, seed, 3, 4, 5, 6)], measure, jobs=2)
+    begun = {int(mark.name) for mark in tmp_path.iterdir() if mark.suffix != ".csv"}
+    assert {0, seed} <= begun <= {0, seed, 3}
+    kept = {row["seed"] for row in Study(tmp_path / "t.csv", {}).rows} if study.rows else set()
+    assert kept == (begun - {1} if seed == 1 else kept & {0})         # beside an error what was begun still counts, not beside a kill
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    (tmp_path / "study.py").write_text(f"""
+import os, pathlib, time
+from minivit.explain import Study
+def measure(seed):
+    pathlib.Path({str(tmp_path)!r}, f"{{os.getpid()}}.begun").touch()
+    time.sleep(60)
+if __name__ == "__main__":
+    Study({str(tmp_path / "t.csv")!r}, {{}}).run([{{"seed": 0}}, {{"seed": 1}}], measure, jobs=2)
+""")
+    with subprocess.Popen([sys.executable, tmp_path / "study.py"]) as parent:
+        wait_for(lambda: len([*tmp_path.glob("*.begun")]) == 2)
+        parent.kill()
+    wait_for(lambda: not any(alive(int(mark.stem)) for mark in tmp_path.glob("*.begun")))
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return not (stat := Path(f"/proc/{pid}/stat")).exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_no_jobs_measure_nothing(tmp_path):
     with pytest.raises(ValueError, match="number of jobs must be a whole number at least 1, not 0"):
-        study.run([{"seed": 5}], fail, jobs=0)
+        Study(tmp_path / "t.csv", {}).run([{"seed": 0}], measure, jobs=0)
 
 
 def test_a_process_that_is_killed_leaves_a_whole_table(tmp_path):

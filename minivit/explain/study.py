@@ -14,10 +14,13 @@ import csv
 import io
 import json
 import multiprocessing
+import os
 import sys
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +54,7 @@ class Study:
         numbers; how many seconds it took is added. limit: how many points to measure now, at most (default: all). jobs: how many at once;
         more than one are measured in processes of their own, so `measure` must be a function of a module, or a partial of one.
         Raises ValueError if the table has no such columns, or a value is no number and no text of one line; OSError if it cannot be
-        written, and then it is as it was.
+        written, and then it is as it was, or if a process was killed; and what `measure` raises.
         """
         check_number("number of jobs", jobs, least=1, whole=True)
         names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
@@ -87,21 +90,39 @@ class Study:
 
 
 def _measured(points, measure, jobs):
-    """(point, what was found, in how many seconds), as points end that so many processes measure at once."""
+    """(point, what was found, in how many seconds), as points end that so many processes measure at once.
+
+    After an error no further point is begun; those in hand are measured to their end, and then it is raised.
+    """
     if jobs == 1:
         yield from ((point, *_timed(measure, point)) for point in points)
         return
+    waiting, error = iter(points), None
     # New processes, not forked ones: these would inherit the locks of BLAS's threads, and no thread that opens them.
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        pending = {pool.submit(_timed, measure, point): point for point in points}
-        try:
-            for future in as_completed(pending):
-                yield pending[future], *future.result()
-        except BrokenProcessPool:
-            raise ChildProcessError("a process was killed while it measured a point, perhaps for want of memory: "
-                                    "run again, with fewer at once") from None
-        finally:
-            pool.shutdown(cancel_futures=True)                        # after an error or Ctrl-C no further point is begun
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+        in_hand = {pool.submit(_timed, measure, point): point for point in islice(waiting, jobs)}
+        while in_hand:
+            for future in wait(in_hand, return_when=FIRST_COMPLETED).done:
+                point, failed = in_hand.pop(future), future.exception()
+                error = error or failed
+                if not error and (following := next(waiting, None)):
+                    in_hand[pool.submit(_timed, measure, following)] = following
+                if not failed:
+                    yield point, *future.result()
+    if isinstance(error, BrokenProcessPool):
+        raise ChildProcessError("a process was killed while it measured a point, perhaps for want of memory: run again, with fewer at once")
+    if error:
+        raise error
+
+
+def _end_with_parent():
+    """End this process when the one that started it has ended, however that was: nobody waits any more for what it measures."""
+    threading.Thread(target=_exit_after, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _exit_after(process):
+    process.join()
+    os._exit(1)
 
 
 def _timed(measure, point):

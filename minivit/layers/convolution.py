@@ -4,15 +4,19 @@ from ..ops import convolution, weight_standardisation, winograd
 from .layer import Layer
 from .parameter import Parameter, xavier_uniform, zeros
 
-# For kernels of 3 x 3 with so many channels, in and out, Winograd's algorithm takes less time than `convolution`; with 8 it takes more, and
-# of 1,024 its sixteen matrices are too large.
-WINOGRAD = range(16, 513)
+# For kernels of 3 x 3 with so many channels, in and out, Winograd's algorithm takes less time than `convolution`, on pictures of 2 x 2 at
+# least. With 8 channels it takes more, and so do the sixteen matrices of 512 where pictures are small, as they are in a network's end.
+WINOGRAD = range(16, 257)
 
 
-def _chapter(weight, stride):
-    """The op that computes it fastest: `winograd` or `convolution`, which give the same but for rounding."""
+def _chapter(x, weight, stride):
+    """The op that computes it fastest: `winograd` or `convolution`, which give the same but for rounding, where all numbers are finite.
+
+    It does not depend on how many pictures there are, nor do, then, the bits of a training on how a batch is cut.
+    """
     size, _, inputs, outputs = weight.shape
-    return winograd if size == 3 and stride == 1 and inputs in WINOGRAD and outputs in WINOGRAD else convolution
+    pays = inputs in WINOGRAD and outputs in WINOGRAD and min(x.shape[1:3]) > 1
+    return winograd if size == 3 and stride == 1 and pays else convolution
 
 
 class Convolution(Layer):
@@ -26,13 +30,15 @@ class Convolution(Layer):
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""
-        y, self.cache = _chapter(self.weight, self.stride).forward(x, self.weight.data, self.bias.data, self.stride, self.padding)
+        op = _chapter(x, self.weight, self.stride)
+        y, cache = op.forward(x, self.weight.data, self.bias.data, self.stride, self.padding)
+        self.cache = op, cache
         return y
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
-        op, lent = _chapter(self.weight, self.stride), (self.weight.lend(), self.bias.lend())
-        dx, self.weight.grad, self.bias.grad = op.backward(dy, self.take_cache(), out=lent)
+        op, cache = self.take_cache()
+        dx, self.weight.grad, self.bias.grad = op.backward(dy, cache, out=(self.weight.lend(), self.bias.lend()))
         return dx
 
 
@@ -50,13 +56,14 @@ class StdConvolution(Layer):
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""
         what, standardised = weight_standardisation.forward(self.weight.data)
-        y, convolved = _chapter(self.weight, self.stride).forward(x, what, None, self.stride, self.padding)
-        self.cache = standardised, convolved
+        op = _chapter(x, self.weight, self.stride)
+        y, convolved = op.forward(x, what, None, self.stride, self.padding)
+        self.cache = op, standardised, convolved
         return y
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
-        standardised, convolved = self.take_cache()
-        dx, dwhat = _chapter(self.weight, self.stride).backward(dy, convolved, out=(self.weight.lend(), None))
+        op, standardised, convolved = self.take_cache()
+        dx, dwhat = op.backward(dy, convolved, out=(self.weight.lend(), None))
         self.weight.grad = weight_standardisation.backward(dwhat, standardised, out=self.weight.lend())
         return dx

@@ -14,7 +14,8 @@ gradient is the sum over those places; the transpose of a gather is a scatter th
     y = windows W + bias      dwindows = dy W^T      dW = windows^T dy      dbias = sum dy
     windows = gather(x)       dx = scatter(dwindows):   dx[b, s i + u - p, s j + v - p] += dwindows[b, i, j, u, v]
 
-Shapes: x, dx (B, H, W, C); weight (k, k, C, D); bias (D,); y, dy (B, H', W', D).
+Shapes: x, dx (B, H, W, C); weight (k, k, C, D); bias (D,); y, dy (B, H', W', D). The chapter `winograd` does the same for k = 3 and s = 1
+with fewer multiplications.
 Sources: LeCun et al., Neural Computation 1 (1989); as a matrix product, Chellapilla et al., IWFHR 2006.
 """
 
@@ -83,7 +84,7 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     height, width = check(x, weight, bias, stride, padding)
     k, D = weight.shape[0], weight.shape[3]
     x, y = rows(x).reshape(x.shape), np.empty((len(x), height, width, D), x.dtype)
-    for part in _parts(x, weight, y.shape):
+    for part in parts(len(x), _images(x, weight, y.shape)):
         np.matmul(_windows(x[part], k, stride, padding, height, width), rows(weight), out=rows(y[part]))
     if bias is not None:
         y += bias
@@ -96,12 +97,12 @@ def backward(dy, cache, out=(None, None)):
     The windows are gathered again: that takes less time than to remember so many numbers.
     """
     x, weight, has_bias, stride, padding = cache
-    _, height, width, D = dy.shape
+    _, height, width, _ = dy.shape
     k, dy = weight.shape[0], rows(dy).reshape(dy.shape)
     one_place = k == stride == 1 and not padding
     dx = np.empty_like(x) if one_place else np.zeros_like(x)
     dweight = np.empty(weight.shape, dy.dtype) if out[0] is None else out[0]
-    for part in _parts(x, weight, dy.shape):
+    for part in parts(len(x), _images(x, weight, dy.shape)):
         windows, dy_part = _windows(x[part], k, stride, padding, height, width), rows(dy[part])
         if part.start == 0:                                           # y = windows W + bias
             np.matmul(windows.T, dy_part, out=rows(dweight))
@@ -112,15 +113,25 @@ def backward(dy, cache, out=(None, None)):
         else:
             np.matmul(dy_part, rows(weight).T, out=windows)           # now dwindows
             _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, lines(dx[part]))
-    return (dx, dweight, np.matmul(ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
+    return (dx, dweight, bias_gradient(dy, out[1])) if has_bias else (dx, dweight)
 
 
-def _parts(x, weight, shape):
-    """Slices of a batch whose windows are gathered at once, for outputs of this shape; see WINDOWS."""
+def bias_gradient(dy, out=None):
+    """dbias (D,), the sum of dy (B, H', W', D) over all places: as a product with ones, because BLAS adds faster than NumPy."""
+    dy = rows(dy)
+    return np.matmul(ones(len(dy), dy.dtype), dy, out=out)
+
+
+def parts(count, images):
+    """Slices of a batch of `count` pictures, so many `images` at a time; one empty slice, if there are none."""
+    return [slice(a, a + images) for a in range(0, max(1, count), images)]
+
+
+def _images(x, weight, shape):
+    """How many pictures' windows are gathered at once, for outputs of this shape; see WINDOWS."""
     _, height, width, D = shape
     window = weight.size // max(1, D)
-    images = max(1, len(x) if len(weight) == 1 else max(WINDOWS, WEIGHTS * weight.size) // max(1, height * width * window))
-    return [slice(a, a + images) for a in range(0, max(1, len(x)), images)]
+    return max(1, len(x) if len(weight) == 1 else max(WINDOWS, WEIGHTS * weight.size) // max(1, height * width * window))
 
 
 def _windows(x, k, stride, padding, height, width):

@@ -22,7 +22,7 @@ Backward. M is linear in U and in V, and all else is linear, so each step is tra
     dM = A tiles(dy) A^T      dU[u, v] = V[u, v]^T dM[u, v]      dW = G^T dU G                       dbias = sum dy
                               dV[u, v] = dM[u, v] U[u, v]^T      dx = what overlaps added up, B dV B^T
 
-Shapes, where B is the batch again: x, dx (B, H, W, C); weight (3, 3, C, D); bias (D,); y, dy (B, H', W', D), H' = H + 2p - 2 for padding p.
+Shapes, where B is the batch: x, dx (B, H, W, C); weight (3, 3, C, D); bias (D,); y, dy (B, H', W', D), H' = H + 2p - 2 for padding p.
 A NaN or an infinity spreads over all of its tile, which `convolution` would not do.
 Sources: Winograd, Arithmetic Complexity of Computations (1980); Lavin and Gray, arXiv:1509.09308. The backward is derived here.
 """
@@ -30,8 +30,8 @@ Sources: Winograd, Arithmetic Complexity of Computations (1980); Lavin and Gray,
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..kernel import kernel, ones, rows
-from .convolution import check, lines
+from ..kernel import kernel, rows
+from .convolution import bias_gradient, check, lines, parts
 
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
@@ -46,9 +46,9 @@ def reference_forward(x, weight, bias=None, stride=1, padding=0):
     """x (B, H, W, C), weight (3, 3, C, D), bias (D,) or None -> y (B, H', W', D), cache; the stride is 1."""
     height, width = _check(x, weight, bias, stride, padding)
     padded = np.pad(x, ((0, 0), (padding, padding + height % 2), (padding, padding + width % 2), (0, 0)))         # to whole tiles
-    U = _of_kernel(G, weight)
-    V = _of_tiles(B.T, sliding_window_view(padded, (4, 4), axis=(1, 2))[:, ::2, ::2])     # B, i, j, C, 4, 4
-    y = _of_tiles(A.T, np.einsum("bijcuv,uvcd->bijduv", V, U))        # B, i, j, D, 2, 2
+    U = _transformed(G, weight)
+    V = _both_sides(B.T, sliding_window_view(padded, (4, 4), axis=(1, 2))[:, ::2, ::2])     # B, i, j, C, 4, 4
+    y = _both_sides(A.T, np.einsum("bijcuv,uvcd->bijduv", V, U))        # B, i, j, D, 2, 2
     y = y.transpose(0, 1, 4, 2, 5, 3).reshape(len(x), height + height % 2, width + width % 2, -1)[:, :height, :width]
     if bias is not None:
         y = y + bias
@@ -61,12 +61,12 @@ def reference_backward(dy, cache):
     _, height, width, D = dy.shape
     whole = np.pad(dy, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))                 # what was cut off has no gradient
     height, width = whole.shape[1:3]
-    dM = _of_tiles(A, whole.reshape(n, height // 2, 2, width // 2, 2, D).transpose(0, 1, 3, 5, 2, 4))             # y = A^T M A
+    dM = _both_sides(A, whole.reshape(n, height // 2, 2, width // 2, 2, D).transpose(0, 1, 3, 5, 2, 4))             # y = A^T M A
     dU, dV = np.einsum("bijcuv,bijduv->uvcd", V, dM), np.einsum("bijduv,uvcd->bijcuv", dM, U)                     # M = V U
-    dtiles, dpadded = _of_tiles(B, dV), np.zeros((n, height + 2, width + 2, C), dy.dtype)                         # V = B^T tiles(x) B
+    dtiles, dpadded = _both_sides(B, dV), np.zeros((n, height + 2, width + 2, C), dy.dtype)                         # V = B^T tiles(x) B
     for r, s in np.ndindex(4, 4):
         dpadded[:, r:r + height:2, s:s + width:2] += dtiles[..., r, s]
-    gradients = dpadded[:, padding:padding + H, padding:padding + W], _of_kernel(G.T, dU)                         # U = G W G^T
+    gradients = dpadded[:, padding:padding + H, padding:padding + W], _transformed(G.T, dU)                         # U = G W G^T
     return (*gradients, dy.sum(axis=(0, 1, 2))) if has_bias else gradients
 
 
@@ -77,7 +77,7 @@ def _check(x, weight, bias, stride, padding):
     return height, width
 
 
-def _of_tiles(matrix, tiles):
+def _both_sides(matrix, tiles):
     """The tiles (..., n, n), multiplied from both sides; what the matrix multiplies by 0 has no say, even if it is NaN."""
     for axis in (-2, -1):
         places = np.moveaxis(tiles, axis, 0)
@@ -85,12 +85,12 @@ def _of_tiles(matrix, tiles):
     return tiles
 
 
-def _of_kernel(matrix, weight, out=None):
+def _transformed(matrix, weight, out=None):
     """A kernel (n, n, C, D), multiplied from both sides."""
     matrix, (m, n) = matrix.astype(weight.dtype), matrix.shape
-    lines = np.matmul(matrix, weight.reshape(n, -1)).reshape(m, n, -1)
+    half = np.matmul(matrix, weight.reshape(n, -1)).reshape(m, n, -1)
     out = np.empty((m, m, *weight.shape[2:]), weight.dtype) if out is None else out
-    np.matmul(matrix, lines, out=out.reshape(m, m, -1))
+    np.matmul(matrix, half, out=out.reshape(m, m, -1))
     return out
 
 
@@ -100,10 +100,10 @@ def _of_kernel(matrix, weight, out=None):
 def forward(x, weight, bias=None, stride=1, padding=0):
     """As `reference_forward`. Raises ValueError as `convolution`, or if the kernel is not 3 x 3 or the stride not 1."""
     height, width = _check(x, weight, bias, stride, padding)
-    x, U = rows(x).reshape(x.shape), _of_kernel(G, rows(weight).reshape(weight.shape))
+    x, U = rows(x).reshape(x.shape), _transformed(G, rows(weight).reshape(weight.shape))
     y = np.empty((len(x), height, width, weight.shape[3]), x.dtype)
-    for part in _parts(y.shape, U):
-        _to_outputs(np.matmul(_tiles_of(x[part], padding, height, width), U), y[part])
+    for part in parts(len(x), _images(height, width, U)):
+        _to_outputs(np.matmul(_input_tiles(x[part], padding, height, width), U), y[part])
     if bias is not None:
         y += bias
     return y, (x, U, bias is not None, padding)
@@ -116,26 +116,27 @@ def backward(dy, cache, out=(None, None)):
     """
     x, U, has_bias, padding = cache
     _, height, width, D = dy.shape
-    dy, dx, dU = rows(dy).reshape(dy.shape), np.zeros_like(x), np.zeros_like(U)
+    dy, dx, dU = rows(dy).reshape(dy.shape), np.zeros_like(x), np.empty_like(U)
     UT = U.swapaxes(2, 3).copy()                                      # BLAS multiplies such small matrices faster if they lie in order
-    for part in _parts(dy.shape, U):
-        V = _tiles_of(x[part], padding, height, width)
+    for part in parts(len(x), _images(height, width, U)):
+        V = _input_tiles(x[part], padding, height, width)
         dM = np.empty((*V.shape[:3], D), dy.dtype)
         _from_outputs(lines(dy[part]), dM)                            # y = A^T M A
-        dU += np.matmul(V.swapaxes(2, 3), dM)                         # M = V U
+        if part.start == 0:                                           # M = V U
+            np.matmul(V.swapaxes(2, 3), dM, out=dU)
+        else:
+            dU += np.matmul(V.swapaxes(2, 3), dM)
         _add_tiles(np.matmul(dM, UT, out=V), padding, lines(dx[part]))                    # V = B^T tiles(x) B
-    dweight = _of_kernel(G.T, dU, out[0])                             # U = G W G^T
-    return (dx, dweight, np.matmul(ones(dy.size // D, dy.dtype), rows(dy), out=out[1])) if has_bias else (dx, dweight)
+    dweight = _transformed(G.T, dU, out[0])                             # U = G W G^T
+    return (dx, dweight, bias_gradient(dy, out[1])) if has_bias else (dx, dweight)
 
 
-def _parts(shape, U):
-    """Slices of a batch that are worked on at once, for outputs of this shape; see NUMBERS."""
-    B, height, width, _ = shape
-    images = max(1, max(NUMBERS, WEIGHTS * U.size) // (4 * (height + 1) * (width + 1) * sum(U.shape[2:])))
-    return [slice(a, a + images) for a in range(0, max(1, B), images)]
+def _images(height, width, U):
+    """How many pictures are worked on at once, for outputs of this size; see NUMBERS."""
+    return max(1, max(NUMBERS, WEIGHTS * U.size) // max(1, 4 * (height + 1) * (width + 1) * sum(U.shape[2:])))
 
 
-def _tiles_of(x, padding, height, width):
+def _input_tiles(x, padding, height, width):
     """V (4, 4, T, C)."""
     V = np.empty((4, 4, len(x) * ((height + 1) // 2) * ((width + 1) // 2), x.shape[3]), x.dtype)
     _from_inputs(lines(x), padding, V)
@@ -152,14 +153,14 @@ _SIGNS = tuple(tuple(int(number) for number in column[column != 0]) for column i
 @kernel
 def _from_inputs(x, padding, V):
     """V = B^T tiles(x) B."""
-    B, H, length = x.shape
+    n, H, length = x.shape
     C = V.shape[3]
     down, across = (H + 2 * padding - 1) // 2, (length // C + 2 * padding - 1) // 2         # tiles in a picture
     number = x.dtype.type
     at = np.empty((2 * across + 2, C), x.dtype)                   # of a line, with padding
     line = at.reshape(at.size)
     inside = line[padding * C:padding * C + length]
-    for b in range(B):
+    for b in range(n):
         for i in range(down):
             first = (b * down + i) * across
             for u in range(4):
@@ -182,14 +183,14 @@ def _from_inputs(x, padding, V):
 @kernel
 def _add_tiles(dV, padding, dx):
     """dx += B dV B^T, where the tiles were."""
-    B, H, length = dx.shape
+    n, H, length = dx.shape
     C = dV.shape[3]
     down, across = (H + 2 * padding - 1) // 2, (length // C + 2 * padding - 1) // 2
     number = dx.dtype.type
     at = np.empty((2 * across + 2, C), dx.dtype)                  # of a line, with padding
     line = at.reshape(at.size)
     inside = line[padding * C:padding * C + length]
-    for b in range(B):
+    for b in range(n):
         for i in range(down):
             first = (b * down + i) * across
             for u in range(4):
@@ -217,11 +218,11 @@ def _add_tiles(dV, padding, dx):
 @kernel
 def _to_outputs(M, y):
     """tiles(y) = A^T M A."""
-    B, height, width, D = y.shape
+    n, height, width, D = y.shape
     down, across = (height + 1) // 2, (width + 1) // 2
     number = y.dtype.type
     sums = np.empty((4, across, D), y.dtype)
-    for b in range(B):
+    for b in range(n):
         for i in range(down):
             first = (b * down + i) * across
             for p in range(min(2, height - 2 * i)):
@@ -242,13 +243,13 @@ def _to_outputs(M, y):
 @kernel
 def _from_outputs(dy, dM):
     """dM = A tiles(dy) A^T."""
-    B, height, length = dy.shape
+    n, height, length = dy.shape
     D = dM.shape[3]
     down, across = (height + 1) // 2, (length // D + 1) // 2
     number = dy.dtype.type
     at = np.empty((2 * across, D), dy.dtype)                      # of a line, and of what was cut off
     line = at.reshape(at.size)
-    for b in range(B):
+    for b in range(n):
         for i in range(down):
             first = (b * down + i) * across
             for u in range(4):

@@ -91,7 +91,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     if the folder cannot be written, where the last checkpoint stays; `Interrupted`, a KeyboardInterrupt, when SIGINT or SIGTERM asks the
     process to stop and there is a folder, where the state has been saved.
     """
-    given = {name: value for name, value in locals().items() if name in DEFAULTS and value is not None}
+    given = {name: value for name, value in locals().items() if name in DEFAULTS and value is not None}     # of the parameters alone
     given |= {name: _record(given[name]) for name in ("start", "teacher") if name in given}
     if layers is not None:
         given["layers"] = [list(layer) for layer in layers]           # as JSON has them
@@ -110,7 +110,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         raise ValueError("a probe has no blocks to compute again: leave out recompute")
     whole, data = data, with_validation(data, settings)
     if minutes is not None:
-        settings["steps"] = max(1, int(60 * minutes / _seconds_per_step(model, data, settings, threads, minutes)))
+        settings["steps"] = max(1, int(60 * minutes / _seconds_per_step(model, data, settings, threads, minutes, recompute)))
     trained = Probe(model) if settings["probe"] else model
     trainer = make_trainer(trained, settings, threads, Cut(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
@@ -157,12 +157,12 @@ def make_trainer(model, settings, threads, cut=None, class_names=None, recompute
     return trainer
 
 
-def _seconds_per_step(model, data, settings, threads, minutes):
+def _seconds_per_step(model, data, settings, threads, minutes, recompute=False):
     """The mean time of a step of a copy of the model, with its share of an epoch's evaluation.
 
-    It is that of ten steps at least, and of as many as take a share of the minutes that the training is to take.
+    It is that of ten steps at least, and of as many as take the share TRIAL of the minutes that the training is to take, or LONGEST_TRIAL.
     """
-    size, trial, steps = settings["batch_size"], make_trainer(model.copy(), settings, threads), -2
+    size, trial, steps = settings["batch_size"], make_trainer(model.copy(), settings, threads, recompute=recompute), -2
     start = now = time.perf_counter()
     while steps < 10 or now - start < min(TRIAL * 60 * minutes, LONGEST_TRIAL):
         trial.step(data.train_images[:size], data.train_labels[:size])
@@ -227,7 +227,8 @@ class Loop:
         with bar:
             if progress:
                 bar.write(self._opening(), file=sys.stderr)
-                bar.set_postfix_str("the first step may have to compile its loops, once")
+                if not self.ended:
+                    bar.set_postfix_str("the first step may have to compile its loops, once")
             while not self.ended:
                 record = self._epoch(bar)
                 self.scores = score(trainer.average, self.data, self.inputs, self.threads)
