@@ -11,12 +11,12 @@ the number of threads changes no bit of a result. --limit 5 measures five points
 
 The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: a convolution's bias helps while images are few, and with enough
 of them a Transformer learns better what it is not told. Here are a ViT with learned positions, a ViT with a convolutional stem and
-relative biases, and the paper's own baseline, a ResNetV2 with group norm. All have equally many parameters, within 7%: the ViT with a
-stem is the narrower for it (the numbers are printed). Every run takes equally many steps, on a subset of the training images
+relative biases, and the paper's own baseline, a ResNetV2 with group norm. All have equally many parameters, within 7% (but with --quick):
+the ViT with a stem is the narrower for it (the numbers are printed). Every run takes equally many steps, on a subset of the training images
 (stratified; the smaller lies in the larger), and is scored after the last. The learning rate of each model is chosen from the same grid,
 at a small and at a large number of images (a point takes that of the nearer), by a sixth of the training images; the test chooses nothing.
-Seeds differ in subset, weights and order. Nothing is augmented, but in the last part, where
-augmentation stands in for what an architecture does not know.
+Seeds differ in subset, weights and order. Nothing is augmented, but in the last part, where augmentation stands in for what an architecture
+does not know.
 """
 
 import argparse

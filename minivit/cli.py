@@ -141,7 +141,7 @@ def _add_attend(verbs):
     verb.set_defaults(verb=_attend)
     verb.add_argument("run", metavar="RUN", help="folder of a run")
     _add_images(verb)
-    verb.add_argument("--out", metavar="PNG", required=True, help="the picture to write")
+    verb.add_argument("--out", metavar="FILE", required=True, help="the picture to write: as its name ends (.png, .svg, .pdf), or else PNG")
     verb.add_argument("--json", action="store_true", help="print maps, rollout and distances as JSON")
 
 
@@ -193,7 +193,8 @@ def _add_bench(verbs):
     instead = verb.add_mutually_exclusive_group()
     instead.add_argument("--profile", action="store_true", help="instead: where a training step's time goes (or inference's), op by op")
     instead.add_argument("--growth", action="store_true", help="instead: the cost of an image against batch, tokens, depth, width, threads")
-    instead.add_argument("--plot", metavar="PNG", help="instead: draw the share of the machine's limit over the width of the model")
+    instead.add_argument("--plot", metavar="FILE", help="instead: draw the share of the machine's limit over the width of the model, "
+                         "as the name of the file ends (.png, .svg, .pdf), or else as PNG")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -321,8 +322,10 @@ def _predict(options):
 def _attend(options):
     from .explain.looks import attend_run, describe_look, look_text
     from .explain.plots import draw_looks
+    from .figure import picture_format
     from .training.run import Run
 
+    picture_format(options.out)                                       # a wrong ending is told before the work
     run = Run(options.run)
     looks = attend_run(run, options.images)
     draw_looks(looks, options.out)
@@ -380,6 +383,9 @@ def _bench(options):
         result = growth(options.seconds, options.rounds, options.threads, progress)
         text = growth_table(result)
     elif options.plot:
+        from .figure import picture_format
+
+        picture_format(options.plot)
         result = sizes(options.contestant, options.threads, options.seconds, options.rounds, progress)
         draw(result, options.plot)
         text = options.plot

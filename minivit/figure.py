@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from .arguments import check_name
 from .files import write_whole
 
 
@@ -16,11 +17,17 @@ def new_figure(width, height):
     return figure
 
 
-def save(figure, path):
-    """Write a figure to a file, whole or not at all: as its name ends (.png, .svg, .pdf), or else as PNG.
+def picture_format(path):
+    """The format that `save` writes to a file of that name: its ending, or "png" without one. Raises ValueError for an unknown one."""
+    known = set(FigureCanvasAgg.get_supported_filetypes()) - {"pgf"}                      # which needs TeX
+    return check_name("ending of a picture", Path(path).suffix[1:].lower() or "png", sorted(known))
 
-    Raises ValueError for an ending that matplotlib does not know; OSError.
+
+def save(figure, path):
+    """Write a figure to a file, whole or not at all: as its name ends (.png, .svg, .pdf, or another that matplotlib knows), or else as PNG.
+
+    Raises ValueError for an ending that is unknown; OSError.
     """
     content = io.BytesIO()
-    figure.savefig(content, format=Path(path).suffix[1:] or "png", dpi=120)
+    figure.savefig(content, format=picture_format(path), dpi=120)
     write_whole(path, content.getvalue())

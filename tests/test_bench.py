@@ -1,8 +1,10 @@
 """The benchmark: it measures equal work, says what it measured, and its profile adds up."""
 
+import collections
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,18 @@ SMALL = {                                                             # of each 
     "resnet": Shape("resnet", 3, options={"image_size": 12, "classes": 3, "layers": [1, 2], "width": 8, "block": "basic", "reduction": 2,
                                           "groups": 4}),
 }
+
+
+@pytest.fixture
+def refused(capsys):
+    """Call a verb that must be refused: code 2 and one line -> what it said."""
+    def refused(*arguments):
+        assert cli.main(list(arguments)) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("minivit: error: ")
+        assert error.count("\n") == 1, error
+        return error
+    return refused
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +121,36 @@ def test_every_family_has_shapes_of_its_own_and_the_default_is_the_vit():
     assert {shape.family for shape in SHAPES.values()} == set(CONTESTANTS["minivit"].families) == set(SMALL)
 
 
-def test_who_lacks_a_family_is_not_started():
-    part = compare.compare("small", SMALL["resnet"], ["minivit", "jax"], 1, 0.01, 1, lambda line: None)
-    assert list(part["contestants"]) == ["minivit"]
-    assert list(part["limits"]) == ["numpy"]
+@pytest.fixture
+def installed(monkeypatch):
+    """Say which libraries are installed beside NumPy; none of them is started by that."""
+    def installed(*libraries):
+        monkeypatch.setattr(compare.importlib.util, "find_spec", lambda name: name if name in ("numpy", *libraries) else None)
+    return installed
+
+
+def test_unless_asked_for_only_who_can_takes_part(installed):
+    installed("torch", "jax")
+    assert compare._entrants(None, "vit") == ["minivit", "torch", "torch.compile", "jax"]
+    assert compare._entrants([], "resnet") == ["minivit", "torch", "torch.channels_last", "torch.compile"]
+    assert compare._entrants(["jax"], "vit") == ["minivit", "jax"]
+    installed("jax")
+    assert compare._entrants(None, "vit") == ["minivit", "jax"]
+    assert compare._entrants(None, "resnet") == ["minivit"]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--contestant", "jax", "--contestant", "torch.compile"],
+     "contestant torch.compile needs torch, which is not installed: install it, or leave torch.compile out"),
+    (["--plot", "x.png", "--contestant", "torch"], "contestant torch needs torch, which is not installed"),
+    (["--contestant", "jax", "--family", "swin"], "contestant jax has no swin, only vit: leave it out, or measure what it has"),
+    (["--contestant", "jax", "--shape", "digits", "--shape", "resnet-28"], "contestant jax has no resnet, only vit"),
+    (["--contestant", "torch.channels_last"], "contestant torch.channels_last has no vit, only resnet"),
+])
+def test_who_is_asked_for_and_cannot_take_part_is_named_before_any_measuring(installed, monkeypatch, refused, arguments, words):
+    installed("jax")
+    monkeypatch.setattr(compare, "_Process", None)
+    assert words in refused("bench", *arguments)
 
 
 def test_torch_does_equal_work():
@@ -144,35 +184,80 @@ def test_other_work_is_left_out():
         compare._agree("other", Fake([[1.0, 2.0]]), Fake([[1.0, 2.1]]))
 
 
-@pytest.mark.parametrize(("fails", "left_out", "rows"), [
-    (("torch", "infer"), {"torch"}, {"minivit": ["train", "infer"], "torch": ["train"]}),
-    (("torch", "train"), {"torch"}, {"minivit": ["train", "infer"]}),
-    (("limit-torch", "limit"), {"limit-torch", "torch"}, {"minivit": ["train", "infer"]}),
-])
-def test_who_fails_later_is_left_out_and_the_others_go_on(monkeypatch, fails, left_out, rows):
+@pytest.fixture
+def compared(installed, monkeypatch):
+    """Compare with processes that only pretend, two rounds long.
+
+    compared(name, verb, call, error): the error is raised when that process is asked that verb for that time, counted from 0.
+    """
     class Fake:
-        def __init__(self, name, *_):
-            self.name = name
+        def __init__(self, name, threads, folder):
+            self.name, self.folder, self.calls, self.ended = name, Path(folder), collections.Counter(), False
+            compared.started.append(self)
 
         def ask(self, verb, seconds=0.0):
-            if (self.name, verb) == fails and (verb != "limit" or seconds > 0.1):        # the first is its start
-                raise RuntimeError(f"{self.name} failed: out of memory")
+            self.calls[verb] += 1
+            if (self.name, verb, self.calls[verb] - 1) == compared.fails:
+                raise compared.error
             return {"logits": [[1.0]], "limit": [1e9], "memory": 10}.get(verb, [0.5])
 
         def end(self):
-            pass
+            assert self.folder.is_dir()
+            self.ended = True
 
+    def compared(name=None, verb=None, call=0, error=None):
+        compared.fails, compared.error = (name, verb, call), error or RuntimeError(f"{name} failed: out of memory")
+        return compare.compare("digits", SHAPES["digits"], ["torch", "torch.compile"], 1, 1.0, 2, lambda line: None)
+
+    compared.started = []
+    installed("torch")
     monkeypatch.setattr(compare, "_Process", Fake)
-    monkeypatch.setattr(compare.importlib.util, "find_spec", lambda name: True)
-    part = compare.compare("digits", bench.SHAPES["digits"], ["torch"], 1, 1.0, 2, lambda line: None)
-    assert set(part["failed"]) == left_out
-    assert {name: [verb for verb in ("train", "infer") if verb in row] for name, row in part["contestants"].items()} == rows
+    return compared
 
 
-def test_nothing_is_compared_without_ours():
+BOTH = ["train", "infer"]
+START, FIRST, LAST_TRAIN, LAST_INFER = 0, 1, 3, 6                      # of a limit: it is asked for each verb, and in a round that warms up
+
+
+@pytest.mark.parametrize(("fails", "left_out", "rows"), [
+    (("torch", "infer", 1), ["torch"], {"torch": ["train"], "torch.compile": BOTH}),
+    (("torch", "train", 0), ["torch"], {"torch.compile": BOTH}),
+    (("torch", "logits", 0), ["torch"], {"torch.compile": BOTH}),
+    (("limit-torch", "limit", START), ["limit-torch", "torch", "torch.compile"], {}),
+    (("limit-torch", "limit", FIRST), ["limit-torch", "torch", "torch.compile"], {}),
+    (("limit-torch", "limit", LAST_TRAIN), ["limit-torch", "torch", "torch.compile"], {}),
+    (("limit-torch", "memory", 0), ["limit-torch", "torch", "torch.compile"], {"torch": ["train"], "torch.compile": ["train"]}),
+    (("limit-torch", "limit", LAST_INFER), ["limit-torch", "torch", "torch.compile"], {"torch": ["train"], "torch.compile": ["train"]}),
+])
+def test_who_fails_is_left_out_and_the_others_go_on(compared, fails, left_out, rows):
+    part = compared(*fails)
+    assert list(part["failed"]) == left_out
+    assert {name: [verb for verb in BOTH if verb in row] for name, row in part["contestants"].items()} == {"minivit": BOTH} | rows
+    assert all(process.ended for process in compared.started)
+
+
+def test_the_table_names_each_that_is_left_out_once(compared):
+    part = compared("limit-torch", "limit", FIRST)
+    text = bench.table({"machine": machine.describe_machine(1), "shapes": {"digits": part}})
+    assert [line for line in text.split("\n") if line.startswith("left out")] == [
+        "left out: limit-torch failed: out of memory", "left out: torch has no limit without limit-torch",
+        "left out: torch.compile has no limit without limit-torch"]
+
+
+@pytest.mark.parametrize("name", ["minivit", "limit-numpy"])
+def test_nothing_is_compared_without_ours(name):
     field = compare._Field()
-    with pytest.raises(RuntimeError, match="no more"), field.leaving_out("minivit"):
+    with pytest.raises(RuntimeError, match="no more"), field.leaving_out(name):
         raise RuntimeError("no more")
+
+
+@pytest.mark.parametrize("fails", [("minivit", "logits"), ("minivit", "infer"), ("limit-numpy", "limit")])
+@pytest.mark.parametrize("error", [RuntimeError("no more"), KeyboardInterrupt()], ids=["failure", "interrupt"])
+def test_every_process_has_ended_when_the_comparison_breaks_off(compared, fails, error):
+    with pytest.raises(type(error)):
+        compared(*fails, error=error)
+    assert compared.started
+    assert all(process.ended for process in compared.started)
 
 
 def test_a_process_that_fails_is_named(tmp_path):
@@ -249,10 +334,7 @@ def test_a_pinned_blas_is_warned_of(monkeypatch):
     (["--growth", "--rounds", "0"], "number of rounds must be a whole number at least 1"),
     (["--plot", "x.png", "--contestant", "keras"], "unknown contestant 'keras'"),
     (["--plot", "x.png", "--threads", "0"], "number of threads must be a whole number at least 1"),
+    (["--plot", "x.v2", "--threads", "0"], "unknown ending of a picture 'v2'"),
 ])
-def test_bad_input_is_answered_with_one_line(arguments, words, capsys):
-    assert cli.main(["bench", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("minivit: error: ")
-    assert words in error
-    assert error.count("\n") == 1
+def test_bad_input_is_answered_with_one_line(arguments, words, refused):
+    assert words in refused("bench", *arguments)

@@ -540,6 +540,9 @@ def test_the_plot_is_a_picture(tmp_path):
     assert [len(axes.lines) for axes in figure.axes] == [5]           # two tensors by two methods, and the tolerance
     assert report.plot(axes=figure.axes[0]) is figure
     assert [len(axes.lines) for axes in figure.axes] == [12]
+    with pytest.raises(ValueError, match="unknown ending of a picture 'v2'"):
+        report.plot(tmp_path / "v.v2", axes=figure.axes[0])
+    assert [len(axes.lines) for axes in figure.axes] == [12]          # refused before anything was measured
 
 
 def test_rows_hold_what_the_table_shows():

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import minivit
-from minivit import cli, explain
+from minivit import cli, explain, figure
 from minivit.explain import cost, theorems
 from minivit.explain.attention import grid
 from minivit.explain.looks import attend_run, describe_look, look
@@ -461,6 +461,8 @@ def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):
     (["RUN", "0"], "--out"),
     (["RUN", "--out", "LOOK"], "IMAGE"),
     (["RUN", "0", "--out", "nowhere/look.png"], "nowhere/look.png"),
+    (["nowhere", "0", "--out", "look.v2"], "unknown ending of a picture 'v2': known: "),       # before the run is even sought
+    (["nowhere", "0", "--out", "look.pgn"], "did you mean 'png'?"),
 ])
 def test_attend_answers_bad_input_with_one_line(capsys, runs, tmp_path, monkeypatch, arguments, named):
     monkeypatch.chdir(tmp_path)
@@ -469,6 +471,19 @@ def test_attend_answers_bad_input_with_one_line(capsys, runs, tmp_path, monkeypa
     assert err.startswith("minivit: error: ")
     assert err.count("\n") == 1
     assert named in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<?xml")])
+def test_the_ending_of_a_picture_is_its_format(tmp_path, name, start):
+    figure.save(figure.new_figure(1, 1), tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("name", ["a.v2", "a.pgf", ".png.tmp"])
+def test_no_picture_is_written_with_another_ending(tmp_path, name):
+    with pytest.raises(ValueError, match="unknown ending of a picture"):
+        figure.save(figure.new_figure(1, 1), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 

@@ -72,15 +72,18 @@ class _Process:
 def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None, family=None):
     """Compare; returns {"machine": ..., "shapes": {shape: {"limits": ..., "contestants": {name: ...}, "failed": ...}}}.
 
-    shapes, family: as for `select`. contestants: names of CONTESTANTS, to compare with (default: all that are installed). seconds: of each
-    of the `rounds` bursts. progress: a function that is given a line of words now and then.
-    Raises ValueError for unknown names and numbers out of range, RuntimeError if minivit itself fails.
+    shapes, family: as for `select`. contestants: names of CONTESTANTS, to compare with (default: all that are installed and have the
+    family). seconds: of each of the `rounds` bursts. progress: a function that is given a line of words now and then.
+    Raises ValueError for unknown names, contestants that cannot take part and numbers out of range, RuntimeError if minivit itself fails.
     """
     from ..lanes import available_threads
 
     threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
     results = {}
-    for name in select(shapes, family):
+    names = select(shapes, family)
+    for name in names:
+        _entrants(contestants, SHAPES[name].family)                   # all shapes, before the first is measured
+    for name in names:
         results[name] = compare(name, SHAPES[name], contestants, threads, seconds, rounds, progress or (lambda line: None))
         if SHAPES[name].trained:
             results[name]["not_products"] = profile(name, steps=3)["not_products"]
@@ -89,14 +92,12 @@ def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, pr
 
 def compare(title, shape, contestants, threads, seconds, rounds, progress):
     """All contestants on one `Shape`, in turn; returns {"batch", "limits", "contestants", "failed"}. Arguments and errors as `bench`."""
-    asked = [check_name("contestant", c, CONTESTANTS) for c in dict.fromkeys(["minivit", *(contestants or CONTESTANTS)])]
-    contestants = [c for c in asked if c == "minivit" or importlib.util.find_spec(CONTESTANTS[c].library)]
-    contestants = [c for c in contestants if shape.family in CONTESTANTS[c].families]
+    contestants = _entrants(contestants, shape.family)
     check_number("seconds", seconds, above=0)
     check_number("number of rounds", rounds, least=1, whole=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _Field() as field:
         flops = _prepare(shape, Path(folder))
-        field = _start(title, contestants, threads, folder, progress)
+        field.start(title, contestants, threads, folder, progress)
         verbs = ["train", "infer"] if shape.trained else ["infer"]
         times: dict[tuple[str, str], list] = {}                       # (name, verb): the answers, round by round
         memory: dict[str, int | None] = {}
@@ -107,17 +108,58 @@ def compare(title, shape, contestants, threads, seconds, rounds, progress):
                     if turn:                                          # the first round compiles and warms up
                         times.setdefault((name, verb), []).append(answer)
             memory = memory or field.ask("memory")
-        field.end()
     whole = {key: answers for key, answers in times.items() if len(answers) == rounds}
+    whole = {(name, verb): answers for (name, verb), answers in whole.items() if (_limit(name), verb) in whole}
     return _summarise(whole, memory, flops, shape.batch) | {"failed": field.failed}
 
 
+def _entrants(names, family):
+    """Ours, and the contestants of those names; without any, all that are installed and have the family.
+
+    Raises ValueError for a name that is unknown, not installed or without the family.
+    """
+    for name in names or ():
+        entrant = CONTESTANTS[check_name("contestant", name, CONTESTANTS)]
+        if family not in entrant.families:
+            raise ValueError(f"contestant {name} has no {family}, only {', '.join(entrant.families)}: leave it out, or measure what it has")
+        if not importlib.util.find_spec(entrant.library):
+            raise ValueError(f"contestant {name} needs {entrant.library}, which is not installed: install it, or leave {name} out")
+    able = [name for name, entrant in CONTESTANTS.items() if family in entrant.families and importlib.util.find_spec(entrant.library)]
+    return list(dict.fromkeys(["minivit", *(names or able)]))
+
+
+def _limit(name):
+    """The name of the limit that a contestant stands on; a limit's own."""
+    return name if name.startswith("limit-") else f"limit-{CONTESTANTS[name].library}"
+
+
 class _Field:
-    """All processes, `ready` by name: the contestants, and a limit for each library. One that fails is left out, and `failed` says why."""
+    """All processes, `ready` by name: the contestants, and a limit for each library. One that fails is left out, and `failed` says why.
+
+    At the end of the `with` block, however it ends, all have ended.
+    """
 
     def __init__(self):
         self.ready: dict[str, _Process] = {}
         self.failed: dict[str, str] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for process in self.ready.values():
+            process.end()
+
+    def start(self, title, contestants, threads, folder, progress):
+        """The contestants, of which those stay that give our logits, and their limits."""
+        for name in dict.fromkeys([*contestants, *map(_limit, contestants)]):
+            progress(f"{title}: starting {name}")
+            self.ready[name] = process = _Process(name, threads, folder)
+            with self.leaving_out(name):
+                if name.startswith("limit-"):
+                    process.ask("limit", 0.1)
+                else:
+                    _agree(name, process, self.ready["minivit"])
 
     def ask(self, verb, seconds=0.0):
         """The answer of each in turn, by name; a limit does not train or infer, but multiplies. Raises RuntimeError if minivit fails."""
@@ -136,29 +178,10 @@ class _Field:
         except RuntimeError as error:
             if name in ("minivit", "limit-numpy"):
                 raise
-            for other in [name, *(c for c in self.ready if c in CONTESTANTS and name == f"limit-{CONTESTANTS[c].library}")]:
-                self.failed[other] = str(error)
-                if other in self.ready:
-                    self.ready.pop(other).end()
-
-    def end(self):
-        """Of all that are left."""
-        for process in self.ready.values():
-            process.end()
-
-
-def _start(title, contestants, threads, folder, progress):
-    """The field of the contestants that give our logits, and of their limits."""
-    field = _Field()
-    for name in [*contestants, *(f"limit-{library}" for library in dict.fromkeys(CONTESTANTS[c].library for c in contestants))]:
-        progress(f"{title}: starting {name}")
-        field.ready[name] = process = _Process(name, threads, folder)
-        with field.leaving_out(name):
-            if name.startswith("limit-"):
-                process.ask("limit", 0.1)
-            else:
-                _agree(name, process, field.ready["minivit"])
-    return field
+            self.failed[name] = str(error)
+            self.failed |= {c: f"{c} has no limit without {name}" for c in self.ready if c != name and _limit(c) == name}
+            for other in self.failed.keys() & self.ready.keys():
+                self.ready.pop(other).end()
 
 
 def _prepare(shape, folder):
@@ -197,7 +220,7 @@ def _summarise(times, memory, flops, batch):
         rows.setdefault(name, {"peak_memory": memory.get(name)})[verb] = {
             "images_per_second": batch / median, "seconds": median, "quartiles": [low, high], "flops_per_second": float(np.median(rates)),
             "share_of_limit": _share(rates, times["limit-numpy", verb]),
-            "share_of_own_limit": _share(rates, times[f"limit-{CONTESTANTS[name].library}", verb]),
+            "share_of_own_limit": _share(rates, times[_limit(name), verb]),
             "minivit_is_faster_by": float(np.median(each / [np.median(seconds) for seconds in times["minivit", verb]])),
         }
     return {"batch": batch, "limits": {library: float(np.median(rates)) for library, rates in limits.items()}, "contestants": rows}

@@ -25,7 +25,10 @@ def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
 
 
 def draw(result, path):
-    """Write the result of `sizes` as a picture: left, of the machine's limit; right, of each contestant's own."""
+    """Write the result of `sizes` as a picture: left, of the machine's limit; right, of each contestant's own.
+
+    path: its ending says the format, as for `figure.save`.
+    """
     from ..figure import new_figure, save  # here, because matplotlib takes its time to import
 
     figure = new_figure(9, 3.6)

@@ -108,11 +108,14 @@ class Report:
 
         A right gradient gives a V: with a larger step the truncation error rises, as h**2 for the central difference and as h**4 for
         Richardson extrapolation; with a smaller one, round-off. (Where the forward is linear in a tensor, only round-off is left.) A
-        wrong one stays at its error. path: where to save the figure, if anywhere. axes: to draw on, instead of a figure of
-        its own. Runs the forward some 240 times for each tensor.
+        wrong one stays at its error. path: where to save the figure, if anywhere: as its name ends (.png, .svg, .pdf), or else as
+        PNG. axes: to draw on, instead of a figure of its own. Runs the forward some 240 times for each tensor. Raises ValueError for an
+        ending that matplotlib does not know, before that; OSError.
         """
-        from ..figure import new_figure, save  # here, because matplotlib takes its time to import
+        from ..figure import new_figure, picture_format, save  # here, because matplotlib takes its time to import
 
+        if path is not None:
+            picture_format(path)
         if axes is None:
             axes = new_figure(7, 4.2).subplots()
         for i, row in enumerate(sorted(self.rows, key=lambda row: (row.ok, -row.error))[:tensors]):

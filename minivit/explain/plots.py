@@ -1,4 +1,4 @@
-"""The pictures of `explain`: each function takes numbers, and writes a PNG file."""
+"""The pictures of `explain`: each function takes numbers, and writes a file, in the format that its name ends with (see `figure.save`)."""
 
 import math
 
