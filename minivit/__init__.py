@@ -3,7 +3,7 @@
 The shape alphabet, in every file:
 
     B  batch                 H W C  image height, width, channels (last)     P  side of a patch
-    N  tokens, class token included      D  width      h  heads      d = D / h      F  MLP width
+    M  patches   N  tokens, class token included      D  width      h  heads      d = D / h      F  MLP width
     K  classes               L  depth
 
 `x -> y` forward, `dy -> dx` backward: dx is dLoss/dx and has the shape of x. A weight is (in, out), so code reads

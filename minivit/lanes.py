@@ -1,4 +1,4 @@
-"""Lanes: all the parallelism there is.
+"""Lanes: all the parallelism there is, which is data parallelism within one process.
 
 A batch is cut into shares. Each share has a *lane*: a replica of the model (the same weights, its own gradients and caches) that
 runs forward and backward from start to end on one thread, with BLAS held to one thread too. Then the lanes'
@@ -13,7 +13,7 @@ Why so: one thread per share needs no synchronisation between the layers, keeps 
 scales even with small matrices, where a threaded BLAS waits more than it computes.
 
 A share that is too large for a core's caches is run in several *passes* of `micro_batch` images, one after the other, whose
-gradients are added too.
+gradients are added too (gradient accumulation).
 
 The cut depends on the work alone (images, and what each takes) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.

@@ -420,7 +420,7 @@ def test_a_convolution_in_parts_is_the_convolution(monkeypatch):
     case = CASES["convolution with stride and padding"]
     arguments, dy = draw(case, np.float64)
     whole = run(pair_of(convolution, "fast"), arguments, dy)
-    monkeypatch.setattr(convolution, "WINDOWS", 1)                    # one image at a time
+    monkeypatch.setattr(convolution, "NUMBERS", 1)                    # one image at a time
     monkeypatch.setattr(convolution, "WEIGHTS", 0)
     for part, right in zip(run(pair_of(convolution, "fast"), arguments, dy), whole, strict=True):
         assert relative_difference(part, right) < 1e-14

@@ -9,8 +9,9 @@ Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = d
 product with dy is just what the backward of f computes. The first term is why deep transformers train: the gradient has a
 direct path to every block.
 
-Between forward and backward a block keeps what each of its layers needs. With `recompute` it keeps x alone, and the backward begins with
-another forward: a third more products, and the same bits, for random numbers depend on names, not on when they are drawn.
+Between forward and backward a block keeps what each of its layers needs. With `recompute` (gradient checkpointing) it keeps x alone, and
+the backward begins with another forward: a third more products, and the same bits, for random numbers depend on names, not on when they
+are drawn.
 Source: Chen et al., arXiv:1604.06174.
 """
 

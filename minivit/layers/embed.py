@@ -33,7 +33,7 @@ LOOKS = 2     # convolutions behind each halving; on Fashion-MNIST one, in a wid
 
 
 class PatchEmbed(Layer):
-    """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P). See `ops/patches.py`. eps: of a norm behind it; None for none."""
+    """Images (B, H, W, C) -> tokens (B, M, D), M = (H / P) (W / P). See `ops/patches.py`. eps: of a norm behind it; None for none."""
 
     def __init__(self, patch_size, channels, width, eps=None):
         self.patch_size = patch_size
@@ -42,13 +42,13 @@ class PatchEmbed(Layer):
         self.name_parameters()
 
     def forward(self, images):
-        """images (B, H, W, C) -> tokens (B, N, D)."""
+        """images (B, H, W, C) -> tokens (B, M, D)."""
         x, self.cache = patches.forward(images, self.patch_size)
         x = self.proj.forward(x)
         return self.norm.forward(x) if self.norm else x
 
     def backward(self, dy):
-        """dy (B, N, D) -> dimages (B, H, W, C)."""
+        """dy (B, M, D) -> dimages (B, H, W, C)."""
         dy = self.norm.backward(dy) if self.norm else dy
         return patches.backward(self.proj.backward(dy), self.take_cache())
 
@@ -58,7 +58,7 @@ class PatchEmbed(Layer):
 
 
 class ConvStem(Layer):
-    """Images (B, H, W, C) -> tokens (B, N, D), N = (H / P) (W / P), by convolutions 3 x 3; see above.
+    """Images (B, H, W, C) -> tokens (B, M, D), M = (H / P) (W / P), by convolutions 3 x 3; see above.
 
     Raises ValueError unless P is a power of two, at least 2, and P / 2 divides D.
     """
@@ -76,7 +76,7 @@ class ConvStem(Layer):
         self.name_parameters()
 
     def forward(self, images):
-        """images (B, H, W, C) -> tokens (B, N, D)."""
+        """images (B, H, W, C) -> tokens (B, M, D)."""
         x = self.convs[0].forward(images)
         for norm, conv in zip(self.norms, self.convs[1:], strict=True):
             y = conv.forward(norm.forward(x))
@@ -85,7 +85,7 @@ class ConvStem(Layer):
         return x.reshape(len(x), -1, x.shape[-1])
 
     def backward(self, dy):
-        """dy (B, N, D) -> dimages (B, H, W, C)."""
+        """dy (B, M, D) -> dimages (B, H, W, C)."""
         dy = dy.reshape(self.take_cache())
         for norm, conv in zip(reversed(self.norms), reversed(self.convs[1:]), strict=True):
             dx = norm.backward(conv.backward(dy))

@@ -29,7 +29,7 @@ def normal(shape, rng, std=0.02):
 
 def xavier_uniform(shape, rng):
     """Start a matrix (in, out) uniformly in +-sqrt(6 / (in + out)), which keeps the variance of what flows
-    forward and back (Glorot and Bengio, AISTATS 2010; the ViT paper's choice). A kernel (k, k, C, D) is a matrix (k k C, D)."""
+    forward and back (Glorot and Bengio, AISTATS 2010). A kernel (k, k, C, D) is a matrix (k k C, D), and maps side by side are one."""
     bound = np.sqrt(6 / (math.prod(shape[:-1]) + shape[-1]))
     return bound * (2 * rng.random(shape, np.float32) - 1)
 

@@ -5,7 +5,8 @@
     z_l  = MLP(LN(z'_l)) + z'_l                                                                              (3)
     y    = LN(z_L[class])                              the picture, as one vector (or LN of the patches' mean)  (4)
 
-and a linear head makes the logits. The backward is the same list read from the bottom.
+and a linear head makes the logits. (The paper's N is the number of patches, here M; N counts the class token, too.) The backward is the
+same list read from the bottom.
 """
 
 from functools import partial

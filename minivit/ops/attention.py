@@ -12,7 +12,7 @@ and then, for every image and head,
 
 after which the heads are laid side by side again: y (B, N, D). A bias (h, N, N), which is the same for all images, may be added to the
 scaled scores: probs = softmax(scores / sqrt d + bias), see `relative_bias`. Where the "images" are the M windows of each picture, one
-behind the other (see `windows`), each may have its own: of a bias (M, h, N, N), image b takes bias[b mod M].
+after another (see `windows`), each may have its own: of a bias (M, h, N, N), image b takes bias[b mod M].
 
 Why 1/sqrt(d): if q and k have independent entries of mean 0 and variance 1, then q.k has variance d. Without the scale the softmax
 saturates as d grows, and its gradient vanishes.
@@ -24,7 +24,7 @@ stands the softmax, whose chapter has its backward:
     probs = softmax(...)   dscores = the softmax backward, with the scale 1/sqrt d
     scores = q k^T         dq      = dscores k                    dk = dscores^T q
 
-A bias stands beside scores / sqrt d in a sum. dscores bears the factor 1/sqrt d of that term, so without it, summed over the images,
+The bias is added after the scaling, so its gradient is dscores without the factor 1/sqrt d, summed over the images that share it:
 
     dbias = sqrt d sum_b dscores[b]                            over all b, or for each window over the b that take its bias
 
@@ -78,7 +78,7 @@ def reference_backward(dy, cache):
     dy = _per_head(dy, probs.shape[1])                                # (B, h, N, d)
     dprobs = dy @ v.swapaxes(-1, -2)                                  # y = probs v
     dv = probs.swapaxes(-1, -2) @ dy
-    dscores = softmax.reference_backward(dprobs, (probs, scale))      # probs = softmax(scores / sqrt d)
+    dscores = softmax.reference_backward(dprobs, (probs, scale))      # probs = softmax(scores / sqrt d + bias)
     dq = dscores @ k                                                  # scores = q k^T
     dk = dscores.swapaxes(-1, -2) @ q
     dqkv = np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
@@ -122,7 +122,7 @@ def backward(dy, cache):
     dy = _per_head(dy, heads)
     dprobs = np.matmul(dy, v.swapaxes(-1, -2))                        # y = probs v
     np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
-    dscores = softmax.backward(dprobs, (probs, scale), out=dprobs)    # probs = softmax(scores / sqrt d)
+    dscores = softmax.backward(dprobs, (probs, scale), out=dprobs)    # probs = softmax(scores / sqrt d + bias)
     np.matmul(dscores, k, out=dq)                                     # scores = q k^T
     np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
     return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)

@@ -3,7 +3,8 @@
     y[b, i, j] = sum over u, v of x[b, s i + u - p, s j + v - p] W[u, v] + bias          0 where that lies outside the picture
 
 for a kernel W of k x k places, each a matrix (C, D); stride s, padding p. What the kernel sees at one place is a *window* of
-k k C numbers. Written as rows, the windows turn the convolution into a linear map:
+k k C numbers. (The kernel is not mirrored, so it is a cross-correlation, as in all of deep learning.) Written as rows, the windows turn
+the convolution into a linear map; the gather is known as im2col, its transpose as col2im:
 
     windows = gather(x)                     (B H' W', k k C)          H' = (H + 2p - k) // s + 1, W' alike
     y       = windows W + bias              (B H' W', D)
@@ -23,9 +24,9 @@ import numpy as np
 
 from ..kernel import kernel, ones, rows
 
-# So many windows are gathered at once: few enough numbers for a core's cache, but several times as many as the weight
-# has, because each part of the batch also costs the addition of a gradient of the weight.
-WINDOWS, WEIGHTS = 150_000, 8
+# At most so many numbers of windows are gathered at once, or WEIGHTS times the weight's, if that is more: few enough for a core's cache,
+# but enough to pay for the addition of a dweight, once for each part of the batch.
+NUMBERS, WEIGHTS = 150_000, 8
 
 
 def reference_forward(x, weight, bias=None, stride=1, padding=0):
@@ -128,10 +129,10 @@ def parts(count, images):
 
 
 def _images(x, weight, shape):
-    """How many pictures' windows are gathered at once, for outputs of this shape; see WINDOWS."""
+    """How many pictures' windows are gathered at once, for outputs of this shape; see NUMBERS."""
     _, height, width, D = shape
     window = weight.size // max(1, D)
-    return max(1, len(x) if len(weight) == 1 else max(WINDOWS, WEIGHTS * weight.size) // max(1, height * width * window))
+    return max(1, len(x) if len(weight) == 1 else max(NUMBERS, WEIGHTS * weight.size) // max(1, height * width * window))
 
 
 def _windows(x, k, stride, padding, height, width):

@@ -12,9 +12,10 @@ finite number.
 
 Backward. With log p_k = z_k - log sum_j exp z_j,  d log p_k / d z_j = delta_kj - p_j, so
 
-    dloss/dz_j = -(1/M) sum_k t_k (delta_kj - p_j) = (1/M) (p_j sum_k t_k - t_j)
+    d loss / d z_j = -(1/M) sum_k t_k (delta_kj - p_j) = (1/M) (p_j sum_k t_k - t_j)
 
-and sum_k t_k = 1: what the model believes, minus what is true.
+and sum_k t_k = 1: what the model believes, minus what is true. The logits differ from z by one number a row, to which p is blind, so
+theirs is the same; and dloss, what comes from above, multiplies it:
 
     dlogits = dloss (p - t) / M
 

@@ -1,4 +1,4 @@
-"""Layer norm: each token is shifted to mean 0 and scaled to variance 1, then stretched by learned factors.
+"""Layer norm: each token is shifted to mean 0 and scaled to variance 1, then scaled and shifted by learned numbers.
 
 For one token x of width D (every token by itself; the batch plays no part):
 
@@ -8,7 +8,7 @@ For one token x of width D (every token by itself; the batch plays no part):
     xhat = (x - mean) rstd
     y    = xhat weight + bias                        (entry by entry)
 
-Backward. Two lines are easy: y = xhat weight + bias gives, summed over all tokens n,
+Backward. The last line is easy: from y = xhat weight + bias, with sums over all tokens n,
 
     dbias = sum_n dy        dweight = sum_n dy xhat        dxhat = dy weight
 

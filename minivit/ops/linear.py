@@ -2,7 +2,7 @@
 
     y = x W + b                     x (..., I)   W (I, O)   b (O,)   y (..., O)
 
-Backward. Write L for the loss and dy = dL/dy. One entry of the output is
+Backward. Write dy = dLoss/dy. One entry of the output is
 
     y[n, o] = sum_i x[n, i] W[i, o] + b[o]
 

@@ -8,13 +8,14 @@ are (2R - 1)(2S - 1) such offsets, and for each one every head learns a number. 
 
 A class token lies nowhere: three more rows of the table serve class token to token, token to class token, and class token to itself.
 
-Unlike a position added to the tokens, the bias says the same thing wherever a pattern lies in the picture, and every block says it anew.
+Unlike positions that are added to the tokens, the bias depends on offsets alone, so it is the same everywhere in the picture; and every
+block learns its own.
 
 Backward. An entry of the table acts at all pairs of tokens with its offset, so its gradient is the sum over them:
 
     dtable[r, a] = sum of dbias[a, n, m] over n, m with index[n, m] = r
 
-Shapes: table, dtable ((2R - 1)(2S - 1), h), with 3 rows more for a class token; bias, dbias (h, N, N).
+Shapes: table, dtable (T, h), T = (2R - 1)(2S - 1), and 3 more for a class token; bias, dbias (h, N, N).
 Sources: Shaw et al., arXiv:1803.02155; Liu et al., "Swin Transformer", arXiv:2103.14030, Eq. 4; class token: Bao et al., arXiv:2106.08254.
 """
 

@@ -4,7 +4,7 @@
 
 The largest score is subtracted first, which changes nothing (it cancels) and keeps exp from overflowing.
 
-Backward. With y_j = e_j / S, the quotient rule gives the Jacobian of one row
+Backward. With e_j = exp(s x_j) and S = sum_k e_k, so that y_j = e_j / S, the quotient rule gives the Jacobian of one row
 
     d y_i / d x_j = s (delta_ij y_i - y_i y_j)
 
@@ -12,7 +12,7 @@ Its diagonal alone is not enough: raising one score lowers every other probabili
 
     dx_j = s y_j (dy_j - sum_i dy_i y_i)
 
-so a gradient that is the same for all classes (dy = 1) gives exactly zero: probabilities always sum to one.
+so a gradient that is the same for all classes (dy constant along the row) gives exactly zero: probabilities always sum to one.
 
 Shapes: x, y, dx, dy (..., K); rows along the last axis. Source: Bridle, "Probabilistic Interpretation of
 Feedforward Classification Network Outputs", 1990.

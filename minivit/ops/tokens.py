@@ -1,14 +1,14 @@
 """Class token and positions: what turns a bag of patches into the encoder's input (Eq. 1 of the paper).
 
-    y[b] = [class_token; x[b, 1]; ...; x[b, M]] + positions
+    y[b] = [class_token; x[b, 0]; ...; x[b, M-1]] + positions
 
 The class token is one more learned token, the same for every image; the encoder gathers in it what the classifier
 reads. There may be several, (T, D), such as a distillation token beside it. Without any, y[b] = x[b] + positions. Attention itself
-does not know the order of its tokens: the positions are all that tells it where a patch was.
+does not know the order of its tokens: without positions, or a relative bias (see `relative_bias`), nothing tells it where a patch was.
 
 Backward. Stacking and adding pass dy on unchanged; what is shared by all images collects the sum over them:
 
-    dx[b, n] = dy[b, n]  (the rows behind the class tokens)
+    dx[b]        = dy[b, T:]
     dclass_token = sum_b dy[b, :T]
     dpositions   = sum_b dy[b]
 
@@ -25,8 +25,8 @@ import numpy as np
 def sincos_2d(rows, columns, width, class_token=False):
     """Fixed positions (N, D), float64: sines and cosines of the row for the first half of D, of the column for the second.
 
-    Frequency i of the D/4 falls geometrically from 1 towards 1/10000. Class tokens, so many as class_token says, come first
-    and have position zero. Raises ValueError if D is not divisible by 4.
+    Frequency i of the D/4 falls geometrically from 1 towards 1/10000. Class tokens, as many as class_token says, come first
+    and get zeros. Raises ValueError if D is not divisible by 4.
     """
     if width % 4:
         raise ValueError(f"sin-cos positions need a width divisible by 4, not {width}")

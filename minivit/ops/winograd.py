@@ -1,4 +1,4 @@
-"""Winograd's convolution: the kernel of 3 x 3 at every place, with fewer multiplications than it has numbers.
+"""Winograd's convolution, F(2 x 2, 3 x 3): a kernel of 3 x 3 at every place, with 16 multiplications for four outputs instead of 36.
 
 Two outputs side by side of a kernel g of three see four inputs d. Written out, y_0 = d_0 g_0 + d_1 g_1 + d_2 g_2 and
 y_1 = d_1 g_0 + d_2 g_1 + d_3 g_2 take six products. Four are enough:

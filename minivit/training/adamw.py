@@ -7,8 +7,8 @@ With g the gradient at step t = 1, 2, ..., for every weight w by itself:
     w  <- w - lr decay w                             weight decay, outside the gradient: the W in AdamW
     w  <- w - lr (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)
 
-m and v start at 0; dividing by 1 - beta**t corrects for that start. If the gradient stays the same, m / sqrt(v) is
-1 whatever its size: the step is lr.
+m and v start at 0; dividing by 1 - beta**t corrects for that start. If the gradient stays the same, the corrected m and v are g and
+g**2 from the first step on: every step is lr, whatever the size of g.
 
 A parameter may have a learning rate and a decay of its own: see `layer_settings`.
 

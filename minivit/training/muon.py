@@ -9,17 +9,18 @@ AdamW sees a matrix as so many numbers. Muon sees what it does, which is to map 
 
 where orthogonal(u) = U V^T, if u = U S V^T is the singular value decomposition: the same directions, all of them at full length.
 
-Why. A step W <- W - D changes the output for an input x by x D, whose length is at most |D|, the largest singular value, times that of
-x. Of all steps with |D| <= 1, which lowers the loss most? To first order the loss falls by <G, D> = tr(G^T D), and with G = U S V^T
+Why. A step W <- W - E changes the output for an input x by x E, whose length is at most |E|, the largest singular value (the spectral
+norm), times that of x. Of all steps with |E| <= 1, which lowers the loss most? To first order the loss falls by <G, E> = tr(G^T E), and
+with G = U S V^T
 
-    tr(G^T D) = tr(S U^T D V) = sum_i S_ii (U^T D V)_ii <= sum_i S_ii        as no entry of U^T D V exceeds |D|
+    tr(G^T E) = tr(S U^T E V) = sum_i S_ii (U^T E V)_ii <= sum_i S_ii        as no entry of U^T E V exceeds |E|
 
-with equality for D = U V^T. A gradient is dominated by few directions; here the rare ones are learned as fast.
+with equality for E = U V^T. A gradient is dominated by few directions; here the rare ones are learned as fast.
 
 U V^T has min(I, O) singular values of 1, so the root of its mean square entry is 1 / sqrt(max(I, O)). The factor makes that 0.2, which
 is about what AdamW's steps have, and so one learning rate does for both.
 
-No decomposition is needed. An odd polynomial of a matrix acts on its singular values alone: with A = X X^T,
+No decomposition is needed: a Newton-Schulz iteration does. An odd polynomial of a matrix acts on its singular values alone: with A = X X^T,
 
     P X = (a I + b A + c A^2) X = U (a S + b S^3 + c S^5) V^T
 

@@ -16,13 +16,14 @@ OPTIMISERS = {"adamw": AdamW, "muon": Muon}
 class Trainer:
     """Trains `model` in place, one batch at a time.
 
-    lr: learning rate. weight_decay: of the matrices of linear maps, nothing else. clip: the largest norm the gradient of all
-    parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads: how
-    many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
-    and their pictures varied, see `Lanes`. ema: decay of the weights' running mean, 0 for none (see `ema.py`). layers: learning rates and
-    weight decays by the parameters' names (see `adamw.layer_settings`). optimiser: "adamw", or "muon" (see `muon.py`). objective: what is
-    minimised, such as a `Distillation` (default: the cross-entropy with the labels, `lanes.supervised`). recompute: whether blocks compute
-    their activations anew in the backward, which takes less memory and more time, and changes no bit of the result (see `layers/block.py`).
+    lr: learning rate. weight_decay: of the weights of linear maps and convolutions, nothing else. clip: the largest norm the gradient of
+    all parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads:
+    how many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
+    and their pictures varied, see `Lanes`. ema: decay of the weights' running mean (EMA), 0 for none (see `ema.py`). layers: learning rates
+    and weight decays by the parameters' names (see `adamw.layer_settings`). optimiser: "adamw", or "muon" (see `muon.py`). objective: what
+    is minimised, such as a `Distillation` (default: the cross-entropy with the labels, `lanes.supervised`). recompute: whether blocks
+    compute their activations anew in the backward, which takes less memory and more time, and changes no bit of the result (see
+    `layers/block.py`).
 
     `average` is the model to evaluate and to keep: a copy whose weights are the running mean; the model itself if there is none.
 
