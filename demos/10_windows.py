@@ -14,6 +14,7 @@ import time
 import numpy as np
 
 import minivit
+from minivit.explain.plots import SERIES
 from minivit.figure import new_figure, save
 from minivit.lanes import blas_threads
 from minivit.ops import cross_entropy
@@ -54,10 +55,11 @@ def measure(made, rounds):
 def draw(made, seconds, sides, path):
     figure = new_figure(6, 4)
     axes = figure.subplots()
-    for name in MODELS:
-        axes.loglog([made[name, side][0] for side in sides], [1e3 * seconds[name, side] for side in sides], "o-", label=name)
+    for name, colour in zip(MODELS, SERIES, strict=False):
+        axes.loglog([made[name, side][0] for side in sides], [1e3 * seconds[name, side] for side in sides], "o-", color=colour, label=name)
     axes.set(xlabel="tokens, that is area of the picture", ylabel="ms a picture, forward and backward, one core")
-    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     save(figure, path)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 import minivit
+from minivit.explain.plots import SERIES
 from minivit.figure import new_figure, save
 from minivit.interop.timm import write_weights
 from minivit.training.fine_tune import fine_tuned
@@ -72,14 +73,15 @@ def draw(counts, accuracies, path):
     """accuracies: {way: (counts, seeds)}."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
-    for way, values in accuracies.items():
+    for (way, values), colour in zip(accuracies.items(), SERIES, strict=False):
         mean, spread = 100 * values.mean(axis=1), 100 * values.std(axis=1)
-        axes.errorbar(counts, mean, spread, fmt=WAYS[way], capsize=3, label=way)
+        axes.errorbar(counts, mean, spread, fmt=WAYS[way], color=colour, capsize=3, label=way)
     axes.set(xscale="log", xlabel="pictures of each class to learn from", ylabel="% of new pictures right",
              title="7, 8 and 9, from weights that know 0 to 6")
     axes.set_xticks(counts, map(str, counts))
     axes.minorticks_off()
-    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     save(figure, path)
 
 
