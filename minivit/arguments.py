@@ -13,10 +13,14 @@ def check_name(kind, name, known):
     known = list(known)
     if name in known:
         return name
+    raise ValueError(" ".join(filter(None, [f"unknown {kind} {name!r}:", suggestion(name, known), f"known: {', '.join(known)}"])))
+
+
+def suggestion(name, known):
+    """"did you mean ...?" with the nearest of the `known` names; nothing if none is near."""
     lower = {str(one).lower(): one for one in known}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
-    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
-    raise ValueError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
+    return f"did you mean {lower[near[0]]!r}?" if near else ""
 
 
 def check_number(kind, value, *, least=-math.inf, above=-math.inf, most=math.inf, below=math.inf, whole=False):

@@ -12,11 +12,24 @@ import sys
 from pathlib import Path
 
 from . import __version__
+from .arguments import check_name
 
 
 class _Parser(argparse.ArgumentParser):
+    """Its errors are raised, and each verb tells its own: those of options that it does not know, too."""
+
     def error(self, message):
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args=None, namespace=None):
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
+    def _check_value(self, action, value):
+        if action.choices is not None:                                # only the verbs are a choice
+            check_name("command", value, action.choices)
 
 
 def main(arguments=None):
@@ -79,10 +92,11 @@ def _add_train(verbs):
     length = verb.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=float, help="how often each training image is seen")
     length.add_argument("--minutes", type=float, help="how long to train instead; the speed is measured first, for some seconds more")
-    verb.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/DATA-seedS)")
-    verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA and --out again")
+    verb.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/DATA-seedS; with --model NAME, runs/DATA-NAME-seedS)")
+    verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA again, and --out, "
+                      "or --model and --seed")
     verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
-    verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
+    _add_threads(verb)
     verb.add_argument("--recompute", action="store_true", help="take less memory and more time: blocks are computed again in the backward; "
                       "changes no result")
     verb.add_argument("--checkpoint-seconds", type=float, metavar="S",
@@ -117,6 +131,7 @@ def _add_evaluate(verbs):
     verb.add_argument("run", metavar="RUN", help="folder of a run")
     verb.add_argument("data", metavar="DATA", nargs="?", help="other data: its test part, or all of it if it has none")
     _add_data_dir(verb)
+    _add_threads(verb)
     verb.add_argument("--report", metavar="FILE", help="write a page of HTML with pictures of the worst mistakes")
     verb.add_argument("--json", action="store_true", help="accuracy, images, standard_error, confusion, class_names, classes, mistakes; "
                       "learned, how many of the images the run learned from or was chosen by; mirrored_accuracy, of each picture and its "
@@ -214,6 +229,10 @@ def _add_data_dir(verb):
                       "MINIVIT_DATA, or the user's cache)")
 
 
+def _add_threads(verb):
+    verb.add_argument("--threads", type=int, help="lanes at once (default: all cores); changes no result")
+
+
 def _given(options, *names):
     """The options that were given, as keyword arguments; the others keep the library's defaults."""
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -226,7 +245,7 @@ def _check_named(weights, model):
 
 
 def _train(options):
-    from .data import load_data
+    from .data import hidden_folder, load_data
     from .training.evaluation import describe_evaluation, evaluation_text
     from .training.fine_tune import fine_tuned, started_from
     from .training.loop import train
@@ -235,10 +254,13 @@ def _train(options):
     from .training.source import Source
 
     if Path(options.data, "config.json").is_file():
-        raise ValueError(f"{options.data} is a run, not data: minivit train DATA --out {options.data} --resume goes on with it")
+        again = shlex.join(["minivit", "train", "DATA", "--out", options.data, "--resume"])
+        raise ValueError(f"{options.data} is a run, not data: {again} goes on with it")
     if options.fine_tune:
         _check_named(options.fine_tune, options.model)
-    out = options.out or f"runs/{Path(options.data).resolve().stem}-seed{options.seed or 0}"
+    _note(hidden_folder(options.data))
+    named = [Path(options.data).resolve().stem, *filter(None, [options.model]), f"seed{options.seed or 0}"]
+    out = options.out or f"runs/{'-'.join(named)}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
     start = Source(options.fine_tune, options.model) if options.fine_tune else started_from(run) if run else None
@@ -254,6 +276,8 @@ def _train(options):
         model = fine_tuned(start, data, seed, probe, **choices)
     else:
         model = model_for(data, options.model, seed, options.minutes, **choices)
+    if data.untested and len(data.test_labels):
+        _note(f"{data.name} has no test images of {', '.join(data.untested)}: how well they are recognised will not be known")
     settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
                       "layers", "optimiser", "val_fraction", "patience", "probe", "teacher", "distillation", "distillation_weight",
                       "temperature", "checkpoint_seconds", "checkpoint_steps", "recompute")
@@ -266,24 +290,28 @@ def _train(options):
                           "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}
                          | validation))
     else:
+        mistakes, again = ", and its worst mistakes" if result.test.mistakes else "", shlex.join(["minivit", "evaluate", out])
         print(f"{result}\n\n{evaluation_text(result.test, run.class_names(model))}\n\n"
-              f"run: {out}  ({run.report_file} shows how it learned, and its worst mistakes; next: minivit evaluate {out})")
+              f"run: {out}  ({run.report_file} shows how it learned{mistakes}; next: {again})")
 
 
 def _evaluate(options):
+    from .data import hidden_folder
     from .training.evaluation import describe_evaluation, evaluation_text
     from .training.run import Run
 
     run = Run(options.run)
-    class_names, result = run.evaluate(options.data, data_dir=options.data_dir, report=options.report)
+    _note(hidden_folder(options.data))
+    class_names, result = run.evaluate(options.data, options.threads, options.data_dir, options.report)
     _note(run.unfinished())
     _note(run.caution(result))
     if options.json:
         print(json.dumps(describe_evaluation(result, class_names)))
     else:
         print("\n".join(result.lines) + f"\n\n{evaluation_text(result, class_names)}")
-        if pictures := options.report or (options.data is None and run.report_file.is_file() and run.report_file):
-            print(f"\nthe worst mistakes as pictures: {pictures}")
+        page = options.report or (options.data is None and result.mistakes and run.report_file.is_file() and run.report_file)
+        if page:
+            print(f"\n{'the worst mistakes as pictures' if result.mistakes else 'report'}: {page}")
 
 
 def _note(words):

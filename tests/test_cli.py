@@ -98,6 +98,8 @@ def test_train_tells_the_accuracy_and_what_comes_next(call, tmp_path):
     text = call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "run")
     assert re.search(r"accuracy \d+\.\d+% \+- \d", text)
     assert f"minivit evaluate {tmp_path / 'run'}" in text
+    text = call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "my run")
+    assert f"next: minivit evaluate '{tmp_path / 'my run'}')" in text
 
 
 def test_train_hands_its_options_on(call, tmp_path):
@@ -118,6 +120,9 @@ def test_train_goes_into_runs_by_default(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call("train", "digits", "--epochs", 0.1, "--seed", 4)
     assert (tmp_path / "runs" / "digits-seed4" / "model.safetensors").is_file()
+    call("train", "digits", "--epochs", 0.1, "--seed", 4, "--model", "vit_mini_patch2_8")          # beside it
+    assert (tmp_path / "runs" / "digits-vit_mini_patch2_8-seed4" / "model.safetensors").is_file()
+    call("train", "digits", "--seed", 4, "--model", "vit_mini_patch2_8", "--resume")
 
 
 def test_train_resumes_a_finished_run_to_the_same_model(call, tmp_path, capsys):
@@ -145,11 +150,17 @@ def test_train_takes_an_npz_of_any_square_size(call, tmp_path, channels):
     assert result["class_names"] == ["cat", "dog"]
 
 
-def test_folder_with_the_name_of_a_data_set_does_not_hide_it(call, tmp_path, monkeypatch):
+def test_folder_with_the_name_of_a_data_set_does_not_hide_it_and_is_noted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    note = "minivit: note: digits is the built-in data set; for the folder say ./digits\n"
+    assert cli.main(["train", "digits", "--epochs", "0.1", "--out", "run"]) == 0
+    assert note not in capsys.readouterr().err
     (tmp_path / "digits").mkdir()
-    call("train", "digits", "--epochs", 0.1, "--out", "run")
-    assert json.loads(call("evaluate", "run", "--json"))["images"] == 359
+    for verb in (["train", "digits", "--epochs", "0.1", "--out", "another", "--json"], ["evaluate", "run", "digits", "--json"]):
+        assert cli.main(verb) == 0
+        said, noted = capsys.readouterr()
+        assert json.loads(said)["images"] == 359
+        assert noted.startswith(note)
 
 
 def test_without_a_terminal_train_says_a_line_for_each_epoch(capsys, tmp_path):
@@ -215,6 +226,14 @@ def test_evaluate_prints_a_table_of_all_classes(call, run_folder):
     text = call("evaluate", run_folder)
     assert re.match(r"accuracy \d+\.\d+% \+- \d+\.\d+% on 359 images\n", text)
     assert len(re.findall(r"^ *\d \|.*\| +\d+\.\d%$", text, re.MULTILINE)) == 10
+
+
+def test_evaluate_takes_the_number_of_threads(call, run_folder, monkeypatch):
+    asked = []
+    predict = minivit.models.ViT.predict
+    monkeypatch.setattr(minivit.models.ViT, "predict", lambda model, images, threads=None: asked.append(threads) or predict(model, images))
+    call("evaluate", run_folder, "--threads", 3)
+    assert asked == [3]
 
 
 def test_evaluate_with_the_source_of_the_run_scores_only_held_out_images(call, run_folder):
@@ -321,6 +340,15 @@ def test_predict_names_unreadable_pictures_and_classifies_the_others(call, capsy
     assert (code, json.loads(said)) == (2, [])
 
 
+def test_predict_names_numbers_out_of_range_and_classifies_the_others(call, run_folder, picture, capsys):
+    right = call("predict", run_folder, picture, 358, 0)
+    assert cli.main(["predict", *map(str, (run_folder, picture, 359, 358, -1, 0))]) == 2
+    said = capsys.readouterr()
+    assert said.out == right
+    assert said.err.splitlines() == [f"minivit: error: number of a test image of digits must be a whole number at least 0 and at most 358, "
+                                     f"not {number}" for number in (359, -1)]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
 def test_predict_takes_pictures_of_any_size_and_mode(call, run_folder, tmp_path, mode):
     Image.new(mode, (31, 17)).save(tmp_path / "any.tif")
@@ -359,7 +387,7 @@ def test_models_table_has_a_line_for_each(call):
 
 BAD_INPUT = [
     ("", "COMMAND"),
-    ("trian digits", "'trian'.*train"),
+    ("trian digits", "unknown command 'trian': did you mean 'train'.*known: train, evaluate, "),
     ("train", "DATA"),
     ("train digit", "unknown data set.*'digit'.*did you mean 'digits'"),
     ("train nowhere.npz", r"nowhere\.npz: no such file"),
@@ -400,11 +428,14 @@ BAD_INPUT = [
     ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is no folder"),
     ("train cifar-10", "did you mean 'cifar10'"),
     ("train digits --resume", r"is no run.*config\.json"),
-    ("train digits --colour red", "--colour"),
+    ("train digits --colour red", r"unrecognized arguments: --colour red \(see minivit train --help\)"),
+    ("--colour train digits", r"unrecognized arguments: --colour \(see minivit --help\)"),
+    ("train nowhere --image-size 32", "unknown data set .*'nowhere'"),
     ("evaluate", "RUN"),
     ("evaluate nowhere", "nowhere is no run"),
     ("predict nowhere some.png", "nowhere is no run"),
     ("predict nowhere", "IMAGE"),
+    ("predict nowhere some.png --colour red", r"unrecognized arguments: --colour red \(see minivit predict --help\)"),
     ("models vit", "vit"),
 ]
 
@@ -430,7 +461,8 @@ BAD_FILES = [
     ("train garbage.npz", r"garbage\.npz is no readable \.npz file"),
     ("train garbage.png", r"garbage\.png.*\.npz"),
     ("train digits --out RUN", "holds a run already.*--resume"),
-    ("train digits --out RUN --resume --lr 0.1", "another .*lr"),
+    ("train digits --out RUN --resume --lr 0.1", r"was started with lr 0\.003, not 0\.1: "),
+    ("train digits --out RUN --resume --epochs 4 --seed 1", r"was started with epochs 2, not 4, and seed 0, not 1: leave out what differs"),
     ("train digits --out garbage.png", r"garbage\.png"),
     ("train digits --out garbage.png/run", r"garbage\.png"),
     ("evaluate garbage.png", r"garbage\.png is no run"),
@@ -438,7 +470,9 @@ BAD_FILES = [
     ("predict RUN garbage.png", r"garbage\.png is no readable picture"),
     ("predict RUN empty.png", r"empty\.png is no readable picture"),
     ("predict RUN half.png", r"half\.png is no readable picture"),
-    ("predict RUN RUN", "run: no such file"),
+    ("predict RUN RUN", r"run: no such file, but a folder: its pictures are \S*/run/\*"),
+    ("predict RUN -1", "test image of digits must be a whole number at least 0 and at most 358, not -1"),
+    ("attend RUN 359 --out look.png", "test image of digits must be a whole number at least 0 and at most 358, not 359"),
     ("predict RUN digit.png --top 0", "classes to show.*0"),
 ]
 
@@ -463,6 +497,11 @@ def test_a_misspelt_folder_or_data_set_is_suggested(refused, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").mkdir()
     assert f"did you mean '{right}'" in refused("train", wrong)
+
+
+def test_train_on_a_run_is_told_how_to_go_on_with_it(refused, run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "my run")
+    assert f"is a run, not data: minivit train DATA --out '{folder}' --resume goes on" in refused("train", folder)
 
 
 def test_train_into_the_run_of_another_leaves_it_alone(refused, run_folder):

@@ -193,9 +193,10 @@ def test_all_files_that_are_no_pictures_are_named_up_to_five(tmp_path):
     for k in range(12):
         files.append(tmp_path / f"{k}.png")
         files[-1].write_bytes(b"none" if k % 3 else encoded(smooth(9, 9)))
-    with pytest.raises(ValueError, match=r"1\.png is no .*2\.png is no .*7\.png .*; and 3 more: mend, convert or remove them") as error:
+    with pytest.raises(ValueError, match=r"7\.png are no readable pictures \(not one of PNG, .*\); and 3 more: .* remove them") as error:
         read_pictures(files, 8, 3)
     assert re.findall(r"(\d+)\.png", str(error.value)) == list("12457")
+    assert str(error.value).count("not one of PNG") == 1
 
 
 def test_all_bad_files_of_a_folder_are_named_at_once(tmp_path):
@@ -209,8 +210,9 @@ def test_all_bad_files_of_a_folder_are_named_at_once(tmp_path):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png: no such file"):
         read_pictures([tmp_path / "nowhere.png"], 8, 3)
-    with pytest.raises(FileNotFoundError, match="no such file, but a folder"):
-        read_pictures([tmp_path], 8, 3)
+    (tmp_path / "my news").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no such file, but a folder: its pictures are '\S+/my news'/\*"):
+        read_pictures([f"{tmp_path}/my news/"], 8, 3)
 
 
 # ---- a folder -----------------------------------------------------------------------------------------------------
@@ -356,6 +358,15 @@ def test_folder_that_cannot_be_trained_on_is_answered_with_one_line(tmp_path, ca
     assert not (tmp_path / "run").exists()
 
 
+def test_classes_without_test_pictures_are_noted(tmp_path, capsys):
+    folder = make_folder(tmp_path / "mine", {"train/a": 5, "train/b": 5, "train/c": 5, "test/b": 2, "test/c": 2})
+    note = "minivit: note: mine has no test images of a: how well they are recognised will not be known\n"
+    for noted in (True, False):
+        assert cli.main(["train", str(folder), "--epochs", "0.1", "--out", str(tmp_path / f"run{noted}")]) == 0
+        assert (note in capsys.readouterr().err) == noted
+        make_folder(folder, {"test/a": 1})
+
+
 @pytest.mark.parametrize("option", [["--image-size", "32"], ["--fit", "pad"]], ids="".join)
 def test_preparation_is_for_pictures_only(capsys, option):
     assert cli.main(["train", "digits", *option]) == 2
@@ -447,11 +458,23 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     result = call("evaluate", "runs/pets-seed0", "others")
     assert np.array(result["confusion"]).sum(axis=1).tolist() == [0, 3, 4]
     assert cli.main(["evaluate", "runs/pets-seed0", str(make_folder(tmp_path / "fish", {"eel": 2, "cod": 2}))]) == 2
-    assert "fish has the classes cod, but the run cat, dog, eel" in capsys.readouterr().err
+    assert "fish has classes that the run does not know: cod; it knows cat, dog, eel" in capsys.readouterr().err
+    assert cli.main(["evaluate", "runs/pets-seed0", str(make_folder(tmp_path / "typo", {"cta": 2, "dog": 2}))]) == 2
+    assert "typo has classes that the run does not know: cta (did you mean 'cat'?); it knows cat, dog, eel" in capsys.readouterr().err
+
+    # Renamed: the data are gone, but at their new place they are the same.
+    pets = pets.rename(tmp_path / "moved")
+    for verb in (["evaluate", "runs/pets-seed0"], ["predict", "runs/pets-seed0", "3"],
+                 ["attend", "runs/pets-seed0", "3", "--out", "look.png"]):
+        assert cli.main(verb) == 2
+        assert re.fullmatch(r"minivit: error: \S+/pets is gone, .*: bring it back, or give its new place, as in: "
+                            r"minivit evaluate runs/pets-seed0 DATA\n", capsys.readouterr().err)
+    assert call("evaluate", "runs/pets-seed0", "moved")["accuracy"] == first["accuracy"]
+    assert call("train", "moved", "--resume", "--out", "runs/pets-seed0")["accuracy"] == first["accuracy"]
 
     (pets / "cat" / "0.png").unlink()
     assert cli.main(["evaluate", "runs/pets-seed0"]) == 2
-    assert "pets has changed since" in capsys.readouterr().err
+    assert "moved has changed since" in capsys.readouterr().err
 
 
 def test_evaluate_says_from_how_many_of_the_pictures_the_run_has_learned(tmp_path, capsys):

@@ -16,7 +16,7 @@ import minivit
 from minivit import cli
 from minivit.ops import softmax
 from minivit.training import report
-from minivit.training.evaluation import MISTAKES, WORST, class_table, describe_evaluation, evaluate, evaluation_text
+from minivit.training.evaluation import MISTAKES, WORST, Evaluation, class_table, describe_evaluation, evaluate, evaluation_text
 from minivit.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("no_curve")
@@ -135,6 +135,19 @@ def test_a_class_without_images_or_predictions_has_no_share():
                                                                                                     ["c", "0", "-", "-"]]
     described = json.loads(json.dumps(describe_evaluation(evaluation, ["a", "b", "c"])))
     assert described["classes"][2] == {"class": "c", "images": 0, "precision": None, "recall": None}
+
+
+@pytest.mark.parametrize(("images", "right", "words"), [
+    (24, 24, "accuracy 100.00% (at least 88.26% with 95% confidence) on 24 images"),
+    (24, 0, "accuracy 0.00% (at most 11.74% with 95% confidence) on 24 images"),
+    (1, 1, "accuracy 100.00% (at least 5.00% with 95% confidence) on 1 image"),
+    (100_000, 100_000, "accuracy 100.00% (at least 99.99% with 95% confidence) on 100000 images"),
+    (24, 23, "accuracy 95.83% +- 4.08% on 24 images"),
+])
+def test_all_or_none_right_is_no_certainty(images, right, words):
+    evaluation = Evaluation(right / images, images, np.zeros((2, 2), int), [])
+    assert str(evaluation) == words
+    assert describe_evaluation(evaluation, "ab")["standard_error"] == pytest.approx(np.sqrt(right * (images - right) / images) / images)
 
 
 def test_text_of_many_classes_names_the_most_frequent_confusions():
@@ -261,8 +274,13 @@ def test_a_model_without_mistakes_has_a_page(trained):
     easy = dataclasses.replace(digits, test_images=digits.test_images[right], test_labels=digits.test_labels[right])
     evaluation = evaluate(model, easy.test_images, easy.test_labels)
     assert evaluation.standard_error == 0
+    bound = f"(at least {np.floor(1e4 * 0.05 ** (1 / right.sum())) / 1e4:.2%} with 95% confidence)"
+    assert str(evaluation) == f"accuracy 100.00% {bound} on {right.sum()} images"
     text = report.make_report(Run(trained[0]).config(), model, [], easy, list(easy.class_names), evaluation)
     assert "There are none." in Page(text).text
+    assert f"100.00% {bound}" in Page(text).text
+    assert "The bound comes from" in " ".join(Page(text).text.split())
+    assert "standard error" not in Page(text).text
     assert "How it learned" not in text          # no records
 
 
@@ -286,6 +304,16 @@ def test_evaluate_tells_each_class_and_the_mistakes(trained, capsys):
     described = describe_evaluation(result.test, list("0123456789"))
     assert described["learned"] == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(described))
+
+
+def test_evaluate_offers_no_pictures_of_mistakes_where_there_are_none(trained, tmp_path, capsys):
+    digits, model = minivit.load_data("digits"), minivit.load(trained[0])
+    right = model.predict(digits.test_images).argmax(axis=1) == digits.test_labels
+    np.savez(tmp_path / "easy.npz", images=digits.test_images[right], labels=digits.test_labels[right])
+    assert cli.main(["evaluate", str(trained[0]), str(tmp_path / "easy.npz"), "--report", str(tmp_path / "page.html")]) == 0
+    said = capsys.readouterr().out
+    assert "mistakes" not in said
+    assert said.endswith(f"\nreport: {tmp_path / 'page.html'}\n")
 
 
 def test_page_on_other_data_names_them(trained, tmp_path, capsys):
@@ -317,6 +345,8 @@ def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
     text = Page((tmp_path / "run" / "report.html").read_text()).text
     steps, epochs = re.search(r"these (\d+) steps are --epochs ([\d.]+)\.", text).groups()
     assert round(float(epochs) * (1438 // 64)) == int(steps)
+    settings = {row[0]: row[1] for table in Page((tmp_path / "run" / "report.html").read_text()).tables for row in table if len(row) == 2}
+    assert settings["epochs"] == epochs
 
 
 @pytest.mark.parametrize(("settings", "kept"), [

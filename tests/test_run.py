@@ -132,6 +132,17 @@ def test_curve_shows_validation_and_names_the_epoch_that_is_kept(tmp_path):
     assert len(set(pictures)) == 3
 
 
+def test_curve_of_one_epoch_shows_its_points(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curve, "save", lambda figure, _: drawn.append(figure.canvas.draw() or figure))
+    lines = [{"epoch": e, "loss": 1 / e, "accuracy": 0.5, "test_accuracy": e / 10} for e in (1, 2, 3)]
+    for count in (1, 3):
+        curve.draw_curve(lines[:count], tmp_path / "curve.png")
+    for figure, marker in zip(drawn, ("o", ""), strict=True):
+        assert {line.get_marker() for axes in figure.axes for line in axes.lines} == {marker}
+        assert all(tick.is_integer() for axes in figure.axes for tick in axes.get_xticks())
+
+
 def test_result_counts_steps_and_test_images(finished):
     _, result = finished
     assert result.steps == 3 * STEPS_AN_EPOCH
@@ -259,7 +270,7 @@ def test_interrupted_run_has_no_model_to_load(interrupted):
 ])
 def test_resuming_with_another_setting_is_refused_by_name(interrupted, setting, value):
     before = contents(interrupted)
-    with pytest.raises(ValueError, match=rf"another .*\b{setting} \("):
+    with pytest.raises(ValueError, match=rf"was started with {setting} [\w.]+, not {value if value == 'flip' else f'{value:g}'}: "):
         train(interrupted, resume=True, **{setting: value})
     assert contents(interrupted) == before
 
@@ -739,7 +750,7 @@ def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_pa
     assert Run(folder).evaluate(tmp_path / "new.npz")[0] == names
     assert Run(folder).evaluate(tmp_path / "new.npz")[1].confusion.sum(axis=1).tolist() == [0, 3, 1]
     np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["a", "x", "y"])
-    with pytest.raises(ValueError, match=r"new.npz has the classes x, y, but the run a, b, c"):
+    with pytest.raises(ValueError, match=r"new.npz has classes that the run does not know: x, y; it knows a, b, c"):
         Run(folder).evaluate(tmp_path / "new.npz")
 
 
@@ -760,6 +771,32 @@ def test_data_that_changed_under_a_run_are_noticed(own_file):
         Run(folder).evaluate(file)
     with pytest.raises(ValueError, match=r"other data, or own\.npz has changed since"):
         train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
+    moved = file.rename(file.with_name("moved.npz"))
+    with pytest.raises(ValueError, match=r"the data in .*/own\.npz, and moved\.npz has others: only the same images"):
+        train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)
+
+
+def test_data_at_another_place_are_the_same(own_file):
+    folder, file = own_file
+    before = Run(folder).config()
+    moved = file.rename(file.with_name("moved.npz"))
+    with pytest.raises(FileNotFoundError, match=r"/own\.npz is gone, .*: bring it back, or .* new place, as in: minivit evaluate \S+ DATA"):
+        Run(folder).evaluate()
+    assert Run(folder).evaluate(moved)[1].images == 12
+    train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)
+    place = {"name": "moved.npz", "source": before["data"]["source"] | {"source": str(moved)}}
+    assert Run(folder).config() == before | {"data": before["data"] | place}
+    assert Run(folder).evaluate()[1].images == 12                     # the new place is known from now on
+
+
+def test_same_images_in_another_order_are_not_the_same_data(own_file):
+    folder, file = own_file                                           # they would be split in another way
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    order = np.argsort(-np.arange(60))
+    np.savez(file, **(arrays | {name: arrays[name][order] for name in ("images", "labels")}))
+    with pytest.raises(ValueError, match=r"own\.npz has changed since"):
+        train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
 
 
 def test_resume_takes_the_seed_of_the_run(tmp_path):
@@ -775,7 +812,9 @@ def test_a_run_keeps_its_dtype(tmp_path):
 def test_one_step_is_a_step(tmp_path):
     model = tiny()
     before = model.vector.copy()
-    assert train(model=model, epochs=0.01).steps == 1
+    result = train(model=model, epochs=0.01)
+    assert result.steps == 1
+    assert " images, after 1 step in " in str(result)
     assert (model.vector != before).any()
 
 

@@ -63,6 +63,11 @@ class Dataset:
         """K, the number of classes."""
         return len(self.class_names)
 
+    @property
+    def untested(self):
+        """The names of the classes that have images to train, and none to test."""
+        return [self.class_names[k] for k in np.setdiff1d(self.train_labels, self.test_labels)]
+
     def pixel_statistics(self):
         """Mean and standard deviation of the training pixels, one each a channel, of pixels between 0 and 1.
 

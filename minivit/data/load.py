@@ -30,7 +30,7 @@ def load_data(source, seed=0, test_fraction=0.2, *, data_dir=None, image_size=No
     preparation = {name: value for name, value in (("image_size", image_size), ("channels", channels), ("fit", fit)) if value is not None}
     if holds_pictures(source):
         data = load_folder(source, seed, test_fraction, **preparation)
-    elif preparation:
+    elif preparation and (source in NAMES or Path(source or ".").exists()):    # if not, what follows says so
         raise ValueError(f"{', '.join(preparation)} can be chosen for a folder of pictures only: {source} has images as they are")
     elif source in PUBLISHED:
         data = load_published(source, seed, test_fraction, data_dir)
@@ -43,6 +43,12 @@ def load_data(source, seed=0, test_fraction=0.2, *, data_dir=None, image_size=No
 def holds_pictures(source):
     """Whether a source of data is a folder of pictures, and not of binary files."""
     return bool(source) and source not in NAMES and Path(source).is_dir() and not find_idx(source) and not find_cifar(source)
+
+
+def hidden_folder(source):
+    """In words, that a data set has the name of a folder here, and how to say the folder; None if there is no such folder."""
+    hidden = source in NAMES and Path(source).is_dir()
+    return f"{source} is the built-in data set; for the folder say ./{source}" if hidden else None
 
 
 def _reader(source):

@@ -10,6 +10,7 @@ A picture of any size and mode becomes (size, size, channels) in four steps:
 """
 
 import os
+import shlex
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,14 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")       # Pillow r
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MOST_PIXELS = 2**27                                 # 134 million; a file of a few kilobytes can claim any number
+
+
+class Unreadable(ValueError):
+    """A file that is no readable picture, and the reason."""
+
+    def __init__(self, path, reason):
+        super().__init__(f"{path} is no readable picture ({reason})")
+        self.reason = reason
 
 
 def read_pictures(files, size, channels, fit="crop", share=1.0, unreadable=None):
@@ -65,14 +74,15 @@ def _of_each(files, function, doing, errors):
     """What `function` gives for each opened file, in their order, on all cores; None where it fails, and {file: why} goes to `errors`."""
     def call(path):
         if not Path(path).is_file():
-            return None, FileNotFoundError(f"{path}: no such file" + (", but a folder" if Path(path).is_dir() else ""))
+            folder = f", but a folder: its pictures are {shlex.quote(str(Path(path)))}/*" if Path(path).is_dir() else ""
+            return None, FileNotFoundError(f"{path}: no such file{folder}")
         try:
             with Image.open(path, formats=_FORMATS) as file:
                 if file.width * file.height > _MOST_PIXELS:
                     raise ValueError(f"{file.width}x{file.height} pixels, more than {_MOST_PIXELS:,}; scale it down")
                 return function(file), None
         except Exception as error:                    # Pillow lets through whatever its parsers stumble over in a damaged file
-            return None, ValueError(f"{path} is no readable picture ({_reason(error)})")
+            return None, Unreadable(path, _reason(error))
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -88,14 +98,21 @@ def _of_each(files, function, doing, errors):
 
 
 def _refuse(errors):
-    """Raise one error for all of {file: error}, if there are any: FileNotFoundError of the first missing file, or ValueError."""
-    for error in errors.values():
+    """Raise one error for all of {file: error}, if there are any: FileNotFoundError of the first missing file, or ValueError.
+
+    It names five files, each reason once.
+    """
+    files_of: dict[str, list[str]] = {}
+    for path, error in errors.items():
         if isinstance(error, FileNotFoundError):
             raise error
+        if sum(map(len, files_of.values())) < 5:
+            files_of.setdefault(error.reason, []).append(str(path))
     if errors:
-        rest = f"; and {len(errors) - 5} more" if len(errors) > 5 else ""
-        raise ValueError("; ".join(map(str, list(errors.values())[:5])) + rest
-                         + ": mend, convert or remove " + ("it" if len(errors) == 1 else "them"))
+        named = [str(Unreadable(files[0], reason)) if len(files) == 1 else f"{', '.join(files)} are no readable pictures ({reason})"
+                 for reason, files in files_of.items()]
+        rest = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
+        raise ValueError("; ".join(named + rest) + ": mend, convert or remove " + ("it" if len(errors) == 1 else "them"))
 
 
 def _reason(error):

@@ -1,5 +1,7 @@
 """The learning curve as a picture."""
 
+from matplotlib.ticker import MaxNLocator
+
 from ..figure import new_figure, save
 
 
@@ -22,6 +24,9 @@ def draw_curve(records, path, floor=0.0, kept=-1):
     accuracy.set(title=f"accuracy (test, {epoch}: {records[kept]['test_accuracy']:.2%})", xlabel="epoch", ylabel="%", ylim=(None, 100.5))
     accuracy.legend(frameon=False, loc="best")
     for axes in (loss, accuracy):
+        for line in axes.lines:
+            line.set_marker("o" if len(records) == 1 else "")         # a single point makes no line
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)

@@ -1,4 +1,4 @@
-"""How good a model is: accuracy, its standard error, each class by itself, which class is taken for which, and the worst mistakes."""
+"""How good a model is: accuracy, how certain that is, each class by itself, which class is taken for which, and the worst mistakes."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from .augment import Augmentation
 
 MISTAKES = 24           # how many are kept: the worst
 WORST = 5               # how many of these are named in the text
+CONFIDENCE = 0.95       # of what is known of the accuracy where all images are right, or none
 TABLE_WIDTH = 120       # characters: up to so many a row of the confusion matrix is easy to read
 
 
@@ -50,6 +51,19 @@ class Evaluation:
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.images)
 
     @property
+    def uncertainty(self):
+        """In words, what the number of images leaves open: the standard error.
+
+        Where all images are right, that is 0, which is no certainty: all n are right with probability a^n, so with 95% confidence the
+        accuracy a of the model is 0.05^(1/n) at least. Where none is, so is that of its errors. It is rounded to the safe side.
+        """
+        if 0 < self.accuracy < 1:
+            return f"+- {self.standard_error:.2%}"
+        bound = math.floor(1e4 * (1 - CONFIDENCE) ** (1 / self.images)) / 1e4
+        words = f"at least {bound:.2%}" if self.accuracy else f"at most {1 - bound:.2%}"
+        return f"({words} with {CONFIDENCE:.0%} confidence)"
+
+    @property
     def counts(self):
         """How many images of each class there were, (K,)."""
         return self.confusion.sum(axis=1)
@@ -71,12 +85,17 @@ class Evaluation:
         return [(int(wrong[t, p]), int(t), int(p)) for t, p in zip(*np.unravel_index(order, wrong.shape), strict=True) if wrong[t, p]]
 
     def __str__(self):
-        return f"accuracy {self.accuracy:.2%} +- {self.standard_error:.2%} on {self.images} images"
+        return f"accuracy {self.accuracy:.2%} {self.uncertainty} on {self.images} {plural(self.images, 'image')}"
 
     @property
     def lines(self):
         """Itself in a line, and in a second one the mean with the mirror images, where there is one."""
         return [str(self), *([f"mirrored too: {self.mirrored}"] if self.mirrored else [])]
+
+
+def plural(count, noun):
+    """The noun as it is of one, or of more."""
+    return noun if count == 1 else f"{noun}s"
 
 
 def _share(part, whole):

@@ -15,7 +15,7 @@ from ..ops.cross_entropy import smoothing_floor
 from .augment import Augmentation
 from .checkpoints import Checkpoints, Progress
 from .distil import distillation_for
-from .evaluation import Evaluation, evaluate, with_mirrored
+from .evaluation import Evaluation, evaluate, plural, with_mirrored
 from .features import features
 from .preset import DEFAULTS
 from .run import Run, check_fit, describe
@@ -54,7 +54,7 @@ class Result:
         first, *mirrored = self.test.lines
         speed = f"{self.images_per_second:,.0f} images/s{' since it was resumed' if self.resumed else ''}"
         took = f"{self.seconds:.1f} s" + (f" ({speed})" if self.images_per_second else "")
-        lines = [f"test {first}, after {self.steps} steps in {took}"]
+        lines = [f"test {first}, after {self.steps} {plural(self.steps, 'step')} in {took}"]
         lines += [f"test, {line}" for line in mirrored]
         return "\n".join(lines + ([f"validation: {self.validation}"] if self.validation else []))
 
@@ -118,7 +118,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     if run and not resume:
         run.start(describe(model, whole, settings, command), whole)
     elif run:
-        run.keep_places(settings)
+        run.keep_places(settings, whole)
         loop.records, loop.so_far = run.take_up(trainer)
     if settings["probe"]:
         parts = loop.inputs

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..ops.cross_entropy import smoothing_floor
-from .evaluation import percent
+from .evaluation import percent, plural
 
 SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")   # of training, without which there is no page
 SAMPLES = 8             # pictures shown of a class, and of how many classes
@@ -27,8 +27,12 @@ def make_report(config, model, records, data, class_names, evaluation, unfinishe
     config: of the run, as `describe` gives it; records: of its log. data: the Dataset whose test part was scored with `evaluation`;
     class_names: of the model. unfinished, caution: what to say if the run has not ended, or has learned from what was scored.
     """
-    own = data.digest == config["data"]["digest"] and not caution
-    scored = f"{evaluation.images:,} {'held-out test images' if own else f'images of {data.name}'}"
+    same = data.digest == config["data"]["digest"]
+    kind, where = ("held-out test image", "") if same and not caution else ("image", f" of {data.name}")
+    scored = f"{evaluation.images:,} {plural(evaluation.images, kind)}{where}"
+    if same:
+        config = config | {"training": _with_epochs(config["training"], records, data)}
+    bound = "The standard error" if evaluation.standard_error else "The bound"
     parameters = sum(p.size for p in model.parameters())
     tokens = f"{model.tokens} tokens, " if model.tokens else ""
     sections = [
@@ -37,7 +41,7 @@ def make_report(config, model, records, data, class_names, evaluation, unfinishe
         ("Which class is taken for which", _confusion(evaluation, class_names)),
         ("Class by class", _classes(evaluation, class_names)),
         (f"Samples of {data.name}", _samples(data)),
-        ("To repeat it", _repetition(config, records, data)),
+        ("To repeat it", _repetition(config)),
         ("Settings", _settings(config)),
     ]
     text = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
@@ -45,9 +49,9 @@ def make_report(config, model, records, data, class_names, evaluation, unfinishe
         title=_escape(f"{config['data']['name']}: {config['model']['family']}"),
         subtitle=_escape(f"{parameters:,} parameters, {tokens}{model.flops / 1e6:,.1f} MFLOPs an image; "
                          f"{data.classes} classes of images {'x'.join(map(str, data.test_images.shape[1:]))}"),
-        accuracy=f"{evaluation.accuracy:.2%}", standard_error=f"{evaluation.standard_error:.2%}",
-        explanation=_escape(f"of {scored} are classified correctly, by {_kept(config['training'])}. The standard error comes from "
-                            "the number of images alone; another seed differs, too."),
+        accuracy=f"{evaluation.accuracy:.2%}", uncertainty=evaluation.uncertainty.replace("+-", "±"),
+        explanation=_escape(f"of {scored} are classified correctly, by {_kept(config['training'])}. {bound} comes from the number of "
+                            "images alone; another seed differs, too."),
         warnings="\n".join(f'<p class="warning">{_escape(words)}</p>' for words in (unfinished, caution) if words),
         sections="\n".join(f"<section>\n<h2>{_escape(title)}</h2>\n{body}\n</section>" for title, body in sections if body))
 
@@ -205,6 +209,15 @@ def _classes(evaluation, class_names):
             f'the share that was found.</p>\n<div class="scroll"><table class="classes">\n{chr(10).join(rows)}\n</table></div>')
 
 
+def _with_epochs(training, records, data):
+    """The settings of a training on `data`, with how many epochs its steps are, which they lack where its length was given in minutes."""
+    if training["epochs"] is not None or not len(data.train_labels):
+        return training
+    # The log knows how many steps an epoch has, also where a part of the training images was kept for validation.
+    per_epoch = records[0]["step"] if len(records) > 1 else len(data.train_labels) // training["batch_size"]
+    return training | {"epochs": training["steps"] / per_epoch}
+
+
 def _settings(config):
     parts = {"training": config["training"], "model": config["model"]["options"], "data": config["data"]["source"] or {},
              "versions": config.get("versions", {})}
@@ -216,16 +229,14 @@ def _settings(config):
 
 
 def _value(value):
+    if isinstance(value, float):
+        return f"{value:.10g}"
     return value if isinstance(value, str) else "-" if value is None else json.dumps(value)
 
 
-def _repetition(config, records, data):
+def _repetition(config):
     """The command that gives the same run again, or the calls, where it was started from Python."""
-    training = dict(config["training"])
-    if training["epochs"] is None and len(data.train_labels):         # the length was given in minutes
-        # The log knows how many steps an epoch has, also where a part of the training images was kept for validation.
-        per_epoch = records[0]["step"] if len(records) > 1 else len(data.train_labels) // training["batch_size"]
-        training["epochs"] = training["steps"] / per_epoch
+    training = config["training"]
     if config.get("command"):
         note = "With the same versions, on the same machine, it gives the same bits on any number of threads."
         if "--minutes" in config["command"] and training["epochs"]:

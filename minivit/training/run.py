@@ -13,6 +13,7 @@
 import io
 import json
 import platform
+import re
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,9 +22,10 @@ import numba
 import numpy as np
 
 from .. import __version__
-from ..arguments import check_number
+from ..arguments import check_number, suggestion
 from ..data import holds_pictures, load_data, read_pictures
 from ..data.dataset import picture_hashes
+from ..data.load import NAMES
 from ..files import remove_temporaries, write_whole
 from ..interop.tensors import read_metadata, read_tensors, write_tensors
 from ..interop.timm import read_weights, write_weights
@@ -50,20 +52,32 @@ class Run:
         if self.checkpoint_file.exists() or self.model_file.exists():
             raise ValueError(f"{self.folder} holds a run already: continue it with --resume, or choose another folder with --out")
         text, hashes = json.dumps(config, indent=2) + "\n", io.BytesIO()
-        np.save(hashes, np.unique(np.concatenate([picture_hashes(x) for part, (x, _) in data.parts.items() if part != "test"])))
+        np.save(hashes, _learned_hashes(data))
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_temporaries(self.folder)
         self.features_file.unlink(missing_ok=True)                    # of a start that came no further
         write_whole(self.learned_file, hashes.getvalue())
         write_whole(self.config_file, text)
 
-    def keep_places(self, settings):
-        """Note in config.json where the weights that the run needs, to start from or of its teacher, lie now. OSError."""
-        config = self.config()
-        places = {name: settings[name] for name in ("start", "teacher")}
-        if places != {name: config["training"].get(name) for name in places}:
-            config["training"] |= places
+    def keep_places(self, settings, data):
+        """Note in config.json where the data lie now, and the weights that the run needs, to start from or of its teacher. OSError."""
+        config, before = self.config(), self.config()
+        config["training"] |= {name: settings[name] for name in ("start", "teacher")}
+        config["data"] |= {"source": data.source, "name": data.name}
+        if config != before:
             write_whole(self.config_file, json.dumps(config, indent=2) + "\n")
+
+    def check_same(self, data):
+        """Raise ValueError unless a Dataset is what the run was started with, wherever it lies now. Errors as `config`."""
+        own, now = self.config()["data"], describe_data(data)
+        old = own["source"] and own["source"].get("source")
+        same = _without_place(own) == _without_place(now)
+        if same and self.learned_file.is_file():                      # files with other names would be split in another way
+            same = np.array_equal(self._learned(), _learned_hashes(data))
+        if not same:
+            moved = old and now["source"] and old != now["source"]["source"]
+            what = f"the data in {old}, and {data.name} has others" if moved else f"other data, or {data.name} has changed since"
+            raise ValueError(f"{self.folder} was started with {what}: only the same images go on to the same bits")
 
     def config(self):
         """What config.json says. Raises FileNotFoundError if this is no run, ValueError if the file is damaged."""
@@ -171,8 +185,7 @@ class Run:
                                  "test is not known: name other data")
         check_fit(model, data)
         names = self.class_names(model)
-        if unknown := [name for name in data.class_names if name not in names]:
-            raise ValueError(f"{data.name} has the classes {', '.join(unknown)}, but the run {', '.join(names)}")
+        check_known(data, names)
         labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
         evaluation = evaluate(model, data.test_images, labels, threads, files=data.test_files)
         evaluation = with_mirrored(evaluation, model, self.config()["training"], data.test_images, labels, threads)
@@ -184,11 +197,16 @@ class Run:
     def own_data(self, data_dir=None):
         """The data that the run was trained on, with its test part. data_dir: as for `load_data`.
 
-        Raises ValueError if they were arrays in memory, or have changed since; errors as `config` and `load_data`.
+        Raises ValueError if they were arrays in memory, or have changed since, FileNotFoundError if they are gone; errors as `config` and
+        `load_data`.
         """
         own = self.config()["data"]
         if own["source"] is None:
             raise ValueError(f"{self.folder} was trained on arrays in memory, so it has no test images of its own: name the data, or files")
+        place = own["source"].get("source", "")
+        if place not in NAMES and not Path(place).exists():
+            raise FileNotFoundError(f"{place} is gone, on which {self.folder} was trained: bring it back, or give its new place, as in: "
+                                    f"{shlex.join(['minivit', 'evaluate', str(self.folder)])} DATA")
         data = load_data(**(own["source"] | ({} if data_dir is None else {"data_dir": data_dir})))
         if data.digest != own["digest"]:
             raise self._changed(data)
@@ -213,13 +231,13 @@ class Run:
 
         Raises ValueError if its file is damaged.
         """
-        if not self.learned_file.is_file():
-            return None
+        return int(np.isin(picture_hashes(images), self._learned()).sum()) if self.learned_file.is_file() else None
+
+    def _learned(self):
         try:
-            learned = np.load(self.learned_file)
+            return np.load(self.learned_file)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{self.learned_file} is damaged: {error}") from None
-        return int(np.isin(picture_hashes(images), learned).sum())
 
     def caution(self, evaluation):
         """In words, that this run learned from pictures of an Evaluation, if from more than a data set may have twice; None otherwise."""
@@ -256,11 +274,12 @@ class Run:
         """Pictures as the run's model takes them -> images (B, H, W, C) uint8, and the name of the true class of each, None if unknown.
 
         pictures: files, which are prepared as those of the run's data; or whole numbers, which count the run's own test images from 0.
-        unreadable, errors: as `read_pictures`; errors for numbers as `own_data`, and ValueError for a number that is too large.
+        unreadable: as for `read_pictures`; it gets numbers, too, that are out of range. Errors as `read_pictures` and, for numbers, as
+        `own_data`; ValueError for a number out of range.
         """
-        numbers = {i: int(str(picture)) for i, picture in enumerate(pictures) if str(picture).isdecimal()}
+        numbers = {i: int(str(picture)) for i, picture in enumerate(pictures) if re.fullmatch(r"-?\d+", str(picture))}
         files = {i: picture for i, picture in enumerate(pictures) if i not in numbers}
-        images, true = np.empty((len(pictures), model.image_size, model.image_size, model.channels), np.uint8), [None] * len(pictures)
+        images, true = np.zeros((len(pictures), model.image_size, model.image_size, model.channels), np.uint8), [None] * len(pictures)
         if files:
             fit = self.config()["data"].get("fit", "stretch")
             images[list(files)] = read_pictures(list(files.values()), model.image_size, model.channels, fit,
@@ -269,7 +288,13 @@ class Run:
             data = self.own_data()
             check_fit(model, data)
             for i, number in numbers.items():
-                check_number(f"number of a test image of {data.name}", number, least=0, most=len(data.test_images) - 1, whole=True)
+                try:
+                    check_number(f"number of a test image of {data.name}", number, least=0, most=len(data.test_images) - 1, whole=True)
+                except ValueError as error:
+                    if unreadable is None:
+                        raise
+                    unreadable[pictures[i]] = error
+                    continue
                 images[i], true[i] = data.test_images[number], data.class_names[data.test_labels[number]]
         return images, true
 
@@ -355,6 +380,30 @@ def check_fit(model, data):
         raise ValueError(f"{data.name} has {data.classes} classes of images {found}, but the model {model.classes} classes of {expected}")
 
 
+def check_known(data, names):
+    """Raise ValueError that names the classes of a Dataset which are not among the `names`, and the nearest of them."""
+    unknown = [name for name in data.class_names if name not in names]
+    if unknown:
+        hints = [f"{name} ({hint})" if (hint := suggestion(name, names)) else name for name in unknown]
+        raise ValueError(f"{data.name} has classes that the run does not know: {', '.join(hints)}; it knows {', '.join(names)}")
+
+
+def _learned_hashes(data):
+    """By which numbers the pictures of a Dataset are known again that are not for the test, sorted."""
+    return np.unique(np.concatenate([picture_hashes(images) for part, (images, _) in data.parts.items() if part != "test"]))
+
+
+def _without_place(described):
+    """Data as `describe_data` has them, but for the place where they lie."""
+    source = described["source"] and {name: value for name, value in described["source"].items() if name != "source"}
+    return {name: value for name, value in described.items() if name != "name"} | {"source": source}
+
+
+def describe_data(data):
+    """What config.json says of a Dataset."""
+    return {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names), "fit": data.fit}
+
+
 def describe(model, data, training, command=None):
     """The content of config.json; command: as `train` takes it. Raises TypeError for a model that is of none of the families."""
     family = family_of(model)
@@ -362,7 +411,7 @@ def describe(model, data, training, command=None):
         raise TypeError(f"a run can keep the models {', '.join(FAMILIES)}, not {type(model).__name__}: train it without out")
     return {
         "model": {"family": family, "options": model.config},
-        "data": {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names), "fit": data.fit},
+        "data": describe_data(data),
         "training": training,
         "command": command,
         "versions": {"minivit": __version__, "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},

@@ -58,20 +58,24 @@ def go_on(run, model, data, given, minutes=None):
     moved = {name: given[name] for name in ("start", "teacher")
              if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
     settings = settings | moved                                       # the same weights, wherever they lie now
-    now = describe(model, data, settings)
-    other = ["model"] if now["model"] != stored["model"] else []
-    other += [f"{name} ({settings[name]})" for name, value in given.items() if value != settings[name]]
+    other = ["another model"] if describe(model, data, settings)["model"] != stored["model"] else []
+    other += [f"{name} {_words(settings[name])}, not {_words(value)}" for name, value in given.items() if value != settings[name]]
     if other:
-        raise ValueError(f"{run.folder} was started with another {', '.join(other)}: leave out what differs, or start a new run; to learn "
+        raise ValueError(f"{run.folder} was started with {', and '.join(other)}: leave out what differs, or start a new run; to learn "
                          "on, start one with --fine-tune, which takes a finished run's weights")
-    if now["data"] != stored["data"]:
-        raise ValueError(f"{run.folder} was started with other data, or {data.name} has changed since: only the same images go on to the "
-                         "same bits")
+    run.check_same(data)
     if settings["probe"] and settings.get("trunk") != trunk_digest(model):
         raise ValueError(f"{run.folder} is a probe of another model than this one: begin with the weights that it began with")
     if _check(settings, data)[0] != settings["batch_size"]:
         raise ValueError(f"{run.config_file} is damaged: its batch size is {settings['batch_size']}")
     return settings
+
+
+def _words(value):
+    """A setting as a user gives it; of weights, where they lie."""
+    if isinstance(value, dict):
+        return value.get("run") or value.get("file")
+    return "none" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _check(settings, data):
