@@ -82,6 +82,8 @@ OPS = {
     "attention, heads of width 1": Op(attention, {"qkv": (3, 7, 9)}, {"heads": 3}),
     "attention, one head": Op(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
     "attention of one token": Op(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
+    "attention of the first tokens": Op(attention, {"qkv": (2, 5, 18)}, {"heads": 2, "queries": 2}),
+    "attention of the first tokens, with a bias": Op(attention, {"qkv": (2, 4, 18), "bias": (2, 1, 4)}, {"heads": 2, "queries": 1}),
     "attention with a bias": Op(attention, {"qkv": (2, 5, 18), "bias": (2, 5, 5)}, {"heads": 2}),
     "attention with a bias for each window": Op(attention, {"qkv": (6, 4, 18), "bias": (3, 2, 4, 4)}, {"heads": 2}),
     "relative_bias": Op(relative_bias, {"table": (15, 2)}, {"rows": 2, "columns": 3}),
@@ -170,6 +172,9 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "PatchEmbed with a norm": (lambda: layers.PatchEmbed(2, 3, 8, eps=1e-5), (2, 4, 6, 3)),
     "WindowAttention": (lambda: layers.WindowAttention(12, 3, 4, 6, side=2), (2, 4, 6, 12)),
     "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, 6, 3, side=3, shift=1), (2, 6, 3, 6)),
+    "Block of which one token is read": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, reads=1), (2, 5, 12)),
+    "Block with a relative bias, of which one token is read":
+        (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 2, True), reads=1), (2, 5, 12)),
     "Block with windows": (lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 4, side=2, shift=1), eps=1e-5), (2, 4, 4, 6)),
     "Block that recomputes": (lambda: _recomputing(layers.Block(6, 3, 2)), (2, 5, 6)),
     "Stage": (lambda: layers.Stage([layers.ResidualBlock(4, 6, stride=2, groups=2), layers.ResidualBlock(6, 6, groups=2)]), (2, 5, 4, 4)),

@@ -21,13 +21,15 @@ import math
 
 import numpy as np
 
+from .blocks import whole
+
 
 def attention_probabilities(layer, x):
     """The probabilities of each layer with attention in `layer`, when it sees x: {path: (B, h, N, N)}, from the first to the last.
 
     Raises ValueError if there is none; errors as the forward.
     """
-    replica = layer.replica()                                         # so that the layer's own caches stay as they are
+    replica = whole(layer)                                            # so that the layer's own caches stay as they are
     replica.forward(x)
     found = {path: part.probabilities for path, part in replica.named_layers() if hasattr(type(part), "probabilities")}
     if not found:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..arguments import check_number
-from ..layers import Layer
+from ..layers import Block, Layer
 
 
 class Stack:
@@ -39,6 +39,15 @@ class _Probe(Layer):
         return self.dtokens
 
 
+def whole(layer):
+    """A replica of a layer whose blocks give all tokens, also where only the first are read: what it computes beside is looked at here."""
+    replica = layer.replica()
+    for _, block in replica.named_layers():
+        if isinstance(block, Block) and block.reads:
+            block.read(None)
+    return replica
+
+
 class FirstBlocks:
     """A model up to the tokens behind its first `depth` blocks: images (B, H, W, C) -> (B, N, D). It shares the model's weights.
 
@@ -50,7 +59,7 @@ class FirstBlocks:
         if not isinstance(getattr(model, "blocks", None), list):
             raise ValueError(f"{type(model).__name__} has no list of blocks")
         check_number("number of blocks", depth, least=0, most=len(model.blocks), whole=True)
-        self._probe, self._model = _Probe(), model.replica()
+        self._probe, self._model = _Probe(), whole(model)
         self._model.blocks = [*self._model.blocks[:depth], self._probe]
 
     def forward(self, images):

@@ -10,9 +10,12 @@ from .relative_bias import RelativeBias
 class Attention(Layer):
     """Self-attention (B, N, D) -> (B, N, D) with `heads` heads of width D / heads. See `ops/attention.py`.
 
-    grid: (rows, columns, class token or not) of the tokens, for a relative position bias; without it there is none.
+    grid: (rows, columns, class token or not) of the tokens, for a relative position bias; without it there is none. The attribute
+    `queries`: of how many tokens, the first ones, the output is wanted, (B, queries, D); None for all.
     Raises ValueError if D is not divisible by the number of heads.
     """
+
+    queries = None
 
     def __init__(self, width, heads, drop_rate=0.0, grid=None):
         if heads < 1 or width % heads:
@@ -26,7 +29,8 @@ class Attention(Layer):
 
     @property
     def probabilities(self):
-        """How much each token looked at each in the last forward: (B, h, N, N), not to be written to. Each row sums to one.
+        """How much each token looked at each in the last forward: (B, h, N, N), not to be written to; of those whose output was wanted.
+        Each row sums to one.
 
         Raises RuntimeError if there was no forward, or if its backward has taken the cache.
         """
@@ -36,8 +40,8 @@ class Attention(Layer):
 
     def forward(self, x):
         """x (B, N, D) -> y (B, N, D)."""
-        bias = self.rel_pos.forward() if self.rel_pos else None
-        y, self.cache = attention.forward(self.qkv.forward(x), self.heads, bias)
+        bias = self.rel_pos.forward()[:, :self.queries] if self.rel_pos else None
+        y, self.cache = attention.forward(self.qkv.forward(x), self.heads, bias, self.queries)
         return self.proj_drop.forward(self.proj.forward(y))
 
     def backward(self, dy):

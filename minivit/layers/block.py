@@ -9,6 +9,9 @@ Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = d
 product with dy is just what the backward of f computes. The first term is why deep transformers train: the gradient has a
 direct path to every block.
 
+The classifier may read nothing of the last block but its first token (class token). Then only that token needs to look, and only its
+stream to go on (`reads`): the others' outputs would act on nothing, and no gradient would come to them.
+
 Between forward and backward a block keeps what each of its layers needs. With `recompute` (gradient checkpointing) it keeps x alone, and
 the backward begins with another forward: a third more products, and the same bits, for random numbers depend on names, not on when they
 are drawn.
@@ -28,23 +31,29 @@ class Block(Layer):
     """A pre-norm transformer block, (B, N, D) -> (B, N, D); the MLP is `mlp_ratio` times as wide. grid: as for `Attention`.
 
     attn: another layer in the place of `Attention`, such as a `WindowAttention`, with which the block takes tokens on a grid, (B, H, W, D).
-    eps: of the norms. The attribute `recompute`: whether the backward computes anew what it needs, and the forward keeps only x.
+    eps: of the norms. reads: how many tokens, the first ones, are read of its output, (B, reads, D) then; None for all. The attribute
+    `recompute`: whether the backward computes anew what it needs, and the forward keeps only x.
     Raises ValueError if the width is not divisible by the number of heads.
     """
 
     recompute = False
 
-    def __init__(self, width, heads, mlp_ratio=4, drop_rate=0.0, drop_path_rate=0.0, grid=None, attn=None, eps=1e-6):
+    def __init__(self, width, heads, mlp_ratio=4, drop_rate=0.0, drop_path_rate=0.0, grid=None, attn=None, eps=1e-6, reads=None):
         self.norm1 = LayerNorm(width, eps)
         self.attn: Any = attn or Attention(width, heads, drop_rate, grid)
+        self.read(reads)
         self.drop_path1 = DropPath(drop_path_rate)
         self.norm2 = LayerNorm(width, eps)
         self.mlp = MLP(width, int(width * mlp_ratio), drop_rate)
         self.drop_path2 = DropPath(drop_path_rate)
         self.name_parameters()
 
+    def read(self, reads):
+        """Give the first `reads` tokens from now on; None for all. It takes the block's own attention, no windows."""
+        self.reads = self.attn.queries = reads
+
     def forward(self, x):
-        """x (B, N, D) -> y (B, N, D)."""
+        """x (B, N, D) -> y (B, N, D), or (B, reads, D)."""
         y = self._forward(x)
         if self.recompute and self._remembers:
             self.forget()
@@ -52,12 +61,14 @@ class Block(Layer):
         return y
 
     def _forward(self, x):
-        x = x + self.drop_path1.forward(self.attn.forward(self.norm1.forward(x)))      # Eq. 2
+        x = x[:, :self.reads] + self.drop_path1.forward(self.attn.forward(self.norm1.forward(x)))      # Eq. 2
         return x + self.drop_path2.forward(self.mlp.forward(self.norm2.forward(x)))    # Eq. 3
 
     def backward(self, dy):
-        """dy (B, N, D) -> dx (B, N, D)."""
+        """dy (B, N, D), or (B, reads, D) -> dx (B, N, D)."""
         if self.recompute:
             self._forward(self.take_cache())
-        dx = dy + self.norm2.backward(self.mlp.backward(self.drop_path2.backward(dy)))      # Eq. 3, reversed
-        return dx + self.norm1.backward(self.attn.backward(self.drop_path1.backward(dx)))   # Eq. 2, reversed
+        dz = dy + self.norm2.backward(self.mlp.backward(self.drop_path2.backward(dy)))      # Eq. 3, reversed
+        dx = self.norm1.backward(self.attn.backward(self.drop_path1.backward(dz)))          # Eq. 2, reversed
+        dx[:, :self.reads] += dz
+        return dx

@@ -19,5 +19,5 @@ class RelativeBias(Layer):
         return bias
 
     def backward(self, dbias):
-        """dbias (h, N, N)."""
+        """dbias (h, N, N), or its first rows, (h, n, N), if the others are zero."""
         self.relative_position_bias_table.grad = relative_bias.backward(dbias, self.take_cache())

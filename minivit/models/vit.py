@@ -58,6 +58,7 @@ class ViT(Model):
         self.pos_drop = Dropout(drop_rate)
         grid = (side, side, pool == "token") if relative_bias else None
         self.blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, grid) for rate in rising(drop_path_rate, depth)]
+        self.blocks[-1].read(self.special or None)                    # the head reads no other token
         # timm calls the final norm `norm` where the class token is read, and `fc_norm` behind the mean. A norm treats every token
         # by itself, so to norm the class token after the pooling is to pool after the norm, as Eq. 4 has it.
         self.norm = LayerNorm(width) if pool == "token" else None

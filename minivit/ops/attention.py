@@ -30,6 +30,10 @@ The bias is added after the scaling, so its gradient is dscores without the fact
 
 q, k and v never interact outside these lines, so dqkv is the three gradients written side by side.
 
+Where only the first T outputs are read (`queries`), as in a block behind which a classifier reads nothing but the class token, only the
+first T queries are asked: scores (T, N), y (B, T, D), a bias (h, T, N). All tokens are still looked at; the other queries act on
+nothing, so their gradients are zero.
+
 The fast pair makes no copy of q, k, v: they are strided views of qkv, which BLAS reads in place, and
 dq, dk, dv are views of dqkv, which it writes in place.
 
@@ -57,10 +61,11 @@ def _per_head(y, heads):
     return y.reshape(B, N, heads, D // heads).transpose(0, 2, 1, 3)
 
 
-def reference_forward(qkv, heads, bias=None):
-    """qkv (B, N, 3 D), bias (h, N, N), (M, h, N, N) or None -> y (B, N, D), cache."""
-    B, N, width = qkv.shape
+def reference_forward(qkv, heads, bias=None, queries=None):
+    """qkv (B, N, 3 D), bias (h, N, N), (M, h, N, N) or None -> y (B, N, D), cache; with `queries` T for N, but for qkv."""
+    B, _, width = qkv.shape
     q, k, v = split_heads(qkv, heads)
+    q = q[:, :, :queries]
     scale = 1 / math.sqrt(q.shape[-1])
     scores = q @ k.swapaxes(-1, -2)                                   # (B, h, N, N)
     if bias is not None:
@@ -68,19 +73,21 @@ def reference_forward(qkv, heads, bias=None):
         scores = scores + np.tile(bias.reshape(windows, *bias.shape[-3:]), (B // windows, 1, 1, 1)) / scale
     probs, _ = softmax.reference_forward(scores, scale)
     y = probs @ v                                                     # (B, h, N, d)
-    return y.transpose(0, 2, 1, 3).reshape(B, N, width // 3), (qkv, probs, scale, None if bias is None else bias.shape)
+    return y.transpose(0, 2, 1, 3).reshape(B, -1, width // 3), (qkv, probs, scale, None if bias is None else bias.shape)
 
 
 def reference_backward(dy, cache):
-    """dy (B, N, D) -> dqkv (B, N, 3 D); with a bias, dqkv and dbias of its shape."""
+    """dy (B, N or T, D) -> dqkv (B, N, 3 D); with a bias, dqkv and dbias of its shape."""
     qkv, probs, scale, bias_shape = cache
     q, k, v = split_heads(qkv, probs.shape[1])
     dy = _per_head(dy, probs.shape[1])                                # (B, h, N, d)
     dprobs = dy @ v.swapaxes(-1, -2)                                  # y = probs v
     dv = probs.swapaxes(-1, -2) @ dy
     dscores = softmax.reference_backward(dprobs, (probs, scale))      # probs = softmax(scores / sqrt d + bias)
-    dq = dscores @ k                                                  # scores = q k^T
-    dk = dscores.swapaxes(-1, -2) @ q
+    queries = probs.shape[2]
+    dq = np.zeros_like(q)
+    dq[:, :, :queries] = dscores @ k                                  # scores = q k^T
+    dk = dscores.swapaxes(-1, -2) @ q[:, :, :queries]
     dqkv = np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
     return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)
 
@@ -88,26 +95,30 @@ def reference_backward(dy, cache):
 # ---- the same mathematics, without copies ------------------------------------------------------------------
 
 
-def forward(qkv, heads, bias=None):
-    """As `reference_forward`; the cache's second entry is `probs` (B, h, N, N).
+def forward(qkv, heads, bias=None, queries=None):
+    """As `reference_forward`; the cache's second entry is `probs` (B, h, N, N), or (B, h, T, N) with `queries`.
 
-    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads, or bias not (h, N, N) or (M, h, N, N) with B
-    divisible by M.
+    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads, there are not so many queries, or bias is not
+    (h, N, N) or (M, h, N, N) with B divisible by M, with T for the first N.
     """
     if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ValueError(f"attention: qkv must be (B, N, 3 D) with D divisible by {heads} heads, not {qkv.shape}")
     qkv = np.ascontiguousarray(qkv)
     B, N, width = qkv.shape
-    if bias is not None and (bias.shape[-3:] != (heads, N, N) or bias.ndim > 4 or (bias.ndim == 4 and B % len(bias))):
-        raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, N, N)}, not {bias.shape}, or one for each of "
+    T = N if queries is None else queries
+    if not 1 <= T <= N:
+        raise ValueError(f"attention: of {N} tokens the first {N} can be queries at most, and one at least, not {queries}")
+    if bias is not None and (bias.shape[-3:] != (heads, T, N) or bias.ndim > 4 or (bias.ndim == 4 and B % len(bias))):
+        raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, T, N)}, not {bias.shape}, or one for each of "
                          f"so many windows as divide {B} images")
     q, k, v = split_heads(qkv, heads)
+    q = q[:, :, :T]
     scale = 1 / math.sqrt(q.shape[-1])
-    scores = np.matmul(q, k.swapaxes(-1, -2))                         # (B, h, N, N)
+    scores = np.matmul(q, k.swapaxes(-1, -2))                         # (B, h, T, N)
     if bias is not None:
         scores.reshape(-1, *bias.shape)[...] += bias / scale          # image b = i M + m takes bias[m]
     probs, _ = softmax.forward(scores, scale, out=scores)
-    y = np.empty((B, N, width // 3), qkv.dtype)
+    y = np.empty((B, T, width // 3), qkv.dtype)
     np.matmul(probs, v, out=_per_head(y, heads))
     return y, (qkv, probs, scale, None if bias is None else bias.shape)
 
@@ -115,14 +126,15 @@ def forward(qkv, heads, bias=None):
 def backward(dy, cache):
     """As `reference_backward`."""
     qkv, probs, scale, bias_shape = cache
-    heads = probs.shape[1]
+    _, heads, T, _ = probs.shape
     q, k, v = split_heads(qkv, heads)
     dqkv = np.empty_like(qkv)
     dq, dk, dv = split_heads(dqkv, heads)
+    dq[:, :, T:] = 0
     dy = _per_head(dy, heads)
     dprobs = np.matmul(dy, v.swapaxes(-1, -2))                        # y = probs v
     np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
     dscores = softmax.backward(dprobs, (probs, scale), out=dprobs)    # probs = softmax(scores / sqrt d + bias)
-    np.matmul(dscores, k, out=dq)                                     # scores = q k^T
-    np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
+    np.matmul(dscores, k, out=dq[:, :, :T])                           # scores = q k^T
+    np.matmul(dscores.swapaxes(-1, -2), q[:, :, :T], out=dk)
     return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)

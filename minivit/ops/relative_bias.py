@@ -50,10 +50,10 @@ def reference_forward(table, rows, columns, class_token=False):
 
 
 def reference_backward(dbias, cache):
-    """dbias (h, N, N) -> dtable (T, h)."""
+    """dbias (h, N, N), or its first rows (h, n, N) if the others are zero -> dtable (T, h)."""
     places, length = cache
     dtable = np.zeros((length, len(dbias)), dbias.dtype)
-    np.add.at(dtable, places, dbias.transpose(1, 2, 0))               # bias[a, n, m] = table[index[n, m], a]
+    np.add.at(dtable, places[:dbias.shape[1]], dbias.transpose(1, 2, 0))      # bias[a, n, m] = table[index[n, m], a]
     return dtable
 
 
