@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import minivit
+from minivit.explain import whole
+from minivit.layers import Block, WindowAttention
 from minivit.models import VARIANTS, describe_models
 
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
@@ -258,3 +260,30 @@ def test_a_backward_of_a_resnet_for_another_batch_is_named():
 def test_a_bottleneck_needs_four_times_its_width():
     with pytest.raises(ValueError, match="4 must divide them, but there are 6"):
         minivit.layers.ResidualBlock(6, 6, bottleneck=True, groups=1)
+
+
+# ---- the last block -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "options", "reads"), [
+    ("vit", {}, 1), ("vit", {"relative_bias": True}, 1), ("deit", {}, 2), ("vit", {"pool": "mean"}, None),
+])
+def test_what_the_head_does_not_read_acts_on_nothing(family, options, reads):
+    model = minivit.create_model(family, image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=2, heads=2, **options)
+    model, rng = model.astype(np.float64), np.random.default_rng(0)
+    model.vector[:] = rng.standard_normal(model.vector.size)
+    images, dlogits, results = rng.standard_normal((2, 8, 8, 1)), rng.standard_normal((2, 3)), []
+    for subject in (model, whole(model)):
+        logits = subject.forward(images)
+        rows = subject.blocks[-1].attn.probabilities.shape[2]
+        results.append((rows, logits, subject.backward(dlogits), subject.gradients.copy()))
+    (rows, *ours), (all_rows, *expected) = results
+    assert all_rows == subject.tokens
+    assert rows == (reads or all_rows)
+    for result, right in zip(ours, expected, strict=True):
+        assert np.abs(result - right).max() <= 1e-12 * np.abs(right).max()
+
+
+def test_a_block_with_windows_gives_all_its_tokens():
+    with pytest.raises(ValueError, match="a block with WindowAttention gives all its tokens"):
+        Block(6, 2, 2, attn=WindowAttention(6, 2, 4, 4, side=2), reads=1)

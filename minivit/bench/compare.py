@@ -10,7 +10,8 @@ One process for each contestant, all alive at once and asked in turn, so that wh
 
 Every contestant has the same architecture, weights, batch, dtype, threads and optimiser (AdamW, with clipping), and must
 first give our logits. A step counts 3 x the forward's matrix products: forward, and backward to inputs and to weights. Of a convolution
-they are those of its definition; Winograd's algorithm does fewer, and its share of the limit is the larger for it.
+they are those of its definition, and of a block those for all tokens; Winograd's algorithm, and a last block of which only the class token
+is read, do fewer, and the share of the limit is the larger for it.
 
 The limit is the rate of the best of several products: square ones, and with the model's largest matrices. Shares are of the machine's
 limit (NumPy's) and of each contestant's own, which says how good its code is whatever BLAS it stands on. Ratios and shares are

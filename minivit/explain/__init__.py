@@ -11,7 +11,7 @@ These give numbers; `plots` draws them. Each question has a script in `demos/`.
 """
 
 from .attention import attention_probabilities, mean_distance, reader_maps, rollout, variation
-from .blocks import FirstBlocks, Stack
+from .blocks import FirstBlocks, Stack, whole
 from .filters import position_similarity, principal_filters
 from .receptive import extent, receptive_field, spread
 from .study import Study
@@ -19,4 +19,4 @@ from .symmetry import equivariance_error, permute_patches, permute_tokens, shift
 
 __all__ = ["FirstBlocks", "Stack", "Study", "attention_probabilities", "equivariance_error", "extent", "mean_distance", "permute_patches",
            "permute_tokens", "position_similarity", "principal_filters", "reader_maps", "receptive_field", "rollout", "shift",
-           "shift_tokens", "spread", "unchanged", "variation"]
+           "shift_tokens", "spread", "unchanged", "variation", "whole"]

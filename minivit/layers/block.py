@@ -49,7 +49,9 @@ class Block(Layer):
         self.name_parameters()
 
     def read(self, reads):
-        """Give the first `reads` tokens from now on; None for all. It takes the block's own attention, no windows."""
+        """Give the first `reads` tokens from now on; None for all. Raises ValueError if its attention is another than `Attention`."""
+        if reads is not None and not isinstance(self.attn, Attention):
+            raise ValueError(f"a block with {type(self.attn).__name__} gives all its tokens")
         self.reads = self.attn.queries = reads
 
     def forward(self, x):
@@ -61,8 +63,8 @@ class Block(Layer):
         return y
 
     def _forward(self, x):
-        x = x[:, :self.reads] + self.drop_path1.forward(self.attn.forward(self.norm1.forward(x)))      # Eq. 2
-        return x + self.drop_path2.forward(self.mlp.forward(self.norm2.forward(x)))    # Eq. 3
+        x = x[:, :self.reads] + self.drop_path1.forward(self.attn.forward(self.norm1.forward(x)))    # Eq. 2
+        return x + self.drop_path2.forward(self.mlp.forward(self.norm2.forward(x)))                  # Eq. 3
 
     def backward(self, dy):
         """dy (B, N, D), or (B, reads, D) -> dx (B, N, D)."""
