@@ -23,6 +23,8 @@ from minivit.explain import whole
 from minivit.figure import new_figure, save
 from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
 
+WAYS = ("threads in every product", "fresh memory", "as it is")       # to make a step, each in a process of its own
+
 
 def compiled(function, error_model="numpy", **helpers):
     """The Python source of a kernel, compiled anew, with some of the names that it uses replaced."""
@@ -38,19 +40,6 @@ def batch(shape):
 
 
 # ---- the findings: pairs of functions, without and with ------------------------------------------------------
-
-
-def lanes_against_a_threaded_blas():
-    """One model on the whole batch, with every product on all cores; or a lane for each core, from start to end."""
-    model, images, targets = batch("fashion")
-    lane, whole = lanes.Lane(model, seed=0), [slice(0, len(images))]
-    cut = lanes.Lanes(model.copy())
-
-    def without():
-        with lanes.blas_threads(lanes.available_threads()):
-            lane.run(images, targets, whole)
-
-    return without, lambda: cut.forward_backward(images, targets, step=0)
 
 
 def division_without_a_check():
@@ -147,42 +136,52 @@ def measure(pair, rounds):
     return float(before), float(after), float(ratio)
 
 
-def step_when_asked(kept):
-    """For every line of input, print the milliseconds and the page faults of a training step; kept: whether freed memory is."""
+def step_when_asked(way):
+    """For every line of input, print the milliseconds and the page faults of a training step, made in one of WAYS."""
     import resource
 
-    if not kept:
+    if way == "fresh memory":
         lanes.keep_freed_memory = lambda: None
     model, images, targets = batch("fashion")
-    cut = lanes.Lanes(model)
+    lane, cut = lanes.Lane(model.copy(), seed=0), lanes.Lanes(model)
     for step, _ in enumerate(sys.stdin):
         faults, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
-        cut.forward_backward(images, targets, step)
+        if way == "threads in every product":
+            with lanes.blas_threads(lanes.available_threads()):
+                lane.run(images, targets, [slice(0, len(images))])
+        else:
+            cut.forward_backward(images, targets, step)
         milliseconds = 1e3 * (time.perf_counter() - start)
         print(json.dumps([milliseconds, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults]), flush=True)
 
 
-def memory_that_is_kept(rounds):
-    """Every step's arrays on fresh pages from the system; or on those that the last step has freed. A process for each."""
-    processes = [subprocess.Popen([sys.executable, __file__, "--step", kept], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                 for kept in ("0", "1")]
+def steps_of_processes(rounds):
+    """The findings about whole steps: one model on the whole batch, with every product on all cores; every step's arrays on fresh pages
+    from the system; and as it is, a lane for each core, and arrays on pages that the last step has freed.
+
+    A process for each: threads that wait for products go on spinning for some milliseconds, and would take a core from lanes beside them.
+    """
+    processes = [subprocess.Popen([sys.executable, __file__, "--step", way], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                 for way in WAYS]
     answers = []
     for _ in range(rounds + 2):
         for process in processes:
+            time.sleep(0.05)                                          # until the threads of the last one have come to rest
             process.stdin.write("step\n")
             process.stdin.flush()
             answers.append(json.loads(process.stdout.readline()))
     for process in processes:
         process.communicate()
-    times, faults = np.array(answers[4:]).reshape(rounds, 2, 2).transpose(2, 0, 1)
-    (before, after), (many, few) = np.median(times, axis=0), np.median(faults, axis=0)
-    return before, after, np.median(times[:, 0] / times[:, 1]), f"fashion, forward and backward: {many:,.0f} page faults, and {few:,.0f}"
+    times, faults = np.array(answers[2 * len(WAYS):]).reshape(rounds, len(WAYS), 2).transpose(2, 1, 0)
+    (threaded, fresh, ours), (_, many, few) = np.median(times, axis=1), np.median(faults, axis=1)
+    what = "fashion, forward and backward"
+    return [("a lane for each core, not threads in every product", threaded, ours, np.median(times[0] / times[2]), what),
+            ("freed memory is kept", fresh, ours, np.median(times[1] / times[2]), f"{what}: {many:,.0f} page faults, and {few:,.0f}")]
 
 
 def findings(rounds):
     """Rows (finding, milliseconds without, with, ratio, remark)."""
     pairs = {
-        "a lane for each core, not threads in every product": (lanes_against_a_threaded_blas, "fashion, forward and backward"),
         "division without Python's check": (division_without_a_check, "GELU of 500,000 numbers"),
         "exp as a polynomial": (exp_as_a_polynomial, "softmax of 10,000 rows of 65"),
         "one array, in place": (one_array_in_place, "exp of 650,000 numbers"),
@@ -190,10 +189,8 @@ def findings(rounds):
         "only what is read, in the last block": (only_what_is_read, "fashion, forward and backward of 16 images"),
         "inference remembers nothing": (nothing_remembered, "digits, forward of 32 images"),
     }
-    rows = [(name, *measure(make(), rounds), remark) for name, (make, remark) in pairs.items()]
-    if sys.platform == "linux":
-        rows.append(("freed memory is kept", *memory_that_is_kept(rounds)))
-    return rows
+    whole_steps = steps_of_processes(rounds) if sys.platform == "linux" else []
+    return whole_steps + [(name, *measure(make(), rounds), remark) for name, (make, remark) in pairs.items()]
 
 
 def draw(rows, path):
@@ -214,12 +211,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--out", default="what_makes_it_fast.png", help="the picture to write")
-    parser.add_argument("--step", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=100, help="repetitions of each measurement (default 100)")
     options = parser.parse_args()
     rounds = 5 if options.quick else options.rounds
     if options.step is not None:
-        step_when_asked(kept=options.step)
+        step_when_asked(options.step)
         return
     rows = findings(rounds)
     print(f"{'':50} {'without':>10} {'with':>10}")
