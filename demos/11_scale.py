@@ -128,9 +128,14 @@ def measure_point(plan, threads, rates, model, images, augment, seed):
     return train(plan, minivit.load_data(plan.data), model, images, seed, augment=augment, lr=rates[model][near], threads=threads)
 
 
+def threads_of(jobs):
+    """The threads of each of so many points at once."""
+    return max(1, available_threads() // max(jobs, 1))
+
+
 def tune(plan, file, limit, jobs=1):
     """Measure the points of the tuning, so many at once -> how many are left."""
-    measure = partial(measure_rate, plan, max(1, available_threads() // max(jobs, 1)))
+    measure = partial(measure_rate, plan, threads_of(jobs))
     return Study(file, plan.settings).run(plan.tuning_points, measure, limit, jobs)
 
 
@@ -147,7 +152,7 @@ def sweep(plan, file, rates, limit, jobs=1):
     """Measure the points of the study, so many at once -> (Study, how many are left)."""
     words = {model: {str(size): lr for size, lr in by_size.items()} for model, by_size in rates.items()}    # JSON has no numbers as names
     study = Study(file, plan.settings | {"rates": words})
-    measure = partial(measure_point, plan, max(1, available_threads() // max(jobs, 1)), rates)
+    measure = partial(measure_point, plan, threads_of(jobs), rates)
     return study, study.run(plan.points, measure, limit, jobs)
 
 
