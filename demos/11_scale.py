@@ -92,8 +92,8 @@ class Plan:
 
 PLANS = {
     "fashion-mnist": Plan("fashion-mnist", (500, 1500, 5000, 15000, 30000, 60000), (1500, 30000), (0, 1, 2),
-                          (3e-4, 1e-3, 3e-3, 9e-3, 2.7e-2), epochs=5, batch_size=128, augment="crop:0.07,alternating-flip,cutout:0.4:0.5",
-                          widths=(16, 48, 36)),
+                          (3e-4, 1e-3, 3e-3, 9e-3, 2.7e-2, 8.1e-2), epochs=5, batch_size=128,
+                          augment="crop:0.07,alternating-flip,cutout:0.4:0.5", widths=(16, 48, 36)),
     "digits": Plan("digits", (100, 200, 400, 700, 1000, 1400), (200, 1000), (0, 1, 2), (1e-3, 3e-3, 9e-3), epochs=30, batch_size=32,
                    augment="affine", widths=(16, 48, 39)),
 }

@@ -394,7 +394,7 @@ def test_the_best_rate_is_chosen_for_each_model_and_size(tmp_path):
         return {"accuracy": 1 - abs(math.log(lr / best[model, images]))}
 
     Study(tmp_path / "tuning.csv", plan.settings).run(plan.tuning_points, accuracy, limit=5)
-    with pytest.raises(ValueError, match=r"tuning\.csv lacks 25 of 30 points: run --tune first"):
+    with pytest.raises(ValueError, match=r"tuning\.csv lacks 31 of 36 points: run --tune first"):
         scale.chosen_rates(plan, tmp_path / "tuning.csv")
     Study(tmp_path / "tuning.csv", plan.settings).run(plan.tuning_points, accuracy)
     rates = scale.chosen_rates(plan, tmp_path / "tuning.csv")

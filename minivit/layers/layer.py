@@ -177,17 +177,17 @@ class Layer:
 
     # ---- copies ------------------------------------------------------------------------------------------
 
-    def _clone(self, of_parameter):
-        """This tree without caches, each parameter replaced by `of_parameter(it)`."""
+    def _clone(self, of_parameter, **attributes):
+        """This tree without caches, each parameter replaced by `of_parameter(it)`; the attributes are set in each of its layers."""
         def clone(value):
             if isinstance(value, Layer):
-                return value._clone(of_parameter)
+                return value._clone(of_parameter, **attributes)
             if isinstance(value, Parameter):
                 return of_parameter(value)
             return type(value)(map(clone, value)) if type(value) in (list, tuple) else value
 
         twin = object.__new__(type(self))
-        twin.__dict__.update({name: clone(value) for name, value in self.__getstate__().items()})
+        twin.__dict__.update({name: clone(value) for name, value in vars(self).items()}, _cache=None, **attributes)
         return twin
 
     def _clone_on(self, weights):
@@ -210,10 +210,7 @@ class Layer:
 
         Its arrays are free as soon as the next layer has read them, so they stay in the core's cache.
         """
-        twin = self._clone(lambda parameter: parameter)
-        for layer in twin._collect()[0]:
-            layer._remembers = False
-        return twin
+        return self._clone(lambda parameter: parameter, _remembers=False)
 
     def astype(self, dtype):
         """A copy with weights of another dtype: float64 to verify, float32 to train. Raises TypeError for any other."""

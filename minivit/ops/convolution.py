@@ -22,7 +22,8 @@ Sources: LeCun et al., Neural Computation 1 (1989); as a matrix product, Chellap
 
 import numpy as np
 
-from ..kernel import kernel, ones, rows
+from ..kernel import kernel, rows
+from .linear import add_bias, bias_gradient
 
 # At most so many numbers of windows are gathered at once, or WEIGHTS times the weight's, if that is more: few enough for a core's cache,
 # but enough to pay for the addition of a dweight, once for each part of the batch.
@@ -88,7 +89,7 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     for part in parts(len(x), _images(x, weight, y.shape)):
         np.matmul(_windows(x[part], k, stride, padding, height, width), rows(weight), out=rows(y[part]))
     if bias is not None:
-        y += bias
+        add_bias(y, bias)
     return y, (x, weight, bias is not None, stride, padding)
 
 
@@ -115,12 +116,6 @@ def backward(dy, cache, out=(None, None)):
             np.matmul(dy_part, rows(weight).T, out=windows)           # now dwindows
             _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, lines(dx[part]))
     return (dx, dweight, bias_gradient(dy, out[1])) if has_bias else (dx, dweight)
-
-
-def bias_gradient(dy, out=None):
-    """dbias (D,), the sum of dy (B, H', W', D) over all places: as a product with ones, because BLAS adds faster than NumPy."""
-    dy = rows(dy)
-    return np.matmul(ones(len(dy), dy.dtype), dy, out=out)
 
 
 def parts(count, images):

@@ -43,7 +43,7 @@ def reference_backward(dy, cache):
 def forward(x, scale=1.0, out=None):
     """As `reference_forward`; `out`, a contiguous array of x's shape (x itself too), receives y."""
     y = _into(out, x)
-    _forward(rows(y), scale)
+    _forward(rows(y), rows(y).view(f"i{y.itemsize}"), scale)
     return y, (y, scale)
 
 
@@ -71,12 +71,11 @@ def _into(out, x):
 
 
 @kernel
-def _forward(y, scale):
+def _forward(y, bits, scale):
     one, zero, scale = y.dtype.type(1), y.dtype.type(0), y.dtype.type(scale)
+    all_largest = _largest(bits).view(y.dtype)
     for n in range(y.shape[0]):
-        largest = y[n, 0]
-        for j in range(y.shape[1]):
-            largest = max(largest, y[n, j])
+        largest = all_largest[n]
         for j in range(y.shape[1]):
             y[n, j] = (y[n, j] - largest) * scale
     flat = y.reshape(-1)
@@ -89,6 +88,23 @@ def _forward(y, scale):
         per_total = one / total
         for j in range(y.shape[1]):
             y[n, j] *= per_total
+
+
+# The largest of a row is sought among integers: of floats LLVM does not vectorise it, because of NaN. The bits of floats, read as
+# integers, are in the order of the floats, once all but the sign is inverted in the negative ones; inverted again, they are the float's.
+
+
+@kernel
+def _largest(bits):
+    integer = bits.dtype.type
+    to_sign, rest = integer(8 * bits.itemsize - 1), integer(np.iinfo(bits.dtype).max)
+    largest = np.empty(bits.shape[0], bits.dtype)
+    for n in range(bits.shape[0]):
+        found = integer(np.iinfo(bits.dtype).min)
+        for j in range(bits.shape[1]):
+            found = max(found, integer(bits[n, j] ^ ((bits[n, j] >> to_sign) & rest)))
+        largest[n] = found ^ ((found >> to_sign) & rest)
+    return largest
 
 
 @kernel

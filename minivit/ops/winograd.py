@@ -31,7 +31,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernel import kernel, rows
-from .convolution import bias_gradient, check, lines, parts
+from .convolution import check, lines, parts
+from .linear import add_bias, bias_gradient
 
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
@@ -105,7 +106,7 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     for part in parts(len(x), _images(height, width, U)):
         _to_outputs(np.matmul(_input_tiles(x[part], padding, height, width), U), y[part])
     if bias is not None:
-        y += bias
+        add_bias(y, bias)
     return y, (x, U, bias is not None, padding)
 
 
