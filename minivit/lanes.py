@@ -18,13 +18,15 @@ gradients are added too (gradient accumulation).
 The cut depends on the work alone (images, and what each takes) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
 
-Only in the inference of fewer images than threads are there no lanes: BLAS cuts each product among the threads.
+Only in the inference of fewer images than threads are there no lanes: threads share the tokens of each image (see `layers/shared.py`),
+or, in a convolutional network, BLAS cuts each product among them.
 """
 
 import ctypes
 import math
 import os
 import queue
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,6 +46,7 @@ from .ops.philox import Generator
 
 PASS_ROWS = 1750    # of one pass at most, in a product of a typical block: enough for BLAS, few enough for a core's caches
 MAX_LANES = 16
+SHARED_ROWS = 128   # of an image at least, for threads to share it: with fewer they wait for each other more than they compute
 CHUNK = 65_536      # weights whose gradients are summed by one task
 
 
@@ -138,8 +141,31 @@ def _pool(threads):
     return ThreadPoolExecutor(threads)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)             # threads do not survive a fork
+_HANDING_OUT = threading.Lock()
+
+
+@cache
+def _helper(number):
+    """What a thread waits for, a queue of (task, its argument, a queue to say that it is done): the same thread for the same number.
+
+    A thread of a pool would do as well, but it takes twice as long to answer, which would be a tenth of a small model's inference.
+    """
+    tasks: queue.SimpleQueue = queue.SimpleQueue()
+
+    def work():
+        while True:
+            task, argument, done = tasks.get()
+            task(argument)
+            done.put(None)
+            del task, argument, done                                  # or their arrays would live until the next task
+
+    threading.Thread(target=work, name=f"minivit-helper-{number}", daemon=True).start()
+    return tasks
+
+
+if hasattr(os, "register_at_fork"):                                   # threads do not survive a fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_helper.cache_clear)
 
 
 class Workers:
@@ -152,6 +178,34 @@ class Workers:
     def map(self, task, items):
         """[task(item) for item in items], side by side; an exception in a task is raised here."""
         return [task(item) for item in items] if self.threads == 1 else list(_pool(self.threads).map(task, items))
+
+    def share(self, task, count):
+        """task(part, meet) for equal slices `part` of range(count), one for each thread, side by side; the first error is raised here.
+
+        In a task, meet() waits until all tasks have come to it. Unlike in `map`, the same thread takes the same part each time, this thread
+        the first: so it finds in its core's cache what the task before has left there.
+        """
+        first, *others = _split(slice(0, count), self.threads)
+        meeting, errors = threading.Barrier(1 + len(others)), []
+
+        def run(part):
+            try:
+                task(part, meeting.wait)
+            except threading.BrokenBarrierError:                      # another has failed
+                pass
+            except BaseException as error:
+                errors.append(error)
+                meeting.abort()
+
+        done: queue.SimpleQueue = queue.SimpleQueue()
+        with _HANDING_OUT:                                            # or tasks of two calls could wait for each other
+            for number, part in enumerate(others):
+                _helper(number).put((run, part, done))
+        run(first)
+        for _ in others:
+            done.get()
+        if errors:
+            raise errors[0]
 
 
 # ---- training ---------------------------------------------------------------------------------------------
@@ -256,7 +310,7 @@ def _sum_of_squares(x):
 def predict(model, images, threads=None):
     """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
 
-    With fewer images than threads, BLAS uses the threads for each product. Then the bits may depend on their number.
+    Fewer images than threads are shared by the threads, if they are large (see above). Then the bits may depend on the number of threads.
     """
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
@@ -264,11 +318,13 @@ def predict(model, images, threads=None):
     cut = Cut.of(len(images), model.rows)
     passes = [part for share in cut.shares(len(images)) for part in cut.passes(share)]
     if len(images) < workers.threads:
-        reader = model.reader()
-        with blas_threads(workers.threads):
-            for part in passes:
-                logits[part] = reader.forward(images[part])
-        return logits
+        blocks = any(isinstance(layer, Block) for _, layer in model.named_layers())
+        if not blocks or model.rows >= SHARED_ROWS:
+            reader = model.reader(workers if blocks else None)
+            with blas_threads(1 if blocks else workers.threads):
+                for part in passes:
+                    logits[part] = reader.forward(images[part])
+            return logits
     readers: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(min(workers.threads, len(passes))):
         readers.put(model.reader())

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import time
 
 import numpy as np
@@ -149,15 +150,85 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("family", SMALL)
-@pytest.mark.parametrize("images", [1, 2])
-def test_threads_share_the_products_where_there_are_more_of_them_than_images(family, images, monkeypatch):
-    model, limits = minivit.create_model(family, **SMALL[family]), []
+ONE_IMAGE = SMALL | {
+    "vit by mean": SIZES | {"pool": "mean", "relative_bias": True},
+    "vit with a class token and biases": SIZES | {"relative_bias": True},
+    "vit of one block": SIZES | {"depth": 1},
+    "swin of three stages": SMALL["swin"] | {"image_size": 32, "depths": [1, 2, 3], "heads": [2, 2, 4], "window": 4},
+}
+
+
+@pytest.mark.parametrize("name", ONE_IMAGE)
+@pytest.mark.parametrize(("images", "threads"), [(1, 2), (1, 3), (2, 3), (3, 20)])
+def test_threads_share_each_image_where_there_are_more_of_them_than_images(name, images, threads, monkeypatch):
+    model, limits, shared, share = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64), [], [], Workers.share
     model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
+    monkeypatch.setattr(lanes, "SHARED_ROWS", 1)
     monkeypatch.setattr(lanes, "blas_threads", lambda threads: limits.append(threads) or contextlib.nullcontext())
-    x = batch(images)[0]
-    np.testing.assert_allclose(model.predict(x, threads=3), model.forward(x), rtol=1e-4, atol=1e-5)
-    assert limits == [3]
+    monkeypatch.setattr(Workers, "share", lambda self, *arguments: shared.append(arguments) or share(self, *arguments))
+    x = np.random.default_rng(1).integers(0, 256, (images, *model.input_shape), dtype=np.uint8)
+    logits = model.predict(x, threads)
+    np.testing.assert_allclose(logits, model.forward(x), rtol=1e-11, atol=1e-12)
+    assert limits == [threads if name == "resnet" else 1]             # of a convolutional network, BLAS cuts the products
+    assert bool(shared) == (name != "resnet")
+    assert model.predict(x, threads).tobytes() == logits.tobytes()
+
+
+def test_small_images_are_not_shared():
+    model, x = minivit.create_model("vit", **SIZES), batch(1)[0]
+    model.vector[:] = 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
+    assert model.predict(x, threads=3).tobytes() == model.predict(x, threads=1).tobytes()
+
+
+def test_a_block_that_gives_few_tokens_to_the_next_is_not_shared(monkeypatch):
+    monkeypatch.setattr(lanes, "SHARED_ROWS", 1)
+    model, x = minivit.create_model("vit", **SIZES), batch(1)[0]
+    model.vector[:] = 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
+    model.blocks[0].read(2)
+    np.testing.assert_allclose(model.predict(x, threads=2), model.forward(x), rtol=1e-5, atol=1e-6)
+
+
+def test_the_same_thread_takes_the_same_part():
+    seen = []
+
+    def note(part, meet):
+        seen.append((part.start, threading.get_ident()))
+        meet()
+
+    Workers(3).share(note, 7)
+    once, seen = sorted(seen), []
+    Workers(3).share(note, 7)
+    assert sorted(seen) == once
+    assert [start for start, _ in once] == [0, 2, 4]
+    assert len({thread for _, thread in once}) == 3
+    assert once[0][1] == threading.get_ident()
+
+
+@pytest.mark.parametrize("failing", [0, 2, 4])
+def test_an_error_in_a_part_reaches_the_caller_and_nobody_waits_for_ever(failing):
+    def work(part, meet):
+        if part.start == failing:
+            raise ZeroDivisionError
+        meet()
+
+    with pytest.raises(ZeroDivisionError):
+        Workers(3).share(work, 7)
+    met = []
+    Workers(3).share(lambda part, meet: (meet(), met.append(part)), 7)    # the helpers are there for the next
+    assert len(met) == 3
+
+
+def test_calls_at_once_do_not_wait_for_each_other():
+    def call(threads):
+        for _ in range(100):
+            Workers(threads).share(lambda part, meet: meet(), threads)
+
+    callers = [threading.Thread(target=call, args=(threads,), daemon=True) for threads in (2, 3, 4, 3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=60)
+    assert not any(caller.is_alive() for caller in callers)
 
 
 def test_an_error_in_predict_ends_it(monkeypatch):
@@ -203,8 +274,10 @@ def test_a_trainer_needs_a_model():
 def test_a_forked_process_has_threads_of_its_own():
     workers = Workers(2)
     assert workers.map(abs, [-1, -2]) == [1, 2]
+    workers.share(lambda part, meet: meet(), 2)
     child = os.fork()
     if child == 0:
+        workers.share(lambda part, meet: meet(), 2)
         os._exit(0 if workers.map(abs, [-3]) == [3] else 1)
     for _ in range(100):
         pid, status = os.waitpid(child, os.WNOHANG)

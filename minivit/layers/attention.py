@@ -11,11 +11,12 @@ class Attention(Layer):
     """Self-attention (B, N, D) -> (B, N, D) with `heads` heads of width D / heads. See `ops/attention.py`.
 
     grid: (rows, columns, class token or not) of the tokens, for a relative position bias; without it there is none. The attribute
-    `queries`: of how many tokens, the first ones, the output is wanted, (B, queries, D); None for all.
+    `queries`: of which T tokens, a slice, the output is wanted, (B, T, D).
     Raises ValueError if D is not divisible by the number of heads.
     """
 
-    queries = None
+    queries = attention.ALL
+    windows = ((),)                                                   # there is one, with all tokens; see `WindowAttention`
 
     def __init__(self, width, heads, drop_rate=0.0, grid=None):
         if heads < 1 or width % heads:
@@ -38,10 +39,13 @@ class Attention(Layer):
             raise RuntimeError(f"{type(self).__name__} has probabilities between a forward and its backward only")
         return self.cache[1]
 
+    def bias(self):
+        """What is added to the scores, (h, N, N), or (h, T, N); None for nothing."""
+        return self.rel_pos.forward()[:, self.queries] if self.rel_pos else None
+
     def forward(self, x):
         """x (B, N, D) -> y (B, N, D)."""
-        bias = self.rel_pos.forward()[:, :self.queries] if self.rel_pos else None
-        y, self.cache = attention.forward(self.qkv.forward(x), self.heads, bias, self.queries)
+        y, self.cache = attention.forward(self.qkv.forward(x), self.heads, self.bias(), self.queries)
         return self.proj_drop.forward(self.proj.forward(y))
 
     def backward(self, dy):

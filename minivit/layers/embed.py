@@ -27,6 +27,7 @@ from .convolution import Convolution
 from .layer import Layer
 from .linear import Linear
 from .norm import GroupNormReLU, LayerNorm
+from .shared import by_rows
 
 CHANNELS = 8  # in a group of the stem's norms, or fewer, if 8 does not divide them
 LOOKS = 2     # convolutions behind each halving; on Fashion-MNIST one, in a wider model or with more of the Transformer's blocks, gave less
@@ -44,6 +45,9 @@ class PatchEmbed(Layer):
     def forward(self, images):
         """images (B, H, W, C) -> tokens (B, M, D)."""
         x, self.cache = patches.forward(images, self.patch_size)
+        return by_rows(self._embed, x, self.proj.bias.size, self._workers)
+
+    def _embed(self, x):
         x = self.proj.forward(x)
         return self.norm.forward(x) if self.norm else x
 

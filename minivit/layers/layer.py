@@ -32,6 +32,7 @@ class Layer:
 
     _cache: Any = None
     _remembers = True
+    _workers: Any = None
 
     @property
     def cache(self):
@@ -205,12 +206,13 @@ class Layer:
         """A layer that shares this one's weights, and has gradients and caches of its own."""
         return self._clone_on(self.vector)
 
-    def reader(self):
+    def reader(self, workers=None):
         """A layer that shares this one's parameters and remembers nothing: it only infers, and is made in a moment.
 
-        Its arrays are free as soon as the next layer has read them, so they stay in the core's cache.
+        Its arrays are free as soon as the next layer has read them, so they stay in the core's cache. workers: a `lanes.Workers` whose
+        threads share the tokens of each image (see `shared.py`); without, the thread that asks does all.
         """
-        return self._clone(lambda parameter: parameter, _remembers=False)
+        return self._clone(lambda parameter: parameter, _remembers=False, _workers=workers)
 
     def astype(self, dtype):
         """A copy with weights of another dtype: float64 to verify, float32 to train. Raises TypeError for any other."""

@@ -1,5 +1,6 @@
 """A stage of a network that works in stages: blocks in a row, on maps of one size."""
 
+from . import shared
 from .layer import Layer
 
 
@@ -14,9 +15,7 @@ class Stage(Layer):
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""
         x = self.downsample.forward(x) if self.downsample else x
-        for block in self.blocks:
-            x = block.forward(x)
-        return x
+        return shared.forward(self.blocks, x, self._workers)
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""

@@ -6,6 +6,7 @@ from .layer import Layer
 from .linear import Linear
 from .norm import LayerNorm
 from .parameter import Parameter, normal
+from .shared import by_rows
 
 
 class WindowAttention(Layer):
@@ -21,7 +22,7 @@ class WindowAttention(Layer):
         if rows % side or columns % side or not 0 <= shift < side:
             raise ValueError(f"windows of side {side}, shifted by {shift}, do not fit {rows}x{columns} tokens: the side must divide both, "
                              "and exceed the shift")
-        self.heads, self.side, self.shift = heads, side, shift
+        self.rows, self.columns, self.heads, self.side, self.shift = rows, columns, heads, side, shift
         self.relative_position_bias_table = Parameter((relative_bias.table_rows(side, side), heads), normal)
         self.qkv = Linear(width, 3 * width, maps=3)
         self.proj = Linear(width, width)
@@ -40,11 +41,22 @@ class WindowAttention(Layer):
         places, _, attended = self.cache
         return windows.among_all(attended[1], places)
 
+    @property
+    def windows(self):
+        """The tokens of each window, by their numbers in the picture, row by row: (M, n)."""
+        return windows.places(self.rows, self.columns, self.side, self.shift)[0].reshape(-1, self.side**2)
+
+    def bias(self, part=slice(None)):
+        """What is added to the scores: (h, n, n), or of shifted windows, each with its mask, (M, h, n, n), or only of a part of them."""
+        return self._bias(part)[0]
+
+    def _bias(self, part=slice(None)):
+        bias, table = relative_bias.forward(self.relative_position_bias_table.data, self.side, self.side)
+        return (bias if self.mask is None else bias + self.mask[part].astype(bias.dtype)), table
+
     def forward(self, x):
         """x (B, H, W, D) -> y (B, H, W, D)."""
-        bias, table = relative_bias.forward(self.relative_position_bias_table.data, self.side, self.side)
-        if self.mask is not None:
-            bias = bias + self.mask.astype(bias.dtype)                # (M, h, n, n)
+        bias, table = self._bias()
         x, places = windows.forward(x, self.side, self.shift)         # (B M, n, D)
         y, attended = attention.forward(self.qkv.forward(x), self.heads, bias)
         self.cache = places, table, attended
@@ -72,7 +84,7 @@ class PatchMerging(Layer):
     def forward(self, x):
         """x (B, H, W, D) -> y (B, H/2, W/2, 2 D)."""
         x, self.cache = merging.forward(x)
-        return self.reduction.forward(self.norm.forward(x))
+        return by_rows(lambda x: self.reduction.forward(self.norm.forward(x)), x, x.shape[-1] // 2, self._workers)
 
     def backward(self, dy):
         """dy (B, H/2, W/2, 2 D) -> dx (B, H, W, D)."""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..arguments import check_name
-from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
+from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed, shared
 from ..layers.parameter import normal, zeros
 from ..ops import pooling, tokens
 from .model import Model, rising
@@ -82,8 +82,7 @@ class ViT(Model):
         positions = self.pos_embed.data if self.pos_embed else self._fixed_positions()
         x, embedded = tokens.forward(x, self._special_tokens(), positions)    # Eq. 1
         x = self.pos_drop.forward(x)
-        for block in self.blocks:
-            x = block.forward(x)                                              # Eq. 2, 3
+        x = shared.forward(self.blocks, x, self._workers)                     # Eq. 2, 3
         y, pooled = pooling.forward(x, "both" if self.special == 2 else self.pool)
         self.cache = embedded, pooled
         return self._final_norm.forward(y)                                    # Eq. 4

@@ -30,9 +30,9 @@ The bias is added after the scaling, so its gradient is dscores without the fact
 
 q, k and v never interact outside these lines, so dqkv is the three gradients written side by side.
 
-Where only the first T outputs are read (`queries`), as in a block behind which a classifier reads nothing but the class token, only the
-first T queries are asked: scores (T, N), y (B, T, D), a bias (h, T, N). All tokens are still looked at; the other queries act on
-nothing, so their gradients are zero.
+Where only T outputs are read, those of the tokens `queries` (a slice), only these queries are asked: scores (T, N), y (B, T, D), a bias
+(h, T, N). So it is in a block behind which a classifier reads nothing but the class token. All tokens are still looked at; the other
+queries act on nothing, so their gradients are zero.
 
 The fast pair makes no copy of q, k, v: they are strided views of qkv, which BLAS reads in place, and
 dq, dk, dv are views of dqkv, which it writes in place.
@@ -45,6 +45,8 @@ import math
 import numpy as np
 
 from . import softmax
+
+ALL = slice(None)                                                     # queries: every token
 
 
 def split_heads(qkv, heads):
@@ -61,11 +63,11 @@ def _per_head(y, heads):
     return y.reshape(B, N, heads, D // heads).transpose(0, 2, 1, 3)
 
 
-def reference_forward(qkv, heads, bias=None, queries=None):
-    """qkv (B, N, 3 D), bias (h, N, N), (M, h, N, N) or None -> y (B, N, D), cache; with `queries` T for N, but for qkv."""
+def reference_forward(qkv, heads, bias=None, queries=ALL):
+    """qkv (B, N, 3 D), bias (h, N, N), (M, h, N, N) or None -> y (B, N, D), cache; with `queries`, T of them: (h, T, N), (B, T, D)."""
     B, _, width = qkv.shape
     q, k, v = split_heads(qkv, heads)
-    q = q[:, :, :queries]
+    q = q[:, :, queries]
     scale = 1 / math.sqrt(q.shape[-1])
     scores = q @ k.swapaxes(-1, -2)                                   # (B, h, N, N)
     if bias is not None:
@@ -73,21 +75,20 @@ def reference_forward(qkv, heads, bias=None, queries=None):
         scores = scores + np.tile(bias.reshape(windows, *bias.shape[-3:]), (B // windows, 1, 1, 1)) / scale
     probs, _ = softmax.reference_forward(scores, scale)
     y = probs @ v                                                     # (B, h, N, d)
-    return y.transpose(0, 2, 1, 3).reshape(B, -1, width // 3), (qkv, probs, scale, None if bias is None else bias.shape)
+    return y.transpose(0, 2, 1, 3).reshape(B, -1, width // 3), (qkv, probs, scale, None if bias is None else bias.shape, queries)
 
 
 def reference_backward(dy, cache):
     """dy (B, N or T, D) -> dqkv (B, N, 3 D); with a bias, dqkv and dbias of its shape."""
-    qkv, probs, scale, bias_shape = cache
+    qkv, probs, scale, bias_shape, queries = cache
     q, k, v = split_heads(qkv, probs.shape[1])
     dy = _per_head(dy, probs.shape[1])                                # (B, h, N, d)
     dprobs = dy @ v.swapaxes(-1, -2)                                  # y = probs v
     dv = probs.swapaxes(-1, -2) @ dy
     dscores = softmax.reference_backward(dprobs, (probs, scale))      # probs = softmax(scores / sqrt d + bias)
-    queries = probs.shape[2]
     dq = np.zeros_like(q)
-    dq[:, :, :queries] = dscores @ k                                  # scores = q k^T
-    dk = dscores.swapaxes(-1, -2) @ q[:, :, :queries]
+    dq[:, :, queries] = dscores @ k                                  # scores = q k^T
+    dk = dscores.swapaxes(-1, -2) @ q[:, :, queries]
     dqkv = np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
     return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)
 
@@ -95,7 +96,7 @@ def reference_backward(dy, cache):
 # ---- the same mathematics, without copies ------------------------------------------------------------------
 
 
-def forward(qkv, heads, bias=None, queries=None):
+def forward(qkv, heads, bias=None, queries=ALL):
     """As `reference_forward`; the cache's second entry is `probs` (B, h, N, N), or (B, h, T, N) with `queries`.
 
     Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads, there are not so many queries, or bias is not
@@ -105,14 +106,14 @@ def forward(qkv, heads, bias=None, queries=None):
         raise ValueError(f"attention: qkv must be (B, N, 3 D) with D divisible by {heads} heads, not {qkv.shape}")
     qkv = np.ascontiguousarray(qkv)
     B, N, width = qkv.shape
-    T = N if queries is None else queries
-    if not 1 <= T <= N:
-        raise ValueError(f"attention: of {N} tokens the first {N} can be queries at most, and one at least, not {queries}")
+    T = len(range(N)[queries])
+    if not T or (queries.stop or 0) > N:
+        raise ValueError(f"attention: the queries must be at least one of the {N} tokens, and no others, not {queries}")
     if bias is not None and (bias.shape[-3:] != (heads, T, N) or bias.ndim > 4 or (bias.ndim == 4 and B % len(bias))):
         raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, T, N)}, not {bias.shape}, or one for each of "
                          f"so many windows as divide {B} images")
     q, k, v = split_heads(qkv, heads)
-    q = q[:, :, :T]
+    q = q[:, :, queries]
     scale = 1 / math.sqrt(q.shape[-1])
     scores = np.matmul(q, k.swapaxes(-1, -2))                         # (B, h, T, N)
     if bias is not None:
@@ -120,21 +121,22 @@ def forward(qkv, heads, bias=None, queries=None):
     probs, _ = softmax.forward(scores, scale, out=scores)
     y = np.empty((B, T, width // 3), qkv.dtype)
     np.matmul(probs, v, out=_per_head(y, heads))
-    return y, (qkv, probs, scale, None if bias is None else bias.shape)
+    return y, (qkv, probs, scale, None if bias is None else bias.shape, queries)
 
 
 def backward(dy, cache):
     """As `reference_backward`."""
-    qkv, probs, scale, bias_shape = cache
-    _, heads, T, _ = probs.shape
+    qkv, probs, scale, bias_shape, queries = cache
+    heads = probs.shape[1]
     q, k, v = split_heads(qkv, heads)
     dqkv = np.empty_like(qkv)
     dq, dk, dv = split_heads(dqkv, heads)
-    dq[:, :, T:] = 0
+    if probs.shape[2] < q.shape[2]:
+        dq[...] = 0                                                   # of the queries that were not asked
     dy = _per_head(dy, heads)
     dprobs = np.matmul(dy, v.swapaxes(-1, -2))                        # y = probs v
     np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
     dscores = softmax.backward(dprobs, (probs, scale), out=dprobs)    # probs = softmax(scores / sqrt d + bias)
-    np.matmul(dscores, k, out=dq[:, :, :T])                           # scores = q k^T
-    np.matmul(dscores.swapaxes(-1, -2), q[:, :, :T], out=dk)
+    np.matmul(dscores, k, out=dq[:, :, queries])                      # scores = q k^T
+    np.matmul(dscores.swapaxes(-1, -2), q[:, :, queries], out=dk)
     return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)

@@ -54,6 +54,13 @@ def reference_backward(dwindows, cache):
     return np.roll(shifted, (shift, shift), axis=(1, 2))
 
 
+@lru_cache(maxsize=16)
+def places(rows, columns, side, shift):
+    """Which token of the picture stands at each place of its windows, (N,), and the other way about; not to be written to."""
+    there, _ = reference_forward(np.arange(rows * columns).reshape(1, rows, columns, 1), side, shift)
+    return there.ravel(), np.argsort(there.ravel())
+
+
 # ---- the same permutation: every token is copied once --------------------------------------------------------
 
 
@@ -63,14 +70,14 @@ def forward(x, side, shift=0):
         raise ValueError(f"windows of side {side}, shifted by {shift}, need x (B, H, W, D) with H and W divisible by {side}, and a shift "
                          f"in 0..{side - 1}, not {x.shape}")
     B, H, W, D = x.shape
-    there, _ = _places(H, W, side, shift)
+    there, _ = places(H, W, side, shift)
     return np.take(x.reshape(B, H * W, D), there, axis=1).reshape(-1, side * side, D), (x.shape, side, shift)
 
 
 def backward(dwindows, cache):
     """As `reference_backward`."""
     (B, H, W, D), side, shift = cache
-    _, back = _places(H, W, side, shift)
+    _, back = places(H, W, side, shift)
     return np.take(dwindows.reshape(B, H * W, D), back, axis=1).reshape(B, H, W, D)
 
 
@@ -80,16 +87,9 @@ def among_all(pairs, cache):
     Tokens of two windows get 0: so the probabilities of attention in windows are seen as those of attention over all tokens.
     """
     (B, H, W, _), side, shift = cache
-    there, _ = _places(H, W, side, shift)
+    there, _ = places(H, W, side, shift)
     _, heads, n, _ = pairs.shape
     spread = np.zeros((B, heads, H * W, H * W), pairs.dtype)
     for m, tokens in enumerate(there.reshape(-1, n)):
         spread[:, :, tokens[:, None], tokens] = pairs.reshape(B, -1, heads, n, n)[:, m]
     return spread
-
-
-@lru_cache(maxsize=16)
-def _places(rows, columns, side, shift):
-    """Which token of the picture stands at each place of the windows, and the other way about."""
-    there, _ = reference_forward(np.arange(rows * columns).reshape(1, rows, columns, 1), side, shift)
-    return there.ravel(), np.argsort(there.ravel())
