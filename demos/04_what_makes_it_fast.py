@@ -1,4 +1,4 @@
-"""What makes it fast: eight findings, each measured here and now, without it and with it.
+"""What makes it fast: nine findings, each measured here and now, without it and with it.
 
     python demos/04_what_makes_it_fast.py            two minutes
     python demos/04_what_makes_it_fast.py --quick    some twenty seconds, and rough figures
@@ -21,9 +21,11 @@ from minivit import kernel, lanes
 from minivit.bench.shapes import SHAPES
 from minivit.explain import whole
 from minivit.figure import new_figure, save
+from minivit.models import create_model
 from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
 
-WAYS = ("threads in every product", "fresh memory", "as it is")       # to make a step, each in a process of its own
+# To make a step, and to read an image, each in a process of its own.
+WAYS = ("threads in every product", "fresh memory", "as it is", "an image, threads in every product", "an image, as it is")
 
 
 def compiled(function, error_model="numpy", **helpers):
@@ -59,7 +61,8 @@ def exp_as_a_polynomial():
     """A call to the C library for every number; or a polynomial, which the compiler computes for eight numbers at once."""
     scores = np.random.default_rng(0).standard_normal((10_000, 65)).astype(np.float32)
     plain, ours = compiled(softmax._forward, exp=np.exp), compiled(softmax._forward)
-    return lambda: plain(scores, 0.125), lambda: ours(scores, 0.125)
+    bits = scores.view(np.int32)
+    return lambda: plain(scores, bits, 0.125), lambda: ours(scores, bits, 0.125)
 
 
 def one_array_in_place():
@@ -136,46 +139,69 @@ def measure(pair, rounds):
     return float(before), float(after), float(ratio)
 
 
-def step_when_asked(way):
-    """For every line of input, print the milliseconds and the page faults of a training step, made in one of WAYS."""
-    import resource
-
+def steps(way):
+    """A function that makes a training step, given its number, in one of WAYS."""
     if way == "fresh memory":
         lanes.keep_freed_memory = lambda: None
     model, images, targets = batch("fashion")
     lane, cut = lanes.Lane(model.copy(), seed=0), lanes.Lanes(model)
+
+    def threaded(step):
+        with lanes.blas_threads(lanes.available_threads()):
+            lane.run(images, targets, [slice(0, len(images))])
+
+    return threaded if way == "threads in every product" else lambda step: cut.forward_backward(images, targets, step)
+
+
+def readings(way):
+    """The same, of the inference of one image."""
+    model, workers = create_model("deit_tiny_patch16_224"), lanes.Workers()
+    image = np.zeros((1, *model.input_shape), np.float32)
+    shared = way == "an image, as it is"
+    reader = model.reader(workers if shared else None)
+
+    def read(step):
+        with lanes.blas_threads(1 if shared else workers.threads):
+            reader.forward(image)
+
+    return read
+
+
+def work_when_asked(way):
+    """For every line of input, do the work, in one of WAYS, and print the milliseconds and the page faults that it took."""
+    import resource
+
+    work = readings(way) if way.startswith("an image") else steps(way)
     for step, _ in enumerate(sys.stdin):
         faults, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
-        if way == "threads in every product":
-            with lanes.blas_threads(lanes.available_threads()):
-                lane.run(images, targets, [slice(0, len(images))])
-        else:
-            cut.forward_backward(images, targets, step)
+        work(step)
         milliseconds = 1e3 * (time.perf_counter() - start)
         print(json.dumps([milliseconds, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults]), flush=True)
 
 
-def steps_of_processes(rounds):
+def work_of_processes(rounds):
     """The findings about whole steps: one model on the whole batch, with every product on all cores; every step's arrays on fresh pages
-    from the system; and as it is, a lane for each core, and arrays on pages that the last step has freed.
+    from the system; and as it is, a lane for each core, and arrays on pages that the last step has freed. And about one image: every
+    product on all cores, or its tokens shared.
 
     A process for each: threads that wait for products go on spinning for some milliseconds, and would take a core from lanes beside them.
     """
-    processes = [subprocess.Popen([sys.executable, __file__, "--step", way], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    processes = [subprocess.Popen([sys.executable, __file__, "--work", way], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
                  for way in WAYS]
     answers = []
     for _ in range(rounds + 2):
         for process in processes:
             time.sleep(0.05)                                          # until the threads of the last one have come to rest
-            process.stdin.write("step\n")
+            process.stdin.write("work\n")
             process.stdin.flush()
             answers.append(json.loads(process.stdout.readline()))
     for process in processes:
         process.communicate()
     times, faults = np.array(answers[2 * len(WAYS):]).reshape(rounds, len(WAYS), 2).transpose(2, 1, 0)
-    (threaded, fresh, ours), (_, many, few) = np.median(times, axis=1), np.median(faults, axis=1)
+    (threaded, fresh, ours, cut, shared), (_, many, few, *_) = np.median(times, axis=1), np.median(faults, axis=1)
     what = "fashion, forward and backward"
     return [("a lane for each core, not threads in every product", threaded, ours, np.median(times[0] / times[2]), what),
+            ("threads share the tokens of an image, not every product", cut, shared, np.median(times[3] / times[4]), "DeiT-Ti, one image"),
             ("freed memory is kept", fresh, ours, np.median(times[1] / times[2]), f"{what}: {many:,.0f} page faults, and {few:,.0f}")]
 
 
@@ -189,8 +215,8 @@ def findings(rounds):
         "only what is read, in the last block": (only_what_is_read, "fashion, forward and backward of 16 images"),
         "inference remembers nothing": (nothing_remembered, "digits, forward of 32 images"),
     }
-    whole_steps = steps_of_processes(rounds) if sys.platform == "linux" else []
-    return whole_steps + [(name, *measure(make(), rounds), remark) for name, (make, remark) in pairs.items()]
+    in_processes = work_of_processes(rounds) if sys.platform == "linux" else []
+    return in_processes + [(name, *measure(make(), rounds), remark) for name, (make, remark) in pairs.items()]
 
 
 def draw(rows, path):
@@ -211,17 +237,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--out", default="what_makes_it_fast.png", help="the picture to write")
-    parser.add_argument("--step", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=100, help="repetitions of each measurement (default 100)")
     options = parser.parse_args()
     rounds = 5 if options.quick else options.rounds
-    if options.step is not None:
-        step_when_asked(options.step)
+    if options.work is not None:
+        work_when_asked(options.work)
         return
     rows = findings(rounds)
-    print(f"{'':50} {'without':>10} {'with':>10}")
+    print(f"{'':55} {'without':>10} {'with':>10}")
     for name, before, after, ratio, remark in rows:
-        print(f"{name:50} {before:7.2f} ms {after:7.2f} ms {ratio:6.1f}x   {remark}")
+        print(f"{name:55} {before:7.2f} ms {after:7.2f} ms {ratio:6.1f}x   {remark}")
     draw(rows, options.out)
     print(f"The picture is {options.out}")
 
