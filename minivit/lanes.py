@@ -22,6 +22,7 @@ Only in the inference of fewer images than threads are there no lanes: threads s
 or, in a convolutional network, BLAS cuts each product among them.
 """
 
+import contextlib
 import ctypes
 import math
 import os
@@ -118,6 +119,12 @@ def blas_threads(threads):
 
 
 @cache
+def _c_library():
+    """The C library. Raises OSError or TypeError where it cannot be had."""
+    return ctypes.CDLL(None)
+
+
+@cache
 def keep_freed_memory():
     """Let the C library keep freed arrays for the next step instead of returning their pages to the system.
 
@@ -126,7 +133,7 @@ def keep_freed_memory():
     arena, because the others give their pages back whatever the thresholds say.
     """
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        mallopt = _c_library().mallopt
     except (AttributeError, OSError, TypeError):  # not glibc: its own policy stays
         return
     trim_threshold, mmap_threshold, arena_max = -1, -3, -8
@@ -144,9 +151,33 @@ def _pool(threads):
 _HANDING_OUT = threading.Lock()
 
 
+def _cores_apart(threads):
+    """The cores that this thread may use, and a set of them for each of so many threads that often wait for each other.
+
+    The sets have no core in common, and the first holds the one on which this thread runs: a system likes to wake a thread on the core of
+    the one that it has waited for, and then both take turns on one core. None for a set where there are too few cores, or the system does
+    not tell.
+    """
+    try:
+        allowed, here = os.sched_getaffinity(0), _c_library().sched_getcpu()
+    except (AttributeError, OSError, TypeError):                      # not Linux
+        return None, [None] * threads
+    others = sorted(allowed - {here})
+    if here not in allowed or len(others) < threads - 1:
+        return allowed, [allowed] * threads
+    return allowed, [{here}, *({*others[k::threads - 1]} for k in range(threads - 1))]
+
+
+def _stay_on(cores):
+    """Let this thread run on these cores only; None for no change."""
+    if cores is not None:
+        with contextlib.suppress(OSError):                            # forbidden, or a core is gone
+            os.sched_setaffinity(0, cores)
+
+
 @cache
 def _helper(number):
-    """What a thread waits for, a queue of (task, its argument, a queue to say that it is done): the same thread for the same number.
+    """What a thread waits for, a queue of (task, its arguments, a queue to say that it is done): the same thread for the same number.
 
     A thread of a pool would do as well, but it takes twice as long to answer, which would be a tenth of a small model's inference.
     """
@@ -154,10 +185,10 @@ def _helper(number):
 
     def work():
         while True:
-            task, argument, done = tasks.get()
-            task(argument)
+            task, arguments, done = tasks.get()
+            task(*arguments)
             done.put(None)
-            del task, argument, done                                  # or their arrays would live until the next task
+            del task, arguments, done                                 # or their arrays would live until the next task
 
     threading.Thread(target=work, name=f"minivit-helper-{number}", daemon=True).start()
     return tasks
@@ -185,10 +216,11 @@ class Workers:
         In a task, meet() waits until all tasks have come to it. Unlike in `map`, the same thread takes the same part each time, this thread
         the first: so it finds in its core's cache what the task before has left there.
         """
-        first, *others = _split(slice(0, count), self.threads)
-        meeting, errors = threading.Barrier(1 + len(others)), []
+        parts = _split(slice(0, count), self.threads)
+        meeting, errors = threading.Barrier(len(parts)), []
 
-        def run(part):
+        def run(cores, part):
+            _stay_on(cores)
             try:
                 task(part, meeting.wait)
             except threading.BrokenBarrierError:                      # another has failed
@@ -198,12 +230,16 @@ class Workers:
                 meeting.abort()
 
         done: queue.SimpleQueue = queue.SimpleQueue()
-        with _HANDING_OUT:                                            # or tasks of two calls could wait for each other
-            for number, part in enumerate(others):
-                _helper(number).put((run, part, done))
-        run(first)
-        for _ in others:
-            done.get()
+        allowed, (here, *elsewhere) = _cores_apart(len(parts))
+        try:
+            with _HANDING_OUT:                                        # or tasks of two calls could wait for each other
+                for number, arguments in enumerate(zip(elsewhere, parts[1:], strict=True)):
+                    _helper(number).put((run, arguments, done))
+            run(here, parts[0])
+            for _ in parts[1:]:
+                done.get()
+        finally:
+            _stay_on(allowed)
         if errors:
             raise errors[0]
 

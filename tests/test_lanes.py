@@ -204,6 +204,29 @@ def test_the_same_thread_takes_the_same_part():
     assert once[0][1] == threading.get_ident()
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell its cores")
+def test_threads_that_share_have_cores_of_their_own_and_return_them():
+    def note(part, meet):
+        meet()
+        seen.append(os.sched_getaffinity(0))
+
+    def fail(part, meet):
+        raise ZeroDivisionError
+
+    seen, allowed = [], os.sched_getaffinity(0)
+    Workers(2).share(note, 7)
+    assert os.sched_getaffinity(0) == allowed
+    if len(allowed) > 1:
+        assert not seen[0] & seen[1]
+        assert sorted(map(len, seen)) == sorted([1, len(allowed) - 1])
+    more, seen[:] = len(allowed) + 1, []
+    Workers(more).share(note, more)
+    assert seen == [allowed] * more                                   # too few cores for each to have its own
+    with pytest.raises(ZeroDivisionError):
+        Workers(2).share(fail, 7)
+    assert os.sched_getaffinity(0) == allowed
+
+
 @pytest.mark.parametrize("failing", [0, 2, 4])
 def test_an_error_in_a_part_reaches_the_caller_and_nobody_waits_for_ever(failing):
     def work(part, meet):
@@ -216,6 +239,13 @@ def test_an_error_in_a_part_reaches_the_caller_and_nobody_waits_for_ever(failing
     met = []
     Workers(3).share(lambda part, meet: (meet(), met.append(part)), 7)    # the helpers are there for the next
     assert len(met) == 3
+
+
+def test_threads_share_where_the_system_does_not_tell_its_cores(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    met = []
+    Workers(2).share(lambda part, meet: (meet(), met.append(part)), 7)
+    assert sorted(part.start for part in met) == [0, 3]
 
 
 def test_calls_at_once_do_not_wait_for_each_other():
