@@ -61,8 +61,8 @@ def exp_as_a_polynomial():
     """A call to the C library for every number; or a polynomial, which the compiler computes for eight numbers at once."""
     scores = np.random.default_rng(0).standard_normal((10_000, 65)).astype(np.float32)
     plain, ours = compiled(softmax._forward, exp=np.exp), compiled(softmax._forward)
-    bits = scores.view(np.int32)
-    return lambda: plain(scores, bits, 0.125), lambda: ours(scores, bits, 0.125)
+    largest = scores.max(axis=1)
+    return lambda: plain(scores, largest, 0.125), lambda: ours(scores, largest, 0.125)
 
 
 def one_array_in_place():

@@ -1,4 +1,4 @@
-"""Lanes: all the parallelism there is, which is data parallelism within one process.
+"""Lanes: data parallelism within one process.
 
 A batch is cut into shares. Each share has a *lane*: a replica of the model (the same weights, its own gradients and caches) that
 runs forward and backward from start to end on one thread, with BLAS held to one thread too. Then the lanes'
@@ -18,8 +18,8 @@ gradients are added too (gradient accumulation).
 The cut depends on the work alone (images, and what each takes) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
 
-Only in the inference of fewer images than threads are there no lanes: threads share the tokens of each image (see `layers/shared.py`),
-or, in a convolutional network, BLAS cuts each product among them.
+Only in the inference of fewer images than threads, each large, are there no lanes: the threads share the tokens of each image (see
+`layers/shared.py`), or, in a convolutional network, BLAS cuts each product among them.
 """
 
 import contextlib
@@ -155,7 +155,7 @@ def _cores_apart(threads):
     """The cores that this thread may use, and a set of them for each of so many threads that often wait for each other.
 
     The sets have no core in common, and the first holds the one on which this thread runs: a system likes to wake a thread on the core of
-    the one that it has waited for, and then both take turns on one core. None for a set where there are too few cores, or the system does
+    the one that it has waited for, and then both take turns on one core. With too few cores, each may use all. None where the system does
     not tell.
     """
     try:
@@ -197,6 +197,7 @@ def _helper(number):
 if hasattr(os, "register_at_fork"):                                   # threads do not survive a fork
     os.register_at_fork(after_in_child=_pool.cache_clear)
     os.register_at_fork(after_in_child=_helper.cache_clear)
+    os.register_at_fork(before=_HANDING_OUT.acquire, after_in_parent=_HANDING_OUT.release, after_in_child=_HANDING_OUT.release)
 
 
 class Workers:
@@ -213,15 +214,20 @@ class Workers:
     def share(self, task, count):
         """task(part, meet) for equal slices `part` of range(count), one for each thread, side by side; the first error is raised here.
 
-        In a task, meet() waits until all tasks have come to it. Unlike in `map`, the same thread takes the same part each time, this thread
-        the first: so it finds in its core's cache what the task before has left there.
+        In a task, meet() waits until all tasks have come to it: each must come equally often. A task may not share. Unlike in `map`, the
+        same thread takes the same part each time, this thread the first: so it finds in its core's cache what the task before has left
+        there. Meanwhile each stays on cores of its own.
         """
         parts = _split(slice(0, count), self.threads)
+        if len(parts) < 2:
+            for part in parts:
+                task(part, lambda: None)
+            return
         meeting, errors = threading.Barrier(len(parts)), []
 
         def run(cores, part):
-            _stay_on(cores)
             try:
+                _stay_on(cores)
                 task(part, meeting.wait)
             except threading.BrokenBarrierError:                      # another has failed
                 pass
@@ -238,6 +244,9 @@ class Workers:
             run(here, parts[0])
             for _ in parts[1:]:
                 done.get()
+        except BaseException:                                         # an interrupt: nobody shall wait for what was not handed out
+            meeting.abort()
+            raise
         finally:
             _stay_on(allowed)
         if errors:
@@ -346,21 +355,20 @@ def _sum_of_squares(x):
 def predict(model, images, threads=None):
     """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
 
-    Fewer images than threads are shared by the threads, if they are large (see above). Then the bits may depend on the number of threads.
+    Of fewer images than threads, if they are large or have no tokens, threads share each image or each product (see above). Then the bits
+    may depend on the number of threads.
     """
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
         return logits
     cut = Cut.of(len(images), model.rows)
     passes = [part for share in cut.shares(len(images)) for part in cut.passes(share)]
-    if len(images) < workers.threads:
-        blocks = any(isinstance(layer, Block) for _, layer in model.named_layers())
-        if not blocks or model.rows >= SHARED_ROWS:
-            reader = model.reader(workers if blocks else None)
-            with blas_threads(1 if blocks else workers.threads):
-                for part in passes:
-                    logits[part] = reader.forward(images[part])
-            return logits
+    if len(images) < workers.threads and (model.rows == 1 or model.rows >= SHARED_ROWS):
+        reader = model.reader(workers if model.shares else None)
+        with blas_threads(1 if model.shares else workers.threads):
+            for part in passes:
+                logits[part] = reader.forward(images[part])
+        return logits
     readers: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(min(workers.threads, len(passes))):
         readers.put(model.reader())

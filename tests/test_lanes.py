@@ -11,6 +11,7 @@ import pytest
 import minivit
 from minivit import lanes
 from minivit.lanes import Cut, Lanes, Workers, available_threads
+from minivit.layers import MLP, Attention, Block, Stage, WindowAttention, shared
 from minivit.ops import cross_entropy
 from minivit.training.schedule import warmup_cosine
 
@@ -154,38 +155,122 @@ ONE_IMAGE = SMALL | {
     "vit by mean": SIZES | {"pool": "mean", "relative_bias": True},
     "vit with a class token and biases": SIZES | {"relative_bias": True},
     "vit of one block": SIZES | {"depth": 1},
+    "vit with a stem": SIZES | {"stem": "conv"},
     "swin of three stages": SMALL["swin"] | {"image_size": 32, "depths": [1, 2, 3], "heads": [2, 2, 4], "window": 4},
 }
+UNSHARED = {"resnet", "vit with a stem"}
+
+
+def large_model(name, monkeypatch):
+    """One of ONE_IMAGE, in float64, whose images count as large, and the list of its blocks' answers: in shares only are there some."""
+    model, answers, answer = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64), [], Block.answer
+    model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
+    monkeypatch.setattr(lanes, "SHARED_ROWS", 1)
+    monkeypatch.setattr(Block, "answer", lambda self, *arguments: answers.append(self) or answer(self, *arguments))
+    return model, answers
+
+
+def images_of(model, count):
+    return np.random.default_rng(1).integers(0, 256, (count, *model.input_shape), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("name", ONE_IMAGE)
 @pytest.mark.parametrize(("images", "threads"), [(1, 2), (1, 3), (2, 3), (3, 20)])
 def test_threads_share_each_image_where_there_are_more_of_them_than_images(name, images, threads, monkeypatch):
-    model, limits, shared, share = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64), [], [], Workers.share
-    model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
-    monkeypatch.setattr(lanes, "SHARED_ROWS", 1)
+    (model, answers), limits = large_model(name, monkeypatch), []
     monkeypatch.setattr(lanes, "blas_threads", lambda threads: limits.append(threads) or contextlib.nullcontext())
-    monkeypatch.setattr(Workers, "share", lambda self, *arguments: shared.append(arguments) or share(self, *arguments))
-    x = np.random.default_rng(1).integers(0, 256, (images, *model.input_shape), dtype=np.uint8)
+    x = images_of(model, images)
     logits = model.predict(x, threads)
     np.testing.assert_allclose(logits, model.forward(x), rtol=1e-11, atol=1e-12)
-    assert limits == [threads if name == "resnet" else 1]             # of a convolutional network, BLAS cuts the products
-    assert bool(shared) == (name != "resnet")
+    assert limits == [threads if name in UNSHARED else 1]             # what has no tokens, BLAS cuts among threads
+    assert bool(answers) == (name not in UNSHARED)
     assert model.predict(x, threads).tobytes() == logits.tobytes()
 
 
-def test_small_images_are_not_shared():
-    model, x = minivit.create_model("vit", **SIZES), batch(1)[0]
-    model.vector[:] = 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
-    assert model.predict(x, threads=3).tobytes() == model.predict(x, threads=1).tobytes()
+@pytest.mark.parametrize("late", [("ask", "minivit-helper-0"), ("answer", "MainThread")])
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_threads_meet_before_they_read_what_others_wrote(name, late, monkeypatch):
+    model, _ = large_model(name, monkeypatch)
+    x = images_of(model, 1)
+    expected, step = model.forward(x), getattr(Block, late[0])
+
+    def slow(self, *arguments):
+        if threading.current_thread().name == late[1]:
+            time.sleep(0.01)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Block, late[0], slow)
+    monkeypatch.setattr(shared, "np", NaNs())
+    np.testing.assert_allclose(model.predict(x, threads=2), expected, rtol=1e-11, atol=1e-12)
 
 
-def test_a_block_that_gives_few_tokens_to_the_next_is_not_shared(monkeypatch):
-    monkeypatch.setattr(lanes, "SHARED_ROWS", 1)
-    model, x = minivit.create_model("vit", **SIZES), batch(1)[0]
-    model.vector[:] = 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
+class NaNs:
+    """NumPy, but new arrays are full of NaN."""
+
+    empty = staticmethod(lambda shape, dtype: np.full(shape, np.nan, dtype))
+    empty_like = staticmethod(lambda x: np.full_like(x, np.nan))
+    stack = staticmethod(np.stack)
+
+
+def test_threads_share_images_of_weights_that_lie_in_a_file(monkeypatch):
+    model, answers = large_model("vit", monkeypatch)
+    weights = {p.name: np.asfortranarray(p.data.astype(np.float32)) for p in model.parameters()}
+    for array in weights.values():
+        array.setflags(write=False)
+    borrowed = minivit.create_model("vit", **SIZES).borrow(weights)
+    np.testing.assert_allclose(borrowed.predict(batch(1)[0], threads=2), model.forward(batch(1)[0]), rtol=1e-4, atol=1e-5)
+    assert answers
+
+
+def test_small_images_are_not_shared(monkeypatch):
+    model, answers = large_model("vit", monkeypatch)
+    monkeypatch.setattr(lanes, "SHARED_ROWS", 100)
+    assert model.predict(batch(1)[0], threads=3).tobytes() == model.predict(batch(1)[0], threads=1).tobytes()
+    assert not answers
+
+
+class OtherBlock(Block):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class OtherAttention(Attention):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def _gives_few_tokens_to_the_next(model):
     model.blocks[0].read(2)
-    np.testing.assert_allclose(model.predict(x, threads=2), model.forward(x), rtol=1e-5, atol=1e-6)
+
+
+def _has_a_block_of_another_class(model):
+    model.blocks[1] = OtherBlock(12, 2, 2)
+
+
+def _has_attention_of_another_class(model):
+    model.blocks[1].attn = OtherAttention(12, 2)
+
+
+def _has_another_layer_for_attention(model):
+    model.blocks[1].attn = MLP(12, 12)
+
+
+@pytest.mark.parametrize("change", [_gives_few_tokens_to_the_next, _has_a_block_of_another_class, _has_attention_of_another_class,
+                                    _has_another_layer_for_attention])
+def test_blocks_that_cannot_be_shared_are_not(change, monkeypatch):
+    model, answers = large_model("vit", monkeypatch)
+    change(model)
+    model = model.pack(np.float64)
+    np.testing.assert_allclose(model.predict(batch(1)[0], threads=2), model.forward(batch(1)[0]), rtol=1e-11)
+    assert not answers
+
+
+@pytest.mark.parametrize("windows", [[(4, 0), (2, 0)], [(8, 3)], [(8, 0)], [(4, 2), (4, 0)]])
+def test_a_stage_of_any_windows_gives_the_same_to_one_thread_and_to_several(windows):
+    blocks = [Block(6, 2, 2, attn=WindowAttention(6, 2, 8, 8, side, shift)) for side, shift in windows]
+    stage = Stage(blocks).pack(np.float64)
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 6))
+    np.testing.assert_allclose(stage.reader(Workers(3)).forward(x), stage.forward(x), rtol=1e-11, atol=1e-12)
 
 
 def test_the_same_thread_takes_the_same_part():
@@ -228,17 +313,40 @@ def test_threads_that_share_have_cores_of_their_own_and_return_them():
 
 
 @pytest.mark.parametrize("failing", [0, 2, 4])
-def test_an_error_in_a_part_reaches_the_caller_and_nobody_waits_for_ever(failing):
+@pytest.mark.parametrize("meetings", [0, 1])
+def test_an_error_in_a_part_reaches_the_caller_and_nobody_waits_for_ever(failing, meetings):
     def work(part, meet):
+        for _ in range(meetings):
+            meet()
         if part.start == failing:
             raise ZeroDivisionError
         meet()
 
     with pytest.raises(ZeroDivisionError):
         Workers(3).share(work, 7)
-    met = []
-    Workers(3).share(lambda part, meet: (meet(), met.append(part)), 7)    # the helpers are there for the next
-    assert len(met) == 3
+    assert helpers_answer()
+
+
+def test_after_an_interrupt_nobody_waits_for_ever(monkeypatch):
+    def interrupted(number):
+        if number:
+            raise KeyboardInterrupt
+        return helper(number)
+
+    helper = lanes._helper
+    monkeypatch.setattr(lanes, "_helper", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Workers(3).share(lambda part, meet: meet(), 3)                # the second helper never gets its part
+    monkeypatch.undo()
+    assert helpers_answer()
+
+
+def helpers_answer():
+    """Whether the helpers are there for the next."""
+    met, caller = [], threading.Thread(target=lambda: Workers(3).share(lambda part, meet: (meet(), met.append(part)), 7), daemon=True)
+    caller.start()
+    caller.join(timeout=30)
+    return len(met) == 3
 
 
 def test_threads_share_where_the_system_does_not_tell_its_cores(monkeypatch):
@@ -248,16 +356,19 @@ def test_threads_share_where_the_system_does_not_tell_its_cores(monkeypatch):
     assert sorted(part.start for part in met) == [0, 3]
 
 
-def test_calls_at_once_do_not_wait_for_each_other():
+def test_calls_at_once_do_not_wait_for_each_other(monkeypatch):
+    helper = lanes._helper
+    monkeypatch.setattr(lanes, "_helper", lambda number: time.sleep(0.001) or helper(number))     # time for others to come between
+
     def call(threads):
-        for _ in range(100):
+        for _ in range(20):
             Workers(threads).share(lambda part, meet: meet(), threads)
 
     callers = [threading.Thread(target=call, args=(threads,), daemon=True) for threads in (2, 3, 4, 3)]
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(timeout=60)
+        caller.join(timeout=30)
     assert not any(caller.is_alive() for caller in callers)
 
 

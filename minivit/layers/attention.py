@@ -16,7 +16,7 @@ class Attention(Layer):
     """
 
     queries = attention.ALL
-    windows = ((),)                                                   # there is one, with all tokens; see `WindowAttention`
+    windows = None                                                    # all tokens of an image look at each other; see `WindowAttention`
 
     def __init__(self, width, heads, drop_rate=0.0, grid=None):
         if heads < 1 or width % heads:

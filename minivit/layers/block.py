@@ -51,11 +51,11 @@ class Block(Layer):
 
     def read(self, reads):
         """Give the first `reads` tokens from now on; None for all. Raises ValueError if its attention is another than `Attention`."""
-        if reads is not None and not isinstance(self.attn, Attention):
-            raise ValueError(f"a block with {type(self.attn).__name__} gives all its tokens")
-        self.reads = reads
         if isinstance(self.attn, Attention):
             self.attn.queries = slice(reads)
+        elif reads is not None:
+            raise ValueError(f"a block with {type(self.attn).__name__} gives all its tokens")
+        self.reads = reads
 
     def forward(self, x):
         """x (B, N, D) -> y (B, N, D), or (B, reads, D)."""
@@ -78,14 +78,17 @@ class Block(Layer):
         dx[:, :self.reads] += dz
         return dx
 
-    # ---- in two steps, for threads that share the tokens (see `shared.py`) --------------------------------
+    # ---- inference in two steps, for threads that share the tokens (see `shared.py`) ----------------------
 
     def ask(self, x):
         """Tokens x (B, N, D) -> their queries, keys and values, (B, N, 3 D)."""
         return self.attn.qkv.forward(self.norm1.forward(x))
 
     def answer(self, x, qkv, bias=None, queries=attention.ALL):
-        """Tokens x (B, T, D), the `queries` among those of qkv (B, N, 3 D) -> y (B, T, D). bias: as for `attention.forward`."""
+        """Tokens x (B, T, D), the `queries` among those of qkv (B, N, 3 D) -> y (B, T, D), nothing dropped.
+
+        bias: as for `attention.forward`.
+        """
         y, _ = attention.forward(qkv, self.attn.heads, bias, queries)
         x = x + self.attn.proj.forward(y)
         return x + self.mlp.forward(self.norm2.forward(x))

@@ -188,7 +188,7 @@ class Layer:
             return type(value)(map(clone, value)) if type(value) in (list, tuple) else value
 
         twin = object.__new__(type(self))
-        twin.__dict__.update({name: clone(value) for name, value in vars(self).items()}, _cache=None, **attributes)
+        twin.__dict__.update({name: clone(value) for name, value in self.__getstate__().items()}, **attributes)
         return twin
 
     def _clone_on(self, weights):
@@ -210,7 +210,7 @@ class Layer:
         """A layer that shares this one's parameters and remembers nothing: it only infers, and is made in a moment.
 
         Its arrays are free as soon as the next layer has read them, so they stay in the core's cache. workers: a `lanes.Workers` whose
-        threads share the tokens of each image (see `shared.py`); without, the thread that asks does all.
+        threads share the tokens of each image, of models that can (see `shared.py`); without, the thread that asks does all.
         """
         return self._clone(lambda parameter: parameter, _remembers=False, _workers=workers)
 

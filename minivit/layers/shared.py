@@ -10,8 +10,8 @@ some of the tokens through all blocks, and the threads meet once in each:
 Tokens in windows do not look beyond their own: each thread takes some of the windows through a block, lays their tokens back into the
 picture, and the threads meet there, for the next windows lie elsewhere.
 
-What a thread computes stays in its core's cache. If instead each product were cut among the threads for itself, as BLAS would do it, half
-of all that a core reads would have been written by the other, and would come from there, far slower than from its own cache.
+What a thread computes stays in its core's cache. If instead each product were cut among the threads for itself, as BLAS would do it,
+much of what a core reads would have been written by another, and would come from there, far slower than from its own cache.
 
 Source: Li et al., "Sequence Parallelism: Long Sequence Training from System Perspective", arXiv:2105.13120.
 """
@@ -19,13 +19,27 @@ Source: Li et al., "Sequence Parallelism: Long Sequence Training from System Per
 import numpy as np
 
 
+def can_share(blocks):
+    """Whether threads can share the tokens of blocks in a row. In a layer of another class, `ask` and `answer` might not be all."""
+    ours = all("ask" in vars(type(block)) and "windows" in vars(type(block.attn)) for block in blocks)
+    if not ours or any(block.reads for block in blocks[:-1]):
+        return False
+    windows = [block.attn.windows for block in blocks]
+    return len({None if cut is None else len(cut) for cut in windows}) == 1
+
+
 def forward(blocks, x, workers=None):
-    """x (B, N, D) or (B, H, W, D) through blocks in a row -> y, as the last gives it. workers: a reader's, see `Layer.reader`."""
-    if workers is None or any(block.reads for block in blocks[:-1]):
+    """x (B, N, D) or (B, H, W, D) through blocks in a row -> y, as the last gives it.
+
+    workers: a reader's, see `Layer.reader`: its threads share the tokens of each image, if they can.
+    """
+    if workers is None or not can_share(blocks):
         for block in blocks:
             x = block.forward(x)
         return x
-    return np.stack([_image(blocks, image, workers) for image in x])
+    share = _by_tokens if blocks[0].attn.windows is None else _by_windows
+    images = [share(blocks, image.reshape(-1, x.shape[-1]), workers) for image in x]
+    return np.stack(images).reshape(len(x), -1, *x.shape[2:])
 
 
 def by_rows(function, x, width, workers=None):
@@ -41,26 +55,22 @@ def by_rows(function, x, width, workers=None):
     return y
 
 
-def _image(blocks, x, workers):
-    """x (N, D) or (H, W, D) of one image -> y."""
-    tokens, windows = x.reshape(-1, x.shape[-1]), [block.attn.windows for block in blocks]
-    y = _by_windows(blocks, windows, tokens, workers) if len(windows[0]) > 1 else _by_tokens(blocks, tokens, workers)
-    return y.reshape(-1, *x.shape[1:])
-
-
 def _by_tokens(blocks, tokens, workers):
+    """tokens (N, D) -> (N, D), or as many as the last block gives."""
     N, D = tokens.shape
-    y, qkvs = np.empty_like(tokens[:blocks[-1].reads]), np.empty((2, 1, N, 3 * D), tokens.dtype)
+    y = np.empty_like(tokens[:blocks[-1].reads])
+    qkvs = np.empty((2, 1, N, 3 * D), tokens.dtype)                   # in turn: another thread may still read the last block's
 
     def run(part, meet):
         x = tokens[None, part]
         for l, block in enumerate(blocks):
-            qkv, bias = qkvs[l % 2], block.attn.bias()                # another thread may still read the one before
+            qkv = qkvs[l % 2]
             qkv[:, part] = block.ask(x)
             meet()
             part = slice(part.start, min(part.stop, block.reads or N))
             if part.start >= part.stop:                               # nobody reads my tokens of the last block
                 return
+            bias = block.attn.bias()
             x = block.answer(x[:, :part.stop - part.start], qkv, bias if bias is None else bias[..., part, :], part)
         y[part] = x[0]
 
@@ -68,15 +78,16 @@ def _by_tokens(blocks, tokens, workers):
     return y
 
 
-def _by_windows(blocks, windows, tokens, workers):
-    pictures = np.stack([tokens, tokens])                             # one to read, one to write
+def _by_windows(blocks, tokens, workers):
+    """tokens (N, D) of a picture, row by row -> (N, D)."""
+    pictures = np.stack([tokens, tokens])                             # in turn: one to read, one to write
 
     def run(part, meet):
         for l, block in enumerate(blocks):
-            mine = windows[l][part]
+            mine = block.attn.windows[part]
             x = pictures[l % 2][mine]                                 # (my windows, n, D)
             pictures[(l + 1) % 2][mine] = block.answer(x, block.ask(x), block.attn.bias(part))
             meet()
 
-    workers.share(run, len(windows[0]))
+    workers.share(run, len(blocks[0].attn.windows))
     return pictures[len(blocks) % 2]

@@ -43,7 +43,9 @@ class WindowAttention(Layer):
 
     @property
     def windows(self):
-        """The tokens of each window, by their numbers in the picture, row by row: (M, n)."""
+        """The tokens of each window, by their numbers in the picture, row by row: (M, n). None if it is but one, with all in order."""
+        if self.rows == self.columns == self.side and not self.shift:
+            return None
         return windows.places(self.rows, self.columns, self.side, self.shift)[0].reshape(-1, self.side**2)
 
     def bias(self, part=slice(None)):

@@ -45,6 +45,11 @@ class Model(Layer):
         """The rows that one image adds to a matrix product of a typical block; lanes cut a batch by them. 1 if there are no tokens."""
         return self.tokens or 1
 
+    @property
+    def shares(self):
+        """Whether the threads given to a reader can share the tokens of an image, see `layers/shared.py`."""
+        return False
+
     def grids(self):
         """The parameters that lie on a grid of places, so that they can be resized to another one:
         {name: (rows, columns, first, last)}, where `first` rows at the beginning of the array, and `last` at its end, belong to no place.

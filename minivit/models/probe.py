@@ -40,7 +40,8 @@ class Trunk(Layer):
         widths = [head.weight.shape[-2] for _, _, head in _classifiers(self.model)]
         for layer, name, _ in _classifiers(self.model):
             setattr(layer, name, _Through())
-        self.rows, self.heads, self.classes = model.rows, len(widths), sum(widths)    # `classes`: the numbers it gives, to `predict`
+        self.rows, self.shares, self.heads = model.rows, model.shares, len(widths)
+        self.classes = sum(widths)                                    # the numbers it gives, to `predict`
 
     def forward(self, images):
         """images (B, H, W, C) -> features (B, h D)."""

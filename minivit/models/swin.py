@@ -15,7 +15,7 @@ Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shi
 
 import statistics
 
-from ..layers import Block, Dropout, LayerNorm, MeanHead, PatchEmbed, PatchMerging, Stage, WindowAttention
+from ..layers import Block, Dropout, LayerNorm, MeanHead, PatchEmbed, PatchMerging, Stage, WindowAttention, shared
 from .model import Model, rising
 
 EPS = 1e-5                                                            # of the published models' norms
@@ -94,6 +94,11 @@ class Swin(Model):
         """The tables of the relative biases; see `Model.grids`."""
         blocks = [block for stage in self.layers for block in stage.blocks]
         return {block.attn.relative_position_bias_table.name: (2 * block.attn.side - 1, 2 * block.attn.side - 1, 0, 0) for block in blocks}
+
+    @property
+    def shares(self):
+        """See `Model.shares`."""
+        return all(shared.can_share(stage.blocks) for stage in self.layers)
 
     @property
     def rows(self):

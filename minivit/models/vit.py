@@ -114,6 +114,11 @@ class ViT(Model):
         self.cls_token.grad = dtokens
 
     @property
+    def shares(self):
+        """See `Model.shares`."""
+        return isinstance(self.patch_embed, PatchEmbed) and shared.can_share(self.blocks)
+
+    @property
     def _final_norm(self):
         return self.norm or self.fc_norm
 

@@ -87,7 +87,7 @@ def reference_backward(dy, cache):
     dv = probs.swapaxes(-1, -2) @ dy
     dscores = softmax.reference_backward(dprobs, (probs, scale))      # probs = softmax(scores / sqrt d + bias)
     dq = np.zeros_like(q)
-    dq[:, :, queries] = dscores @ k                                  # scores = q k^T
+    dq[:, :, queries] = dscores @ k                                   # scores = q k^T
     dk = dscores.swapaxes(-1, -2) @ q[:, :, queries]
     dqkv = np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
     return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)
@@ -99,16 +99,16 @@ def reference_backward(dy, cache):
 def forward(qkv, heads, bias=None, queries=ALL):
     """As `reference_forward`; the cache's second entry is `probs` (B, h, N, N), or (B, h, T, N) with `queries`.
 
-    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads, there are not so many queries, or bias is not
-    (h, N, N) or (M, h, N, N) with B divisible by M, with T for the first N.
+    Raises ValueError if qkv is not (B, N, 3 D) with D divisible by the number of heads, queries is no slice of the tokens, or bias is
+    not (h, N, N) or (M, h, N, N) with B divisible by M, with T for the first N.
     """
     if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ValueError(f"attention: qkv must be (B, N, 3 D) with D divisible by {heads} heads, not {qkv.shape}")
     qkv = np.ascontiguousarray(qkv)
     B, N, width = qkv.shape
-    T = len(range(N)[queries])
-    if not T or (queries.stop or 0) > N:
-        raise ValueError(f"attention: the queries must be at least one of the {N} tokens, and no others, not {queries}")
+    T = len(range(N)[queries]) if isinstance(queries, slice) else 0
+    if not T or not 0 <= (queries.start or 0) <= (queries.stop or T) <= N:
+        raise ValueError(f"attention: the queries must be a slice of the {N} tokens, with one at least, not {queries}")
     if bias is not None and (bias.shape[-3:] != (heads, T, N) or bias.ndim > 4 or (bias.ndim == 4 and B % len(bias))):
         raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, T, N)}, not {bias.shape}, or one for each of "
                          f"so many windows as divide {B} images")
