@@ -107,7 +107,7 @@ def forward(qkv, heads, bias=None, queries=ALL):
     qkv = np.ascontiguousarray(qkv)
     B, N, width = qkv.shape
     T = len(range(N)[queries]) if isinstance(queries, slice) else 0
-    if not T or not 0 <= (queries.start or 0) <= (queries.stop or T) <= N:
+    if not T or (queries.start or 0) < 0 or not 0 <= (queries.stop or 0) <= N:
         raise ValueError(f"attention: the queries must be a slice of the {N} tokens, with one at least, not {queries}")
     if bias is not None and (bias.shape[-3:] != (heads, T, N) or bias.ndim > 4 or (bias.ndim == 4 and B % len(bias))):
         raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, T, N)}, not {bias.shape}, or one for each of "
