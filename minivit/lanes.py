@@ -29,7 +29,7 @@ import os
 import queue
 import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -177,21 +177,8 @@ def _stay_on(cores):
 
 @cache
 def _helper(number):
-    """What a thread waits for, a queue of (task, its arguments, a queue to say that it is done): the same thread for the same number.
-
-    A thread of a pool would do as well, but it takes twice as long to answer, which would be a tenth of a small model's inference.
-    """
-    tasks: queue.SimpleQueue = queue.SimpleQueue()
-
-    def work():
-        while True:
-            task, arguments, done = tasks.get()
-            task(*arguments)
-            done.put(None)
-            del task, arguments, done                                 # or their arrays would live until the next task
-
-    threading.Thread(target=work, name=f"minivit-helper-{number}", daemon=True).start()
-    return tasks
+    """A pool of one thread, the same for the same number."""
+    return ThreadPoolExecutor(1, f"minivit-helper-{number}")
 
 
 if hasattr(os, "register_at_fork"):                                   # threads do not survive a fork
@@ -235,15 +222,12 @@ class Workers:
                 errors.append(error)
                 meeting.abort()
 
-        done: queue.SimpleQueue = queue.SimpleQueue()
         allowed, (here, *elsewhere) = _cores_apart(len(parts))
         try:
             with _HANDING_OUT:                                        # or tasks of two calls could wait for each other
-                for number, arguments in enumerate(zip(elsewhere, parts[1:], strict=True)):
-                    _helper(number).put((run, arguments, done))
+                helped = [_helper(k).submit(run, cores, part) for k, (cores, part) in enumerate(zip(elsewhere, parts[1:], strict=True))]
             run(here, parts[0])
-            for _ in parts[1:]:
-                done.get()
+            wait(helped)
         except BaseException:                                         # an interrupt: nobody shall wait for what was not handed out
             meeting.abort()
             raise

@@ -187,7 +187,7 @@ def test_threads_share_each_image_where_there_are_more_of_them_than_images(name,
     assert model.predict(x, threads).tobytes() == logits.tobytes()
 
 
-@pytest.mark.parametrize("late", [("ask", "minivit-helper-0"), ("answer", "MainThread")])
+@pytest.mark.parametrize("late", [("ask", "minivit-helper-0_0"), ("answer", "MainThread")])
 @pytest.mark.parametrize("name", ["vit", "swin"])
 def test_threads_meet_before_they_read_what_others_wrote(name, late, monkeypatch):
     model, _ = large_model(name, monkeypatch)
