@@ -198,14 +198,15 @@ class Workers:
         """[task(item) for item in items], side by side; an exception in a task is raised here."""
         return [task(item) for item in items] if self.threads == 1 else list(_pool(self.threads).map(task, items))
 
-    def share(self, task, count):
-        """task(part, meet) for equal slices `part` of range(count), one for each thread, side by side; the first error is raised here.
+    def share(self, task, count, least=1):
+        """task(part, meet) for equal slices `part` of range(count), one for each thread, or for fewer threads, if otherwise a part would be
+        shorter than `least`; side by side. The first error is raised here.
 
         In a task, meet() waits until all tasks have come to it: each must come equally often. A task may not share. Unlike in `map`, the
         same thread takes the same part each time, this thread the first: so it finds in its core's cache what the task before has left
         there. Meanwhile each stays on cores of its own.
         """
-        parts = _split(slice(0, count), self.threads)
+        parts = _split(slice(0, count), min(self.threads, max(1, count // least)))
         if len(parts) < 2:
             for part in parts:
                 task(part, lambda: None)

@@ -166,6 +166,7 @@ def large_model(name, monkeypatch):
     model, answers, answer = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64), [], Block.answer
     model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
     monkeypatch.setattr(lanes, "SHARED_ROWS", 1)
+    monkeypatch.setattr(shared, "LEAST", 1)
     monkeypatch.setattr(Block, "answer", lambda self, *arguments: answers.append(self) or answer(self, *arguments))
     return model, answers
 
@@ -266,11 +267,19 @@ def test_blocks_that_cannot_be_shared_are_not(change, monkeypatch):
 
 
 @pytest.mark.parametrize("windows", [[(4, 0), (2, 0)], [(8, 3)], [(8, 0)], [(4, 2), (4, 0)]])
-def test_a_stage_of_any_windows_gives_the_same_to_one_thread_and_to_several(windows):
+def test_a_stage_of_any_windows_gives_the_same_to_one_thread_and_to_several(windows, monkeypatch):
+    monkeypatch.setattr(shared, "LEAST", 1)
     blocks = [Block(6, 2, 2, attn=WindowAttention(6, 2, 8, 8, side, shift)) for side, shift in windows]
     stage = Stage(blocks).pack(np.float64)
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 6))
     np.testing.assert_allclose(stage.reader(Workers(3)).forward(x), stage.forward(x), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(("count", "lengths"), [(1, [1]), (23, [23]), (48, [24, 24]), (197, [49, 49, 49, 50])])
+def test_no_part_is_too_short(count, lengths):
+    parts = []
+    Workers(4).share(lambda part, meet: parts.append(part.stop - part.start), count, least=24)
+    assert sorted(parts) == lengths
 
 
 def test_the_same_thread_takes_the_same_part():
