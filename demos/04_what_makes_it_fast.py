@@ -168,15 +168,17 @@ def readings(way):
 
 
 def work_when_asked(way):
-    """For every line of input, do the work, in one of WAYS, and print the milliseconds and the page faults that it took."""
+    """For every line of input, do the work some times, in one of WAYS; print the median milliseconds and page faults of one time."""
     import resource
 
     work = readings(way) if way.startswith("an image") else steps(way)
-    for step, _ in enumerate(sys.stdin):
-        faults, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
-        work(step)
-        milliseconds = 1e3 * (time.perf_counter() - start)
-        print(json.dumps([milliseconds, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults]), flush=True)
+    for _ in sys.stdin:
+        times = []
+        for step in range(5):                                         # as in training, one after the other
+            faults, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
+            work(step)
+            times.append((1e3 * (time.perf_counter() - start), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults))
+        print(json.dumps(np.median(times, axis=0).tolist()), flush=True)
 
 
 def work_of_processes(rounds):
@@ -184,14 +186,14 @@ def work_of_processes(rounds):
     from the system; and as it is, a lane for each core, and arrays on pages that the last step has freed. And about one image: every
     product on all cores, or its tokens shared.
 
-    A process for each: threads that wait for products go on spinning for some milliseconds, and would take a core from lanes beside them.
+    A process for each: threads that wait for products go on spinning for a while, and would take a core from lanes beside them.
     """
     processes = [subprocess.Popen([sys.executable, __file__, "--work", way], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
                  for way in WAYS]
     answers = []
     for _ in range(rounds + 2):
         for process in processes:
-            time.sleep(0.05)                                          # until the threads of the last one have come to rest
+            time.sleep(0.3)                                           # until the threads of the last one have come to rest
             process.stdin.write("work\n")
             process.stdin.flush()
             answers.append(json.loads(process.stdout.readline()))
