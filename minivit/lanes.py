@@ -19,7 +19,7 @@ The cut depends on the work alone (images, and what each takes) and never on the
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
 
 Only in the inference of fewer images than threads, each large, are there no lanes: the threads share the tokens of each image (see
-`layers/shared.py`), or, in a convolutional network, BLAS cuts each product among them.
+`layers/shared.py`), or, of a model that cannot, BLAS cuts each product among them.
 """
 
 import contextlib
@@ -340,8 +340,8 @@ def _sum_of_squares(x):
 def predict(model, images, threads=None):
     """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
 
-    Of fewer images than threads, if they are large or have no tokens, threads share each image or each product (see above). Then the bits
-    may depend on the number of threads.
+    Of fewer images than threads, if they are large, or how large is not known (`rows` is 1), threads share each image or each product (see
+    above). Then the bits may depend on the number of threads.
     """
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
