@@ -1,7 +1,7 @@
 """What makes it fast: nine findings, each measured here and now, without it and with it.
 
     python demos/04_what_makes_it_fast.py            two minutes
-    python demos/04_what_makes_it_fast.py --quick    some twenty seconds, and rough figures
+    python demos/04_what_makes_it_fast.py --quick    half a minute, and rough figures
 
 Prints the table and draws it to what_makes_it_fast.png. In each finding everything else stays as it is: a kernel is compiled from
 the source that stands in `minivit/ops`, with one option or one helper changed.
@@ -240,7 +240,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--out", default="what_makes_it_fast.png", help="the picture to write")
     parser.add_argument("--work", choices=WAYS, help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=100, help="repetitions of each measurement (default 100)")
+    parser.add_argument("--rounds", type=int, default=20, help="repetitions of each measurement (default 20)")
     options = parser.parse_args()
     rounds = 5 if options.quick else options.rounds
     if options.work is not None:

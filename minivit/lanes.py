@@ -18,8 +18,8 @@ gradients are added too (gradient accumulation).
 The cut depends on the work alone (images, and what each takes) and never on the machine; the number of threads only decides how many lanes
 run at once. So a seed gives the same bits with 1, 2 or 16 threads, on one machine and one set of libraries.
 
-Only in the inference of fewer images than threads, each large, are there no lanes: the threads share the tokens of each image (see
-`layers/shared.py`), or, of a model that cannot, BLAS cuts each product among them.
+Only in the inference of fewer images than threads there may be no lanes: the threads share the tokens of each image, if it is large (see
+`layers/shared.py`), or, of a model that cannot share, BLAS cuts each product among them.
 """
 
 import contextlib
@@ -340,15 +340,15 @@ def _sum_of_squares(x):
 def predict(model, images, threads=None):
     """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
 
-    Of fewer images than threads, if they are large, or how large is not known (`rows` is 1), threads share each image or each product (see
-    above). Then the bits may depend on the number of threads.
+    Of fewer images than threads, threads share each, if it is large; of a model that cannot share, each product (see above). Then the bits
+    may depend on the number of threads.
     """
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
         return logits
     cut = Cut.of(len(images), model.rows)
     passes = [part for share in cut.shares(len(images)) for part in cut.passes(share)]
-    if len(images) < workers.threads and (model.rows == 1 or model.rows >= SHARED_ROWS):
+    if len(images) < workers.threads and (model.rows >= SHARED_ROWS or not model.shares):
         reader = model.reader(workers if model.shares else None)
         with blas_threads(1 if model.shares else workers.threads):
             for part in passes:

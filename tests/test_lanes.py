@@ -223,11 +223,17 @@ def test_threads_share_images_of_weights_that_lie_in_a_file(monkeypatch):
     assert answers
 
 
-def test_small_images_are_not_shared(monkeypatch):
-    model, answers = large_model("vit", monkeypatch)
-    monkeypatch.setattr(lanes, "SHARED_ROWS", 100)
-    assert model.predict(batch(1)[0], threads=3).tobytes() == model.predict(batch(1)[0], threads=1).tobytes()
+@pytest.mark.parametrize(("name", "limits"), [("vit", [1]), ("swin", [1]), ("resnet", [3])])
+def test_small_images_are_not_shared(name, limits, monkeypatch):
+    (model, answers), seen = large_model(name, monkeypatch), []
+    monkeypatch.setattr(lanes, "SHARED_ROWS", 10_000)
+    monkeypatch.setattr(lanes, "blas_threads", lambda threads: seen.append(threads) or contextlib.nullcontext())
+    x = images_of(model, 1)
+    logits = model.predict(x, threads=3)
+    assert seen == limits                                             # in a lane, on one thread; what cannot share has BLAS's, at any size
     assert not answers
+    np.testing.assert_allclose(logits, model.forward(x), rtol=1e-11, atol=1e-12)
+    assert name == "resnet" or logits.tobytes() == model.predict(x, threads=1).tobytes()
 
 
 class OtherBlock(Block):

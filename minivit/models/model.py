@@ -42,7 +42,7 @@ class Model(Layer):
 
     @property
     def rows(self):
-        """The rows that one image adds to a matrix product of a typical block; lanes cut a batch by them. 1 if there are no tokens."""
+        """The rows that one image adds to a matrix product of a typical block; lanes cut a batch by them. 1 if that is not known."""
         return self.tokens or 1
 
     @property
