@@ -12,16 +12,16 @@ import argparse
 import numpy as np
 
 import minivit
-from minivit.explain import attention_probabilities, reader_maps
-from minivit.figure import new_figure, save
+from minivit.common.figures import new_figure, save
+from minivit.explain import attention_probabilities, readout_maps
 from minivit.ops import softmax
-from minivit.training.preset import model_for
+from minivit.runs.presets import model_for
 
 
 def class_token_attention(model, images):
     """Where the class token looks in the last block: (B, patches, patches), the mean over the heads."""
     *_, probs = attention_probabilities(model, images).values()
-    return reader_maps(probs).mean(axis=1)
+    return readout_maps(probs).mean(axis=1)
 
 
 def draw(data, model, path):

@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 
 import minivit
-from minivit.figure import new_figure, save
+from minivit.common.figures import new_figure, save
 
 
 class LayerNorm:

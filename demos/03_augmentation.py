@@ -12,11 +12,11 @@ import time
 import numpy as np
 
 import minivit
-from minivit.figure import new_figure, save
+from minivit.common.figures import new_figure, save
 from minivit.ops import cross_entropy
 from minivit.ops.philox import Generator
+from minivit.runs.presets import model_for, preset_for
 from minivit.training.augment import Augmentation
-from minivit.training.preset import model_for, preset_for
 
 # The text of each row, as `minivit train --augment` takes it; probabilities are 1 here, so that every picture shows the step.
 ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1", "cutmix:1:1"]

@@ -17,12 +17,13 @@ from types import FunctionType
 import numba
 import numpy as np
 
-from minivit import kernel, lanes
+from minivit import kernel
 from minivit.bench.shapes import SHAPES
+from minivit.common.figures import new_figure, save
 from minivit.explain import whole
-from minivit.figure import new_figure, save
 from minivit.models import create_model
 from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
+from minivit.parallel import blas, lanes, threads
 
 # To make a step, and to read an image, each in a process of its own.
 WAYS = ("threads in every product", "fresh memory", "as it is", "an image, threads in every product", "an image, as it is")
@@ -102,7 +103,7 @@ def only_what_is_read():
 def nothing_remembered():
     """Inference that keeps every layer's cache, as for a backward; or none, so that arrays are used again while they are in the cache."""
     model, images, _ = batch("digits")
-    replica, reader = model.replica(), model.reader()
+    replica, reader = model.replica(), model.inference_view()
     return lambda: replica.forward(images[:32]), lambda: reader.forward(images[:32])
 
 
@@ -126,7 +127,7 @@ def fewer_multiplications():
 def measure(pair, rounds):
     """The median milliseconds of two functions, asked in turn, and the median of their ratio."""
     times = []
-    with lanes.blas_threads(1):
+    with blas.blas_threads(1):
         for turn in range(rounds + 2):
             row = []
             for work in pair:
@@ -142,12 +143,12 @@ def measure(pair, rounds):
 def steps(way):
     """A function that makes a training step, given its number, in one of WAYS."""
     if way == "fresh memory":
-        lanes.keep_freed_memory = lambda: None
+        threads.keep_freed_memory = lambda: None
     model, images, targets = batch("fashion")
     lane, cut = lanes.Lane(model.copy(), seed=0), lanes.Lanes(model)
 
     def threaded(step):
-        with lanes.blas_threads(lanes.available_threads()):
+        with blas.blas_threads(threads.available_threads()):
             lane.run(images, targets, [slice(0, len(images))])
 
     return threaded if way == "threads in every product" else lambda step: cut.forward_backward(images, targets, step)
@@ -155,13 +156,13 @@ def steps(way):
 
 def readings(way):
     """The same, of the inference of one image."""
-    model, workers = create_model("deit_tiny_patch16_224"), lanes.Workers()
+    model, workers = create_model("deit_tiny_patch16_224"), threads.Workers()
     image = np.zeros((1, *model.input_shape), np.float32)
     shared = way == "an image, as it is"
-    reader = model.reader(workers if shared else None)
+    reader = model.inference_view(workers if shared else None)
 
     def read(step):
-        with lanes.blas_threads(1 if shared else workers.threads):
+        with blas.blas_threads(1 if shared else workers.threads):
             reader.forward(image)
 
     return read

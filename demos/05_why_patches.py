@@ -13,7 +13,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from minivit.explain import cost, equivariance_error, shift, shift_tokens
-from minivit.explain.plots import draw_cost
+from minivit.explain.tools.plots import draw_cost
 from minivit.layers import PatchEmbed
 from minivit.ops import patches
 

@@ -13,10 +13,10 @@ import numpy as np
 
 import minivit
 from minivit.explain import FirstBlocks, equivariance_error, permute_patches, permute_tokens
-from minivit.explain.plots import draw_symmetry
-from minivit.explain.theorems import BROKEN, HOLDS, THEOREMS
+from minivit.explain.tools.plots import draw_symmetry
+from minivit.explain.tools.theorems import BROKEN, HOLDS, THEOREMS
+from minivit.runs.presets import model_for
 from minivit.training.loop import batches
-from minivit.training.preset import model_for
 
 KINDS = {
     "learned": {"positions": "learned", "position_std": 0.02},

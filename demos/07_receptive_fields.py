@@ -13,9 +13,9 @@ import numpy as np
 
 import minivit
 from minivit.explain import FirstBlocks, Stack, attention_probabilities, extent, mean_distance, receptive_field, spread
-from minivit.explain.plots import draw_fields
+from minivit.explain.tools.plots import draw_fields
 from minivit.layers import GELU, Convolution
-from minivit.training.preset import model_for
+from minivit.runs.presets import model_for
 
 SIDE, PATCH, DEPTHS = 32, 4, (1, 2, 4, 8)
 MIDDLE = SIDE // 2

@@ -13,10 +13,10 @@ import numpy as np
 
 import minivit
 from minivit.explain import attention_probabilities, position_similarity, principal_filters, receptive_field, variation
-from minivit.explain.looks import look
-from minivit.explain.plots import draw_connectivity
+from minivit.explain.tools.attention_report import look
+from minivit.explain.tools.plots import draw_connectivity
 from minivit.layers import Convolution
-from minivit.training.preset import model_for
+from minivit.runs.presets import model_for
 
 
 def shares(model, images):

@@ -17,7 +17,7 @@ import numpy as np
 
 import minivit
 from minivit.explain import attention_probabilities
-from minivit.explain.plots import draw_table
+from minivit.explain.tools.plots import draw_table
 from minivit.layers import MLP, Block, LayerNorm, Linear, Parameter
 from minivit.layers.parameter import normal, zeros
 from minivit.models.model import Model
@@ -76,7 +76,7 @@ class Reader(Model):
 
     def backward(self, dlogits):
         """dlogits (B, 10) -> dtexts (B, 1, T, A)."""
-        embedded, pooled = self.take_cache()
+        embedded, pooled = self.pop_cache()
         dx = pooling.backward(self.norm.backward(self.head.backward(dlogits)), pooled)
         for block in reversed(self.blocks):
             dx = block.backward(dx)

@@ -14,10 +14,10 @@ import time
 import numpy as np
 
 import minivit
-from minivit.explain.plots import SERIES
-from minivit.figure import new_figure, save
-from minivit.lanes import blas_threads
+from minivit.common.figures import new_figure, save
+from minivit.explain.tools.plots import SERIES
 from minivit.ops import cross_entropy
+from minivit.parallel.blas import blas_threads
 
 COMMON = {"patch_size": 4, "channels": 3, "classes": 10, "width": 48, "mlp_ratio": 2}
 MODELS = {"ViT": ("vit", {"depth": 4, "heads": 3, "pool": "mean"}), "Swin": ("swin", {"depths": [4], "heads": [3], "window": 8})}

@@ -31,10 +31,10 @@ from pathlib import Path
 import minivit
 from minivit.data import split, subset
 from minivit.explain import Study
-from minivit.explain.plots import draw_scale
-from minivit.explain.trend import mean_and_error, paired, slope, verdict
-from minivit.lanes import available_threads
-from minivit.training.preset import model_for
+from minivit.explain.tools.plots import draw_scale
+from minivit.explain.tools.trend import mean_and_error, paired, slope, verdict
+from minivit.parallel.threads import available_threads
+from minivit.runs.presets import model_for
 
 CNN, VIT, HYBRID = "CNN", "ViT", "ViT with stem and bias"
 TUNING_SEED = 99                                                      # none of the study's

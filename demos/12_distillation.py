@@ -21,10 +21,10 @@ from pathlib import Path
 import minivit
 from minivit.data import subset
 from minivit.explain import Study
-from minivit.explain.plots import draw_groups
-from minivit.explain.trend import decided, mean_and_error, paired
-from minivit.training.preset import model_for
-from minivit.training.run import Run
+from minivit.explain.tools.plots import draw_groups
+from minivit.explain.tools.trend import decided, mean_and_error, paired
+from minivit.runs.presets import model_for
+from minivit.runs.run import Run
 
 TEACHER, ALONE = "ResNet, the teacher", "DeiT alone"
 TAUGHT = {"DeiT, hard distillation": "hard", "DeiT, soft distillation": "soft"}

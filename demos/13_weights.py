@@ -22,12 +22,12 @@ import numpy as np
 from PIL import Image
 
 import minivit
-from minivit.explain.plots import SERIES
-from minivit.figure import new_figure, save
-from minivit.interop.timm import write_weights
-from minivit.training.fine_tune import fine_tuned
-from minivit.training.source import Source
-from minivit.weights import inspect_weights, match_text
+from minivit.common.figures import new_figure, save
+from minivit.explain.tools.plots import SERIES
+from minivit.models.pretrained import inspect_weights, match_text
+from minivit.runs.fine_tune import fine_tuned_model
+from minivit.runs.weight_source import Source
+from minivit.weights.timm import write_weights
 
 NAME, KNOWN = "vit_mini_patch2_8", 7                                  # the digits before 7 are known to the file, the others not
 WAYS = {"from scratch": "o--", "probe": "s-", "fine-tuned": "^-"}
@@ -62,9 +62,9 @@ def learn(way, file, data, epochs, seed, **settings):
     if way == "from scratch":
         model, start = minivit.create_model(NAME, classes=data.classes, seed=seed), {}
     elif way == "probe":
-        model, start = fine_tuned(source, data, seed, probe=True), {"probe": True, "start": source}
+        model, start = fine_tuned_model(source, data, seed, probe=True), {"probe": True, "start": source}
     else:
-        model, start = fine_tuned(source, data, seed), {"start": source}
+        model, start = fine_tuned_model(source, data, seed), {"start": source}
     result = minivit.train(model, data, epochs=epochs, seed=seed, progress=False, **start, **settings)
     return result.accuracy, time.perf_counter() - begin
 

@@ -9,7 +9,7 @@ The shape alphabet, in every file:
 `x -> y` forward, `dy -> dx` backward: dx is dLoss/dx and has the shape of x. A weight is (in, out), so code reads
 `x @ weight + bias`.
 
-Read `ops/` (the mathematics), `layers/` (what remembers), `models/vit.py` (the paper), `lanes.py` (the cores), `training/`.
+Read `ops/` (the mathematics), `layers/` (what remembers), `models/vit.py` (the paper), `parallel/` (the cores), `training/`.
 """
 
 import importlib
@@ -18,17 +18,17 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "create_model": "models",
-    "gradcheck": "checking",
+    "gradcheck": "testing",
     "Trainer": "training.trainer",
     "train": "training.loop",
-    "load": "training.run",
+    "load": "runs.run",
     "load_data": "data",
     "explain": "explain",
     "layers": "layers",
     "models": "models",
     "ops": "ops",
 }
-_EXTRA = {"ViTClassifier": "classifier"}                              # needs what is optional, so `import *` leaves it out
+_EXTRA = {"ViTClassifier": "interop.scikit_learn"}                              # needs what is optional, so `import *` leaves it out
 __all__ = list(_PUBLIC)
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .arguments import check_name
+from .common.checks import check_name
 
 
 class _Parser(argparse.ArgumentParser):
@@ -245,25 +245,25 @@ def _check_named(weights, model):
 
 
 def _train(options):
-    from .data import hidden_folder, load_data
+    from .data import load_data, shadowing_folder
+    from .runs.fine_tune import fine_tuned_model, starting_weights
+    from .runs.presets import model_for
+    from .runs.run import Run
+    from .runs.weight_source import Source
     from .training.evaluation import describe_evaluation, evaluation_text
-    from .training.fine_tune import fine_tuned, started_from
     from .training.loop import train
-    from .training.preset import model_for
-    from .training.run import Run
-    from .training.source import Source
 
     if Path(options.data, "config.json").is_file():
         again = shlex.join(["minivit", "train", "DATA", "--out", options.data, "--resume"])
         raise ValueError(f"{options.data} is a run, not data: {again} goes on with it")
     if options.fine_tune:
         _check_named(options.fine_tune, options.model)
-    _note(hidden_folder(options.data))
+    _note(shadowing_folder(options.data))
     named = [Path(options.data).resolve().stem, *filter(None, [options.model]), f"seed{options.seed or 0}"]
     out = options.out or f"runs/{'-'.join(named)}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
-    start = Source(options.fine_tune, options.model) if options.fine_tune else started_from(run) if run else None
+    start = Source(options.fine_tune, options.model) if options.fine_tune else starting_weights(run) if run else None
     if options.probe and not (start or run):
         raise ValueError("a probe needs weights that have learned: name a run or a file with --fine-tune")
     preparation = run.preparation(options.data) if run else start.preparation(options.data) if start else {}
@@ -273,7 +273,7 @@ def _train(options):
     if run and options.model is None and not choices and not start:
         model = run.declare().pack(seed=seed)                         # the checkpoint has its weights
     elif start:
-        model = fine_tuned(start, data, seed, probe, **choices)
+        model = fine_tuned_model(start, data, seed, probe, **choices)
     else:
         model = model_for(data, options.model, seed, options.minutes, **choices)
     if data.untested and len(data.test_labels):
@@ -296,15 +296,15 @@ def _train(options):
 
 
 def _evaluate(options):
-    from .data import hidden_folder
+    from .data import shadowing_folder
+    from .runs.run import Run
     from .training.evaluation import describe_evaluation, evaluation_text
-    from .training.run import Run
 
     run = Run(options.run)
-    _note(hidden_folder(options.data))
+    _note(shadowing_folder(options.data))
     class_names, result = run.evaluate(options.data, options.threads, options.data_dir, options.report)
     _note(run.unfinished())
-    _note(run.caution(result))
+    _note(run.leakage_warning(result))
     if options.json:
         print(json.dumps(describe_evaluation(result, class_names)))
     else:
@@ -323,15 +323,15 @@ def _note(words):
 def _predict(options):
     unreadable: dict = {}                                             # one bad file of many, as of news/*, keeps nobody from the others
     if options.model:
-        from .data import read_pictures
-        from .prediction import classify
-        from .weights import load_weights
+        from .data import read_image_files
+        from .models.pretrained import load_weights
+        from .runs.prediction import classify
 
         model, share = load_weights(options.run, options.model)
-        images = read_pictures(options.images, model.image_size, model.channels, "crop", share, unreadable)
+        images = read_image_files(options.images, model.image_size, model.channels, "crop", share, unreadable)
         rows = classify(model, options.images, images, top=options.top, unreadable=unreadable)
     else:
-        from .training.run import Run
+        from .runs.run import Run
 
         _check_named(options.run, options.model)
         run = Run(options.run)
@@ -348,10 +348,10 @@ def _predict(options):
 
 
 def _attend(options):
-    from .explain.looks import attend_run, describe_look, look_text
-    from .explain.plots import draw_looks
-    from .figure import picture_format
-    from .training.run import Run
+    from .common.figures import picture_format
+    from .explain.tools.attention_report import attend_run, describe_look, look_text
+    from .explain.tools.plots import draw_looks
+    from .runs.run import Run
 
     picture_format(options.out)                                       # a wrong ending is told before the work
     run = Run(options.run)
@@ -365,7 +365,7 @@ def _attend(options):
 
 
 def _weights(options):
-    from .weights import describe_match, inspect_weights, match_text
+    from .models.pretrained import describe_match, inspect_weights, match_text
 
     result = inspect_weights(options.file, options.model, options.image_size, options.classes)
     print(json.dumps(describe_match(*result)) if options.json else match_text(*result))
@@ -373,7 +373,7 @@ def _weights(options):
 
 
 def _gradcheck(options):
-    from .verification import as_json, table, verify
+    from .selftest.runner import as_json, table, verify
 
     result = verify(options.names, options.method, options.seed)
     print(json.dumps(as_json(result)) if options.json else table(result))
@@ -411,7 +411,7 @@ def _bench(options):
         result = growth(options.seconds, options.rounds, options.threads, progress)
         text = growth_table(result)
     elif options.plot:
-        from .figure import picture_format
+        from .common.figures import picture_format
 
         picture_format(options.plot)
         result = sizes(options.contestant, options.threads, options.seconds, options.rounds, progress)

@@ -2,7 +2,7 @@
 
 A *kernel* is a plain serial loop over arrays. `@kernel` compiles it so that it
 
-- releases the GIL, so that lanes (see `minivit/lanes.py`) run side by side;
+- releases the GIL, so that lanes (see `minivit/parallel/lanes.py`) run side by side;
 - divides as IEEE arithmetic does (`error_model="numpy"`): Python's check for division by zero would
   stop LLVM from vectorising the loop, which costs a factor of about ten;
 - may reorder sums, but must still see NaN and infinity: the fast-math set leaves out `nnan` and
@@ -54,7 +54,7 @@ def kernel(function):
         config.CACHE_DIR = previous
 
 
-def rows(x):
+def as_matrix(x):
     """View `x` (..., D) as a contiguous matrix (rows, D); it is copied only if it is not contiguous.
 
     Raises TypeError unless x is float32 or float64: a kernel would compute in integers.

@@ -2,12 +2,12 @@
 
 import pytest
 
-from minivit.training import curve
+from minivit.runs import curve
 
 
 @pytest.fixture(scope="module")
 def no_curve():
     """The curve of a run takes longer to draw than its few steps take."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curve, "draw_curve", lambda *_: None)
+        patch.setattr(curve, "plot_curve", lambda *_: None)
         yield

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minivit.interop.timm import to_timm
+from minivit.weights.timm import to_timm
 
 
 def relative_difference(a, b):

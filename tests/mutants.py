@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from minivit import catalogue
-from minivit.checking.subject import make_subject
+from minivit.selftest import catalogue
+from minivit.testing.subject import make_subject
 
 METHODS = ("richardson", "central", "directional", "taylor")
 
@@ -86,13 +86,13 @@ PATCH = "dpatches[:, n].reshape(B, side, side, C)"
 
 IN_OPS = [OpMutant(*mutant) for mutant in (
     ("linear, square", "x", "the weight is not transposed", "dy @ weight.T", "dy @ weight"),
-    ("linear, square", "weight", "the weight's gradient is transposed", "rows(x).T @ rows(dy)", "rows(dy).T @ rows(x)"),
+    ("linear, square", "weight", "the weight's gradient is transposed", "as_matrix(x).T @ as_matrix(dy)", "as_matrix(dy).T @ as_matrix(x)"),
     ("linear", "x", "0.1% too large", "dy @ weight.T", "1.001 * dy @ weight.T"),
-    ("linear", "weight", "only the last image counts", "rows(x).T @ rows(dy)", "x[-1].T @ dy[-1]"),
-    ("linear", "weight", "weight decay is in the gradient", "rows(x).T @ rows(dy)", "rows(x).T @ rows(dy) + 1e-3 * weight"),
-    ("linear of rows", "weight", "a mean that should be a sum", "rows(x).T @ rows(dy)", "rows(x).T @ rows(dy) / len(x)"),
-    ("linear", "bias", "the sum over the tokens is missing", "rows(dy).sum(axis=0)", "rows(dy)[0]"),
-    ("linear", "bias", "a mean that should be a sum", "rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)"),
+    ("linear", "weight", "only the last image counts", "as_matrix(x).T @ as_matrix(dy)", "x[-1].T @ dy[-1]"),
+    ("linear", "weight", "weight decay is in the gradient", "as_matrix(x).T @ as_matrix(dy)", "as_matrix(x).T @ as_matrix(dy) + 1e-3 * weight"),
+    ("linear of rows", "weight", "a mean that should be a sum", "as_matrix(x).T @ as_matrix(dy)", "as_matrix(x).T @ as_matrix(dy) / len(x)"),
+    ("linear", "bias", "the sum over the tokens is missing", "as_matrix(dy).sum(axis=0)", "as_matrix(dy)[0]"),
+    ("linear", "bias", "a mean that should be a sum", "as_matrix(dy).sum(axis=0)", "as_matrix(dy).mean(axis=0)"),
     ("gelu", "x", "the product rule's second term is missing", "cdf + x * pdf", "cdf"),
     ("gelu", "x", "the product rule's first term is missing", "cdf + x * pdf", "x * pdf"),
     ("gelu", "x", "sqrt(2 pi) is rounded to 2.5", "math.sqrt(2 * math.pi)", "2.5"),
@@ -109,9 +109,9 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("layer_norm of rows", "x", "the variance is divided by D - 1", "xhat * along_xhat",
      "xhat * along_xhat * xhat.shape[-1] / (xhat.shape[-1] - 1)"),
     ("layer_norm", "x", "the mean runs over the images", "dxhat.mean(axis=-1, keepdims=True)", "dxhat.mean(axis=0, keepdims=True)"),
-    ("layer_norm", "weight", "the sum over the tokens is missing", "rows(dy * xhat).sum(axis=0)", "rows(dy * xhat)[0]"),
-    ("layer_norm", "weight", "xhat is forgotten", "rows(dy * xhat)", "rows(dy)"),
-    ("layer_norm", "bias", "a mean that should be a sum", "rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)"),
+    ("layer_norm", "weight", "the sum over the tokens is missing", "as_matrix(dy * xhat).sum(axis=0)", "as_matrix(dy * xhat)[0]"),
+    ("layer_norm", "weight", "xhat is forgotten", "as_matrix(dy * xhat)", "as_matrix(dy)"),
+    ("layer_norm", "bias", "a mean that should be a sum", "as_matrix(dy).sum(axis=0)", "as_matrix(dy).mean(axis=0)"),
     ("softmax", "x", "only the diagonal of the Jacobian", "(dy - mean_dy)", "dy * (1 - y)"),
     ("softmax", "x", "the probabilities are forgotten", "scale * y * (dy - mean_dy)", "scale * (dy - mean_dy)"),
     ("softmax", "x", "the sign is wrong", "(dy - mean_dy)", "(mean_dy - dy)"),
@@ -147,9 +147,9 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("convolution", "x", "the kernel is turned by half", "weight[u, v].T", "weight[-1 - u, -1 - v].T"),
     ("convolution with stride and padding", "x", "the padding is cut off on the wrong side",
      "[:, padding:padding + H, padding:padding + W]", "[:, :H, :W]"),
-    ("convolution with stride and padding", "weight", "0.1% too small", "rows(padded[place]).T @ rows(dy)",
-     "0.999 * rows(padded[place]).T @ rows(dy)"),
-    ("convolution", "bias", "a mean that should be a sum", "rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)"),
+    ("convolution with stride and padding", "weight", "0.1% too small", "as_matrix(padded[place]).T @ as_matrix(dy)",
+     "0.999 * as_matrix(padded[place]).T @ as_matrix(dy)"),
+    ("convolution", "bias", "a mean that should be a sum", "as_matrix(dy).sum(axis=0)", "as_matrix(dy).mean(axis=0)"),
     ("convolution of every second place", "x", "the rows are in the wrong order", "dpadded[place] +=", "dpadded[place][:, ::-1] +="),
     ("winograd", "x", "tiles overwrite where they overlap", "] += dtiles[..., r, s]", "] = dtiles[..., r, s]"),
     ("winograd of an odd picture", "x", "rows and columns of U are exchanged", '"bijduv,uvcd->bijcuv"', '"bijduv,vucd->bijcuv"'),
@@ -173,8 +173,8 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("group_norm", "x", "the variance is taken as constant", " - xhat * along_xhat", ""),
     ("group_norm of one group", "x", "the mean is not subtracted", "dxhat - along_shift - xhat", "dxhat - xhat"),
     ("group_norm with a relu", "x", "1 / std is missing", "rstd * (dxhat", "(dxhat"),
-    ("group_norm", "weight", "xhat is forgotten", "rows(dy * xhat.reshape(dy.shape))", "rows(dy)"),
-    ("group_norm", "bias", "the sum over the places is missing", "rows(dy).sum(axis=0)", "dy[:, 0, 0].sum(axis=0)"),
+    ("group_norm", "weight", "xhat is forgotten", "as_matrix(dy * xhat.reshape(dy.shape))", "as_matrix(dy)"),
+    ("group_norm", "bias", "the sum over the places is missing", "as_matrix(dy).sum(axis=0)", "dy[:, 0, 0].sum(axis=0)"),
     ("relu", "x", "what is negative passes too", "dy * (x > 0)", "dy"),
     ("relu", "x", "the gate is the wrong way round", "x > 0", "x < 0"),
     ("relu", "x", "it leaks 0.1%", "dy * (x > 0)", "dy * np.where(x > 0, 1, 0.001)"),

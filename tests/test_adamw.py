@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from minivit.lanes import _sum_of_squares
 from minivit.layers import Block
+from minivit.parallel.lanes import _sum_of_squares
 from minivit.training.adamw import AdamW, layer_settings, reference_update
-from minivit.training.ema import decay_at, follow
+from minivit.training.ema import decay_at_step, update_mean
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 5e-6), (np.float64, 1e-12)], ids=["float32", "float64"])
@@ -55,9 +55,9 @@ def test_layer_settings_that_do_not_fit_are_named(layer, message):
 
 
 def test_the_running_mean_warms_up_and_follows():
-    assert [decay_at(t, 0.9) for t in (1, 8, 1000)] == [2 / 11, 0.5, 0.9]
+    assert [decay_at_step(t, 0.9) for t in (1, 8, 1000)] == [2 / 11, 0.5, 0.9]
     mean, weights = np.zeros(3, np.float32), np.array([1, 2, 4], np.float32)
-    follow(mean, weights, 0.75)
+    update_mean(mean, weights, 0.75)
     np.testing.assert_array_equal(mean, [0.25, 0.5, 1])
     assert mean.dtype == np.float32
 

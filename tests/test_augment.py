@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit.lanes import Cut, Lanes
 from minivit.ops import cross_entropy
 from minivit.ops.philox import Generator
+from minivit.parallel.batch_split import BatchSplit
+from minivit.parallel.lanes import Lanes
 from minivit.training.augment import STEPS, Augmentation
 from minivit.training.augment.affine import Affine, _warp, reference_warp
 from minivit.training.augment.mix import _blend, _paste, beta, boxes, reference_blend, reference_paste
@@ -254,11 +255,11 @@ def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
     images, targets = pictures((7, 8, 8, 1)), cross_entropy.targets(np.arange(7) % 3, 3, 0.1, np.float64)
 
     def gradient(cut):
-        lanes = Lanes(model, threads=1, cut=cut, augment=Augmentation(ALL))
+        lanes = Lanes(model, threads=1, split=cut, augment=Augmentation(ALL))
         loss, _, norm = lanes.forward_backward(images, targets, step=4, epoch=1, numbers=np.arange(7) + 10)
         return np.concatenate([[loss, norm], model.gradients])
 
-    np.testing.assert_allclose(gradient(Cut(lanes, micro_batch)), gradient(Cut(1, 7)), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradient(BatchSplit(lanes, micro_batch)), gradient(BatchSplit(1, 7)), rtol=1e-9, atol=1e-12)
 
 
 def test_any_number_of_threads_gives_the_same_bits_with_every_step():

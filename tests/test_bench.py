@@ -13,7 +13,7 @@ from minivit import bench, cli
 from minivit.bench import compare, machine, plot, scaling
 from minivit.bench.contestant import CONTESTANTS, Contestant
 from minivit.bench.shapes import SHAPES, Shape, select
-from minivit.interop.timm import to_timm
+from minivit.weights.timm import to_timm
 
 SMALL = {                                                             # of each family, with all that its peers must have
     "vit": Shape("vit", 3, options={"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 16, "depth": 2, "heads": 2}),
@@ -80,7 +80,7 @@ def contestants_of(shape):
     model, images, labels = shape.make()
     model.vector[:] += 0.1 * np.random.default_rng(1).standard_normal(model.vector.size)
     given = shape.family, model.config, to_timm(model), images, labels, 1
-    from minivit.peers import torch_peer
+    from minivit.bench.peers import torch_peer
     return Contestant(*given), lambda variant: torch_peer.Contestant(*given, variant=variant)
 
 

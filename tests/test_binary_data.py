@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from minivit import cli
-from minivit.data import Dataset, load_data, published
+from minivit.data import Dataset, load_data
+from minivit.data import downloads as published
 from minivit.data.binary import read_archive
-from minivit.training.preset import model_for
+from minivit.runs.presets import model_for
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 RANDOM = np.random.default_rng(0)

@@ -5,8 +5,9 @@ import pkgutil
 
 import pytest
 
-from minivit import catalogue, layers, ops
+from minivit import layers, ops
 from minivit.models.create import FAMILIES
+from minivit.selftest import catalogue
 
 
 def test_every_op_layer_and_family_is_in_the_catalogue():

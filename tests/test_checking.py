@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit.checking.differences import EPS, Line, taylor_order
 from minivit.layers import LayerNorm, Linear
 from minivit.ops import layer_norm, softmax
+from minivit.testing.differences import EPS, Line, taylor_order
 
 X = np.random.default_rng(0).standard_normal((3, 5))
 
@@ -55,7 +55,7 @@ def test_softmax_with_only_its_diagonal_fails():
 def test_a_layer_norm_with_its_weight_outside_the_means_fails_although_it_passes_at_weight_one():
     class Wrong(LayerNorm):
         def backward(self, dy):
-            x, mean, rstd, weight = self.take_cache()
+            x, mean, rstd, weight = self.pop_cache()
             self.cache = x, mean, rstd, np.ones_like(weight)
             return super().backward(dy) * weight
 

@@ -18,12 +18,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import minivit
-from minivit import lanes
-from minivit.interop.tensors import read_metadata
+from minivit.parallel import lanes
+from minivit.runs.checkpoints import Checkpoints, Interrupted
+from minivit.runs.run import Run
 from minivit.training import loop
-from minivit.training.checkpoints import Checkpoints, Interrupted
-from minivit.training.run import Run
 from minivit.training.trainer import Trainer
+from minivit.weights.safetensors_io import read_metadata
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches of 64
@@ -175,7 +175,7 @@ def test_second_signal_stops_at_once(uninterrupted, tmp_path):
 
     with at_step(STEPS_AN_EPOCH + 3, twice), pytest.raises(Interrupted, match="last checkpoint"):
         train(tmp_path / "run")
-    assert Run(tmp_path / "run").take_up(Trainer(minivit.create_model("vit", **TINY)))[1].steps == 0
+    assert Run(tmp_path / "run").restore(Trainer(minivit.create_model("vit", **TINY)))[1].steps == 0
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted
 

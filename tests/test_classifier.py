@@ -17,8 +17,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import minivit
 from minivit import ViTClassifier
-from minivit.classifier import Pictures
-from minivit.training.preset import model_for
+from minivit.interop.scikit_learn import Pictures
+from minivit.runs.presets import model_for
 
 SMALL = {"width": 16, "depth": 1, "heads": 2, "threads": 1}
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import minivit
 from minivit import cli
-from minivit.interop.timm import write_weights
+from minivit.weights.timm import write_weights
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 PACKAGE = Path(minivit.__file__).parent
@@ -646,8 +646,8 @@ def test_imports_run_downwards_only(statement, unwanted):
     assert python(code, *unwanted.split()).strip() == ""
 
 
-HOUSE = ["arguments files kernel", "figure ops", "checking layers", "lanes", "interop", "models", "prediction weights catalogue data",
-         "training explain verification", "peers", "bench classifier", "cli", "__main__"]      # each stands on what is before it
+HOUSE = ["common kernel", "ops", "testing layers weights data", "parallel", "models", "training explain selftest", "runs",
+         "bench interop", "cli", "__main__"]                          # each room imports only from the floors before its own
 
 
 def part_of(file):
@@ -672,9 +672,8 @@ def test_nothing_imports_what_stands_beside_or_above_it_not_even_within_a_functi
     floors = {part: floor for floor, parts in enumerate(HOUSE) for part in parts.split()}
     files = [file for file in PACKAGE.rglob("*.py") if part_of(file) != "__init__"]
     assert [f"{file} imports {part}" for file in files for part in imported(file) if floors[part] >= floors[part_of(file)]] == []
-    beside = [file for file in files if part_of(file) in ("data", "checking")]
-    assert [f"{file} imports {part}" for file in beside for part in imported(file) - {"arguments", "files", "figure", "ops"}] == []
-    assert imported(PACKAGE / "weights.py") == {"arguments", "interop", "models"}
+    beside = [file for file in files if part_of(file) in ("data", "testing")]
+    assert [f"{file} imports {part}" for file in beside for part in imported(file) - {"common", "ops"}] == []
 
 
 def test_public_names_are_there():

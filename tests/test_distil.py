@@ -10,9 +10,9 @@ import pytest
 import minivit
 from minivit import cli
 from minivit.ops import cross_entropy, softmax
-from minivit.training.distil import Distillation
-from minivit.training.preset import model_for
-from minivit.training.run import Run
+from minivit.runs.presets import model_for
+from minivit.runs.run import Run
+from minivit.training.distillation import Distillation
 from minivit.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_curve")

@@ -7,13 +7,15 @@ import pytest
 from PIL import Image
 
 import minivit
-from minivit import cli, explain, figure
-from minivit.explain import cost, theorems
+from minivit import cli, explain
+from minivit.common import figures as figure
+from minivit.explain import cost
 from minivit.explain.attention import grid
-from minivit.explain.looks import attend_run, describe_look, look
+from minivit.explain.tools import theorems
+from minivit.explain.tools.attention_report import attend_run, describe_look, look
 from minivit.layers import MLP, Attention, Block, Convolution, Layer, Linear, WindowAttention
 from minivit.ops import patches
-from minivit.training.run import Run
+from minivit.runs.run import Run
 
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 2}
 
@@ -241,7 +243,7 @@ def test_a_layer_of_another_kind_may_have_probabilities():
             return self.mixer.forward(x)
 
     probs = explain.attention_probabilities(Holder(), np.ones((2, 4, 3)))["mixer"]
-    np.testing.assert_allclose(explain.reader_maps(probs), 1 / 4)
+    np.testing.assert_allclose(explain.readout_maps(probs), 1 / 4)
     np.testing.assert_allclose(explain.mean_distance(probs), (0 + 1 + 1 + np.sqrt(2)) / 4)
 
 
@@ -252,9 +254,9 @@ def test_patches_make_a_square_and_the_rest_comes_first(tokens, expected):
 
 def test_the_reader_is_the_class_token_or_the_mean():
     probs = np.random.default_rng(0).random((2, 3, 5, 5))
-    np.testing.assert_array_equal(explain.reader_maps(probs), probs[:, :, 0, 1:].reshape(2, 3, 2, 2))
+    np.testing.assert_array_equal(explain.readout_maps(probs), probs[:, :, 0, 1:].reshape(2, 3, 2, 2))
     probs = probs[..., :4, :4]
-    np.testing.assert_allclose(explain.reader_maps(probs), probs.mean(axis=2).reshape(2, 3, 2, 2))
+    np.testing.assert_allclose(explain.readout_maps(probs), probs.mean(axis=2).reshape(2, 3, 2, 2))
 
 
 def test_mean_distance_by_hand():
@@ -418,10 +420,10 @@ def test_attend_gives_the_maps_of_the_run(capsys, runs, tmp_path, name, grids):
     assert [layer["layer"] for layer in rows[0]["layers"]] == list(probs)
     for l, (p, side) in enumerate(zip(probs.values(), grids, strict=True)):
         assert np.shape(rows[0]["layers"][l]["maps"])[1:] == (side, side)
-        np.testing.assert_allclose([row["layers"][l]["maps"] for row in rows], explain.reader_maps(p), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose([row["layers"][l]["maps"] for row in rows], explain.readout_maps(p), rtol=1e-4, atol=1e-6)
         distances = [row["layers"][l]["mean_distance"] for row in rows]
         np.testing.assert_allclose(distances, explain.mean_distance(p, 8 / side), rtol=1e-4)
-    through = explain.reader_maps(explain.rollout(list(probs.values()))[:, None])[:, 0]
+    through = explain.readout_maps(explain.rollout(list(probs.values()))[:, None])[:, 0]
     np.testing.assert_allclose([row["rollout"] for row in rows], through, rtol=1e-4, atol=1e-6)
     assert np.shape(rows[0]["rollout"]) == (grids[0], grids[0])
 

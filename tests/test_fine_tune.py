@@ -14,20 +14,21 @@ from helpers import google_arrays
 from PIL import Image
 
 import minivit
-from minivit import cli, lanes
+from minivit import cli
 from minivit.data.dataset import Dataset
-from minivit.interop.match import resized_grid
-from minivit.interop.tensors import read_tensors
-from minivit.interop.timm import to_timm, write_weights
-from minivit.models.probe import Probe
-from minivit.training import features as training_features
-from minivit.training.checkpoints import Interrupted
-from minivit.training.features import features
-from minivit.training.fine_tune import fine_tuned
-from minivit.training.preset import DEFAULTS, PRESETS, SHORT_PRESETS, model_for, preset_for
-from minivit.training.run import Run
-from minivit.training.source import Source
+from minivit.models.linear_probe import Probe
+from minivit.parallel import blas, prediction
+from minivit.runs import features as training_features
+from minivit.runs.checkpoints import Interrupted
+from minivit.runs.features import features
+from minivit.runs.fine_tune import fine_tuned_model
+from minivit.runs.presets import DEFAULTS, PRESETS, SHORT_PRESETS, model_for, preset_for
+from minivit.runs.run import Run
+from minivit.runs.weight_source import Source
 from minivit.training.trainer import Trainer
+from minivit.weights.match import resized_grid
+from minivit.weights.safetensors_io import read_tensors
+from minivit.weights.timm import to_timm, write_weights
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
@@ -52,7 +53,7 @@ def finished(tmp_path_factory, no_curve):
 
 
 def test_other_classes_get_a_new_head_and_the_rest_of_the_weights(finished):
-    old, new = finished.load_model(), fine_tuned(Source(finished.folder), dataset(), seed=5)
+    old, new = finished.load_model(), fine_tuned_model(Source(finished.folder), dataset(), seed=5)
     assert new.classes == 3
     assert not new.head.weight.data.any()
     values = {p.name: p.data for p in new.parameters()}
@@ -65,15 +66,15 @@ def test_other_classes_get_a_new_head_and_the_rest_of_the_weights(finished):
 
 def test_the_same_classes_keep_the_head(finished):
     digits = minivit.load_data("digits")
-    np.testing.assert_array_equal(fine_tuned(Source(finished.folder), digits).predict(digits.test_images),
+    np.testing.assert_array_equal(fine_tuned_model(Source(finished.folder), digits).predict(digits.test_images),
                                   finished.load_model().predict(digits.test_images))
     renamed = replace(digits, class_names=tuple("abcdefghij"))
-    assert not fine_tuned(Source(finished.folder), renamed).head.weight.data.any()
+    assert not fine_tuned_model(Source(finished.folder), renamed).head.weight.data.any()
 
 
 @pytest.mark.parametrize("size", [4, 12, 16])
 def test_positions_are_resized_for_pictures_of_another_size(finished, size):
-    old, new = finished.load_model(), fine_tuned(Source(finished.folder), dataset(size=size))
+    old, new = finished.load_model(), fine_tuned_model(Source(finished.folder), dataset(size=size))
     side = size // 2
     assert new.pos_embed.shape == (side * side + 1, 16)
     np.testing.assert_array_equal(new.pos_embed.data[0], old.pos_embed.data[0])
@@ -113,7 +114,7 @@ def test_grids_need_not_be_square():
 ], ids=["channels", "size", "pool", "depth"])
 def test_what_does_not_fit_is_named(finished, data, options, message):
     with pytest.raises(ValueError, match=message):
-        fine_tuned(Source(finished.folder), data, **options)
+        fine_tuned_model(Source(finished.folder), data, **options)
 
 
 @pytest.fixture
@@ -232,7 +233,7 @@ def test_the_small_resnet_fits_any_data_and_trains(size, channels, reduction):
 def test_fine_tuning_keeps_all_of_a_resnet_but_its_head(tmp_path):
     old = model_for(dataset("old", 8), "resnet", layers=[1, 1], width=8)
     minivit.train(old, dataset("old", 8), epochs=1, out=tmp_path / "run", progress=False)
-    new = fine_tuned(Source(tmp_path / "run"), dataset("new", 12, classes=("c", "d", "e", "f")))
+    new = fine_tuned_model(Source(tmp_path / "run"), dataset("new", 12, classes=("c", "d", "e", "f")))
     assert (new.image_size, new.classes) == (12, 4)
     names = [p.name for p in new.parameters()]
     for name, a, b in zip(names, old.parameters(), new.parameters(), strict=True):
@@ -290,20 +291,20 @@ def test_a_probe_learns_as_the_head_of_a_frozen_model_does(tmp_path, name):
     data, weights = dataset(), []
     settings = {"epochs": 4, "batch_size": 10, "augment": "none", "lr": 1e-2, "label_smoothing": 0.1, "progress": False}
     for probe, layers in ((True, None), (False, [["*", 0.0], ["head*", 1.0]])):
-        model = fine_tuned(Source(tmp_path / "w.safetensors", name), data, seed=1, probe=probe)
+        model = fine_tuned_model(Source(tmp_path / "w.safetensors", name), data, seed=1, probe=probe)
         result = minivit.train(model, data, probe=probe, layers=layers, clip=1e9, **settings)
         assert result.model is model
         old = Source(tmp_path / "w.safetensors", name).tensors
         assert all(np.array_equal(x, old[key]) for key, x in to_timm(model).items() if not key.startswith("head"))
         weights.append(model.vector)
     np.testing.assert_allclose(weights[0], weights[1], rtol=1e-3, atol=1e-5)
-    assert not np.allclose(weights[0], fine_tuned(Source(tmp_path / "w.safetensors", name), data, seed=1).vector, atol=1e-3)
+    assert not np.allclose(weights[0], fine_tuned_model(Source(tmp_path / "w.safetensors", name), data, seed=1).vector, atol=1e-3)
 
 
 def test_the_trunk_of_a_probe_stays_in_its_file(tmp_path):
     write_file(tmp_path / "w.safetensors")
     data = dataset()
-    model = fine_tuned(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), data, probe=True)
+    model = fine_tuned_model(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), data, probe=True)
     weight = model.blocks[2].mlp.fc1.weight.data
     minivit.train(model, data, probe=True, epochs=2, out=tmp_path / "run", progress=False)
     assert model.blocks[2].mlp.fc1.weight.data is weight
@@ -397,11 +398,11 @@ def test_a_probe_that_has_ended_makes_no_features_to_learn_from(tmp_path, monkey
     data = replace(data, val_images=data.train_images[:10], val_labels=data.train_labels[:10])
     settings = {"probe": True, "epochs": 40 if patience else 2, "patience": patience, "batch_size": 10, "out": tmp_path / "run"}
     start = Source(tmp_path / "w.safetensors", "vit_mini_patch2_8")
-    first = minivit.train(fine_tuned(start, data, probe=True), data, progress=False, **settings)
+    first = minivit.train(fine_tuned_model(start, data, probe=True), data, progress=False, **settings)
     assert (first.steps < 3 * settings["epochs"]) == bool(patience)
     capsys.readouterr()
     monkeypatch.setattr(training_features, "predict", lambda trunk, x, threads: asked.append(len(x)) or predict(trunk, x, threads))
-    again = minivit.train(fine_tuned(start, data, probe=True), data, resume=True, **settings)
+    again = minivit.train(fine_tuned_model(start, data, probe=True), data, resume=True, **settings)
     assert sum(asked) == len(data.test_images) + len(data.val_images)
     assert "this run has ended already" in capsys.readouterr().err
     assert again.steps == first.steps
@@ -441,8 +442,8 @@ def test_features_are_kept_for_the_same_model_and_parts_only(tmp_path, monkeypat
 
 def test_a_few_pictures_give_the_same_features_with_any_number_of_threads(tmp_path, monkeypatch):
     model = write_file(tmp_path / "w.safetensors")
-    limits, blas_threads = [], lanes.blas_threads
-    monkeypatch.setattr(lanes, "blas_threads", lambda threads: limits.append(threads) or blas_threads(threads))
+    limits, blas_threads = [], blas.blas_threads
+    monkeypatch.setattr(prediction, "blas_threads", lambda threads: limits.append(threads) or blas_threads(threads))
     found = [features(model, {"train": dataset(images=2).train_images}, threads=threads, progress=False)["train"] for threads in (1, 4)]
     np.testing.assert_array_equal(*found)
     assert set(limits) == {1}
@@ -453,7 +454,7 @@ def test_sigterm_saves_the_features_so_far(tmp_path, monkeypatch):
     model, run, predict = write_file(tmp_path / "w.safetensors"), Run(tmp_path / "run"), training_features.predict
     monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)      # blocks of 8 images
     monkeypatch.setattr(training_features, "predict", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or predict(*given))
-    model = fine_tuned(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
+    model = fine_tuned_model(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
     with pytest.raises(Interrupted, match="after the features of 8 of") as stopped:
         minivit.train(model, dataset(), probe=True, epochs=2, out=run.folder, progress=False)
     assert stopped.value.signal == signal.SIGTERM
@@ -469,7 +470,7 @@ def test_a_probe_goes_on_with_its_own_trunk_only(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", stop)
-        model = fine_tuned(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
+        model = fine_tuned_model(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
         with pytest.raises(Interrupted):
             minivit.train(model, dataset(), **settings)
     with pytest.raises(ValueError, match="is a probe of another model than this one"):

@@ -14,7 +14,7 @@ from numba.core.registry import CPUDispatcher
 
 import minivit
 import minivit.kernel
-from minivit.kernel import erf, exp, kernel, rows
+from minivit.kernel import as_matrix, erf, exp, kernel
 
 PACKAGE = Path(minivit.__file__).parent
 F = np.float32
@@ -158,11 +158,11 @@ def test_kernels_release_the_gil_and_are_stored():
 
 def test_rows_views_what_is_contiguous_and_copies_what_is_not():
     x = np.arange(24.0).reshape(2, 3, 4)
-    assert np.shares_memory(rows(x), x)
-    np.testing.assert_array_equal(rows(x), x.reshape(6, 4))
+    assert np.shares_memory(as_matrix(x), x)
+    np.testing.assert_array_equal(as_matrix(x), x.reshape(6, 4))
     turned = x.swapaxes(0, 2)
-    assert rows(turned).flags.c_contiguous
-    np.testing.assert_array_equal(rows(turned), turned.reshape(12, 2))
+    assert as_matrix(turned).flags.c_contiguous
+    np.testing.assert_array_equal(as_matrix(turned), turned.reshape(12, 2))
 
 
 # ---- the store ---------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob
 
 
 def test_the_modules_with_kernels_are_found():
-    assert {"ops/gelu.py", "ops/softmax.py", "training/adamw.py", "lanes.py"} <= {Path(name).as_posix() for name in MODULES}
+    assert {"ops/gelu.py", "ops/softmax.py", "training/adamw.py", "parallel/lanes.py"} <= {Path(name).as_posix() for name in MODULES}
 
 
 @pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit import lanes
-from minivit.lanes import Cut, Lanes, Workers, available_threads
-from minivit.layers import MLP, Attention, Block, Stage, WindowAttention, shared
+from minivit.layers import MLP, Attention, Block, Stage, WindowAttention
+from minivit.layers import sequence_parallel as shared
 from minivit.ops import cross_entropy
+from minivit.parallel import prediction
+from minivit.parallel import threads as threads_module
+from minivit.parallel.batch_split import BatchSplit
+from minivit.parallel.lanes import Lanes
+from minivit.parallel.threads import Workers, available_threads
 from minivit.training.schedule import warmup_cosine
 
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2, "mlp_ratio": 2}
@@ -48,10 +52,10 @@ def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
     targets = cross_entropy.targets(labels, 3, dtype=np.float64)
 
     def gradient(plan):
-        loss, correct, norm = Lanes(model, threads=1, cut=plan).forward_backward(images, targets, step=4)
+        loss, correct, norm = Lanes(model, threads=1, split=plan).forward_backward(images, targets, step=4)
         return np.concatenate([[loss, correct, norm], model.gradients])
 
-    np.testing.assert_allclose(gradient(Cut(lanes, micro_batch)), gradient(Cut(1, 7)), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradient(BatchSplit(lanes, micro_batch)), gradient(BatchSplit(1, 7)), rtol=1e-9, atol=1e-12)
 
 
 def test_lanes_compute_the_gradient_of_the_mean_loss():
@@ -73,12 +77,12 @@ def test_lanes_compute_the_gradient_of_the_mean_loss():
 @pytest.mark.parametrize("size", [1, 2, 3, 64, 128, 1000, 4097])
 @pytest.mark.parametrize("rows", [17, 65, 197, 5000])
 def test_a_cut_covers_every_image_once_in_order(size, rows):
-    plan = Cut.of(size, rows)
-    passes = [part for share in plan.shares(size) for part in plan.passes(share)]
+    plan = BatchSplit.for_batch(size, rows)
+    passes = [part for share in plan.shards(size) for part in plan.micro_batches(share)]
     assert np.array_equal(np.concatenate([np.arange(size)[part] for part in passes]), np.arange(size))
     assert all(part.stop - part.start <= plan.micro_batch for part in passes)
     assert min(2, size) <= plan.lanes <= min(16, size)
-    for slices in [plan.shares(size), *map(plan.passes, plan.shares(size))]:
+    for slices in [plan.shards(size), *map(plan.micro_batches, plan.shards(size))]:
         lengths = [one.stop - one.start for one in slices]
         assert max(lengths) - min(lengths) <= 1
 
@@ -137,7 +141,7 @@ def test_threads_default_to_what_this_process_may_use():
 
 def test_a_batch_smaller_than_its_cut_uses_no_stale_lane():
     model = minivit.create_model("vit", **SIZES)
-    lanes, fresh = Lanes(model, cut=Cut(4, 8)), Lanes(model.copy(), cut=Cut(2, 8))
+    lanes, fresh = Lanes(model, split=BatchSplit(4, 8)), Lanes(model.copy(), split=BatchSplit(2, 8))
     lanes.forward_backward(batch(8)[0], cross_entropy.targets(batch(8)[1], 3), step=0)
     images, targets = batch(2)[0], cross_entropy.targets(batch(2)[1], 3)
     assert lanes.forward_backward(images, targets, step=1) == fresh.forward_backward(images, targets, step=1)
@@ -163,11 +167,11 @@ UNSHARED = {"resnet", "vit with a stem"}
 
 def large_model(name, monkeypatch):
     """One of ONE_IMAGE, in float64, whose images count as large, and the list of its blocks' answers: in shares only are there some."""
-    model, answers, answer = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64), [], Block.answer
+    model, answers, answer = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64), [], Block.attend_and_mlp
     model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
-    monkeypatch.setattr(lanes, "SHARED_ROWS", 1)
+    monkeypatch.setattr(prediction, "MIN_SHARED_ROWS", 1)
     monkeypatch.setattr(shared, "LEAST", 1)
-    monkeypatch.setattr(Block, "answer", lambda self, *arguments: answers.append(self) or answer(self, *arguments))
+    monkeypatch.setattr(Block, "attend_and_mlp", lambda self, *arguments: answers.append(self) or answer(self, *arguments))
     return model, answers
 
 
@@ -179,7 +183,7 @@ def images_of(model, count):
 @pytest.mark.parametrize(("images", "threads"), [(1, 2), (1, 3), (2, 3), (3, 20)])
 def test_threads_share_each_image_where_there_are_more_of_them_than_images(name, images, threads, monkeypatch):
     (model, answers), limits = large_model(name, monkeypatch), []
-    monkeypatch.setattr(lanes, "blas_threads", lambda threads: limits.append(threads) or contextlib.nullcontext())
+    monkeypatch.setattr(prediction, "blas_threads", lambda threads: limits.append(threads) or contextlib.nullcontext())
     x = images_of(model, images)
     logits = model.predict(x, threads)
     np.testing.assert_allclose(logits, model.forward(x), rtol=1e-11, atol=1e-12)
@@ -188,7 +192,7 @@ def test_threads_share_each_image_where_there_are_more_of_them_than_images(name,
     assert model.predict(x, threads).tobytes() == logits.tobytes()
 
 
-@pytest.mark.parametrize("late", [("ask", "minivit-helper-0_0"), ("answer", "MainThread")])
+@pytest.mark.parametrize("late", [("project_qkv", "minivit-helper-0_0"), ("attend_and_mlp", "MainThread")])
 @pytest.mark.parametrize("name", ["vit", "swin"])
 def test_threads_meet_before_they_read_what_others_wrote(name, late, monkeypatch):
     model, _ = large_model(name, monkeypatch)
@@ -218,7 +222,7 @@ def test_threads_share_images_of_weights_that_lie_in_a_file(monkeypatch):
     weights = {p.name: np.asfortranarray(p.data.astype(np.float32)) for p in model.parameters()}
     for array in weights.values():
         array.setflags(write=False)
-    borrowed = minivit.create_model("vit", **SIZES).borrow(weights)
+    borrowed = minivit.create_model("vit", **SIZES).memory_map(weights)
     np.testing.assert_allclose(borrowed.predict(batch(1)[0], threads=2), model.forward(batch(1)[0]), rtol=1e-4, atol=1e-5)
     assert answers
 
@@ -226,8 +230,8 @@ def test_threads_share_images_of_weights_that_lie_in_a_file(monkeypatch):
 @pytest.mark.parametrize(("name", "limits"), [("vit", [1]), ("swin", [1]), ("resnet", [3])])
 def test_small_images_are_not_shared(name, limits, monkeypatch):
     (model, answers), seen = large_model(name, monkeypatch), []
-    monkeypatch.setattr(lanes, "SHARED_ROWS", 10_000)
-    monkeypatch.setattr(lanes, "blas_threads", lambda threads: seen.append(threads) or contextlib.nullcontext())
+    monkeypatch.setattr(prediction, "MIN_SHARED_ROWS", 10_000)
+    monkeypatch.setattr(prediction, "blas_threads", lambda threads: seen.append(threads) or contextlib.nullcontext())
     x = images_of(model, 1)
     logits = model.predict(x, threads=3)
     assert seen == limits                                             # in a lane, on one thread; what cannot share has BLAS's, at any size
@@ -247,7 +251,7 @@ class OtherAttention(Attention):
 
 
 def _gives_few_tokens_to_the_next(model):
-    model.blocks[0].read(2)
+    model.blocks[0].set_output_tokens(2)
 
 
 def _has_a_block_of_another_class(model):
@@ -278,13 +282,13 @@ def test_a_stage_of_any_windows_gives_the_same_to_one_thread_and_to_several(wind
     blocks = [Block(6, 2, 2, attn=WindowAttention(6, 2, 8, 8, side, shift)) for side, shift in windows]
     stage = Stage(blocks).pack(np.float64)
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 6))
-    np.testing.assert_allclose(stage.reader(Workers(3)).forward(x), stage.forward(x), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(stage.inference_view(Workers(3)).forward(x), stage.forward(x), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize(("count", "lengths"), [(1, [1]), (23, [23]), (48, [24, 24]), (197, [49, 49, 49, 50])])
 def test_no_part_is_too_short(count, lengths):
     parts = []
-    Workers(4).share(lambda part, meet: parts.append(part.stop - part.start), count, least=24)
+    Workers(4).parallel_for(lambda part, meet: parts.append(part.stop - part.start), count, least=24)
     assert sorted(parts) == lengths
 
 
@@ -295,9 +299,9 @@ def test_the_same_thread_takes_the_same_part():
         seen.append((part.start, threading.get_ident()))
         meet()
 
-    Workers(3).share(note, 7)
+    Workers(3).parallel_for(note, 7)
     once, seen = sorted(seen), []
-    Workers(3).share(note, 7)
+    Workers(3).parallel_for(note, 7)
     assert sorted(seen) == once
     assert [start for start, _ in once] == [0, 2, 4]
     assert len({thread for _, thread in once}) == 3
@@ -314,16 +318,16 @@ def test_threads_that_share_have_cores_of_their_own_and_return_them():
         raise ZeroDivisionError
 
     seen, allowed = [], os.sched_getaffinity(0)
-    Workers(2).share(note, 7)
+    Workers(2).parallel_for(note, 7)
     assert os.sched_getaffinity(0) == allowed
     if len(allowed) > 1:
         assert not seen[0] & seen[1]
         assert sorted(map(len, seen)) == sorted([1, len(allowed) - 1])
     more, seen[:] = len(allowed) + 1, []
-    Workers(more).share(note, more)
+    Workers(more).parallel_for(note, more)
     assert seen == [allowed] * more                                   # too few cores for each to have its own
     with pytest.raises(ZeroDivisionError):
-        Workers(2).share(fail, 7)
+        Workers(2).parallel_for(fail, 7)
     assert os.sched_getaffinity(0) == allowed
 
 
@@ -338,7 +342,7 @@ def test_an_error_in_a_part_reaches_the_caller_and_nobody_waits_for_ever(failing
         meet()
 
     with pytest.raises(ZeroDivisionError):
-        Workers(3).share(work, 7)
+        Workers(3).parallel_for(work, 7)
     assert helpers_answer()
 
 
@@ -348,17 +352,17 @@ def test_after_an_interrupt_nobody_waits_for_ever(monkeypatch):
             raise KeyboardInterrupt
         return helper(number)
 
-    helper = lanes._helper
-    monkeypatch.setattr(lanes, "_helper", interrupted)
+    helper = threads_module._helper
+    monkeypatch.setattr(threads_module, "_helper", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Workers(3).share(lambda part, meet: meet(), 3)                # the second helper never gets its part
+        Workers(3).parallel_for(lambda part, meet: meet(), 3)                # the second helper never gets its part
     monkeypatch.undo()
     assert helpers_answer()
 
 
 def helpers_answer():
     """Whether the helpers are there for the next."""
-    met, caller = [], threading.Thread(target=lambda: Workers(3).share(lambda part, meet: (meet(), met.append(part)), 7), daemon=True)
+    met, caller = [], threading.Thread(target=lambda: Workers(3).parallel_for(lambda part, meet: (meet(), met.append(part)), 7), daemon=True)
     caller.start()
     caller.join(timeout=30)
     return len(met) == 3
@@ -367,17 +371,17 @@ def helpers_answer():
 def test_threads_share_where_the_system_does_not_tell_its_cores(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     met = []
-    Workers(2).share(lambda part, meet: (meet(), met.append(part)), 7)
+    Workers(2).parallel_for(lambda part, meet: (meet(), met.append(part)), 7)
     assert sorted(part.start for part in met) == [0, 3]
 
 
 def test_calls_at_once_do_not_wait_for_each_other(monkeypatch):
-    helper = lanes._helper
-    monkeypatch.setattr(lanes, "_helper", lambda number: time.sleep(0.001) or helper(number))     # time for others to come between
+    helper = threads_module._helper
+    monkeypatch.setattr(threads_module, "_helper", lambda number: time.sleep(0.001) or helper(number))     # time for others to come between
 
     def call(threads):
         for _ in range(20):
-            Workers(threads).share(lambda part, meet: meet(), threads)
+            Workers(threads).parallel_for(lambda part, meet: meet(), threads)
 
     callers = [threading.Thread(target=call, args=(threads,), daemon=True) for threads in (2, 3, 4, 3)]
     for caller in callers:
@@ -430,10 +434,10 @@ def test_a_trainer_needs_a_model():
 def test_a_forked_process_has_threads_of_its_own():
     workers = Workers(2)
     assert workers.map(abs, [-1, -2]) == [1, 2]
-    workers.share(lambda part, meet: meet(), 2)
+    workers.parallel_for(lambda part, meet: meet(), 2)
     child = os.fork()
     if child == 0:
-        workers.share(lambda part, meet: meet(), 2)
+        workers.parallel_for(lambda part, meet: meet(), 2)
         os._exit(0 if workers.map(abs, [-3]) == [3] else 1)
     for _ in range(100):
         pid, status = os.waitpid(child, os.WNOHANG)

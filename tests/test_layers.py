@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit import catalogue
 from minivit.layers import GELU, Attention, Block, Convolution, ConvStem, Dropout, Layer, LayerNorm, Linear, RelativeBias, StdConvolution
 from minivit.ops import convolution, winograd
+from minivit.selftest import catalogue
 
 LAYERS = [(make(), shape) for make, shape in catalogue.LAYERS.values() if shape]
 
@@ -23,7 +23,7 @@ def test_each_forward_serves_one_backward(layer, shape):
     with pytest.raises(RuntimeError, match="needs a forward first"):
         layer.backward(np.ones_like(y))
     layer.forward(np.ones(shape, np.float32))
-    layer.forget()
+    layer.clear_cache()
     with pytest.raises(RuntimeError, match="needs a forward first"):
         layer.backward(np.ones_like(y))
 
@@ -70,7 +70,7 @@ def borrowing(model):
     values = {p.name: np.ascontiguousarray(p.data.T).T if p.data.ndim == 2 else p.data.copy() for p in model.parameters()}
     for value in values.values():
         value.flags.writeable = False
-    return minivit.models.create.declare_model("vit", **model.config).borrow(values), values
+    return minivit.models.create.declare_model("vit", **model.config).memory_map(values), values
 
 
 def test_a_borrowed_weight_is_read_where_it_lies():
@@ -98,7 +98,7 @@ def test_a_borrowed_weight_is_copied_before_it_is_written_to():
     weight.grad = np.ones(weight.shape)
     np.testing.assert_array_equal(weight.data, values[weight.name])
     with pytest.raises(ValueError, match=r"head.weight has the shape \(8, 3\), not \(3, 8\)"):
-        model.head.weight.borrow(np.zeros((3, 8)))
+        model.head.weight.memory_map(np.zeros((3, 8)))
 
 
 def test_what_borrows_can_be_copied_and_trained():
@@ -224,7 +224,7 @@ def test_a_layer_of_ones_own_needs_three_methods():
             return x * self.weight.data
 
         def backward(self, dy):
-            x = self.take_cache()
+            x = self.pop_cache()
             self.weight.grad = (dy * x).sum(axis=0)
             return dy * self.weight.data
 

@@ -151,7 +151,7 @@ def test_predict_is_forward_in_lanes_and_keeps_no_cache(batch):
     model.head.weight.data = np.random.default_rng(0).standard_normal((12, 5))
     images = np.random.default_rng(0).integers(0, 256, (batch, 8, 8, 3), dtype=np.uint8)
     np.testing.assert_allclose(model.predict(images), model.forward(images), atol=1e-5)
-    model.forget()
+    model.clear_cache()
     model.predict(images)
     with pytest.raises(RuntimeError):
         model.backward(np.zeros((batch, 5), np.float32))
@@ -220,7 +220,7 @@ def test_a_resnet_takes_images_of_any_size(size, reduction):
     assert logits.shape == (2, 5)
     assert model.backward(logits).shape == (2, size, size, 3)
     first = -(-size // reduction)                                     # rounded up
-    assert model.rows == ((first + 1) // 2) ** 2                       # of two blocks, the one with fewer
+    assert model.matmul_rows == ((first + 1) // 2) ** 2                       # of two blocks, the one with fewer
 
 
 def test_no_image_of_a_resnet_depends_on_another():
@@ -286,4 +286,4 @@ def test_what_the_head_does_not_read_acts_on_nothing(family, options, reads):
 
 def test_a_block_with_windows_gives_all_its_tokens():
     with pytest.raises(ValueError, match="a block with WindowAttention gives all its tokens"):
-        Block(6, 2, 2, attn=WindowAttention(6, 2, 4, 4, side=2), reads=1)
+        Block(6, 2, 2, attn=WindowAttention(6, 2, 4, 4, side=2), output_tokens=1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit.lanes import CHUNK
+from minivit.parallel.batch_split import CHUNK
 from minivit.training.adamw import AdamW
 from minivit.training.muon import Muon, hidden, orthogonal
 

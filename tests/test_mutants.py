@@ -3,7 +3,7 @@
 import pytest
 from mutants import METHODS, MUTANTS, caught, check_of, torch_passes
 
-from minivit import catalogue
+from minivit.selftest import catalogue
 
 each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.name}: {m.tensor}: {m.bug}".replace("/", "per"))
 

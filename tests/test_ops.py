@@ -1,6 +1,6 @@
 """The chapters of `minivit.ops`: the fast pair is the reference pair, both are right, and neither surprises its caller.
 
-Most tests run over the catalogue's table of operations and shapes: a new chapter needs one entry there, in `minivit/catalogue.py`, and a
+Most tests run over the catalogue's table of operations and shapes: a new chapter needs one entry there, in `minivit/selftest/catalogue.py`, and a
 value in KNOWN. Their gradients are in `test_catalogue.py`.
 """
 
@@ -16,8 +16,6 @@ from numba import types
 from numba.core.registry import CPUDispatcher
 
 import minivit.ops
-from minivit.catalogue import OPS as CASES
-from minivit.catalogue import PAIRS
 from minivit.ops import (
     attention,
     convolution,
@@ -40,6 +38,8 @@ from minivit.ops import (
     windows,
     winograd,
 )
+from minivit.selftest.catalogue import OPS as CASES
+from minivit.selftest.catalogue import PAIRS
 
 TOLERANCE = {np.float32: 5e-6, np.float64: 1e-12}
 

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit import lanes
-from minivit.interop.timm import from_timm, read_weights, to_timm, write_weights
 from minivit.ops import (
     attention,
     convolution,
@@ -27,6 +25,8 @@ from minivit.ops import (
     weight_standardisation,
     winograd,
 )
+from minivit.parallel import batch_split
+from minivit.weights.timm import from_timm, read_weights, to_timm, write_weights
 
 ONE_PASS = {np.float32: 1e-5, np.float64: 1e-10}
 TEN_STEPS = {np.float32: 1e-5, np.float64: 1e-9}
@@ -234,7 +234,7 @@ def test_ten_steps_follow_torchs_adamw(live, torch_parity, dtype):
 
 @dtypes
 def test_training_in_many_lanes_and_passes_follows_torch(torch_parity, dtype, monkeypatch):
-    monkeypatch.setattr(lanes, "PASS_ROWS", 1)          # one image a pass: 16 lanes of two or three images each
+    monkeypatch.setattr(batch_split, "MICRO_BATCH_ROWS", 1)          # one image a pass: 16 lanes of two or three images each
     config, rng = MODELS["mean-learned"], np.random.default_rng(3)
     torch_model = torch_parity.make_model(config, torch_parity.random_weights(config, rng, 2.0**-20))
     images = rng.standard_normal((37, 9, 9, 3), np.float32)

@@ -15,8 +15,8 @@ from PIL import Image
 
 import minivit
 from minivit import cli
-from minivit.data import folder as folder_module
-from minivit.data import load_data, read_pictures
+from minivit.data import image_folder as folder_module
+from minivit.data import load_data, read_image_files
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -45,7 +45,7 @@ def thirds(width, height):
 
 def read(tmp_path, picture, size=8, channels=3, fit="crop", suffix="png", **options):
     picture.save(tmp_path / f"one.{suffix}", **options)
-    return read_pictures([tmp_path / f"one.{suffix}"], size, channels, fit)[0]
+    return read_image_files([tmp_path / f"one.{suffix}"], size, channels, fit)[0]
 
 
 # ---- one picture --------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_file_that_is_no_picture_is_named(tmp_path, name, recwarn):
     content, reason = NO_PICTURES[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name} is no readable picture \(.*({reason}).*\): mend, convert or remove it") as error:
-        read_pictures([tmp_path / name], 8, 3)
+        read_image_files([tmp_path / name], 8, 3)
     assert "\n" not in str(error.value)
     assert not recwarn
 
@@ -194,7 +194,7 @@ def test_all_files_that_are_no_pictures_are_named_up_to_five(tmp_path):
         files.append(tmp_path / f"{k}.png")
         files[-1].write_bytes(b"none" if k % 3 else encoded(smooth(9, 9)))
     with pytest.raises(ValueError, match=r"7\.png are no readable pictures \(not one of PNG, .*\); and 3 more: .* remove them") as error:
-        read_pictures(files, 8, 3)
+        read_image_files(files, 8, 3)
     assert re.findall(r"(\d+)\.png", str(error.value)) == list("12457")
     assert str(error.value).count("not one of PNG") == 1
 
@@ -209,10 +209,10 @@ def test_all_bad_files_of_a_folder_are_named_at_once(tmp_path):
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png: no such file"):
-        read_pictures([tmp_path / "nowhere.png"], 8, 3)
+        read_image_files([tmp_path / "nowhere.png"], 8, 3)
     (tmp_path / "my news").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no such file, but a folder: its pictures are '\S+/my news'/\*"):
-        read_pictures([f"{tmp_path}/my news/"], 8, 3)
+        read_image_files([f"{tmp_path}/my news/"], 8, 3)
 
 
 # ---- a folder -----------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_sub_folders_are_the_classes(tmp_path):
     assert np.bincount(data.test_labels).tolist() == [1, 2, 1]
     files = sorted((tmp_path / "pets" / "dog").iterdir())
     dogs = np.concatenate([data.train_images[data.train_labels == 1], data.test_images[data.test_labels == 1]])
-    assert sorted(image.tobytes() for image in dogs) == sorted(image.tobytes() for image in read_pictures(files, 16, 3))
+    assert sorted(image.tobytes() for image in dogs) == sorted(image.tobytes() for image in read_image_files(files, 16, 3))
 
 
 def test_other_files_and_hidden_folders_are_passed_over(tmp_path):
@@ -283,7 +283,7 @@ def test_channels_are_one_if_all_pictures_are_grey(tmp_path):
 ], ids=str)
 def test_test_images_know_their_files(tmp_path, counts):
     data = load_data(make_folder(tmp_path / "mine", counts))
-    np.testing.assert_array_equal(data.test_images, read_pictures([tmp_path / "mine" / file for file in data.test_files], 16, 3))
+    np.testing.assert_array_equal(data.test_images, read_image_files([tmp_path / "mine" / file for file in data.test_files], 16, 3))
     with pytest.raises(ValueError, match="files of 1 test images"):
         replace(data, test_images=data.test_images[:1], test_labels=data.test_labels[:1])
     assert [data.class_names.index(Path(file).parts[-2].replace("old", "b")) for file in data.test_files] == data.test_labels.tolist()
@@ -295,7 +295,7 @@ def test_parts_are_sub_folders(tmp_path, train, val):
     data = load_data(make_folder(tmp_path / "mine", counts))
     found = {part: np.bincount(labels).tolist() for part, (_, labels) in data.parts.items()}
     assert found == {"train": [3, 4], "val": [2, 1], "test": [1, 2]}
-    np.testing.assert_array_equal(data.test_images[:1], read_pictures([tmp_path / "mine" / "test" / "a" / "0.png"], 16, 3))
+    np.testing.assert_array_equal(data.test_images[:1], read_image_files([tmp_path / "mine" / "test" / "a" / "0.png"], 16, 3))
     assert data.class_names == ("a", "b")
 
 
@@ -381,7 +381,7 @@ def reads(monkeypatch):
     """The number of pictures of each call that had to read files; whatever takes any time is kept."""
     counts = []
     monkeypatch.setattr(folder_module, "SLOW", 0)
-    monkeypatch.setattr(folder_module, "read_pictures", lambda files, *more: counts.append(len(files)) or read_pictures(files, *more))
+    monkeypatch.setattr(folder_module, "read_image_files", lambda files, *more: counts.append(len(files)) or read_image_files(files, *more))
     return counts
 
 
@@ -449,7 +449,7 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     files = sorted((pets / "cat").iterdir())
     rows = call("predict", "runs/pets-seed0", *files)
     assert [row["image"] for row in rows] == [str(file) for file in files]
-    best = minivit.load("runs/pets-seed0").predict(read_pictures(files, 16, 3, "pad")).argmax(axis=1)
+    best = minivit.load("runs/pets-seed0").predict(read_image_files(files, 16, 3, "pad")).argmax(axis=1)
     assert [row["classes"][0]["class"] for row in rows] == [data.class_names[k] for k in best]
 
     # Other pictures, of some of the classes, in grey and another size: prepared as the run's own, and found by name.

@@ -15,9 +15,9 @@ from PIL import Image
 import minivit
 from minivit import cli
 from minivit.ops import softmax
-from minivit.training import report
+from minivit.runs import report
+from minivit.runs.run import Run
 from minivit.training.evaluation import MISTAKES, WORST, Evaluation, class_table, describe_evaluation, evaluate, evaluation_text
-from minivit.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}

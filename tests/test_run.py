@@ -10,13 +10,15 @@ import pytest
 from PIL import Image
 
 import minivit
-from minivit import files, lanes
-from minivit.files import whole_file, write_whole
-from minivit.interop.tensors import read_tensors
-from minivit.training import curve, loop
+from minivit.common import files
+from minivit.common.files import atomic_file, write_atomic
+from minivit.parallel import batch_split, lanes
+from minivit.runs import curve
+from minivit.runs.run import Run
+from minivit.training import loop
 from minivit.training.evaluation import describe_evaluation
-from minivit.training.run import Run
 from minivit.training.trainer import Trainer
+from minivit.weights.safetensors_io import read_tensors
 
 STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches of 64
 
@@ -31,7 +33,7 @@ def train(out=None, model=None, data="digits", draw=False, **settings):
     model = model or tiny(drop_rate=0.1, drop_path_rate=0.1)
     with pytest.MonkeyPatch.context() as patch:
         if not draw:
-            patch.setattr(curve, "draw_curve", lambda *_: None)
+            patch.setattr(curve, "plot_curve", lambda *_: None)
         return minivit.train(model, data, out=out, progress=False, **({"epochs": 3, "batch_size": 64} | settings))
 
 
@@ -126,7 +128,7 @@ def test_curve_shows_validation_and_names_the_epoch_that_is_kept(tmp_path):
     without = [{name: value for name, value in line.items() if name != "val_accuracy"} for line in lines]
     pictures = []
     for records_, kept in ((lines, -1), (lines, 0), (without, -1)):
-        curve.draw_curve(records_, tmp_path / "curve.png", kept=kept)
+        curve.plot_curve(records_, tmp_path / "curve.png", kept=kept)
         with Image.open(tmp_path / "curve.png") as picture:
             pictures.append(picture.convert("RGB").tobytes())
     assert len(set(pictures)) == 3
@@ -137,7 +139,7 @@ def test_curve_of_one_epoch_shows_its_points(tmp_path, monkeypatch):
     monkeypatch.setattr(curve, "save", lambda figure, _: drawn.append(figure.canvas.draw() or figure))
     lines = [{"epoch": e, "loss": 1 / e, "accuracy": 0.5, "test_accuracy": e / 10} for e in (1, 2, 3)]
     for count in (1, 3):
-        curve.draw_curve(lines[:count], tmp_path / "curve.png")
+        curve.plot_curve(lines[:count], tmp_path / "curve.png")
     for figure, marker in zip(drawn, ("o", ""), strict=True):
         assert {line.get_marker() for axes in figure.axes for line in axes.lines} == {marker}
         assert all(tick.is_integer() for axes in figure.axes for tick in axes.get_xticks())
@@ -209,7 +211,7 @@ def test_another_seed_gives_another_model(tmp_path):
 
 
 def test_number_of_threads_changes_no_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(lanes, "PASS_ROWS", 1)   # 16 lanes with two passes each
+    monkeypatch.setattr(batch_split, "MICRO_BATCH_ROWS", 1)   # 16 lanes with two passes each
     for threads in (1, 2, 3):
         train(tmp_path / str(threads), epochs=1, threads=threads)
     assert json.loads((tmp_path / "1" / "config.json").read_text())["training"]["lanes"] == 16
@@ -451,7 +453,7 @@ def test_more_settings_out_of_range_are_refused_before_anything_is_done(tmp_path
 
 
 def damage(file, how):
-    """Cut a file off after a share of it, or fill it with garbage."""
+    """BatchSplit a file off after a share of it, or fill it with garbage."""
     content = file.read_bytes()
     file.write_bytes(b"garbage" * 100 if how == "garbage" else content[:int(how * len(content))])
 
@@ -662,7 +664,7 @@ def test_step_that_is_not_finite_leaves_the_weights_as_they_were(monkeypatch, lo
 
 @pytest.mark.parametrize("content", [b"bytes \x00\xff", "text, \u00e4\u00f6\u00fc\n", b""])
 def test_file_is_written_as_given(tmp_path, content):
-    write_whole(tmp_path / "file", content)
+    write_atomic(tmp_path / "file", content)
     assert contents(tmp_path) == {"file": content if isinstance(content, bytes) else content.encode()}
 
 
@@ -674,14 +676,14 @@ def test_failed_write_keeps_the_old_content_and_leaves_no_other_file(tmp_path, m
     (tmp_path / "file").write_text("old")
     monkeypatch.setattr(files.os, failing, fail)
     with pytest.raises(OSError, match="No space left"):
-        write_whole(tmp_path / "file", "new")
+        write_atomic(tmp_path / "file", "new")
     assert contents(tmp_path) == {"file": b"old"}
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("Ctrl-C")], ids=["full", "Ctrl-C"])
 def test_write_that_fails_in_the_midst_keeps_the_old_content_and_leaves_no_other_file(tmp_path, error):
     def write_half():
-        with whole_file(tmp_path / "file") as file:
+        with atomic_file(tmp_path / "file") as file:
             file.write(b"ha")
             assert (tmp_path / "file").read_text() == "old"
             raise error

@@ -17,8 +17,9 @@ import pytest
 
 import minivit
 from minivit.data import stratified_order, subset
-from minivit.explain import Study, trend
-from minivit.explain.plots import draw_groups, draw_scale
+from minivit.explain import Study
+from minivit.explain.tools import trend
+from minivit.explain.tools.plots import draw_groups, draw_scale
 
 DEMOS = Path(__file__).parents[1] / "demos"
 SETTINGS = {"epochs": 5, "models": {"vit": ["vit_mini", {"width": 8}]}}

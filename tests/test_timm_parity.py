@@ -12,10 +12,10 @@ import pytest
 from test_parity import difference, differences, dtypes
 
 import minivit
-from minivit.interop.timm import from_timm, match_timm, to_timm, write_weights
 from minivit.models import VARIANTS
 from minivit.models.create import CROPS, declare_model
 from minivit.ops import cross_entropy
+from minivit.weights.timm import from_timm, match_timm, to_timm, write_weights
 
 LOGITS = {np.float32: 1e-4, np.float64: 1e-9}
 GRADIENTS = {np.float32: 1e-4, np.float64: 1e-9}
@@ -237,12 +237,12 @@ def test_pictures_are_prepared_as_timm_prepares_them(theirs, shape, tmp_path):
     from PIL import Image
     from timm.data import create_transform
 
-    from minivit.data import read_pictures
+    from minivit.data import read_image_files
 
     y, x = np.mgrid[:shape[0], :shape[1]] / 30
     picture = np.stack([127 + 100 * np.sin(x + y), 127 + 100 * np.cos(2 * x - y), 127 + 100 * np.sin(x * y / 9)], axis=-1).astype(np.uint8)
     Image.fromarray(picture).save(tmp_path / "x.png")
     transform = create_transform((3, 224, 224), interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1), crop_pct=0.9)
     expected = 255 * transform(Image.fromarray(picture)).numpy().transpose(1, 2, 0)
-    ours = read_pictures([tmp_path / "x.png"], 224, 3, share=0.9)[0]
+    ours = read_image_files([tmp_path / "x.png"], 224, 3, share=0.9)[0]
     assert np.abs(ours - expected).mean() < 1.5                       # of 255: timm crops at whole pixels of the resized picture

@@ -18,12 +18,12 @@ from safetensors.numpy import load_file, save_file
 
 import minivit
 from minivit import cli
-from minivit.interop.google import read_google
-from minivit.interop.tensors import read_tensors, write_tensors
-from minivit.interop.timm import classes_in, from_timm, match_timm, read_weights, to_timm, write_weights
 from minivit.models import VARIANTS
 from minivit.models.create import CROPS, declare_model
-from minivit.weights import load_weights
+from minivit.models.pretrained import load_weights
+from minivit.weights.google import read_google
+from minivit.weights.safetensors_io import read_tensors, write_tensors
+from minivit.weights.timm import classes_in, from_timm, match_timm, read_weights, to_timm, write_weights
 
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
 

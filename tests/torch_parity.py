@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minivit.peers.torch_resnet import TorchResNet
-from minivit.peers.torch_vit import TorchViT
+from minivit.bench.peers.torch_resnet import TorchResNet
+from minivit.bench.peers.torch_vit import TorchViT
 
 
 def declare(config):

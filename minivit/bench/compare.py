@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import check_name, check_number
+from ..common.checks import check_name, check_number
 from .contestant import CONTESTANTS
 from .machine import describe_machine
 from .profiling import profile
@@ -77,7 +77,7 @@ def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, pr
     family). seconds: of each of the `rounds` bursts. progress: a function that is given a line of words now and then.
     Raises ValueError for unknown names, contestants that cannot take part and numbers out of range, RuntimeError if minivit itself fails.
     """
-    from ..lanes import available_threads
+    from ..parallel.threads import available_threads
 
     threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
     results = {}
@@ -187,7 +187,7 @@ class _Field:
 
 def _prepare(shape, folder):
     """Write the model, a batch and the limit's products for all contestants; returns the forward's FLOPs for an image."""
-    from ..interop.timm import to_timm
+    from ..weights.timm import to_timm
 
     model, images, labels = shape.make()
     # What starts at 0 or 1, such as the classifier and the norms, has a say in the logits then.
@@ -195,7 +195,7 @@ def _prepare(shape, folder):
     np.savez(folder / "batch.npz", images=images, labels=labels, **to_timm(model))
     matrices = {(math.prod(p.shape[:-1]), p.shape[-1]) for p in model.parameters() if p.decay}
     products = [(side, side, side) for side in (512, 1024, 2048)]
-    products += [(shape.batch * model.rows, k, n) for k, n in sorted(matrices, key=math.prod)[-3:]]
+    products += [(shape.batch * model.matmul_rows, k, n) for k, n in sorted(matrices, key=math.prod)[-3:]]
     (folder / "shape.json").write_text(json.dumps({"family": shape.family, "config": model.config, "products": products}))
     return model.flops
 

@@ -28,9 +28,9 @@ class Contestant:
     """What is timed of this package: one training step, and inference."""
 
     def __init__(self, family, config, weights, images, labels, threads):
-        from ..interop.timm import from_timm
         from ..models.create import declare_model
         from ..training.trainer import Trainer
+        from ..weights.timm import from_timm
 
         self.model = declare_model(family, **config)
         self.model.pack(values=from_timm(weights, self.model))
@@ -48,7 +48,7 @@ class Contestant:
 
 def product(m, k, n, threads):
     """A function that multiplies (m, k) by (k, n) in float32 with NumPy."""
-    from ..lanes import blas_threads
+    from ..parallel.blas import blas_threads
 
     a, b, out = np.ones((m, k), np.float32), np.ones((k, n), np.float32), np.empty((m, n), np.float32)
 

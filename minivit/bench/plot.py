@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..arguments import check_number
+from ..common.checks import check_number
 from .compare import compare
 from .machine import describe_machine
 from .shapes import SHAPES
@@ -16,7 +16,7 @@ def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
 
     Returns {"machine", "sizes": {width: as `compare`}}. Arguments and errors as `bench`.
     """
-    from ..lanes import available_threads
+    from ..parallel.threads import available_threads
 
     threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
     return {"machine": describe_machine(threads), "sizes": {
@@ -29,7 +29,7 @@ def draw(result, path):
 
     path: its ending says the format, as for `figure.save`.
     """
-    from ..figure import new_figure, save  # here, because matplotlib takes its time to import
+    from ..common.figures import new_figure, save  # here, because matplotlib takes its time to import
 
     figure = new_figure(9, 3.6)
     panels = figure.subplots(1, 2, sharey=True)

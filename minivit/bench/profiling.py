@@ -8,7 +8,7 @@ from unittest import mock
 import numpy as np
 
 from .. import ops
-from ..arguments import check_name
+from ..common.checks import check_name
 from .contestant import Contestant
 from .shapes import SHAPES
 
@@ -21,7 +21,7 @@ def profile(name="cifar", steps=10):
     "not_products": share, "rows": [{op, pass, calls, seconds, products}]}: seconds are an op's own, without the ops it calls; products is
     the part of them inside `np.matmul`. The ops are wrapped for as long as this runs. Raises ValueError for an unknown shape.
     """
-    from ..interop.timm import to_timm
+    from ..weights.timm import to_timm
 
     shape = SHAPES[check_name("shape", name, SHAPES)]
     model, images, labels = shape.make()

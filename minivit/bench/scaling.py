@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..arguments import check_number
+from ..common.checks import check_number
 from .machine import describe_machine
 from .shapes import SHAPES, select
 from .worker import burst
@@ -41,7 +41,7 @@ def growth(seconds=0.5, rounds=7, threads=None, progress=None):
     multiples of what it is at the first value of the axis. gain, expected: of two threads over one, for a step and for
     products side by side. Raises ValueError for numbers out of range.
     """
-    from ..lanes import available_threads
+    from ..parallel.threads import available_threads
 
     check_number("seconds", seconds, above=0)
     check_number("number of rounds", rounds, least=1, whole=True)
@@ -67,7 +67,8 @@ def _axis(axis, seconds, rounds, threads, progress):
 
 def _threads(name, seconds, rounds, progress):
     """What a second thread gains on one shape, and what it gains for two single-threaded products."""
-    from ..lanes import Workers, blas_threads
+    from ..parallel.blas import blas_threads
+    from ..parallel.threads import Workers
 
     works: dict = {threads: _training(SHAPES[name], threads)[1] for threads in (1, 2)}
     square = np.ones((2, 768, 768), np.float32)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..arguments import check_name
+from ..common.checks import check_name
 
 
 @dataclass(frozen=True)

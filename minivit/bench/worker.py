@@ -24,9 +24,9 @@ def _make(name, threads, folder):
     if name == "minivit":
         return Contestant(*given)
     if name == "jax":
-        from ..peers import jax_vit
+        from .peers import jax_vit
         return jax_vit.Contestant(*given)
-    from ..peers import torch_peer
+    from .peers import torch_peer
     return torch_peer.Contestant(*given, variant=name.removeprefix("torch").removeprefix("."))
 
 
@@ -35,9 +35,9 @@ def _products(library, threads, folder):
     if library == "numpy":
         make = product
     elif library == "jax":
-        from ..peers.jax_vit import product as make
+        from .peers.jax_vit import product as make
     else:
-        from ..peers.torch_peer import product as make
+        from .peers.torch_peer import product as make
     shapes = json.loads((folder / "shape.json").read_text())["products"]
     return [(2 * m * k * n, make(m, k, n, threads)) for m, k, n in shapes]
 

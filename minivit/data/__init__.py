@@ -1,7 +1,7 @@
 """Data sets: pictures as uint8 arrays with labels, from a name, a file or a folder."""
 
 from .dataset import Dataset, split, stratified_order, subset
-from .load import hidden_folder, holds_pictures, load_data
-from .pictures import read_pictures
+from .image_files import read_image_files
+from .load import is_image_folder, load_data, shadowing_folder
 
-__all__ = ["Dataset", "hidden_folder", "holds_pictures", "load_data", "read_pictures", "split", "stratified_order", "subset"]
+__all__ = ["Dataset", "is_image_folder", "load_data", "read_image_files", "shadowing_folder", "split", "stratified_order", "subset"]

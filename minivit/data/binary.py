@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from ..files import check_memory
+from ..common.files import check_memory
 
 _PIECE = 2**24
 

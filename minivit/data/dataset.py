@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from ..arguments import check_name, check_number
+from ..common.checks import check_name, check_number
 
 FITS = ("crop", "pad", "stretch")                     # how an oblong picture is made square: see pictures.py
 
@@ -114,7 +114,7 @@ def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", o
                    test_files=tuple(files["test"]) if files.get("test") else None)
 
 
-def picture_hashes(images):
+def image_hashes(images):
     """A number for each picture, (B,) uint64, by which it is known again: equal pictures have equal numbers."""
     return np.array([int.from_bytes(sha256(image.tobytes()).digest()[:8], "little") for image in images], np.uint64)
 

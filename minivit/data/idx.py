@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import check_memory
+from ..common.files import check_memory
 from .binary import open_binary
 from .dataset import make_dataset
 

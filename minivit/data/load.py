@@ -4,12 +4,12 @@ import dataclasses
 import difflib
 from pathlib import Path
 
-from ..arguments import check_name
+from ..common.checks import check_name
 from .cifar import find_cifar, load_cifar
-from .folder import load_folder
+from .downloads import PUBLISHED, load_published
 from .idx import find_idx, load_idx
+from .image_folder import load_folder
 from .npz import load_npz
-from .published import PUBLISHED, load_published
 
 NAMES = ("digits", *PUBLISHED)
 
@@ -28,7 +28,7 @@ def load_data(source, seed=0, test_fraction=0.2, *, data_dir=None, image_size=No
     ConnectionError for a download that fails.
     """
     preparation = {name: value for name, value in (("image_size", image_size), ("channels", channels), ("fit", fit)) if value is not None}
-    if holds_pictures(source):
+    if is_image_folder(source):
         data = load_folder(source, seed, test_fraction, **preparation)
     elif preparation and (source in NAMES or Path(source or ".").exists()):    # if not, what follows says so
         raise ValueError(f"{', '.join(preparation)} can be chosen for a folder of pictures only: {source} has images as they are")
@@ -40,12 +40,12 @@ def load_data(source, seed=0, test_fraction=0.2, *, data_dir=None, image_size=No
     return dataclasses.replace(data, source={"source": lasting, "seed": seed, "test_fraction": test_fraction} | (data.source or {}))
 
 
-def holds_pictures(source):
+def is_image_folder(source):
     """Whether a source of data is a folder of pictures, and not of binary files."""
     return bool(source) and source not in NAMES and Path(source).is_dir() and not find_idx(source) and not find_cifar(source)
 
 
-def hidden_folder(source):
+def shadowing_folder(source):
     """In words, that a data set has the name of a folder here, and how to say the folder; None if there is no such folder."""
     hidden = source in NAMES and Path(source).is_dir()
     return f"{source} is the built-in data set; for the folder say ./{source}" if hidden else None

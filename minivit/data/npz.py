@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import read_npz
+from ..common.files import read_npz
 from .dataset import check_images, check_labels, make_dataset
 
 

@@ -10,13 +10,13 @@
 These give numbers; `plots` draws them. Each question has a script in `demos/`.
 """
 
-from .attention import attention_probabilities, mean_distance, reader_maps, rollout, variation
-from .blocks import FirstBlocks, Stack, whole
+from .attention import attention_probabilities, mean_distance, readout_maps, rollout, variation
 from .filters import position_similarity, principal_filters
+from .partial_models import FirstBlocks, Stack, whole
 from .receptive import extent, receptive_field, spread
-from .study import Study
 from .symmetry import equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
+from .tools.study import Study
 
 __all__ = ["FirstBlocks", "Stack", "Study", "attention_probabilities", "equivariance_error", "extent", "mean_distance", "permute_patches",
-           "permute_tokens", "position_similarity", "principal_filters", "reader_maps", "receptive_field", "rollout", "shift",
+           "permute_tokens", "position_similarity", "principal_filters", "readout_maps", "receptive_field", "rollout", "shift",
            "shift_tokens", "spread", "unchanged", "variation", "whole"]

@@ -7,7 +7,7 @@ no further than its window, as in Swin, its row is 0 beyond.
 The patches of a square picture make a square of side S; tokens beyond these S S have no place in it and come first (class token).
 What *reads* the picture is the first of them, or without any, the mean over all tokens.
 
-    reader_maps     where the reader looks, head by head
+    readout_maps     where the reader looks, head by head
     mean_distance   how far away it looks: sum over m of probs[n, m] |n - m|, the mean over n, in pixels
     rollout         where it looks through all layers: the product of all A_l = (mean over heads of probs + 1) / 2, the 1 for the residual;
                     where four neighbouring tokens become one, as in Swin, the mean of their rows comes between
@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from .blocks import whole
+from .partial_models import whole
 
 
 def attention_probabilities(layer, x):
@@ -43,7 +43,7 @@ def grid(tokens):
     return side, tokens - side * side
 
 
-def reader_maps(probs):
+def readout_maps(probs):
     """probs (B, h, N, N), or (B, h, M, N) of M that look -> how much the reader looks at each patch: (B, h, S, S)."""
     B, heads, _, N = probs.shape
     side, first = grid(N)

@@ -8,8 +8,8 @@ import tracemalloc
 
 import numpy as np
 
-from ..lanes import blas_threads
 from ..ops import attention
+from ..parallel.blas import blas_threads
 
 
 def count(image_size, patch_size):

@@ -7,7 +7,7 @@ whether the model has learned how the patches lie.
 
 import numpy as np
 
-from ..arguments import check_number
+from ..common.checks import check_number
 from ..layers import PatchEmbed
 from .attention import grid
 

@@ -1,1 +1,1 @@
-"""Weights in and out: other libraries' names and layouts."""
+"""Other libraries' interfaces: scikit-learn."""

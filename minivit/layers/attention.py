@@ -51,7 +51,7 @@ class Attention(Layer):
     def backward(self, dy):
         """dy (B, N, D) -> dx (B, N, D)."""
         dy = self.proj.backward(self.proj_drop.backward(dy))
-        dqkv = attention.backward(dy, self.take_cache())
+        dqkv = attention.backward(dy, self.pop_cache())
         if self.rel_pos:
             dqkv, dbias = dqkv
             self.rel_pos.backward(dbias)

@@ -37,8 +37,8 @@ class Convolution(Layer):
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
-        op, cache = self.take_cache()
-        dx, self.weight.grad, self.bias.grad = op.backward(dy, cache, out=(self.weight.lend(), self.bias.lend()))
+        op, cache = self.pop_cache()
+        dx, self.weight.grad, self.bias.grad = op.backward(dy, cache, out=(self.weight.grad_buffer(), self.bias.grad_buffer()))
         return dx
 
 
@@ -63,7 +63,7 @@ class StdConvolution(Layer):
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
-        op, standardised, convolved = self.take_cache()
-        dx, dwhat = op.backward(dy, convolved, out=(self.weight.lend(), None))
-        self.weight.grad = weight_standardisation.backward(dwhat, standardised, out=self.weight.lend())
+        op, standardised, convolved = self.pop_cache()
+        dx, dwhat = op.backward(dy, convolved, out=(self.weight.grad_buffer(), None))
+        self.weight.grad = weight_standardisation.backward(dwhat, standardised, out=self.weight.grad_buffer())
         return dx

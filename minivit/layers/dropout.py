@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..arguments import check_number
+from ..common.checks import check_number
 from ..ops import dropout, philox
 from .layer import Layer
 
@@ -32,7 +32,7 @@ class Dropout(Layer):
 
     def backward(self, dy):
         """dy (B, ...) -> dx (B, ...)."""
-        mask = self.take_cache()
+        mask = self.pop_cache()
         return dy if isinstance(mask, tuple) else dropout.backward(dy, mask)
 
 

@@ -27,7 +27,7 @@ from .convolution import Convolution
 from .layer import Layer
 from .linear import Linear
 from .norm import GroupNormReLU, LayerNorm
-from .shared import by_rows
+from .sequence_parallel import by_rows
 
 CHANNELS = 8  # in a group of the stem's norms, or fewer, if 8 does not divide them
 LOOKS = 2     # convolutions behind each halving; on Fashion-MNIST one, in a wider model or with more of the Transformer's blocks, gave less
@@ -54,7 +54,7 @@ class PatchEmbed(Layer):
     def backward(self, dy):
         """dy (B, M, D) -> dimages (B, H, W, C)."""
         dy = self.norm.backward(dy) if self.norm else dy
-        return patches.backward(self.proj.backward(dy), self.take_cache())
+        return patches.backward(self.proj.backward(dy), self.pop_cache())
 
     def products(self, patches):
         """Multiply-adds for one image of so many patches."""
@@ -90,7 +90,7 @@ class ConvStem(Layer):
 
     def backward(self, dy):
         """dy (B, M, D) -> dimages (B, H, W, C)."""
-        dy = dy.reshape(self.take_cache())
+        dy = dy.reshape(self.pop_cache())
         for norm, conv in zip(reversed(self.norms), reversed(self.convs[1:]), strict=True):
             dx = norm.backward(conv.backward(dy))
             dy = np.add(dx, dy, out=dx) if conv.stride == 1 else dx

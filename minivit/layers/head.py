@@ -23,7 +23,7 @@ class MeanHead(Layer):
 
     def backward(self, dlogits):
         """dlogits (B, K) -> dx (B, ..., D)."""
-        pooled, shape = self.take_cache()
+        pooled, shape = self.pop_cache()
         return pooling.backward(self.fc.backward(dlogits), pooled).reshape(shape)
 
 

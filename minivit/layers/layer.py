@@ -4,7 +4,7 @@ A layer is a tree: its attributes that are parameters, layers or lists of layers
 The path through the tree is the parameter's name (`blocks.0.attn.qkv.weight`).
 
 There is no mode to switch. `forward` is deterministic, and what is random in training happens only in a *replica* (see
-`minivit/lanes.py`), which has been given random numbers.
+`minivit/parallel/lanes.py`), which has been given random numbers.
 """
 
 from typing import Any
@@ -26,12 +26,12 @@ class Layer:
 
     In `__init__`, assign the weights, as `Parameter(shape, init)`, and the layers it is made of, by themselves or in lists, and end with
     `self.name_parameters()`. A weight's array is its `.data`. In `forward`, store what the backward needs in `self.cache`; in
-    `backward`, take it with `self.take_cache()`, and assign each parameter's gradient to `.grad`. Inputs come in the dtype of the
+    `backward`, take it with `self.pop_cache()`, and assign each parameter's gradient to `.grad`. Inputs come in the dtype of the
     weights; nothing converts them.
     """
 
     _cache: Any = None
-    _remembers = True
+    _keeps_cache = True
     _workers: Any = None
 
     @property
@@ -41,17 +41,17 @@ class Layer:
 
     @cache.setter
     def cache(self, value):
-        if self._remembers:
+        if self._keeps_cache:
             self._cache = value
 
-    def take_cache(self):
+    def pop_cache(self):
         """What `forward` remembered. It can be taken once: raises RuntimeError if there was no forward since."""
         cache, self.cache = self.cache, None
         if cache is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward first: each forward serves one backward")
         return cache
 
-    def forget(self):
+    def clear_cache(self):
         """Drop the caches of this layer and all below it, as after a forward that no backward will follow."""
         for layer in self._collect()[0]:
             layer.cache = None
@@ -126,7 +126,7 @@ class Layer:
             offset += p.size
         return self
 
-    def borrow(self, values, seed=0):
+    def memory_map(self, values, seed=0):
         """Let the matrices of linear maps be the float32 arrays in `values`, {name: array}, where they lie, such as in a file mapped into
         memory; returns this layer, which infers without a copy of them.
 
@@ -137,7 +137,7 @@ class Layer:
         for p in self.parameters():
             value = np.asarray(values[p.name] if p.name in values else p.initial(seed), np.float32)
             if p.decay and value.ndim == 2 and value.flags.aligned:   # read by matrix products only, which take any layout
-                p.borrow(value)
+                p.memory_map(value)
             else:
                 p.place(Storage(np.empty(p.size, np.float32)), 0)
                 p.data = value
@@ -206,13 +206,13 @@ class Layer:
         """A layer that shares this one's weights, and has gradients and caches of its own."""
         return self._clone_on(self.vector)
 
-    def reader(self, workers=None):
+    def inference_view(self, workers=None):
         """A layer that shares this one's parameters and remembers nothing: it only infers, and is made in a moment.
 
         Its arrays are free as soon as the next layer has read them, so they stay in the core's cache. workers: a `lanes.Workers` whose
         threads share the tokens of each image, of models that can (see `shared.py`); without, the thread that asks does all.
         """
-        return self._clone(lambda parameter: parameter, _remembers=False, _workers=workers)
+        return self._clone(lambda parameter: parameter, _keeps_cache=False, _workers=workers)
 
     def astype(self, dtype):
         """A copy with weights of another dtype: float64 to verify, float32 to train. Raises TypeError for any other."""

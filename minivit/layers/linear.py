@@ -25,8 +25,8 @@ class Linear(Layer):
 
     def backward(self, dy):
         """dy (..., outputs) -> dx (..., inputs)."""
-        lent = self.weight.lend(), self.bias.lend() if self.bias else None
-        dx, self.weight.grad, dbias = linear.backward(dy, self.take_cache(), out=lent)
+        lent = self.weight.grad_buffer(), self.bias.grad_buffer() if self.bias else None
+        dx, self.weight.grad, dbias = linear.backward(dy, self.pop_cache(), out=lent)
         if self.bias:
             self.bias.grad = dbias
         return dx

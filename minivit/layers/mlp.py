@@ -1,6 +1,6 @@
 """The MLP of a block: widen, GELU, narrow; every token by itself."""
 
-from ..arguments import check_number
+from ..common.checks import check_number
 from ..ops import gelu
 from .dropout import Dropout
 from .layer import Layer
@@ -17,7 +17,7 @@ class GELU(Layer):
 
     def backward(self, dy):
         """dy (...) -> dx (...)."""
-        return gelu.backward(dy, self.take_cache())
+        return gelu.backward(dy, self.pop_cache())
 
 
 class MLP(Layer):

@@ -21,7 +21,7 @@ class LayerNorm(Layer):
 
     def backward(self, dy):
         """dy (..., D) -> dx (..., D)."""
-        dx, self.weight.grad, self.bias.grad = layer_norm.backward(dy, self.take_cache())
+        dx, self.weight.grad, self.bias.grad = layer_norm.backward(dy, self.pop_cache())
         return dx
 
 
@@ -46,5 +46,5 @@ class GroupNormReLU(Layer):
 
     def backward(self, dy):
         """dy (B, H, W, C) -> dx (B, H, W, C)."""
-        dx, self.weight.grad, self.bias.grad = group_norm.backward(dy, self.take_cache())
+        dx, self.weight.grad, self.bias.grad = group_norm.backward(dy, self.pop_cache())
         return dx

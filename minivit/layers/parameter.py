@@ -91,7 +91,7 @@ class Parameter:
         self.storage, self.offset = storage, offset
         self._data, self._grad, self._has_grad = self._view(storage.weights), None, False
 
-    def borrow(self, array):
+    def memory_map(self, array):
         """Let this parameter be `array`, wherever it lies, such as in a file that is mapped into memory; it is read, and not written to.
 
         Before the parameter is written to, it is copied. Raises ValueError if the shape differs.
@@ -124,14 +124,14 @@ class Parameter:
     @property
     def grad(self):
         """The gradient that the last backward gave, a view of its memory; None before the first."""
-        return self.lend() if self._has_grad else None
+        return self.grad_buffer() if self._has_grad else None
 
     @grad.setter
     def grad(self, value):
-        self._fill(self.lend(), value)
+        self._fill(self.grad_buffer(), value)
         self._has_grad = True
 
-    def lend(self):
+    def grad_buffer(self):
         """The gradient's memory, for an op to write to; assigning to `grad` what lies there already copies nothing."""
         if self._grad is None:
             self._grad = self._view(self._memory().gradients)

@@ -20,4 +20,4 @@ class RelativeBias(Layer):
 
     def backward(self, dbias):
         """dbias (h, N, N), or its first rows, (h, n, N), if the others are zero."""
-        self.relative_position_bias_table.grad = relative_bias.backward(dbias, self.take_cache())
+        self.relative_position_bias_table.grad = relative_bias.backward(dbias, self.pop_cache())

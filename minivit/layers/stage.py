@@ -1,6 +1,6 @@
 """A stage of a network that works in stages: blocks in a row, on maps of one size."""
 
-from . import shared
+from . import sequence_parallel as shared
 from .layer import Layer
 
 

@@ -6,7 +6,7 @@ from .layer import Layer
 from .linear import Linear
 from .norm import LayerNorm
 from .parameter import Parameter, normal
-from .shared import by_rows
+from .sequence_parallel import by_rows
 
 
 class WindowAttention(Layer):
@@ -39,7 +39,7 @@ class WindowAttention(Layer):
         if self.cache is None:
             raise RuntimeError(f"{type(self).__name__} has probabilities between a forward and its backward only")
         places, _, attended = self.cache
-        return windows.among_all(attended[1], places)
+        return windows.to_full_attention(attended[1], places)
 
     @property
     def windows(self):
@@ -66,7 +66,7 @@ class WindowAttention(Layer):
 
     def backward(self, dy):
         """dy (B, H, W, D) -> dx (B, H, W, D)."""
-        (shape, side, shift), table, attended = self.take_cache()
+        (shape, side, shift), table, attended = self.pop_cache()
         dy, _ = windows.forward(self.proj_drop.backward(dy), side, shift)
         dqkv, dbias = attention.backward(self.proj.backward(dy), attended)
         if self.mask is not None:
@@ -90,4 +90,4 @@ class PatchMerging(Layer):
 
     def backward(self, dy):
         """dy (B, H/2, W/2, 2 D) -> dx (B, H, W, D)."""
-        return merging.backward(self.norm.backward(self.reduction.backward(dy)), self.take_cache())
+        return merging.backward(self.norm.backward(self.reduction.backward(dy)), self.pop_cache())

@@ -4,8 +4,8 @@ import inspect
 
 import numpy as np
 
-from ..arguments import check_name
-from ..interop.timm import read_weights
+from ..common.checks import check_name
+from ..weights.timm import read_weights
 from .deit import DeiT
 from .resnet import ResNet
 from .swin import Swin

@@ -6,7 +6,7 @@ Beside the class token stands a second one, the distillation token, and beside t
     z_L    = the blocks of the ViT
     logits = 1/2 (head(LN(z_L[class])) + head_dist(LN(z_L[distil])))             to infer: both agree on an answer
 
-In training with a teacher, the labels speak to the first head and the teacher to the second (see `training/distil.py`), so the two tokens
+In training with a teacher, the labels speak to the first head and the teacher to the second (see `training/distillation.py`), so the two tokens
 gather different things. Trained without one, their mean learns the labels.
 
 Source: Touvron et al., "Training data-efficient image transformers & distillation through attention", arXiv:2012.12877, section 4.
@@ -54,7 +54,7 @@ class DeiT(ViT):
 
     def backward_heads(self, dheads):
         """dheads (B, 2, K) -> dimages (B, H, W, C). Raises ValueError for another shape."""
-        embedded, pooled = self.take_cache()
+        embedded, pooled = self.pop_cache()
         self.check_gradient(dheads[:, 0], pooled[0][0])
         dy = [self.head.backward(dheads[:, 0]), self.head_dist.backward(dheads[:, 1])]
         return self._encode_backward(np.stack(dy, axis=1), embedded, pooled)

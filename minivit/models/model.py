@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import lanes
-from ..arguments import check_number
+from ..common.checks import check_number
 from ..layers import Layer
 from ..ops import patches
+from ..parallel import prediction
 
 
 class Model(Layer):
@@ -41,16 +41,16 @@ class Model(Layer):
         return np.broadcast_to(value.astype(np.float64), (self.channels,))
 
     @property
-    def rows(self):
+    def matmul_rows(self):
         """The rows that one image adds to a matrix product of a typical block; lanes cut a batch by them. 1 if that is not known."""
         return self.tokens or 1
 
     @property
-    def shares(self):
-        """Whether the threads given to a reader can share the tokens of an image, see `layers/shared.py`."""
+    def shares_tokens(self):
+        """Whether the threads given to a reader can share the tokens of an image, see `layers/sequence_parallel.py`."""
         return False
 
-    def grids(self):
+    def position_grids(self):
         """The parameters that lie on a grid of places, so that they can be resized to another one:
         {name: (rows, columns, first, last)}, where `first` rows at the beginning of the array, and `last` at its end, belong to no place.
         """
@@ -98,7 +98,7 @@ class Model(Layer):
         Errors as `check`.
         """
         self.check(images)
-        return lanes.predict(self, images, threads)
+        return prediction.predict(self, images, threads)
 
 
 def rising(last, count):

@@ -10,7 +10,7 @@ another (a batch norm would couple them). The backward is the same list read fro
 
 import statistics
 
-from ..arguments import check_name, check_number
+from ..common.checks import check_name, check_number
 from ..layers import Convolution, Dropout, GroupNormReLU, Layer, ResidualBlock, Stage, StdConvolution
 from ..layers.parameter import zeros
 from ..ops import max_pooling, pooling
@@ -38,7 +38,7 @@ class Stem(Layer):
 
     def backward(self, dy):
         """dy (B, H', W', D) -> dimages (B, H, W, C)."""
-        return self.conv.backward(max_pooling.backward(dy, self.take_cache()) if self.pools else dy)
+        return self.conv.backward(max_pooling.backward(dy, self.pop_cache()) if self.pools else dy)
 
 
 class Head(Layer):
@@ -57,7 +57,7 @@ class Head(Layer):
 
     def backward(self, dlogits):
         """dlogits (B, K) -> dx (B, H, W, D)."""
-        shape, pooled = self.take_cache()
+        shape, pooled = self.pop_cache()
         dy = self.drop.backward(self.fc.backward(dlogits[:, None, None])[:, 0, 0])
         return pooling.backward(dy, pooled).reshape(shape)
 
@@ -109,15 +109,15 @@ class ResNet(Model):
 
     def backward(self, dlogits):
         """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images. Raises ValueError for another shape."""
-        self.check_gradient(dlogits, self.take_cache())
+        self.check_gradient(dlogits, self.pop_cache())
         dx = self.norm.backward(self.head.backward(dlogits))
         for stage in reversed(self.stages):
             dx = stage.backward(dx)
         return self.stem.backward(dx)
 
     @property
-    def rows(self):
-        """See `Model.rows`: the places of the map in the median of the blocks."""
+    def matmul_rows(self):
+        """See `Model.matmul_rows`: the places of the map in the median of the blocks."""
         halvings = self.reduction.bit_length() - 1
         return statistics.median_low(_halved(self.image_size, halvings + i)**2 for i, stage in enumerate(self.stages) for _ in stage.blocks)
 

@@ -15,7 +15,8 @@ Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shi
 
 import statistics
 
-from ..layers import Block, Dropout, LayerNorm, MeanHead, PatchEmbed, PatchMerging, Stage, WindowAttention, shared
+from ..layers import Block, Dropout, LayerNorm, MeanHead, PatchEmbed, PatchMerging, Stage, WindowAttention
+from ..layers import sequence_parallel as shared
 from .model import Model, rising
 
 EPS = 1e-5                                                            # of the published models' norms
@@ -83,26 +84,26 @@ class Swin(Model):
 
     def backward(self, dlogits):
         """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images. Raises ValueError for another shape."""
-        self.check_gradient(dlogits, self.take_cache()[0])
+        self.check_gradient(dlogits, self.pop_cache()[0])
         dx = self.norm.backward(self.head.backward(dlogits))
         for stage in reversed(self.layers):
             dx = stage.backward(dx)
         dx = dx.reshape(len(dx), self.tokens, self.width)
         return self.patch_embed.backward(self.pos_drop.backward(dx))
 
-    def grids(self):
-        """The tables of the relative biases; see `Model.grids`."""
+    def position_grids(self):
+        """The tables of the relative biases; see `Model.position_grids`."""
         blocks = [block for stage in self.layers for block in stage.blocks]
         return {block.attn.relative_position_bias_table.name: (2 * block.attn.side - 1, 2 * block.attn.side - 1, 0, 0) for block in blocks}
 
     @property
-    def shares(self):
-        """See `Model.shares`."""
-        return all(shared.can_share(stage.blocks) for stage in self.layers)
+    def shares_tokens(self):
+        """See `Model.shares_tokens`."""
+        return all(shared.can_share_tokens(stage.blocks) for stage in self.layers)
 
     @property
-    def rows(self):
-        """See `Model.rows`: the tokens in the median of the blocks."""
+    def matmul_rows(self):
+        """See `Model.matmul_rows`: the tokens in the median of the blocks."""
         return statistics.median_low(self.tokens >> 2 * i for i, stage in enumerate(self.layers) for _ in stage.blocks)
 
     @property

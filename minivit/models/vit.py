@@ -12,8 +12,9 @@ same list read from the bottom.
 from functools import partial
 from typing import Any
 
-from ..arguments import check_name
-from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed, shared
+from ..common.checks import check_name
+from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
+from ..layers import sequence_parallel as shared
 from ..layers.parameter import normal, zeros
 from ..ops import pooling, tokens
 from .model import Model, rising
@@ -58,7 +59,7 @@ class ViT(Model):
         self.pos_drop = Dropout(drop_rate)
         grid = (side, side, pool == "token") if relative_bias else None
         self.blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, grid) for rate in rising(drop_path_rate, depth)]
-        self.blocks[-1].read(self.special or None)                    # the head reads no other token
+        self.blocks[-1].set_output_tokens(self.special or None)                    # the head reads no other token
         # timm calls the final norm `norm` where the class token is read, and `fc_norm` behind the mean. A norm treats every token
         # by itself, so to norm the class token after the pooling is to pool after the norm, as Eq. 4 has it.
         self.norm = LayerNorm(width) if pool == "token" else None
@@ -72,7 +73,7 @@ class ViT(Model):
 
     def backward(self, dlogits):
         """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images. Raises ValueError for another shape."""
-        embedded, pooled = self.take_cache()
+        embedded, pooled = self.pop_cache()
         self.check_gradient(dlogits, pooled[0][0])
         return self._encode_backward(self.head.backward(dlogits), embedded, pooled)
 
@@ -98,8 +99,8 @@ class ViT(Model):
             self.pos_embed.grad = dpos_embed
         return self.patch_embed.backward(dx)
 
-    def grids(self):
-        """The learned positions, and the tables of the relative biases; see `Model.grids`."""
+    def position_grids(self):
+        """The learned positions, and the tables of the relative biases; see `Model.position_grids`."""
         places = {"pos_embed": (self.side, self.side, self.special, 0)} if self.pos_embed else {}
         offsets = 2 * self.side - 1, 2 * self.side - 1, 0, 3 * self.special
         return places | {p.name: offsets for p in self.parameters() if p.name.endswith("relative_position_bias_table")}
@@ -114,9 +115,9 @@ class ViT(Model):
         self.cls_token.grad = dtokens
 
     @property
-    def shares(self):
-        """See `Model.shares`."""
-        return isinstance(self.patch_embed, PatchEmbed) and shared.can_share(self.blocks)
+    def shares_tokens(self):
+        """See `Model.shares_tokens`."""
+        return isinstance(self.patch_embed, PatchEmbed) and shared.can_share_tokens(self.blocks)
 
     @property
     def _final_norm(self):

@@ -22,7 +22,7 @@ Sources: LeCun et al., Neural Computation 1 (1989); as a matrix product, Chellap
 
 import numpy as np
 
-from ..kernel import kernel, rows
+from ..kernel import as_matrix, kernel
 from .linear import add_bias, bias_gradient
 
 # At most so many numbers of windows are gathered at once, or WEIGHTS times the weight's, if that is more: few enough for a core's cache,
@@ -51,9 +51,9 @@ def reference_backward(dy, cache):
     for u, v in np.ndindex(weight.shape[:2]):
         place = (slice(None), _places(u, dy.shape[1], stride), _places(v, dy.shape[2], stride))
         dpadded[place] += dy @ weight[u, v].T                         # y += x W[u, v]
-        dweight[u, v] = rows(padded[place]).T @ rows(dy)
+        dweight[u, v] = as_matrix(padded[place]).T @ as_matrix(dy)
     gradients = dpadded[:, padding:padding + H, padding:padding + W], dweight
-    return (*gradients, rows(dy).sum(axis=0)) if has_bias else gradients      # y += bias
+    return (*gradients, as_matrix(dy).sum(axis=0)) if has_bias else gradients      # y += bias
 
 
 def check(x, weight, bias, stride, padding):
@@ -85,9 +85,9 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     """As `reference_forward`. Raises ValueError as `check`."""
     height, width = check(x, weight, bias, stride, padding)
     k, D = weight.shape[0], weight.shape[3]
-    x, y = rows(x).reshape(x.shape), np.empty((len(x), height, width, D), x.dtype)
+    x, y = as_matrix(x).reshape(x.shape), np.empty((len(x), height, width, D), x.dtype)
     for part in parts(len(x), _images(x, weight, y.shape)):
-        np.matmul(_windows(x[part], k, stride, padding, height, width), rows(weight), out=rows(y[part]))
+        np.matmul(_windows(x[part], k, stride, padding, height, width), as_matrix(weight), out=as_matrix(y[part]))
     if bias is not None:
         add_bias(y, bias)
     return y, (x, weight, bias is not None, stride, padding)
@@ -100,20 +100,20 @@ def backward(dy, cache, out=(None, None)):
     """
     x, weight, has_bias, stride, padding = cache
     _, height, width, _ = dy.shape
-    k, dy = weight.shape[0], rows(dy).reshape(dy.shape)
+    k, dy = weight.shape[0], as_matrix(dy).reshape(dy.shape)
     one_place = k == stride == 1 and not padding
     dx = np.empty_like(x) if one_place else np.zeros_like(x)
     dweight = np.empty(weight.shape, dy.dtype) if out[0] is None else out[0]
     for part in parts(len(x), _images(x, weight, dy.shape)):
-        windows, dy_part = _windows(x[part], k, stride, padding, height, width), rows(dy[part])
+        windows, dy_part = _windows(x[part], k, stride, padding, height, width), as_matrix(dy[part])
         if part.start == 0:                                           # y = windows W + bias
-            np.matmul(windows.T, dy_part, out=rows(dweight))
+            np.matmul(windows.T, dy_part, out=as_matrix(dweight))
         else:
             dweight += np.matmul(windows.T, dy_part).reshape(weight.shape)
         if one_place:                                                 # windows = gather(x)
-            np.matmul(dy_part, rows(weight).T, out=rows(dx[part]))
+            np.matmul(dy_part, as_matrix(weight).T, out=as_matrix(dx[part]))
         else:
-            np.matmul(dy_part, rows(weight).T, out=windows)           # now dwindows
+            np.matmul(dy_part, as_matrix(weight).T, out=windows)           # now dwindows
             _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, lines(dx[part]))
     return (dx, dweight, bias_gradient(dy, out[1])) if has_bias else (dx, dweight)
 
@@ -133,7 +133,7 @@ def _images(x, weight, shape):
 def _windows(x, k, stride, padding, height, width):
     """What the kernel sees at each place, (B H' W', k k C); of a kernel of one place that is x itself."""
     if k == stride == 1 and not padding:
-        return rows(x)
+        return as_matrix(x)
     windows = np.empty((len(x) * height * width, k * k * x.shape[3]), x.dtype)
     _gather(lines(x), x.shape[3], stride, padding, height, width, windows.reshape(len(windows), k, k * x.shape[3]))
     return windows

@@ -25,7 +25,7 @@ arXiv:1512.00567, section 7 (label smoothing).
 
 import numpy as np
 
-from ..arguments import check_number
+from ..common.checks import check_number
 from ..kernel import exp, kernel
 
 

@@ -10,7 +10,7 @@ q is what the teacher says (see `targets`), and is not learned:
 
 The sum is the Kullback-Leibler divergence KL(q || p): not below zero, and zero if the student says what the teacher says (0 log 0 is 0).
 M is the number of images over which the loss is a mean; a lane that holds a part of a batch divides by the whole batch. The learner sees
-labels, too: what is trained is (1 - weight) cross_entropy + weight distillation (see `training/distil.py`).
+labels, too: what is trained is (1 - weight) cross_entropy + weight distillation (see `training/distillation.py`).
 
 Backward. log q is a constant, and log p_k = z_k - log sum_j exp z_j with z = logits / tau, so d log p_k / d logits_j =
 (delta_kj - p_j) / tau. As sum_k q_k = 1,

@@ -14,7 +14,7 @@ Shapes: x, y, dx, dy (B, ...); mask of x's shape, or (B, 1, 1) for drop-path. Th
 Sources: Srivastava et al., JMLR 15 (2014); Huang et al., "Deep Networks with Stochastic Depth", arXiv:1603.09382.
 """
 
-from ..arguments import check_number
+from ..common.checks import check_number
 
 
 def mask(uniform, rate):

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from ..kernel import erf, exp, kernel, rows
+from ..kernel import as_matrix, erf, exp, kernel
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -43,7 +43,7 @@ def reference_backward(dy, cache):
 
 def forward(x):
     """As `reference_forward`; the cache holds the slope dy/dx."""
-    flat = rows(x).reshape(-1)
+    flat = as_matrix(x).reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
     _forward(flat, y, slope)
     return y.reshape(x.shape), slope.reshape(x.shape)

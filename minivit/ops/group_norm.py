@@ -28,7 +28,7 @@ Source: Wu and He, "Group Normalization", arXiv:1803.08494.
 
 import numpy as np
 
-from ..kernel import kernel, rows
+from ..kernel import as_matrix, kernel
 from . import relu as relu_op
 
 PLACES = 64  # are summed by themselves first, because one running sum of thousands of numbers loses digits
@@ -52,8 +52,8 @@ def reference_backward(dy, cache):
     xhat, rstd, weight, passed = cache
     if passed is not None:                                            # y = max(.., 0)
         dy = relu_op.reference_backward(dy, passed)
-    dbias = rows(dy).sum(axis=0)                                      # y = xhat weight + bias
-    dweight = rows(dy * xhat.reshape(dy.shape)).sum(axis=0)
+    dbias = as_matrix(dy).sum(axis=0)                                      # y = xhat weight + bias
+    dweight = as_matrix(dy * xhat.reshape(dy.shape)).sum(axis=0)
     dxhat = (dy * weight).reshape(xhat.shape)
     along_shift = dxhat.mean(axis=(1, 3), keepdims=True)              # xhat = (x - mean) rstd
     along_xhat = (dxhat * xhat).mean(axis=(1, 3), keepdims=True)
@@ -71,7 +71,7 @@ def forward(x, weight, bias, groups, eps=1e-5, relu=False):
         raise ValueError(f"group norm: x {x.shape} needs weight and bias ({C},), not {weight.shape} and {bias.shape}")
     if groups < 1 or C % groups:
         raise ValueError(f"group norm: {C} channels cannot be divided into {groups} groups")
-    places = rows(x).reshape(len(x), -1, C)                           # (B, H W, C)
+    places = as_matrix(x).reshape(len(x), -1, C)                           # (B, H W, C)
     y = np.empty_like(places)
     mean, rstd = np.empty((len(x), groups), x.dtype), np.empty((len(x), groups), x.dtype)
     _forward(places, weight, bias, eps, relu, y, mean, rstd)
@@ -82,7 +82,7 @@ def backward(dy, cache):
     """As `reference_backward`."""
     x, mean, rstd, weight, bias, relu = cache
     dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
-    _backward(rows(dy).reshape(x.shape), x, mean, rstd, weight, bias, relu, dx, dweight, dbias)
+    _backward(as_matrix(dy).reshape(x.shape), x, mean, rstd, weight, bias, relu, dx, dweight, dbias)
     return dx.reshape(dy.shape), dweight, dbias
 
 

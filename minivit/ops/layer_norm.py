@@ -34,7 +34,7 @@ Source: Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450.
 
 import numpy as np
 
-from ..kernel import kernel, rows
+from ..kernel import as_matrix, kernel
 
 
 def reference_forward(x, weight, bias, eps=1e-6):
@@ -49,8 +49,8 @@ def reference_forward(x, weight, bias, eps=1e-6):
 def reference_backward(dy, cache):
     """dy (..., D) -> dx (..., D), dweight (D,), dbias (D,)."""
     xhat, rstd, weight = cache
-    dbias = rows(dy).sum(axis=0)                                      # y = xhat weight + bias
-    dweight = rows(dy * xhat).sum(axis=0)
+    dbias = as_matrix(dy).sum(axis=0)                                      # y = xhat weight + bias
+    dweight = as_matrix(dy * xhat).sum(axis=0)
     dxhat = dy * weight
     along_shift = dxhat.mean(axis=-1, keepdims=True)                  # xhat = (x - mean) rstd
     along_xhat = (dxhat * xhat).mean(axis=-1, keepdims=True)
@@ -65,7 +65,7 @@ def forward(x, weight, bias, eps=1e-6):
     """As `reference_forward`. Raises ValueError if weight or bias is not (D,)."""
     if weight.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
         raise ValueError(f"layer norm: x {x.shape} needs weight and bias {x.shape[-1:]}, not {weight.shape} and {bias.shape}")
-    x2 = rows(x)
+    x2 = as_matrix(x)
     y = np.empty_like(x2)
     mean, rstd = np.empty(len(x2), x2.dtype), np.empty(len(x2), x2.dtype)
     _forward(x2, weight, bias, eps, y, mean, rstd)
@@ -76,7 +76,7 @@ def backward(dy, cache):
     """As `reference_backward`."""
     x, mean, rstd, weight = cache
     dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
-    _backward(rows(dy), x, mean, rstd, weight, dx, dweight, dbias)
+    _backward(as_matrix(dy), x, mean, rstd, weight, dx, dweight, dbias)
     return dx.reshape(dy.shape), dweight, dbias
 
 

@@ -20,7 +20,7 @@ Source: any text on backpropagation; the derivation above is complete.
 
 import numpy as np
 
-from ..kernel import kernel, ones, rows
+from ..kernel import as_matrix, kernel, ones
 
 
 def reference_forward(x, weight, bias=None):
@@ -33,8 +33,8 @@ def reference_backward(dy, cache):
     """dy (..., O) -> dx (..., I), dweight (I, O), dbias (O,) or None."""
     x, weight, biased = cache
     dx = dy @ weight.T                                                # y = x W + b
-    dweight = rows(x).T @ rows(dy)                                    # a row for every token of the batch
-    dbias = rows(dy).sum(axis=0) if biased else None
+    dweight = as_matrix(x).T @ as_matrix(dy)                                    # a row for every token of the batch
+    dbias = as_matrix(dy).sum(axis=0) if biased else None
     return dx, dweight, dbias
 
 
@@ -46,7 +46,7 @@ def forward(x, weight, bias=None):
     if weight.ndim != 2 or x.shape[-1] != weight.shape[0] or (bias is not None and bias.shape != weight.shape[1:]):
         raise ValueError(f"linear: x {x.shape} needs weight ({x.shape[-1]}, O) and bias (O,), "
                          f"but weight is {weight.shape} and bias {None if bias is None else bias.shape}")
-    y = np.matmul(rows(x), weight)
+    y = np.matmul(as_matrix(x), weight)
     if bias is not None:
         add_bias(y, bias)
     return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight, bias is not None)
@@ -55,21 +55,21 @@ def forward(x, weight, bias=None):
 def backward(dy, cache, out=(None, None)):
     """As `reference_backward`; `out`, contiguous arrays of the shapes of weight and bias, receives dweight and dbias."""
     x, weight, biased = cache
-    dy = rows(dy)
+    dy = as_matrix(dy)
     dx = np.matmul(dy, weight.T).reshape(x.shape)
-    dweight = np.matmul(rows(x).T, dy, out=out[0])
+    dweight = np.matmul(as_matrix(x).T, dy, out=out[0])
     dbias = bias_gradient(dy, out[1]) if biased else None
     return dx, dweight, dbias
 
 
 def add_bias(y, bias):
     """Add bias (O,) to y (..., O), contiguous, in place: a loop over short rows, which NumPy takes twice as long for."""
-    _add(rows(y), bias)
+    _add(as_matrix(y), bias)
 
 
 def bias_gradient(dy, out=None):
     """dbias (O,), the sum of dy (..., O) over all rows: as a product with ones, because BLAS adds faster than NumPy."""
-    dy = rows(dy)
+    dy = as_matrix(dy)
     return np.matmul(ones(len(dy), dy.dtype), dy, out=out)
 
 

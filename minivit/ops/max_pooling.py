@@ -17,7 +17,7 @@ Source: Ranzato et al., CVPR 2007; with these zeros, Kolesnikov et al., "Big Tra
 
 import numpy as np
 
-from ..kernel import kernel, rows
+from ..kernel import as_matrix, kernel
 from .convolution import output_size
 
 
@@ -52,7 +52,7 @@ def forward(x, size, stride=1, padding=0):
         raise ValueError(f"max pooling: windows of {size}x{size} do not fit into pictures of {H}x{W} padded by {padding}")
     y = np.empty((B, height, width, C), x.dtype)
     largest = np.empty(y.shape, np.int32)                             # its row and column in x, as r W + t; -1 outside
-    _forward(rows(x).reshape(x.shape), size, stride, padding, y, largest)
+    _forward(as_matrix(x).reshape(x.shape), size, stride, padding, y, largest)
     return y, (largest, x.shape)
 
 
@@ -60,7 +60,7 @@ def backward(dy, cache):
     """As `reference_backward`."""
     largest, (B, H, W, C) = cache
     dx = np.zeros((B, H * W, C), dy.dtype)
-    _backward(rows(dy).reshape(B, -1, C), largest.reshape(B, -1, C), dx)
+    _backward(as_matrix(dy).reshape(B, -1, C), largest.reshape(B, -1, C), dx)
     return dx.reshape(B, H, W, C)
 
 

@@ -20,7 +20,7 @@ Feedforward Classification Network Outputs", 1990.
 
 import numpy as np
 
-from ..kernel import exp, kernel, rows
+from ..kernel import as_matrix, exp, kernel
 
 
 def reference_forward(x, scale=1.0):
@@ -43,7 +43,7 @@ def reference_backward(dy, cache):
 def forward(x, scale=1.0, out=None):
     """As `reference_forward`; `out`, a contiguous array of x's shape (x itself too), receives y."""
     y = _into(out, x)
-    _forward(rows(y), _largest(rows(y).view(f"i{y.itemsize}")).view(y.dtype), scale)
+    _forward(as_matrix(y), _largest(as_matrix(y).view(f"i{y.itemsize}")).view(y.dtype), scale)
     return y, (y, scale)
 
 
@@ -51,7 +51,7 @@ def backward(dy, cache, out=None):
     """As `reference_backward`; `out`, a contiguous array of dy's shape (dy itself too), receives dx."""
     y, scale = cache
     dx = _into(out, dy)
-    _backward(rows(dx), rows(y), scale)
+    _backward(as_matrix(dx), as_matrix(y), scale)
     return dx
 
 

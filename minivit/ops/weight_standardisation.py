@@ -21,7 +21,7 @@ Source: Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and 
 
 import numpy as np
 
-from ..kernel import kernel, rows
+from ..kernel import as_matrix, kernel
 
 
 def reference_forward(weight, eps=1e-8):
@@ -48,7 +48,7 @@ def forward(weight, eps=1e-8):
     """As `reference_forward`. Raises ValueError unless the weight has four axes."""
     if weight.ndim != 4:
         raise ValueError(f"weight standardisation: a kernel is (k, k, C, D), not {weight.shape}")
-    w = rows(weight)                                                  # (k k C, D)
+    w = as_matrix(weight)                                                  # (k k C, D)
     what, rstd = np.empty_like(w), np.empty(w.shape[1], w.dtype)
     _forward(w, eps, what, rstd)
     return what.reshape(weight.shape), (what, rstd)
@@ -58,7 +58,7 @@ def backward(dwhat, cache, out=None):
     """As `reference_backward`; `out`, a contiguous array of the shape of dwhat and dwhat itself if you like, receives dweight."""
     what, rstd = cache
     out = np.empty(dwhat.shape, dwhat.dtype) if out is None else out
-    _backward(rows(dwhat), what, rstd, out.reshape(what.shape))
+    _backward(as_matrix(dwhat), what, rstd, out.reshape(what.shape))
     return out
 
 

@@ -81,7 +81,7 @@ def backward(dwindows, cache):
     return np.take(dwindows.reshape(B, H * W, D), back, axis=1).reshape(B, H, W, D)
 
 
-def among_all(pairs, cache):
+def to_full_attention(pairs, cache):
     """Numbers for the pairs of tokens of each window, (B M, h, n, n) -> for all pairs of a picture's tokens, (B, h, N, N).
 
     Tokens of two windows get 0: so the probabilities of attention in windows are seen as those of attention over all tokens.

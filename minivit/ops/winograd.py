@@ -30,7 +30,7 @@ Sources: Winograd, Arithmetic Complexity of Computations (1980); Lavin and Gray,
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..kernel import kernel, rows
+from ..kernel import as_matrix, kernel
 from .convolution import check, lines, parts
 from .linear import add_bias, bias_gradient
 
@@ -101,7 +101,7 @@ def _transformed(matrix, weight, out=None):
 def forward(x, weight, bias=None, stride=1, padding=0):
     """As `reference_forward`. Raises ValueError as `convolution`, or if the kernel is not 3 x 3 or the stride not 1."""
     height, width = _check(x, weight, bias, stride, padding)
-    x, U = rows(x).reshape(x.shape), _transformed(G, rows(weight).reshape(weight.shape))
+    x, U = as_matrix(x).reshape(x.shape), _transformed(G, as_matrix(weight).reshape(weight.shape))
     y = np.empty((len(x), height, width, weight.shape[3]), x.dtype)
     for part in parts(len(x), _images(height, width, U)):
         _to_outputs(np.matmul(_input_tiles(x[part], padding, height, width), U), y[part])
@@ -117,7 +117,7 @@ def backward(dy, cache, out=(None, None)):
     """
     x, U, has_bias, padding = cache
     _, height, width, D = dy.shape
-    dy, dx, dU = rows(dy).reshape(dy.shape), np.zeros_like(x), np.empty_like(U)
+    dy, dx, dU = as_matrix(dy).reshape(dy.shape), np.zeros_like(x), np.empty_like(U)
     UT = U.swapaxes(2, 3).copy()                                      # BLAS multiplies such small matrices faster if they lie in order
     for part in parts(len(x), _images(height, width, U)):
         V = _input_tiles(x[part], padding, height, width)

@@ -19,9 +19,9 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..arguments import check_number
+from ..common.checks import check_number
 from ..kernel import kernel
-from ..lanes import chunks
+from ..parallel.batch_split import chunks
 
 
 def reference_update(w, g, m, v, t, lr, decay, betas=(0.9, 0.999), eps=1e-8):

@@ -12,11 +12,11 @@ Source: Polyak and Juditsky, SIAM J. Control Optim. 30 (1992), for the mean; the
 """
 
 
-def decay_at(t, decay):
+def decay_at_step(t, decay):
     """The decay at step t = 1, 2, ...: 0 to 1."""
     return min(decay, (1 + t) / (10 + t))
 
 
-def follow(mean, weights, decay):
+def update_mean(mean, weights, decay):
     """mean, weights: vectors -> moves `mean` towards `weights` by the share 1 - decay, in place."""
     mean += mean.dtype.type(1 - decay) * (weights - mean)

@@ -187,7 +187,7 @@ class Mirrored:
         return (self.model.predict(images, threads) + self.model.predict(np.ascontiguousarray(images[:, :, ::-1]), threads)) / 2
 
 
-def with_mirrored(evaluation, model, settings, images, labels, threads=None):
+def with_flip_score(evaluation, model, settings, images, labels, threads=None):
     """The Evaluation, with that of the `Mirrored` model beside it, if training mirrored pictures: then they are of the same class.
 
     settings: of the training; the rest as for `evaluate`.

@@ -9,18 +9,19 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data import load_data
-from ..lanes import Cut, supervised
-from ..models.probe import Probe
+from ..models.linear_probe import Probe
 from ..ops.cross_entropy import smoothing_floor
+from ..parallel.batch_split import BatchSplit
+from ..parallel.lanes import supervised
+from ..runs.checkpoints import Checkpoints, Progress
+from ..runs.features import features
+from ..runs.presets import DEFAULTS
+from ..runs.run import Run, check_fit, describe
+from ..runs.settings import plan, rate, resume_settings, warmup_steps, with_validation
+from ..runs.weight_source import Source
 from .augment import Augmentation
-from .checkpoints import Checkpoints, Progress
-from .distil import distillation_for
-from .evaluation import Evaluation, evaluate, plural, with_mirrored
-from .features import features
-from .preset import DEFAULTS
-from .run import Run, check_fit, describe
-from .settings import go_on, plan, rate, warmup_steps, with_validation
-from .source import Source
+from .distillation import distillation_for
+from .evaluation import Evaluation, evaluate, plural, with_flip_score
 from .trainer import Trainer
 
 TRIAL, LONGEST_TRIAL = 0.03, 5.0  # share of the minutes, and seconds at most, for which the speed is measured before them
@@ -75,7 +76,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     val_fraction: share (0) of every class that is taken from the training part for validation; data may have such a part of their own.
     patience: stop after so many epochs (0: never) without a better accuracy in validation, and keep the weights of the best epoch; without
         a validation part a tenth is taken. The test part has no say, and epochs that end before the warmup does do not count.
-    start: for the record, the `Source` that the model's weights come from (see `fine_tuned`); the lr is then 2e-4 by default.
+    start: for the record, the `Source` that the model's weights come from (see `fine_tuned_model`); the lr is then 2e-4 by default.
     probe: whether only the classifiers learn (False), from features that the rest of the model makes of each picture once; the defaults
         are then those of `PROBE`.
     teacher: the folder of a finished run on the same images and classes, from which the model learns, too (none); distillation ("hard", or
@@ -101,7 +102,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     if isinstance(data, str | Path):
         data = load_data(data, seed=given.get("seed", run.seed if run and resume else DEFAULTS["seed"]))
     check_fit(model, data)
-    settings = go_on(run, model, data, given, minutes) if resume else plan(model, data, given, minutes)
+    settings = resume_settings(run, model, data, given, minutes) if resume else plan(model, data, given, minutes)
     if settings["teacher"]:
         if "run" not in settings["teacher"]:
             raise ValueError("a teacher must be the folder of a finished run, not a file of weights: only a run knows its classes")
@@ -112,30 +113,30 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     if minutes is not None:
         settings["steps"] = max(1, int(60 * minutes / _seconds_per_step(model, data, settings, threads, minutes, recompute)))
     trained = Probe(model) if settings["probe"] else model
-    trainer = make_trainer(trained, settings, threads, Cut(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
+    trainer = make_trainer(trained, settings, threads, BatchSplit(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     loop = Loop(trainer, data, settings, run, checkpoints)
     if run and not resume:
         run.start(describe(model, whole, settings, command), whole)
     elif run:
-        run.keep_places(settings, whole)
-        loop.records, loop.so_far = run.take_up(trainer)
+        run.update_sources(settings, whole)
+        loop.records, loop.epoch_progress = run.restore(trainer)
     if settings["probe"]:
         parts = loop.inputs
         if loop.ended:                                                # it is only scored
             parts = {part: images for part, images in parts.items() if part != "train"}
         loop.inputs = features(model, parts, run, threads, checkpoint_seconds, progress)
     with checkpoints:
-        done, seconds = trainer.optimiser.t, loop.so_far.seconds
+        done, seconds = trainer.optimiser.t, loop.epoch_progress.seconds
         loop.run_epochs(progress)
         loop.finish(model)
-        test = with_mirrored(loop.scores["test"], model, settings, data.test_images, data.test_labels, threads)
+        test = with_flip_score(loop.scores["test"], model, settings, data.test_images, data.test_labels, threads)
         if run:
-            test = replace(test, learned=run.count_learned(data.test_images))
+            test = replace(test, learned=run.count_seen(data.test_images))
             run.write_report(model, whole, test)
-    speed = (trainer.optimiser.t - done) * settings["batch_size"] / max(loop.so_far.seconds - seconds, 1e-9)
+    speed = (trainer.optimiser.t - done) * settings["batch_size"] / max(loop.epoch_progress.seconds - seconds, 1e-9)
     loss = loop.records[-1]["loss"] if loop.records else float("nan")
-    return Result(model, test, loss, trainer.optimiser.t, loop.so_far.seconds, speed, loop.scores.get("val"), resumed=done > 0)
+    return Result(model, test, loss, trainer.optimiser.t, loop.epoch_progress.seconds, speed, loop.scores.get("val"), resumed=done > 0)
 
 
 def _record(source):
@@ -145,12 +146,12 @@ def _record(source):
     return (source if isinstance(source, Source) else Source(source)).record
 
 
-def make_trainer(model, settings, threads, cut=None, class_names=None, recompute=False):
+def make_trainer(model, settings, threads, split=None, class_names=None, recompute=False):
     """The Trainer that the settings ask for. class_names: of the data, which a teacher must know. Errors as `distillation_for`."""
     own = ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers", "optimiser")
     objective = distillation_for(settings, model, class_names) or supervised
     augment = None if settings["probe"] else Augmentation(settings["augment"])     # features are no pictures
-    trainer = Trainer(model, cut=cut, threads=threads, augment=augment, objective=objective, recompute=recompute,
+    trainer = Trainer(model, split=split, threads=threads, augment=augment, objective=objective, recompute=recompute,
                       **{name: settings[name] for name in own})
     if settings["patience"]:
         trainer.best = trainer.average.vector.copy()
@@ -189,13 +190,13 @@ class Loop:
     """The epochs of one training, from where it stands.
 
     data: with their validation part. `inputs`: what the model in training takes of each part, {part: array}; the pictures, if nobody gives
-    the features that a probe takes. `records`, `so_far`: of the epochs that have ended, and of the one in hand. `scores`: of the weights
+    the features that a probe takes. `records`, `epoch_progress`: of the epochs that have ended, and of the one in hand. `scores`: of the weights
     at the end of the last epoch of this call, {part: Evaluation}; behind `finish`, of those that are kept.
     """
 
     def __init__(self, trainer, data, settings, run, checkpoints):
         self.trainer, self.data, self.settings, self.run, self.checkpoints = trainer, data, settings, run, checkpoints
-        self.inputs, self.records, self.so_far, self.scores = _pictures(data), [], Progress(), {}
+        self.inputs, self.records, self.epoch_progress, self.scores = _pictures(data), [], Progress(), {}
         self.threads = trainer.lanes.workers.threads
         self.of_epoch = len(data.train_labels) // settings["batch_size"]                 # steps
         self.epochs = -(-settings["steps"] // self.of_epoch)
@@ -203,7 +204,7 @@ class Loop:
     @property
     def ended(self):
         """Whether nothing is left to learn: all steps are done, and the last epoch scored, or patience has ended."""
-        return (self.trainer.optimiser.t >= self.settings["steps"] and not self.so_far.steps) or self._out_of_patience()
+        return (self.trainer.optimiser.t >= self.settings["steps"] and not self.epoch_progress.steps) or self._out_of_patience()
 
     def _out_of_patience(self):
         """Whether the last epochs, as many as patience allows, were no better than one before them.
@@ -233,37 +234,37 @@ class Loop:
                 record = self._epoch(bar)
                 self.scores = score(trainer.average, self.data, self.inputs, self.threads)
                 accuracies = {f"{part}_accuracy": scored.accuracy for part, scored in self.scores.items()}
-                self.records.append(record | accuracies | {"seconds": round(self.so_far.seconds, 3)})
+                self.records.append(record | accuracies | {"seconds": round(self.epoch_progress.seconds, 3)})
                 if progress and bar.disable:
                     bar.write(self._line(), file=sys.stderr)
                 if trainer.best is not None and self._best() == len(self.records) - 1:
                     np.copyto(trainer.best, trainer.average.vector)
-                self.so_far = Progress(seconds=self.so_far.seconds)
+                self.epoch_progress = Progress(seconds=self.epoch_progress.seconds)
                 if self.run:
                     self.run.log(self.records)                        # first: a resumed run takes from it what the checkpoint has
-                    self.checkpoints.save(self.so_far)
+                    self.checkpoints.save(self.epoch_progress)
                     if trainer.optimiser.t < steps:
                         self.checkpoints.stop_if_asked()
 
     def _epoch(self, bar):
-        """Do the steps that an epoch still has, adding them to `so_far`; returns its record for the log."""
-        trainer, settings, so_far = self.trainer, self.settings, self.so_far
+        """Do the steps that an epoch still has, adding them to `epoch_progress`; returns its record for the log."""
+        trainer, settings, epoch_progress = self.trainer, self.settings, self.epoch_progress
         inputs, labels, size = self.inputs["train"], self.data.train_labels, settings["batch_size"]
-        epoch = (trainer.optimiser.t - so_far.steps) // self.of_epoch
+        epoch = (trainer.optimiser.t - epoch_progress.steps) // self.of_epoch
         test = f"{self.records[-1]['test_accuracy']:.1%}" if self.records else "-"
-        for batch in batches(len(labels), size, settings["seed"], epoch)[so_far.steps:]:
+        for batch in batches(len(labels), size, settings["seed"], epoch)[epoch_progress.steps:]:
             if trainer.optimiser.t == settings["steps"]:
                 break
             start = time.perf_counter()
             loss = trainer.step(inputs[batch], labels[batch], rate(settings, trainer.optimiser.t), epoch, batch)
-            so_far.add(trainer, loss, time.perf_counter() - start)
-            bar.set_postfix(epoch=f"{epoch + 1}/{self.epochs}", loss=f"{loss:.3f}", train=f"{so_far.correct / (size * so_far.steps):.1%}",
+            epoch_progress.add(trainer, loss, time.perf_counter() - start)
+            bar.set_postfix(epoch=f"{epoch + 1}/{self.epochs}", loss=f"{loss:.3f}", train=f"{epoch_progress.correct / (size * epoch_progress.steps):.1%}",
                             test=test, refresh=False)
             bar.update(size)
-            self.checkpoints.after_step(so_far)
-        return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": so_far.loss / so_far.steps,
-                "accuracy": so_far.correct / (size * so_far.steps), "lr": rate(settings, trainer.optimiser.t - 1),
-                "grad_norm": so_far.grad_norm}
+            self.checkpoints.after_step(epoch_progress)
+        return {"epoch": epoch + 1, "step": trainer.optimiser.t, "loss": epoch_progress.loss / epoch_progress.steps,
+                "accuracy": epoch_progress.correct / (size * epoch_progress.steps), "lr": rate(settings, trainer.optimiser.t - 1),
+                "grad_norm": epoch_progress.grad_norm}
 
     def _opening(self):
         """In words, what is to be learned."""
@@ -288,12 +289,12 @@ class Loop:
         best, settings, run = self.trainer.best, self.settings, self.run
         self.trainer.model.vector[:] = self.trainer.average.vector if best is None else best         # a probe's are the model's
         if run:
-            from .curve import draw_curve  # here, because matplotlib takes its time to import
+            from ..runs.curve import plot_curve  # here, because matplotlib takes its time to import
             run.save_model(model)
             if self.records:
                 of_labels = 1 - settings["distillation_weight"] if settings["teacher"] else 1
                 floor = of_labels * smoothing_floor(settings["label_smoothing"], model.classes)
-                draw_curve(self.records, run.curve_file, floor, -1 if best is None else self._best())
+                plot_curve(self.records, run.curve_file, floor, -1 if best is None else self._best())
             run.features_file.unlink(missing_ok=True)
         if best is not None or not self.scores:                       # what was scored last is not what is kept
             self.scores = score(self.trainer.model, self.data, self.inputs, self.threads)

@@ -44,7 +44,7 @@ import math
 
 import numpy as np
 
-from ..lanes import CHUNK, chunks
+from ..parallel.batch_split import CHUNK, chunks
 from .adamw import AdamW
 
 COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5

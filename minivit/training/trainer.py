@@ -2,12 +2,14 @@
 
 import math
 
-from ..arguments import check_name, check_number
-from ..lanes import Lanes, blas_threads, chunks, supervised
+from ..common.checks import check_name, check_number
 from ..models.model import Model
 from ..ops import cross_entropy
+from ..parallel.batch_split import chunks
+from ..parallel.blas import blas_threads
+from ..parallel.lanes import Lanes, supervised
 from .adamw import AdamW
-from .ema import decay_at, follow
+from .ema import decay_at_step, update_mean
 from .muon import Muon
 
 OPTIMISERS = {"adamw": AdamW, "muon": Muon}
@@ -18,7 +20,7 @@ class Trainer:
 
     lr: learning rate. weight_decay: of the weights of linear maps and convolutions, nothing else. clip: the largest norm the gradient of
     all parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads:
-    how many lanes run at once (default: the cores of this process); it changes no bit of the result. cut, augment: how batches are cut
+    how many lanes run at once (default: the cores of this process); it changes no bit of the result. split, augment: how batches are split
     and their pictures varied, see `Lanes`. ema: decay of the weights' running mean (EMA), 0 for none (see `ema.py`). layers: learning rates
     and weight decays by the parameters' names (see `adamw.layer_settings`). optimiser: "adamw", or "muon" (see `muon.py`). objective: what
     is minimised, such as a `Distillation` (default: the cross-entropy with the labels, `lanes.supervised`). recompute: whether blocks
@@ -31,7 +33,7 @@ class Trainer:
     """
 
     def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None, cut=None, augment=None, ema=0.0, layers=(), optimiser="adamw", objective=supervised,
+                 seed=0, threads=None, split=None, augment=None, ema=0.0, layers=(), optimiser="adamw", objective=supervised,
                  recompute=False):
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer trains models, which take images and have classes, not {type(model).__name__}")
@@ -41,7 +43,7 @@ class Trainer:
         self.label_smoothing = check_number("label smoothing", label_smoothing, least=0, below=1)
         check_number("weight decay", weight_decay, least=0)
         check_number("seed", seed, least=0, below=2**64, whole=True)
-        self.lanes = Lanes(model, seed, threads, cut, augment, objective, recompute)
+        self.lanes = Lanes(model, seed, threads, split, augment, objective, recompute)
         check_name("optimiser", optimiser, OPTIMISERS)
         self.optimiser = OPTIMISERS[optimiser](model.vector, model.parameters(), weight_decay, betas, eps, layers)
         self.ema = check_number("decay of the running mean", ema, least=0, below=1)
@@ -76,12 +78,12 @@ class Trainer:
     def _update(self, lr, scale):
         self.optimiser.t += 1
         gradients, weights, mean = self.lanes.gradients, self.optimiser.vector, self._mean
-        decay = decay_at(self.optimiser.t, self.ema)
+        decay = decay_at_step(self.optimiser.t, self.ema)
 
         with blas_threads(1):
             self.lanes.workers.map(lambda piece: self.optimiser.update(piece, gradients, lr, scale), self.optimiser.pieces())
         if self.ema:
-            self.lanes.workers.map(lambda chunk: follow(mean[chunk], weights[chunk], decay), chunks(0, weights.size))
+            self.lanes.workers.map(lambda chunk: update_mean(mean[chunk], weights[chunk], decay), chunks(0, weights.size))
 
     def state(self):
         """All arrays that change from step to step, by name: what a checkpoint holds beside the number of steps, `optimiser.t`."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...arguments import check_number
+from ...common.checks import check_number
 from ...kernel import kernel
 from .step import Step
 

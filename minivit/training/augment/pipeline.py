@@ -12,7 +12,7 @@ import inspect
 
 import numpy as np
 
-from ...arguments import check_name
+from ...common.checks import check_name
 from ...ops import philox
 from .affine import Affine
 from .mix import CutMix, Cutout, Erase, Mixup

@@ -1,0 +1,1 @@
+"""What every room uses: argument checks, atomic file writes, figures."""

@@ -1,0 +1,153 @@
+"""Pictures from files, made to fit a model: the same way for training and for prediction.
+
+A picture of any size and mode becomes (size, size, channels) in four steps:
+
+    turn      as its EXIF tag says, so that a photo taken upright is upright
+    colour    to grey, RGB or RGBA; 16-bit grey is scaled to 8; transparency lies on white, except in RGBA
+    square    crop: the largest square in the middle, as for photos; pad: black is added at the shorter sides, so that nothing
+              is lost; stretch: both sides are scaled on their own
+    resize    bicubic, over all pixels that one new pixel covers
+"""
+
+import os
+import shlex
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from ..common.checks import check_name
+from ..common.files import check_memory
+from .dataset import FITS
+
+# What is looked for in a folder. The last three are not read, but a photo is not passed over in silence: it is named as unreadable.
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+            ".heic", ".heif", ".avif"}
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")       # Pillow reads more, some with the help of other programs
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_MOST_PIXELS = 2**27                                 # 134 million; a file of a few kilobytes can claim any number
+
+
+class Unreadable(ValueError):
+    """A file that is no readable picture, and the reason."""
+
+    def __init__(self, path, reason):
+        super().__init__(f"{path} is no readable picture ({reason})")
+        self.reason = reason
+
+
+def read_image_files(files, size, channels, fit="crop", share=1.0, unreadable=None):
+    """Picture files of any size and mode -> (B, size, size, channels) uint8.
+
+    channels: 1 (grey), 3 (colour) or 4 (and opacity). fit: "crop", "pad" or "stretch". share: of the shorter side, which a crop keeps, such
+    as 0.9 for many models of ImageNet; it is rounded so that the whole side would have a whole number of pixels.
+    unreadable: a dict, to which {file: its error} is added for each file that is missing or no readable picture, and its image is black;
+    without it, raises FileNotFoundError, or ValueError that names every file that is no readable picture.
+    """
+    if channels not in _MODES:
+        raise ValueError(f"pictures have 1, 3 or 4 channels, but the model takes {channels}")
+    check_name("fit", fit, FITS)
+    check_memory(f"{len(files)} pictures of {size}x{size}", len(files) * size * size * channels)
+    images, errors = np.zeros((len(files), size, size, channels), np.uint8), {} if unreadable is None else unreadable
+    pictures = _of_each(files, lambda file: _prepare(file, size, channels, fit, share), "reading", errors)
+    for row, picture in zip(images, pictures, strict=True):
+        if picture is not None:
+            row[:] = picture
+    if unreadable is None:
+        _refuse(errors)
+    return images
+
+
+def inspect_image_files(files):
+    """(shorter sides in pixels, whether grey) of each picture, from their headers alone. Errors as `read_image_files`."""
+    errors: dict = {}
+    found = list(_of_each(files, lambda file: (min(file.size), file.mode in _GREY), "finding", errors))
+    _refuse(errors)
+    return zip(*found, strict=True)
+
+
+def _of_each(files, function, doing, errors):
+    """What `function` gives for each opened file, in their order, on all cores; None where it fails, and {file: why} goes to `errors`."""
+    def call(path):
+        if not Path(path).is_file():
+            folder = f", but a folder: its pictures are {shlex.quote(str(Path(path)))}/*" if Path(path).is_dir() else ""
+            return None, FileNotFoundError(f"{path}: no such file{folder}")
+        try:
+            with Image.open(path, formats=_FORMATS) as file:
+                if file.width * file.height > _MOST_PIXELS:
+                    raise ValueError(f"{file.width}x{file.height} pixels, more than {_MOST_PIXELS:,}; scale it down")
+                return function(file), None
+        except Exception as error:                    # Pillow lets through whatever its parsers stumble over in a damaged file
+            return None, Unreadable(path, _reason(error))
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")           # on sizes, which are checked above, and on damage that does no harm
+            for path, (result, error) in zip(files, tqdm(pool.map(call, files), f"{doing} pictures", len(files), leave=False,
+                                                         unit="", unit_scale=True, disable=None), strict=True):
+                if error:
+                    errors[path] = error
+                yield result
+    finally:
+        pool.shutdown(cancel_futures=True)            # Ctrl-C does not wait for the rest
+
+
+def _refuse(errors):
+    """Raise one error for all of {file: error}, if there are any: FileNotFoundError of the first missing file, or ValueError.
+
+    It names five files, each reason once.
+    """
+    files_of: dict[str, list[str]] = {}
+    for path, error in errors.items():
+        if isinstance(error, FileNotFoundError):
+            raise error
+        if sum(map(len, files_of.values())) < 5:
+            files_of.setdefault(error.reason, []).append(str(path))
+    if errors:
+        named = [str(Unreadable(files[0], reason)) if len(files) == 1 else f"{', '.join(files)} are no readable pictures ({reason})"
+                 for reason, files in files_of.items()]
+        rest = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
+        raise ValueError("; ".join(named + rest) + ": mend, convert or remove " + ("it" if len(errors) == 1 else "them"))
+
+
+def _reason(error):
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not one of " + ", ".join(_FORMATS)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _prepare(file, size, channels, fit, share):
+    """An opened picture -> (size, size, channels): the four steps above, those that shrink it as early as they can be."""
+    whole = int(size / share)                         # pixels of the shorter side, of which `size` are seen
+    file.draft(None, (2 * whole, 2 * whole))          # a JPEG need not be decoded larger than this, which is several times faster
+    picture = _as_plain_mode(ImageOps.exif_transpose(file))
+    width, height = picture.size
+    box, new = (0, 0, width, height), (size, size)
+    if fit == "crop":
+        side = min(width, height) * size / whole
+        box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+    elif fit == "pad":
+        new = tuple(max(1, round(size * side / max(width, height))) for side in (width, height))
+    if picture.size != new or box != (0, 0, width, height):
+        picture = picture.resize(new, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
+    if picture.mode == "RGBA" and channels != 4:
+        picture = Image.alpha_composite(Image.new("RGBA", new, "white"), picture)
+    square = Image.new(_MODES[channels], (size, size))
+    square.paste(picture.convert(square.mode), ((size - new[0]) // 2, (size - new[1]) // 2))
+    return np.asarray(square).reshape(size, size, channels)
+
+
+def _as_plain_mode(picture):
+    """In mode L, RGB or RGBA, of which the last has something transparent."""
+    if picture.mode == "F":
+        raise ValueError("its pixels are floating-point numbers without a known range: save it with 8 bits")
+    if picture.mode.startswith("I"):                  # Pillow clips 16-bit grey instead of scaling it
+        return Image.fromarray(np.clip(np.asarray(picture) >> 8, 0, 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        return picture.convert("RGBA")
+    return picture.convert("L" if picture.mode in _GREY else "RGB")

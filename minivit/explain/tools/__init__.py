@@ -1,0 +1,1 @@
+"""Behind the chapters of `explain`: studies, theorems, attention reports, and plots."""

@@ -1,0 +1,297 @@
+"""The pictures of `explain`: each function takes numbers, and writes a file, in the format that its name ends with (see `figure.save`)."""
+
+import math
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+
+from ...common.figures import new_figure, save
+from ...ops import patches
+from .. import cost
+from ..receptive import extent, spread
+
+HEAT = "magma"
+INK, FAINT = "#d1495b", "#8d96a3"
+SERIES = (INK, "#30638e", "#edae49", "#00798c")
+
+
+def show(axes, picture, title="", **options):
+    """Show a picture (H, W) or (H, W, C) without ticks."""
+    if picture.ndim == 3:
+        picture = picture if picture.shape[-1] in (3, 4) else picture[..., 0]
+    axes.imshow(picture, **{"cmap": "gray"} | options)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=9)
+
+
+def lit(image, heat):
+    """A picture (H, W, C) uint8 under a map (S, S) in colour, from dark (its least) to bright (its most) -> (H, W, 3), 0 to 1."""
+    grey = (image[..., :3] if image.shape[-1] > 2 else image[..., :1]).mean(axis=-1) / 255
+    heat = (heat - heat.min()) / max(np.ptp(heat), 1e-12)
+    smooth = Image.fromarray(heat.astype(np.float32)).resize(image.shape[1::-1], Image.Resampling.BILINEAR)
+    return 0.35 * grey[..., None] + 0.65 * colormaps[HEAT](np.asarray(smooth))[..., :3]
+
+
+# ---- attention ------------------------------------------------------------------------------------------------
+
+
+def draw_looks(looks, path):
+    """For each `Look` the picture, its rollout, and the map of each head (columns) of each layer (rows)."""
+    layers, heads = len(looks[0].maps), max(len(maps) for maps in looks[0].maps.values())
+    cell, left_width = min(0.95, 12 / heads), 2.1
+    figure = new_figure(left_width + cell * heads, max(4.6, (cell + 0.06) * layers + 0.4) * len(looks))
+    for part, look in zip(np.atleast_1d(figure.subfigures(len(looks), 1)), looks, strict=True):
+        left, right = part.subfigures(1, 2, width_ratios=[left_width, cell * heads])
+        picture, through = left.subplots(2, 1)
+        truth = "" if look.true in (None, look.said) else f", is {look.true}"
+        show(picture, look.image, f"{look.name}\nsays {look.said} ({look.probability:.0%}){truth}")
+        show(through, lit(look.image, look.rollout), "rollout, through all layers")
+        for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), look.maps.values(), strict=True)):
+            for a, axes in enumerate(row):
+                if a < len(maps):
+                    show(axes, maps[a], f"head {a + 1}" if l == 0 else "", cmap=HEAT, vmin=0)
+                else:
+                    axes.set_axis_off()
+            row[0].set_ylabel(f"layer {l + 1}", fontsize=9)
+    save(figure, path)
+
+
+
+def draw_connectivity(looks, shares, filters, variances, similarity, path):
+    """Above, where a model looks in some pictures; below, how much of that depends on them, the first layer, the positions.
+
+    looks: a list of `Look`, of whose last layer the heads are shown. shares: {what: `variation`}. filters, variances: as of
+    `principal_filters`; similarity: as `position_similarity`.
+    """
+    heads, height = len(list(looks[0].maps.values())[-1]), 1.0 * math.ceil(len(looks) / 2)
+    figure = new_figure(10, height + 3.4)
+    above, below = figure.subfigures(2, 1, height_ratios=[height, 3.4])
+    for part, pair in zip(above.subfigures(1, 2, wspace=0.03), (looks[0::2], looks[1::2]), strict=True):
+        for row, look in zip(part.subplots(len(pair), 2 + heads, squeeze=False), pair, strict=True):
+            first = look is pair[0]
+            show(row[0], look.image, look.said)
+            show(row[1], lit(look.image, look.rollout), "rollout" if first else "")
+            for a, (axes, heat) in enumerate(zip(row[2:], list(look.maps.values())[-1], strict=True)):
+                show(axes, heat, f"head {a + 1}" if first else "", cmap=HEAT, vmin=0)
+    left, middle, right = below.subfigures(1, 3, width_ratios=[1.15, 1, 1])
+    axes = left.subplots()
+    bars = axes.barh(list(shares), [100 * share for share in shares.values()], color=INK)
+    axes.bar_label(bars, [f"{share:.0%}" for share in shares.values()], padding=3, fontsize=8)
+    axes.set(xlim=(0, 115), xticks=[0, 50, 100], xlabel="%")
+    axes.set_title("share of the weights between places\nthat depends on the picture", fontsize=9)
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    side = math.ceil(math.sqrt(len(filters)))
+    tiles = middle.subplots(side, side)
+    for axes, part, share in zip(tiles.flat, filters, variances, strict=False):
+        least, most = part.min(), part.max()
+        show(axes, (part - least) / (most - least), f"{share:.0%}")
+        axes.title.set_fontsize(7)
+    for axes in tiles.flat[len(filters):]:
+        axes.set_axis_off()
+    middle.suptitle("first layer: principal filters,\nand their shares of the variance", fontsize=9)
+    for axes, maps in zip(right.subplots(*similarity.shape[:2]).flat, similarity.reshape(-1, *similarity.shape[2:]), strict=True):
+        show(axes, maps, cmap="viridis", vmin=-1, vmax=1)
+    right.suptitle("positions: which are like that of the patch\nin this row and column (bright: alike)", fontsize=9)
+    save(figure, path)
+
+
+# ---- cost ---------------------------------------------------------------------------------------------------------
+
+
+def draw_cost(sizes, costs, fits, marks, image, side, path):
+    """Above, the costs of attention over N with their fits; below, a picture (H, W, 3), its patches, and the tokens that they become.
+
+    costs: {label of the axis: array, one number for each of `sizes`}. fits: {the same label: coefficients of `cost.quadratic`}.
+    marks: {N: what has so many tokens}. side: P.
+    """
+    figure = new_figure(9.6, 5.9)
+    above, below = figure.subfigures(2, 1, height_ratios=[1.15, 1])
+    for axes, (label, values) in zip(above.subplots(1, len(costs)), costs.items(), strict=True):
+        line = np.geomspace(min(*sizes, *marks), max(*sizes, *marks), 50)
+        axes.loglog(line, cost.predict(fits[label], line), color=FAINT, lw=1.5, label=r"fit, $b N + c N^2$")
+        axes.loglog(sizes, values, "o", color=INK, ms=5, label="measured")
+        for tokens, name in marks.items():
+            axes.axvline(tokens, color="k", lw=0.7, ls=":")
+            last = tokens == max(marks)
+            axes.annotate(f" {name} \n {tokens:,} tokens ", (tokens, 0.6 if last else 0.97), xycoords=("data", "axes fraction"), fontsize=8,
+                          va="top", ha="right" if last else "left")
+        axes.set(xlabel="tokens N", ylabel=label)
+        axes.legend(frameon=False, fontsize=8, loc="upper center")
+        axes.spines[["top", "right"]].set_visible(False)
+    rows = patches.patchify(image[None], side)[0]                     # (N, P P C)
+    S, gap = image.shape[0] // side, max(1, side // 5)
+    spaced = np.full((S * (side + gap), S * (side + gap), 3), 255, np.uint8)
+    for n, row in enumerate(rows):
+        y, x = divmod(n, S)
+        spaced[y * (side + gap):, x * (side + gap):][:side, :side] = row.reshape(side, side, 3)
+    picture, cut, tokens, again = below.subplots(1, 4, width_ratios=[1, 1, 1.14, 1])
+    show(picture, image, f"{image.size:,} numbers")
+    show(cut, spaced[:-gap, :-gap], f"cut into {len(rows)} patches")
+    show(tokens, rows.reshape(len(rows), -1, 3), f"{len(rows)} tokens (rows) of {rows.shape[1]} numbers")
+    show(again, patches.unpatchify(rows[None], side, image[None].shape)[0], "put back: equal in every bit")
+    save(figure, path)
+
+
+# ---- symmetry -----------------------------------------------------------------------------------------------------
+
+
+def draw_symmetry(rows, steps, growth, bounds, path):
+    """Left, the error of each theorem; right, how far permuted patches change a model as it trains.
+
+    rows: (claim, whether it holds, error). growth: {kind of positions: errors at `steps`}. bounds: an error at most where a theorem holds,
+    and at least where it is broken.
+    """
+    figure = new_figure(11, 0.5 + 0.27 * len(rows))
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+    least = 1e-17                                                     # where an error of 0 is drawn
+    for y, (_, holds, error) in enumerate(rows):
+        left.plot(max(error, least), y, "o", color="#00798c" if holds else INK, ms=6, mfc=None if error else "white")
+    left.set_yticks(range(len(rows)), [claim for claim, _, _ in rows], fontsize=8)
+    left.invert_yaxis()
+    for bound, words, side in zip(bounds, ("holds", "broken"), ("right", "left"), strict=True):
+        left.axvline(bound, color="k", lw=0.7, ls=":")
+        left.text(bound, -1, f" {words} ", fontsize=8, ha=side, va="center")
+    left.set(xscale="log", xlim=(least / 3, 30), ylim=(len(rows) - 0.4, -1.6), xlabel="error of f(T x) = T' f(x)   (white: exactly 0)")
+    left.grid(axis="y", alpha=0.2)
+    for k, (kind, errors) in enumerate(growth.items()):
+        right.plot(steps, errors, "o-", ms=3.5, color=SERIES[k % 4], label=kind)
+    right.set(xscale="symlog", yscale="log", xlabel="steps of training", ylabel="change of the tokens, share of the largest",
+              title="patches permuted: are the tokens the same?")
+    right.title.set_fontsize(10)
+    right.legend(frameon=False, fontsize=9, loc="center right")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+# ---- receptive fields ---------------------------------------------------------------------------------------------
+
+
+def draw_fields(fields, distances, uniform, side, path):
+    """Above, receptive fields; below, their sizes over the depth, and how far the heads of a model look.
+
+    fields: {kind of model: {depth: (H, W)}}. distances: {"untrained" and so on: (L, h) in pixels}. uniform: the distance of one who looks
+    everywhere alike, in a picture of `side` pixels.
+    """
+    figure = new_figure(9.6, 1.75 * len(fields) + 3.2)
+    above, below = figure.subfigures(2, 1, height_ratios=[1.75 * len(fields), 3.2])
+    columns = max(map(len, fields.values()))
+    for row, (kind, by_depth) in zip(above.subplots(len(fields), columns, squeeze=False), fields.items(), strict=True):
+        for axes, (depth, field) in zip(row, by_depth.items(), strict=False):
+            show(axes, np.sqrt(field / field.max()), f"depth {depth}", cmap=HEAT, vmin=0, vmax=1)
+        row[0].set_ylabel(kind, fontsize=9)
+    sizes, heads = below.subplots(1, 2)
+    for (kind, by_depth), colour in zip(fields.items(), (INK, "#30638e"), strict=False):
+        depths, seen = list(by_depth), list(by_depth.values())
+        sizes.plot(depths, [max(extent(field)) for field in seen], "o-", color=colour, label=f"{kind}: all that it sees")
+        sizes.plot(depths, [2 * spread(field) for field in seen], "o--", color=colour, mfc="white", label=f"{kind}: twice the spread")
+    sizes.set(xlabel="depth", ylabel="pixels a side", ylim=(0, 1.55 * max(seen[0].shape)), xticks=depths)
+    sizes.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    for (kind, values), colour, move in zip(distances.items(), (FAINT, INK), (-0.12, 0.12), strict=True):
+        layers = np.repeat(np.arange(1, len(values) + 1)[:, None], values.shape[1], axis=1)
+        heads.plot((layers + move).ravel(), values.ravel(), "o", color=colour, ms=5, label=kind)
+    heads.axhline(uniform, color="k", lw=0.7, ls=":")
+    heads.annotate("everywhere alike", (1, uniform), xycoords=("axes fraction", "data"), fontsize=8, ha="right", va="bottom")
+    heads.set(xlabel="layer", ylabel=f"pixels of {side}", title="mean attention distance of each head", ylim=(0, 1.3 * uniform),
+              xticks=range(1, len(next(iter(distances.values()))) + 1))
+    heads.title.set_fontsize(10)
+    heads.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    for axes in (sizes, heads):
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+# ---- other signals ------------------------------------------------------------------------------------------------
+
+
+def draw_table(curves, guess, cells, attention, path):
+    """Left, accuracies {name: (steps, values)} and that of a guess; right, the tokens of some texts, and how much the first looks at each.
+
+    cells: for each text the words of its tokens; attention: (texts, N).
+    """
+    figure = new_figure(10, 3.6)
+    learning, texts = figure.subplots(1, 2, width_ratios=[1, 1.25])
+    for (name, (steps, accuracies)), colour in zip(curves.items(), (INK, "#30638e", "#edae49"), strict=False):
+        learning.plot(steps, 100 * np.array(accuracies), color=colour, label=name)
+    learning.axhline(100 * guess, color="k", lw=0.7, ls=":")
+    learning.annotate("the digits known, but not their letters", (1, 100 * guess - 4), xycoords=("axes fraction", "data"), fontsize=8,
+                      va="top", ha="right")
+    learning.set(xlabel="steps of 128 new texts", ylabel="% answered rightly", ylim=(0, 105))
+    learning.set_title("new questions in the test", fontsize=10)
+    learning.legend(frameon=False, fontsize=8, loc=(0.4, 0.5))
+    learning.spines[["top", "right"]].set_visible(False)
+    show(texts, attention, cmap=HEAT, vmin=0, vmax=1, aspect="auto")
+    for (y, x), share in np.ndenumerate(attention):
+        texts.text(x, y, cells[y][x], color="k" if share > 0.6 else "w", ha="center", va="center", family="monospace", fontsize=10)
+    texts.set_title("where the question (left) looks: bright, at the row that it asks for", fontsize=10)
+    save(figure, path)
+
+
+# ---- studies ------------------------------------------------------------------------------------------------------
+
+
+def draw_scale(curves, gaps, lines, groups, path):
+    """Left, the accuracy over the number of training images; in the middle, differences with their lines; right, `draw_groups`.
+
+    curves: {model: {N: {seed: accuracy}}}. gaps: {"CNN - ViT" and so on: {N: {seed: difference}}}. lines: {the same: as of `trend.slope`}.
+    Bars are the standard deviation over seeds.
+    """
+    figure = new_figure(13.5, 4.2)
+    accuracy, difference, right = figure.subplots(1, 3)
+    for (name, sizes), colour in zip(curves.items(), SERIES, strict=False):
+        _errorbars(accuracy, sizes.keys(), sizes.values(), colour, name, "o-")
+    for (name, sizes), colour in zip(gaps.items(), SERIES[1:], strict=False):
+        _errorbars(difference, sizes.keys(), sizes.values(), colour, name, "o")
+        if name in lines:
+            ends = np.array([min(sizes), max(sizes)])
+            difference.plot(ends, 100 * (lines[name][2] + lines[name][0] * np.log10(ends)), color=colour, lw=1)
+    accuracy.set(ylabel="% of the test images classified correctly")
+    difference.set(ylabel="points of difference, and lines through them")
+    ticks = sorted({size for sizes in curves.values() for size in sizes})
+    for axes in (accuracy, difference):
+        axes.set(xscale="log", xlabel="training images (each run takes equally many steps)")
+        axes.set_xticks(ticks, [f"{size:,.0f}" for size in ticks], fontsize=8)
+        axes.set_xticks([], minor=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        _legend_above(axes)
+    difference.axhline(0, color="k", lw=0.7, ls=":")
+    _groups(right, groups)
+    save(figure, path)
+
+
+def draw_groups(groups, path):
+    """Accuracies in groups {"2,000 images" and so on: {what: {seed: accuracy}}}: mean and standard deviation, and a ring for each seed."""
+    figure = new_figure(2 + 2.2 * len(groups), 4)
+    _groups(figure.subplots(), groups)
+    save(figure, path)
+
+
+def _errorbars(axes, x, series, colour, name, style):
+    """Shares {seed: share} at each x, in percent: their mean, and their standard deviation where there are some."""
+    values = [100 * np.array(list(by_seed.values())) for by_seed in series]
+    deviations = [value.std(ddof=1) if len(value) > 1 else 0 for value in values]
+    axes.errorbar(list(x), [value.mean() for value in values], deviations, fmt=style, color=colour, ms=4, capsize=3, label=name)
+
+
+def _groups(axes, groups):
+    """See `draw_groups`."""
+    names = list(dict.fromkeys(name for members in groups.values() for name in members))
+    for k, (name, colour) in enumerate(zip(names, SERIES, strict=False)):
+        found = [(place + 0.7 * ((k + 0.5) / len(names) - 0.5), members[name]) for place, members in enumerate(groups.values())
+                 if name in members]
+        _errorbars(axes, [x for x, _ in found], [by_seed for _, by_seed in found], colour, name, "o")
+        for x, by_seed in found:
+            axes.plot([x + 0.04] * len(by_seed), [100 * value for value in by_seed.values()], "o", color=colour, mfc="white", ms=4)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set(ylabel="% of the test images classified correctly", xlim=(-0.5, max(1, len(groups)) - 0.5))
+    _legend_above(axes)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend_above(axes):
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)

@@ -1,0 +1,166 @@
+"""A study is a question that takes many runs: one for each of its points, and a table in a CSV file with what each has given.
+
+    # {"epochs": 5, "lr": 0.002}             what all points share
+    "model","images","seed","accuracy","seconds"
+    "vit",500,0,0.7134,151.2                 a point, and what came out
+
+After each run the file is written anew, whole. What is in it is not run again, so a study that is interrupted loses the run that it was
+in, and goes on with that one. Where points are measured side by side, each in a process of its own, the rows stand in the order in
+which they ended, and an interruption loses what each process was at. Texts are quoted and numbers are not, so the table reads back as
+what it was; others read it with `pandas.read_csv(file, comment="#")`.
+"""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ...common.checks import check_number
+from ...common.files import write_atomic
+
+
+class Study:
+    """The table in `file`, which need not exist yet. rows: the results so far, each a dict of texts and numbers.
+
+    settings: a dict of what all points share, and of what a result depends on beside its point; as JSON can hold it.
+    Raises ValueError if the file is damaged, or its results were made with other settings.
+    """
+
+    def __init__(self, file, settings):
+        self.file, self.settings = Path(file), json.loads(json.dumps(settings))
+        self.text, self.rows = "", []
+        if self.file.exists():
+            self.text, there, self.rows = _read(self.file)
+            names = [*(there | self.settings)]
+            if other := [name for name in names if there.get(name) != self.settings.get(name)]:
+                differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} here)" for name in other)
+                raise ValueError(f"{self.file} was made with other settings, and its results cannot stand beside new ones: {differences}. "
+                                 "Move it away, or take another file")
+
+    def run(self, points, measure, limit=None, jobs=1):
+        """Measure the points that the table has not yet, in their order -> how many are left after that.
+
+        points: dicts of texts and numbers, all with the same names. measure: a function of a point's values by name, which gives a dict of
+        numbers; how many seconds it took is added. limit: how many points to measure now, at most (default: all). jobs: how many at once;
+        more than one are measured in processes of their own, so `measure` must be a function of a module, or a partial of one.
+        Raises ValueError if the table has no such columns, or a value is no number and no text of one line; OSError if it cannot be
+        written, and then it is as it was, or if a process was killed; and what `measure` raises.
+        """
+        check_number("number of jobs", jobs, least=1, whole=True)
+        names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
+        if results and results[:len(names)] != names:
+            raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with {', '.join(names)}")
+        known = [{name: row[name] for name in names} for row in self.rows]
+        todo = [_checked(point) for point in points if point not in known]
+        now = todo if limit is None else todo[:check_number("limit of points", limit, least=0, whole=True)]
+        if self.rows and todo:
+            print(f"{self.file} has {len(points) - len(todo)} of {len(points)} points already.", file=sys.stderr)
+        for done, (point, found, seconds) in enumerate(_measured(now, measure, jobs), 1):
+            self._add(point | found | {"seconds": seconds})
+            left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows) / jobs
+            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {seconds:.0f} s; "
+                  f"the rest will take some {_duration(left)}", file=sys.stderr, flush=True)
+        return len(todo) - len(now)
+
+    def by_seed(self, result, **fields):
+        """{seed: a result} of the rows that have these fields, by rising seeds: ("accuracy", model="vit", images=500)."""
+        found = {row["seed"]: row[result] for row in self.rows if all(row[name] == value for name, value in fields.items())}
+        return dict(sorted(found.items()))
+
+    def _add(self, row):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*(self.rows or [row])[0]], quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        if not self.rows:
+            text.write(f"# {json.dumps(self.settings)}\n")
+            writer.writeheader()
+        writer.writerow(row)
+        write_atomic(self.file, self.text + text.getvalue())
+        self.text += text.getvalue()                                  # what is there stays as it is, to the byte
+        self.rows.append(row)
+
+
+def _measured(points, measure, jobs):
+    """(point, what was found, in how many seconds), as points end that so many processes measure at once.
+
+    After an error no further point is begun; those in hand are measured to their end, and then it is raised.
+    """
+    if jobs == 1:
+        yield from ((point, *_timed(measure, point)) for point in points)
+        return
+    waiting, error = iter(points), None
+    # New processes, not forked ones: these would inherit the locks of BLAS's threads, and no thread that opens them.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+        in_hand = {pool.submit(_timed, measure, point): point for point in islice(waiting, jobs)}
+        while in_hand:
+            for future in wait(in_hand, return_when=FIRST_COMPLETED).done:
+                point, failed = in_hand.pop(future), future.exception()
+                error = error or failed
+                if not error and (following := next(waiting, None)):
+                    in_hand[pool.submit(_timed, measure, following)] = following
+                if not failed:
+                    yield point, *future.result()
+    if isinstance(error, BrokenProcessPool):
+        raise ChildProcessError("a process was killed while it measured a point, perhaps for want of memory: run again, with fewer at once")
+    if error:
+        raise error
+
+
+def _end_with_parent():
+    """End this process when the one that started it has ended, however that was: nobody waits any more for what it measures."""
+    threading.Thread(target=_exit_after, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _exit_after(process):
+    process.join()
+    os._exit(1)
+
+
+def _timed(measure, point):
+    start = time.perf_counter()
+    return _checked(measure(**point)), round(time.perf_counter() - start, 2)
+
+
+def _read(file):
+    """The text, the settings and the rows of a table. Raises ValueError, with the line, if it is damaged."""
+    number, rows, names = 1, [], []
+    try:
+        text = file.read_text(encoding="utf-8")
+        first, *lines = text.removesuffix("\n").split("\n")
+        settings = json.loads(first.removeprefix("# "))
+        for number, line in enumerate(lines, 2):
+            [values] = csv.reader([line], quoting=csv.QUOTE_NONNUMERIC, strict=True)
+            if number == 2:
+                names = values
+            else:
+                rows.append(dict(zip(names, values, strict=True)))
+        if not isinstance(settings, dict) or not rows or not text.endswith("\n"):
+            raise ValueError("it ends too early")
+        return text, settings, rows
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{file} is damaged in line {number} ({error}): bring back an earlier one, or begin anew without it") from None
+
+
+def _checked(fields):
+    """The fields, if the table can hold them so that they read back as they were."""
+    for name, value in fields.items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float | np.integer | np.floating) or "\n" in str(value):
+            raise ValueError(f"a study keeps numbers, and texts of one line, but {name} is {value!r}")
+    return fields
+
+
+def _words(fields):
+    return ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in fields.items())
+
+
+def _duration(seconds):
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"

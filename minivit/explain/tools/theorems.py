@@ -1,0 +1,114 @@
+"""The theorems of `symmetry.py`, each with the function that measures its error, in float64 at random weights and inputs.
+
+Where a theorem holds the error is round-off; where a condition of it is broken, it is not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...layers import MLP, Attention, Block, PatchEmbed
+from ...models import create_model
+from ...ops import convolution
+from ..partial_models import FirstBlocks, Stack
+from ..symmetry import circular_convolution, equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
+
+HOLDS, BROKEN = 1e-12, 1e-3                                           # an error at most, and at least
+WIDTH, HEADS, DEPTH, SIDE, PATCH = 24, 3, 4, 12, 3                    # of the models and pictures; a grid of GRID x GRID patches
+GRID = SIDE // PATCH
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """claim: in words. holds: whether it is true. error: a function of a random generator -> the error of one trial."""
+
+    claim: str
+    holds: bool
+    error: Callable
+
+    def worst(self, trials=5, seed=0):
+        """The error that speaks against it: the largest of some trials where it holds, the smallest where it is broken."""
+        errors = [self.error(np.random.default_rng([seed, trial])) for trial in range(trials)]
+        return max(errors) if self.holds else min(errors)
+
+
+def _random(layer, rng):
+    """The layer in float64, with all its weights random (never as they start: zeros would hide what they multiply)."""
+    layer = layer.astype(np.float64)
+    layer.vector[:] = 0.5 * rng.standard_normal(layer.vector.size)
+    return layer
+
+
+def _vit(rng, **options):
+    return _random(create_model("vit", image_size=SIDE, patch_size=PATCH, classes=5, width=WIDTH, heads=HEADS, depth=DEPTH, **options), rng)
+
+
+def _images(rng):
+    return rng.standard_normal((2, SIDE, SIDE, 3))
+
+
+def _tokens_permuted(make):
+    """Equivariance of a layer (B, N, D) -> (B, N, D) under permutations of the tokens."""
+    def error(rng):
+        layer = make(rng)
+        return equivariance_error(layer.forward, permute_tokens(rng.permutation(GRID * GRID)), rng.standard_normal((2, GRID * GRID, WIDTH)))
+    return error
+
+
+def _patches_permuted(**options):
+    """Invariance of a ViT's logits under permutations of the patches."""
+    def error(rng):
+        model = _vit(rng, **options)
+        return equivariance_error(model.forward, permute_patches(rng.permutation(GRID * GRID), PATCH), _images(rng), unchanged)
+    return error
+
+
+def _picture_shifted(pixels):
+    """Equivariance of a ViT without positions, from the picture to the tokens behind its last block, under shifts."""
+    def error(rng):
+        encoder = FirstBlocks(_vit(rng, positions="none", pool="mean"), DEPTH)
+        return equivariance_error(encoder.forward, shift(pixels, -pixels), _images(rng),
+                                  shift_tokens(pixels // PATCH, -pixels // PATCH, (GRID, GRID)))
+    return error
+
+
+def _convolution_shifted(pixels, stride=1, circular=True, inside=False):
+    """Equivariance of a convolution of 3 x 3 under shifts by so many pixels, to the right and down."""
+    def error(rng):
+        weight, bias = rng.standard_normal((3, 3, 3, 4)), rng.standard_normal(4)
+
+        def f(x):
+            return circular_convolution(x, weight, bias, stride) if circular else convolution.forward(x, weight, bias, stride, 1)[0]
+
+        margin = slice(pixels + 1, -1) if inside else slice(None)     # what came in at the other side, and what saw zeros, is left out
+        return equivariance_error(f, shift(pixels, pixels), _images(rng), shift(pixels // stride, pixels // stride),
+                                  lambda y: y[:, margin, margin])
+    return error
+
+
+def _patch_embedding_shifted(rng):
+    embed = _random(PatchEmbed(PATCH, 3, WIDTH), rng)
+    return equivariance_error(embed.forward, shift(2 * PATCH, PATCH), _images(rng), shift_tokens(2, 1, (GRID, GRID)))
+
+
+THEOREMS = [
+    Theorem("self-attention, tokens permuted", True, _tokens_permuted(lambda rng: _random(Attention(WIDTH, HEADS), rng))),
+    Theorem("MLP, tokens permuted", True, _tokens_permuted(lambda rng: _random(MLP(WIDTH, 2 * WIDTH), rng))),
+    Theorem("block, tokens permuted", True, _tokens_permuted(lambda rng: _random(Block(WIDTH, HEADS), rng))),
+    Theorem("encoder, tokens permuted", True,
+            _tokens_permuted(lambda rng: Stack([_random(Block(WIDTH, HEADS), rng) for _ in range(DEPTH)]))),
+    Theorem("logits by class token, no positions, patches permuted", True, _patches_permuted(positions="none", pool="token")),
+    Theorem("logits by mean, no positions, patches permuted", True, _patches_permuted(positions="none", pool="mean")),
+    Theorem("the same with learned positions", False, _patches_permuted(positions="learned")),
+    Theorem("the same with sin-cos positions", False, _patches_permuted(positions="sincos")),
+    Theorem("the same with a relative bias", False, _patches_permuted(positions="none", relative_bias=True)),
+    Theorem("convolution, periodic, shifted by 1", True, _convolution_shifted(1)),
+    Theorem("convolution, zeros around, inside, shifted by 1", True, _convolution_shifted(1, circular=False, inside=True)),
+    Theorem("convolution, zeros around, everywhere, shifted by 1", False, _convolution_shifted(1, circular=False)),
+    Theorem("convolution of stride 3, periodic, shifted by 3", True, _convolution_shifted(3, stride=3)),
+    Theorem("convolution of stride 3, periodic, shifted by 1", False, _convolution_shifted(1, stride=3)),
+    Theorem("patch embedding, shifted by whole patches", True, _patch_embedding_shifted),
+    Theorem("ViT without positions, shifted by a patch of 3", True, _picture_shifted(PATCH)),
+    Theorem("ViT without positions, shifted by 1", False, _picture_shifted(1)),
+]

@@ -1,0 +1,1 @@
+"""All cores for one batch: threads, BLAS, how a batch is split, lanes, and prediction."""

@@ -1,0 +1,344 @@
+"""What can be checked, made uniform: named float64 tensors, `forward()` that reads them, and `backward(dy)`, their gradients by name."""
+
+import copy
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..common.checks import check_name
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A target whose forward and backward take their tensors from here.
+
+    inputs, parameters: the float64 arrays that are checked, by name; they are contiguous, and moved in place.
+    forward: () -> y. backward: dy -> {name: gradient, or None}, after a forward of its own.
+    state: () -> {name: array}, all that neither may change. as_complex: () -> the same with complex tensors; None unless it is a
+    pair of functions. is_layer: whether it promises that the images of a batch do not see each other.
+    """
+
+    inputs: dict[str, np.ndarray]
+    parameters: dict[str, np.ndarray]
+    forward: Callable[[], Any]
+    backward: Callable[[np.ndarray], dict]
+    state: Callable[[], dict]
+    as_complex: Callable | None = None
+    is_layer: bool = False
+
+    @property
+    def tensors(self):
+        """All that is checked: inputs, then parameters."""
+        return self.inputs | self.parameters
+
+
+def make_subject(target, inputs, constants, rng):
+    """A `Subject` of float64 copies of the target and its inputs, with random weights. Raises as `gradcheck` says."""
+    if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
+        return _of_functions(*target, _Inputs(target[0], inputs, constants))
+    for method in ("forward", "backward"):
+        if not callable(getattr(target, method, None)):
+            raise TypeError(f"{type(target).__name__} has no method {method!r}: "
+                            "give an object with forward and backward, or a pair of functions")
+    if isinstance(target, type):
+        raise TypeError(f"{target.__name__} is a class: give an object of it, {target.__name__}(...)")
+    return (_of_layer if _is_layer(target) else _of_object)(target, inputs, constants, rng)
+
+
+def _is_layer(x):
+    """Whether x is a layer or model of ours; by its methods, for checking stands beside the layers and does not import them."""
+    return all(callable(getattr(x, name, None)) for name in ("parameters", "astype", "name_parameters"))
+
+
+def _is_floating(x):
+    return isinstance(x, np.ndarray) and x.dtype.kind in "fc"
+
+
+class _Inputs:
+    """The arguments of a forward: `values` in their order, the `arrays` among them by name, and those of them that are `checked`."""
+
+    def __init__(self, forward, values, constants, taken=(), dtype=np.float64):
+        self.values = [_converted(x, dtype) for x in values]
+        self.names = _argument_names(forward, len(values), taken)
+        for name in constants:
+            check_name("constant", name, [*self.names, *taken])
+        self.arrays = {name: x for name, x in zip(self.names, self.values, strict=True) if isinstance(x, np.ndarray)}
+        self.checked = {name: x for name, x in self.arrays.items() if _is_floating(x) and name not in constants}
+        for name, x in self.arrays.items():
+            if x.dtype.kind not in "fciub":
+                raise TypeError(f"{name} must be an array of numbers, not of {x.dtype}")
+            if not np.isfinite(x).all():
+                raise ValueError(f"{name} holds NaN or infinity")
+
+    def gradients(self, returned):
+        """{name: gradient} from what a backward returned: one array, or one for each argument, floating array or checked one."""
+        if isinstance(returned, dict):
+            raise TypeError("the backward must return its gradients in the order of the inputs, not a dict")
+        returned = list(returned) if isinstance(returned, tuple | list) else [returned]
+        floating = [name for name in self.names if _is_floating(self.arrays.get(name))]
+        for names in (self.names, floating, list(self.checked)):
+            if len(returned) == len(names):
+                return {name: g for name, g in zip(names, returned, strict=True) if name in self.checked}
+        if not self.checked and returned[0] is None:
+            return {}
+        raise ValueError(f"the backward gives {len(returned)} gradients for {len(self.checked)} floating-point inputs "
+                         f"({', '.join(self.checked)}); one that has no gradient belongs into constants=(...)")
+
+
+def _converted(x, dtype):
+    """A float64 copy of a floating array, a copy of another; what is no array (a number, a string, None) as it is."""
+    if not isinstance(x, np.ndarray | np.floating | list):
+        return x
+    x = np.array(x, order="C")
+    if np.iscomplexobj(x) and dtype == np.float64:
+        raise TypeError("complex arrays cannot be checked: give real and imaginary parts")
+    return x.astype(dtype) if _is_floating(x) else x
+
+
+def _argument_names(forward, count, taken):
+    """The names of the forward's first arguments; "input 0", ... where it has none, or where one is also a parameter's."""
+    try:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        names = [p.name for p in inspect.signature(forward).parameters.values() if p.kind in kinds][:count]
+    except (TypeError, ValueError):
+        names = []
+    if len(names) == count and not set(names) & set(taken):
+        return names
+    return ["input"] if count == 1 else [f"input {i}" for i in range(count)]
+
+
+# ---- a pair of functions -----------------------------------------------------------------------------------
+
+
+def _of_functions(forward, backward, inputs):
+    def run():
+        result = forward(*inputs.values)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"the forward of a pair must return (y, cache), not {type(result).__name__}")
+        return result
+
+    def backward_twice(dy):
+        _, cache = run()
+        first, second = ({name: np.copy(g) for name, g in inputs.gradients(backward(upstream, cache)).items() if g is not None}
+                         for upstream in (dy, dy.copy()))
+        for name in first:
+            if not np.array_equal(first[name], second[name], equal_nan=True):
+                raise ValueError(f"the backward gives two different gradients of {name} from one cache: it changes it, or is random")
+        return first
+
+    def as_complex():
+        constants = set(inputs.names) - set(inputs.checked)
+        return _of_functions(forward, backward, _Inputs(forward, inputs.values, constants, dtype=np.complex128))
+
+    return Subject(inputs.checked, {}, lambda: run()[0], backward_twice, lambda: inputs.arrays, as_complex)
+
+
+# ---- layers and models -------------------------------------------------------------------------------------
+
+
+def _randomised(value, rng):
+    """Somewhere near `value`, but nowhere special: matrices by their fan-in, so that nothing saturates."""
+    spread = 1 / math.sqrt(value.shape[0]) if value.ndim > 1 else 0.5
+    return np.asarray(value + spread * rng.standard_normal(value.shape))
+
+
+def _of_layer(layer, values, constants, rng):
+    layer = layer.astype(np.float64)
+    layer.name_parameters()
+    parameters = layer.parameters()
+    for p in parameters:
+        if p.name not in constants:
+            p.data = _randomised(p.data, rng)
+    inputs = _Inputs(layer.forward, values, constants, [p.name for p in parameters])
+
+    def backward(dy):
+        layer.forward(*inputs.values)
+        returned = layer.backward(dy)
+        return inputs.gradients(returned) | {p.name: p.grad for p in parameters}
+
+    data = {p.name: p.data for p in parameters}
+    return Subject(inputs.checked, {name: x for name, x in data.items() if name not in constants},
+                   lambda: layer.forward(*inputs.values), backward, lambda: inputs.arrays | data, is_layer=True)
+
+
+# ---- any object with forward and backward -------------------------------------------------------------------
+
+
+@dataclass
+class _Held:
+    """A float array that an object holds in its attribute `name`, or under `keys` in the lists, tuples or dicts that the attribute is."""
+
+    path: str
+    owner: Any
+    name: str
+    keys: tuple = ()
+
+    @property
+    def value(self):
+        """The array."""
+        return _at(getattr(self.owner, self.name), self.keys)
+
+    @value.setter
+    def value(self, array):
+        # Past a __setattr__ of its own: that of a frozen dataclass raises.
+        object.__setattr__(self.owner, self.name, _replaced(getattr(self.owner, self.name), self.keys, array))
+
+    @property
+    def gradient(self):
+        """`d<name>` of the owner, or `grads[name]`, or (of an array in a list, tuple or dict) `grads[key]`; None if there is none."""
+        grads = getattr(self.owner, "grads", None)
+        places = [(getattr(self.owner, f"d{self.name}", None), self.keys), (grads, (self.name, *self.keys))]
+        places += [(grads, self.keys)] if self.keys else []
+        return next((found for place in places if (found := _at(*place)) is not None), None)
+
+    @property
+    def is_memory_for_a_gradient(self):
+        """Whether it is a `dw` beside a `w`, or in `grads`."""
+        return self.name == "grads" or (self.name[:1] == "d" and self.name[1:] in _attributes(self.owner))
+
+
+def _at(held, keys):
+    """What stands under these keys, one within the other; None if nothing does."""
+    for key in keys:
+        try:
+            held = held[key]
+        except (LookupError, TypeError):
+            return None
+    return held
+
+
+def _replaced(held, keys, array):
+    """The same with the array under these keys: tuples anew, lists and dicts in place."""
+    if not keys:
+        return array
+    inner = _replaced(held[keys[0]], keys[1:], array)
+    if isinstance(held, tuple):
+        parts = (*held[:keys[0]], inner, *held[keys[0] + 1:])
+        return type(held)(*parts) if hasattr(held, "_fields") else parts
+    held[keys[0]] = inner
+    return held
+
+
+@dataclass
+class _HeldByLayer:
+    """A parameter of a layer of ours that an object holds."""
+
+    path: str
+    parameter: Any
+    is_memory_for_a_gradient = False
+
+    @property
+    def value(self):
+        """The array."""
+        return self.parameter.data
+
+    @value.setter
+    def value(self, array):
+        self.parameter.data = array
+
+    @property
+    def gradient(self):
+        """What the layer's backward has assigned; None before."""
+        return self.parameter.grad
+
+
+@dataclass
+class _OutOfReach:
+    """An object that holds the array `what`, but has no forward and backward: nobody knows where its gradient is."""
+
+    path: str
+    what: str
+
+
+def _attributes(owner):
+    """{name: value} of an object: its own attributes, in slots too, and the float arrays of its class."""
+    found: dict = {}
+    for cls in reversed(type(owner).__mro__):
+        slots = vars(cls).get("__slots__", ())
+        found |= {name: value for name, value in vars(cls).items() if _is_floating(value)}
+        found |= {name: getattr(owner, name) for name in ([slots] if isinstance(slots, str) else slots) if hasattr(owner, name)}
+    return found | getattr(owner, "__dict__", {})
+
+
+def _leaves(value, keys=(), around=()):
+    """Pairs (keys, part): what a value holds in lists, tuples and dicts, however deep, or itself."""
+    if not isinstance(value, dict | list | tuple):
+        yield keys, value
+    elif id(value) not in around:
+        for key, part in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            yield from _leaves(part, (*keys, key), (*around, id(value)))
+
+
+def _walk(owner, path="", seen=None):
+    """All float arrays that an object holds, and those of the objects in it that have a forward and a backward themselves.
+
+    In their place, what holds an array but has no forward and backward is an `_OutOfReach`.
+    """
+    seen = set() if seen is None else seen
+    seen.add(id(owner))
+    for name, value in _attributes(owner).items():
+        for keys, part in _leaves(value):
+            here = path + ".".join(map(str, (name, *keys)))
+            if _is_floating(part):
+                yield _Held(here, owner, name, keys)
+            elif id(part) in seen or isinstance(part, type):
+                continue
+            elif not all(callable(getattr(part, method, None)) for method in ("forward", "backward")):
+                within = [name for name, x in getattr(part, "__dict__", {}).items() if _is_floating(x)]
+                if within:
+                    seen.add(id(part))
+                    yield _OutOfReach(here, f"{type(part).__name__}.{within[0]}")
+            elif _is_layer(part):
+                seen.add(id(part))
+                if part.dtype != np.float64:
+                    part.pack(np.float64)
+                yield from (_HeldByLayer(f"{here}.{p.name}", p) for p in part.parameters())
+            else:
+                yield from _walk(part, f"{here}.", seen)
+
+
+def _of_object(target, values, constants, rng):
+    target = copy.deepcopy(target)
+    parameters, passed_over = {}, []
+    for held in _walk(target):
+        if isinstance(held, _OutOfReach):
+            if held.path not in constants:
+                raise TypeError(f"{held.path} holds an array, {held.what}, but has no forward and backward: hold the array itself, "
+                                f"so that it is checked (a constant belongs into constants=({held.path!r},))")
+            passed_over.append(held.path)
+            continue
+        held.value = _converted(held.value, np.float64)
+        if not held.is_memory_for_a_gradient:
+            parameters[held.path] = held
+            if held.path not in constants:
+                held.value = _randomised(held.value, rng)
+    data = {path: held.value for path, held in parameters.items()}
+    moved = {path: x for path, x in data.items() if path not in constants}
+    inputs = _Inputs(target.forward, values, constants, [*parameters, *passed_over])
+    fresh, latest = copy.deepcopy(target), target
+
+    def forward():
+        for path, x in moved.items():                                 # an earlier forward may have put an equal array in its place
+            parameters[path].value = x
+        return target.forward(*inputs.values)
+
+    def backward(dy):
+        # In a copy that has seen nothing, so that gradients that are added up start from where they start.
+        nonlocal latest
+        latest = copy.deepcopy(fresh)
+        held = {held.path: held for held in _walk(latest) if held.path in data}
+        for path, x in data.items():
+            held[path].value = x.copy()
+        latest.forward(*inputs.values)
+        returned = latest.backward(dy)
+        return inputs.gradients(returned) | {path: held[path].gradient for path in moved}
+
+    def state():
+        # What is constant in an object may change by itself, such as the running mean of a batch norm.
+        return inputs.arrays | {held.path: held.value for held in _walk(latest) if held.path in moved}
+
+    return Subject(inputs.checked, moved, forward, backward, state)

@@ -1,0 +1,1 @@
+"""Files of weights: safetensors, timm's names and layout, Google's .npz."""

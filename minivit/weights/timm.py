@@ -1,0 +1,125 @@
+"""Weights under timm's names and in its layout, in safetensors files: the one format of weights on disk.
+
+The names are ours already. Only the layouts differ:
+
+    linear weight       ours (in, out)            timm's (out, in)
+    patch embedding     ours (P P C, D)           timm's (D, C, P, P), the kernel of a convolution
+    convolution         ours (k, k, C, D)         timm's (D, C, k, k), the head of a ResNet too, with k = 1
+    bias table          ours (T, h)               timm's (T, h)
+    cls_token           ours (D,)                 timm's (1, 1, D), and dist_token alike
+    pos_embed           ours (N, D)               timm's (1, N, D)
+
+Swin's authors count each `downsample` to the stage before it, not behind it, and call `head.fc` `head`: their names are read, too. So are
+Google's `.npz` files of Vision Transformers (see `google.py`).
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from .google import read_google
+from .match import match
+from .safetensors_io import read_tensors, write_tensors
+
+_AS_IT_IS = "relative_position_bias_table"
+_TOKENS = ("cls_token", "dist_token")
+
+
+def to_timm(model):
+    """All weights of a model as {name: array in timm's layout}; the arrays are copies."""
+    return {name: np.array(view, order="C") for name, view in _views(model).items()}
+
+
+def _views(model):
+    return {p.name: _outward(p.name, p.data, model) for p in model.parameters()}
+
+
+def match_timm(tensors, model, new_head=False):
+    """{name: array in timm's layout} -> Match: what of it goes where in `model`, name by name (see `match.py`).
+
+    new_head: whether the classifier starts anew, as for other classes.
+    """
+    def outward(p):
+        return _outward(p.name, np.broadcast_to(np.float32(0), p.shape), model).shape
+
+    return match(_renamed(tensors), model.parameters(), outward, _inward, model.position_grids(), new_head)
+
+
+def from_timm(tensors, model, new_head=False):
+    """{name: array in timm's layout} -> {name: array in ours}, complete for `model` but for a head that is to be new.
+
+    Raises ValueError that names the tensors that are missing, unexpected or of another shape.
+    """
+    found = match_timm(tensors, model, new_head)
+    found.check()
+    return found.values
+
+
+def _renamed(tensors):
+    if "layers.0.downsample.reduction.weight" not in tensors:
+        return tensors
+
+    def name(old):
+        new = re.sub(r"^layers\.(\d+)\.downsample\.", lambda m: f"layers.{int(m[1]) + 1}.downsample.", old)
+        return re.sub(r"^head\.(?!fc\.)", "head.fc.", new)
+
+    return {name(old): tensor for old, tensor in tensors.items()}
+
+
+def _outward(name, data, model):
+    if name == "patch_embed.proj.weight":
+        P, C = model.patch_embed.patch_size, model.channels
+        data = data.reshape(P, P, C, -1)
+    if data.ndim == 4:
+        return data.transpose(3, 2, 0, 1)
+    if name in _TOKENS:
+        return data[None, None]
+    if name == "pos_embed":
+        return data[None]
+    if name.endswith(_AS_IT_IS):
+        return data
+    return data.T                                                     # a vector is its own transpose
+
+
+def _inward(name, tensor, shape):
+    if name.endswith(_AS_IT_IS):
+        return tensor
+    if tensor.ndim == 4:
+        tensor = tensor.transpose(2, 3, 1, 0)                         # (D, C, k, k) -> (k, k, C, D)
+    elif tensor.ndim == 2:
+        tensor = tensor.T
+    return tensor.reshape(shape)
+
+
+def write_weights(path, model):
+    """Write all weights of `model` to a safetensors file; equal weights give equal bytes."""
+    write_tensors(path, _views(model), {"minivit": json.dumps({"config": model.config}, sort_keys=True)})
+
+
+def read_any(path):
+    """The tensors of a safetensors file, or of Google's `.npz`, {timm's name: array in timm's layout}.
+
+    Raises FileNotFoundError, or ValueError if the file is damaged or of another format.
+    """
+    return _renamed(read_google(path) if Path(path).suffix == ".npz" else read_tensors(path)[0])
+
+
+def classes_in(tensors):
+    """How many classes the classifier in these tensors has; None if there is none."""
+    heads = [tensor for name, tensor in tensors.items() if name in ("head.weight", "head.fc.weight") and tensor.ndim > 1]
+    return heads[0].shape[0] if heads else None
+
+
+def read_weights(path, model, new_head=False):
+    """The weights in a file, by name and in our layout; new_head as for `match_timm`.
+
+    Raises FileNotFoundError, or ValueError that says what does not fit.
+    """
+    found = match_timm(read_any(path), model, new_head)
+    try:
+        found.check()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return found.values
