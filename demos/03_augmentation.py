@@ -27,7 +27,7 @@ SHARE = 16      # images that a lane varies at once
 def vary(augment, images, targets, step, share=None):
     """The first `share` images of a batch (default: all) at a step of training, which is here the only one of its epoch."""
     everywhere = np.arange(len(images))
-    return augment(images, targets, Generator(4, step, everywhere[:share], epoch=step, numbers=everywhere))
+    return augment(images, targets, Generator(4, step, everywhere[:share], epoch=step, dataset_indices=everywhere))
 
 
 def choose(data):

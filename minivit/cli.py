@@ -250,7 +250,7 @@ def _train(options):
     from .runs.presets import model_for
     from .runs.run import Run
     from .runs.weight_source import Source
-    from .training.evaluation import describe_evaluation, evaluation_text
+    from .training.evaluation_text import describe_evaluation, evaluation_text
     from .training.loop import train
 
     if Path(options.data, "config.json").is_file():
@@ -298,7 +298,7 @@ def _train(options):
 def _evaluate(options):
     from .data import shadowing_folder
     from .runs.run import Run
-    from .training.evaluation import describe_evaluation, evaluation_text
+    from .training.evaluation_text import describe_evaluation, evaluation_text
 
     run = Run(options.run)
     _note(shadowing_folder(options.data))

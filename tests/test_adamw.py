@@ -5,8 +5,9 @@ import pytest
 
 from minivit.layers import Block
 from minivit.parallel.lanes import _sum_of_squares
-from minivit.training.adamw import AdamW, layer_settings, reference_update
+from minivit.training.adamw import AdamW, reference_update
 from minivit.training.ema import decay_at_step, update_mean
+from minivit.training.layer_settings import layer_settings
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 5e-6), (np.float64, 1e-12)], ids=["float32", "float64"])
@@ -45,7 +46,7 @@ def test_layers_have_rates_and_decays_of_their_own():
 
 
 @pytest.mark.parametrize(("layer", "message"), [
-    (["blok.*", 1], "no parameter has a name like 'blok.*'; they are called norm1.weight"),
+    (["blok.*", 1], "no parameter name matches 'blok.*'; the names are norm1.weight"),
     (["mlp.*", -1], r"learning rate factor of mlp\.\* must be .*at least 0, not -1"),
     (["mlp.*", 1, -1], r"weight decay of mlp\.\*"),
 ])

@@ -8,10 +8,11 @@ from minivit.ops import cross_entropy
 from minivit.ops.philox import Generator
 from minivit.parallel.batch_split import BatchSplit
 from minivit.parallel.lanes import Lanes
-from minivit.training.augment import STEPS, Augmentation
+from minivit.training.augment import TRANSFORMS, Augmentation
 from minivit.training.augment.affine import Affine, _warp, reference_warp
-from minivit.training.augment.mix import _blend, _paste, beta, boxes, reference_blend, reference_paste
-from minivit.training.augment.move import _move, reference_move
+from minivit.training.augment.crop_flip import _move, reference_move
+from minivit.training.augment.erase import _paste, boxes, reference_paste
+from minivit.training.augment.mix import _blend, beta, reference_blend
 
 ALL = "affine,crop,flip,alternating-flip,cutout,erase,mixup,cutmix"
 CHANCE = np.random.default_rng(1)
@@ -21,8 +22,8 @@ def pictures(shape=(5, 9, 7, 2)):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def share(samples, batch, step=0, epoch=0, numbers=None, seed=3):
-    return Generator(seed, step, samples, epoch, np.arange(batch) if numbers is None else numbers)
+def share(samples, batch, step=0, epoch=0, dataset_indices=None, seed=3):
+    return Generator(seed, step, samples, epoch, np.arange(batch) if dataset_indices is None else dataset_indices)
 
 
 def varied(text, images, targets=None, **more):
@@ -129,7 +130,7 @@ def test_alternating_flip_mirrors_each_image_every_other_epoch_wherever_it_stand
     images, shown = pictures((200, 3, 4, 1)), []
     for epoch in range(4):
         order = np.random.default_rng(epoch).permutation(200)
-        flipped = varied("alternating-flip", images[order], step=epoch * 10, epoch=epoch, numbers=order)[0]
+        flipped = varied("alternating-flip", images[order], step=epoch * 10, epoch=epoch, dataset_indices=order)[0]
         back = np.empty_like(flipped)
         back[order] = flipped
         shown.append(back)
@@ -218,7 +219,7 @@ def test_a_batch_of_one_is_mixed_with_itself():
 # ---- what holds for every step, and for all together --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", [*STEPS, ALL, "cutmix,mixup,crop,cutmix:1:1"])
+@pytest.mark.parametrize("text", [*TRANSFORMS, ALL, "cutmix,mixup,crop,cutmix:1:1"])
 def test_a_share_is_the_same_whoever_asks_for_it(text):
     images, targets = pictures((12, 8, 8, 2)), np.eye(12)
     augment, before = Augmentation(text), images.copy()
@@ -234,7 +235,7 @@ def test_a_share_is_the_same_whoever_asks_for_it(text):
     assert (whole != images).any()
 
 
-@pytest.mark.parametrize("text", sorted({*STEPS} - {"alternating-flip"}))
+@pytest.mark.parametrize("text", sorted({*TRANSFORMS} - {"alternating-flip"}))
 def test_every_step_and_every_seed_vary_anew(text):
     images = pictures((12, 8, 8, 1))
     first = varied(text, images)[0]
@@ -256,7 +257,7 @@ def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
 
     def gradient(cut):
         lanes = Lanes(model, threads=1, split=cut, augment=Augmentation(ALL))
-        loss, _, norm = lanes.forward_backward(images, targets, step=4, epoch=1, numbers=np.arange(7) + 10)
+        loss, _, norm = lanes.forward_backward(images, targets, step=4, epoch=1, dataset_indices=np.arange(7) + 10)
         return np.concatenate([[loss, norm], model.gradients])
 
     np.testing.assert_allclose(gradient(BatchSplit(lanes, micro_batch)), gradient(BatchSplit(1, 7)), rtol=1e-9, atol=1e-12)
@@ -273,18 +274,18 @@ def test_any_number_of_threads_gives_the_same_bits_with_every_step():
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("flop", "unknown step of augmentation 'flop': did you mean 'flip'"),
-    ("crop,", "unknown step of augmentation ''"),
+    ("flop", "unknown augmentation transform 'flop': did you mean 'flip'"),
+    ("crop,", "unknown augmentation transform ''"),
     ("affine:-1", "strength of affine must be a finite number at least 0 and at most 4, not -1"),
     ("crop:2", "reach of crop .*at most 1"),
     ("flip:1.5", "probability of flip .*at most 1"),
-    ("flip:often", "'flip:often': behind a colon flip takes numbers: probability"),
-    ("alternating-flip:0.5", "alternating-flip takes 0 numbers at most"),
+    ("flip:often", "the parameters in 'flip:often' must be numbers: write flip:PROBABILITY"),
+    ("alternating-flip:0.5", "'alternating-flip:0.5': alternating-flip takes at most 0 parameters, not 1; write alternating-flip$"),
     ("cutout:nan", "size of cutout"),
     ("erase:0.001", "area of erase .*at least 0.02"),
     ("mixup:0", "alpha of mixup .*at least 0.05"),
     ("cutmix:1:2", "probability of cutmix"),
-    ("cutmix:1:0.5:7", "cutmix takes 2 numbers at most: alpha, probability"),
+    ("cutmix:1:0.5:7", "'cutmix:1:0.5:7': cutmix takes at most 2 parameters, not 3; write cutmix:ALPHA:PROBABILITY"),
 ])
 def test_texts_that_are_no_augmentation_are_named(text, message):
     with pytest.raises(ValueError, match=message):
@@ -293,8 +294,8 @@ def test_texts_that_are_no_augmentation_are_named(text, message):
 
 def test_a_step_wants_a_number_for_each_image():
     model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1, heads=2)
-    with pytest.raises(ValueError, match="one for each of the 5 images, not 4"):
-        minivit.Trainer(model, augment=Augmentation("flip")).step(pictures((5, 8, 8, 1)), np.zeros(5, int), numbers=np.arange(4))
+    with pytest.raises(ValueError, match="one entry for each of the 5 images, not 4"):
+        minivit.Trainer(model, augment=Augmentation("flip")).step(pictures((5, 8, 8, 1)), np.zeros(5, int), dataset_indices=np.arange(4))
 
 
 def test_none_changes_nothing_and_floats_are_refused():

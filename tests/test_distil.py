@@ -158,11 +158,11 @@ def test_a_teacher_that_has_changed_ends_the_run(teacher, digits, tmp_path):
 
 
 @pytest.mark.parametrize(("student", "change", "message"), [
-    ({"image_size": 12}, {}, r"the teacher has 10 classes of images \(8, 8, 1\), but the model 10 classes of \(12, 12, 1\)"),
-    ({"channels": 3}, {}, r"images \(8, 8, 1\), but the model 10 classes of \(8, 8, 3\)"),
-    ({"classes": 11}, {}, "the teacher has 10 classes .* but the model 11 classes"),
+    ({"image_size": 12}, {}, r"does not fit the model: it has 10 classes of images \(8, 8, 1\), the model 10 classes of \(12, 12, 1\)"),
+    ({"channels": 3}, {}, r"images \(8, 8, 1\), the model 10 classes of \(8, 8, 3\)"),
+    ({"classes": 11}, {}, "it has 10 classes .* the model 11 classes"),
     ({}, {"distillation": "medium"}, "unknown distillation 'medium'"),
-    ({}, {"distillation_weight": 1.5}, "weight of the teacher must be .* at most 1, not 1.5"),
+    ({}, {"distillation_weight": 1.5}, "distillation weight must be .* at most 1, not 1.5"),
     ({}, {"distillation": "soft", "temperature": 0}, "temperature must be .* above 0, not 0"),
     ({}, {"temperature": 2}, "a temperature is for soft distillation"),
 ])
@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_named(teacher, digits, student, change, message):
 
 def test_classes_of_other_names_are_refused(teacher, digits):
     data = replace(digits, class_names=tuple("abcdefghij"))
-    with pytest.raises(ValueError, match=r"has the classes 0, 1, .*, but the data a, b, .*: they must be the same, in the same order"):
+    with pytest.raises(ValueError, match=r"has 0, 1, .*, the data a, b, .*; names and order must be the same"):
         minivit.train(minivit.create_model("deit", **SIZES), data, epochs=1, teacher=teacher, progress=False)
 
 

@@ -92,11 +92,11 @@ def test_stream_is_the_crc_32_of_the_name():
 
 
 def test_a_generator_names_numbers_by_sample_and_lasting_ones_by_image():
-    rng = philox.Generator(seed=5, step=3, samples=[1, 4], epoch=2, numbers=[7, 70, 700, 7000, 70000])
+    rng = philox.Generator(seed=5, step=3, samples=[1, 4], epoch=2, dataset_indices=[7, 70, 700, 7000, 70000])
     np.testing.assert_array_equal(rng.uniform(9, 6), philox.uniform(5, 3, 9, [1, 4], 6))
-    np.testing.assert_array_equal(rng.of([0, 4]).uniform(9, 6), philox.uniform(5, 3, 9, [0, 4], 6))
-    lasting = rng.lasting(9, 2)
+    np.testing.assert_array_equal(rng.for_samples([0, 4]).uniform(9, 6), philox.uniform(5, 3, 9, [0, 4], 6))
+    lasting = rng.uniform_per_image(9, 2)
     np.testing.assert_array_equal(lasting, philox.uniform(5, 0, 9, [70, 70000], 2))
-    rng.begin(step=8, epoch=3, numbers=[70000, 700, 7, 7000, 70])     # the same images elsewhere, at another step
-    np.testing.assert_array_equal(rng.of([4, 0]).lasting(9, 2), lasting)
+    rng.start_batch(step=8, epoch=3, dataset_indices=[70000, 700, 7, 7000, 70])     # the same images elsewhere, at another step
+    np.testing.assert_array_equal(rng.for_samples([4, 0]).uniform_per_image(9, 2), lasting)
     assert not np.array_equal(rng.uniform(9, 6), philox.uniform(5, 3, 9, [1, 4], 6))

@@ -17,7 +17,8 @@ from minivit import cli
 from minivit.ops import softmax
 from minivit.runs import report
 from minivit.runs.run import Run
-from minivit.training.evaluation import MISTAKES, WORST, Evaluation, class_table, describe_evaluation, evaluate, evaluation_text
+from minivit.training.evaluation import KEPT_MISTAKES, Evaluation, evaluate
+from minivit.training.evaluation_text import SHOWN_MISTAKES, class_table, describe_evaluation, evaluation_text
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
@@ -100,9 +101,9 @@ def test_worst_mistakes_are_those_where_the_true_class_is_least_probable(trained
     digits = minivit.load_data("digits")
     probabilities, _ = softmax.reference_forward(result.model.predict(digits.test_images).astype(np.float64))
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != digits.test_labels)
-    assert len(wrong) > MISTAKES                 # the model is tiny
+    assert len(wrong) > KEPT_MISTAKES                 # the model is tiny
     mistakes = result.test.mistakes
-    assert len(mistakes) == MISTAKES
+    assert len(mistakes) == KEPT_MISTAKES
     assert {m.index for m in mistakes} <= set(wrong)
     losses = [probabilities[m.index, m.true] for m in mistakes]
     assert losses == sorted(losses)
@@ -127,10 +128,10 @@ def test_a_class_without_images_or_predictions_has_no_share():
     images[:, 0, 0] = 9
     evaluation = evaluate(Oracle(), images, np.array([0, 0, 1, 1]))
     assert evaluation.accuracy == 0.5
-    np.testing.assert_array_equal(evaluation.counts, [2, 2, 0])
+    np.testing.assert_array_equal(evaluation.support, [2, 2, 0])
     np.testing.assert_array_equal(evaluation.recall, [1, 0, np.nan])
     np.testing.assert_array_equal(evaluation.precision, [0.5, np.nan, np.nan])
-    assert evaluation.confusions() == [(2, 1, 0)]
+    assert evaluation.most_confused() == [(2, 1, 0)]
     assert [line.split() for line in class_table(evaluation, ["a", "b", "c"]).splitlines()[2:]] == [["b", "2", "-", "0.0%"],
                                                                                                     ["c", "0", "-", "-"]]
     described = json.loads(json.dumps(describe_evaluation(evaluation, ["a", "b", "c"])))
@@ -157,9 +158,9 @@ def test_text_of_many_classes_names_the_most_frequent_confusions():
     images = np.zeros((30, 3, 40, 1), np.uint8)
     images[:, 0, 5] = 9
     text = evaluation_text(evaluate(Many(), images, np.repeat([5, 7, 8], [18, 9, 3])), [f"c{k}" for k in range(40)])
-    assert "the most frequent confusions\n     9 c7 taken for c5\n     3 c8 taken for c5\n\n" in text
-    assert text.endswith("\ntest image 22: c7, taken for c5 (100%)")
-    assert len(text.splitlines()) == 1 + 40 + 1 + 3 + 1 + 1 + WORST
+    assert "most frequent confusions\n     9 true c7, predicted c5\n     3 true c8, predicted c5\n\n" in text
+    assert text.endswith("\ntest image 22: true c7, predicted c5 (100%)")
+    assert len(text.splitlines()) == 1 + 40 + 1 + 3 + 1 + 1 + SHOWN_MISTAKES
 
 
 # ---- the page ------------------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_page_says_what_was_measured(trained):
     assert "minivit train digits --epochs 3" in words
     confusion, classes, *_ = page.tables
     np.testing.assert_array_equal([[int(cell or 0) for cell in row[1:]] for row in confusion[1:]], result.test.confusion)
-    assert [row[1] for row in classes[1:]] == [f"{count}" for count in result.test.counts]
+    assert [row[1] for row in classes[1:]] == [f"{count}" for count in result.test.support]
     settings = {row[0]: row[1] for table in page.tables[3:] for row in table}
     config = json.loads((folder / "config.json").read_text())
     assert {"batch_size": "64", "steps": "66", "width": "16", "python": config["versions"]["python"]}.items() <= settings.items()
@@ -196,12 +197,12 @@ def test_pictures_in_the_page_are_the_mistakes_and_the_samples(trained):
     _, result, text = trained
     pictures = Page(text).pictures
     digits = minivit.load_data("digits")
-    assert len(pictures) == MISTAKES + 10 * report.SAMPLES
+    assert len(pictures) == KEPT_MISTAKES + 10 * report.SAMPLES
     for mistake, (words, picture) in zip(result.test.mistakes, pictures, strict=False):
         np.testing.assert_array_equal(picture, mistake.image[..., 0])
         assert words.startswith(f"{mistake.true}, taken for {mistake.predicted} (")
     for k in range(10):
-        words, picture = pictures[MISTAKES + k * report.SAMPLES]
+        words, picture = pictures[KEPT_MISTAKES + k * report.SAMPLES]
         assert words == str(k)
         np.testing.assert_array_equal(picture, digits.train_images[digits.train_labels == k][0, ..., 0])
 

@@ -16,7 +16,7 @@ from minivit.parallel import batch_split, lanes
 from minivit.runs import curve
 from minivit.runs.run import Run
 from minivit.training import loop
-from minivit.training.evaluation import describe_evaluation
+from minivit.training.evaluation_text import describe_evaluation
 from minivit.training.trainer import Trainer
 from minivit.weights.safetensors_io import read_tensors
 
@@ -410,7 +410,7 @@ def test_everything_resumes_to_the_same_bytes(finished_with_everything, tmp_path
     assert weights(tmp_path / "run") == weights(finished)
     assert records(tmp_path / "run") == records(finished)
     assert resumed.validation.accuracy == result.validation.accuracy
-    assert resumed.test.mirrored.accuracy == result.test.mirrored.accuracy
+    assert resumed.test.with_flip.accuracy == result.test.with_flip.accuracy
 
 
 def test_resuming_a_finished_run_with_everything_changes_nothing(finished_with_everything, tmp_path):
@@ -431,17 +431,17 @@ def test_mirrored_copies_are_reported_apart_where_pictures_are_mirrored(finished
     images, model = minivit.load_data("digits").test_images, minivit.load(folder)
     logits = model.predict(images) + model.predict(images[:, :, ::-1].copy())
     right = (logits.argmax(axis=1) == minivit.load_data("digits").test_labels).mean()
-    assert result.test.mirrored.accuracy == pytest.approx(right)
+    assert result.test.with_flip.accuracy == pytest.approx(right)
     evaluation = Run(folder).evaluate()[1]
-    assert (evaluation.accuracy, evaluation.mirrored.accuracy) == (result.accuracy, result.test.mirrored.accuracy)
-    assert [line.split(" +-")[0] for line in evaluation.lines] == [f"accuracy {result.accuracy:.2%}", f"mirrored too: accuracy {right:.2%}"]
+    assert (evaluation.accuracy, evaluation.with_flip.accuracy) == (result.accuracy, result.test.with_flip.accuracy)
+    assert [line.split(" +-")[0] for line in evaluation.lines] == [f"accuracy {result.accuracy:.2%}", f"with test-time flip: accuracy {right:.2%}"]
     assert describe_evaluation(evaluation, "0123456789")["mirrored_accuracy"] == pytest.approx(right)
-    assert train(None, tiny(), epochs=0.1).test.mirrored is None
+    assert train(None, tiny(), epochs=0.1).test.with_flip is None
 
 
 @pytest.mark.parametrize(("setting", "value", "named"), [
     ("ema", 1.0, "running mean"), ("ema", -0.1, "running mean"), ("val_fraction", 1.0, "validation fraction"), ("patience", -1, "patience"),
-    ("patience", 1.5, "patience"), ("layers", [["nothing.*", 1]], "no parameter"), ("augment", "flop", "step of augmentation"),
+    ("patience", 1.5, "patience"), ("layers", [["nothing.*", 1]], "no parameter"), ("augment", "flop", "augmentation transform"),
 ])
 def test_more_settings_out_of_range_are_refused_before_anything_is_done(tmp_path, setting, value, named):
     with pytest.raises(ValueError, match=named):
@@ -736,7 +736,7 @@ def test_images_learned_from_in_memory_are_counted(tmp_path):
     train(tmp_path / "run", data=replace(digits, source=None), epochs=0.1)
     result = Run(tmp_path / "run").evaluate("digits")[1]
     assert result.images == 1797
-    assert 1438 <= result.learned < 1438 + 18                         # and few that the digits have twice
+    assert 1438 <= result.seen < 1438 + 18                         # and few that the digits have twice
     (tmp_path / "run" / "learned.npy").unlink()
     with pytest.raises(ValueError, match="arrays in memory that digits has too"):
         Run(tmp_path / "run").evaluate("digits")
@@ -766,8 +766,8 @@ def test_data_that_changed_under_a_run_are_noticed(own_file):
     with pytest.raises(ValueError, match=r"has changed since.*name data"):
         Run(folder).evaluate()
     result = Run(folder).evaluate(file)[1]                            # named, they are scored as they are
-    assert (result.images, result.learned) == (60, sum(image.tobytes() in learned for image in arrays["images"]))
-    assert 38 <= result.learned < 48 == len(learned)
+    assert (result.images, result.seen) == (60, sum(image.tobytes() in learned for image in arrays["images"]))
+    assert 38 <= result.seen < 48 == len(learned)
     (folder / "learned.npy").unlink()
     with pytest.raises(ValueError, match=r"has changed since.*name data"):
         Run(folder).evaluate(file)

@@ -77,28 +77,28 @@ class Generator:
     """The random numbers of one share of a training batch, named by (seed, step, stream, sample).
 
     seed: of the run. step: of training. samples: the indices of this share's images in the whole batch. epoch: how often the data
-    were gone through before. numbers: the index of each image of the whole batch in its data set.
+    were gone through before. dataset_indices: the index of each image of the whole batch in its data set.
     """
 
-    def __init__(self, seed, step=0, samples=(), epoch=0, numbers=()):
+    def __init__(self, seed, step=0, samples=(), epoch=0, dataset_indices=()):
         self.seed, self.step, self.samples = seed, step, np.asarray(samples, int)
-        self.epoch, self.numbers = epoch, np.asarray(numbers, int)
+        self.epoch, self.dataset_indices = epoch, np.asarray(dataset_indices, int)
 
-    def begin(self, step, epoch, numbers):
+    def start_batch(self, step, epoch, dataset_indices):
         """From now on, the random numbers of another batch."""
-        self.step, self.epoch, self.numbers = step, epoch, np.asarray(numbers, int)
+        self.step, self.epoch, self.dataset_indices = step, epoch, np.asarray(dataset_indices, int)
 
-    def of(self, samples):
+    def for_samples(self, samples):
         """The random numbers of other samples of the same batch."""
-        return Generator(self.seed, self.step, samples, self.epoch, self.numbers)
+        return Generator(self.seed, self.step, samples, self.epoch, self.dataset_indices)
 
     def uniform(self, stream, count):
         """`count` numbers in [0, 1) for each sample -> (samples, count), float32."""
         return uniform(self.seed, self.step, stream, self.samples, count)
 
-    def lasting(self, stream, count):
+    def uniform_per_image(self, stream, count):
         """As `uniform`, but the numbers belong to the images: they are the same at every step."""
-        return uniform(self.seed, 0, stream, self.numbers[self.samples], count)
+        return uniform(self.seed, 0, stream, self.dataset_indices[self.samples], count)
 
 
 @kernel

@@ -92,7 +92,7 @@ class Lanes:
         self.weights, self.gradients = model.vector, model.gradients
         self._lanes = []
 
-    def forward_backward(self, images, targets, step, epoch=0, numbers=None):
+    def forward_backward(self, images, targets, step, epoch=0, dataset_indices=None):
         """images (B, H, W, C), targets (B, K) -> (mean loss, correct predictions, norm of the gradient).
 
         epoch, numbers (B,): which time the data are gone through, and where in them the images stand; augmentation may ask.
@@ -102,7 +102,7 @@ class Lanes:
         self._lanes += [Lane(self.model, self.seed, self.objective, self.recompute) for _ in range(len(passes) - len(self._lanes))]
         lanes = self._lanes[:len(passes)]
         for lane in lanes:
-            lane.rng.begin(step, epoch, np.arange(len(images)) if numbers is None else numbers)
+            lane.rng.start_batch(step, epoch, np.arange(len(images)) if dataset_indices is None else dataset_indices)
         with blas_threads(1):
             results = self.workers.map(lambda job: job[0].run(images, targets, job[1], self.augment),
                                        list(zip(lanes, passes, strict=True)))

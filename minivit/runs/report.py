@@ -11,8 +11,8 @@ from string import Template
 import numpy as np
 from PIL import Image
 
+from ..common.text import percent, plural
 from ..ops.cross_entropy import smoothing_floor
-from ..training.evaluation import percent, plural
 
 SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")   # of training, without which there is no page
 SAMPLES = 8             # pictures shown of a class, and of how many classes
@@ -151,7 +151,7 @@ def _mistakes(evaluation, class_names):
     figures = []
     for mistake in evaluation.mistakes:
         words = f"{class_names[mistake.true]}, taken for {class_names[mistake.predicted]} ({mistake.probability:.0%})"
-        caption = f"{_escape(words)}<br>{_escape(mistake.place)}"
+        caption = f"{_escape(words)}<br>{_escape(mistake.name)}"
         figures.append(f"<figure>{_picture(mistake.image, words)}<figcaption>{caption}</figcaption></figure>")
     wrong = evaluation.images - int(np.trace(evaluation.confusion))
     return (f'<p class="note">{len(figures)} of {wrong:,} mistakes, first those where the model found the true class least probable.</p>\n'
@@ -176,7 +176,7 @@ def _samples(data):
 
 def _confusion(evaluation, class_names):
     """The matrix as a table, or of many classes as a picture; and which confusions are the most frequent."""
-    shares = evaluation.confusion / np.maximum(evaluation.counts, 1)[:, None]
+    shares = evaluation.confusion / np.maximum(evaluation.support, 1)[:, None]
     if len(class_names) <= TABLE_CLASSES:
         head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in class_names)
         rows = [f"<tr><th></th>{head}</tr>"]
@@ -188,7 +188,7 @@ def _confusion(evaluation, class_names):
     else:
         ink = np.rint(255 * (1 - np.sqrt(shares))).astype(np.uint8)   # the root shows rare confusions, too
         matrix = f'<img class="heat" alt="confusion matrix" src="{_png(Image.fromarray(ink))}">'
-    frequent = [f"{class_names[t]} taken for {class_names[p]} {count} times" for count, t, p in evaluation.confusions(5) if count > 1]
+    frequent = [f"{class_names[t]} taken for {class_names[p]} {count} times" for count, t, p in evaluation.most_confused(5) if count > 1]
     often = f'\n<p class="note">Most often: {_escape("; ".join(frequent))}.</p>' if frequent else ""
     return f'<p class="note">True classes in rows, predicted classes in columns.</p>\n{matrix}{often}'
 
@@ -202,7 +202,7 @@ def _cell(count, share, right):
 
 def _classes(evaluation, class_names):
     rows = ["<tr>" + "".join(f'<th scope="col">{name}</th>' for name in ("class", "images", "precision", "recall")) + "</tr>"]
-    for name, count, *shares in zip(class_names, evaluation.counts, evaluation.precision, evaluation.recall, strict=True):
+    for name, count, *shares in zip(class_names, evaluation.support, evaluation.precision, evaluation.recall, strict=True):
         cells = "".join(f"<td>{percent(share)}</td>" for share in shares)
         rows.append(f'<tr><th scope="row">{_escape(name)}</th><td>{count:,}</td>{cells}</tr>')
     return ('<p class="note">Precision: of the images taken for the class, the share that was right. Recall: of the images of the class, '

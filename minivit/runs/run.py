@@ -32,7 +32,8 @@ from ..weights.timm import read_weights, write_weights
 from ..models.create import FAMILIES, declare_model, family_of
 from .prediction import classify
 from .checkpoints import Progress
-from ..training.evaluation import evaluate, with_flip_score
+from ..training.evaluation import evaluate
+from ..training.flip_average import add_flip_evaluation
 
 TWICE = 0.01    # of the test images may be known: pictures that a data set has twice are not the fault of its split
 
@@ -188,8 +189,8 @@ class Run:
         check_known(data, names)
         labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
         evaluation = evaluate(model, data.test_images, labels, threads, files=data.test_files)
-        evaluation = with_flip_score(evaluation, model, self.config()["training"], data.test_images, labels, threads)
-        evaluation = replace(evaluation, learned=self.count_seen(data.test_images))
+        evaluation = add_flip_evaluation(evaluation, model, self.config()["training"], data.test_images, labels, threads)
+        evaluation = replace(evaluation, seen=self.count_seen(data.test_images))
         if report is not None:
             self.write_report(model, data, evaluation, report)
         return names, evaluation
@@ -241,9 +242,9 @@ class Run:
 
     def leakage_warning(self, evaluation):
         """In words, that this run learned from pictures of an Evaluation, if from more than a data set may have twice; None otherwise."""
-        if (evaluation.learned or 0) <= TWICE * evaluation.images:
+        if (evaluation.seen or 0) <= TWICE * evaluation.images:
             return None
-        return (f"{self.folder} learned from, or was chosen by, {evaluation.learned} of these {evaluation.images} pictures: "
+        return (f"{self.folder} learned from, or was chosen by, {evaluation.seen} of these {evaluation.images} pictures: "
                 "this is not its accuracy on new ones")
 
     def _changed(self, data):

@@ -1,67 +1,65 @@
-"""Training with a teacher: a model that has learned already looks at the same pictures, and the student learns from labels and from it.
+"""Distillation: a student learns from the labels and from a teacher, a model that is trained already.
 
     loss = (1 - weight) cross_entropy(first head, labels) + weight distillation(last head, teacher)
 
-A DeiT has two heads, one for each; a model with one head hears both on it. The teacher sees just what the student sees, after
-augmentation: what a crop does not show, it cannot tell. It only infers, in each lane for the lane's own share, and learns nothing.
+A DeiT has two heads: one learns from the labels, the other from the teacher. For a model with a single head both terms act on
+that head. The teacher receives the same augmented images as the student: it cannot describe what a crop has removed. It only
+predicts and is never trained. Each lane runs the teacher on the images of its own micro-batch.
 
-Source: Touvron et al., arXiv:2012.12877, section 4; weight 0.5 for hard distillation, 0.1 and temperature 3 for soft, are theirs.
+Read before: `ops/distillation.py` (the loss) and `parallel/lanes.py` (what an objective is).
+
+Source: Touvron et al., arXiv:2012.12877, section 4. They use weight 0.5 for hard distillation, 0.1 and temperature 3 for soft.
 """
 
 import numpy as np
 
 from ..common.checks import check_name, check_number
+from ..models.model import Model
 from ..ops import cross_entropy, distillation
-from ..runs.weight_source import Source
 
 
 class Distillation:
-    """What a lane does with its share when a teacher looks on; see `lanes.supervised`.
+    """An objective for a `Trainer` that adds a teacher's predictions to the labels.
 
-    teacher: a model for the same images and classes. kind: "hard", its first class counts, or "soft", all that it says, softened by the
-    `temperature`. weight: of its part in the loss, 0 to 1. Raises ValueError for a value out of range.
+    Parameters
+    ----------
+    teacher : Model
+        A trained model for the same images and classes.
+    kind : "hard" or "soft"
+        Whether the student learns the teacher's most probable class, or its distribution over the classes.
+    weight : float, 0 to 1
+        Weight of the teacher's term in the loss.
+    temperature : float, above 0
+        Softens both distributions; used for "soft" only.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind or a number out of range.
     """
 
-    def __init__(self, teacher, kind="hard", weight=0.5, temperature=3.0):
-        self.teacher = teacher.inference_view()                               # it remembers nothing, so all lanes may ask it at once
+    def __init__(self, teacher: Model, kind: str = "hard", weight: float = 0.5, temperature: float = 3.0) -> None:
+        self.teacher = teacher.inference_view()                       # keeps no cache, so all lanes may call it at once
         self.soft = check_name("distillation", kind, ["hard", "soft"]) == "soft"
-        self.weight = check_number("weight of the teacher", weight, least=0, most=1)
+        self.weight = check_number("distillation weight", weight, least=0, most=1)
         self.temperature = check_number("temperature", temperature, above=0)
 
-    def check(self, student):
+    def check(self, student: Model) -> None:
         """Raise ValueError unless teacher and student take the same images and have the same number of classes."""
         ours, theirs = ((m.image_size, m.image_size, m.channels) for m in (student, self.teacher))
         if ours != theirs or student.classes != self.teacher.classes:
-            raise ValueError(f"the teacher has {self.teacher.classes} classes of images {theirs}, "
-                             f"but the model {student.classes} classes of {ours}")
+            raise ValueError(f"the teacher does not fit the model: it has {self.teacher.classes} classes of images {theirs}, "
+                             f"the model {student.classes} classes of {ours}; they must be equal")
 
-    def __call__(self, model, images, targets, batch):
-        """As `lanes.supervised`; logits are the mean of the heads."""
-        said = self.teacher.forward(images).astype(model.dtype, copy=False)
+    def __call__(self, model: Model, images: np.ndarray, targets: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
+        """Run forward, loss and backward of a micro-batch; see `lanes.supervised`. The logits are the mean of the heads."""
+        teacher_logits = self.teacher.forward(images).astype(model.dtype, copy=False)
         heads = model.forward_heads(images)                           # (B, 1 or 2, K)
-        q = distillation.targets(said, self.temperature if self.soft else None)
-        label_loss, of_labels = cross_entropy.forward(heads[:, 0], targets, batch)
-        teacher_loss, of_teacher = distillation.forward(heads[:, -1], q, self.temperature if self.soft else 1.0, batch)
+        q = distillation.targets(teacher_logits, self.temperature if self.soft else None)
+        label_loss, label_cache = cross_entropy.forward(heads[:, 0], targets, batch)
+        teacher_loss, teacher_cache = distillation.forward(heads[:, -1], q, self.temperature if self.soft else 1.0, batch)
         dheads = np.zeros_like(heads)
-        dheads[:, 0] += cross_entropy.backward(1 - self.weight, of_labels)
-        dheads[:, -1] += distillation.backward(self.weight, of_teacher)
+        dheads[:, 0] += cross_entropy.backward(1 - self.weight, label_cache)
+        dheads[:, -1] += distillation.backward(self.weight, teacher_cache)
         model.backward_heads(dheads)
         return (1 - self.weight) * float(label_loss) + self.weight * float(teacher_loss), heads.mean(axis=1)
-
-
-def distillation_for(settings, student, class_names=None):
-    """The Distillation that the settings of a training ask for; None if they name no teacher.
-
-    class_names: of the data, if they are known. Raises ValueError if images or classes do not fit; errors as `Source.again` and
-    `Run.load_model`.
-    """
-    if settings["teacher"] is None:
-        return None
-    run = Source.again(settings["teacher"], "--teacher").run
-    teacher = run.load_model()
-    made = Distillation(teacher, settings["distillation"], settings["distillation_weight"], settings["temperature"])
-    made.check(student)
-    if class_names is not None and list(class_names) != run.class_names(teacher)[:len(class_names)]:
-        raise ValueError(f"the teacher in {run.folder} has the classes {', '.join(run.class_names(teacher))}, but the data "
-                         f"{', '.join(class_names)}: they must be the same, in the same order")
-    return made

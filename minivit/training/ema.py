@@ -1,22 +1,25 @@
-"""The running mean of the weights (exponential moving average, EMA): steadier than the weights themselves, which the last batches shake.
+"""EMA: the exponential moving average of the weights, which is evaluated and kept instead of the weights themselves.
 
-After step t = 1, 2, ... , with w the new weights:
+The last batches push the weights back and forth; their average is steadier and usually a little more accurate.
+After step t = 1, 2, ..., with w the new weights:
 
     d    = min(decay, (1 + t) / (10 + t))
-    mean <- mean + (1 - d) (w - mean)
+    mean <- mean + (1 - d) (w - mean)                = d mean + (1 - d) w
 
-It remembers the last 1 / (1 - d) steps or so. Early in training, when the weights still travel far, d is smaller, so that the
-mean does not drag the first weights along.
+The mean covers about the last 1 / (1 - d) steps. Early in training the weights still change a lot, so d starts small (2/11 at
+the first step): otherwise the mean would contain the initial weights for a long time.
 
-Source: Polyak and Juditsky, SIAM J. Control Optim. 30 (1992), for the mean; the warm-up of the decay is TensorFlow's.
+Sources: Polyak and Juditsky, SIAM J. Control Optim. 30 (1992), for averaging; the growing decay is TensorFlow's.
 """
 
+import numpy as np
 
-def decay_at_step(t, decay):
-    """The decay at step t = 1, 2, ...: 0 to 1."""
+
+def decay_at_step(t: int, decay: float) -> float:
+    """Return d, the decay at step t = 1, 2, ...: 0 to 1."""
     return min(decay, (1 + t) / (10 + t))
 
 
-def update_mean(mean, weights, decay):
-    """mean, weights: vectors -> moves `mean` towards `weights` by the share 1 - decay, in place."""
+def update_mean(mean: np.ndarray, weights: np.ndarray, decay: float) -> None:
+    """Update `mean` (n,) in place with the new weights (n,). decay: d above."""
     mean += mean.dtype.type(1 - decay) * (weights - mean)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..common.text import plural
 from ..data import load_data
 from ..models.linear_probe import Probe
 from ..ops.cross_entropy import smoothing_floor
@@ -18,10 +19,11 @@ from ..runs.features import features
 from ..runs.presets import DEFAULTS
 from ..runs.run import Run, check_fit, describe
 from ..runs.settings import plan, rate, resume_settings, warmup_steps, with_validation
+from ..runs.teacher import distillation_for
 from ..runs.weight_source import Source
 from .augment import Augmentation
-from .distillation import distillation_for
-from .evaluation import Evaluation, evaluate, plural, with_flip_score
+from .evaluation import Evaluation, evaluate
+from .flip_average import add_flip_evaluation
 from .trainer import Trainer
 
 TRIAL, LONGEST_TRIAL = 0.03, 5.0  # share of the minutes, and seconds at most, for which the speed is measured before them
@@ -33,7 +35,7 @@ class Result:
     how long all its steps took, those before a resumption too.
 
     images_per_second: how fast the steps of this call were, because others may have been done elsewhere; 0 if none was left to do.
-    validation: the score on the validation part, where there is one. test.mirrored: the score of the mean over each picture and its mirror
+    validation: the score on the validation part, where there is one. test.with_flip: the score of the mean over each picture and its mirror
     image, if training mirrored them. Neither chooses nor changes anything. resumed: whether earlier calls did some of the steps.
     """
 
@@ -52,11 +54,11 @@ class Result:
         return self.test.accuracy
 
     def __str__(self):
-        first, *mirrored = self.test.lines
+        first, *with_flip = self.test.lines
         speed = f"{self.images_per_second:,.0f} images/s{' since it was resumed' if self.resumed else ''}"
         took = f"{self.seconds:.1f} s" + (f" ({speed})" if self.images_per_second else "")
         lines = [f"test {first}, after {self.steps} {plural(self.steps, 'step')} in {took}"]
-        lines += [f"test, {line}" for line in mirrored]
+        lines += [f"test, {line}" for line in with_flip]
         return "\n".join(lines + ([f"validation: {self.validation}"] if self.validation else []))
 
 
@@ -130,9 +132,9 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
         done, seconds = trainer.optimiser.t, loop.epoch_progress.seconds
         loop.run_epochs(progress)
         loop.finish(model)
-        test = with_flip_score(loop.scores["test"], model, settings, data.test_images, data.test_labels, threads)
+        test = add_flip_evaluation(loop.scores["test"], model, settings, data.test_images, data.test_labels, threads)
         if run:
-            test = replace(test, learned=run.count_seen(data.test_images))
+            test = replace(test, seen=run.count_seen(data.test_images))
             run.write_report(model, whole, test)
     speed = (trainer.optimiser.t - done) * settings["batch_size"] / max(loop.epoch_progress.seconds - seconds, 1e-9)
     loss = loop.records[-1]["loss"] if loop.records else float("nan")

@@ -22,7 +22,7 @@ class Trainer:
     all parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads:
     how many lanes run at once (default: the cores of this process); it changes no bit of the result. split, augment: how batches are split
     and their pictures varied, see `Lanes`. ema: decay of the weights' running mean (EMA), 0 for none (see `ema.py`). layers: learning rates
-    and weight decays by the parameters' names (see `adamw.layer_settings`). optimiser: "adamw", or "muon" (see `muon.py`). objective: what
+    and weight decays by the parameters' names (see `layer_settings.py`). optimiser: "adamw", or "muon" (see `muon.py`). objective: what
     is minimised, such as a `Distillation` (default: the cross-entropy with the labels, `lanes.supervised`). recompute: whether blocks
     compute their activations anew in the backward, which takes less memory and more time, and changes no bit of the result (see
     `layers/block.py`).
@@ -53,21 +53,21 @@ class Trainer:
         self.correct = 0        # predictions of the last step that were right, before its update
         self.grad_norm = 0.0    # of the last step's gradient, before clipping
 
-    def step(self, images, labels, lr=None, epoch=0, numbers=None):
+    def step(self, images, labels, lr=None, epoch=0, dataset_indices=None):
         """images (B, H, W, C), labels (B,) integers -> the batch's mean loss before the update, a float.
 
-        lr: for this step, instead of the Trainer's. epoch, numbers (B,): for augmentation that alternates, which time the data are gone
+        lr: for this step, instead of the Trainer's. epoch, dataset_indices (B,): for augmentation that alternates, which time the data are gone
         through, and the images' indices in them (default: in the batch). A loss or gradient that is not finite raises
         FloatingPointError and leaves the weights as they were. Raises ValueError or TypeError for images or labels that do not fit.
         """
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"a step needs as many labels as images, at least one: {len(images)} images, {len(labels)} labels")
-        if numbers is not None and len(numbers) != len(images):
-            raise ValueError(f"numbers must be one for each of the {len(images)} images, not {len(numbers)}")
+        if dataset_indices is not None and len(dataset_indices) != len(images):
+            raise ValueError(f"dataset_indices must have one entry for each of the {len(images)} images, not {len(dataset_indices)}")
         lr = self.lr if lr is None else check_number("learning rate", lr, least=0)
         self.model.check(images)
         targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)
-        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, self.optimiser.t, epoch, numbers)
+        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, self.optimiser.t, epoch, dataset_indices)
         # A NaN or infinity anywhere in the gradient makes its norm NaN or infinite.
         if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
             raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.grad_norm}; "

@@ -1,9 +1,20 @@
-"""Augmentation: each training picture is varied a little, anew at every step, so that the model cannot learn it by heart.
+"""Data augmentation: each training image is changed a little, differently at every step.
 
-An *augmentation* is a list of named steps, written as a text: "crop,flip,cutmix:1:0.5" (see `pipeline`). `affine` turns, scales and
-shifts; `move` crops and flips; `mix` cuts pieces out and mixes pictures and their targets. There is no backward: pixels are not learned.
+A model that sees the same images in every epoch starts to memorise them. Random changes that keep the class (a small shift,
+a flip) make that harder, so the model generalises better. Only training images are augmented, never validation or test images.
+
+An augmentation is a list of *transforms*, written as a text such as "crop,flip,cutmix:1:0.5". The files:
+
+    pipeline     `Augmentation`: reads the text and applies the transforms
+    transform    `Transform`: the base class
+    affine       rotate, scale and shift
+    crop_flip    crop and flip
+    erase        cutout and random erasing: a part of the image is hidden
+    mix          mixup and cutmix: two images and their targets are mixed
+
+There is no backward: no gradient with respect to the pixels is needed.
 """
 
-from .pipeline import STEPS, Augmentation
+from .pipeline import TRANSFORMS, Augmentation
 
-__all__ = ["STEPS", "Augmentation"]
+__all__ = ["TRANSFORMS", "Augmentation"]

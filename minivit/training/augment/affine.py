@@ -1,15 +1,15 @@
-"""Affine: the picture is turned, scaled and shifted a little. A four that leans is still a four.
+"""Affine: the image is rotated, scaled and shifted a little. A handwritten four that leans is still a four.
 
 For each image, from its own random numbers u in [-1, 1):
 
     angle a = u0 A,  scale s = exp(u1 S),  shift (t_y, t_x) = (u2, u3) T side
 
-and the pixel at p (row, column, from the centre) of the new picture is read from the old one at the place
+The pixel at p = (row, column), measured from the centre of the new image, takes its value from the old image at
 
     p' = R(a) p / s + t                         R(a) = [cos a, -sin a; sin a, cos a]
 
-by bilinear interpolation between the four pixels around p'; outside the picture there is black. Reading backwards from the
-new picture leaves no holes.
+p' rarely falls on a pixel, so the value is interpolated bilinearly from the four pixels around p'. Outside the old image
+everything is black. Computing for each new pixel where it comes from (an inverse warp) leaves no holes in the new image.
 """
 
 import math
@@ -19,44 +19,57 @@ import numpy as np
 
 from ...common.checks import check_number
 from ...kernel import kernel
-from .step import Step
+from ...ops.philox import Generator
+from .transform import Transform
 
 
 @dataclass(frozen=True)
-class Affine(Step):
-    """Turns by up to `angle` degrees, scales by up to exp(+-`scale`), shifts by up to `shift` of the side, each times `strength`."""
+class Affine(Transform):
+    """Rotate, scale and shift at random.
+
+    Parameters
+    ----------
+    strength : float, 0 to 4
+        Factor of the three limits below.
+    angle : float, 0 to 180
+        Largest rotation, in degrees, in either direction.
+    scale : float, 0 to 1
+        The image is scaled by exp(-scale) to exp(scale).
+    shift : float, 0 to 1
+        Largest shift in each direction, as a fraction of the image's height.
+    """
 
     strength: float = 1.0
     angle: float = 10.0
     scale: float = 0.1
     shift: float = 0.0625
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, most in (("strength", 4), ("angle", 180), ("scale", 1), ("shift", 1)):
             check_number(f"{name} of affine", getattr(self, name), least=0, most=most)
 
-    def vary(self, images, rng, stream):
-        """As `Step.vary`."""
+    def apply(self, images: np.ndarray, rng: Generator, stream: int) -> np.ndarray:
+        """See `Transform.apply`."""
         out = np.empty_like(images)
         _warp(images, self.coefficients(rng.uniform(stream, 4), images.shape[1]), out)
         return out
 
-    def coefficients(self, uniform, side):
-        """uniform (B, 4) in [0, 1) -> (B, 4) float64: cos a / s, sin a / s, t_y, t_x."""
+    def coefficients(self, uniform: np.ndarray, side: int) -> np.ndarray:
+        """Turn random numbers (B, 4) in [0, 1) into (B, 4) float64: cos a / s, sin a / s, t_y, t_x. side: in pixels."""
         u = self.strength * (2 * uniform.astype(np.float64) - 1)
         angle, per_scale = math.radians(self.angle) * u[:, 0], np.exp(-self.scale * u[:, 1])
         return np.stack([np.cos(angle) * per_scale, np.sin(angle) * per_scale, *(self.shift * side * u[:, 2:]).T], axis=1)
 
 
-def reference_warp(images, coefficients):
-    """images (B, H, W, C) uint8, coefficients (B, 4) -> images of the same shape: the equations above in plain NumPy."""
+def reference_warp(images: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Apply the equations above to images (B, H, W, C) uint8 with coefficients (B, 4), in plain NumPy."""
     B, H, W, _ = images.shape
     padded = np.pad(images.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     row, column = np.mgrid[:H, :W] - np.array([(H - 1) / 2, (W - 1) / 2])[:, None, None]
     cos, sin, shift_y, shift_x = coefficients.T[:, :, None, None]
     y = cos * row - sin * column + shift_y + (H - 1) / 2
     x = sin * row + cos * column + shift_x + (W - 1) / 2
-    # In the padded picture pixel p lies at p + 1; what lies farther out than the padding is black too.
+    # Pixel p of the image is pixel p + 1 of the padded image. Points beyond the padding are black too.
     y, x = np.clip(y + 1, 0, H + 1), np.clip(x + 1, 0, W + 1)
     top, left = np.minimum(y.astype(int), H), np.minimum(x.astype(int), W)
     down, right = (y - top)[..., None], (x - left)[..., None]
@@ -71,6 +84,7 @@ def reference_warp(images, coefficients):
 
 @kernel
 def _warp(images, coefficients, out):
+    """Fast version of `reference_warp`, into `out`."""
     B, H, W, C = images.shape
     for b in range(B):
         cos, sin, shift_y, shift_x = coefficients[b]

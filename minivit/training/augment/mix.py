@@ -1,137 +1,105 @@
-"""Cutout, erase, mixup and cutmix: a part of the picture is hidden, or comes from another picture.
+"""Mixup and cutmix: an image is mixed with another image of the batch, its *partner*, and so are their targets.
 
-    cutout    a square, which may hang over the edge, becomes black                     the target stays
-    erase     a rectangle becomes noise                                                 the target stays
-    mixup     x <- l x + (1 - l) x',          l from Beta(alpha, alpha)                 t <- l t + (1 - l) t'
-    cutmix    a rectangle is taken from x';   1 - l, its share of the picture           t <- l t + (1 - l) t'
+    mixup     x <- l x + (1 - l) x',                     l from Beta(alpha, alpha)           t <- l t + (1 - l) t'
+    cutmix    a rectangle of x' is pasted into x,        1 - l: its fraction of the area     t <- l t + (1 - l) t'
 
-where x', t' are another picture of the batch and its target. With mixed pictures the model learns to be as unsure as the picture is
-mixed: cross-entropy takes any distribution for a target. The rectangle of cutmix has the picture's proportions; its area is l' from
-Beta(alpha, alpha), its centre anywhere, and what hangs over the edge is cut off before its share counts.
+x and t are an image and its target, x' and t' those of the partner. The mixed target is a distribution over two classes:
+cross-entropy accepts any distribution. The model learns to be as uncertain as the image is mixed.
 
-Beta(a, a) with a <= 1 is drawn as Joehnk does: of two uniform numbers, x = u**(1/a) and y = v**(1/a); if x + y <= 1, then x / (x + y)
-is the number, else the next two. A try succeeds with probability 1/2 at least.
+The rectangle of cutmix has the proportions of the image. Its area is drawn from Beta(alpha, alpha), its centre lies anywhere,
+and it is clipped to the image before its fraction of the area is computed.
 
-Sources: DeVries and Taylor, arXiv:1708.04552 (cutout); Zhong et al., arXiv:1708.04896 (erase); Zhang et al., arXiv:1710.09412
-(mixup); Yun et al., arXiv:1905.04899 (cutmix); Joehnk, Metrika 8 (1964).
+Joehnk's method draws from Beta(a, a) with a <= 1. Take two uniform numbers u and v, and let x = u**(1/a), y = v**(1/a).
+If x + y <= 1, the result is x / (x + y); otherwise try the next two numbers. A try succeeds with probability at least 1/2.
+
+Sources: Zhang et al., arXiv:1710.09412 (mixup); Yun et al., arXiv:1905.04899 (cutmix); Joehnk, Metrika 8 (1964).
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...common.checks import check_number
 from ...kernel import kernel
-from .step import Step
+from ...ops.philox import Generator
+from .erase import boxes, pasted
+from .transform import Samples, Transform, check_fields, select
 
-_TRIES = 24     # of Beta: all fail at most once in 16 million draws, and then it is 1/2
-
-
-@dataclass(frozen=True)
-class Cutout(Step):
-    """Blackens a square whose side is `size` of the picture's, with a `probability`."""
-
-    size: float = 0.5
-    probability: float = 0.5
-
-    def __post_init__(self):
-        _check(self, size=(0, 2), probability=(0, 1))
-
-    def vary(self, images, rng, stream):
-        """As `Step.vary`."""
-        u, chosen = _choose(self, rng, stream, 3)
-        return _pasted(images, chosen, np.zeros_like(images[:1]), boxes(u[:, 1:], np.full((len(u), 2), self.size), images.shape))
+_TRIES = 24     # of Joehnk's method. All of them fail at most once in 16 million draws; the result is then 1/2.
 
 
 @dataclass(frozen=True)
-class Erase(Step):
-    """Fills a rectangle with noise, with a `probability`: its area is 0.02 to `area` of the picture's, its sides at most 10 : 3."""
+class Mixup(Transform):
+    """Mix the image and its target with those of a partner, with a `probability`.
 
-    area: float = 0.33
-    probability: float = 0.5
-
-    def __post_init__(self):
-        _check(self, area=(0.02, 1), probability=(0, 1))
-
-    def vary(self, images, rng, stream):
-        """As `Step.vary`."""
-        u, chosen = _choose(self, rng, stream, 8)
-        area, aspect = 0.02 + (self.area - 0.02) * u[:, 1], 0.3 ** (2 * u[:, 2] - 1)
-        sides = np.minimum(np.sqrt(np.stack([area * aspect, area / aspect], axis=1)), 1)
-        centres = sides / 2 + (1 - sides) * u[:, 3:5]                 # so that nothing hangs over the edge
-        noise = rng.of(rng.samples[chosen]).uniform(stream, 8 + math.prod(images.shape[1:]))[:, 8:]
-        noise = (256 * noise).astype(np.uint8).reshape(-1, *images.shape[1:])
-        return _pasted(images, chosen, noise, boxes(centres, sides, images.shape))
-
-
-@dataclass(frozen=True)
-class Mixup(Step):
-    """Mixes a picture and its target with another's, with a `probability`."""
+    Parameters
+    ----------
+    alpha : float, 0.05 to 1
+        Parameter of the Beta distribution: near 0, one of the two images dominates; at 1, all mixtures are equally likely.
+    probability : float, 0 to 1
+        Fraction of the images that are changed.
+    """
 
     alpha: float = 0.2
     probability: float = 1.0
 
-    def __post_init__(self):
-        _check(self, alpha=(0.05, 1), probability=(0, 1))
+    def __post_init__(self) -> None:
+        check_fields(self, alpha=(0.05, 1), probability=(0, 1))
 
-    def __call__(self, images, targets, rng, stream, others):
-        """As `Step.__call__`."""
-        u, chosen = _choose(self, rng, stream, 2 + 2 * _TRIES)
-        other_images, other_targets = others(_partners(u[:, 1], rng, chosen))
+    def __call__(self, images: np.ndarray, targets: np.ndarray, rng: Generator, stream: int,
+                 partners: Samples) -> tuple[np.ndarray, np.ndarray]:
+        """See `Transform.__call__`."""
+        u, selected = select(self.probability, rng, stream, 2 + 2 * _TRIES)
+        partner_images, partner_targets = partners(_partner_indices(u[:, 1], rng, selected))
         keep, out = beta(u[:, 2:], self.alpha), images.copy()
-        _blend(out, chosen, other_images, keep)
-        return out, _mixed(targets, chosen, other_targets, keep)
+        _blend(out, selected, partner_images, keep)
+        return out, _mix_targets(targets, selected, partner_targets, keep)
 
 
 @dataclass(frozen=True)
-class CutMix(Step):
-    """Pastes a rectangle of another picture, and mixes the targets by its share, with a `probability`."""
+class CutMix(Transform):
+    """Paste a rectangle of a partner and mix the targets by its area, with a `probability`.
+
+    Parameters
+    ----------
+    alpha : float, 0.05 to 1
+        Parameter of the Beta distribution of the rectangle's area; at 1, all areas are equally likely.
+    probability : float, 0 to 1
+        Fraction of the images that are changed.
+    """
 
     alpha: float = 1.0
     probability: float = 0.5
 
-    def __post_init__(self):
-        _check(self, alpha=(0.05, 1), probability=(0, 1))
+    def __post_init__(self) -> None:
+        check_fields(self, alpha=(0.05, 1), probability=(0, 1))
 
-    def __call__(self, images, targets, rng, stream, others):
-        """As `Step.__call__`."""
-        u, chosen = _choose(self, rng, stream, 4 + 2 * _TRIES)
-        other_images, other_targets = others(_partners(u[:, 1], rng, chosen))
+    def __call__(self, images: np.ndarray, targets: np.ndarray, rng: Generator, stream: int,
+                 partners: Samples) -> tuple[np.ndarray, np.ndarray]:
+        """See `Transform.__call__`."""
+        u, selected = select(self.probability, rng, stream, 4 + 2 * _TRIES)
+        partner_images, partner_targets = partners(_partner_indices(u[:, 1], rng, selected))
         sides = np.sqrt(beta(u[:, 4:], self.alpha))[:, None].repeat(2, axis=1)
-        pieces = boxes(u[:, 2:4], sides, images.shape)
-        top, left, bottom, right = pieces.T
+        rectangles = boxes(u[:, 2:4], sides, images.shape)
+        top, left, bottom, right = rectangles.T
         keep = 1 - (bottom - top) * (right - left) / (images.shape[1] * images.shape[2])
-        return _pasted(images, chosen, other_images, pieces), _mixed(targets, chosen, other_targets, keep)
+        return pasted(images, selected, partner_images, rectangles), _mix_targets(targets, selected, partner_targets, keep)
 
 
-def _check(step, **bounds):
-    for name, (least, most) in bounds.items():
-        check_number(f"{name} of {type(step).__name__.lower()}", getattr(step, name), least=least, most=most)
+def _partner_indices(u, rng, selected):
+    """Choose another sample of the whole batch for each selected one, by numbers u (n,) in [0, 1). A single image is its own partner."""
+    B = len(rng.dataset_indices)
+    return (rng.samples[selected] + 1 + (u * max(B - 1, 1)).astype(int)) % B
 
 
-def _choose(step, rng, stream, count):
-    """(numbers (m, count), places (m,)) of the samples that chance chooses; the first number of each has decided it."""
-    u = rng.uniform(stream, count).astype(np.float64)
-    chosen = np.flatnonzero(u[:, 0] < step.probability)
-    return u[chosen], chosen
-
-
-def _partners(u, rng, chosen):
-    """For each chosen sample another one of the whole batch (itself if it is alone), by numbers u (m,) in [0, 1)."""
-    batch = len(rng.numbers)
-    return (rng.samples[chosen] + 1 + (u * max(batch - 1, 1)).astype(int)) % batch
-
-
-def _mixed(targets, chosen, others, keep):
-    """targets (M, K), of which the chosen become keep t + (1 - keep) t'."""
+def _mix_targets(targets, selected, partner_targets, keep):
+    """Return targets (B, K) in which the selected ones are keep t + (1 - keep) t'."""
     mixed, keep = targets.copy(), keep[:, None].astype(targets.dtype)
-    mixed[chosen] = keep * targets[chosen] + (1 - keep) * others
+    mixed[selected] = keep * targets[selected] + (1 - keep) * partner_targets
     return mixed
 
 
-def beta(u, alpha):
-    """Uniform numbers (m, 2 tries) -> numbers (m,) from Beta(alpha, alpha), alpha <= 1."""
+def beta(u: np.ndarray, alpha: float) -> np.ndarray:
+    """Turn uniform numbers (n, 2 tries) into numbers (n,) from Beta(alpha, alpha), for alpha <= 1, by Joehnk's method."""
     x, y = u[:, 0::2] ** (1 / alpha), u[:, 1::2] ** (1 / alpha)
     success = (x + y > 0) & (x + y <= 1)
     first = success.argmax(axis=1)[:, None]
@@ -139,57 +107,39 @@ def beta(u, alpha):
     return np.divide(x, x + y, out=np.full(len(u), 0.5), where=success.any(axis=1))
 
 
-def boxes(centres, sides, shape):
-    """Rectangles in pixels (m, 4): top, left, bottom, right; what hangs over the edge is cut off.
+def reference_blend(images: np.ndarray, selected: np.ndarray, source: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Blend each selected image with another one, in plain NumPy.
 
-    centres, sides (m, 2), vertical and horizontal, as shares of the picture's; shape (M, H, W, C).
+    Parameters
+    ----------
+    images : (B, H, W, C) uint8
+        Not modified.
+    selected : (n,)
+        Indices of the images to change.
+    source : (n, H, W, C) uint8
+        The other images x'.
+    keep : (n,)
+        The weight of x in keep x + (1 - keep) x'.
+
+    Returns
+    -------
+    (B, H, W, C) uint8
+        A fresh array; values are rounded.
     """
-    size = np.array(shape[1:3])
-    start = np.round((centres - sides / 2) * size).astype(int)
-    end = start + np.round(sides * size).astype(int)
-    return np.concatenate([np.clip(start, 0, size), np.clip(end, 0, size)], axis=1)
-
-
-def reference_paste(images, chosen, source, boxes):
-    """images (M, H, W, C) with the rectangles boxes (m, 4) of the chosen (m,) from source (m, H, W, C), or (1, H, W, C) for all."""
-    out = images.copy()
-    for k, (place, (top, left, bottom, right)) in enumerate(zip(chosen, boxes, strict=True)):
-        out[place, top:bottom, left:right] = source[k % len(source), top:bottom, left:right]
-    return out
-
-
-def reference_blend(images, chosen, source, keep):
-    """images (M, H, W, C), of which the chosen (m,) become keep x + (1 - keep) x', rounded, with x' from source (m, H, W, C)."""
     out, keep = images.copy(), keep[:, None, None, None]
-    out[chosen] = (keep * images[chosen] + (1 - keep) * source + 0.5).astype(np.uint8)
+    out[selected] = (keep * images[selected] + (1 - keep) * source + 0.5).astype(np.uint8)
     return out
 
 
 # ---- the same, in place -----------------------------------------------------------------------------------
 
 
-def _pasted(images, chosen, source, boxes):
-    out = images.copy()
-    _paste(out, chosen, source, boxes)
-    return out
-
-
 @kernel
-def _paste(images, chosen, source, boxes):
-    for k in range(chosen.size):
-        top, left, bottom, right = boxes[k]
-        for i in range(top, bottom):
-            for j in range(left, right):
-                for c in range(images.shape[3]):
-                    images[chosen[k], i, j, c] = source[k % source.shape[0], i, j, c]
-
-
-@kernel
-def _blend(images, chosen, source, keep):
+def _blend(images, selected, source, keep):
     _, H, W, C = images.shape
-    for k in range(chosen.size):
+    for k in range(selected.size):
         for i in range(H):
             for j in range(W):
                 for c in range(C):
-                    value = keep[k] * images[chosen[k], i, j, c] + (1.0 - keep[k]) * source[k, i, j, c]
-                    images[chosen[k], i, j, c] = np.uint8(value + 0.5)
+                    value = keep[k] * images[selected[k], i, j, c] + (1.0 - keep[k]) * source[k, i, j, c]
+                    images[selected[k], i, j, c] = np.uint8(value + 0.5)

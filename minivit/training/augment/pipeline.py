@@ -1,11 +1,12 @@
-"""An augmentation: steps by name, one after the other.
+"""An augmentation: transforms by name, applied one after the other.
 
-    "crop,flip:0.5,cutmix:1:0.3"         step,step,...; behind a colon the step's numbers, in their order
+    "crop,flip:0.5,cutmix:1:0.3"         transform,transform,...; the numbers after a colon are its parameters, in order
 
-A lane asks for its share of the batch, and every step sees the share as the steps before it have left it. A step that mixes pictures
-(mixup, cutmix) takes the partners from the whole batch: they are made by the same steps, with the random numbers of their own place in
-the batch. So a picture comes out the same to the bit, whichever lane asks for it and however the batch is cut. The price is that
-what stands before a mixing step is done again for the partners: give it a probability, or put it first.
+A lane asks for the images of its micro-batch (see `parallel/lanes.py`). Each transform receives them as the transforms before
+it left them. A transform that mixes images (mixup, cutmix) takes each image's partner from the whole batch. The partner has
+gone through the same earlier transforms, with the random numbers of its own index in the batch. So an augmented image is the
+same, bit for bit, whichever lane asks for it and however the batch is split. The price: the transforms before a mixing one
+run again for the partners. To limit that, give the mixing transform a probability, or put it first.
 """
 
 import inspect
@@ -15,59 +16,94 @@ import numpy as np
 from ...common.checks import check_name
 from ...ops import philox
 from .affine import Affine
-from .mix import CutMix, Cutout, Erase, Mixup
-from .move import AlternatingFlip, Crop, Flip
+from .crop_flip import AlternatingFlip, Crop, Flip
+from .erase import Cutout, Erase
+from .mix import CutMix, Mixup
+from .transform import Transform
 
-STEPS = {"affine": Affine, "crop": Crop, "flip": Flip, "alternating-flip": AlternatingFlip, "cutout": Cutout, "erase": Erase,
-         "mixup": Mixup, "cutmix": CutMix}
+TRANSFORMS: dict[str, type[Transform]] = {
+    "affine": Affine, "crop": Crop, "flip": Flip, "alternating-flip": AlternatingFlip, "cutout": Cutout, "erase": Erase,
+    "mixup": Mixup, "cutmix": CutMix,
+}
 
 
 class Augmentation:
-    """The augmentation that `text` describes; "none" has no steps.
+    """Apply the transforms that `text` names to training images.
 
-    Raises ValueError for an unknown step, too many numbers, or one out of its range.
+    Parameters
+    ----------
+    text : str
+        Such as "crop,flip,cutmix:1:0.3". "none" stands for no transforms.
+
+    Raises
+    ------
+    ValueError
+        For an unknown transform, too many parameters, or one that is out of range.
+
+    Examples
+    --------
+    >>> Augmentation("crop:0.1,flip").transforms
+    [Crop(reach=0.1), Flip(probability=0.5)]
     """
 
-    def __init__(self, text="none"):
+    def __init__(self, text: str = "none") -> None:
         words = [] if text.strip() in ("", "none") else [word.strip() for word in text.split(",")]
-        self.steps = [_step(word) for word in words]
+        self.transforms = [_parse(word) for word in words]
         self.streams = [(philox.stream("augment") + i) % 2**32 for i in range(len(words))]
 
-    def __call__(self, images, targets, rng):
-        """Of a whole batch, images (B, H, W, C) uint8 and targets (B, K), the varied share (M, H, W, C), (M, K) of `rng.samples`.
+    def __call__(self, images: np.ndarray, targets: np.ndarray, rng: philox.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Augment some images of a batch.
 
-        Raises TypeError for images of another dtype.
+        Parameters
+        ----------
+        images : (B, H, W, C) uint8
+            The whole batch. It is not modified.
+        targets : (B, K)
+            Class probabilities of each image.
+        rng : philox.Generator
+            Its `samples` are the indices of the n images to augment.
+
+        Returns
+        -------
+        (n, H, W, C) uint8, (n, K)
+            The augmented images of `rng.samples`, and their targets.
+
+        Raises
+        ------
+        TypeError
+            If the images are not uint8.
         """
         if images.dtype != np.uint8:
             raise TypeError(f"augmentation needs uint8 pixels, not {images.dtype}")
-        return self._after(len(self.steps), images, targets, rng)
+        return self._first(len(self.transforms), images, targets, rng)
 
     @property
-    def mirrors(self):
-        """Whether some step mirrors pictures: then a mirrored one is of the same class."""
-        return any(isinstance(step, Flip | AlternatingFlip) for step in self.steps)
+    def flips(self) -> bool:
+        """Whether images are flipped left to right. If so, a flipped image is of the same class."""
+        return any(isinstance(transform, Flip | AlternatingFlip) for transform in self.transforms)
 
-    def _after(self, count, images, targets, rng):
-        """The share of `rng` after the first `count` steps."""
+    def _first(self, count, images, targets, rng):
+        """Return the samples of `rng` after the first `count` transforms."""
         if count == 0:
             return images[rng.samples], targets[rng.samples]
 
-        def others(samples):
-            return self._after(count - 1, images, targets, rng.of(samples))
+        def partners(samples):
+            return self._first(count - 1, images, targets, rng.for_samples(samples))
 
-        share = self._after(count - 1, images, targets, rng)
-        return self.steps[count - 1](*share, rng, self.streams[count - 1], others)
+        before = self._first(count - 1, images, targets, rng)
+        return self.transforms[count - 1](*before, rng, self.streams[count - 1], partners)
 
 
-def _step(word):
-    """The step of one word of the text, such as "cutout:0.4:0.5"."""
+def _parse(word):
+    """Return the transform that one word of the text describes, such as "cutout:0.4:0.5"."""
     name, *numbers = word.split(":")
-    step = STEPS[check_name("step of augmentation", name.strip(), [*STEPS])]
-    names = list(inspect.signature(step).parameters)
+    transform = TRANSFORMS[check_name("augmentation transform", name.strip(), [*TRANSFORMS])]
+    names = list(inspect.signature(transform).parameters)
+    usage = ":".join([name, *map(str.upper, names)])
     if len(numbers) > len(names):
-        raise ValueError(f"{word!r}: {name} takes {len(names)} numbers at most{': ' if names else ''}{', '.join(names)}")
+        raise ValueError(f"{word!r}: {name} takes at most {len(names)} parameters, not {len(numbers)}; write {usage}")
     try:
         values = [float(number) for number in numbers]
     except ValueError:
-        raise ValueError(f"{word!r}: behind a colon {name} takes numbers{': ' if names else ', but none'}{', '.join(names)}") from None
-    return step(*values)
+        raise ValueError(f"the parameters in {word!r} must be numbers: write {usage}") from None
+    return transform(*values)
