@@ -1,0 +1,37 @@
+"""The teacher of a distillation: a finished run, loaded and checked against the student and its data."""
+
+from collections.abc import Mapping, Sequence
+
+from ..models.model import Model
+from ..training.distillation import Distillation
+from .weight_source import Source
+
+
+def distillation_for(settings: Mapping, student: Model, class_names: Sequence[str] | None = None) -> Distillation | None:
+    """Return the distillation that training settings ask for, or None if they name no teacher.
+
+    Parameters
+    ----------
+    settings : mapping
+        The training settings.
+    student : Model
+    class_names : list of str, optional
+        The classes of the data. If given, they must be the teacher's.
+
+    Raises
+    ------
+    ValueError
+        If the images or classes of the teacher and the student differ. Also as `Source.again` and `Run.load_model`
+        raise.
+    """
+    if settings["teacher"] is None:
+        return None
+    run = Source.again(settings["teacher"], "--teacher").run
+    teacher = run.load_model()
+    made = Distillation(teacher, settings["distillation"], settings["distillation_weight"], settings["temperature"])
+    made.check(student)
+    if class_names is not None and list(class_names) != run.class_names(teacher)[:len(class_names)]:
+        raise ValueError(f"the teacher's classes are not those of the data: the teacher in {run.folder} has "
+                         f"{', '.join(run.class_names(teacher))}, the data {', '.join(class_names)}; "
+                         "names and order must be the same")
+    return made
