@@ -15,13 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import __version__
-from ..weights.match import HEADS
-from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
+from ..models.create import family_of
+from ..models.linear_probe import Backbone
 from ..parallel.batch_split import MICRO_BATCH_ROWS
 from ..parallel.prediction import predict
 from ..parallel.threads import Workers
-from ..models.create import family_of
-from ..models.linear_probe import Backbone
+from ..weights.match import HEADS
+from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
 from .checkpoints import Interrupted, StopRequest
 
 BLOCK_ROWS = 8 * MICRO_BATCH_ROWS      # of the pictures that go through the trunk between two looks at the clock

@@ -15,8 +15,8 @@ Source: Dosovitskiy et al., arXiv:2010.11929, section 3.2.
 
 import numpy as np
 
-from ..weights.timm import match_timm
 from ..models.create import declare_model, family_of
+from ..weights.timm import match_timm
 from .weight_source import Source
 
 # What suits a start from weights that have learned, where that is not what suits one from nothing. With four pictures of each class as in

@@ -23,17 +23,17 @@ import numpy as np
 
 from .. import __version__
 from ..common.checks import check_number, suggestion
+from ..common.files import remove_temporaries, write_atomic
 from ..data import is_image_folder, load_data, read_image_files
 from ..data.dataset import image_hashes
 from ..data.load import NAMES
-from ..common.files import remove_temporaries, write_atomic
-from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
-from ..weights.timm import read_weights, write_weights
 from ..models.create import FAMILIES, declare_model, family_of
-from .prediction import classify
-from .checkpoints import Progress
 from ..training.evaluation import evaluate
 from ..training.flip_average import add_flip_evaluation
+from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
+from ..weights.timm import read_weights, write_weights
+from .checkpoints import Progress
+from .prediction import classify
 
 TWICE = 0.01    # of the test images may be known: pictures that a data set has twice are not the fault of its split
 

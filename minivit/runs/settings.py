@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from ..common.checks import check_number
 from ..data.dataset import split
-from ..parallel.batch_split import BatchSplit
 from ..models.linear_probe import Probe
+from ..parallel.batch_split import BatchSplit
+from ..training.schedule import warmup_cosine
 from .features import backbone_digest
 from .fine_tune import FINE_TUNE, PROBE
 from .presets import DEFAULTS, preset_for
 from .run import describe
-from ..training.schedule import warmup_cosine
 from .weight_source import same_weights
 
 

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from ..data import is_image_folder
-from ..weights.timm import read_any
 from ..models.pretrained import read_named
+from ..weights.timm import read_any
 from .run import Run
 
 
