@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import __version__
 from .common.checks import check_name
+from .training.settings import GROUPS, KINDS, SETTINGS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,40 +84,13 @@ def _add_train(verbs):
     verb.add_argument("--fit", help="how they are made square: crop, pad or stretch (default crop)")
     verb.add_argument("--model", help="a name of `minivit models`, or deit_mini or swin_mini (default: a small ViT); these for the "
                       "size of the images")
-    verb.add_argument("--fine-tune", metavar="WEIGHTS", help="start from the weights of a finished run; or, with --model, from a file of "
-                      "weights that others have trained, for pictures as that model takes them. Other classes get a new head")
-    verb.add_argument("--probe", action="store_true", default=None, help="train the head alone: the rest of the model sees each picture "
-                      "once, and every epoch takes moments. To freeze some parts only: --layer 'blocks.*:0'")
-    verb.add_argument("--teacher", metavar="RUN", help="a finished run on the same pictures and classes, from which the model learns, too")
-    verb.add_argument("--distillation", help="how: hard, by the class it says (default), or soft, by all it says")
-    length = verb.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=float, help="how often each training image is seen")
-    length.add_argument("--minutes", type=float, help="how long to train instead; the speed is measured first, for some seconds more")
     verb.add_argument("--out", metavar="RUN", help="folder of the run (default: runs/DATA-seedS; with --model NAME, runs/DATA-NAME-seedS)")
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run: the same DATA again, and --out, "
                       "or --model and --seed")
-    verb.add_argument("--seed", type=int, help="of weights, split and order (default 0)")
     _add_threads(verb)
-    verb.add_argument("--recompute", action="store_true", help="take less memory and more time: blocks are computed again in the backward; "
-                      "changes no result")
-    verb.add_argument("--checkpoint-seconds", type=float, metavar="S",
-                      help="how often the state is saved, beside each epoch's end (default 60)")
-    verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="the same in steps")
-    for name, kind, what in (("batch-size", int, "images a step"), ("lr", float, "peak learning rate"),
-                             ("weight-decay", float, "of matrices"), ("label-smoothing", float, "0 to 1"),
-                             ("optimiser", str, "adamw or muon"),
-                             ("ema", float, "decay of the running mean of the weights, which is then kept, for instance 0.999; 0 for none"),
-                             ("drop-rate", float, "of dropout"), ("drop-path-rate", float, "of stochastic depth"),
-                             ("distillation-weight", float, "of the teacher in the loss, 0 to 1 (default 0.5)"),
-                             ("temperature", float, "of soft distillation (default 3)"),
-                             ("val-fraction", float, "share of the training images that is kept for validation"),
-                             ("patience", int, "stop after so many epochs without a better accuracy in validation, those within the warmup "
-                              "not counted, and keep the best")):
-        verb.add_argument(f"--{name}", type=kind, help=what)
-    verb.add_argument("--layer", metavar="PATTERN:FACTOR[:DECAY]", action="append", type=_layer, dest="layers", help="factor of the "
-                      "learning rate, and weight decay, for parameters of such names: blocks.0.*:0.1 or head.*:1:0; may be repeated")
-    verb.add_argument("--augment", metavar="STEPS", help="how images are varied: affine, crop, flip, alternating-flip, cutout, erase, "
-                      "mixup, cutmix, with commas between, or none; numbers behind colons, as in crop:0.1,cutmix:1:0.5")
+    add_setting_options(verb)
+    verb.add_argument("--drop-rate", type=float, help="of dropout")
+    verb.add_argument("--drop-path-rate", type=float, help="of stochastic depth")
     verb.add_argument("--pool", help="token or mean")
     verb.add_argument("--positions", help="learned, sincos or none")
     verb.add_argument("--relative-bias", action=argparse.BooleanOptionalAction, help="whether blocks learn a relative position bias")
@@ -213,6 +187,26 @@ def _add_bench(verbs):
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def add_setting_options(verb):
+    """Add an option for each of the training settings, in groups. `dest` is the name of the setting, the default None."""
+    groups = {name: verb.add_argument_group(name) for name in GROUPS if any(s.group == name for s in SETTINGS.values())}
+    length = groups["optimisation"].add_mutually_exclusive_group()
+    for name, setting in SETTINGS.items():
+        if KINDS[name] is bool:
+            how = {"action": "store_true", "default": None}
+        elif name == "layers":
+            how = {"action": "append", "type": _layer, "metavar": setting.metavar}
+        else:
+            how = {"type": KINDS[name] if KINDS[name] in (int, float) else str, "metavar": setting.metavar}
+        group = length if name in ("epochs", "minutes") else groups[setting.group]
+        group.add_argument(setting.option or f"--{name.replace('_', '-')}", *setting.aliases, dest=name, help=setting.help, **how)
+
+
+def given_settings(options):
+    """Return the training settings that were given on the command line, as keyword arguments of `minivit.train`."""
+    return _given(options, *SETTINGS)
+
+
 def _layer(text):
     """PATTERN:FACTOR[:DECAY] -> [pattern, factor] or [pattern, factor, decay]."""
     pattern, *numbers = text.split(":")
@@ -256,14 +250,14 @@ def _train(options):
     if Path(options.data, "config.json").is_file():
         again = shlex.join(["minivit", "train", "DATA", "--out", options.data, "--resume"])
         raise ValueError(f"{options.data} is a run, not data: {again} goes on with it")
-    if options.fine_tune:
-        _check_named(options.fine_tune, options.model)
+    if options.start:
+        _check_named(options.start, options.model)
     _note(shadowing_folder(options.data))
     named = [Path(options.data).resolve().stem, *filter(None, [options.model]), f"seed{options.seed or 0}"]
     out = options.out or f"runs/{'-'.join(named)}"
     run = Run(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
-    start = Source(options.fine_tune, options.model) if options.fine_tune else starting_weights(run) if run else None
+    start = Source(options.start, options.model) if options.start else starting_weights(run) if run else None
     if options.probe and not (start or run):
         raise ValueError("a probe needs weights that have learned: name a run or a file with --fine-tune")
     preparation = run.preparation(options.data) if run else start.preparation(options.data) if start else {}
@@ -278,11 +272,8 @@ def _train(options):
         model = model_for(data, options.model, seed, options.minutes, **choices)
     if data.untested and len(data.test_labels):
         _note(f"{data.name} has no test images of {', '.join(data.untested)}: how well they are recognised will not be known")
-    settings = _given(options, "epochs", "minutes", "threads", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "ema",
-                      "layers", "optimiser", "val_fraction", "patience", "probe", "teacher", "distillation", "distillation_weight",
-                      "temperature", "checkpoint_seconds", "checkpoint_steps", "recompute")
-    result = train(model, data, seed=seed, out=out, resume=options.resume, start=options.fine_tune and start,
-                   command=options.command, **settings)
+    settings = given_settings(options) | {"seed": seed} | ({"start": start} if options.start else {})
+    result = train(model, data, out=out, resume=options.resume, threads=options.threads, command=options.command, **settings)
     run = Run(out)
     if options.json:
         validation = {"validation_accuracy": result.validation.accuracy} if result.validation else {}
