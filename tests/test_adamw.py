@@ -1,4 +1,4 @@
-"""AdamW: the kernel equals its reference, chunk by chunk, and each parameter has its own rate and decay; the running mean."""
+"""AdamW: the kernel equals its reference on any chunks, and layer settings apply. EMA: decay and update."""
 
 import numpy as np
 import pytest
@@ -22,13 +22,13 @@ def test_fast_equals_reference_over_several_steps(dtype, tolerance):
         gradient = rng.standard_normal(decay.size).astype(dtype)
         w, m, v = reference_update(w, 0.7 * gradient.astype(np.float64), m, v, t, lr=0.01, decay=decay)
         adamw.t = t
-        for start in range(0, decay.size, 37):                        # chunks that cut through parameters
+        for start in range(0, decay.size, 37):                        # chunk boundaries within parameters
             adamw.update(slice(start, start + 37), gradient, lr=0.01, scale=0.7)
         for fast, reference in ((layer.vector, w), (adamw.m, m), (adamw.v, v)):
             assert np.abs(fast - reference).max() <= tolerance * np.abs(reference).max()
 
 
-def test_layers_have_rates_and_decays_of_their_own():
+def test_layer_settings_set_learning_rate_and_decay_by_name():
     layer, rng = Block(width=6, heads=2).astype(np.float64), np.random.default_rng(0)
     layer.vector[:] = rng.standard_normal(layer.vector.size)
     before, gradient = layer.vector.copy(), rng.standard_normal(layer.vector.size)
@@ -50,12 +50,12 @@ def test_layers_have_rates_and_decays_of_their_own():
     (["mlp.*", -1], r"learning rate factor of mlp\.\* must be .*at least 0, not -1"),
     (["mlp.*", 1, -1], r"weight decay of mlp\.\*"),
 ])
-def test_layer_settings_that_do_not_fit_are_named(layer, message):
+def test_layer_settings_that_do_not_fit_are_refused(layer, message):
     with pytest.raises(ValueError, match=message):
         layer_settings(Block(width=2, heads=1).parameters(), 0.1, [layer])
 
 
-def test_the_running_mean_warms_up_and_follows():
+def test_the_ema_decay_grows_and_the_mean_follows_the_weights():
     assert [decay_at_step(t, 0.9) for t in (1, 8, 1000)] == [2 / 11, 0.5, 0.9]
     mean, weights = np.zeros(3, np.float32), np.array([1, 2, 4], np.float32)
     update_mean(mean, weights, 0.75)
@@ -63,7 +63,7 @@ def test_the_running_mean_warms_up_and_follows():
     assert mean.dtype == np.float32
 
 
-def test_a_steps_length_in_float32_has_no_bias():
+def test_the_step_length_in_float32_is_unbiased():
     gradient = np.random.default_rng(0).standard_normal(30)
     moved = {}
     for dtype in (np.float32, np.float64):
@@ -77,7 +77,7 @@ def test_a_steps_length_in_float32_has_no_bias():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_norm_is_summed_in_float64(dtype):
+def test_the_gradient_norm_is_summed_in_float64(dtype):
     x = np.random.default_rng(0).standard_normal(100_003).astype(dtype)
     assert _sum_of_squares(x) == pytest.approx(float((x.astype(np.float64) ** 2).sum()), rel=1e-13)
 

@@ -1,4 +1,4 @@
-"""Lanes: the cut, the sum, and the promise that threads change no bit."""
+"""Lanes: how a batch is split, how gradients are added, and that the number of threads does not change any bit."""
 
 import contextlib
 import os
@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit.layers import MLP, Attention, Block, Stage, WindowAttention
-from minivit.layers import sequence_parallel as shared
+from minivit.layers import MLP, Attention, Block, Stage, WindowAttention, sequence_parallel
 from minivit.ops import cross_entropy
-from minivit.parallel import prediction
-from minivit.parallel import threads as threads_module
+from minivit.parallel import pinned, prediction
 from minivit.parallel.batch_split import BatchSplit
 from minivit.parallel.lanes import Lanes
 from minivit.parallel.threads import Workers, available_threads
 from minivit.training.schedule import warmup_cosine
 
-SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2, "mlp_ratio": 2}
+SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2,
+         "mlp_ratio": 2}
 
 
 def batch(size, seed=0):
@@ -45,17 +44,18 @@ def test_any_number_of_threads_gives_the_same_bits(options):
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 5, 100])
 @pytest.mark.parametrize("lanes", [1, 2, 3, 7])
-def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
+def test_the_split_changes_the_gradient_by_rounding_only(lanes, micro_batch):
     model = minivit.create_model("vit", **SIZES, dtype=np.float64, drop_rate=0.3, drop_path_rate=0.5)
     model.head.weight.data = np.random.default_rng(0).standard_normal((12, 3))
     images, labels = batch(7)
     targets = cross_entropy.targets(labels, 3, dtype=np.float64)
 
-    def gradient(plan):
-        loss, correct, norm = Lanes(model, threads=1, split=plan).forward_backward(images, targets, step=4)
+    def gradient(split):
+        loss, correct, norm = Lanes(model, threads=1, split=split).forward_backward(images, targets, step=4)
         return np.concatenate([[loss, correct, norm], model.gradients])
 
-    np.testing.assert_allclose(gradient(BatchSplit(lanes, micro_batch)), gradient(BatchSplit(1, 7)), rtol=1e-9, atol=1e-12)
+    expected = gradient(BatchSplit(1, 7))
+    np.testing.assert_allclose(gradient(BatchSplit(lanes, micro_batch)), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_lanes_compute_the_gradient_of_the_mean_loss():
@@ -76,18 +76,18 @@ def test_lanes_compute_the_gradient_of_the_mean_loss():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 64, 128, 1000, 4097])
 @pytest.mark.parametrize("rows", [17, 65, 197, 5000])
-def test_a_cut_covers_every_image_once_in_order(size, rows):
-    plan = BatchSplit.for_batch(size, rows)
-    passes = [part for share in plan.shards(size) for part in plan.micro_batches(share)]
-    assert np.array_equal(np.concatenate([np.arange(size)[part] for part in passes]), np.arange(size))
-    assert all(part.stop - part.start <= plan.micro_batch for part in passes)
-    assert min(2, size) <= plan.lanes <= min(16, size)
-    for slices in [plan.shards(size), *map(plan.micro_batches, plan.shards(size))]:
+def test_a_split_covers_every_image_once_in_order(size, rows):
+    split = BatchSplit.for_batch(size, rows)
+    micro_batches = [part for shard in split.shards(size) for part in split.micro_batches(shard)]
+    assert np.array_equal(np.concatenate([np.arange(size)[part] for part in micro_batches]), np.arange(size))
+    assert all(part.stop - part.start <= split.micro_batch for part in micro_batches)
+    assert min(2, size) <= split.lanes <= min(16, size)
+    for slices in [split.shards(size), *map(split.micro_batches, split.shards(size))]:
         lengths = [one.stop - one.start for one in slices]
         assert max(lengths) - min(lengths) <= 1
 
 
-def test_dropout_acts_in_lanes_only_and_differs_from_step_to_step():
+def test_dropout_is_active_in_lanes_only_and_differs_between_steps():
     model = minivit.create_model("vit", **SIZES, drop_rate=0.5)
     model.head.weight.data = np.random.default_rng(0).standard_normal((12, 3))
     images, labels = batch(6)
@@ -99,7 +99,7 @@ def test_dropout_acts_in_lanes_only_and_differs_from_step_to_step():
     assert evaluation not in losses
 
 
-def test_one_batch_is_learned_by_heart():
+def test_a_model_can_memorise_one_batch():
     model = minivit.create_model("vit", **SIZES)
     images, labels = batch(24)
     trainer = minivit.Trainer(model, lr=3e-3, weight_decay=0)
@@ -109,7 +109,7 @@ def test_one_batch_is_learned_by_heart():
     assert (model.predict(images).argmax(axis=1) == labels).all()
 
 
-def test_a_loss_that_is_not_finite_leaves_the_weights_alone():
+def test_a_loss_that_is_not_finite_does_not_change_the_weights():
     model = minivit.create_model("vit", **SIZES)
     model.head.bias.data = np.full(3, np.nan)
     before = model.vector.copy()
@@ -127,19 +127,19 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone():
     (2, [-1, 0], ValueError, r"span -1..0"),
     (2, [0.0, 1.0], TypeError, "integers, not float64"),
 ])
-def test_labels_that_do_not_fit_are_named(images, labels, error, message):
+def test_labels_that_do_not_fit_are_refused(images, labels, error, message):
     trainer = minivit.Trainer(minivit.create_model("vit", **SIZES))
     with pytest.raises(error, match=message):
         trainer.step(np.zeros((images, 8, 8, 1), np.uint8), np.array(labels))
 
 
-def test_threads_default_to_what_this_process_may_use():
+def test_threads_default_to_the_cores_of_this_process():
     assert Workers().threads == available_threads() >= 1
     with pytest.raises(ValueError, match="number of threads must be a whole number at least 1, not 0"):
         Workers(0)
 
 
-def test_a_batch_smaller_than_its_cut_uses_no_stale_lane():
+def test_a_batch_smaller_than_the_number_of_lanes_uses_no_stale_gradient():
     model = minivit.create_model("vit", **SIZES)
     lanes, fresh = Lanes(model, split=BatchSplit(4, 8)), Lanes(model.copy(), split=BatchSplit(2, 8))
     lanes.forward_backward(batch(8)[0], cross_entropy.targets(batch(8)[1], 3), step=0)
@@ -147,32 +147,37 @@ def test_a_batch_smaller_than_its_cut_uses_no_stale_lane():
     assert lanes.forward_backward(images, targets, step=1) == fresh.forward_backward(images, targets, step=1)
 
 
-SMALL = {
+FAMILIES = {
     "vit": SIZES,
     "deit": SIZES,
-    "swin": {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 3, "width": 8, "depths": [2, 2], "heads": [2, 2], "window": 2},
+    "swin": {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 3, "width": 8, "depths": [2, 2],
+             "heads": [2, 2], "window": 2},
     "resnet": {"image_size": 8, "channels": 1, "classes": 3, "layers": [1, 1], "width": 8, "groups": 2},
 }
 
 
-ONE_IMAGE = SMALL | {
+ONE_IMAGE = FAMILIES | {
     "vit by mean": SIZES | {"pool": "mean", "relative_bias": True},
     "vit with a class token and biases": SIZES | {"relative_bias": True},
     "vit of one block": SIZES | {"depth": 1},
     "vit with a stem": SIZES | {"stem": "conv"},
-    "swin of three stages": SMALL["swin"] | {"image_size": 32, "depths": [1, 2, 3], "heads": [2, 2, 4], "window": 4},
+    "swin of three stages": FAMILIES["swin"] | {"image_size": 32, "depths": [1, 2, 3], "heads": [2, 2, 4], "window": 4},
 }
 UNSHARED = {"resnet", "vit with a stem"}
 
 
 def large_model(name, monkeypatch):
-    """One of ONE_IMAGE, in float64, whose images count as large, and the list of its blocks' answers: in shares only are there some."""
-    model, answers, answer = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64), [], Block.attend_and_mlp
+    """Return a model of ONE_IMAGE in float64, whose images count as large, and a list of its calls of `attend_and_mlp`.
+
+    Blocks call `attend_and_mlp` only if threads share the tokens of an image.
+    """
+    model = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64)
+    calls, attend_and_mlp = [], Block.attend_and_mlp
     model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
     monkeypatch.setattr(prediction, "MIN_SHARED_ROWS", 1)
-    monkeypatch.setattr(shared, "LEAST", 1)
-    monkeypatch.setattr(Block, "attend_and_mlp", lambda self, *arguments: answers.append(self) or answer(self, *arguments))
-    return model, answers
+    monkeypatch.setattr(sequence_parallel, "LEAST", 1)
+    monkeypatch.setattr(Block, "attend_and_mlp", lambda self, *args: calls.append(self) or attend_and_mlp(self, *args))
+    return model, calls
 
 
 def images_of(model, count):
@@ -181,20 +186,20 @@ def images_of(model, count):
 
 @pytest.mark.parametrize("name", ONE_IMAGE)
 @pytest.mark.parametrize(("images", "threads"), [(1, 2), (1, 3), (2, 3), (3, 20)])
-def test_threads_share_each_image_where_there_are_more_of_them_than_images(name, images, threads, monkeypatch):
-    (model, answers), limits = large_model(name, monkeypatch), []
+def test_threads_share_each_image_if_there_are_fewer_images_than_threads(name, images, threads, monkeypatch):
+    (model, calls), limits = large_model(name, monkeypatch), []
     monkeypatch.setattr(prediction, "blas_threads", lambda threads: limits.append(threads) or contextlib.nullcontext())
     x = images_of(model, images)
     logits = model.predict(x, threads)
     np.testing.assert_allclose(logits, model.forward(x), rtol=1e-11, atol=1e-12)
-    assert limits == [threads if name in UNSHARED else 1]             # what has no tokens, BLAS cuts among threads
-    assert bool(answers) == (name not in UNSHARED)
+    assert limits == [threads if name in UNSHARED else 1]             # without tokens, BLAS uses all threads
+    assert bool(calls) == (name not in UNSHARED)
     assert model.predict(x, threads).tobytes() == logits.tobytes()
 
 
 @pytest.mark.parametrize("late", [("project_qkv", "minivit-helper-0_0"), ("attend_and_mlp", "MainThread")])
 @pytest.mark.parametrize("name", ["vit", "swin"])
-def test_threads_meet_before_they_read_what_others_wrote(name, late, monkeypatch):
+def test_threads_wait_before_they_read_what_other_threads_wrote(name, late, monkeypatch):
     model, _ = large_model(name, monkeypatch)
     x = images_of(model, 1)
     expected, step = model.forward(x), getattr(Block, late[0])
@@ -205,37 +210,37 @@ def test_threads_meet_before_they_read_what_others_wrote(name, late, monkeypatch
         return step(self, *arguments)
 
     monkeypatch.setattr(Block, late[0], slow)
-    monkeypatch.setattr(shared, "np", NaNs())
+    monkeypatch.setattr(sequence_parallel, "np", NaNs())
     np.testing.assert_allclose(model.predict(x, threads=2), expected, rtol=1e-11, atol=1e-12)
 
 
 class NaNs:
-    """NumPy, but new arrays are full of NaN."""
+    """NumPy, except that new arrays are filled with NaN."""
 
     empty = staticmethod(lambda shape, dtype: np.full(shape, np.nan, dtype))
     empty_like = staticmethod(lambda x: np.full_like(x, np.nan))
     stack = staticmethod(np.stack)
 
 
-def test_threads_share_images_of_weights_that_lie_in_a_file(monkeypatch):
-    model, answers = large_model("vit", monkeypatch)
+def test_threads_share_an_image_if_the_weights_are_memory_mapped(monkeypatch):
+    model, calls = large_model("vit", monkeypatch)
     weights = {p.name: np.asfortranarray(p.data.astype(np.float32)) for p in model.parameters()}
     for array in weights.values():
         array.setflags(write=False)
-    borrowed = minivit.create_model("vit", **SIZES).memory_map(weights)
-    np.testing.assert_allclose(borrowed.predict(batch(1)[0], threads=2), model.forward(batch(1)[0]), rtol=1e-4, atol=1e-5)
-    assert answers
+    mapped = minivit.create_model("vit", **SIZES).memory_map(weights)
+    np.testing.assert_allclose(mapped.predict(batch(1)[0], threads=2), model.forward(batch(1)[0]), rtol=1e-4, atol=1e-5)
+    assert calls
 
 
 @pytest.mark.parametrize(("name", "limits"), [("vit", [1]), ("swin", [1]), ("resnet", [3])])
 def test_small_images_are_not_shared(name, limits, monkeypatch):
-    (model, answers), seen = large_model(name, monkeypatch), []
+    (model, calls), seen = large_model(name, monkeypatch), []
     monkeypatch.setattr(prediction, "MIN_SHARED_ROWS", 10_000)
     monkeypatch.setattr(prediction, "blas_threads", lambda threads: seen.append(threads) or contextlib.nullcontext())
     x = images_of(model, 1)
     logits = model.predict(x, threads=3)
-    assert seen == limits                                             # in a lane, on one thread; what cannot share has BLAS's, at any size
-    assert not answers
+    assert seen == limits                                             # a ResNet lets BLAS use all threads
+    assert not calls
     np.testing.assert_allclose(logits, model.forward(x), rtol=1e-11, atol=1e-12)
     assert name == "resnet" or logits.tobytes() == model.predict(x, threads=1).tobytes()
 
@@ -250,35 +255,35 @@ class OtherAttention(Attention):
         return 2 * super().forward(x)
 
 
-def _gives_few_tokens_to_the_next(model):
+def _first_block_outputs_two_tokens(model):
     model.blocks[0].set_output_tokens(2)
 
 
-def _has_a_block_of_another_class(model):
+def _second_block_is_a_subclass(model):
     model.blocks[1] = OtherBlock(12, 2, 2)
 
 
-def _has_attention_of_another_class(model):
+def _second_attention_is_a_subclass(model):
     model.blocks[1].attn = OtherAttention(12, 2)
 
 
-def _has_another_layer_for_attention(model):
+def _second_attention_is_an_mlp(model):
     model.blocks[1].attn = MLP(12, 12)
 
 
-@pytest.mark.parametrize("change", [_gives_few_tokens_to_the_next, _has_a_block_of_another_class, _has_attention_of_another_class,
-                                    _has_another_layer_for_attention])
-def test_blocks_that_cannot_be_shared_are_not(change, monkeypatch):
-    model, answers = large_model("vit", monkeypatch)
+@pytest.mark.parametrize("change", [_first_block_outputs_two_tokens, _second_block_is_a_subclass,
+                                    _second_attention_is_a_subclass, _second_attention_is_an_mlp])
+def test_threads_do_not_share_tokens_of_blocks_that_do_not_allow_it(change, monkeypatch):
+    model, calls = large_model("vit", monkeypatch)
     change(model)
     model = model.pack(np.float64)
     np.testing.assert_allclose(model.predict(batch(1)[0], threads=2), model.forward(batch(1)[0]), rtol=1e-11)
-    assert not answers
+    assert not calls
 
 
 @pytest.mark.parametrize("windows", [[(4, 0), (2, 0)], [(8, 3)], [(8, 0)], [(4, 2), (4, 0)]])
-def test_a_stage_of_any_windows_gives_the_same_to_one_thread_and_to_several(windows, monkeypatch):
-    monkeypatch.setattr(shared, "LEAST", 1)
+def test_a_stage_with_any_windows_gives_the_same_output_on_one_thread_and_on_several(windows, monkeypatch):
+    monkeypatch.setattr(sequence_parallel, "LEAST", 1)
     blocks = [Block(6, 2, 2, attn=WindowAttention(6, 2, 8, 8, side, shift)) for side, shift in windows]
     stage = Stage(blocks).pack(np.float64)
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 6))
@@ -286,102 +291,107 @@ def test_a_stage_of_any_windows_gives_the_same_to_one_thread_and_to_several(wind
 
 
 @pytest.mark.parametrize(("count", "lengths"), [(1, [1]), (23, [23]), (48, [24, 24]), (197, [49, 49, 49, 50])])
-def test_no_part_is_too_short(count, lengths):
+def test_no_part_is_shorter_than_least(count, lengths):
     parts = []
-    Workers(4).parallel_for(lambda part, meet: parts.append(part.stop - part.start), count, least=24)
+    Workers(4).parallel_for(lambda part, wait: parts.append(part.stop - part.start), count, least=24)
     assert sorted(parts) == lengths
 
 
 def test_the_same_thread_takes_the_same_part():
     seen = []
 
-    def note(part, meet):
+    def record(part, wait):
         seen.append((part.start, threading.get_ident()))
-        meet()
+        wait()
 
-    Workers(3).parallel_for(note, 7)
-    once, seen = sorted(seen), []
-    Workers(3).parallel_for(note, 7)
-    assert sorted(seen) == once
-    assert [start for start, _ in once] == [0, 2, 4]
-    assert len({thread for _, thread in once}) == 3
-    assert once[0][1] == threading.get_ident()
+    Workers(3).parallel_for(record, 7)
+    first, seen = sorted(seen), []
+    Workers(3).parallel_for(record, 7)
+    assert sorted(seen) == first
+    assert [start for start, _ in first] == [0, 2, 4]
+    assert len({thread for _, thread in first}) == 3
+    assert first[0][1] == threading.get_ident()
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell its cores")
-def test_threads_that_share_have_cores_of_their_own_and_return_them():
-    def note(part, meet):
-        meet()
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no core affinity")
+def test_threads_are_pinned_to_disjoint_cores_and_released():
+    def record(part, wait):
+        wait()
         seen.append(os.sched_getaffinity(0))
 
-    def fail(part, meet):
+    def fail(part, wait):
         raise ZeroDivisionError
 
     seen, allowed = [], os.sched_getaffinity(0)
-    Workers(2).parallel_for(note, 7)
+    Workers(2).parallel_for(record, 7)
     assert os.sched_getaffinity(0) == allowed
     if len(allowed) > 1:
         assert not seen[0] & seen[1]
         assert sorted(map(len, seen)) == sorted([1, len(allowed) - 1])
     more, seen[:] = len(allowed) + 1, []
-    Workers(more).parallel_for(note, more)
-    assert seen == [allowed] * more                                   # too few cores for each to have its own
+    Workers(more).parallel_for(record, more)
+    assert seen == [allowed] * more                                   # too few cores to pin
     with pytest.raises(ZeroDivisionError):
         Workers(2).parallel_for(fail, 7)
     assert os.sched_getaffinity(0) == allowed
 
 
 @pytest.mark.parametrize("failing", [0, 2, 4])
-@pytest.mark.parametrize("meetings", [0, 1])
-def test_an_error_in_a_part_reaches_the_caller_and_nobody_waits_for_ever(failing, meetings):
-    def work(part, meet):
-        for _ in range(meetings):
-            meet()
+@pytest.mark.parametrize("waits", [0, 1])
+def test_an_error_in_a_task_reaches_the_caller_and_no_thread_waits_for_ever(failing, waits):
+    def work(part, wait):
+        for _ in range(waits):
+            wait()
         if part.start == failing:
             raise ZeroDivisionError
-        meet()
+        wait()
 
     with pytest.raises(ZeroDivisionError):
         Workers(3).parallel_for(work, 7)
-    assert helpers_answer()
+    assert helpers_respond()
 
 
-def test_after_an_interrupt_nobody_waits_for_ever(monkeypatch):
-    def interrupted(number):
-        if number:
+def test_no_thread_waits_for_ever_after_an_interrupt(monkeypatch):
+    def interrupted(k):
+        if k:
             raise KeyboardInterrupt
-        return helper(number)
+        return helper(k)
 
-    helper = threads_module._helper
-    monkeypatch.setattr(threads_module, "_helper", interrupted)
+    helper = pinned._helper
+    monkeypatch.setattr(pinned, "_helper", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Workers(3).parallel_for(lambda part, meet: meet(), 3)                # the second helper never gets its part
+        Workers(3).parallel_for(lambda part, wait: wait(), 3)        # the second helper never gets its part
     monkeypatch.undo()
-    assert helpers_answer()
+    assert helpers_respond()
 
 
-def helpers_answer():
-    """Whether the helpers are there for the next."""
-    met, caller = [], threading.Thread(target=lambda: Workers(3).parallel_for(lambda part, meet: (meet(), met.append(part)), 7), daemon=True)
+def helpers_respond():
+    """Return whether the helpers take tasks again."""
+    parts: list[slice] = []
+
+    def work():
+        Workers(3).parallel_for(lambda part, wait: (wait(), parts.append(part)), 7)
+
+    caller = threading.Thread(target=work, daemon=True)
     caller.start()
     caller.join(timeout=30)
-    return len(met) == 3
+    return len(parts) == 3
 
 
-def test_threads_share_where_the_system_does_not_tell_its_cores(monkeypatch):
+def test_parallel_for_works_on_systems_without_core_affinity(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    met = []
-    Workers(2).parallel_for(lambda part, meet: (meet(), met.append(part)), 7)
-    assert sorted(part.start for part in met) == [0, 3]
+    parts = []
+    Workers(2).parallel_for(lambda part, wait: (wait(), parts.append(part)), 7)
+    assert sorted(part.start for part in parts) == [0, 3]
 
 
-def test_calls_at_once_do_not_wait_for_each_other(monkeypatch):
-    helper = threads_module._helper
-    monkeypatch.setattr(threads_module, "_helper", lambda number: time.sleep(0.001) or helper(number))     # time for others to come between
+def test_simultaneous_calls_do_not_wait_for_each_other(monkeypatch):
+    helper = pinned._helper
+    monkeypatch.setattr(pinned, "_helper", lambda k: time.sleep(0.001) or helper(k))        # so that calls overlap
 
     def call(threads):
         for _ in range(20):
-            Workers(threads).parallel_for(lambda part, meet: meet(), threads)
+            Workers(threads).parallel_for(lambda part, wait: wait(), threads)
 
     callers = [threading.Thread(target=call, args=(threads,), daemon=True) for threads in (2, 3, 4, 3)]
     for caller in callers:
@@ -391,7 +401,7 @@ def test_calls_at_once_do_not_wait_for_each_other(monkeypatch):
     assert not any(caller.is_alive() for caller in callers)
 
 
-def test_an_error_in_predict_ends_it(monkeypatch):
+def test_an_error_in_predict_reaches_the_caller(monkeypatch):
     def fail(self, images):
         raise MemoryError
 
@@ -424,20 +434,20 @@ def test_an_error_in_a_lane_reaches_the_caller():
         Workers(2).map(lambda x: 1 / x, [1, 0, 2])
 
 
-def test_a_trainer_needs_a_model():
+def test_a_trainer_refuses_what_is_not_a_model():
     with pytest.raises(TypeError, match="not Linear"):
         minivit.Trainer(minivit.layers.Linear(3, 4))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_forked_process_has_threads_of_its_own():
+def test_a_forked_process_starts_its_own_threads():
     workers = Workers(2)
     assert workers.map(abs, [-1, -2]) == [1, 2]
-    workers.parallel_for(lambda part, meet: meet(), 2)
+    workers.parallel_for(lambda part, wait: wait(), 2)
     child = os.fork()
     if child == 0:
-        workers.parallel_for(lambda part, meet: meet(), 2)
+        workers.parallel_for(lambda part, wait: wait(), 2)
         os._exit(0 if workers.map(abs, [-3]) == [3] else 1)
     for _ in range(100):
         pid, status = os.waitpid(child, os.WNOHANG)

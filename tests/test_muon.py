@@ -1,4 +1,4 @@
-"""Muon: its polynomial against the singular value decomposition, its steps, and which weights are its."""
+"""Muon: its polynomial against the singular value decomposition, its steps, and which weights it trains."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,10 @@ import pytest
 import minivit
 from minivit.parallel.batch_split import CHUNK
 from minivit.training.adamw import AdamW
-from minivit.training.muon import Muon, hidden, orthogonal
+from minivit.training.muon import Muon, hidden_matrices, orthogonalise
 
-OPTIONS = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2, "mlp_ratio": 2}
+OPTIONS = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2,
+           "mlp_ratio": 2}
 
 
 def model(dtype=np.float64, **options):
@@ -17,36 +18,36 @@ def model(dtype=np.float64, **options):
 
 @pytest.mark.parametrize("shapes", [[(6, 6)], [(5, 17)], [(40, 7)], [(7, 9), (40, 7), (7, 7)]])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_orthogonal_keeps_the_directions_and_levels_their_lengths(shapes, dtype):
+def test_orthogonalise_keeps_singular_vectors_and_equalises_singular_values(shapes, dtype):
     rng = np.random.default_rng(0)
     matrices = [rng.standard_normal(shape).astype(dtype) * 1e-3 for shape in shapes]
-    for u, after in zip(matrices, orthogonal(matrices), strict=True):
+    for u, after in zip(matrices, orthogonalise(matrices), strict=True):
         before = np.linalg.svd(u, full_matrices=False)
         assert (after.dtype, after.shape) == (dtype, u.shape)
-        levels = before.U.T @ after @ before.Vh.T                     # diagonal, if the directions are the same
-        diagonal = np.diagonal(levels)
-        assert np.abs(levels - np.diag(diagonal)).max() < (1e-12 if dtype == np.float64 else 1e-4)
+        core = before.U.T @ after @ before.Vh.T                       # diagonal if the singular vectors are the same
+        diagonal = np.diagonal(core)
+        assert np.abs(core - np.diag(diagonal)).max() < (1e-12 if dtype == np.float64 else 1e-4)
         small = before.S / np.linalg.norm(before.S) < 0.01
         assert ((diagonal > 0.68) & (diagonal < 1.14))[~small].all()
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (192, 768)])
 @pytest.mark.parametrize("span", [1e-2, 1e-4, 1e-6])
-def test_rounding_costs_single_precision_no_more_than_a_thousandth(shape, span):
-    """The rounds square the singular values; those that are lost in it are too short to matter."""
+def test_float32_is_accurate_to_a_thousandth(shape, span):
+    """The iteration squares the singular values. Those that underflow are too small to matter."""
     rng = np.random.default_rng(0)
     U, _, Vh = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
     u = U * np.geomspace(1, span, shape[0]) @ Vh
-    np.testing.assert_allclose(orthogonal([u.astype(np.float32)])[0], orthogonal([u])[0], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(orthogonalise([u.astype(np.float32)])[0], orthogonalise([u])[0], rtol=0, atol=1e-3)
 
 
-def test_orthogonal_of_zero_is_zero():
-    assert not orthogonal([np.zeros((3, 4), np.float32)])[0].any()
+def test_orthogonalise_of_zero_is_zero():
+    assert not orthogonalise([np.zeros((3, 4), np.float32)])[0].any()
 
 
-def test_orthogonal_of_next_to_nothing_is_finite():
+def test_orthogonalise_of_tiny_numbers_is_finite():
     u = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
-    np.testing.assert_allclose(orthogonal([u * np.float32(1e-30)])[0], orthogonal([u])[0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(orthogonalise([u * np.float32(1e-30)])[0], orthogonalise([u])[0], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["vit_mini_patch2_8", "deit_mini_patch2_8", "swin_mini_patch1_window4_8"])
@@ -57,9 +58,10 @@ def test_queries_keys_and_values_are_three_maps(family):
 
 
 def test_hidden_matrices_are_neither_the_first_nor_the_last():
-    names = [p.name for p in hidden(model().parameters())]
-    assert names == [f"blocks.{l}.{m}.weight" for l in range(2) for m in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
-    assert "patch_embed.convs.1.weight" in [p.name for p in hidden(model(stem="conv").parameters())]
+    names = [p.name for p in hidden_matrices(model().parameters())]
+    matrices = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    assert names == [f"blocks.{l}.{matrix}.weight" for l in range(2) for matrix in matrices]
+    assert "patch_embed.convs.1.weight" in [p.name for p in hidden_matrices(model(stem="conv").parameters())]
 
 
 @pytest.mark.parametrize("stem", ["patch", "conv"])
@@ -76,12 +78,13 @@ def test_a_step_moves_every_weight_once(stem):
 
 
 def test_step_by_hand():
-    """Three steps: hidden matrices as the docstring says, map by map; everything else as AdamW."""
+    """Three steps: each map of a hidden matrix follows the equations of the docstring, everything else AdamW."""
     m, rng = model(), np.random.default_rng(1)
     m.vector[:] = rng.standard_normal(m.vector.size)
     layers = [["blocks.1.*", 0.5, 0.2]]
     muon, plain = Muon(m.vector, m.parameters(), 0.1, layers=layers), m.copy()
-    adamw, w = AdamW(plain.vector, plain.parameters(), 0.1, layers=layers), {p.name: p.data.copy() for p in m.parameters()}
+    adamw = AdamW(plain.vector, plain.parameters(), 0.1, layers=layers)
+    w = {p.name: p.data.copy() for p in m.parameters()}
     mean = {name: np.zeros_like(value) for name, value in w.items()}
     for t in range(1, 4):
         g = rng.standard_normal(m.vector.size)
@@ -95,31 +98,34 @@ def test_step_by_hand():
             start += p.size
             mean[p.name] = 0.95 * mean[p.name] + 0.05 * gradient
             u = 0.95 * mean[p.name] + 0.05 * gradient
-            if p in hidden(m.parameters()):
+            if p in hidden_matrices(m.parameters()):
                 parts = np.split(u, 3, axis=1) if "qkv" in p.name else [u]
-                step = np.concatenate([0.2 * np.sqrt(max(x.shape)) * orthogonal([x])[0] for x in parts], axis=1)
+                step = np.concatenate([0.2 * np.sqrt(max(x.shape)) * orthogonalise([x])[0] for x in parts], axis=1)
                 factor, decay = (0.5, 0.2) if "blocks.1" in p.name else (1, 0.1)
                 w[p.name] = w[p.name] * (1 - 0.1 * factor * decay) - 0.1 * factor * step
                 np.testing.assert_allclose(p.data, w[p.name], rtol=0, atol=1e-12)
-    others = {p.name for p in m.parameters()} - {p.name for p in hidden(m.parameters())}
+    others = {p.name for p in m.parameters()} - {p.name for p in hidden_matrices(m.parameters())}
     for p, q in zip(m.parameters(), plain.parameters(), strict=True):
         if p.name in others:
             np.testing.assert_array_equal(p.data, q.data)
 
 
-def test_steps_are_as_large_as_those_of_adamw():
+def test_steps_are_as_long_as_those_of_adamw():
     m, rng = model(width=48, heads=4), np.random.default_rng(2)
     before, muon = m.vector.copy(), Muon(m.vector, m.parameters(), 0.0)
     muon.t = 1
     g = rng.standard_normal(m.vector.size)
     for piece in muon.pieces():
         muon.update(piece, g, lr=1.0)
-    moved = {p.name: np.sqrt(((p.data - before[p.offset:p.offset + p.size].reshape(p.shape))**2).mean()) for p in hidden(m.parameters())}
+    moved = {}
+    for p in hidden_matrices(m.parameters()):
+        step = p.data - before[p.offset:p.offset + p.size].reshape(p.shape)
+        moved[p.name] = np.sqrt((step**2).mean())
     assert all(0.15 < root_mean_square < 0.25 for root_mean_square in moved.values()), moved
 
 
 def step_three_times(threads, interrupted=False):
-    """The bytes of the running mean after three steps of training, before the last of which all state may move to a new Trainer."""
+    """Return the bytes of the EMA after three steps; `interrupted`: a new Trainer restores the state before the last."""
     data, trainer = minivit.load_data("digits"), None
     for t in range(3):
         if trainer is None or (interrupted and t == 2):
@@ -133,20 +139,21 @@ def step_three_times(threads, interrupted=False):
     return trainer.average.vector.tobytes()
 
 
-def test_the_bits_depend_neither_on_threads_nor_on_an_interruption():
-    assert len({step_three_times(1), step_three_times(2), step_three_times(3), step_three_times(2, interrupted=True)}) == 1
+def test_bits_do_not_depend_on_threads_or_an_interruption():
+    results = [step_three_times(1), step_three_times(2), step_three_times(3), step_three_times(2, interrupted=True)]
+    assert len(set(results)) == 1
 
 
-def test_unknown_optimiser_is_named():
+def test_an_unknown_optimiser_is_refused():
     with pytest.raises(ValueError, match="optimiser"):
         minivit.Trainer(model(), optimiser="sgd")
 
 
 @pytest.mark.slow
-def test_muon_learns_the_digits_sooner():
+def test_muon_learns_the_digits_faster_than_adamw():
     data, accuracy = minivit.load_data("digits"), {}
     for name in ("adamw", "muon"):
-        runs = [minivit.train(minivit.create_model("vit_mini_patch2_8", seed=s), data, epochs=4, optimiser=name, seed=s, progress=False)
-                for s in range(3)]
+        runs = [minivit.train(minivit.create_model("vit_mini_patch2_8", seed=s), data, epochs=4, optimiser=name, seed=s,
+                              progress=False) for s in range(3)]
         accuracy[name] = np.mean([run.accuracy for run in runs])
     assert accuracy["muon"] > accuracy["adamw"], accuracy

@@ -1,6 +1,17 @@
-"""Inference on all cores."""
+"""Inference on all cores.
+
+Usually each thread takes micro-batches of images and runs them through the model alone. If there are fewer images
+than threads, some threads would have nothing to do. Then the threads split the work on each image:
+
+- Models whose threads can share the tokens of an image do so if the image has enough tokens (see
+  `layers/sequence_parallel.py`).
+- For other models, BLAS splits each matrix product among the threads.
+
+In these two cases the last bits of the logits may depend on the number of threads.
+"""
 
 import queue
+from typing import Any
 
 import numpy as np
 
@@ -8,37 +19,46 @@ from .batch_split import BatchSplit
 from .blas import blas_threads
 from .threads import Workers
 
-MIN_SHARED_ROWS = 128   # of an image at least, for threads to share it: with fewer they wait for each other more than they compute
+MIN_SHARED_ROWS = 128   # tokens of an image that threads share: with fewer, they wait longer than they compute
 
 
-def predict(model, images, threads=None):
-    """Logits (B, K) of images (B, H, W, C), computed in lanes; no cache is kept.
+def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.ndarray:
+    """Compute the logits of images. No cache is kept.
 
-    Of fewer images than threads, threads share each, if it is large; of a model that cannot share, each product (see above). Then the bits
-    may depend on the number of threads.
+    Parameters
+    ----------
+    model : Model
+    images : (B, H, W, C)
+    threads : int, optional
+        Number of threads (default: the cores this process may use).
+
+    Returns
+    -------
+    (B, K)
+        The logits, in the model's dtype.
     """
     workers, logits = Workers(threads), np.empty((len(images), model.classes), model.dtype)
     if not len(images):
         return logits
     split = BatchSplit.for_batch(len(images), model.matmul_rows)
-    passes = [part for share in split.shards(len(images)) for part in split.micro_batches(share)]
+    micro_batches = [part for shard in split.shards(len(images)) for part in split.micro_batches(shard)]
     if len(images) < workers.threads and (model.matmul_rows >= MIN_SHARED_ROWS or not model.shares_tokens):
-        reader = model.inference_view(workers if model.shares_tokens else None)
+        view = model.inference_view(workers if model.shares_tokens else None)
         with blas_threads(1 if model.shares_tokens else workers.threads):
-            for part in passes:
-                logits[part] = reader.forward(images[part])
+            for part in micro_batches:
+                logits[part] = view.forward(images[part])
         return logits
-    readers: queue.SimpleQueue = queue.SimpleQueue()
-    for _ in range(min(workers.threads, len(passes))):
-        readers.put(model.inference_view())
+    views: queue.SimpleQueue = queue.SimpleQueue()                    # one for each thread
+    for _ in range(min(workers.threads, len(micro_batches))):
+        views.put(model.inference_view())
 
     def run(part):
-        reader = readers.get()
+        view = views.get()
         try:
-            logits[part] = reader.forward(images[part])
+            logits[part] = view.forward(images[part])
         finally:
-            readers.put(reader)
+            views.put(view)
 
     with blas_threads(1):
-        workers.map(run, passes)
+        workers.map(run, micro_batches)
     return logits

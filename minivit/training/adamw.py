@@ -7,12 +7,12 @@ Let g be the gradient at step t = 1, 2, ... Every weight w is updated independen
     w  <- w - lr decay w                             decoupled weight decay: the W in AdamW
     w  <- w - lr (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)
 
-m and v start at 0, so at first they are too small. After t steps of a constant gradient g, m = (1 - beta1**t) g, and v likewise;
-dividing by 1 - beta**t corrects for that. Then every step is lr g / |g|, of length lr, whatever the size of g. The small
-number eps avoids a division by zero.
+m and v start at 0, so at first they are too small. After t steps of a constant gradient g, m = (1 - beta1**t) g, and
+v likewise; dividing by 1 - beta**t corrects for that. Then every step is lr g / |g|, of length lr, whatever the size
+of g. The small number eps avoids a division by zero.
 
-Why decoupled: if decay w were added to g instead (L2 regularisation), it too would be divided by sqrt(v), so weights with large
-gradients would decay less than others; AdamW shrinks all weights by the same factor.
+Why decoupled: if decay w were added to g instead (L2 regularisation), it too would be divided by sqrt(v), so weights
+with large gradients would decay less than others; AdamW shrinks all weights by the same factor.
 
 Read before: `layers/parameter.py`. See `layer_settings.py` for learning rates and weight decays by parameter name.
 
@@ -31,7 +31,7 @@ from .layer_settings import layer_settings
 
 
 def reference_update(w, g, m, v, t, lr, decay, betas=(0.9, 0.999), eps=1e-8):
-    """Return fresh (w, m, v) after one step, in plain NumPy. All arrays have one shape; decay is a number or an array."""
+    """Return (w, m, v) after one step, in plain NumPy. All arrays have one shape; decay is a number or an array."""
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
@@ -82,16 +82,17 @@ class AdamW:
         return chunks(0, self.vector.size)
 
     def update(self, piece: slice, gradients: np.ndarray, lr: float, scale: float = 1.0) -> None:
-        """Do step `t` for one piece of the vector, with the gradient `scale * gradients` (n,). The caller counts `t`."""
+        """Do step `t` for one piece of the vector with gradient `scale * gradients` (n,). The caller counts `t`."""
         beta1, beta2 = self.betas
-        _update(piece.start, min(piece.stop, self.vector.size), self.vector, gradients, self.m, self.v, self.ends, self.factors,
-                self.decays, scale, lr, lr / (1 - beta1**self.t), beta1, beta2, 1 / np.sqrt(1 - beta2**self.t), self.eps)
+        _update(piece.start, min(piece.stop, self.vector.size), self.vector, gradients, self.m, self.v, self.ends,
+                self.factors, self.decays, scale, lr, lr / (1 - beta1**self.t), beta1, beta2,
+                1 / np.sqrt(1 - beta2**self.t), self.eps)
 
 
 @kernel
 def _update(start, stop, w, g, m, v, ends, factors, decays, scale, lr, step, beta1, beta2, v_scale, eps):
     real, one = w.dtype.type, w.dtype.type(1)
-    new1, new2 = real(1.0 - beta1), real(1.0 - beta2)                 # before rounding: 1 - float32(0.999) is 1.3e-5 off
+    new1, new2 = real(1.0 - beta1), real(1.0 - beta2)                 # before rounding: 1 - float32(0.999) is inexact
     scale, beta1, beta2, v_scale, eps = real(scale), real(beta1), real(beta2), real(v_scale), real(eps)
     for p in range(ends.size):                                        # each parameter has one rate and one decay
         keep, move = one - real(lr * factors[p]) * decays[p], real(step * factors[p])

@@ -2,13 +2,14 @@
 
     loss = (1 - weight) cross_entropy(first head, labels) + weight distillation(last head, teacher)
 
-A DeiT has two heads: one learns from the labels, the other from the teacher. For a model with a single head both terms act on
-that head. The teacher receives the same augmented images as the student: it cannot describe what a crop has removed. It only
-predicts and is never trained. Each lane runs the teacher on the images of its own micro-batch.
+A DeiT has two heads: one learns from the labels, the other from the teacher. For a model with a single head both
+terms act on that head. The teacher receives the same augmented images as the student: it cannot describe what a crop
+has removed. It only predicts and is never trained. Each lane runs the teacher on the images of its own micro-batch.
 
 Read before: `ops/distillation.py` (the loss) and `parallel/lanes.py` (what an objective is).
 
-Source: Touvron et al., arXiv:2012.12877, section 4. They use weight 0.5 for hard distillation, 0.1 and temperature 3 for soft.
+Source: Touvron et al., arXiv:2012.12877, section 4. They use weight 0.5 for hard distillation, 0.1 and temperature 3
+for soft.
 """
 
 import numpy as np
@@ -48,16 +49,17 @@ class Distillation:
         """Raise ValueError unless teacher and student take the same images and have the same number of classes."""
         ours, theirs = ((m.image_size, m.image_size, m.channels) for m in (student, self.teacher))
         if ours != theirs or student.classes != self.teacher.classes:
-            raise ValueError(f"the teacher does not fit the model: it has {self.teacher.classes} classes of images {theirs}, "
-                             f"the model {student.classes} classes of {ours}; they must be equal")
+            raise ValueError(f"the teacher does not fit the model: it has {self.teacher.classes} classes of images "
+                             f"{theirs}, the model {student.classes} classes of {ours}; they must be equal")
 
     def __call__(self, model: Model, images: np.ndarray, targets: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
-        """Run forward, loss and backward of a micro-batch; see `lanes.supervised`. The logits are the mean of the heads."""
+        """Run forward, loss and backward; see `lanes.supervised`. The logits are the mean of the heads."""
         teacher_logits = self.teacher.forward(images).astype(model.dtype, copy=False)
         heads = model.forward_heads(images)                           # (B, 1 or 2, K)
         q = distillation.targets(teacher_logits, self.temperature if self.soft else None)
         label_loss, label_cache = cross_entropy.forward(heads[:, 0], targets, batch)
-        teacher_loss, teacher_cache = distillation.forward(heads[:, -1], q, self.temperature if self.soft else 1.0, batch)
+        temperature = self.temperature if self.soft else 1.0
+        teacher_loss, teacher_cache = distillation.forward(heads[:, -1], q, temperature, batch)
         dheads = np.zeros_like(heads)
         dheads[:, 0] += cross_entropy.backward(1 - self.weight, label_cache)
         dheads[:, -1] += distillation.backward(self.weight, teacher_cache)

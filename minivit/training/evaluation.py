@@ -1,9 +1,9 @@
-"""How good a model is on labelled images: accuracy and its uncertainty, precision and recall, confusion matrix, worst mistakes.
+"""How good a model is on labelled images: accuracy, precision and recall, confusion matrix, and the worst mistakes.
 
-Accuracy is the fraction of the images that are classified correctly. It is measured on a sample of images, so it varies from
-sample to sample; its *standard error* says by how much. The *confusion matrix* counts images by true class and predicted class.
-*Recall* of a class: the fraction of its images that were found. *Precision* of a class: the fraction of the predictions of that
-class that were correct.
+Accuracy is the fraction of the images that are classified correctly. It is measured on a sample of images, so it
+varies from sample to sample; its *standard error* says by how much. The *confusion matrix* counts images by true
+class and predicted class. *Recall* of a class: the fraction of its images that were found. *Precision* of a class:
+the fraction of the predictions of that class that were correct.
 """
 
 import math
@@ -65,7 +65,8 @@ class Evaluation:
     mistakes : list of Mistake
         The worst mistakes first: those where the model gave the true class the lowest probability.
     with_flip : Evaluation, optional
-        The same with test-time augmentation by a flip (see `flip_average.py`), if the model was trained on flipped images.
+        The same with test-time augmentation by a flip (see `flip_average.py`), if the model was trained on flipped
+        images.
     seen : int, optional
         How many of the images were training or validation images of this model; None if that is not known.
     """
@@ -79,16 +80,20 @@ class Evaluation:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the accuracy a for n images: sqrt(a (1 - a) / n). It does not include the spread between seeds."""
+        """Standard error of the accuracy a for n images: sqrt(a (1 - a) / n).
+
+        It covers the choice of the test images only. Runs with other seeds differ too.
+        """
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.images)
 
     @property
     def uncertainty(self) -> str:
         """The standard error as text, or a bound if all images, or none, are correct.
 
-        In these two cases the formula of the standard error gives 0, which is misleading. If the true accuracy is a, all n
-        images are correct with probability a^n. So with 95% confidence a is at least 0.05^(1/n), the one-sided
-        Clopper-Pearson bound. If no image is correct, the same holds for 1 - a. The bound is rounded to the safe side.
+        In these two cases the formula of the standard error gives 0, which is misleading. If the true accuracy is a,
+        all n images are correct with probability a^n. So with 95% confidence a is at least 0.05^(1/n), the one-sided
+        Clopper-Pearson bound. If no image is correct, the same holds for 1 - a. The bound is rounded to the safe
+        side.
         """
         if 0 < self.accuracy < 1:
             return f"+- {self.standard_error:.2%}"
@@ -103,19 +108,20 @@ class Evaluation:
 
     @property
     def recall(self) -> np.ndarray:
-        """Fraction of the images of each class that were predicted as that class (K,); NaN for a class without images."""
+        """Fraction of the images of each class that were predicted as such (K,); NaN for a class without images."""
         return _ratio(np.diag(self.confusion), self.support)
 
     @property
     def precision(self) -> np.ndarray:
-        """Fraction of the predictions of each class that were correct (K,); NaN for a class that was never predicted."""
+        """Fraction of the predictions of each class that were correct (K,); NaN for a class never predicted."""
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     def most_confused(self, limit: int = 10) -> list[tuple[int, int, int]]:
         """Return the most frequent confusions as (count, true class, predicted class), the most frequent first."""
         wrong = self.confusion - np.diag(np.diag(self.confusion))
         order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
-        return [(int(wrong[t, p]), int(t), int(p)) for t, p in zip(*np.unravel_index(order, wrong.shape), strict=True) if wrong[t, p]]
+        pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+        return [(int(wrong[t, p]), int(t), int(p)) for t, p in pairs if wrong[t, p]]
 
     def __str__(self) -> str:
         return f"accuracy {self.accuracy:.2%} {self.uncertainty} on {self.images} {plural(self.images, 'image')}"
@@ -161,6 +167,6 @@ def evaluate(model, images: np.ndarray, labels: np.ndarray, threads: int | None 
     np.add.at(confusion, (labels, predicted), 1)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:KEPT_MISTAKES]
-    mistakes = [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probabilities[i, predicted[i]]), display_images[i],
-                        files[i] if files else None) for i in worst]
+    mistakes = [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probabilities[i, predicted[i]]),
+                        display_images[i], files[i] if files else None) for i in worst]
     return Evaluation(float(np.trace(confusion) / len(labels)), len(labels), confusion, mistakes)

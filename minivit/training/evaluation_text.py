@@ -15,7 +15,8 @@ TABLE_WIDTH = 120       # characters of the widest confusion matrix that is prin
 
 def describe_evaluation(evaluation: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
     """Return everything except the images as values that JSON can hold. NaN becomes None."""
-    per_class = zip(class_names, evaluation.support.tolist(), evaluation.precision.tolist(), evaluation.recall.tolist(), strict=True)
+    columns = (evaluation.support.tolist(), evaluation.precision.tolist(), evaluation.recall.tolist())
+    per_class = zip(class_names, *columns, strict=True)
     return {
         "accuracy": evaluation.accuracy, "images": evaluation.images, "standard_error": evaluation.standard_error,
         "learned": evaluation.seen,
@@ -23,7 +24,8 @@ def describe_evaluation(evaluation: Evaluation, class_names: Sequence[str]) -> d
         "classes": [{"class": name, "images": count, "precision": None if math.isnan(precision) else precision,
                      "recall": None if math.isnan(recall) else recall} for name, count, precision, recall in per_class],
         "mistakes": [{"image": m.index, "true": class_names[m.true], "predicted": class_names[m.predicted],
-                      "probability": m.probability} | ({"file": m.file} if m.file else {}) for m in evaluation.mistakes],
+                      "probability": m.probability} | ({"file": m.file} if m.file else {})
+                     for m in evaluation.mistakes],
     } | ({"mirrored_accuracy": evaluation.with_flip.accuracy} if evaluation.with_flip else {})
 
 
@@ -38,14 +40,16 @@ def evaluation_text(evaluation: Evaluation, class_names: Sequence[str]) -> str:
         confusion = "\n".join(["most frequent confusions", *lines])
     worst = [f"{m.name}: true {class_names[m.true]}, predicted {class_names[m.predicted]} ({m.probability:.0%})"
              for m in evaluation.mistakes[:SHOWN_MISTAKES]]
-    return "\n\n".join([class_table(evaluation, class_names), confusion, *(["\n".join(["worst mistakes", *worst])] if worst else [])])
+    mistakes = ["\n".join(["worst mistakes", *worst])] if worst else []
+    return "\n\n".join([class_table(evaluation, class_names), confusion, *mistakes])
 
 
 def class_table(evaluation: Evaluation, class_names: Sequence[str]) -> str:
     """Return a table with a line for each class: number of images, precision and recall."""
     width = max(len(name) for name in ("class", *class_names))
     lines = [f"{'class':>{width}} {'images':>7} {'precision':>10} {'recall':>7}"]
-    for name, count, precision, recall in zip(class_names, evaluation.support, evaluation.precision, evaluation.recall, strict=True):
+    columns = (evaluation.support, evaluation.precision, evaluation.recall)
+    for name, count, precision, recall in zip(class_names, *columns, strict=True):
         lines.append(f"{name:>{width}} {count:>7} {percent(precision):>10} {percent(recall):>7}")
     return "\n".join(lines)
 

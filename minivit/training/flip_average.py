@@ -1,7 +1,7 @@
 """Test-time augmentation by a flip: the model classifies each image and its mirror image, and the logits are averaged.
 
-This usually raises the accuracy a little and takes twice the time. It is sound only if a flipped image is of the same class,
-which is assumed if the model was trained on flipped images.
+This usually raises the accuracy a little and takes twice the time. It is sound only if a flipped image is of the same
+class, which is assumed if the model was trained on flipped images.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
 """Learning rates and weight decays for individual parameters, chosen by name.
 
-Fine-tuning is a common use: a smaller learning rate for the first blocks, which change least, and a larger one for the new head.
+Fine-tuning is a common use: a smaller learning rate for the first blocks, which change least, and a larger one for
+the new head.
 """
 
 from collections.abc import Sequence

@@ -1,65 +1,94 @@
-"""Muon: a matrix moves by an orthogonal matrix, the one that lies nearest to the running mean of its gradient.
+"""Muon: a weight matrix moves by an orthogonal matrix, the one nearest to the running mean of its gradient.
 
-AdamW sees a matrix as so many numbers. Muon sees what it does, which is to map vectors. With G the gradient of W (I, O):
+AdamW treats a matrix as a list of independent numbers. Muon treats it as a linear map. Let G be the gradient of a
+weight W (I, O). Each step computes
 
     m <- beta m + (1 - beta) G                       running mean of the gradient
-    u  = beta m + (1 - beta) G                       one step ahead of it (Nesterov)
-    W <- W - lr decay W
+    u  = beta m + (1 - beta) G                       Nesterov momentum: the running mean, one step ahead
+    W <- W - lr decay W                              weight decay, as in AdamW
     W <- W - lr 0.2 sqrt(max(I, O)) orthogonal(u)
 
-where orthogonal(u) = U V^T, if u = U S V^T is the singular value decomposition: the same directions, all of them at full length.
+where orthogonal(u) = U V^T, if u = U S V^T is the singular value decomposition: the same singular vectors, with all
+singular values set to 1.
 
-Why. A step W <- W - E changes the output for an input x by x E, whose length is at most |E|, the largest singular value (the spectral
-norm), times that of x. Of all steps with |E| <= 1, which lowers the loss most? To first order the loss falls by <G, E> = tr(G^T E), and
-with G = U S V^T
+Why. A step W <- W - E changes the output for an input row x by -x E. The length of this change is at most |E| times the
+length of x, where |E| is the spectral norm, the largest singular value. Of all steps with |E| <= 1, which lowers the
+loss most? To first order the loss falls by the inner product of G and E, which is tr(G^T E). With G = U S V^T
 
-    tr(G^T E) = tr(S U^T E V) = sum_i S_ii (U^T E V)_ii <= sum_i S_ii        as no entry of U^T E V exceeds |E|
+    tr(G^T E) = tr(V S U^T E)                        as G^T = V S U^T
+              = tr(S U^T E V)                        as tr(V B) = tr(B V) for any B
+              = sum_i S_ii (U^T E V)_ii              as S is diagonal
+              <= sum_i S_ii                          as no entry of U^T E V exceeds |E| <= 1
 
-with equality for E = U V^T. A gradient is dominated by few directions; here the rare ones are learned as fast.
+and E = U V^T reaches the bound, because then U^T E V = I. Few directions dominate a typical gradient; this step moves
+as far along the rare ones.
 
-U V^T has min(I, O) singular values of 1, so the root of its mean square entry is 1 / sqrt(max(I, O)). The factor makes that 0.2, which
-is about what AdamW's steps have, and so one learning rate does for both.
+U V^T has min(I, O) singular values of 1, so the sum of its squared entries is min(I, O). Divided by the I O entries,
+that gives a mean square of 1 / max(I, O). The factor 0.2 sqrt(max(I, O)) makes the root mean square of the step 0.2
+lr, about that of an AdamW step. So the same learning rate suits both.
 
-No decomposition is needed: a Newton-Schulz iteration does. An odd polynomial of a matrix acts on its singular values alone: with A = X X^T,
+Newton-Schulz iteration. No decomposition is needed to compute U V^T approximately. An odd polynomial of a matrix acts
+on its singular values alone: with A = X X^T = U S^2 U^T,
 
     P X = (a I + b A + c A^2) X = U (a S + b S^3 + c S^5) V^T
 
-Starting from X = u / |u|_F, whose singular values are at most 1, five rounds with (a, b, c) = (3.4445, -4.7750, 2.0315) bring all from
-0.01 to 1 to between 0.68 and 1.14: the slope a at zero is steep at the price of never quite settling at 1, which does no
-harm. A round takes X to P X, and so A to P A P. All five need only the small square A, and X comes in once, at the end:
+Start with X = u / |u|_F, where |u|_F is the root of the sum of all squares, so all singular values are at most 1.
+Five iterations X <- P X with (a, b, c) = (3.4445, -4.7750, 2.0315) bring all singular values from 0.01 to 1 into the
+range 0.68 to 1.14. The slope a at zero is steep, so small singular values grow fast; the price is that they do not
+converge to exactly 1, which does no harm. As P is symmetric, an iteration turns A = X X^T into
+P X X^T P = P A P. So all five need only the small square A (a tall X is transposed first), and X itself is used once,
+at the end:
 
     orthogonal(u) = P_5 P_4 P_3 P_2 P_1 X
 
-so matrices whose smaller sides are equal, whatever their larger ones, go through the rounds together, in one call for each product.
+Matrices with equal smaller sides go through the iterations together, in one batched matrix product each time.
 
-The map from pixels and the one to the classes are AdamW's, as are biases, norms and positions. Queries, keys and values are made by
-three maps, though they lie in one array, and each is orthogonal by itself (`Parameter.maps`). A kernel (k, k, C, D) is the matrix
-(k k C, D) of its convolution.
+AdamW trains everything else: the first matrix, which reads pixels, the last one, which predicts the classes, biases,
+norms and positions. The queries, keys and values are three maps that lie in one array; each is made orthogonal
+separately (`Parameter.maps`). A convolution kernel (k, k, C, D) is treated as a matrix (k k C, D).
 
-Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024 (the rounds and their coefficients); Liu et al.,
-arXiv:2502.16982 (the factor, weight decay); Bernstein and Newhouse, arXiv:2409.20325 (why).
+Read before: `adamw.py`.
+
+Sources: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024 (the iteration and its
+coefficients); Liu et al., arXiv:2502.16982 (the factor and weight decay); Bernstein and Newhouse, arXiv:2409.20325
+(why).
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from ..layers.parameter import Parameter
 from ..parallel.batch_split import CHUNK, chunks
 from .adamw import AdamW
 
-COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
 
 
-def orthogonal(matrices):
-    """Matrices u (I, O), whose smaller sides are all d -> about U V^T for each u = U S V^T, in a list; zero stays zero."""
+def orthogonalise(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Compute orthogonal(u), about U V^T, for several matrices u = U S V^T.
+
+    Parameters
+    ----------
+    matrices : list of (I, O)
+        I and O may differ from matrix to matrix, but the smaller of the two is d for all.
+
+    Returns
+    -------
+    list of (I, O)
+        A matrix of zeros stays zero.
+    """
     tiny = np.finfo(matrices[0].dtype).tiny
     wide = [u if u.shape[0] <= u.shape[1] else u.T for u in matrices]
-    wide = [x / (np.abs(x).max() + tiny) for x in wide]               # first, so that no square is too small for its dtype
+    wide = [x / (np.abs(x).max() + tiny) for x in wide]               # so that squares do not underflow
     A = np.stack([x @ x.T for x in wide])                             # (n, d, d)
     squares = np.trace(A, axis1=1, axis2=2)[:, None, None] + tiny     # |x|_F^2
     A /= squares
     product = P = _polynomial(A)
-    for _ in range(ROUNDS - 1):
+    for _ in range(ITERATIONS - 1):
         A = P @ A @ P
         P = _polynomial(A)
         product = P @ product
@@ -68,31 +97,42 @@ def orthogonal(matrices):
 
 
 def _polynomial(A):
-    """A (n, d, d) -> a I + b A + c A^2."""
+    """Return P = a I + b A + c A^2 for each A (n, d, d)."""
     a, b, c = COEFFICIENTS
     P = A @ A
     P *= c
     P += b * A
-    P.reshape(len(P), -1)[:, ::A.shape[-1] + 1] += a                  # the diagonals
+    P.reshape(len(P), -1)[:, ::A.shape[-1] + 1] += a                  # the entries of the diagonals
     return P
 
 
-def hidden(parameters):
-    """Those of the parameters that are matrices between the first, which reads pixels, and the last, which names classes."""
+def hidden_matrices(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Return the parameters that Muon trains: all weight matrices but the first, which reads pixels, and the heads."""
     matrices = [p for p in parameters if p.decay]
     return [p for p in matrices[1:] if not p.name.startswith("head")]
 
 
-class Matrix:
-    """One map of a hidden matrix, as views (I, O) of the vector of weights and of the running means; and its settings."""
+class HiddenMatrix:
+    """One linear map, as views (I, O) into the vector of weights and into the running mean, with its settings.
 
-    def __init__(self, view, vector, m, factor, decay):
+    Parameters
+    ----------
+    view : function
+        Maps a vector (n,) to the view (I, O) of this map.
+    vector, m : (n,)
+        All weights, and their running means.
+    factor, decay : float
+        Learning rate factor and weight decay.
+    """
+
+    def __init__(self, view: Callable[[np.ndarray], np.ndarray], vector: np.ndarray, m: np.ndarray,
+                 factor: float, decay: float) -> None:
         self.view, self.factor, self.decay = view, float(factor), float(decay)
         self.w, self.m = view(vector), view(m)
         self.scale = 0.2 * math.sqrt(max(self.w.shape))
 
-    def ahead(self, gradients, scale, beta):
-        """Take the gradient into the running mean -> u above (I, O)."""
+    def nesterov(self, gradients: np.ndarray, scale: float, beta: float) -> np.ndarray:
+        """Update the running mean with the gradient `scale * gradients` (n,) and return u (I, O)."""
         g = ((1 - beta) * scale) * self.view(gradients)
         self.m *= beta
         self.m += g
@@ -101,45 +141,58 @@ class Matrix:
 
 
 class Muon(AdamW):
-    """Muon for the hidden matrices of one vector of weights, AdamW for all else. Arguments as for `AdamW`; momentum: beta above.
+    """Muon for the hidden matrices of one vector of weights, AdamW for everything else.
 
-    A hidden matrix keeps its running mean in `m`, and its part of `v` stays zero.
+    Parameters
+    ----------
+    vector, parameters, weight_decay, betas, eps, layers
+        As for `AdamW`.
+    momentum : float, at least 0 and below 1
+        beta above.
+
+    Notes
+    -----
+    The running mean of a hidden matrix lies in `m`; its part of `v` stays zero.
     """
 
-    def __init__(self, vector, parameters, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, layers=(), momentum=0.95):
+    def __init__(self, vector: np.ndarray, parameters: Sequence[Parameter], weight_decay: float = 0.05,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, layers: Sequence[Sequence] = (),
+                 momentum: float = 0.95) -> None:
         super().__init__(vector, parameters, weight_decay, betas, eps, layers)
         self.momentum = momentum
-        ours, start, others = {id(p) for p in hidden(parameters)}, 0, []
-        by_side: dict[int, list] = {}
+        hidden, start, others = {id(p) for p in hidden_matrices(parameters)}, 0, []
+        by_side: dict[int, list] = {}                                 # smaller side -> matrices
         for p, factor, decay in zip(parameters, self.factors, self.decays, strict=True):
-            if id(p) in ours:
+            if id(p) in hidden:
                 for view in _maps(p, start):
-                    matrix = Matrix(view, vector, self.m, factor, decay)
+                    matrix = HiddenMatrix(view, vector, self.m, factor, decay)
                     by_side.setdefault(min(matrix.w.shape), []).append(matrix)
             else:
                 others += chunks(start, start + p.size)
             start += p.size
-        self._groups = [group for side, matrices in by_side.items() for group in _grouped(matrices, lambda _, side=side: side * side)]
+        self._groups = []
+        for side, matrices in by_side.items():
+            self._groups += _grouped(matrices, lambda _, side=side: side * side)
         self._groups += _grouped(others, lambda part: part.stop - part.start)
 
-    def pieces(self):
-        """The hidden matrices in groups of one smaller side, and all else in groups of slices."""
+    def pieces(self) -> list:
+        """Return groups of hidden matrices with equal smaller sides, and groups of slices of all other weights."""
         return self._groups
 
-    def update(self, piece, gradients, lr, scale=1.0):
-        """As `AdamW.update`, for one of `pieces`."""
+    def update(self, piece: Any, gradients: np.ndarray, lr: float, scale: float = 1.0) -> None:
+        """Do step `t` for one of the `pieces`; see `AdamW.update`."""
         if isinstance(piece[0], slice):
             for part in piece:
                 super().update(part, gradients, lr, scale)
             return
-        ahead = [matrix.ahead(gradients, scale, self.momentum) for matrix in piece]
-        for matrix, step in zip(piece, orthogonal(ahead), strict=True):
+        ahead = [matrix.nesterov(gradients, scale, self.momentum) for matrix in piece]
+        for matrix, step in zip(piece, orthogonalise(ahead), strict=True):
             matrix.w *= 1 - lr * matrix.factor * matrix.decay
             matrix.w -= (lr * matrix.factor * matrix.scale) * step
 
 
 def _grouped(items, size):
-    """Neighbours in groups; a small model's are one, because threads would wait for each other's short calls. size: of an item."""
+    """Group neighbouring items, each of size(item) numbers, so that no task is too short for a thread to pay."""
     groups: list[list] = []
     room = 0
     for item in items:
@@ -152,10 +205,10 @@ def _grouped(items, size):
 
 
 def _maps(p, start):
-    """The maps that lie side by side in a parameter at `start`: functions vector -> view (I, O) of it."""
+    """Return a function vector -> view (I, O) for each map of a parameter that starts at `start` in the vector."""
     width = p.shape[-1] // p.maps
 
-    def at(k):
+    def map_view(k):
         return lambda vector: vector[start:start + p.size].reshape(-1, p.shape[-1])[:, k * width:(k + 1) * width]
 
-    return [at(k) for k in range(p.maps)]
+    return [map_view(k) for k in range(p.maps)]

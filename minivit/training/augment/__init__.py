@@ -1,7 +1,8 @@
 """Data augmentation: each training image is changed a little, differently at every step.
 
-A model that sees the same images in every epoch starts to memorise them. Random changes that keep the class (a small shift,
-a flip) make that harder, so the model generalises better. Only training images are augmented, never validation or test images.
+A model that sees the same images in every epoch starts to memorise them. Random changes that keep the class (a small
+shift, a flip) make that harder, so the model generalises better. Only training images are augmented, never validation
+or test images.
 
 An augmentation is a list of *transforms*, written as a text such as "crop,flip,cutmix:1:0.5". The files:
 

@@ -8,8 +8,9 @@ The pixel at p = (row, column), measured from the centre of the new image, takes
 
     p' = R(a) p / s + t                         R(a) = [cos a, -sin a; sin a, cos a]
 
-p' rarely falls on a pixel, so the value is interpolated bilinearly from the four pixels around p'. Outside the old image
-everything is black. Computing for each new pixel where it comes from (an inverse warp) leaves no holes in the new image.
+p' rarely falls on a pixel, so the value is interpolated bilinearly from the four pixels around p'. Outside the old
+image everything is black. Computing for each new pixel where it comes from (an inverse warp) leaves no holes in the
+new image.
 """
 
 import math
@@ -58,7 +59,8 @@ class Affine(Transform):
         """Turn random numbers (B, 4) in [0, 1) into (B, 4) float64: cos a / s, sin a / s, t_y, t_x. side: in pixels."""
         u = self.strength * (2 * uniform.astype(np.float64) - 1)
         angle, per_scale = math.radians(self.angle) * u[:, 0], np.exp(-self.scale * u[:, 1])
-        return np.stack([np.cos(angle) * per_scale, np.sin(angle) * per_scale, *(self.shift * side * u[:, 2:]).T], axis=1)
+        shift_y, shift_x = (self.shift * side * u[:, 2:]).T
+        return np.stack([np.cos(angle) * per_scale, np.sin(angle) * per_scale, shift_y, shift_x], axis=1)
 
 
 def reference_warp(images: np.ndarray, coefficients: np.ndarray) -> np.ndarray:

@@ -1,14 +1,15 @@
 """Crop and flip: pixels move to other places and keep their values.
 
-    crop               pad the image with black, then cut out the original size at a random position. This shifts the image
-                       by up to r pixels in each direction, where r = reach side, rounded.
+    crop               pad the image with black, then cut out the original size at a random position. This shifts
+                       the image by up to r pixels in each direction, where r = reach side, rounded.
     flip               flip the image left to right, with probability 1/2.
-    alternating-flip   flip a random half of the images in the first epoch, the other half in the second epoch, and so on.
+    alternating-flip   flip a random half of the images in the first epoch, the other half in the second, and so on.
 
-With alternating flips, two consecutive epochs show each image once as it is and once flipped. With independent random flips,
-half of the images look the same in both epochs.
+With alternating flips, two consecutive epochs show each image once as it is and once flipped. With independent random
+flips, half of the images look the same in both epochs.
 
-Sources: He et al., arXiv:1512.03385 (crop, flip); Jordan, "94% on CIFAR-10 in 3.29 seconds", arXiv:2404.00498 (alternating flip).
+Sources: He et al., arXiv:1512.03385 (crop, flip); Jordan, "94% on CIFAR-10 in 3.29 seconds", arXiv:2404.00498
+(alternating flip).
 """
 
 from dataclasses import dataclass

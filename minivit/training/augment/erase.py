@@ -48,7 +48,8 @@ class Erase(Transform):
     Parameters
     ----------
     area : float, 0.02 to 1
-        Largest area of the rectangle, as a fraction of the image's area; the smallest is 0.02. Its sides are at most 10 : 3.
+        Largest area of the rectangle, as a fraction of the image's area; the smallest is 0.02. Its sides are at most
+        10 : 3.
     probability : float, 0 to 1
         Fraction of the images that are changed.
     """

@@ -3,14 +3,15 @@
     mixup     x <- l x + (1 - l) x',                     l from Beta(alpha, alpha)           t <- l t + (1 - l) t'
     cutmix    a rectangle of x' is pasted into x,        1 - l: its fraction of the area     t <- l t + (1 - l) t'
 
-x and t are an image and its target, x' and t' those of the partner. The mixed target is a distribution over two classes:
-cross-entropy accepts any distribution. The model learns to be as uncertain as the image is mixed.
+x and t are an image and its target, x' and t' those of the partner. The mixed target is a distribution over two
+classes: cross-entropy accepts any distribution. The model learns to be as uncertain as the image is mixed.
 
-The rectangle of cutmix has the proportions of the image. Its area is drawn from Beta(alpha, alpha), its centre lies anywhere,
-and it is clipped to the image before its fraction of the area is computed.
+The rectangle of cutmix has the proportions of the image. Its area is drawn from Beta(alpha, alpha), its centre lies
+anywhere, and it is clipped to the image before its fraction of the area is computed.
 
-Joehnk's method draws from Beta(a, a) with a <= 1. Take two uniform numbers u and v, and let x = u**(1/a), y = v**(1/a).
-If x + y <= 1, the result is x / (x + y); otherwise try the next two numbers. A try succeeds with probability at least 1/2.
+Joehnk's method draws from Beta(a, a) with a <= 1. Take two uniform numbers u and v, and let x = u**(1/a), y =
+v**(1/a). If x + y <= 1, the result is x / (x + y); otherwise try the next two numbers. A try succeeds with
+probability at least 1/2.
 
 Sources: Zhang et al., arXiv:1710.09412 (mixup); Yun et al., arXiv:1905.04899 (cutmix); Joehnk, Metrika 8 (1964).
 """
@@ -34,7 +35,8 @@ class Mixup(Transform):
     Parameters
     ----------
     alpha : float, 0.05 to 1
-        Parameter of the Beta distribution: near 0, one of the two images dominates; at 1, all mixtures are equally likely.
+        Parameter of the Beta distribution: near 0, one of the two images dominates; at 1, all mixtures are equally
+        likely.
     probability : float, 0 to 1
         Fraction of the images that are changed.
     """
@@ -82,12 +84,14 @@ class CutMix(Transform):
         rectangles = boxes(u[:, 2:4], sides, images.shape)
         top, left, bottom, right = rectangles.T
         keep = 1 - (bottom - top) * (right - left) / (images.shape[1] * images.shape[2])
-        return pasted(images, selected, partner_images, rectangles), _mix_targets(targets, selected, partner_targets, keep)
+        mixed = pasted(images, selected, partner_images, rectangles)
+        return mixed, _mix_targets(targets, selected, partner_targets, keep)
 
 
 def _partner_indices(u, rng, selected):
-    """Choose another sample of the whole batch for each selected one, by numbers u (n,) in [0, 1). A single image is its own partner."""
+    """Choose a partner in the whole batch for each selected sample, by numbers u (n,) in [0, 1)."""
     B = len(rng.dataset_indices)
+    # Adding 1 .. B - 1 never gives the sample itself. A single image (B = 1) is its own partner.
     return (rng.samples[selected] + 1 + (u * max(B - 1, 1)).astype(int)) % B
 
 
@@ -99,7 +103,7 @@ def _mix_targets(targets, selected, partner_targets, keep):
 
 
 def beta(u: np.ndarray, alpha: float) -> np.ndarray:
-    """Turn uniform numbers (n, 2 tries) into numbers (n,) from Beta(alpha, alpha), for alpha <= 1, by Joehnk's method."""
+    """Turn uniform numbers (n, 2 tries) into (n,) numbers from Beta(alpha, alpha), alpha <= 1, by Joehnk's method."""
     x, y = u[:, 0::2] ** (1 / alpha), u[:, 1::2] ** (1 / alpha)
     success = (x + y > 0) & (x + y <= 1)
     first = success.argmax(axis=1)[:, None]

@@ -2,11 +2,12 @@
 
     "crop,flip:0.5,cutmix:1:0.3"         transform,transform,...; the numbers after a colon are its parameters, in order
 
-A lane asks for the images of its micro-batch (see `parallel/lanes.py`). Each transform receives them as the transforms before
-it left them. A transform that mixes images (mixup, cutmix) takes each image's partner from the whole batch. The partner has
-gone through the same earlier transforms, with the random numbers of its own index in the batch. So an augmented image is the
-same, bit for bit, whichever lane asks for it and however the batch is split. The price: the transforms before a mixing one
-run again for the partners. To limit that, give the mixing transform a probability, or put it first.
+A lane asks for the images of its micro-batch (see `parallel/lanes.py`). Each transform receives them as the
+transforms before it left them. A transform that mixes images (mixup, cutmix) takes each image's partner from the
+whole batch. The partner has gone through the same earlier transforms, with the random numbers of its own index in the
+batch. So an augmented image is the same, bit for bit, whichever lane asks for it and however the batch is split. The
+price: the transforms before a mixing one run again for the partners. To limit that, give the mixing transform a
+probability, or put it first.
 """
 
 import inspect
