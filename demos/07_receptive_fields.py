@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 import minivit
-from minivit.explain import FirstBlocks, Stack, attention_probabilities, extent, mean_distance, receptive_field, spread
+from minivit.explain import FirstBlocks, Sequential, attention_probabilities, extent, mean_distance, receptive_field, spread
 from minivit.explain.tools.plots import draw_fields
 from minivit.layers import GELU, Convolution
 from minivit.runs.presets import model_for
@@ -26,7 +26,7 @@ def convolutions(depth):
     layers = [Convolution(3 if l == 0 else 16, 16, size=3, padding=1) for l in range(depth)]
     for l, layer in enumerate(layers):
         layer.pack(seed=l)
-    return Stack([part for layer in layers for part in (layer, GELU())])
+    return Sequential([part for layer in layers for part in (layer, GELU())])
 
 
 def fields():

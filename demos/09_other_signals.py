@@ -62,7 +62,6 @@ class Reader(Model):
                 block.attn = MLP(WIDTH, 2 * WIDTH)
         self.norm = LayerNorm(WIDTH)
         self.head = Linear(WIDTH, 10, zeros)
-        self.name_parameters()
 
     def forward(self, texts):
         """texts (B, 1, T, A) -> logits (B, 10)."""

@@ -145,14 +145,14 @@ def test_what_does_not_fit_is_named(make, message):
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_convolutions_see_two_pixels_more_with_each_layer(depth):
-    stack = explain.Stack([Convolution(2, 2, size=3, padding=1) for _ in range(depth)])
+    stack = explain.Sequential([Convolution(2, 2, size=3, padding=1) for _ in range(depth)])
     field = explain.receptive_field(stack, np.random.default_rng(0).standard_normal((1, 15, 15, 2)).astype(np.float32), (7, 7))
     assert explain.extent(field) == (1 + 2 * depth, 1 + 2 * depth)
     assert not field[:7 - depth].any()
 
 
 def test_a_stride_doubles_the_steps():
-    stack = explain.Stack([Convolution(1, 2, size=3, padding=1, stride=2), Convolution(2, 2, size=3, padding=1)])
+    stack = explain.Sequential([Convolution(1, 2, size=3, padding=1, stride=2), Convolution(2, 2, size=3, padding=1)])
     field = explain.receptive_field(stack, np.ones((1, 16, 16, 1), np.float32), (4, 4))
     assert explain.extent(field) == (7, 7)                            # 3 + (3 - 1) 2
 
@@ -495,7 +495,6 @@ def test_rollout_of_a_model_with_several_grids_is_on_the_first():
 
         def __init__(self):
             self.wide, self.narrow = Attention(4, 2), Attention(4, 1)
-            self.name_parameters()
 
         def forward(self, images):
             x = self.wide.forward(images.reshape(len(images), 16, 4).astype(np.float32))

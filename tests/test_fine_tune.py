@@ -16,7 +16,7 @@ from PIL import Image
 import minivit
 from minivit import cli
 from minivit.data.dataset import Dataset
-from minivit.models.linear_probe import Probe
+from minivit.models.linear_probe import LinearProbe
 from minivit.parallel import blas, prediction
 from minivit.runs import features as training_features
 from minivit.runs.checkpoints import Interrupted
@@ -275,7 +275,7 @@ def test_a_trunk_and_a_probe_are_the_model(tmp_path, name):
     images = dataset(size=8).train_images
     found = features(model, {"train": images, "test": images[:0]}, progress=False)
     assert found["test"].shape == (0, *found["train"].shape[1:])
-    probe = Probe(model)
+    probe = LinearProbe(model)
     assert found["train"].shape == (30, *probe.input_shape)
     np.testing.assert_allclose(probe.predict(found["train"]), model.predict(images), rtol=1e-4, atol=1e-5)
     assert {p.name for p in probe.parameters()} == {p.name for p in model.parameters() if p.name.startswith("head")}

@@ -217,7 +217,6 @@ def test_a_layer_of_ones_own_needs_three_methods():
     class Scale(Layer):
         def __init__(self, width):
             self.weight = minivit.layers.Parameter((width,))
-            self.name_parameters()
 
         def forward(self, x):
             self.cache = x
@@ -266,7 +265,6 @@ def test_layers_in_a_tuple_are_part_of_the_tree():
     class Pair(Nameless):
         def __init__(self):
             self.both = Linear(3, 4), Linear(4, 2)
-            self.name_parameters()
 
     assert [p.name for p in Pair().copy().parameters()] == ["both.0.weight", "both.0.bias", "both.1.weight", "both.1.bias"]
 

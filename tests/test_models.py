@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit.explain import whole
+from minivit.explain import with_all_tokens
 from minivit.layers import Block, WindowAttention
 from minivit.models import VARIANTS, describe_models
 
@@ -273,7 +273,7 @@ def test_what_the_head_does_not_read_acts_on_nothing(family, options, reads):
     model, rng = model.astype(np.float64), np.random.default_rng(0)
     model.vector[:] = rng.standard_normal(model.vector.size)
     images, dlogits, results = rng.standard_normal((2, 8, 8, 1)), rng.standard_normal((2, 3)), []
-    for subject in (model, whole(model)):
+    for subject in (model, with_all_tokens(model)):
         logits = subject.forward(images)
         rows = subject.blocks[-1].attn.probabilities.shape[2]
         results.append((rows, logits, subject.backward(dlogits), subject.gradients.copy()))

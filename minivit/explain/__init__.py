@@ -12,11 +12,11 @@ These give numbers; `plots` draws them. Each question has a script in `demos/`.
 
 from .attention import attention_probabilities, mean_distance, readout_maps, rollout, variation
 from .filters import position_similarity, principal_filters
-from .partial_models import FirstBlocks, Stack, whole
+from .partial_models import FirstBlocks, Sequential, with_all_tokens
 from .receptive import extent, receptive_field, spread
 from .symmetry import equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
 from .tools.study import Study
 
-__all__ = ["FirstBlocks", "Stack", "Study", "attention_probabilities", "equivariance_error", "extent", "mean_distance", "permute_patches",
+__all__ = ["FirstBlocks", "Sequential", "Study", "attention_probabilities", "equivariance_error", "extent", "mean_distance", "permute_patches",
            "permute_tokens", "position_similarity", "principal_filters", "readout_maps", "receptive_field", "rollout", "shift",
-           "shift_tokens", "spread", "unchanged", "variation", "whole"]
+           "shift_tokens", "spread", "unchanged", "variation", "with_all_tokens"]

@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from .partial_models import whole
+from .partial_models import with_all_tokens
 
 
 def attention_probabilities(layer, x):
@@ -29,7 +29,7 @@ def attention_probabilities(layer, x):
 
     Raises ValueError if there is none; errors as the forward.
     """
-    replica = whole(layer)                                            # so that the layer's own caches stay as they are
+    replica = with_all_tokens(layer)                                            # so that the layer's own caches stay as they are
     replica.forward(x)
     found = {path: part.probabilities for path, part in replica.named_layers() if hasattr(type(part), "probabilities")}
     if not found:

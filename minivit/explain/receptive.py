@@ -16,7 +16,7 @@ import numpy as np
 def receptive_field(target, x, place, seed=0):
     """How much the output at `place` depends on each pixel: (H, W), the mean of |dx| over pictures, its sum over channels.
 
-    target: anything with a forward (B, H, W, C) -> y and a backward dy -> dx, such as a layer, a `Stack` or `FirstBlocks`.
+    target: anything with a forward (B, H, W, C) -> y and a backward dy -> dx, such as a layer, a `Sequential` or `FirstBlocks`.
     x: (B, H, W, C). place: the index of y behind the batch, and before the channels: (row, column) of a picture, (n,) of tokens.
     Raises ValueError if y has no such place.
     """

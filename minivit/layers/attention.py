@@ -26,7 +26,6 @@ class Attention(Layer):
         self.rel_pos = RelativeBias(grid[0], grid[1], heads, grid[2]) if grid else None
         self.proj = Linear(width, width)
         self.proj_drop = Dropout(drop_rate)
-        self.name_parameters()
 
     @property
     def probabilities(self):

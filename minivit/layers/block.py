@@ -47,7 +47,6 @@ class Block(Layer):
         self.norm2 = LayerNorm(width, eps)
         self.mlp = MLP(width, int(width * mlp_ratio), drop_rate)
         self.drop_path2 = DropPath(drop_path_rate)
-        self.name_parameters()
 
     def set_output_tokens(self, output_tokens):
         """Give the first `output_tokens` tokens from now on; None for all. Raises ValueError if its attention is another than `Attention`."""

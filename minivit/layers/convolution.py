@@ -26,7 +26,6 @@ class Convolution(Layer):
         self.weight = Parameter((size, size, inputs, outputs), init, decay=True)
         self.bias = Parameter((outputs,), zeros)
         self.stride, self.padding = stride, padding
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""
@@ -51,7 +50,6 @@ class StdConvolution(Layer):
     def __init__(self, inputs, outputs, size=3, stride=1, padding=0):
         self.weight = Parameter((size, size, inputs, outputs), xavier_uniform, decay=True)
         self.stride, self.padding = stride, padding
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""

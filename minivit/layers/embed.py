@@ -40,7 +40,6 @@ class PatchEmbed(Layer):
         self.patch_size = patch_size
         self.proj = Linear(patch_size * patch_size * channels, width)
         self.norm = LayerNorm(width, eps) if eps is not None else None
-        self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> tokens (B, M, D)."""
@@ -77,7 +76,6 @@ class ConvStem(Layer):
         shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + LOOKS * [(d, d, 1)]]
         self.convs = [Convolution(c, d, size=3, stride=stride, padding=1) for c, d, stride in shapes]
         self.norms = [GroupNormReLU(c, c // math.gcd(c, CHANNELS)) for c, *_ in shapes[1:]]
-        self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> tokens (B, M, D)."""

@@ -13,7 +13,6 @@ class MeanHead(Layer):
 
     def __init__(self, width, classes):
         self.fc = Linear(width, classes, zeros)
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, ..., D) -> logits (B, K)."""

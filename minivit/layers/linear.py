@@ -16,7 +16,6 @@ class Linear(Layer):
     def __init__(self, inputs, outputs, init=xavier_uniform, bias=True, maps=1):
         self.weight = Parameter((inputs, outputs), init, decay=True, maps=maps)
         self.bias: Any = Parameter((outputs,), zeros) if bias else None
-        self.name_parameters()
 
     def forward(self, x):
         """x (..., inputs) -> y (..., outputs)."""

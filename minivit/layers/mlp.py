@@ -30,7 +30,6 @@ class MLP(Layer):
         self.drop1 = Dropout(drop_rate)
         self.fc2 = Linear(hidden, width)
         self.drop2 = Dropout(drop_rate)
-        self.name_parameters()
 
     def forward(self, x):
         """x (..., D) -> y (..., D)."""

@@ -12,7 +12,6 @@ class LayerNorm(Layer):
         self.weight = Parameter((width,), ones)
         self.bias = Parameter((width,), zeros)
         self.eps = eps
-        self.name_parameters()
 
     def forward(self, x):
         """x (..., D) -> y (..., D)."""
@@ -37,7 +36,6 @@ class GroupNormReLU(Layer):
         self.weight = Parameter((width,), ones)
         self.bias = Parameter((width,), zeros)
         self.groups, self.eps = groups, eps
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H, W, C)."""

@@ -1,5 +1,7 @@
 """The relative position bias, with the table that is learned."""
 
+import numpy as np
+
 from ..ops import relative_bias
 from .layer import Layer
 from .parameter import Parameter
@@ -11,9 +13,8 @@ class RelativeBias(Layer):
     def __init__(self, rows, columns, heads, class_token=False):
         self.grid = rows, columns, class_token
         self.relative_position_bias_table = Parameter((relative_bias.table_rows(*self.grid), heads))
-        self.name_parameters()
 
-    def forward(self):
+    def forward(self) -> np.ndarray:  # type: ignore[override]
         """-> bias (h, N, N)."""
         bias, self.cache = relative_bias.forward(self.relative_position_bias_table.data, *self.grid)
         return bias

@@ -24,7 +24,6 @@ class Shortcut(Layer):
 
     def __init__(self, inputs, outputs, stride):
         self.conv = StdConvolution(inputs, outputs, size=1, stride=stride)
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""
@@ -54,7 +53,6 @@ class ResidualBlock(Layer):
         self.norm3 = GroupNormReLU(inner, groups) if bottleneck else None
         self.conv3 = StdConvolution(inner, outputs, 1) if bottleneck else None
         self.drop_path = DropPath(drop_path_rate)
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""

@@ -10,7 +10,6 @@ class Stage(Layer):
     def __init__(self, blocks, downsample=None):
         self.downsample = downsample
         self.blocks = blocks
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, C) -> y (B, H', W', D)."""

@@ -28,7 +28,6 @@ class WindowAttention(Layer):
         self.proj = Linear(width, width)
         self.proj_drop = Dropout(drop_rate)
         self.mask = windows.mask(rows, columns, side, shift)[:, None] if shift else None          # (M, 1, n, n)
-        self.name_parameters()
 
     @property
     def probabilities(self):
@@ -81,7 +80,6 @@ class PatchMerging(Layer):
     def __init__(self, width, eps=1e-5):
         self.norm = LayerNorm(4 * width, eps)
         self.reduction = Linear(4 * width, 2 * width, bias=False)
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, D) -> y (B, H/2, W/2, 2 D)."""

@@ -37,7 +37,6 @@ class DeiT(ViT):
         del self.config["pool"], self.config["relative_bias"]
         self.dist_token = Parameter((width,), partial(normal, std=1e-6))
         self.head_dist = Linear(width, classes, zeros)
-        self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> logits (B, K)."""

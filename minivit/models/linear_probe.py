@@ -1,21 +1,25 @@
-"""A model in two: the trunk, which makes features of pictures, and its classifiers, which read them.
+"""The linear probe: a model split into a backbone, which computes features, and classifiers, which read them.
 
-    features = trunk(images)                (B, 1, h, D), for h classifiers, which is one but in DeiT
-    logits   = mean of the heads(features)
+    features = backbone(images)             (B, 1, n, D), for n classifiers: 2 in DeiT, 1 in all other models
+    logits   = mean over the classifiers of their logits for the features
 
-To train the classifiers alone is a *linear probe*: what the trunk knows is measured, and nothing is done to it. The features stay what
-they are, so each picture goes through the trunk once, however many epochs follow.
+To train only the classifiers is to train a *linear probe*. It measures how much the backbone knows, and leaves the
+backbone as it is. Since the features do not change, each image passes the backbone once, whatever the number of epochs.
 
-Source: Alain and Bengio, arXiv:1610.01644, for probes of what a network knows.
+Read `model.py` before. Source: Alain and Bengio, arXiv:1610.01644.
 """
+
+from typing import Any
+
+import numpy as np
 
 from ..layers import Heads, Layer
 from ..weights.match import HEADS
 from .model import Model
 
 
-def _classifiers(model):
-    """The layers at the end, whose parameters are the classifiers': [(the layer that has it, its name there, it)]."""
+def _classifiers(model: Layer) -> list[tuple[Any, str, Any]]:
+    """Return the classifiers at the end of a model: [(layer that holds it, its name there, the classifier)]."""
     found = []
     for path, layer in model.named_layers():
         for name, child in layer.children():
@@ -25,47 +29,59 @@ def _classifiers(model):
     return found
 
 
-class _Through(Layer):
-    """What it gets, as it is."""
+class _Identity(Layer):
+    """Returns its input."""
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """x (...) -> x."""
         return x
 
 
 class Backbone(Layer):
-    """A model without its classifiers, to infer: images (B, H, W, C) -> features (B, h D), on the model's own weights."""
+    """A model without its classifiers, for inference: images (B, H, W, C) -> features (B, n D). It shares the weights.
 
-    def __init__(self, model):
+    Parameters
+    ----------
+    model : Model
+        Model with n classifiers that read features of width D.
+    """
+
+    def __init__(self, model: Any) -> None:
         self.model = model.inference_view()
         widths = [head.weight.shape[-2] for _, _, head in _classifiers(self.model)]
         for layer, name, _ in _classifiers(self.model):
-            setattr(layer, name, _Through())
+            setattr(layer, name, _Identity())
         self.matmul_rows, self.shares_tokens, self.heads = model.matmul_rows, model.shares_tokens, len(widths)
-        self.classes = sum(widths)                                    # the numbers it gives, to `predict`
+        self.classes = sum(widths)                                    # width of the output, for `prediction.predict`
 
-    def forward(self, images):
-        """images (B, H, W, C) -> features (B, h D)."""
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        """images (B, H, W, C) -> features (B, n D)."""
         return self.model.forward_heads(images).reshape(len(images), -1)
 
 
-class Probe(Model):
-    """The classifiers of a model, with their own weights, which it shares: features (B, 1, h, D) -> logits (B, K).
+class LinearProbe(Model):
+    """The classifiers of a model, sharing their weights with it: features (B, 1, n, D) -> logits (B, K).
 
-    To train it is to train them where they are, in the model.
+    Training the probe trains the classifiers of the model.
+
+    Parameters
+    ----------
+    model : Model
+        Model with n classifiers that read features of width D.
     """
 
     matmul_rows = 1
 
-    def __init__(self, model):
+    def __init__(self, model: Any) -> None:
         super().__init__({"image_size": 1, "channels": 1, "classes": model.classes, "mean": 0.0, "std": 1.0})
         heads = [head for _, _, head in _classifiers(model)]
         self.input_shape = (1, len(heads), heads[0].weight.shape[-2])
         self.heads = Heads(heads)
 
-    def forward(self, features):
-        """features (B, 1, h, D) -> logits (B, K)."""
+    def forward(self, features: np.ndarray) -> np.ndarray:
+        """features (B, 1, n, D) -> logits (B, K)."""
         return self.heads.forward(self.prepare(features))
 
-    def backward(self, dlogits):
-        """dlogits (B, K) -> dfeatures (B, 1, h, D)."""
+    def backward(self, dlogits: np.ndarray) -> np.ndarray:
+        """dlogits (B, K) -> dfeatures (B, 1, n, D)."""
         return self.heads.backward(dlogits)

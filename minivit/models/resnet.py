@@ -27,7 +27,6 @@ class Stem(Layer):
     def __init__(self, channels, width, reduction):
         self.pools = reduction == 4
         self.conv = StdConvolution(channels, width, 7, 2, 3) if self.pools else StdConvolution(channels, width, 3, reduction, 1)
-        self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> y (B, H', W', D)."""
@@ -47,7 +46,6 @@ class Head(Layer):
     def __init__(self, width, classes, drop_rate):
         self.drop = Dropout(drop_rate)
         self.fc = Convolution(width, classes, size=1, init=zeros)
-        self.name_parameters()
 
     def forward(self, x):
         """x (B, H, W, D) -> logits (B, K)."""
@@ -97,7 +95,6 @@ class ResNet(Model):
             inputs = outputs
         self.norm = GroupNormReLU(inputs, groups)
         self.head = Head(inputs, classes, drop_rate)
-        self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> logits (B, K)."""

@@ -71,7 +71,6 @@ class Swin(Model):
             self.layers.append(_stage(self.side >> i, width << i, heads[i], window, mlp_ratio, drop_rate, of_blocks, merges=i > 0))
         self.norm = LayerNorm(width * halvings, EPS)
         self.head = MeanHead(width * halvings, classes)
-        self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> logits (B, K)."""

@@ -65,7 +65,6 @@ class ViT(Model):
         self.norm = LayerNorm(width) if pool == "token" else None
         self.fc_norm = LayerNorm(width) if pool == "mean" else None
         self.head = Linear(width, classes, zeros)
-        self.name_parameters()
 
     def forward(self, images):
         """images (B, H, W, C) -> logits (B, K)."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..common.checks import check_number
 from ..data.dataset import split
-from ..models.linear_probe import Probe
+from ..models.linear_probe import LinearProbe
 from ..parallel.batch_split import BatchSplit
 from ..training.schedule import warmup_cosine
 from .features import backbone_digest
@@ -36,7 +36,7 @@ def plan(model, data, given, minutes=None):
     if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
         settings["val_fraction"] = 0.1
     size, images = _check(settings, data)
-    batch_split = BatchSplit.for_batch(size, Probe.matmul_rows if settings["probe"] else model.matmul_rows)
+    batch_split = BatchSplit.for_batch(size, LinearProbe.matmul_rows if settings["probe"] else model.matmul_rows)
     settings |= {"batch_size": size, "lanes": batch_split.lanes, "micro_batch": batch_split.micro_batch}
     if settings["probe"]:
         settings["trunk"] = backbone_digest(model)

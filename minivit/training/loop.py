@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..common.text import plural
 from ..data import load_data
-from ..models.linear_probe import Probe
+from ..models.linear_probe import LinearProbe
 from ..ops.cross_entropy import smoothing_floor
 from ..parallel.batch_split import BatchSplit
 from ..parallel.lanes import supervised
@@ -114,7 +114,7 @@ def train(model, data, *, epochs=None, minutes=None, batch_size=None, lr=None, w
     whole, data = data, with_validation(data, settings)
     if minutes is not None:
         settings["steps"] = max(1, int(60 * minutes / _seconds_per_step(model, data, settings, threads, minutes, recompute)))
-    trained = Probe(model) if settings["probe"] else model
+    trained = LinearProbe(model) if settings["probe"] else model
     trainer = make_trainer(trained, settings, threads, BatchSplit(settings["lanes"], settings["micro_batch"]), data.class_names, recompute)
     checkpoints = Checkpoints(run, trainer, checkpoint_seconds, checkpoint_steps)
     loop = Loop(trainer, data, settings, run, checkpoints)

@@ -11,7 +11,7 @@ import numpy as np
 from ...layers import MLP, Attention, Block, PatchEmbed
 from ...models import create_model
 from ...ops import convolution
-from ..partial_models import FirstBlocks, Stack
+from ..partial_models import FirstBlocks, Sequential
 from ..symmetry import circular_convolution, equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
 
 HOLDS, BROKEN = 1e-12, 1e-3                                           # an error at most, and at least
@@ -97,7 +97,7 @@ THEOREMS = [
     Theorem("MLP, tokens permuted", True, _tokens_permuted(lambda rng: _random(MLP(WIDTH, 2 * WIDTH), rng))),
     Theorem("block, tokens permuted", True, _tokens_permuted(lambda rng: _random(Block(WIDTH, HEADS), rng))),
     Theorem("encoder, tokens permuted", True,
-            _tokens_permuted(lambda rng: Stack([_random(Block(WIDTH, HEADS), rng) for _ in range(DEPTH)]))),
+            _tokens_permuted(lambda rng: Sequential([_random(Block(WIDTH, HEADS), rng) for _ in range(DEPTH)]))),
     Theorem("logits by class token, no positions, patches permuted", True, _patches_permuted(positions="none", pool="token")),
     Theorem("logits by mean, no positions, patches permuted", True, _patches_permuted(positions="none", pool="mean")),
     Theorem("the same with learned positions", False, _patches_permuted(positions="learned")),
