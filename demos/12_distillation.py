@@ -23,8 +23,8 @@ from minivit.data import subset
 from minivit.explain import Study
 from minivit.explain.tools.plots import draw_groups
 from minivit.explain.tools.trend import decided, mean_and_error, paired
+from minivit.runs.folder import RunFolder
 from minivit.runs.presets import model_for
-from minivit.runs.run import Run
 
 TEACHER, ALONE = "ResNet, the teacher", "DeiT alone"
 TAUGHT = {"DeiT, hard distillation": "hard", "DeiT, soft distillation": "soft"}
@@ -82,7 +82,7 @@ def train(plan, role, images, seed, **more):
 
 def teach(plan, folder, images, seed):
     """Train a teacher in its folder, or go on with it where it was interrupted -> as `train`."""
-    return train(plan, TEACHER, images, seed, out=folder, resume=Run(folder).config_file.exists())
+    return train(plan, TEACHER, images, seed, out=folder, resume=RunFolder(folder).config_file.exists())
 
 
 def study(plan, file, teachers, limit):
@@ -95,7 +95,7 @@ def study(plan, file, teachers, limit):
             return teach(plan, folder, images, seed)
         if role == ALONE:
             return train(plan, role, images, seed)
-        if not Run(folder).model_file.is_file():
+        if not RunFolder(folder).model_file.is_file():
             teach(plan, folder, images, seed)
         return train(plan, role, images, seed, teacher=folder, distillation=TAUGHT[role])
 

@@ -26,7 +26,7 @@ from minivit.common.figures import new_figure, save
 from minivit.explain.tools.plots import SERIES
 from minivit.models.pretrained import inspect_weights, match_text
 from minivit.runs.fine_tune import fine_tuned_model
-from minivit.runs.weight_source import Source
+from minivit.runs.weight_source import WeightSource
 from minivit.weights.timm import write_weights
 
 NAME, KNOWN = "vit_mini_patch2_8", 7                                  # the digits before 7 are known to the file, the others not
@@ -58,7 +58,7 @@ def write_folder(folder, digits, count, seed):
 
 def learn(way, file, data, epochs, seed, **settings):
     """Learn the folder in one of the WAYS -> (accuracy, seconds). settings: of `train`, besides."""
-    begin, source = time.perf_counter(), Source(file, NAME)
+    begin, source = time.perf_counter(), WeightSource(file, NAME)
     if way == "from scratch":
         model, start = minivit.create_model(NAME, classes=data.classes, seed=seed), {}
     elif way == "probe":

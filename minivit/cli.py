@@ -193,7 +193,7 @@ def add_setting_options(verb):
     length = groups["optimisation"].add_mutually_exclusive_group()
     for name, setting in SETTINGS.items():
         if KINDS[name] is bool:
-            how = {"action": "store_true", "default": None}
+            how: dict = {"action": "store_true", "default": None}
         elif name == "layers":
             how = {"action": "append", "type": _layer, "metavar": setting.metavar}
         else:
@@ -241,11 +241,12 @@ def _check_named(weights, model):
 def _train(options):
     from .data import load_data, shadowing_folder
     from .runs.fine_tune import fine_tuned_model, starting_weights
+    from .runs.folder import RunFolder
     from .runs.presets import model_for
-    from .runs.run import Run
-    from .runs.weight_source import Source
+    from .runs.run_data import preparation
+    from .runs.training_run import train
+    from .runs.weight_source import WeightSource
     from .training.evaluation_text import describe_evaluation, evaluation_text
-    from .training.loop import train
 
     if Path(options.data, "config.json").is_file():
         again = shlex.join(["minivit", "train", "DATA", "--out", options.data, "--resume"])
@@ -255,17 +256,17 @@ def _train(options):
     _note(shadowing_folder(options.data))
     named = [Path(options.data).resolve().stem, *filter(None, [options.model]), f"seed{options.seed or 0}"]
     out = options.out or f"runs/{'-'.join(named)}"
-    run = Run(out) if options.resume else None
+    run = RunFolder(out) if options.resume else None
     seed = options.seed if options.seed is not None else run.seed if run else 0
-    start = Source(options.start, options.model) if options.start else starting_weights(run) if run else None
+    start = WeightSource(options.start, options.model) if options.start else starting_weights(run) if run else None
     if options.probe and not (start or run):
         raise ValueError("a probe needs weights that have learned: name a run or a file with --fine-tune")
-    preparation = run.preparation(options.data) if run else start.preparation(options.data) if start else {}
-    data = load_data(options.data, seed=seed, **(preparation | _given(options, "data_dir", "image_size", "fit")))
+    prepared = preparation(run, options.data) if run else start.preparation(options.data) if start else {}
+    data = load_data(options.data, seed=seed, **(prepared | _given(options, "data_dir", "image_size", "fit")))
     choices = _given(options, "pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate")
-    probe = options.probe or (run and run.config()["training"].get("probe"))
+    probe = bool(options.probe or (run and run.settings.get("probe")))
     if run and options.model is None and not choices and not start:
-        model = run.declare().pack(seed=seed)                         # the checkpoint has its weights
+        model = run.declare_model().pack(seed=seed)                         # the checkpoint has its weights
     elif start:
         model = fine_tuned_model(start, data, seed, probe, **choices)
     else:
@@ -274,7 +275,7 @@ def _train(options):
         _note(f"{data.name} has no test images of {', '.join(data.untested)}: how well they are recognised will not be known")
     settings = given_settings(options) | {"seed": seed} | ({"start": start} if options.start else {})
     result = train(model, data, out=out, resume=options.resume, threads=options.threads, command=options.command, **settings)
-    run = Run(out)
+    run = RunFolder(out)
     if options.json:
         validation = {"validation_accuracy": result.validation.accuracy} if result.validation else {}
         print(json.dumps({**describe_evaluation(result.test, run.class_names(model)), "loss": result.loss, "steps": result.steps,
@@ -288,14 +289,17 @@ def _train(options):
 
 def _evaluate(options):
     from .data import shadowing_folder
-    from .runs.run import Run
+    from .runs.evaluate_run import evaluate_run
+    from .runs.folder import RunFolder
+    from .runs.leakage import leakage_warning
+    from .runs.trained_model import unfinished
     from .training.evaluation_text import describe_evaluation, evaluation_text
 
-    run = Run(options.run)
+    run = RunFolder(options.run)
     _note(shadowing_folder(options.data))
-    class_names, result = run.evaluate(options.data, options.threads, options.data_dir, options.report)
-    _note(run.unfinished())
-    _note(run.leakage_warning(result))
+    class_names, result = evaluate_run(run, options.data, options.threads, options.data_dir, options.report)
+    _note(unfinished(run))
+    _note(leakage_warning(run, result))
     if options.json:
         print(json.dumps(describe_evaluation(result, class_names)))
     else:
@@ -316,18 +320,20 @@ def _predict(options):
     if options.model:
         from .data import read_image_files
         from .models.pretrained import load_weights
-        from .runs.prediction import classify
+        from .runs.classify_images import classify
 
         model, share = load_weights(options.run, options.model)
         images = read_image_files(options.images, model.image_size, model.channels, "crop", share, unreadable)
         rows = classify(model, options.images, images, top=options.top, unreadable=unreadable)
     else:
-        from .runs.run import Run
+        from .runs.classify_images import classify_images
+        from .runs.folder import RunFolder
+        from .runs.trained_model import unfinished
 
         _check_named(options.run, options.model)
-        run = Run(options.run)
-        rows = run.classify(options.images, options.top, unreadable)
-        _note(run.unfinished())
+        run = RunFolder(options.run)
+        rows = classify_images(run, options.images, options.top, unreadable)
+        _note(unfinished(run))
     if options.json:
         print(json.dumps(rows))
     else:
@@ -340,15 +346,17 @@ def _predict(options):
 
 def _attend(options):
     from .common.figures import picture_format
-    from .explain.tools.attention_report import attend_run, describe_look, look_text
+    from .explain.tools.attention_report import describe_look, look_text
     from .explain.tools.plots import draw_looks
-    from .runs.run import Run
+    from .runs.classify_images import attend_images
+    from .runs.folder import RunFolder
+    from .runs.trained_model import unfinished
 
     picture_format(options.out)                                       # a wrong ending is told before the work
-    run = Run(options.run)
-    looks = attend_run(run, options.images)
+    run = RunFolder(options.run)
+    looks = attend_images(run, options.images)
     draw_looks(looks, options.out)
-    _note(run.unfinished())
+    _note(unfinished(run))
     if options.json:
         print(json.dumps([describe_look(look) for look in looks]))
     else:

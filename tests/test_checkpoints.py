@@ -19,9 +19,11 @@ from safetensors.numpy import load_file, save_file
 
 import minivit
 from minivit.parallel import lanes
+from minivit.runs import assemble
 from minivit.runs.checkpoints import Checkpoints, Interrupted
-from minivit.runs.run import Run
-from minivit.training import loop
+from minivit.runs.evaluate_run import evaluate_run
+from minivit.runs.folder import RunFolder
+from minivit.runs.trained_model import latest_model, unfinished
 from minivit.training.trainer import Trainer
 from minivit.weights.safetensors_io import read_metadata
 
@@ -42,8 +44,8 @@ class Loud(Trainer):
         print(self.optimiser.t, flush=True)
         return loss
 
-import minivit.training.loop
-minivit.training.loop.Trainer = Loud
+import minivit.runs.assemble
+minivit.runs.assemble.Trainer = Loud
 minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, batch_size=64, ema=0, out=sys.argv[1], progress=False,
               resume=sys.argv[2] == "resume", checkpoint_steps=int(sys.argv[3]), threads=1)
 """
@@ -129,12 +131,12 @@ def test_seconds_are_those_of_all_steps_and_the_speed_that_since_the_resumption(
 
 
 def test_signal_in_the_evaluation_of_an_epoch_saves_behind_it(uninterrupted, tmp_path, monkeypatch):
-    def evaluate(*arguments, original=loop.evaluate):
+    def evaluate(*arguments, original=assemble.evaluate):
         signal.raise_signal(signal.SIGTERM)
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", evaluate)
+        patch.setattr(assemble, "evaluate", evaluate)
         with pytest.raises(Interrupted, match=f"after step {STEPS_AN_EPOCH},"):
             train(tmp_path / "run")
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
@@ -144,10 +146,10 @@ def test_signal_in_the_evaluation_of_an_epoch_saves_behind_it(uninterrupted, tmp
 
 @pytest.mark.parametrize("epoch", [1, 2, EPOCHS])
 def test_run_that_dies_between_log_and_checkpoint_logs_the_epoch_once(uninterrupted, tmp_path, epoch):
-    def save(self, progress, original=Checkpoints.save):
-        if progress.steps == 0 and self.trainer.optimiser.t == epoch * STEPS_AN_EPOCH:
+    def save(self, original=Checkpoints.save):
+        if self.loop.progress.steps == 0 and self.loop.trainer.optimiser.t == epoch * STEPS_AN_EPOCH:
             raise OSError("the disk is gone")
-        original(self, progress)
+        original(self)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoints, "save", save)
@@ -159,11 +161,11 @@ def test_run_that_dies_between_log_and_checkpoint_logs_the_epoch_once(uninterrup
 
 
 def test_signal_behind_the_last_step_lets_the_run_end(uninterrupted, tmp_path, monkeypatch):
-    def save_model(self, model, original=Run.save_model):
+    def save_model(self, model, original=RunFolder.write_model):
         signal.raise_signal(signal.SIGTERM)
         original(self, model)
 
-    monkeypatch.setattr(Run, "save_model", save_model)
+    monkeypatch.setattr(RunFolder, "write_model", save_model)
     train(tmp_path / "run")
     assert result_of(tmp_path / "run") == uninterrupted
 
@@ -175,7 +177,7 @@ def test_second_signal_stops_at_once(uninterrupted, tmp_path):
 
     with at_step(STEPS_AN_EPOCH + 3, twice), pytest.raises(Interrupted, match="last checkpoint"):
         train(tmp_path / "run")
-    assert Run(tmp_path / "run").restore(Trainer(minivit.create_model("vit", **TINY)))[1].steps == 0
+    assert RunFolder(tmp_path / "run").read_position()[1].steps == 0
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted
 
@@ -236,7 +238,7 @@ def test_command_says_in_one_line_how_to_go_on_and_the_line_is_right(uninterrupt
     assert process.returncode == code
     assert out == ""
     line = err.rstrip("\n").splitlines()[-1]
-    words = rf"minivit: stopped by {number.name} after step (\d+), which is saved; go on with: minivit (.*)"
+    words = rf"minivit: stopped by {number.name} after step (\d+), which is saved; resume with: minivit (.*)"
     step, command = re.fullmatch(words, line).groups()
     assert 0 < int(step) < 179
     subprocess.run([*COMMAND, *shlex.split(command)], cwd=tmp_path, check=True, capture_output=True, timeout=60)
@@ -253,13 +255,13 @@ def wait_for(file, process):
 
 def saved_states(monkeypatch):
     """A list that from now on grows by (step, weights) of each checkpoint."""
-    states, save = [], Run.save_checkpoint
+    states, write = [], RunFolder.write_checkpoint
 
-    def noting(self, trainer, progress):
-        save(self, trainer, progress)
-        states.append((trainer.optimiser.t, trainer.model.vector.copy()))
+    def noting(self, state, step, progress):
+        write(self, state, step, progress)
+        states.append((step, state["weights"].copy()))
 
-    monkeypatch.setattr(Run, "save_checkpoint", noting)
+    monkeypatch.setattr(RunFolder, "write_checkpoint", noting)
     return states
 
 
@@ -282,7 +284,7 @@ def test_interrupted_run_has_the_running_mean(tmp_path):
         patch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__, **k: (init(self, *a, **k), trainers.append(self))[0])
         with at_step(30, send(signal.SIGTERM)), pytest.raises(Interrupted):
             train(tmp_path / "run", ema=0.9)
-    np.testing.assert_array_equal(Run(tmp_path / "run").latest_model().vector, trainers[-1].average.vector)
+    np.testing.assert_array_equal(latest_model(RunFolder(tmp_path / "run")).vector, trainers[-1].average.vector)
 
 
 # ---- the interval -------------------------------------------------------------------------------------------------
@@ -334,15 +336,13 @@ def kill_after(seconds, folder, how, interval):
 
 def check_whole(folder, interval, last):
     """Every file that there is can be read, and what was lost is at most the interval."""
-    run = Run(folder)
+    run = RunFolder(folder)
     run.config()
-    run.records(10**9)
+    run.read_log()
     saved = 0
     if run.checkpoint_file.exists():
         assert all(np.isfinite(vector).all() for vector in load_file(run.checkpoint_file).values())
-        trainer = Trainer(minivit.create_model("vit", **TINY))
-        run.load_checkpoint(trainer)
-        saved = trainer.optimiser.t
+        _, saved, _ = run.read_checkpoint()
     assert last is None or last - saved <= interval
     if run.model_file.exists():
         minivit.load(folder)
@@ -398,7 +398,7 @@ def test_run_that_has_ended_is_not_trained_anew_without_its_checkpoint(tmp_path)
     train(tmp_path / "run", epochs=0.1)
     (tmp_path / "run" / "checkpoint.safetensors").unlink()
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
-    with pytest.raises(ValueError, match="has ended, and its checkpoint is gone"):
+    with pytest.raises(ValueError, match="is finished, and its checkpoint is gone"):
         train(tmp_path / "run", epochs=0.1, resume=True)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
@@ -412,7 +412,7 @@ def test_checkpoint_that_lacks_its_place_is_named(tmp_path, metadata):
         train(tmp_path / "run")
     file = tmp_path / "run" / "checkpoint.safetensors"
     save_file(load_file(file), file, metadata={"minivit": metadata})
-    with pytest.raises(ValueError, match=r"checkpoint\.safetensors does not say at which step"):
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged: it does not say at which step"):
         train(tmp_path / "run", resume=True)
 
 
@@ -437,7 +437,7 @@ def test_write_that_fails_in_the_middle_keeps_the_last_good_state(uninterrupted,
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
     with file_size_limit(20_000), pytest.raises(OSError, match=r"checkpoint\.safetensors") as failure:
         train(tmp_path / "run", resume=True, checkpoint_steps=3)
-    assert re.search(r"last good state stays in .*go on with: minivit train digits .*--resume", failure.value.__notes__[0])
+    assert re.search(r"last good state is kept in .*resume with: minivit train digits .*--resume", failure.value.__notes__[0])
     assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before | {"log.jsonl": b""}
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted
@@ -490,8 +490,8 @@ def test_state_that_is_not_finite_is_never_saved(uninterrupted, tmp_path, monkey
 
     with at_step(9, poison), pytest.raises(FloatingPointError, match=r"^step 9: .*not finite.*lower learning rate") as failure:
         train(tmp_path / "run", checkpoint_steps=5)
-    assert "the last good state stays" in failure.value.__notes__[0]
-    assert np.isfinite(Run(tmp_path / "run").latest_model().vector).all()
+    assert "the last good state is kept" in failure.value.__notes__[0]
+    assert np.isfinite(latest_model(RunFolder(tmp_path / "run")).vector).all()
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted
 
@@ -502,8 +502,8 @@ def test_loss_that_is_not_finite_says_where_the_last_good_state_is(tmp_path, mon
                         (float("nan"), 0, 1.0) if step == 13 else forward_backward(self, images, targets, step, *more))
     with pytest.raises(FloatingPointError, match=r"^step 13: the loss is nan") as failure:
         train(tmp_path / "run", checkpoint_steps=10)
-    assert "the last good state stays" in failure.value.__notes__[0]
-    assert "step 10 of 88" in Run(tmp_path / "run").unfinished()
+    assert "the last good state is kept" in failure.value.__notes__[0]
+    assert "step 10 of 88" in unfinished(RunFolder(tmp_path / "run"))
 
 
 # ---- an interrupted run is of use -------------------------------------------------------------------------------------
@@ -513,14 +513,14 @@ def test_interrupted_run_has_the_model_of_its_checkpoint(tmp_path, monkeypatch):
     states = saved_states(monkeypatch)
     with at_step(30, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run")
-    run, (step, weights) = Run(tmp_path / "run"), states[-1]
+    run, (step, weights) = RunFolder(tmp_path / "run"), states[-1]
     assert step == 31
-    np.testing.assert_array_equal(run.latest_model().vector, weights)
-    assert "step 31 of 88" in run.unfinished()
-    assert run.evaluate()[1].images == 359
+    np.testing.assert_array_equal(latest_model(run).vector, weights)
+    assert "step 31 of 88" in unfinished(run)
+    assert evaluate_run(run)[1].images == 359
     train(tmp_path / "run", resume=True)
-    assert run.unfinished() is None
-    np.testing.assert_array_equal(run.latest_model().vector, minivit.load(tmp_path / "run").vector)
+    assert unfinished(run) is None
+    np.testing.assert_array_equal(latest_model(run).vector, minivit.load(tmp_path / "run").vector)
 
 
 def test_run_on_arrays_names_the_call_that_goes_on(tmp_path):

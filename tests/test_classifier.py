@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import minivit
 from minivit import ViTClassifier
-from minivit.interop.scikit_learn import Pictures
+from minivit.interop.scikit_learn import ImageFormat
 from minivit.runs.presets import model_for
 
 SMALL = {"width": 16, "depth": 1, "heads": 2, "threads": 1}
@@ -97,7 +97,7 @@ def test_fitted_classifier_is_pickled(digits):
 # ---- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def test_all_layouts_and_dtypes_of_the_same_pictures_are_the_same(digits):
+def test_all_layouts_and_dtypes_of_the_same_image_format_are_the_same(digits):
     images, labels, test_images, _ = digits
     expected = small().fit(images, labels).predict_proba(test_images)
     for arrange in (lambda x: x[..., 0], lambda x: x.reshape(len(x), -1), lambda x: x.astype(np.float64) / 255, lambda x: x * 3.0 - 7,
@@ -116,11 +116,11 @@ def test_all_layouts_and_dtypes_of_the_same_pictures_are_the_same(digits):
     ((5, 17, 12), None, (17, 12, 1), 18),        # 17 has no divisor that makes patches
     ((5, 20, 20, 3), (20, 20), (20, 20, 3), 20),
 ])
-def test_pictures_are_found_in_an_array(shape, given, found, side):
+def test_image_format_are_found_in_an_array(shape, given, found, side):
     x = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    pictures = Pictures.of(x, given)
-    assert (pictures.shape, pictures.side) == (found, side)
-    images = pictures.prepare(x)
+    image_format = ImageFormat.of(x, given)
+    assert (image_format.shape, image_format.side) == (found, side)
+    images = image_format.convert(x)
     assert images.shape == (5, side, side, found[2])
     inside = images[:, :found[0], :found[1]].reshape(5, -1)
     np.testing.assert_array_equal(inside[:, :x[0].size], x.reshape(5, -1))
@@ -129,18 +129,18 @@ def test_pictures_are_found_in_an_array(shape, given, found, side):
 
 def test_patches_divide_the_side():
     x = np.zeros((2, 28, 28), np.uint8)
-    assert Pictures.of(x, patch_size=7).side == 28
-    assert Pictures.of(x, patch_size=8).side == 32
+    assert ImageFormat.of(x, patch_size=7).side == 28
+    assert ImageFormat.of(x, patch_size=8).side == 32
 
 
 def test_numbers_become_pixels_by_the_range_of_the_training_set():
-    pictures = Pictures.of(np.array([[-1.0, 0, 1, 3]]))
-    assert pictures.prepare(np.array([[-1.0, 0, 1, 3]])).max() == 255
-    values = pictures.prepare(np.array([[-9.0, 0, 1, 9]]))[0, :2, :2].ravel()
+    image_format = ImageFormat.of(np.array([[-1.0, 0, 1, 3]]))
+    assert image_format.convert(np.array([[-1.0, 0, 1, 3]])).max() == 255
+    values = image_format.convert(np.array([[-9.0, 0, 1, 9]]))[0, :2, :2].ravel()
     assert values.tolist() == [0, 64, 128, 255]  # the ends are clipped
     largest = np.finfo(np.float64).max
-    assert Pictures.of(np.array([[-largest, 0, 0, largest]])).prepare(np.zeros((1, 4)))[0, 0, 0, 0] == 128
-    assert not Pictures.of(np.full((3, 4), 7.0)).prepare(np.full((3, 4), 7.0)).any()
+    assert ImageFormat.of(np.array([[-largest, 0, 0, largest]])).convert(np.zeros((1, 4)))[0, 0, 0, 0] == 128
+    assert not ImageFormat.of(np.full((3, 4), 7.0)).convert(np.full((3, 4), 7.0)).any()
 
 
 @pytest.mark.parametrize("labels", [["cat", "dog"], [True, False], [-3, 70], [2.0, 1.0]], ids=str)
@@ -163,8 +163,8 @@ def test_labels_of_any_type(digits, labels):
 @pytest.mark.parametrize(("parameters", "shape", "named"), [
     ({"image_shape": (7, 8)}, (20, 64), r"\(7, 8, 1\) does not fit the 64 features"),
     ({"image_shape": (8, 9)}, (20, 64), r"\(8, 9, 1\) does not fit the 64 features"),
-    ({"image_shape": (7, 8)}, (20, 8, 8), r"image_shape is \(7, 8\), but X has pictures of shape \(8, 8\)"),
-    ({"image_shape": (8,)}, (20, 64), r"image_shape \(8, 1\)"),
+    ({"image_shape": (7, 8)}, (20, 8, 8), r"image_shape is \(7, 8\), but X has images of shape \(8, 8\)"),
+    ({"image_shape": (8,)}, (20, 64), r"image_shape must be \(H, W\) or \(H, W, C\), .* not \(8,\)"),
     ({"image_shape": (8, 0)}, (20, 64), "image_shape must be a whole number"),
     ({}, (20, 2, 8, 8, 1), r"must be \(B, H, W\)"),
     ({"epochs": 0}, (20, 64), "number of epochs"),
@@ -186,7 +186,7 @@ def test_one_class_is_refused():
         small().fit(np.zeros((20, 64)), ["cat"] * 20)
 
 
-def test_pictures_of_another_shape_are_refused(digits):
+def test_image_format_of_another_shape_are_refused(digits):
     images, labels, test_images, _ = digits
     classifier = small().fit(images, labels)
     for other in (test_images[:, :, :4], np.repeat(test_images, 3, axis=-1)):

@@ -132,7 +132,7 @@ def test_train_resumes_a_finished_run_to_the_same_model(call, tmp_path, capsys):
     assert again["accuracy"] == first["accuracy"]
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == model
     assert cli.main(["train", "digits", "--resume", "--out", str(tmp_path / "run")]) == 0
-    assert "this run has ended already" in capsys.readouterr().err
+    assert "this run is finished" in capsys.readouterr().err
 
 
 def test_train_takes_a_named_model(call, tmp_path):
@@ -413,7 +413,7 @@ BAD_INPUT = [
     ("train digits --label-smoothing 2", "label smoothing.*2"),
     ("train digits --augment flop", "unknown augmentation transform 'flop': did you mean 'flip'"),
     ("train digits --augment crop:far", "the parameters in 'crop:far' must be numbers: write crop:REACH"),
-    ("train digits --ema 1", "running mean.*below 1"),
+    ("train digits --ema 1", "EMA decay.*below 1"),
     ("train digits --patience 1.5", "--patience.*'1.5'"),
     ("train digits --patience -1", "patience.*-1"),
     ("train digits --val-fraction 1", "validation fraction.*below 1"),
@@ -421,19 +421,19 @@ BAD_INPUT = [
     ("train digits --layer head.*:much", "'head.\\*:much' has no number"),
     ("train digits --layer heat.*:1", "no parameter name matches 'heat"),
     ("train digits --stem convolution", "unknown stem.*did you mean 'conv'"),
-    ("train digits --fine-tune nowhere", "nowhere is no run"),
+    ("train digits --fine-tune nowhere", "nowhere is not a run"),
     ("train digits --fine-tune nowhere --model vit_mini_patch2_8", "nowhere: no such file"),
     ("train digits --fine-tune . --model vit_mini_patch2_8", "is a folder: a run has its own model, so leave out --model"),
     ("train digits --seed -1", "seed.*-1"),
     ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is no folder"),
     ("train cifar-10", "did you mean 'cifar10'"),
-    ("train digits --resume", r"is no run.*config\.json"),
+    ("train digits --resume", r"is not a run.*config\.json"),
     ("train digits --colour red", r"unrecognized arguments: --colour red \(see minivit train --help\)"),
     ("--colour train digits", r"unrecognized arguments: --colour \(see minivit --help\)"),
     ("train nowhere --image-size 32", "unknown data set .*'nowhere'"),
     ("evaluate", "RUN"),
-    ("evaluate nowhere", "nowhere is no run"),
-    ("predict nowhere some.png", "nowhere is no run"),
+    ("evaluate nowhere", "nowhere is not a run"),
+    ("predict nowhere some.png", "nowhere is not a run"),
     ("predict nowhere", "IMAGE"),
     ("predict nowhere some.png --colour red", r"unrecognized arguments: --colour red \(see minivit predict --help\)"),
     ("models vit", "vit"),
@@ -460,12 +460,12 @@ BAD_FILES = [
     ("train one.npz", r"one\.npz has one class only, 0"),
     ("train garbage.npz", r"garbage\.npz is no readable \.npz file"),
     ("train garbage.png", r"garbage\.png.*\.npz"),
-    ("train digits --out RUN", "holds a run already.*--resume"),
+    ("train digits --out RUN", "already holds a run.*--resume"),
     ("train digits --out RUN --resume --lr 0.1", r"was started with lr 0\.003, not 0\.1: "),
     ("train digits --out RUN --resume --epochs 4 --seed 1", r"was started with epochs 2, not 4, and seed 0, not 1: leave out what differs"),
     ("train digits --out garbage.png", r"garbage\.png"),
     ("train digits --out garbage.png/run", r"garbage\.png"),
-    ("evaluate garbage.png", r"garbage\.png is no run"),
+    ("evaluate garbage.png", r"garbage\.png is not a run"),
     ("predict RUN nowhere.png", r"nowhere\.png: no such file"),
     ("predict RUN garbage.png", r"garbage\.png is no readable picture"),
     ("predict RUN empty.png", r"empty\.png is no readable picture"),
@@ -535,7 +535,7 @@ def test_run_that_has_not_ended_is_used_as_it_is_and_says_so(run_folder, picture
     # The checkpoint was written behind the last step, so it has the final weights.
     assert [text.out for text in unfinished] == [text.out for text in finished]
     assert [text.err for text in finished] == ["", ""]
-    assert all(re.fullmatch(r"minivit: note: .* is not finished: .* step 44 of 44; go on with: minivit train .* --resume\n", text.err)
+    assert all(re.fullmatch(r"minivit: note: .* is not finished: .* step 44 of 44; resume it with: minivit train .* --resume\n", text.err)
                for text in unfinished)
 
 
@@ -564,7 +564,7 @@ def test_run_on_arrays_asks_for_data(refused, tmp_path, digits):
 
 def test_traceback_is_shown_on_demand(monkeypatch):
     monkeypatch.setenv("MINIVIT_TRACEBACK", "1")
-    with pytest.raises(FileNotFoundError, match="is no run"):
+    with pytest.raises(FileNotFoundError, match="is not a run"):
         cli.main(["evaluate", "nowhere"])
 
 
@@ -638,7 +638,7 @@ def test_help_answers_at_once():
     ("from minivit.ops import attention", "matplotlib PIL tqdm safetensors minivit.training minivit.data minivit.models minivit.layers"),
     ("from minivit.models import create_model", "matplotlib PIL tqdm minivit.training minivit.data"),
     ("from minivit.data import load_data", "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
-    ("from minivit.training.loop import train", "matplotlib minivit.cli minivit.explain"),
+    ("from minivit.runs.training_run import train", "matplotlib minivit.cli minivit.explain"),
     ("from minivit.explain import rollout", "matplotlib tqdm minivit.training minivit.data minivit.cli"),
 ], ids=["minivit", "ops", "models", "data", "training", "explain"])
 def test_imports_run_downwards_only(statement, unwanted):

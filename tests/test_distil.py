@@ -10,8 +10,8 @@ import pytest
 import minivit
 from minivit import cli
 from minivit.ops import cross_entropy, softmax
+from minivit.runs.folder import RunFolder
 from minivit.runs.presets import model_for
-from minivit.runs.run import Run
 from minivit.training.distillation import Distillation
 from minivit.training.trainer import Trainer
 
@@ -152,7 +152,7 @@ def test_a_teacher_that_has_changed_ends_the_run(teacher, digits, tmp_path):
     minivit.train(minivit.create_model("deit", **SIZES), digits, teacher=tmp_path / "teacher", **options)
     other = minivit.load(tmp_path / "teacher")
     other.vector[:] += 1
-    Run(tmp_path / "teacher").save_model(other)
+    RunFolder(tmp_path / "teacher").write_model(other)
     with pytest.raises(ValueError, match="has other weights than when the run was started"):
         minivit.train(minivit.create_model("deit", **SIZES), digits, resume=True, **options)
 
@@ -164,7 +164,7 @@ def test_a_teacher_that_has_changed_ends_the_run(teacher, digits, tmp_path):
     ({}, {"distillation": "medium"}, "unknown distillation 'medium'"),
     ({}, {"distillation_weight": 1.5}, "distillation weight must be .* at most 1, not 1.5"),
     ({}, {"distillation": "soft", "temperature": 0}, "temperature must be .* above 0, not 0"),
-    ({}, {"temperature": 2}, "a temperature is for soft distillation"),
+    ({}, {"temperature": 2}, "temperature applies to soft distillation only"),
 ])
 def test_what_does_not_fit_is_named(teacher, digits, student, change, message):
     model = minivit.create_model("deit", **(SIZES | student))
@@ -184,7 +184,7 @@ def test_classes_of_other_names_are_refused(teacher, digits):
 def test_a_teacher_is_a_finished_run(teacher, digits, tmp_path, files):
     for name in files:
         shutil.copy(teacher / name, tmp_path)
-    with pytest.raises(FileNotFoundError, match="is not finished, so it has no trained weights yet" if files else "is no run"):
+    with pytest.raises(FileNotFoundError, match="is not finished, so it has no trained weights yet" if files else "is not a run"):
         minivit.train(minivit.create_model("deit", **SIZES), digits, epochs=1, teacher=tmp_path, progress=False)
 
 
@@ -210,7 +210,7 @@ def test_who_has_seen_the_test_images_may_not_teach(option, tmp_path, capsys):
     capsys.readouterr()
     arguments = ["train", "digits", "--epochs", "0.1", option, str(tmp_path / "first"), "--json"]
     assert cli.main([*arguments, "--seed", "1", "--out", str(tmp_path / "second")]) == 2
-    assert "was trained on images that are for the test here" in capsys.readouterr().err
+    assert "was trained on images that are test images here" in capsys.readouterr().err
     assert not (tmp_path / "second").exists()
     assert cli.main([*arguments, "--out", str(tmp_path / "third")]) == 0
 

@@ -12,10 +12,11 @@ from minivit.common import figures as figure
 from minivit.explain import cost
 from minivit.explain.attention import grid
 from minivit.explain.tools import theorems
-from minivit.explain.tools.attention_report import attend_run, describe_look, look
+from minivit.explain.tools.attention_report import describe_look, look
 from minivit.layers import MLP, Attention, Block, Convolution, Layer, Linear, WindowAttention
 from minivit.ops import patches
-from minivit.runs.run import Run
+from minivit.runs.classify_images import attend_images, classify_images
+from minivit.runs.folder import RunFolder
 
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 2}
 
@@ -444,12 +445,12 @@ def test_attend_takes_files_as_predict_does(capsys, runs, tmp_path):
     by_file, by_number = json.loads(out)
     assert (by_file["image"], by_file["true"]) == (str(file), None)
     assert by_file["rollout"] == by_number["rollout"]
-    assert Run(runs["token"]).classify([5])[0]["classes"] == Run(runs["token"]).classify([file])[0]["classes"]
+    assert classify_images(RunFolder(runs["token"]), [5])[0]["classes"] == classify_images(RunFolder(runs["token"]), [file])[0]["classes"]
 
 
 def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):
     code, out, _ = attend(capsys, runs["token"], 1, "--out", tmp_path / "look.png")
-    [expected] = attend_run(Run(runs["token"]), ["1"])
+    [expected] = attend_images(RunFolder(runs["token"]), ["1"])
     assert code == 0
     assert out.startswith("test image 1: says ")
     assert f"blocks.1.attn          {expected.distances['blocks.1.attn'][0]:.1f}" in out
@@ -459,7 +460,7 @@ def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):
 @pytest.mark.parametrize(("arguments", "named"), [
     (["RUN", "359", "--out", "LOOK"], "number of a test image of digits must be a whole number at least 0 and at most 358, not 359"),
     (["RUN", "nowhere.png", "--out", "LOOK"], "nowhere.png: no such file"),
-    (["nowhere", "0", "--out", "LOOK"], "nowhere is no run"),
+    (["nowhere", "0", "--out", "LOOK"], "nowhere is not a run"),
     (["RUN", "0"], "--out"),
     (["RUN", "--out", "LOOK"], "IMAGE"),
     (["RUN", "0", "--out", "nowhere/look.png"], "nowhere/look.png"),

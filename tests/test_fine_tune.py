@@ -22,9 +22,10 @@ from minivit.runs import features as training_features
 from minivit.runs.checkpoints import Interrupted
 from minivit.runs.features import features
 from minivit.runs.fine_tune import fine_tuned_model
-from minivit.runs.presets import DEFAULTS, PRESETS, SHORT_PRESETS, model_for, preset_for
-from minivit.runs.run import Run
-from minivit.runs.weight_source import Source
+from minivit.runs.folder import RunFolder
+from minivit.runs.presets import PRESETS, SHORT_PRESETS, model_for, preset_for
+from minivit.runs.weight_source import WeightSource
+from minivit.training.settings import SETTINGS, default_settings
 from minivit.training.trainer import Trainer
 from minivit.weights.match import resized_grid
 from minivit.weights.safetensors_io import read_tensors
@@ -46,14 +47,14 @@ def finished(tmp_path_factory, no_curve):
     """A run on the digits, with a class token, learned positions and relative biases that are not zero."""
     folder = tmp_path_factory.mktemp("fine") / "run"
     minivit.train(minivit.create_model("vit", relative_bias=True, mean=0.3, **SIZES), "digits", epochs=1, out=folder, progress=False)
-    return Run(folder)
+    return RunFolder(folder)
 
 
 # ---- fine-tuning --------------------------------------------------------------------------------------------------------
 
 
 def test_other_classes_get_a_new_head_and_the_rest_of_the_weights(finished):
-    old, new = finished.load_model(), fine_tuned_model(Source(finished.folder), dataset(), seed=5)
+    old, new = finished.read_model(), fine_tuned_model(WeightSource(finished.path), dataset(), seed=5)
     assert new.classes == 3
     assert not new.head.weight.data.any()
     values = {p.name: p.data for p in new.parameters()}
@@ -61,20 +62,20 @@ def test_other_classes_get_a_new_head_and_the_rest_of_the_weights(finished):
         if not p.name.startswith("head."):
             np.testing.assert_array_equal(values[p.name], p.data)
     np.testing.assert_array_equal(new.mean, old.mean)
-    assert (finished.load_model().vector == old.vector).all()
+    assert (finished.read_model().vector == old.vector).all()
 
 
 def test_the_same_classes_keep_the_head(finished):
     digits = minivit.load_data("digits")
-    np.testing.assert_array_equal(fine_tuned_model(Source(finished.folder), digits).predict(digits.test_images),
-                                  finished.load_model().predict(digits.test_images))
+    np.testing.assert_array_equal(fine_tuned_model(WeightSource(finished.path), digits).predict(digits.test_images),
+                                  finished.read_model().predict(digits.test_images))
     renamed = replace(digits, class_names=tuple("abcdefghij"))
-    assert not fine_tuned_model(Source(finished.folder), renamed).head.weight.data.any()
+    assert not fine_tuned_model(WeightSource(finished.path), renamed).head.weight.data.any()
 
 
 @pytest.mark.parametrize("size", [4, 12, 16])
 def test_positions_are_resized_for_pictures_of_another_size(finished, size):
-    old, new = finished.load_model(), fine_tuned_model(Source(finished.folder), dataset(size=size))
+    old, new = finished.read_model(), fine_tuned_model(WeightSource(finished.path), dataset(size=size))
     side = size // 2
     assert new.pos_embed.shape == (side * side + 1, 16)
     np.testing.assert_array_equal(new.pos_embed.data[0], old.pos_embed.data[0])
@@ -114,7 +115,7 @@ def test_grids_need_not_be_square():
 ], ids=["channels", "size", "pool", "depth"])
 def test_what_does_not_fit_is_named(finished, data, options, message):
     with pytest.raises(ValueError, match=message):
-        fine_tuned_model(Source(finished.folder), data, **options)
+        fine_tuned_model(WeightSource(finished.path), data, **options)
 
 
 @pytest.fixture
@@ -135,10 +136,10 @@ def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, m
         return capsys.readouterr().out
 
     fine_tune = ("train", pictures, "--epochs", 4, "--batch-size", 4, "--layer", "blocks.*:0.1", "--json", "--out")
-    whole = json.loads(call(*fine_tune, tmp_path / "whole", "--fine-tune", finished.folder))
+    whole = json.loads(call(*fine_tune, tmp_path / "whole", "--fine-tune", finished.path))
     assert whole["images"] == 4
     config = json.loads((tmp_path / "whole" / "config.json").read_text())
-    assert config["training"]["start"]["run"] == str(finished.folder)
+    assert config["training"]["start"]["run"] == str(finished.path)
     assert config["training"]["layers"] == [["blocks.*", 0.1]]
     assert config["model"]["options"]["image_size"] == 8
 
@@ -155,7 +156,7 @@ def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, m
 
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "step", interrupted)
-            assert cli.main([str(a) for a in (*fine_tune, tmp_path / str(calls), "--fine-tune", finished.folder)]) == 130
+            assert cli.main([str(a) for a in (*fine_tune, tmp_path / str(calls), "--fine-tune", finished.path)]) == 130
         call("train", pictures, "--out", tmp_path / str(calls), "--resume", "--json")
         weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in (str(calls), "whole")]
         assert weights[0] == weights[1]
@@ -166,7 +167,7 @@ def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, m
 
 def test_presets_set_what_there_is_to_set():
     for preset in (*PRESETS.values(), *SHORT_PRESETS.values()):
-        assert preset.training.keys() <= DEFAULTS.keys()
+        assert preset.training.keys() <= SETTINGS.keys()
 
 
 @pytest.mark.parametrize(("name", "size", "channels"), [("mnist", 28, 1), ("fashion-mnist", 28, 1), ("cifar10", 32, 3), ("cifar100", 32, 3),
@@ -184,8 +185,8 @@ def test_every_preset_trains(name, size, channels, minutes):
 def test_train_takes_the_preset_of_its_data(tmp_path):
     data = dataset("fashion-mnist", 28)
     minivit.train(model_for(data, depth=1), data, epochs=1, lr=1e-4, out=tmp_path / "run", progress=False)
-    settings = Run(tmp_path / "run").config()["training"]
-    expected = DEFAULTS | PRESETS["fashion-mnist"].training | {"epochs": 1, "lr": 1e-4, "batch_size": 30}
+    settings = RunFolder(tmp_path / "run").config()["training"]
+    expected = default_settings() | PRESETS["fashion-mnist"].training | {"epochs": 1, "lr": 1e-4, "batch_size": 30}
     assert settings.items() >= expected.items()
 
 
@@ -233,7 +234,7 @@ def test_the_small_resnet_fits_any_data_and_trains(size, channels, reduction):
 def test_fine_tuning_keeps_all_of_a_resnet_but_its_head(tmp_path):
     old = model_for(dataset("old", 8), "resnet", layers=[1, 1], width=8)
     minivit.train(old, dataset("old", 8), epochs=1, out=tmp_path / "run", progress=False)
-    new = fine_tuned_model(Source(tmp_path / "run"), dataset("new", 12, classes=("c", "d", "e", "f")))
+    new = fine_tuned_model(WeightSource(tmp_path / "run"), dataset("new", 12, classes=("c", "d", "e", "f")))
     assert (new.image_size, new.classes) == (12, 4)
     names = [p.name for p in new.parameters()]
     for name, a, b in zip(names, old.parameters(), new.parameters(), strict=True):
@@ -291,20 +292,20 @@ def test_a_probe_learns_as_the_head_of_a_frozen_model_does(tmp_path, name):
     data, weights = dataset(), []
     settings = {"epochs": 4, "batch_size": 10, "augment": "none", "lr": 1e-2, "label_smoothing": 0.1, "progress": False}
     for probe, layers in ((True, None), (False, [["*", 0.0], ["head*", 1.0]])):
-        model = fine_tuned_model(Source(tmp_path / "w.safetensors", name), data, seed=1, probe=probe)
+        model = fine_tuned_model(WeightSource(tmp_path / "w.safetensors", name), data, seed=1, probe=probe)
         result = minivit.train(model, data, probe=probe, layers=layers, clip=1e9, **settings)
         assert result.model is model
-        old = Source(tmp_path / "w.safetensors", name).tensors
+        old = WeightSource(tmp_path / "w.safetensors", name).tensors
         assert all(np.array_equal(x, old[key]) for key, x in to_timm(model).items() if not key.startswith("head"))
         weights.append(model.vector)
     np.testing.assert_allclose(weights[0], weights[1], rtol=1e-3, atol=1e-5)
-    assert not np.allclose(weights[0], fine_tuned_model(Source(tmp_path / "w.safetensors", name), data, seed=1).vector, atol=1e-3)
+    assert not np.allclose(weights[0], fine_tuned_model(WeightSource(tmp_path / "w.safetensors", name), data, seed=1).vector, atol=1e-3)
 
 
 def test_the_trunk_of_a_probe_stays_in_its_file(tmp_path):
     write_file(tmp_path / "w.safetensors")
     data = dataset()
-    model = fine_tuned_model(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), data, probe=True)
+    model = fine_tuned_model(WeightSource(tmp_path / "w.safetensors", "vit_mini_patch2_8"), data, probe=True)
     weight = model.blocks[2].mlp.fc1.weight.data
     minivit.train(model, data, probe=True, epochs=2, out=tmp_path / "run", progress=False)
     assert model.blocks[2].mlp.fc1.weight.data is weight
@@ -397,14 +398,14 @@ def test_a_probe_that_has_ended_makes_no_features_to_learn_from(tmp_path, monkey
     data, asked, predict = dataset(), [], training_features.predict
     data = replace(data, val_images=data.train_images[:10], val_labels=data.train_labels[:10])
     settings = {"probe": True, "epochs": 40 if patience else 2, "patience": patience, "batch_size": 10, "out": tmp_path / "run"}
-    start = Source(tmp_path / "w.safetensors", "vit_mini_patch2_8")
+    start = WeightSource(tmp_path / "w.safetensors", "vit_mini_patch2_8")
     first = minivit.train(fine_tuned_model(start, data, probe=True), data, progress=False, **settings)
     assert (first.steps < 3 * settings["epochs"]) == bool(patience)
     capsys.readouterr()
     monkeypatch.setattr(training_features, "predict", lambda trunk, x, threads: asked.append(len(x)) or predict(trunk, x, threads))
     again = minivit.train(fine_tuned_model(start, data, probe=True), data, resume=True, **settings)
     assert sum(asked) == len(data.test_images) + len(data.val_images)
-    assert "this run has ended already" in capsys.readouterr().err
+    assert "this run is finished" in capsys.readouterr().err
     assert again.steps == first.steps
     assert (again.test.confusion == first.test.confusion).all()
     assert (again.validation.confusion == first.validation.confusion).all()
@@ -412,7 +413,7 @@ def test_a_probe_that_has_ended_makes_no_features_to_learn_from(tmp_path, monkey
 
 
 def test_features_of_other_weights_or_pictures_are_computed_anew(tmp_path):
-    model, run = write_file(tmp_path / "w.safetensors"), Run(tmp_path)
+    model, run = write_file(tmp_path / "w.safetensors"), RunFolder(tmp_path)
     images = dataset().train_images
     first = features(model, {"train": images}, run, progress=False)["train"]
     for other in (images[::-1], images):
@@ -428,7 +429,7 @@ def test_features_of_other_weights_or_pictures_are_computed_anew(tmp_path):
 
 @pytest.mark.parametrize("change", ["none", "normalisation", "heads", "parts"])
 def test_features_are_kept_for_the_same_model_and_parts_only(tmp_path, monkeypatch, change):
-    model, run, images = write_file(tmp_path / "w.safetensors"), Run(tmp_path), dataset().train_images
+    model, run, images = write_file(tmp_path / "w.safetensors"), RunFolder(tmp_path), dataset().train_images
     first = features(model, {"train": images}, run, progress=False)["train"]
     other = {"normalisation": {"mean": 0.4}, "heads": {"heads": 8}}.get(change, {})
     model = minivit.create_model("vit", **(model.config | {"mean": 0.3} | other), weights=tmp_path / "w.safetensors")
@@ -451,12 +452,12 @@ def test_a_few_pictures_give_the_same_features_with_any_number_of_threads(tmp_pa
 
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM") or os.name == "nt", reason="no such signals")
 def test_sigterm_saves_the_features_so_far(tmp_path, monkeypatch):
-    model, run, predict = write_file(tmp_path / "w.safetensors"), Run(tmp_path / "run"), training_features.predict
+    model, run, predict = write_file(tmp_path / "w.safetensors"), RunFolder(tmp_path / "run"), training_features.predict
     monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)      # blocks of 8 images
     monkeypatch.setattr(training_features, "predict", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or predict(*given))
-    model = fine_tuned_model(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
+    model = fine_tuned_model(WeightSource(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
     with pytest.raises(Interrupted, match="after the features of 8 of") as stopped:
-        minivit.train(model, dataset(), probe=True, epochs=2, out=run.folder, progress=False)
+        minivit.train(model, dataset(), probe=True, epochs=2, out=run.path, progress=False)
     assert stopped.value.signal == signal.SIGTERM
     assert len(read_tensors(run.features_file)[0]["train"]) == 8
 
@@ -470,11 +471,11 @@ def test_a_probe_goes_on_with_its_own_trunk_only(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", stop)
-        model = fine_tuned_model(Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
+        model = fine_tuned_model(WeightSource(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
         with pytest.raises(Interrupted):
             minivit.train(model, dataset(), **settings)
     with pytest.raises(ValueError, match="is a probe of another model than this one"):
-        minivit.train(Run(tmp_path / "run").declare().pack(seed=1), dataset(), resume=True, **settings)
+        minivit.train(RunFolder(tmp_path / "run").declare_model().pack(seed=1), dataset(), resume=True, **settings)
     minivit.train(model, dataset(), resume=True, **settings)
 
 
@@ -491,7 +492,7 @@ def test_who_has_seen_the_test_pictures_may_not_teach_though_the_folder_has_chan
         pictures = pictures.rename(tmp_path / "elsewhere")
     code, _, error = call(*train, tmp_path / "second", pictures, option, tmp_path / "first", "--seed", 1)
     assert code == 2
-    assert re.search(r"first was trained on images that are for the test here, \d of 4: ", error)
+    assert re.search(r"first was trained on images that are test images here, \d of 4: ", error)
 
 
 def test_a_run_whose_pictures_are_not_known_says_so(pictures, tmp_path, call):
@@ -508,7 +509,7 @@ def test_a_file_of_weights_is_no_teacher(tmp_path, call):
     data = dataset()
     with pytest.raises(ValueError, match="a teacher must be the folder of a finished run"):
         minivit.train(minivit.create_model("vit_mini_patch2_8", classes=3), data, epochs=1,
-                      teacher=Source(tmp_path / "w.safetensors", "vit_mini_patch2_8"))
+                      teacher=WeightSource(tmp_path / "w.safetensors", "vit_mini_patch2_8"))
     code, _, error = call("train", "digits", "--teacher", tmp_path / "w.safetensors", "--out", tmp_path / "run")
     assert code == 2
     assert error.strip().endswith("w.safetensors is a file, not a run")
@@ -517,7 +518,7 @@ def test_a_file_of_weights_is_no_teacher(tmp_path, call):
 @pytest.mark.parametrize("kind", ["start", "teacher"])
 def test_weights_that_were_moved_are_asked_for(finished, pictures, tmp_path, monkeypatch, call, kind):
     write_file(tmp_path / "w.safetensors")
-    shutil.copytree(finished.folder, tmp_path / "teacher")
+    shutil.copytree(finished.path, tmp_path / "teacher")
     given = {"start": ("--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"),
              "teacher": ("--teacher", tmp_path / "teacher")}[kind]
     data = pictures if kind == "start" else "digits"
@@ -528,8 +529,8 @@ def test_weights_that_were_moved_are_asked_for(finished, pictures, tmp_path, mon
     resume = ("train", data, "--out", tmp_path / "run", "--resume", "--json")
     code, _, error = call(*resume)
     assert code == 2
-    assert re.search(r"the weights that this run needs are not where they were \(.*\): put them back, or say with "
-                     rf"{given[0]} where they are now", error)
+    assert re.search(r"the weights that this run needs are not where they were \(.*\): put them back, or give their "
+                     rf"new path with {given[0]}", error)
     moved = tmp_path / ("moved.safetensors" if kind == "start" else "moved")
     assert interrupted(monkeypatch, Trainer, "step", 1, *resume, given[0], moved, *given[2:]) == 130
     code, _, error = call(*resume)                                    # the new place is kept
@@ -553,13 +554,13 @@ def test_weights_that_have_changed_are_refused(pictures, tmp_path, monkeypatch, 
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--pool", "mean"], "do not fit a model with {'pool': 'mean'}"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"], "image size 9 must be divisible by the patch"),
     (["--fine-tune", "nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
-    (["--fine-tune", "nowhere"], "nowhere is no run"),
+    (["--fine-tune", "nowhere"], "nowhere is not a run"),
     (["--fine-tune", "pictures", "--model", "vit_mini_patch2_8"], "pictures is a folder: a run has its own model, so leave out --model"),
     (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"], "bad.safetensors is no readable safetensors file"),
     (["--fine-tune", "bad.npz", "--model", "vit_mini_patch2_8"], "bad.npz is no readable .npz file"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--augment", "flip"], "a probe sees each picture once"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--augment", "flip"], "a probe sees each image once"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--minutes", "1"], "leave out augment, teacher and"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--recompute"], "a probe has no blocks to compute again"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--recompute"], "a probe has no blocks to recompute"),
     (["--probe"], "a probe needs weights that have learned: name a run or a file with --fine-tune"),
 ])
 def test_what_cannot_be_started_from_is_said(pictures, monkeypatch, call, arguments, message):
@@ -588,17 +589,17 @@ def test_an_unfinished_probe_has_no_model_yet(pictures, tmp_path, monkeypatch, c
     assert interrupted(monkeypatch, Trainer, "step", 6, *train) == 130
     code, _, error = call("evaluate", tmp_path / "run")
     assert code == 2
-    assert "is not finished, and a probe's checkpoint has its head only: go on with --resume" in error
+    assert "is not finished, and the checkpoint of a probe contains only its head: continue it with --resume" in error
 
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda config: config["training"].pop("probe"), "is damaged: it lacks probe; or an earlier state of minivit .* wrote it"),
     (lambda config: (config["training"].pop("probe"), config["versions"].update(minivit="0.0.9")),
-     "was written by minivit 0.0.9, and this is .*, for which it lacks probe: go on with the version that began"),
+     "was written by minivit 0.0.9, and this is .*, for which it lacks probe: use the version that wrote it"),
     (lambda config: (config["model"]["options"].pop("width"), config["versions"].update(minivit="0.0.9")), "was written by minivit 0.0.9"),
 ], ids=["lacking", "another version", "another version's model"])
 def test_a_run_of_another_version_is_called_that(finished, tmp_path, call, change, message):
-    shutil.copytree(finished.folder, tmp_path / "run")
+    shutil.copytree(finished.path, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     change(config)
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))

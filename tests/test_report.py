@@ -16,7 +16,8 @@ import minivit
 from minivit import cli
 from minivit.ops import softmax
 from minivit.runs import report
-from minivit.runs.run import Run
+from minivit.runs.evaluate_run import evaluate_run
+from minivit.runs.folder import RunFolder
 from minivit.training.evaluation import KEPT_MISTAKES, Evaluation, evaluate
 from minivit.training.evaluation_text import SHOWN_MISTAKES, class_table, describe_evaluation, evaluation_text
 
@@ -209,7 +210,7 @@ def test_pictures_in_the_page_are_the_mistakes_and_the_samples(trained):
 
 def test_curves_go_through_the_records(trained):
     folder, _, text = trained
-    records = Run(folder).records(10**9)
+    records = RunFolder(folder).read_log()
     lines = [attributes["points"] for tag, attributes in Page(text).tags if tag == "polyline"]
     loss, accuracy, test_accuracy = ([tuple(map(float, point.split(","))) for point in line.split()] for line in lines)
     for line, name in ((loss, "loss"), (accuracy, "accuracy"), (test_accuracy, "test_accuracy")):
@@ -277,7 +278,7 @@ def test_a_model_without_mistakes_has_a_page(trained):
     assert evaluation.standard_error == 0
     bound = f"(at least {np.floor(1e4 * 0.05 ** (1 / right.sum())) / 1e4:.2%} with 95% confidence)"
     assert str(evaluation) == f"accuracy 100.00% {bound} on {right.sum()} images"
-    text = report.make_report(Run(trained[0]).config(), model, [], easy, list(easy.class_names), evaluation)
+    text = report.make_report(RunFolder(trained[0]).config(), model, [], easy, list(easy.class_names), evaluation)
     assert "There are none." in Page(text).text
     assert f"100.00% {bound}" in Page(text).text
     assert "The bound comes from" in " ".join(Page(text).text.split())
@@ -328,17 +329,17 @@ def test_page_on_other_data_names_them(trained, tmp_path, capsys):
 def test_page_on_pictures_learned_from_warns(trained, tmp_path):
     digits = minivit.load_data("digits")
     np.savez(tmp_path / "other.npz", images=digits.train_images, labels=digits.train_labels)
-    Run(trained[0]).evaluate(tmp_path / "other.npz", report=tmp_path / "page.html")
+    evaluate_run(RunFolder(trained[0]), tmp_path / "other.npz", report=tmp_path / "page.html")
     text = Page((tmp_path / "page.html").read_text()).text
-    assert f"{trained[0]} learned from, or was chosen by, 1438 of these 1438 pictures" in text
+    assert f"{trained[0]} was trained or validated on 1438 of these 1438 images" in text
     assert "learned from, or" not in Page(trained[2]).text
 
 
 def test_page_of_an_unfinished_run_says_so(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     (folder / "model.safetensors").unlink()
-    Run(folder).evaluate(report=tmp_path / "page.html")
-    assert "is not finished: this is its checkpoint, after step 66 of 66" in Page((tmp_path / "page.html").read_text()).text
+    evaluate_run(RunFolder(folder), report=tmp_path / "page.html")
+    assert "is not finished: this is its checkpoint after step 66 of 66" in Page((tmp_path / "page.html").read_text()).text
 
 
 def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):

@@ -13,9 +13,9 @@ import minivit
 from minivit.common import files
 from minivit.common.files import atomic_file, write_atomic
 from minivit.parallel import batch_split, lanes
-from minivit.runs import curve
-from minivit.runs.run import Run
-from minivit.training import loop
+from minivit.runs import assemble, curve
+from minivit.runs.evaluate_run import evaluate_run
+from minivit.runs.folder import RunFolder
 from minivit.training.evaluation_text import describe_evaluation
 from minivit.training.trainer import Trainer
 from minivit.weights.safetensors_io import read_tensors
@@ -190,7 +190,7 @@ def test_every_kind_of_model_is_loaded_as_it_was_saved(tmp_path, options):
 
 def test_evaluation_of_the_run_is_that_of_its_last_epoch(finished):
     folder, result = finished
-    _, evaluation = Run(folder).evaluate()
+    _, evaluation = evaluate_run(RunFolder(folder))
     np.testing.assert_array_equal(evaluation.confusion, result.test.confusion)
 
 
@@ -226,9 +226,9 @@ def test_number_of_threads_changes_no_bit(tmp_path, monkeypatch):
     (5, Trainer, "step"),                        # before the first checkpoint
     (STEPS_AN_EPOCH + 1, Trainer, "step"),       # just behind it
     (2 * STEPS_AN_EPOCH + 9, Trainer, "step"),   # in the midst of an epoch
-    (2, loop, "evaluate"),                       # at the end of an epoch
-    (2, Run, "save_checkpoint"),                 # between the log and the checkpoint
-    (1, Run, "save_model"),                      # at the very end
+    (2, assemble, "evaluate"),                       # at the end of an epoch
+    (2, RunFolder, "write_checkpoint"),                 # between the log and the checkpoint
+    (1, RunFolder, "write_model"),                      # at the very end
 ])
 def test_resumed_run_ends_with_the_bytes_of_one_never_interrupted(finished, tmp_path, monkeypatch, calls, owner, name):
     interrupt(tmp_path / "run", calls, monkeypatch, owner, name)
@@ -296,7 +296,7 @@ def test_resuming_with_other_data_is_refused(interrupted):
 def test_resuming_needs_a_folder_that_holds_a_run(tmp_path):
     with pytest.raises(ValueError, match="folder"):
         train(None, resume=True)
-    with pytest.raises(FileNotFoundError, match="is no run"):
+    with pytest.raises(FileNotFoundError, match="is not a run"):
         train(tmp_path / "nothing", resume=True)
     assert not (tmp_path / "nothing").exists()
 
@@ -320,7 +320,7 @@ def test_running_mean_is_kept_and_scored(tmp_path):
     np.testing.assert_array_equal(tensors["weights"], plain.model.vector)
     np.testing.assert_array_equal(tensors["ema"], mean.model.vector)
     np.testing.assert_array_equal(minivit.load(tmp_path / "mean").vector, mean.model.vector)
-    assert Run(tmp_path / "mean").evaluate()[1].accuracy == mean.accuracy == records(tmp_path / "mean")[-1]["test_accuracy"]
+    assert evaluate_run(RunFolder(tmp_path / "mean"))[1].accuracy == mean.accuracy == records(tmp_path / "mean")[-1]["test_accuracy"]
 
 
 def test_running_mean_is_that_of_the_weights_after_each_step():
@@ -356,7 +356,7 @@ def test_a_validation_part_of_the_data_is_scored(tmp_path):
     result = train(tmp_path / "run", tiny(), data, epochs=1)
     assert result.validation.images == 100
     assert records(tmp_path / "run")[-1]["val_accuracy"] == result.validation.accuracy
-    with pytest.raises(ValueError, match="has a validation part of its own"):
+    with pytest.raises(ValueError, match="already has a validation part"):
         train(None, tiny(), data, val_fraction=0.1)
 
 
@@ -370,14 +370,14 @@ def test_patience_without_validation_images_is_refused():
 def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monkeypatch):
     accuracies, kept = iter([0.5, 0.7, 0.6, 0.7, 0.1]), []
 
-    def scored(*arguments):
-        scores = original(*arguments)
+    def scored(*arguments, **more):
+        scores = original(*arguments, **more)
         accuracy = next(accuracies, None)
         kept.append(arguments[0].vector.copy())
         return scores if accuracy is None else scores | {"val": replace(scores["val"], accuracy=accuracy)}
 
-    original = loop.score
-    monkeypatch.setattr(loop, "score", scored)
+    original = assemble.evaluate_parts
+    monkeypatch.setattr(assemble, "evaluate_parts", scored)
     result = train(tmp_path / "run", tiny(), epochs=30, patience=2)
     assert [r["val_accuracy"] for r in records(tmp_path / "run")] == [0.5, 0.7, 0.6, 0.7]
     np.testing.assert_array_equal(result.model.vector, kept[1])
@@ -387,12 +387,12 @@ def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monk
 
 @pytest.mark.parametrize(("warmup", "epochs"), [(0, 3), (2.5 / 8, 4), (3 / 8, 4), (4 / 8, 5), (1, 8)])
 def test_patience_does_not_count_epochs_within_the_warmup(monkeypatch, warmup, epochs):
-    def scored(*arguments):
-        scores = original(*arguments)
+    def scored(*arguments, **more):
+        scores = original(*arguments, **more)
         return scores | {"val": replace(scores["val"], accuracy=0.1)}    # no epoch is better than the first
 
-    original = loop.score
-    monkeypatch.setattr(loop, "score", scored)
+    original = assemble.evaluate_parts
+    monkeypatch.setattr(assemble, "evaluate_parts", scored)
     assert train(None, tiny(), epochs=8, patience=2, warmup=warmup).steps == epochs * (1294 // 64)
 
 
@@ -432,7 +432,7 @@ def test_mirrored_copies_are_reported_apart_where_pictures_are_mirrored(finished
     logits = model.predict(images) + model.predict(images[:, :, ::-1].copy())
     right = (logits.argmax(axis=1) == minivit.load_data("digits").test_labels).mean()
     assert result.test.with_flip.accuracy == pytest.approx(right)
-    evaluation = Run(folder).evaluate()[1]
+    evaluation = evaluate_run(RunFolder(folder))[1]
     assert (evaluation.accuracy, evaluation.with_flip.accuracy) == (result.accuracy, result.test.with_flip.accuracy)
     assert [line.split(" +-")[0] for line in evaluation.lines] == [f"accuracy {result.accuracy:.2%}", f"with test-time flip: accuracy {right:.2%}"]
     assert describe_evaluation(evaluation, "0123456789")["mirrored_accuracy"] == pytest.approx(right)
@@ -440,7 +440,7 @@ def test_mirrored_copies_are_reported_apart_where_pictures_are_mirrored(finished
 
 
 @pytest.mark.parametrize(("setting", "value", "named"), [
-    ("ema", 1.0, "running mean"), ("ema", -0.1, "running mean"), ("val_fraction", 1.0, "validation fraction"), ("patience", -1, "patience"),
+    ("ema", 1.0, "EMA decay"), ("ema", -0.1, "EMA decay"), ("val_fraction", 1.0, "validation fraction"), ("patience", -1, "patience"),
     ("patience", 1.5, "patience"), ("layers", [["nothing.*", 1]], "no parameter"), ("augment", "flop", "augmentation transform"),
 ])
 def test_more_settings_out_of_range_are_refused_before_anything_is_done(tmp_path, setting, value, named):
@@ -518,7 +518,7 @@ def test_config_that_lacks_part_of_the_data_is_named(finished, tmp_path, lost):
     del config["data"][lost]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
-        Run(folder).evaluate()
+        evaluate_run(RunFolder(folder))
 
 
 @pytest.mark.parametrize("content", ["garbage\n", "{}\n", '{"epoch": 1, "st'])
@@ -529,7 +529,7 @@ def test_damaged_log_is_named(interrupted, content):
 
 
 def test_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is no run: it has no config\.json"):
+    with pytest.raises(FileNotFoundError, match=r"is not a run: it has no config\.json"):
         minivit.load(tmp_path)
 
 
@@ -538,7 +538,7 @@ def test_folder_that_is_no_run_is_named(tmp_path):
 
 def test_run_is_never_overwritten(finished):
     before = contents(finished[0])
-    with pytest.raises(ValueError, match="holds a run already"):
+    with pytest.raises(ValueError, match="already holds a run"):
         train(finished[0], epochs=0.1)
     assert contents(finished[0]) == before
 
@@ -605,7 +605,7 @@ def test_data_that_do_not_fit_the_model_are_refused_with_both_shapes(tmp_path, o
 
 def test_model_may_have_more_classes_than_the_data(tmp_path):
     train(tmp_path / "run", tiny(classes=12), epochs=0.1)
-    names, evaluation = Run(tmp_path / "run").evaluate()
+    names, evaluation = evaluate_run(RunFolder(tmp_path / "run"))
     assert evaluation.confusion.shape == (12, 12)
     assert names == [str(k) for k in range(12)]
 
@@ -614,7 +614,7 @@ def test_training_images_are_never_scored(tmp_path):
     # The run was given arrays; the name says where they came from, so the images that were trained on must stay out.
     train(tmp_path / "run", data=minivit.load_data("digits", seed=3), epochs=0.1)
     try:
-        _, evaluation = Run(tmp_path / "run").evaluate("digits")
+        _, evaluation = evaluate_run(RunFolder(tmp_path / "run"), "digits")
     except ValueError:
         return                                   # to refuse is an answer too
     assert evaluation.images == 359
@@ -728,32 +728,32 @@ def test_a_copy_of_the_training_file_is_scored_on_its_held_out_part_only(own_fil
     folder, file = own_file
     shutil.copy(file, tmp_path / "copy.npz")
     for source in (None, file, tmp_path / "copy.npz"):
-        assert Run(folder).evaluate(source)[1].images == 12
+        assert evaluate_run(RunFolder(folder), source)[1].images == 12
 
 
 def test_images_learned_from_in_memory_are_counted(tmp_path):
     digits = minivit.load_data("digits")
     train(tmp_path / "run", data=replace(digits, source=None), epochs=0.1)
-    result = Run(tmp_path / "run").evaluate("digits")[1]
+    result = evaluate_run(RunFolder(tmp_path / "run"), "digits")[1]
     assert result.images == 1797
     assert 1438 <= result.seen < 1438 + 18                         # and few that the digits have twice
     (tmp_path / "run" / "learned.npy").unlink()
-    with pytest.raises(ValueError, match="arrays in memory that digits has too"):
-        Run(tmp_path / "run").evaluate("digits")
+    with pytest.raises(ValueError, match="arrays in memory that digits contains too"):
+        evaluate_run(RunFolder(tmp_path / "run"), "digits")
 
 
 def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_path):
     folder, _ = own_file
     images, labels = np.zeros((7, 8, 8, 1), np.uint8), np.array([0, 0, 0, 1, 1, 1, 2])
     np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["a", "b", "c"])
-    names, result = Run(folder).evaluate(tmp_path / "new.npz")
+    names, result = evaluate_run(RunFolder(folder), tmp_path / "new.npz")
     assert result.images == 7
     np.savez(tmp_path / "new.npz", images=images[:4], labels=[1, 1, 1, 0], class_names=["c", "b"])
-    assert Run(folder).evaluate(tmp_path / "new.npz")[0] == names
-    assert Run(folder).evaluate(tmp_path / "new.npz")[1].confusion.sum(axis=1).tolist() == [0, 3, 1]
+    assert evaluate_run(RunFolder(folder), tmp_path / "new.npz")[0] == names
+    assert evaluate_run(RunFolder(folder), tmp_path / "new.npz")[1].confusion.sum(axis=1).tolist() == [0, 3, 1]
     np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["a", "x", "y"])
     with pytest.raises(ValueError, match=r"new.npz has classes that the run does not know: x, y; it knows a, b, c"):
-        Run(folder).evaluate(tmp_path / "new.npz")
+        evaluate_run(RunFolder(folder), tmp_path / "new.npz")
 
 
 def test_data_that_changed_under_a_run_are_noticed(own_file):
@@ -764,31 +764,31 @@ def test_data_that_changed_under_a_run_are_noticed(own_file):
     arrays["images"][:10] = 255 - arrays["images"][:10]
     np.savez(file, **arrays)
     with pytest.raises(ValueError, match=r"has changed since.*name data"):
-        Run(folder).evaluate()
-    result = Run(folder).evaluate(file)[1]                            # named, they are scored as they are
+        evaluate_run(RunFolder(folder))
+    result = evaluate_run(RunFolder(folder), file)[1]                            # named, they are scored as they are
     assert (result.images, result.seen) == (60, sum(image.tobytes() in learned for image in arrays["images"]))
     assert 38 <= result.seen < 48 == len(learned)
     (folder / "learned.npy").unlink()
     with pytest.raises(ValueError, match=r"has changed since.*name data"):
-        Run(folder).evaluate(file)
+        evaluate_run(RunFolder(folder), file)
     with pytest.raises(ValueError, match=r"other data, or own\.npz has changed since"):
         train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
     moved = file.rename(file.with_name("moved.npz"))
-    with pytest.raises(ValueError, match=r"the data in .*/own\.npz, and moved\.npz has others: only the same images"):
+    with pytest.raises(ValueError, match=r"the data in .*/own\.npz, and moved\.npz has others: resume it with the same images"):
         train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)
 
 
 def test_data_at_another_place_are_the_same(own_file):
     folder, file = own_file
-    before = Run(folder).config()
+    before = RunFolder(folder).config()
     moved = file.rename(file.with_name("moved.npz"))
-    with pytest.raises(FileNotFoundError, match=r"/own\.npz is gone, .*: bring it back, or .* new place, as in: minivit evaluate \S+ DATA"):
-        Run(folder).evaluate()
-    assert Run(folder).evaluate(moved)[1].images == 12
+    with pytest.raises(FileNotFoundError, match=r"/own\.npz, on which .* is gone: restore it, or .* new path, as in: minivit evaluate \S+ DATA"):
+        evaluate_run(RunFolder(folder))
+    assert evaluate_run(RunFolder(folder), moved)[1].images == 12
     train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)
     place = {"name": "moved.npz", "source": before["data"]["source"] | {"source": str(moved)}}
-    assert Run(folder).config() == before | {"data": before["data"] | place}
-    assert Run(folder).evaluate()[1].images == 12                     # the new place is known from now on
+    assert RunFolder(folder).config() == before | {"data": before["data"] | place}
+    assert evaluate_run(RunFolder(folder))[1].images == 12                     # the new place is known from now on
 
 
 def test_same_images_in_another_order_are_not_the_same_data(own_file):

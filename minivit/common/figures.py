@@ -10,9 +10,18 @@ from .checks import check_name
 from .files import write_atomic
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook displays when it is the value of a cell, although pyplot does not know it."""
+
+    def _repr_png_(self):
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=100)
+        return content.getvalue()
+
+
 def new_figure(width, height):
     """An empty figure of so many inches, whose parts are laid out so that none covers another."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = NotebookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

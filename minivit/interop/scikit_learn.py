@@ -1,24 +1,31 @@
-"""A Vision Transformer with scikit-learn's habits: `fit`, `predict`, `score`, in `cross_val_score`, `Pipeline` and grid search.
+"""A Vision Transformer as a scikit-learn estimator: `fit`, `predict`, `score`, cross-validation, `Pipeline`, grid search.
 
-scikit-learn works on rows of numbers; the model wants square pictures of uint8 pixels. In between, by `Pictures`:
+scikit-learn works on rows of numbers; the model takes square uint8 images. `ImageFormat` converts between them:
 
     shape    a row of H W C numbers becomes (H, W, C) again
-    square   zeros are added at the bottom and at the right, until the picture is square and patches divide it
-    pixels   the smallest number of the training set becomes 0, the largest 255; what lies beyond is clipped
+    square   zeros are added at the bottom and at the right, until the image is square and patches divide it
+    pixels   the smallest number of the training set becomes 0, the largest 255; numbers beyond are clipped
+
+Training is the same as in `minivit.train`, with the same settings, but without a folder.
 """
 
+import inspect
 import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Unpack
 
 import numpy as np
-from tqdm import tqdm
 
 from ..common.checks import check_number
 from ..data import Dataset
 from ..ops import softmax
-from ..runs.presets import DEFAULTS, model_for, preset_for
-from ..runs.settings import rate
-from ..training.loop import batches, make_trainer
+from ..runs.assemble import make_loop
+from ..runs.presets import model_for
+from ..runs.progress import Progress
+from ..runs.resolve_settings import new_settings, read_arguments, with_validation
+from ..training.settings import SETTINGS, TrainingSettings
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -28,10 +35,24 @@ try:
 except ImportError as error:
     raise ImportError(f"ViTClassifier needs scikit-learn 1.6 or later: pip install 'minivit[sklearn]' ({error})") from None
 
+MODEL_OPTIONS = ("patch_size", "width", "depth", "heads", "mlp_ratio", "pool", "positions", "drop_rate", "drop_path_rate")
+SETTING_NAMES = tuple(name for name, setting in SETTINGS.items()        # random_state is the seed
+                      if setting.stored and setting.group in ("optimisation", "augmentation") and name != "seed")
+
 
 @dataclass(frozen=True)
-class Pictures:
-    """How arrays of any numbers become square uint8 pictures; `shape` (H, W, C) is that of one, and `side` the pictures' side in pixels."""
+class ImageFormat:
+    """How arrays of numbers become square uint8 images.
+
+    Attributes
+    ----------
+    shape : (H, W, C)
+        Shape of one image in the arrays.
+    side : int
+        Side of the square images, in pixels.
+    low, high : float
+        The numbers that become 0 and 255.
+    """
 
     shape: tuple[int, int, int]
     side: int
@@ -39,48 +60,75 @@ class Pictures:
     high: float
 
     @classmethod
-    def of(cls, X, shape=None, patch_size=None):
-        """What suits the training set X (B, H, W[, C]) or (B, H W C).
+    def of(cls, X: np.ndarray, shape: Sequence[int] | None = None, patch_size: int | None = None) -> "ImageFormat":
+        """Return the format for a training set.
 
-        shape: (H, W) or (H, W, C) of a flattened picture. Without it, a row is grey if its length is a square number, and colour if a
-        third of it is; any other is a square of grey, filled row by row. Raises ValueError for a shape that does not fit.
+        Parameters
+        ----------
+        X : (B, H, W), (B, H, W, C) or (B, H W C)
+        shape : (H, W) or (H, W, C), optional
+            Shape of an image that is a row of X. Without it, a row is a grey image if its length is a square number, a colour
+            image if a third of it is, and else the next larger square grey image, filled row by row.
+        patch_size : int, optional
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit.
         """
         if X.ndim > 4:
             raise ValueError(f"X must be (B, H, W), (B, H, W, C) or (B, H * W * C), not {X.shape}")
+        given = None if shape is None else _checked_shape(shape)
         if X.ndim > 2:
-            if shape is not None and tuple(shape) not in (X.shape[1:], X.shape[1:3]):
-                raise ValueError(f"image_shape is {tuple(shape)}, but X has pictures of shape {X.shape[1:]}")
-            shape = X.shape[1:]
-        if shape is None:
-            shape = _shape_of_row(X.shape[1])
+            found = (*X.shape[1:], 1)[:3]
+            if given is not None and given != found and not (len(shape or ()) == 2 and given[:2] == found[:2]):
+                raise ValueError(f"image_shape is {tuple(shape or ())}, but X has images of shape {X.shape[1:]}")
+            _warn_if_channels_first(X)
+        elif given is None:
+            found = _shape_of_row(X.shape[1])
+        elif X.shape[1] != math.prod(given):
+            raise ValueError(f"image_shape {given} does not fit the {X.shape[1]} features of X")
         else:
-            shape = tuple(check_number("image_shape", size, least=1, whole=True) for size in (*shape, 1)[:3])
-            if len(shape) < 3 or (X.ndim == 2 and X.shape[1] != math.prod(shape)):
-                raise ValueError(f"image_shape {shape} does not fit the {X.shape[1]} features of X")
+            found = given
         low, high = (0, 255) if X.dtype == np.uint8 else (X.min(), X.max())
-        return cls(shape, _side(max(shape[:2]), patch_size), float(low), float(high))
+        return cls(found, _side(max(found[:2]), patch_size), float(low), float(high))
 
-    def prepare(self, X):
-        """X, of the shape of the training set -> (B, side, side, C) uint8. Raises ValueError for another shape."""
+    def convert(self, X: np.ndarray) -> np.ndarray:
+        """Return X, of the shape of the training set, as images (B, side, side, C) uint8. Raises ValueError for another shape."""
         (H, W, C), size = self.shape, math.prod(self.shape)
         rows = X.reshape(len(X), -1)
         if rows.shape[1] > size or (X.ndim > 2 and (*X.shape[1:], 1)[:3] != self.shape):
-            raise ValueError(f"X has pictures of shape {X.shape[1:]}, but those of fit had {self.shape}")
+            raise ValueError(f"X has images of shape {X.shape[1:]}, but those of fit had {self.shape}")
         images = np.zeros((len(X), self.side, self.side, C), np.uint8)
-        for a in range(0, len(X), 1024):                              # in pieces, because the numbers in between take eight times as much
+        for a in range(0, len(X), 1024):                              # in pieces, because float64 takes eight times as much memory
             pixels = np.zeros((len(rows[a:a + 1024]), size))
             pixels[:, :rows.shape[1]] = self._scaled(rows[a:a + 1024].astype(np.float64))
             images[a:a + 1024, :H, :W] = np.rint(pixels).reshape(-1, H, W, C)
         return images
 
     def _scaled(self, x):
-        """0 to 255; the differences are halved, because that of the largest numbers there are is infinite."""
+        """Numbers scaled to 0..255. The differences are halved, because that of the largest numbers is infinite."""
         span = self.high / 2 - self.low / 2
         return np.clip(255 * ((x / 2 - self.low / 2) / span), 0, 255) if span > 0 else np.zeros_like(x)
 
 
+def _checked_shape(shape):
+    """(H, W) or (H, W, C) -> (H, W, C)."""
+    if not isinstance(shape, Sequence) or len(shape) not in (2, 3):
+        raise ValueError(f"image_shape must be (H, W) or (H, W, C), such as (28, 28), not {shape!r}")
+    H, W, C = (check_number("image_shape", size, least=1, whole=True) for size in (*shape, 1)[:3])
+    return H, W, C
+
+
+def _warn_if_channels_first(X):
+    """Warn if X (B, H, W, C) looks like (B, C, H, W)."""
+    if X.ndim == 4 and X.shape[1] in (1, 3, 4) and X.shape[2] == X.shape[3] and X.shape[3] not in (1, 3, 4):
+        warnings.warn(f"X has the shape {X.shape}, which looks like channels first (B, C, H, W), but is read as channels last "
+                      "(B, H, W, C): pass X.transpose(0, 2, 3, 1)", stacklevel=5)
+
+
 def _shape_of_row(length):
-    """(H, W, C) of the picture that is a row of so many numbers."""
+    """(H, W, C) of the image that is a row of so many numbers."""
     side = math.isqrt(length)
     third = math.isqrt(length // 3)
     if side * side < length == 3 * third * third:
@@ -90,7 +138,7 @@ def _shape_of_row(length):
 
 
 def _side(side, patch_size):
-    """The least side, not below `side`, that the patches divide: those given, or any of which there are 4x4 to 16x16."""
+    """The smallest side, at least `side`, that patches divide: those given, or any of which there are 4x4 to 16x16."""
     def fits(s):
         return s % patch_size == 0 if patch_size else any(s % p == 0 and 4 <= s // p <= 16 for p in range(1, s + 1))
 
@@ -102,24 +150,25 @@ def _side(side, patch_size):
 
 
 class ViTClassifier(ClassifierMixin, BaseEstimator):
-    """A Vision Transformer that learns from arrays of pictures and labels of any type.
+    """A Vision Transformer for arrays of images and labels of any type.
 
     Parameters
     ----------
     model : str, default=None
-        A name of `minivit models`, or None for a small ViT that suits the size of the pictures.
+        A name of `minivit models`, or None for a small ViT that fits the size of the images.
     image_shape : tuple, default=None
-        (H, W) or (H, W, C) of the pictures that are the rows of X, where they are not square.
+        (H, W) or (H, W, C) of the images that are the rows of X, if they are not square.
     patch_size, width, depth, heads, mlp_ratio, pool, positions, drop_rate, drop_path_rate : default=None
         Options of the model, where not None: see `minivit.models.ViT`.
-    epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment, ema, optimiser : default=None
-        Settings of the training, where not None: see `minivit.train`. For rows that are no pictures, take augment="none".
     random_state : int, RandomState or None, default=None
-        Of the weights and of training: the same integer gives the same bits.
+        Seed of the weights and of training: the same integer gives the same bits.
     threads : int, default=None
-        How many lanes run at once (default: the cores of this process); it changes no bit of training.
+        Number of threads (default: the cores of this process). It does not change the result of training.
     verbose : bool, default=False
-        Whether to show a bar.
+        Whether to show progress.
+    **settings : default=None
+        Training settings, where not None: epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment, ema, layers,
+        optimiser, val_fraction, patience. See `minivit.training.settings`. For rows that are not images, use augment="none".
 
     Attributes
     ----------
@@ -127,12 +176,12 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         The labels, sorted.
     model_ : minivit.models.Model
         The trained model.
-    pictures_ : Pictures
-        How rows become the model's pictures.
+    image_format_ : ImageFormat
+        How rows become the model's images.
     loss_curve_ : list of float
         The mean training loss of each epoch.
     n_features_in_ : int
-        Numbers in a row of X; of pictures that are not flattened, H.
+        Numbers in a row of X; H for images that are not flattened.
 
     Examples
     --------
@@ -142,10 +191,11 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
     >>> scores = cross_val_score(ViTClassifier(random_state=0), X, y)
     """
 
-    def __init__(self, model=None, *, image_shape=None, patch_size=None, width=None, depth=None, heads=None, mlp_ratio=None, pool=None,
-                 positions=None, drop_rate=None, drop_path_rate=None, epochs=None, batch_size=None, lr=None, weight_decay=None,
-                 label_smoothing=None, clip=None, warmup=None, augment=None, ema=None, optimiser=None, random_state=None, threads=None,
-                 verbose=False):
+    def __init__(self, model: str | None = None, *, image_shape: Sequence[int] | None = None, patch_size: int | None = None,
+                 width: int | None = None, depth: int | None = None, heads: int | None = None, mlp_ratio: float | None = None,
+                 pool: str | None = None, positions: str | None = None, drop_rate: float | None = None,
+                 drop_path_rate: float | None = None, random_state: Any = None, threads: int | None = None, verbose: bool = False,
+                 **settings: Unpack[TrainingSettings]) -> None:
         self.model = model
         self.image_shape = image_shape
         self.patch_size = patch_size
@@ -157,72 +207,82 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         self.positions = positions
         self.drop_rate = drop_rate
         self.drop_path_rate = drop_path_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.label_smoothing = label_smoothing
-        self.clip = clip
-        self.warmup = warmup
-        self.augment = augment
-        self.ema = ema
-        self.optimiser = optimiser
         self.random_state = random_state
         self.threads = threads
         self.verbose = verbose
+        if unknown := [name for name in settings if name not in SETTING_NAMES]:
+            raise TypeError(f"ViTClassifier has no parameter {', '.join(unknown)}; its training settings are {', '.join(SETTING_NAMES)}")
+        for name in SETTING_NAMES:
+            setattr(self, name, settings.get(name))
 
-    def fit(self, X, y):
-        """Train on X (B, H, W), (B, H, W, C) or (B, H * W * C), finite numbers, and y (B,), labels of any type -> self.
+    def fit(self, X: Any, y: Any) -> "ViTClassifier":
+        """Train on arrays.
 
-        Raises ValueError for arrays, labels or parameters that do not fit; FloatingPointError if the loss is not finite any more.
+        Parameters
+        ----------
+        X : (B, H, W), (B, H, W, C) or (B, H * W * C)
+            Finite numbers.
+        y : (B,)
+            Labels of any type.
+
+        Returns
+        -------
+        ViTClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            For arrays, labels or parameters that do not fit.
+        FloatingPointError
+            If the loss is not finite any more.
         """
         X, y = validate_data(self, X, y, allow_nd=True)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        self.pictures_ = Pictures.of(X, self.image_shape, self.patch_size)
-        images = self.pictures_.prepare(X)
+        self.image_format_ = ImageFormat.of(X, self.image_shape, self.patch_size)
+        images = self.image_format_.convert(X)
         seed = int(check_random_state(self.random_state).randint(2**31))
         data = Dataset("X", images, labels, images[:0], labels[:0], tuple(map(str, self.classes_)))
-        options = self._given("patch_size", "width", "depth", "heads", "mlp_ratio", "pool", "positions", "drop_rate", "drop_path_rate")
-        self.model_ = model_for(data, self.model, seed, **options)
-        given = self._given("epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "clip", "warmup", "augment", "ema",
-                            "optimiser")
-        self.loss_curve_ = self._train(data, DEFAULTS | preset_for(data).training | given | {"seed": seed})
+        self.model_ = model_for(data, self.model, seed, **self._given(MODEL_OPTIONS))
+        given, _ = read_arguments(self._given(SETTING_NAMES) | {"seed": seed})
+        self.loss_curve_ = self._train(data, new_settings(self.model_, data, given))
         return self
 
-    def _given(self, *names):
+    def _given(self, names):
         """The parameters that are not None."""
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def _train(self, data, settings):
         """Train `model_` -> the mean loss of each epoch."""
-        images, labels = data.train_images, data.train_labels
-        size = min(check_number("batch size", settings["batch_size"], least=1, whole=True), len(images))
-        epochs = check_number("number of epochs", settings["epochs"], above=0, most=1e9)
-        check_number("warmup, a share of all steps,", settings["warmup"], least=0, most=1)
-        settings["steps"] = max(1, round(epochs * (len(images) // size)))
-        trainer = make_trainer(self.model_, settings, self.threads)
-        curve: list[float] = []
-        with tqdm(total=settings["steps"] * size, unit=" images", unit_scale=True, disable=not self.verbose) as bar:
-            while trainer.optimiser.t < settings["steps"]:
-                epoch, losses = len(curve), []
-                for batch in batches(len(images), size, settings["seed"], epoch)[:settings["steps"] - trainer.optimiser.t]:
-                    lr = rate(settings, trainer.optimiser.t)
-                    losses.append(trainer.step(images[batch], labels[batch], lr, epoch, batch))
-                    bar.update(size)
-                curve.append(float(np.mean(losses)))
-        self.model_.vector[:] = trainer.average.vector
-        return curve
+        data = with_validation(data, settings)
+        loop = make_loop(self.model_, data, settings, self.threads)
+        with Progress(bool(self.verbose), loop, data) as display:
+            loop.after_step, loop.after_epoch = [display.after_step], [display.after_epoch]
+            loop.run()
+        loop.finish()
+        return [record["loss"] for record in loop.records]
 
-    def predict_proba(self, X):
-        """The probability of each class: X, of the shape it had in `fit` -> (B, K) float64, columns in the order of `classes_`."""
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array
+            Of the shape it had in `fit`.
+
+        Returns
+        -------
+        (B, K) float64
+            Columns in the order of `classes_`.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, allow_nd=True)
-        logits = self.model_.predict(self.pictures_.prepare(X), self.threads)
+        logits = self.model_.predict(self.image_format_.convert(X), self.threads)
         return softmax.forward(logits.astype(np.float64))[0]
 
-    def predict(self, X):
-        """The most probable label of each picture: X, of the shape it had in `fit` -> (B,), of the type of `classes_`."""
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable label of each image (B,). X has the shape it had in `fit`."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
@@ -230,3 +290,13 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _signature():
+    """The signature of `ViTClassifier.__init__` with a parameter for each setting: scikit-learn reads its parameters from it."""
+    *named, _ = inspect.signature(ViTClassifier.__init__).parameters.values()
+    settings = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in SETTING_NAMES]
+    return inspect.Signature([*named, *settings])
+
+
+ViTClassifier.__init__.__signature__ = _signature()  # type: ignore[attr-defined]

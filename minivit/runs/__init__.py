@@ -1,1 +1,1 @@
-"""Runs: the settings of a training, the folder that keeps it, and what is done with a trained run."""
+"""Runs: `minivit.train`, the folder that keeps a training, presets, fine-tuning, and evaluation and prediction with a trained run."""

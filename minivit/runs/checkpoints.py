@@ -1,135 +1,163 @@
-"""When the state of training is saved: by interval, and when the process is asked to stop.
+"""Checkpoints: save the state of a training at intervals, and when the process is asked to stop; restore it.
 
-The first SIGINT (Ctrl-C) or SIGTERM lets the step in hand end, saves, and raises `Interrupted`; a second one stops at once, and then the
-run goes on from the checkpoint before. A process that is killed outright loses the steps since the last checkpoint and nothing else,
-because files are written whole (see `files.py`).
+The first SIGINT (Ctrl-C) or SIGTERM lets the current step finish, saves, and raises `Interrupted`. A second one stops at
+once, and the run then resumes from the checkpoint before. A process that is killed loses only the steps since the last
+checkpoint, because no file is ever half written (see `common/files.py`).
 """
 
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
 
 import numpy as np
 
-from ..common.checks import check_number
+from ..common.files import remove_temporaries
+from ..training.loop import Loop
+from .folder import RunFolder
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop. The text says where it stands and how to go on; `signal` is the number of the signal."""
+    """Training was asked to stop. The text says at which step, and how to resume; `signal` is the number of the signal."""
 
-    def __init__(self, text, signal=signal.SIGINT):
+    def __init__(self, text: str, signal: int = signal.SIGINT) -> None:
         super().__init__(text)
         self.signal = int(signal)
 
 
-@dataclass
-class Progress:
-    """What the epoch in hand has come to after `steps` of its steps, and the `seconds` that all steps of the run have taken."""
-
-    steps: int = 0
-    loss: float = 0.0           # sum over these steps
-    correct: int = 0
-    grad_norm: float = 0.0      # of the last of them
-    seconds: float = 0.0
-
-    def add(self, trainer, loss, seconds):
-        """Count the step that `trainer` has just done."""
-        self.steps += 1
-        self.loss += loss
-        self.correct += trainer.correct
-        self.grad_norm = trainer.grad_norm
-        self.seconds += seconds
-
-
 class StopRequest:
-    """From `with` to the end of its block SIGINT and SIGTERM only ask to stop: `signal` is the number of the first, None before it.
+    """A context in which SIGINT and SIGTERM only set `signal`, the number of the first signal; None before it.
 
-    A second one raises KeyboardInterrupt at once. active: if not, signals do what they always do.
+    A second signal raises KeyboardInterrupt at once.
+
+    Parameters
+    ----------
+    active : bool
+        If False, signals act as usual.
     """
 
-    def __init__(self, active=True):
-        self.active, self.signal = active, None
-        self._handlers = {}
+    def __init__(self, active: bool = True) -> None:
+        self.active = active
+        self.signal: int | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
 
-    def __enter__(self):
-        if self.active and threading.current_thread() is threading.main_thread():    # others may not set handlers
+    def __enter__(self) -> "StopRequest":
+        if self.active and threading.current_thread() is threading.main_thread():    # other threads may not set handlers
             handlers = {number: signal.getsignal(number) for number in SIGNALS}
-            # What is ignored stays so (Ctrl-C, in a job of the background), and so does a handler that is not Python's.
+            # Ignored signals stay ignored (Ctrl-C in a background job), and handlers that are not Python's stay in place.
             self._handlers = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
             for number in self._handlers:
                 signal.signal(number, self._ask)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _ask(self, number, _):
+    def _ask(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
 
 
 class Checkpoints:
-    """The checkpoints of one run, from `with` to the end of its block, in which signals ask to stop.
+    """A context that saves the checkpoints of one training and in which signals ask it to stop.
 
-    run: the folder, or None to save nothing, where signals do what they always do. A checkpoint is due `seconds` or `steps`, whichever
-    comes first, after the last. Raises ValueError for an interval out of range.
+    Parameters
+    ----------
+    run : RunFolder or None
+        None to save nothing; signals then act as usual.
+    loop : Loop
+    seconds : float
+    steps : int, optional
+        A checkpoint is due this many seconds or steps after the last one, whichever comes first.
     """
 
-    def __init__(self, run, trainer, seconds, steps=None):
-        self.run, self.trainer = run, trainer
-        self.seconds = check_number("number of seconds between checkpoints", seconds, least=0)
-        self.steps = None if steps is None else check_number("number of steps between checkpoints", steps, least=1, whole=True)
+    def __init__(self, run: RunFolder | None, loop: Loop, seconds: float, steps: int | None = None) -> None:
+        self.run, self.loop, self.seconds, self.steps = run, loop, seconds, steps
         self._request = StopRequest(active=run is not None)
 
-    def __enter__(self):
-        self._saved()
+    def __enter__(self) -> "Checkpoints":
+        self._mark()
         self._request.__enter__()
         return self
 
-    def __exit__(self, _, error, traceback):
-        """Let signals do again what they did, and an error say what is left of the run."""
+    def __exit__(self, _: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Restore the signal handlers, and add to an error how to resume."""
         self._request.__exit__()
         if not self.run or isinstance(error, Interrupted):
             return
         if isinstance(error, KeyboardInterrupt):
-            text = f"stopped at once; go on from the last checkpoint with: {self.run.resume_command()}"
-            raise Interrupted(text, self.signal or signal.SIGINT) from None
+            text = f"stopped at once; resume from the last checkpoint with: {self.run.resume_command()}"
+            raise Interrupted(text, self._request.signal or signal.SIGINT) from None
         if isinstance(error, FloatingPointError | OSError) and self.run.checkpoint_file.exists():
-            error.add_note(f"the last good state stays in {self.run.folder}; go on with: {self.run.resume_command()}")
+            error.add_note(f"the last good state is kept in {self.run.path}; resume with: {self.run.resume_command()}")
 
-    @property
-    def signal(self):
-        """The number of the signal that asked to stop; None if none has."""
-        return self._request.signal
-
-    def after_step(self, progress):
+    def after_step(self, loop: Loop) -> None:
         """Save if a checkpoint is due. Raises `Interrupted`, after saving, if the process was asked to stop."""
-        if self.run and (self.signal is not None or self._due()):
-            self.save(progress)
-            self.stop_if_asked()
+        if self.run and (self._request.signal is not None or self._due()):
+            self.save()
+            self._stop_if_asked()
+
+    def after_epoch(self, loop: Loop) -> None:
+        """Write the log and a checkpoint. Raises as `after_step`; a signal after the last step lets the run finish."""
+        if self.run:
+            self.run.write_log(loop.records)                          # first: `restore` removes what the checkpoint lacks
+            self.save()
+            if loop.trainer.optimiser.t < loop.settings["steps"]:
+                self._stop_if_asked()
+
+    def save(self) -> None:
+        """Write a checkpoint. Raises FloatingPointError, and keeps the last one, if the state is not finite; OSError."""
+        assert self.run is not None
+        state, step = self.loop.state(), self.loop.trainer.optimiser.t
+        if not all(np.isfinite(array).all() for array in state.values()):
+            raise FloatingPointError(f"step {step - 1}: the update made weights that are not finite; try a lower learning rate")
+        self.run.write_checkpoint(state, step, self.loop.progress)
+        self._mark()
 
     def _due(self):
-        return ((self.steps is not None and self.trainer.optimiser.t - self._step >= self.steps)
+        return ((self.steps is not None and self.loop.trainer.optimiser.t - self._step >= self.steps)
                 or time.monotonic() - self._time >= self.seconds)
 
-    def save(self, progress):
-        """Write the checkpoint. Raises FloatingPointError, and keeps the last one, if the state is not finite any more; OSError."""
-        optimiser = self.trainer.optimiser
-        if not all(np.isfinite(vector).all() for vector in (optimiser.vector, optimiser.m, optimiser.v)):
-            raise FloatingPointError(f"step {optimiser.t - 1}: the update made weights that are not finite; try a lower learning rate")
-        self.run.save_checkpoint(self.trainer, progress)
-        self._saved()
+    def _mark(self):
+        """Remember when the last checkpoint was."""
+        self._step, self._time = self.loop.trainer.optimiser.t, time.monotonic()
 
-    def stop_if_asked(self):
-        """Raise `Interrupted` if the process was asked to stop; call it behind `save`."""
-        if self.signal is not None:
-            name, command = signal.Signals(self.signal).name, self.run.resume_command()
-            raise Interrupted(f"stopped by {name} after step {self._step}, which is saved; go on with: {command}", self.signal)
+    def _stop_if_asked(self):
+        """Raise `Interrupted` if the process was asked to stop; call it after `save`."""
+        number = self._request.signal
+        if number is not None and self.run:
+            name, command = signal.Signals(number).name, self.run.resume_command()
+            raise Interrupted(f"stopped by {name} after step {self._step}, which is saved; resume with: {command}", number)
 
-    def _saved(self):
-        self._step, self._time = self.trainer.optimiser.t, time.monotonic()
+
+def load_checkpoint(run: RunFolder, loop: Loop) -> None:
+    """Put a loop into the state of the checkpoint. Raises FileNotFoundError or ValueError, and then changes nothing."""
+    tensors, step, progress = run.read_checkpoint()
+    state = loop.state()
+    if tensors.keys() != state.keys() or any(tensors[k].shape != v.shape or tensors[k].dtype != v.dtype for k, v in state.items()):
+        raise ValueError(f"{run.checkpoint_file} is the checkpoint of another model")
+    for name, array in state.items():
+        np.copyto(array, tensors[name])
+    loop.trainer.optimiser.t, loop.progress = step, progress
+
+
+def restore(run: RunFolder, loop: Loop) -> None:
+    """Put a loop into the state of the checkpoint, with its records; without a checkpoint it stays at the start.
+
+    Records that are newer than the checkpoint, and temporary files, are removed. So a folder that cannot be written is noticed
+    before the first step. Raises ValueError if the run has finished and its checkpoint is gone; errors as `load_checkpoint`
+    and `RunFolder.read_log`; OSError.
+    """
+    if run.model_file.exists() and not run.checkpoint_file.exists():
+        raise ValueError(f"{run.path} is finished, and its checkpoint is gone: there is nothing to resume")
+    if run.checkpoint_file.exists():
+        load_checkpoint(run, loop)
+    # The epoch of the checkpoint may have a record already, but will be finished again.
+    loop.records = run.read_log(loop.trainer.optimiser.t - loop.progress.steps)
+    remove_temporaries(run.path)
+    run.write_log(loop.records)

@@ -1,89 +1,118 @@
-"""What the trunk of a model makes of pictures, for a probe: computed once, and kept in the run until it ends.
+"""Features for a linear probe: what the model without its head computes for each image, computed once and kept in the run.
 
-An epoch of a probe takes moments, but the features before the first take what a forward of every picture takes, which may be hours. So
-they are saved as they come, and an interrupted run computes only what it lacks.
+An epoch of a probe takes moments, but computing the features takes a forward pass for every image, which may take hours. So
+they are saved at intervals, and an interrupted run computes only the features that are missing.
 """
 
 import json
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import __version__
 from ..models.create import family_of
 from ..models.linear_probe import Backbone
+from ..models.model import Model
 from ..parallel.batch_split import MICRO_BATCH_ROWS
 from ..parallel.prediction import predict
 from ..parallel.threads import Workers
 from ..weights.match import HEADS
 from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
 from .checkpoints import Interrupted, StopRequest
+from .folder import RunFolder
+from .progress import progress_bar
 
-BLOCK_ROWS = 8 * MICRO_BATCH_ROWS      # of the pictures that go through the trunk between two looks at the clock
+BLOCK_ROWS = 8 * MICRO_BATCH_ROWS      # matrix rows of the images that are computed between two looks at the clock
 
 
-def features(model, parts, run=None, threads=None, seconds=60.0, progress=True):
-    """What the classifiers of a model read: {part: images (B, H, W, C)} -> {part: features (B, 1, h, D)}, with h classifiers.
+def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | None = None, threads: int | None = None,
+             seconds: float = 60.0, progress: bool = True) -> dict[str, np.ndarray]:
+    """Return the features of images, the input of the model's head.
 
-    run: the Run in whose folder they are kept as they come, every so many `seconds`, and from where they are taken as far as they are
-    there. progress: show a bar on stderr; where that is no terminal, a line every so many `seconds`. Raises `Interrupted` at SIGINT or
-    SIGTERM, after saving, if there is a run; OSError.
+    Parameters
+    ----------
+    model : Model
+        With h heads, which is 1 except for DeiT.
+    parts : {name: (B, H, W, C)}
+        The images of each part of the data.
+    run : RunFolder, optional
+        Where the features are saved, and read as far as they are there already.
+    threads : int, optional
+    seconds : float
+        Interval between two saves.
+    progress : bool
+        Whether to show a bar on stderr, or without a terminal a line at each save.
+
+    Returns
+    -------
+    {name: (B, 1, h, D)}
+
+    Raises
+    ------
+    Interrupted
+        At SIGINT or SIGTERM, after saving, if there is a run.
+    OSError
     """
-    trunk, saved = Backbone(model), time.monotonic()
-    shape = (1, trunk.heads, trunk.classes // trunk.heads)
-    step = max(1, BLOCK_ROWS // trunk.matmul_rows)                       # always cut in the same places, for the same bits
+    backbone, saved = Backbone(model), time.monotonic()
+    shape = (1, backbone.heads, backbone.classes // backbone.heads)
+    step = max(1, BLOCK_ROWS // backbone.matmul_rows)                 # blocks are always split at the same places, for the same bits
     key = _key(model, parts) if run else None
     threads = Workers(threads).threads
     found = _kept(run, key, parts, step) if run else {}
-    done = {part: [found.get(part, np.empty((0, *shape), trunk.dtype))] for part in parts}
+    done = {part: [found.get(part, np.empty((0, *shape), backbone.dtype))] for part in parts}
 
-    def keep():
-        whole = {part: np.concatenate(blocks) for part, blocks in done.items()}
+    def save():
+        """Write the features so far, and return them."""
+        so_far = {part: np.concatenate(blocks) for part, blocks in done.items()}
         if run:
-            write_tensors(run.features_file, whole, {"minivit": json.dumps({"key": key})})
-        if without_bar:
-            bar.write(f"features: {sum(map(len, whole.values()))} of {bar.total} images", file=sys.stderr)
-        return whole
+            write_tensors(run.features_file, so_far, {"minivit": json.dumps({"key": key})})
+        if lines:
+            bar.write(f"features: {sum(map(len, so_far.values()))} of {bar.total} images", file=sys.stderr)
+        return so_far
 
-    bar = tqdm(total=sum(map(len, parts.values())), initial=sum(len(blocks[0]) for blocks in done.values()), desc="features",
-               unit=" images", dynamic_ncols=True, disable=None if progress else True)    # None: it is where there is no terminal
-    without_bar = progress and bool(bar.disable)                      # it is disabled when it is closed, too
+    bar = progress_bar(progress, total=sum(map(len, parts.values())), initial=sum(len(blocks[0]) for blocks in done.values()),
+                       desc="features", unit=" images", dynamic_ncols=True)
+    lines = progress and bool(bar.disable)                            # read now: closing the bar disables it too
     with bar, StopRequest(active=run is not None) as request:
         try:
             for part, images in parts.items():
                 for a in range(len(done[part][0]), len(images), step):
-                    block = images[a:a + step]                        # in lanes, however few: their bits do not depend on threads
-                    done[part].append(predict(trunk, block, min(threads, len(block))).reshape(-1, *shape))
+                    block = images[a:a + step]                        # always in lanes, so that threads do not change the bits
+                    done[part].append(predict(backbone, block, min(threads, len(block))).reshape(-1, *shape))
                     bar.update(len(done[part][-1]))
                     if time.monotonic() - saved >= seconds:
-                        keep()
+                        save()
                         saved = time.monotonic()
                     if request.signal is not None:
                         raise KeyboardInterrupt
         except KeyboardInterrupt:
             if not run:
                 raise
-            count = sum(map(len, keep().values()))
-            raise Interrupted(f"stopped after the features of {count} of {bar.total:.0f} images, which are saved; go on with: "
+            count = sum(map(len, save().values()))
+            raise Interrupted(f"stopped after the features of {count} of {bar.total:.0f} images, which are saved; resume with: "
                               f"{run.resume_command()}", request.signal or signal.SIGINT) from None
-    return keep()
+    return save()
 
 
-def backbone_digest(model):
-    """What a model's features depend on beside the pictures: what it is, and all its weights but the classifiers'."""
-    key = sha256(json.dumps([family_of(model), model.config, model.dtype.name, __version__]).encode())
+def backbone_digest(model: Model, version: str = __version__) -> str:
+    """Return a hash of what the features depend on beside the images: the model and all its weights but those of the head.
+
+    version: of the package that computes, or computed, the features.
+    """
+    key = sha256(json.dumps([family_of(model), model.config, model.dtype.name, version]).encode())
     for p in model.parameters():
         if not p.name.startswith(HEADS):
-            key.update(np.ascontiguousarray(p.data.T).reshape(-1).data)    # a borrowed matrix lies so
+            key.update(np.ascontiguousarray(p.data.T).reshape(-1).data)    # the layout of a memory-mapped matrix
     return key.hexdigest()
 
 
 def _key(model, parts):
+    """A hash of the model and the images."""
     key = sha256(json.dumps([backbone_digest(model), {part: images.shape for part, images in parts.items()}]).encode())
     for images in parts.values():
         key.update(np.ascontiguousarray(images).reshape(-1).data)
@@ -91,7 +120,7 @@ def _key(model, parts):
 
 
 def _kept(run, key, parts, step):
-    """The features that are there already; none if they are of other pictures or weights, or their file is damaged."""
+    """The saved features; none if they are of other images or weights, or their file is damaged."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         if json.loads(read_metadata(run.features_file)["minivit"])["key"] == key:
             found = {part: np.array(kept) for part, kept in read_tensors(run.features_file)[0].items()}

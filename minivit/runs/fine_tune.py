@@ -1,38 +1,59 @@
-"""Fine-tuning: a model for new data starts from weights that have learned already, not from random ones.
+"""Fine-tuning: a model for new data starts from pretrained weights, not from random ones.
 
-All weights are taken over but two kinds:
+All weights are copied, with two exceptions:
 
-    head         new, unless the classes are those of the run that the weights come from, in its order: what it says is about other classes
-    positions    resized, where the new pictures are of another size: the grid of learned positions by bicubic interpolation, as in the
-                 ViT paper, and the table of a relative bias, which is a grid of offsets, in the same way; a class token's stay
+    head         new, unless the classes are those of the pretrained run, in the same order
+    positions    resized if the images have another size: bicubic interpolation of the grid of learned positions, as in the
+                 ViT paper, and of the table of relative position biases; the entry of the class token is copied
 
-The constants that normalise pixels belong to the weights and are taken over too.
+The mean and standard deviation that normalise pixels belong to the weights and are copied too.
 
-Then all weights learn, or in a *probe* the head alone. A probe sees each picture once, as it is: its features, which the rest of the
-model makes of it, do not change, so they are kept, and every epoch is a matter of moments (see `models/linear_probe.py`).
+Then either all weights are trained, or, in a *linear probe*, the head alone. A probe computes the features of each image
+once, without augmentation, and trains the head on them, so an epoch takes moments (see `models/linear_probe.py`).
+
 Source: Dosovitskiy et al., arXiv:2010.11929, section 3.2.
 """
 
+from typing import Any
+
 import numpy as np
 
+from ..data import Dataset
 from ..models.create import declare_model, family_of
+from ..models.model import Model
 from ..weights.timm import match_timm
-from .weight_source import Source
+from .folder import RunFolder
+from .weight_source import WeightSource
 
-# What suits a start from weights that have learned, where that is not what suits one from nothing. With four pictures of each class as in
-# demos/13_weights.py, over three draws of them (`learn` with another lr), 89.3% of the others were right with lr 2e-3, 91.9 with 5e-4,
-# 92.0 with 2e-4, 90.4 with 1e-4; of a probe 78.3 with 2e-3, 80.9 with 5e-3, 80.7 with 2e-2.
+# Settings for pretrained weights, where they differ from the defaults. With four images of each class as in
+# demos/13_weights.py, over three draws of them (`learn` with another lr), 89.3% of the others were right with lr 2e-3, 91.9
+# with 5e-4, 92.0 with 2e-4, 90.4 with 1e-4; of a probe 78.3 with 2e-3, 80.9 with 5e-3, 80.7 with 2e-2.
 FINE_TUNE = {"lr": 2e-4}
-# There is no augmentation in a probe, which knows each picture by its features.
 PROBE = {"augment": "none", "ema": 0.0, "optimiser": "adamw", "epochs": 100, "batch_size": 32, "lr": 5e-3}
 
 
-def fine_tuned_model(source, data, seed=0, probe=False, **options):
-    """A model for the images and classes of a Dataset, with the weights of a `Source`.
+def fine_tuned_model(source: WeightSource, data: Dataset, seed: int = 0, probe: bool = False, **options: Any) -> Model:
+    """Return a model for the images and classes of `data` with pretrained weights.
 
-    options: of the model, such as drop_path_rate, which change no weight. seed: of the new head. probe: whether the head alone will learn;
-    then the other weights stay in their file, mapped into memory. Raises ValueError if the channels differ or weights do not fit, or as
-    `Source`, `Run.check_unseen` and `declare_model`.
+    Parameters
+    ----------
+    source : WeightSource
+    data : Dataset
+    seed : int
+        Seed of the new head.
+    probe : bool
+        Whether only the head will be trained. The other weights then stay in their file, mapped into memory.
+    options
+        Options of the model that change no weight, such as `drop_path_rate`.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        If the channels differ, the weights do not fit, or the run was trained on test images of `data`.
     """
     source.check_unseen(data)
     old = source.model
@@ -45,22 +66,20 @@ def fine_tuned_model(source, data, seed=0, probe=False, **options):
     try:
         found.check()
     except ValueError as error:
-        hint = f" a model with {options}: fine-tune with the sizes that they have" if options else ""
+        hint = f" a model with {options}: fine-tune with the sizes of the weights" if options else ""
         raise ValueError(f"the weights of {source} do not fit{hint} ({error})") from None
-    # What was kept in half precision is trained in float32.
-    dtype = np.result_type(np.float32, *{value.dtype for value in found.values.values()})
+    dtype = np.result_type(np.float32, *{value.dtype for value in found.values.values()})     # half precision becomes float32
     return new.memory_map(found.values, seed) if probe and dtype == np.float32 else new.pack(dtype, seed, found.values)
 
 
-def starting_weights(run):
-    """The Source of a run's weights, if going on with the run needs it: before its first checkpoint, and in a probe. None otherwise.
+def starting_weights(run: RunFolder) -> WeightSource | None:
+    """Return the pretrained weights that resuming a run needs: before its first checkpoint, and for a probe. Else None.
 
-    Errors as `Source.again` and `Run.config`.
+    Errors as `WeightSource.from_record` and `RunFolder.config`.
     """
-    settings = run.config()["training"]
-    start = settings.get("start")
-    if not start or (run.checkpoint_file.exists() and not settings.get("probe")):
+    start = run.settings.get("start")
+    if not start or (run.checkpoint_file.exists() and not run.settings.get("probe")):
         return None
     if not isinstance(start, dict):
         raise run.damaged("it does not say which weights it was started from")
-    return Source.again(start, "--fine-tune")
+    return WeightSource.from_record(start, "--fine-tune")

@@ -1,4 +1,6 @@
-"""What suits a data set, for who does not want to choose: a model, and the settings of its training.
+"""Default model and training settings for each data set.
+
+A data set without a preset is taken to be small: many epochs of small batches, and affine augmentation.
 
 Sources of the settings: He et al., arXiv:1512.03385 (crop, flip); Xiao et al., arXiv:2106.14881 (stem); Liu et al., arXiv:2103.14030
 (relative bias); DeVries and Taylor, arXiv:1708.04552 (cutout).
@@ -13,11 +15,6 @@ from ..models import create_model
 from ..models.create import VARIANTS
 
 MINI_MODELS = {"vit_mini": "vit", "deit_mini": "deit", "swin_mini": "swin"}   # small models by the size of the images; the family for any other
-# Without a preset of its own, a data set is taken to be small: many epochs of small batches, and pictures in every pose.
-DEFAULTS = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1,
-            "augment": "affine", "ema": 0.0, "layers": [], "optimiser": "adamw",
-            "val_fraction": 0.0, "patience": 0, "start": None, "probe": False, "seed": 0,
-            "teacher": None, "distillation": "hard", "distillation_weight": 0.5, "temperature": 3.0}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ..models.model import Model
 from ..training.distillation import Distillation
-from .weight_source import Source
+from .weight_source import WeightSource
 
 
 def distillation_for(settings: Mapping, student: Model, class_names: Sequence[str] | None = None) -> Distillation | None:
@@ -26,12 +26,14 @@ def distillation_for(settings: Mapping, student: Model, class_names: Sequence[st
     """
     if settings["teacher"] is None:
         return None
-    run = Source.again(settings["teacher"], "--teacher").run
-    teacher = run.load_model()
+    source = WeightSource.from_record(settings["teacher"], "--teacher")
+    if source.run is None:
+        raise ValueError("a teacher must be the folder of a finished run, not a file of weights: only a run knows its classes")
+    teacher = source.run.read_model()
+    names = source.run.class_names(teacher)
     made = Distillation(teacher, settings["distillation"], settings["distillation_weight"], settings["temperature"])
     made.check(student)
-    if class_names is not None and list(class_names) != run.class_names(teacher)[:len(class_names)]:
-        raise ValueError(f"the teacher's classes are not those of the data: the teacher in {run.folder} has "
-                         f"{', '.join(run.class_names(teacher))}, the data {', '.join(class_names)}; "
-                         "names and order must be the same")
+    if class_names is not None and list(class_names) != names[:len(class_names)]:
+        raise ValueError(f"the teacher's classes are not those of the data: the teacher in {source} has {', '.join(names)}, the data "
+                         f"{', '.join(class_names)}; names and order must be the same")
     return made

@@ -1,97 +1,122 @@
-"""Where a training has weights from that it does not make itself: to start from, or, of a teacher, to learn from.
+"""Pretrained weights: a starting point for training, or a teacher.
 
-They lie in a finished run; or in a file, to which the name of their model is given. A run is such a file, too, and beside it the model, the
-classes, and the data that these weights have seen.
+They are in a finished run, which also knows the model, the classes and the images it was trained on; or in a file, for
+which the name of the model is given.
 """
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from ..data import is_image_folder
+import numpy as np
+
+from ..data import Dataset, is_image_folder
+from ..models.model import Model
 from ..models.pretrained import read_named
 from ..weights.timm import read_any
-from .run import Run
+from .folder import RunFolder
+from .leakage import check_unseen
 
 
-class Source:
-    """The weights of a finished run, whose folder is `path`; or those in the file `path`, which belong to the named variant `name`.
+class WeightSource:
+    """Pretrained weights in a run or in a file.
 
-    Raises FileNotFoundError if there are none, ValueError if a file comes without a name or a run with one; errors as `Run.config`.
+    Parameters
+    ----------
+    path : str or Path
+        The folder of a finished run, or a file of weights.
+    name : str, optional
+        For a file, the named variant that the weights belong to.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no weights.
+    ValueError
+        If a file comes without a name, or a run with one. Also as `RunFolder.config` raises.
     """
 
-    def __init__(self, path, name=None):
+    def __init__(self, path: str | Path, name: str | None = None) -> None:
         self.path, self.name, self.run = Path(path), name, None
         if self.path.is_file():
             if name is None:
                 raise ValueError(f"{path} is a file, not a run")
             self.file = self.path
         elif name is not None:
-            there = self.path.is_dir()
-            raise ValueError(f"{path} is a folder: a run has its own model, so leave out --model") if there else FileNotFoundError(
-                f"{path}: no such file")
+            raise ValueError(f"{path} is a folder: a run has its own model, so leave out --model") if self.path.is_dir() else (
+                FileNotFoundError(f"{path}: no such file"))
         else:
-            self.run = Run(path)
-            self.run.config()                                         # says what is wrong if this is no run
+            self.run = RunFolder(path)
+            self.run.config()                                         # raises if this is not a run
+            self.run.check_finished()
             self.file = self.run.model_file
-            if not self.file.is_file():
-                raise FileNotFoundError(f"{path} is not finished, so it has no trained weights yet: go on with --resume")
 
     @classmethod
-    def again(cls, record, option):
-        """The source of a `record`, as it was when that was made. option: that of the command line which names the source.
+    def from_record(cls, record: Mapping[str, Any], option: str) -> "WeightSource":
+        """Return the source that a `record` in config.json describes.
 
-        Raises ValueError if it is not there any more, or has other weights; errors as `Source`.
+        option: the command-line option that names such a source, for the message. Raises ValueError if the weights are no
+        longer there or have changed; errors as `WeightSource`.
         """
         path = record.get("run") or record.get("file", "")
         try:
             source = cls(path, record.get("model"))
         except FileNotFoundError as error:
-            raise ValueError(f"the weights that this run needs are not where they were ({error}): put them back, or say with {option} "
-                             "where they are now") from None
+            raise ValueError(f"the weights that this run needs are not where they were ({error}): put them back, or give their "
+                             f"new path with {option}") from None
         if not same_weights(source.record, record):
             raise ValueError(f"{path} has other weights than when the run was started")
         return source
 
     @cached_property
-    def record(self):
-        """What config.json keeps: {"run": the folder} or {"file": ..., "model": its name}, and the "sha256" of the weights."""
-        where = {"run": str(self.path.resolve())} if self.run else {"file": str(self.path.resolve()), "model": self.name}
+    def record(self) -> dict[str, Any]:
+        """What config.json stores: {"run": folder} or {"file": path, "model": name}, and the "sha256" of the weights."""
+        path = str(self.path.resolve())
         with open(self.file, "rb") as file:
-            return where | {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return ({"run": path} if self.run else {"file": path, "model": self.name}) | {"sha256": digest}
 
     @cached_property
     def _content(self):
-        return (self.run.declare(), read_any(self.file)) if self.run else read_named(self.file, self.name)
+        return (self.run.declare_model(), read_any(self.file)) if self.run else read_named(self.file, self.name)
 
     @property
-    def model(self):
-        """The model that the weights belong to, without memory. Errors as `Run.declare` and `read_named`."""
+    def model(self) -> Model:
+        """The model that the weights belong to, without weights. Errors as `RunFolder.declare_model` and `read_named`."""
         return self._content[0]
 
     @property
-    def tensors(self):
-        """The weights, {timm's name: array in timm's layout}, where they lie in the file. Errors as `read_any`."""
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The weights, {timm's name: array in timm's layout}, mapped from the file. Errors as `read_any`."""
         return self._content[1]
 
     @property
-    def class_names(self):
-        """The names of the classes, which a run alone knows; None for a file."""
+    def class_names(self) -> list[str] | None:
+        """The names of the classes; None for a file, which does not have them."""
         return self.run.class_names(self.model) if self.run else None
 
-    def check_unseen(self, data):
-        """As `Run.check_unseen`; what the weights in a file have seen is not known."""
+    def check_unseen(self, data: Dataset) -> None:
+        """Raise ValueError if the run was trained on test images of `data`. For a file this is unknown."""
         if self.run:
-            self.run.check_unseen(data)
+            check_unseen(self.run, data)
 
-    def preparation(self, source):
-        """The arguments of `load_data` that prepare pictures in a folder as the model takes them. Errors as `model`."""
+    def preparation(self, source: str | Path) -> dict[str, Any]:
+        """Return the arguments of `load_data` that prepare an image folder as the model takes them. Errors as `model`."""
         return {"image_size": self.model.image_size, "channels": self.model.channels} if is_image_folder(source) else {}
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.path)
 
 
-def same_weights(record, other):
-    """Whether two records are of the same weights for the same model, wherever they lie."""
+def same_weights(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two records describe the same weights of the same model, at whatever path."""
     return all(record.get(key) == other.get(key) for key in ("sha256", "model"))
+
+
+def weight_record(source: Any) -> dict[str, Any]:
+    """Return the record of a `WeightSource`, or of a path, which must be that of a run; a record is returned as it is."""
+    if isinstance(source, dict):
+        return source
+    return (source if isinstance(source, WeightSource) else WeightSource(source)).record

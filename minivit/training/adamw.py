@@ -63,7 +63,7 @@ class AdamW:
     m, v : (n,)
         The running means.
     t : int
-        Number of steps done.
+        Number of steps begun.
     """
 
     def __init__(self, vector: np.ndarray, parameters: Sequence[Parameter], weight_decay: float = 0.05,
@@ -77,12 +77,20 @@ class AdamW:
         factors, decays = layer_settings(parameters, weight_decay, layers)
         self.factors, self.decays = np.array(factors), np.array(decays, vector.dtype)
 
+    def begin_step(self) -> None:
+        """Count a step. Call it once before the `update` of the pieces."""
+        self.t += 1
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the running means by name, for a checkpoint."""
+        return {"gradient_mean": self.m, "squared_gradient_mean": self.v}
+
     def pieces(self) -> list:
         """Return the parts of the vector, as slices, that threads can update independently."""
         return chunks(0, self.vector.size)
 
     def update(self, piece: slice, gradients: np.ndarray, lr: float, scale: float = 1.0) -> None:
-        """Do step `t` for one piece of the vector with gradient `scale * gradients` (n,). The caller counts `t`."""
+        """Do step `t` for one piece of the vector with gradient `scale * gradients` (n,). See `begin_step`."""
         beta1, beta2 = self.betas
         _update(piece.start, min(piece.stop, self.vector.size), self.vector, gradients, self.m, self.v, self.ends,
                 self.factors, self.decays, scale, lr, lr / (1 - beta1**self.t), beta1, beta2,

@@ -16,6 +16,8 @@ Sources: Goyal et al., arXiv:1706.02677; Liu et al., arXiv:1908.03265; cosine: L
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:
@@ -23,3 +25,13 @@ def warmup_cosine(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+
+
+def warmup_steps(settings: Mapping[str, Any]) -> int:
+    """Return the number of steps in which the learning rate rises."""
+    return round(settings["warmup"] * settings["steps"])
+
+
+def learning_rate(settings: Mapping[str, Any], step: int) -> float:
+    """Return the learning rate of a step, from 0."""
+    return settings["lr"] * warmup_cosine(step, settings["steps"], warmup_steps(settings))

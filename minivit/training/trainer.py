@@ -1,91 +1,110 @@
-"""One training step: forward and backward in lanes, clip, the optimiser, and the running mean of the weights."""
+"""One training step: forward and backward, gradient clipping, the optimiser, the moving average of the weights.
+
+    loss, g  = mean loss of the batch, and its gradient       in lanes, see `parallel/lanes.py`
+    g       <- g min(1, clip / |g|)                           clipping: no batch can move the weights far
+    w       <- w after a step of AdamW or Muon with g         see `adamw.py` and `muon.py`
+    average <- moving average of w                            optional, see `ema.py`
+
+Read before: `models/vit.py`, `parallel/lanes.py`, `adamw.py`. Read next: `loop.py`.
+"""
 
 import math
+from collections.abc import Callable, Sequence
 
-from ..common.checks import check_name, check_number
+import numpy as np
+
+from ..common.checks import check_number
 from ..models.model import Model
 from ..ops import cross_entropy
-from ..parallel.batch_split import chunks
+from ..parallel.batch_split import BatchSplit, chunks
 from ..parallel.blas import blas_threads
 from ..parallel.lanes import Lanes, supervised
 from .adamw import AdamW
 from .ema import decay_at_step, update_mean
 from .muon import Muon
+from .settings import check_setting
 
 OPTIMISERS = {"adamw": AdamW, "muon": Muon}
 
 
 class Trainer:
-    """Trains `model` in place, one batch at a time.
+    """Trains a model in place, one batch at a time.
 
-    lr: learning rate. weight_decay: of the weights of linear maps and convolutions, nothing else. clip: the largest norm the gradient of
-    all parameters together may have. label_smoothing: see `ops/cross_entropy.py`. seed: of dropout, drop-path and augmentation. threads:
-    how many lanes run at once (default: the cores of this process); it changes no bit of the result. split, augment: how batches are split
-    and their pictures varied, see `Lanes`. ema: decay of the weights' running mean (EMA), 0 for none (see `ema.py`). layers: learning rates
-    and weight decays by the parameters' names (see `layer_settings.py`). optimiser: "adamw", or "muon" (see `muon.py`). objective: what
-    is minimised, such as a `Distillation` (default: the cross-entropy with the labels, `lanes.supervised`). recompute: whether blocks
-    compute their activations anew in the backward, which takes less memory and more time, and changes no bit of the result (see
-    `layers/block.py`).
+    Parameters
+    ----------
+    model : Model
+    lr, weight_decay, clip, label_smoothing, seed, ema, layers, optimiser
+        Training settings: see `settings.py`. betas and eps are constants of AdamW.
+    threads : int, optional
+        Number of lanes that run at once (default: the cores of this process). It does not change the result.
+    split, augment, objective, recompute
+        See `Lanes`: how batches are split, the augmentation, the loss, and whether blocks recompute their activations.
 
-    `average` is the model to evaluate and to keep: a copy whose weights are the running mean; the model itself if there is none.
+    Attributes
+    ----------
+    average : Model
+        The model to evaluate and to keep: a copy with the averaged weights if `ema` > 0, else `model` itself.
+    correct : int
+        Number of correct predictions of the last step, before its update.
+    grad_norm : float
+        Gradient norm of the last step, before clipping.
 
-    Raises ValueError for a number out of its range, TypeError for what is no model.
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting is out of range, or `model` is not a Model.
     """
 
-    def __init__(self, model, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8, clip=1.0, label_smoothing=0.0,
-                 seed=0, threads=None, split=None, augment=None, ema=0.0, layers=(), optimiser="adamw", objective=supervised,
-                 recompute=False):
+    def __init__(self, model: Model, lr: float = 1e-3, weight_decay: float = 0.05,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, clip: float = 1.0,
+                 label_smoothing: float = 0.0, seed: int = 0, threads: int | None = None,
+                 split: BatchSplit | None = None, augment: Callable | None = None, ema: float = 0.0,
+                 layers: Sequence[Sequence] = (), optimiser: str = "adamw", objective: Callable = supervised,
+                 recompute: bool = False) -> None:
         if not isinstance(model, Model):
-            raise TypeError(f"a Trainer trains models, which take images and have classes, not {type(model).__name__}")
-        self.model = model
-        self.lr = check_number("learning rate", lr, above=0)
-        self.clip = check_number("clip", clip, above=0)
-        self.label_smoothing = check_number("label smoothing", label_smoothing, least=0, below=1)
-        check_number("weight decay", weight_decay, least=0)
-        check_number("seed", seed, least=0, below=2**64, whole=True)
-        self.lanes = Lanes(model, seed, threads, split, augment, objective, recompute)
-        check_name("optimiser", optimiser, OPTIMISERS)
-        self.optimiser = OPTIMISERS[optimiser](model.vector, model.parameters(), weight_decay, betas, eps, layers)
-        self.ema = check_number("decay of the running mean", ema, least=0, below=1)
+            raise TypeError(f"a Trainer needs a model that maps images to classes, not {type(model).__name__}")
+        self.model, self.lr, self.clip = model, check_setting("lr", lr), check_setting("clip", clip)
+        self.label_smoothing, self.ema = check_setting("label_smoothing", label_smoothing), check_setting("ema", ema)
+        self.lanes = Lanes(model, check_setting("seed", seed), threads, split, augment, objective, recompute)
+        self.optimiser = OPTIMISERS[check_setting("optimiser", optimiser)](
+            model.vector, model.parameters(), check_setting("weight_decay", weight_decay), betas, eps, layers)
         self.average = model.copy() if self.ema else model
-        self._mean = self.average.vector
-        self.best = None        # weights to return to at the end, if the caller keeps some here
-        self.correct = 0        # predictions of the last step that were right, before its update
-        self.grad_norm = 0.0    # of the last step's gradient, before clipping
+        self.correct, self.grad_norm = 0, 0.0
 
-    def step(self, images, labels, lr=None, epoch=0, dataset_indices=None):
-        """images (B, H, W, C), labels (B,) integers -> the batch's mean loss before the update, a float.
+    def step(self, images: np.ndarray, labels: np.ndarray, lr: float | None = None, epoch: int = 0,
+             dataset_indices: np.ndarray | None = None) -> float:
+        """Do one step on images (B, H, W, C) and labels (B,); return the mean loss of the batch before the update.
 
-        lr: for this step, instead of the Trainer's. epoch, dataset_indices (B,): for augmentation that alternates, which time the data are gone
-        through, and the images' indices in them (default: in the batch). A loss or gradient that is not finite raises
-        FloatingPointError and leaves the weights as they were. Raises ValueError or TypeError for images or labels that do not fit.
+        lr: learning rate of this step (default: the Trainer's). epoch, dataset_indices (B,): number of the pass over
+        the data and indices of the images in them (default: in the batch), for augmentation that alternates.
+        Raises ValueError or TypeError for images or labels that do not fit the model; FloatingPointError if the loss or
+        the gradient is not finite, and then the weights stay as they were.
         """
         if len(images) != len(labels) or not len(images):
-            raise ValueError(f"a step needs as many labels as images, at least one: {len(images)} images, {len(labels)} labels")
+            raise ValueError(f"a step needs one label per image: got {len(images)} images, {len(labels)} labels")
         if dataset_indices is not None and len(dataset_indices) != len(images):
-            raise ValueError(f"dataset_indices must have one entry for each of the {len(images)} images, not {len(dataset_indices)}")
-        lr = self.lr if lr is None else check_number("learning rate", lr, least=0)
+            raise ValueError(f"dataset_indices must have {len(images)} entries, one per image, not {len(dataset_indices)}")
+        lr, t = self.lr if lr is None else check_number("learning rate", lr, least=0), self.optimiser.t
         self.model.check(images)
-        targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)
-        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, self.optimiser.t, epoch, dataset_indices)
-        # A NaN or infinity anywhere in the gradient makes its norm NaN or infinite.
-        if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
-            raise FloatingPointError(f"step {self.optimiser.t}: the loss is {loss} and the gradient's norm {self.grad_norm}; "
+        targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)    # (B, K)
+        loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, t, epoch, dataset_indices)
+        if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):   # one NaN in the gradient makes its norm NaN
+            raise FloatingPointError(f"step {t}: the loss is {loss} and the gradient norm {self.grad_norm}; "
                                      "try a lower learning rate")
-        self._update(lr, min(1.0, self.clip / (self.grad_norm + 1e-6)))   # + 1e-6 as in PyTorch, against division by zero
+        self._update(lr, min(1.0, self.clip / (self.grad_norm + 1e-6)))   # + 1e-6 as in PyTorch: no division by zero
         return loss
 
     def _update(self, lr, scale):
-        self.optimiser.t += 1
-        gradients, weights, mean = self.lanes.gradients, self.optimiser.vector, self._mean
-        decay = decay_at_step(self.optimiser.t, self.ema)
-
+        """Step with `scale` times the gradient, then average the weights; threads share the vector."""
+        self.optimiser.begin_step()
+        gradients, weights, mean = self.lanes.gradients, self.optimiser.vector, self.average.vector
+        decay, threads = decay_at_step(self.optimiser.t, self.ema), self.lanes.workers
         with blas_threads(1):
-            self.lanes.workers.map(lambda piece: self.optimiser.update(piece, gradients, lr, scale), self.optimiser.pieces())
+            threads.map(lambda part: self.optimiser.update(part, gradients, lr, scale), self.optimiser.pieces())
         if self.ema:
-            self.lanes.workers.map(lambda chunk: update_mean(mean[chunk], weights[chunk], decay), chunks(0, weights.size))
+            threads.map(lambda part: update_mean(mean[part], weights[part], decay), chunks(0, weights.size))
 
-    def state(self):
-        """All arrays that change from step to step, by name: what a checkpoint holds beside the number of steps, `optimiser.t`."""
-        state = {"weights": self.optimiser.vector, "adamw.m": self.optimiser.m, "adamw.v": self.optimiser.v}
-        return state | ({"ema": self._mean} if self.ema else {}) | ({} if self.best is None else {"best": self.best})
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays that change from step to step; with `optimiser.t` they are what a checkpoint needs."""
+        average = {"ema": self.average.vector} if self.ema else {}
+        return {"weights": self.optimiser.vector} | self.optimiser.state() | average

@@ -45,14 +45,6 @@ def look(model, images, names=None, class_names=None, true=None):
     return looks
 
 
-def attend_run(run, pictures):
-    """Where the model of a `Run` looks: a list of `Look`. pictures and errors: as `Run.read_images`."""
-    model = run.latest_model()
-    images, true = run.read_images(pictures, model)
-    names = [f"test image {picture}" if known else str(picture) for picture, known in zip(pictures, true, strict=True)]
-    return look(model, images, names, run.class_names(model), true)
-
-
 def describe_look(look):
     """A `Look` as JSON has it: {image, class, probability, true, rollout, layers: [{layer, mean_distance, maps}]}."""
     return {"image": look.name, "class": look.said, "probability": look.probability, "true": look.true, "rollout": look.rollout.tolist(),

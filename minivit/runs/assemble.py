@@ -1,0 +1,91 @@
+"""Put together what settings ask for: the trainer with augmentation and teacher, the loop, and the number of steps."""
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..data import Dataset
+from ..models.linear_probe import LinearProbe
+from ..models.model import Model
+from ..parallel.batch_split import BatchSplit
+from ..parallel.lanes import supervised
+from ..training.augment import Augmentation
+from ..training.evaluation import Evaluation, evaluate
+from ..training.loop import Loop
+from ..training.trainer import Trainer
+from .teacher import distillation_for
+
+TRAINER_SETTINGS = ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers", "optimiser")
+TRIAL, LONGEST_TRIAL = 0.03, 5.0    # the speed is measured for this fraction of the minutes, and at most for so many seconds
+
+
+def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None = None, class_names: Sequence[str] | None = None,
+                 recompute: bool = False) -> Trainer:
+    """Return the trainer that complete settings ask for.
+
+    Parameters
+    ----------
+    model : Model
+        A `LinearProbe` if the settings say so.
+    settings : mapping
+    threads : int, optional
+    class_names : list of str, optional
+        The classes of the data, which a teacher must know.
+    recompute : bool
+
+    Raises
+    ------
+    ValueError
+        As `Trainer` and `distillation_for`.
+    """
+    augment = None if settings["probe"] else Augmentation(settings["augment"])        # a probe sees features, not images
+    return Trainer(model, threads=threads, augment=augment, recompute=recompute,
+                   split=BatchSplit(settings["lanes"], settings["micro_batch"]),
+                   objective=distillation_for(settings, model, class_names) or supervised,
+                   **{name: settings[name] for name in TRAINER_SETTINGS})
+
+
+def make_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None, recompute: bool = False) -> Loop:
+    """Return the loop that trains `model` on `data`, which have their validation part already. Errors as `make_trainer`."""
+    trained = LinearProbe(model) if settings["probe"] else model
+    trainer = make_trainer(trained, settings, threads, data.class_names, recompute)
+    inputs = {part: images for part, (images, _) in data.parts.items()}
+    scores = partial(evaluate_parts, data=data, inputs=inputs, threads=trainer.lanes.workers.threads)
+    return Loop(trainer, data.train_images, data.train_labels, settings, scores)
+
+
+def use_features(loop: Loop, data: Dataset, inputs: Mapping[str, np.ndarray]) -> None:
+    """Let the loop of a probe train and evaluate on features (B, 1, h, D) of each part."""
+    loop.images = inputs.get("train", loop.images[:0])
+    loop.evaluate = partial(evaluate_parts, data=data, inputs=inputs, threads=loop.trainer.lanes.workers.threads)
+
+
+def evaluate_parts(model: Model, data: Dataset, inputs: Mapping[str, np.ndarray], threads: int | None = None) -> dict[str, Evaluation]:
+    """Return {"test": Evaluation, "val": Evaluation} for the parts that have images.
+
+    inputs: what the model takes for each part, images or features.
+    """
+    return {part: evaluate(model, inputs[part], labels, threads, images, data.test_files if part == "test" else None)
+            for part, (images, labels) in data.parts.items() if part != "train" and len(labels)}
+
+
+def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
+                     recompute: bool = False) -> int:
+    """Return how many steps, with the evaluations after their epochs, fit in so many minutes. A trial on a copy measures it.
+
+    The trial does at least ten steps, and continues for the fraction TRIAL of the minutes, at most LONGEST_TRIAL seconds.
+    """
+    size, trial, steps = settings["batch_size"], make_trainer(model.copy(), settings, threads, recompute=recompute), -2
+    start = now = time.perf_counter()
+    while steps < 10 or now - start < min(TRIAL * 60 * minutes, LONGEST_TRIAL):
+        trial.step(data.train_images[:size], data.train_labels[:size])
+        now, steps = time.perf_counter(), steps + 1
+        if steps == 0:                                                # the first two steps compile and warm up
+            start = now
+    per_step = (now - start) / steps
+    evaluate_parts(trial.average, data, {part: images for part, (images, _) in data.parts.items()}, threads)
+    per_step += (time.perf_counter() - now) / (len(data.train_images) // size)
+    return max(1, int(60 * minutes / per_step))

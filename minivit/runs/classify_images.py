@@ -1,0 +1,116 @@
+"""Classify image files, or test images of a run by their number; and show where its model looks in them."""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..common.checks import check_number
+from ..data import read_image_files
+from ..explain.tools.attention_report import Look, look
+from ..models.model import Model
+from ..ops import softmax
+from .folder import RunFolder
+from .run_data import check_fit, load_own_data
+from .trained_model import latest_model
+
+
+def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Sequence[str] | None = None, top: int = 3,
+             unreadable: Collection = ()) -> list[dict[str, Any]]:
+    """Return the most probable classes of images.
+
+    Parameters
+    ----------
+    model : Model
+    names : list of B
+        What each image is called.
+    images : (B, H, W, C)
+    class_names : list of K str, optional
+        Default: the numbers of the classes.
+    top : int
+        Number of classes to return for each image.
+    unreadable : collection
+        Names of images to leave out.
+
+    Returns
+    -------
+    list of dict
+        {"image": name, "classes": [{"class": name, "probability": p}, ...]} for each image.
+
+    Raises
+    ------
+    ValueError
+        If `top` is not a whole number of at least 1.
+    """
+    check_number("number of classes to show", top, least=1, whole=True)
+    class_names = [str(k) for k in range(model.classes)] if class_names is None else class_names
+    probabilities, _ = softmax.forward(model.predict(images))
+    return [{"image": str(name), "classes": [{"class": class_names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
+            for name, p in zip(names, probabilities, strict=True) if name not in unreadable]
+
+
+def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: dict | None = None) -> list[dict[str, Any]]:
+    """Return the most probable classes of images with the latest model of a run, as `classify`.
+
+    For a test image of the run, the entry also has "true", its true class. Parameters and errors as for `read_images`,
+    `latest_model` and `classify`.
+    """
+    model = latest_model(run)
+    pixels, true = read_images(run, images, model, unreadable)
+    truths = {str(name): label for name, label in zip(images, true, strict=True) if label is not None}
+    rows = classify(model, images, pixels, run.class_names(model), top, unreadable or ())
+    return [row | ({"true": truths[row["image"]]} if row["image"] in truths else {}) for row in rows]
+
+
+def attend_images(run: RunFolder, images: Sequence) -> list[Look]:
+    """Return where the latest model of a run looks in each image. Parameters and errors as for `read_images` and `latest_model`."""
+    model = latest_model(run)
+    pixels, true = read_images(run, images, model)
+    names = [f"test image {image}" if label is not None else str(image) for image, label in zip(images, true, strict=True)]
+    return look(model, pixels, names, run.class_names(model), true)
+
+
+def read_images(run: RunFolder, images: Sequence, model: Model, unreadable: dict | None = None) -> tuple[np.ndarray, list[str | None]]:
+    """Return images as the model of a run takes them.
+
+    Parameters
+    ----------
+    run : RunFolder
+    images : list of B
+        Image files, which are prepared as the run's own data were; or whole numbers, which count the run's test images from 0.
+    model : Model
+    unreadable : dict, optional
+        It receives {image: error} for images that cannot be read. Without it they raise.
+
+    Returns
+    -------
+    pixels : (B, H, W, C) uint8
+    true : list of B str or None
+        The true class where it is known.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `read_image_files`; for numbers as `load_own_data`, or if a number is out of range.
+    """
+    numbers = {i: int(str(image)) for i, image in enumerate(images) if re.fullmatch(r"-?\d+", str(image))}
+    files = {i: image for i, image in enumerate(images) if i not in numbers}
+    pixels = np.zeros((len(images), model.image_size, model.image_size, model.channels), np.uint8)
+    true: list[str | None] = [None] * len(images)
+    if files:
+        fit = run.config()["data"].get("fit", "stretch")
+        pixels[list(files)] = read_image_files(list(files.values()), model.image_size, model.channels, fit, unreadable=unreadable)
+    if numbers:
+        data = load_own_data(run)
+        check_fit(model, data)
+        for i, number in numbers.items():
+            try:
+                check_number(f"number of a test image of {data.name}", number, least=0, most=len(data.test_images) - 1, whole=True)
+            except ValueError as error:
+                if unreadable is None:
+                    raise
+                unreadable[images[i]] = error
+                continue
+            pixels[i], true[i] = data.test_images[number], data.class_names[data.test_labels[number]]
+    return pixels, true

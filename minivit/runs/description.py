@@ -1,0 +1,72 @@
+"""The content of config.json: what was trained, on which data, with which settings and versions."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numba
+import numpy as np
+
+from .. import __version__
+from ..data import Dataset
+from ..models.create import FAMILIES, family_of
+from ..models.model import Model
+
+
+def describe(model: Model, data: Dataset, settings: Mapping[str, Any], command: str | None = None) -> dict[str, Any]:
+    """Return the content of config.json.
+
+    Parameters
+    ----------
+    model : Model
+    data : Dataset
+    settings : mapping
+        The complete training settings.
+    command : str, optional
+        The command that started the run.
+
+    Raises
+    ------
+    TypeError
+        If the model belongs to none of the families, so that it could not be loaded again.
+    """
+    family = family_of(model)
+    if family is None:
+        raise TypeError(f"a run can store models of the families {', '.join(FAMILIES)}, not {type(model).__name__}: train it without out")
+    return {
+        "model": {"family": family, "options": model.config},
+        "data": describe_data(data),
+        "training": settings,
+        "command": command,
+        "versions": {"minivit": __version__, "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
+    }
+
+
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """Return what config.json says of the data."""
+    return {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names), "fit": data.fit}
+
+
+def check_names_are_utf8(config: Mapping[str, Any], data: Dataset, path: object) -> None:
+    """Raise ValueError if a name of a file or class is not valid UTF-8: the report, which is UTF-8, could not be written.
+
+    Such a name comes from a file system with another encoding. It is better refused before the training than after it.
+    """
+    for text in [*_texts(config), *(data.test_files or ()), str(path)]:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the name {text!a} is not valid UTF-8, so the report of the run could not be written: "
+                             "rename the file or folder") from None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings in nested dictionaries and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

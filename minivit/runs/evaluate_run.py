@@ -1,0 +1,89 @@
+"""Evaluate a run on its own test images or on other data, and write its report."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..common.files import write_atomic
+from ..data import Dataset, is_image_folder, load_data
+from ..models.model import Model
+from ..training.evaluation import Evaluation, evaluate
+from ..training.flip_average import add_flip_evaluation
+from .folder import RunFolder
+from .leakage import count_seen, leakage_warning
+from .run_data import changed_data, check_classes_known, check_fit, load_own_data
+from .trained_model import latest_model, unfinished
+
+
+def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int | None = None, data_dir: str | None = None,
+                 report: str | Path | None = None) -> tuple[list[str], Evaluation]:
+    """Evaluate the latest model of a run.
+
+    Parameters
+    ----------
+    run : RunFolder
+    source : str or Path, optional
+        Other data, whose classes are found by name. If they have no test part, all images are used. Without it the run's own
+        test images are used. If `source` is the data that the run was trained on, only their test images are used.
+    threads : int, optional
+    data_dir : str, optional
+        As for `load_data`.
+    report : str or Path, optional
+        A file to write the report to.
+
+    Returns
+    -------
+    class_names : list of str
+    evaluation : Evaluation
+        Its `seen` counts the images that the run was trained on.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, OSError
+        As `latest_model`, `load_data` and `count_seen`, or if the data do not fit the model.
+    """
+    model = latest_model(run)
+    data = load_own_data(run, data_dir) if source is None else _load_other(run, source, model, data_dir)
+    check_fit(model, data)
+    names = run.class_names(model)
+    check_classes_known(data, names)
+    labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
+    evaluation = evaluate(model, data.test_images, labels, threads, files=data.test_files)
+    evaluation = add_flip_evaluation(evaluation, model, run.settings, data.test_images, labels, threads)
+    evaluation = replace(evaluation, seen=count_seen(run, data.test_images))
+    if report is not None:
+        write_report(run, model, data, evaluation, report)
+    return names, evaluation
+
+
+def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str | None) -> Dataset:
+    """Load data for the test; of the run's own data, wherever they are now, only the test part."""
+    own = run.config()["data"]
+    arguments: dict[str, Any] = {"source": source, "test_fraction": 1} | ({} if data_dir is None else {"data_dir": data_dir})
+    if is_image_folder(source):
+        arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
+    data = load_data(**arguments)
+    if own["source"] and data.digest == own["digest"]:
+        return load_data(**(arguments | {name: own["source"][name] for name in ("seed", "test_fraction")}))
+    if not run.hashes_file.is_file():
+        if own["source"] and data.source and data.source["source"] == own["source"]["source"]:
+            raise changed_data(run, data)
+        if data.digest == own["digest"]:
+            raise ValueError(f"{run.path} was trained on arrays in memory that {data.name} contains too, and it is unknown which of "
+                             "them are test images: name other data")
+    return data
+
+
+def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evaluation, file: str | Path | None = None) -> None:
+    """Write the report on an evaluation to a file (default: report.html of the run). Errors as `RunFolder.config`; OSError."""
+    from .report import SETTINGS, make_report  # here, because few commands need it
+
+    config: Mapping[str, Any] = run.config()
+    if missing := [name for name in SETTINGS if name not in config["training"]]:
+        raise run.damaged(f"it lacks {', '.join(missing)}")
+    records = run.read_log(config["training"]["steps"])
+    page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run), leakage_warning(run, evaluation))
+    write_atomic(file or run.report_file, page)

@@ -1,0 +1,204 @@
+"""The folder of a run: its files, and how they are read and written.
+
+    config.json              model, data and training settings
+    learned.npy              hashes of the training and validation images
+    log.jsonl                one line for each epoch
+    curve.png                the learning curve
+    checkpoint.safetensors   weights, optimiser state and position in the epoch: all that resuming needs
+    model.safetensors        the final weights, in timm's names and layout
+    report.html              curves, mistakes, confusion matrix and settings on one page
+    features.safetensors     features for a linear probe, until its training ends
+
+Every file is written to a temporary file and renamed, so none is ever half written. What is done with a run is in the
+other files of this folder: `training_run.py`, `evaluate_run.py`, `classify_images.py`, `leakage.py`.
+"""
+
+import io
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..common.files import check_memory, remove_temporaries, write_atomic
+from ..models.create import declare_model
+from ..models.model import Model
+from ..training.loop import EpochProgress
+from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
+from ..weights.timm import read_weights, write_weights
+
+OLD_STATE_NAMES = {"adamw.m": "gradient_mean", "adamw.v": "squared_gradient_mean"}     # in checkpoints of version 0.1.0
+LARGEST_SIZE, LARGEST_COUNT = 10**6, 10**4      # bounds of sizes, and of numbers of layers, that config.json may hold
+
+
+class RunFolder:
+    """The folder of a run, which need not exist yet.
+
+    Parameters
+    ----------
+    path : str or Path
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file, self.log_file = self.path / "config.json", self.path / "log.jsonl"
+        self.model_file, self.checkpoint_file = self.path / "model.safetensors", self.path / "checkpoint.safetensors"
+        self.curve_file, self.report_file = self.path / "curve.png", self.path / "report.html"
+        self.features_file, self.hashes_file = self.path / "features.safetensors", self.path / "learned.npy"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    # ---- config.json -------------------------------------------------------------------------------------
+
+    def create(self, config: Mapping[str, Any], hashes: np.ndarray) -> None:
+        """Make the folder, with config.json and the hashes of the images. Raises ValueError if it holds a run already; OSError."""
+        if self.checkpoint_file.exists() or self.model_file.exists():
+            raise ValueError(f"{self.path} already holds a run: continue it with --resume, or choose another folder with --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.path)
+        self.features_file.unlink(missing_ok=True)                    # from a start that was interrupted early
+        content = io.BytesIO()
+        np.save(content, hashes)
+        write_atomic(self.hashes_file, content.getvalue())
+        self.write_config(config)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write config.json. Raises OSError."""
+        write_atomic(self.config_file, json.dumps(config, indent=2) + "\n")
+
+    def config(self) -> dict[str, Any]:
+        """Return the content of config.json. Raises FileNotFoundError if this is not a run, ValueError if the file is damaged."""
+        if not self.config_file.is_file():
+            raise FileNotFoundError(f"{self.path} is not a run: it has no config.json (a run is a folder that train wrote, see --out)")
+        try:
+            config = json.loads(self.config_file.read_text(encoding="utf-8"))
+            family, options, names = config["model"]["family"], config["model"]["options"], config["data"]["class_names"]
+            kinds = [(family, str), (options, dict), (names, list), (config["data"]["source"], dict | None),
+                     (config["data"]["digest"], str), (config["training"], dict)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.config_file} is damaged: {type(error).__name__} {error}") from None
+        if not all(isinstance(value, kind) for value, kind in kinds):
+            raise ValueError(f"{self.config_file} is damaged: an entry has the wrong type")
+        return config
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The training settings of config.json. Errors as `config`."""
+        return self.config()["training"]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run. Errors as `config`."""
+        return self.settings.get("seed", 0)
+
+    def class_names(self, model: Model) -> list[str]:
+        """Return a name for each class of the model; a number where the data had fewer classes. Errors as `config`."""
+        names = self.config()["data"]["class_names"]
+        return names + [str(k) for k in range(len(names), model.classes)]
+
+    def damaged(self, reason: str) -> ValueError:
+        """Return the error for a config.json that does not fit this version. It names the version that wrote the file."""
+        try:
+            wrote = self.config()["versions"]["minivit"]
+        except (ValueError, KeyError, TypeError, OSError):
+            wrote = None
+        if wrote != __version__:
+            return ValueError(f"{self.config_file} was written by minivit {wrote or 'of another version'}, and this is {__version__}, "
+                              f"for which {reason}: use the version that wrote it")
+        return ValueError(f"{self.config_file} is damaged: {reason}; or an earlier state of minivit {wrote} wrote it")
+
+    def resume_command(self) -> str:
+        """Return the command that resumes this run; a Python call if it was trained on arrays in memory. Errors as `config`."""
+        source = self.config()["data"]["source"]
+        if source is None:
+            return f"minivit.train(model, data, out={str(self.path)!r}, resume=True)"
+        return shlex.join(["minivit", "train", source["source"], "--out", str(self.path), "--resume"])
+
+    # ---- log.jsonl and learned.npy -----------------------------------------------------------------------
+
+    def write_log(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write the records of all epochs so far. Raises OSError."""
+        write_atomic(self.log_file, "".join(json.dumps(r) + "\n" for r in records))
+
+    def read_log(self, last_step: float = math.inf) -> list[dict[str, Any]]:
+        """Return the records of the epochs that ended by `last_step`. Raises ValueError if the log is damaged."""
+        if not self.log_file.is_file():
+            return []
+        try:
+            records = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
+            for record in records:
+                for name in ("epoch", "step", "loss", "accuracy", "test_accuracy", "seconds"):
+                    record[name]
+                if not all(math.isfinite(value) for value in record.values()):
+                    raise ValueError("a number is not finite")
+            return [r for r in records if r["step"] <= last_step]
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"{self.log_file} is damaged: {type(error).__name__} {error}") from None
+
+    def read_hashes(self) -> np.ndarray | None:
+        """Return the hashes of the training and validation images, sorted; None if there are none. Raises ValueError if damaged."""
+        if not self.hashes_file.is_file():
+            return None
+        try:
+            return np.load(self.hashes_file)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{self.hashes_file} is damaged: {error}") from None
+
+    # ---- weights -----------------------------------------------------------------------------------------
+
+    def declare_model(self) -> Model:
+        """Return the model of the run without weights. Raises ValueError if config.json is damaged."""
+        config = self.config()["model"]
+        for name, value in config["options"].items():
+            bound = LARGEST_COUNT if name in ("depth", "depths", "layers") else LARGEST_SIZE
+            for size in value if isinstance(value, list) else [value]:
+                if isinstance(size, int | float) and not abs(size) <= bound:
+                    raise self.damaged(f"the model option {name} is {size}, more than {bound:,}")
+        try:
+            model = declare_model(config["family"], **config["options"])
+            check_memory("the model", 4 * sum(p.size for p in model.parameters()))
+        except (ValueError, TypeError, MemoryError) as error:
+            raise self.damaged(str(error)) from None
+        return model
+
+    def write_model(self, model: Model) -> None:
+        """Write the final weights. Raises OSError."""
+        write_weights(self.model_file, model)
+
+    def read_model(self) -> Model:
+        """Return the trained model. Raises FileNotFoundError if the run has not finished, ValueError if a file is damaged."""
+        model = self.declare_model()
+        self.check_finished()
+        values = read_weights(self.model_file, model)
+        return model.pack(next(iter(values.values())).dtype, values=values)
+
+    def check_finished(self) -> None:
+        """Raise FileNotFoundError if the run has no final weights."""
+        if not self.model_file.is_file():
+            raise FileNotFoundError(f"{self.path} is not finished, so it has no trained weights yet: continue it with --resume")
+
+    def write_checkpoint(self, state: Mapping[str, np.ndarray], step: int, progress: EpochProgress) -> None:
+        """Write a checkpoint: the arrays of `Loop.state`, the number of steps done, and the totals of the epoch. Raises OSError."""
+        position = {"step": step, "progress": asdict(progress)}
+        write_tensors(self.checkpoint_file, dict(state), {"minivit": json.dumps(position)})
+
+    def read_checkpoint(self) -> tuple[dict[str, np.ndarray], int, EpochProgress]:
+        """Return what `write_checkpoint` wrote. Raises FileNotFoundError, or ValueError if the file is damaged."""
+        step, progress = self.read_position()
+        tensors, _ = read_tensors(self.checkpoint_file)
+        return {OLD_STATE_NAMES.get(name, name): array for name, array in tensors.items()}, step, progress
+
+    def read_position(self) -> tuple[int, EpochProgress]:
+        """Return (steps done, totals of the epoch) of the checkpoint. Errors as `read_checkpoint`."""
+        metadata = read_metadata(self.checkpoint_file)
+        try:
+            position = json.loads(metadata["minivit"])
+            return int(position["step"]), EpochProgress(**position["progress"])
+        except (KeyError, ValueError, TypeError, OverflowError):
+            raise ValueError(f"{self.checkpoint_file} is damaged: it does not say at which step it was written") from None

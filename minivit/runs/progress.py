@@ -1,0 +1,84 @@
+"""How a training shows its progress: a bar on a terminal or in a notebook, else one line for each epoch."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from ..data import Dataset
+from ..training.loop import Loop
+
+
+def progress_bar(show: bool, **options: Any) -> tqdm:
+    """Return a tqdm bar, which is disabled unless `show` is true and stderr is a terminal or belongs to a notebook.
+
+    options: as for `tqdm`. In a notebook it is a widget if ipywidgets is installed, else text.
+    """
+    if not (show and "ipykernel" in sys.modules):
+        return tqdm(disable=None if show else True, **options)        # None: disabled where there is no terminal
+    try:
+        import ipywidgets  # noqa: F401
+        from tqdm.notebook import tqdm as notebook_tqdm
+    except ImportError:
+        return tqdm(disable=False, file=sys.stderr, **(options | {"dynamic_ncols": False, "ncols": 100}))
+    return notebook_tqdm(**options)
+
+
+class Progress:
+    """A context that shows the progress of a loop.
+
+    Parameters
+    ----------
+    show : bool
+        False to show nothing.
+    loop : Loop
+    data : Dataset
+    note : str, optional
+        A line to show first, beside a description of the data and the model.
+    """
+
+    def __init__(self, show: bool, loop: Loop, data: Dataset, note: str | None = None) -> None:
+        self.show, self.loop = show, loop
+        size, done = loop.settings["batch_size"], loop.trainer.optimiser.t
+        self.bar = progress_bar(show, total=loop.settings["steps"] * size, initial=done * size, unit=" images", unit_scale=True,
+                                dynamic_ncols=True)
+        self.lines = show and bool(self.bar.disable)
+        for line in filter(None, [note, self._opening(data)] if show else []):
+            self.bar.write(line, file=sys.stderr)
+        if show and not loop.ended:
+            self.bar.set_postfix_str("the first step compiles kernels if they are not cached")
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def _opening(self, data):
+        """What will be trained, in one line."""
+        if self.loop.ended:
+            return "this run is finished: nothing is left to do"
+        of_head = " of the head" if self.loop.settings["probe"] else ""
+        return (f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
+                f"{self.loop.trainer.model.vector.size:,} parameters{of_head}")
+
+    def after_step(self, loop: Loop) -> None:
+        """Update the bar."""
+        progress, size = loop.progress, loop.settings["batch_size"]
+        test = loop.records[-1].get("test_accuracy") if loop.records else None
+        self.bar.set_postfix(epoch=f"{loop.epoch + 1}/{loop.epochs}", loss=f"{progress.loss / progress.steps:.3f}",
+                             train=f"{progress.correct / (size * progress.steps):.1%}", test="-" if test is None else f"{test:.1%}",
+                             refresh=False)
+        self.bar.update(size)
+
+    def after_epoch(self, loop: Loop) -> None:
+        """Without a bar, write a line on the epoch."""
+        if not self.lines:
+            return
+        record, steps = loop.records[-1], loop.settings["steps"]
+        parts = {"train": "accuracy", "validation": "val_accuracy", "test": "test_accuracy"}
+        scores = [f"{part} {record[name]:.1%}" for part, name in parts.items() if name in record]
+        remaining = record["seconds"] * (steps - record["step"]) / record["step"]
+        self.bar.write(f"epoch {record['epoch']}/{loop.epochs}: loss {record['loss']:.3f}, {', '.join(scores)}; "
+                       f"{tqdm.format_interval(record['seconds'])} of training, {tqdm.format_interval(remaining)} remaining",
+                       file=sys.stderr)

@@ -1,0 +1,170 @@
+"""The complete settings of a training: arguments override the preset, the preset overrides the defaults.
+
+For a resumed run they are read from its config.json instead. They are a dictionary with the entries of `TrainingSettings`
+that a run stores, and `steps` (of the whole training), `lanes` and `micro_batch` (how a batch is split, see
+`parallel/batch_split.py`), and for a probe `trunk`, a hash of the weights that make the features.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..data import Dataset
+from ..data.dataset import split
+from ..models.linear_probe import LinearProbe
+from ..models.model import Model
+from ..parallel.batch_split import MAX_LANES, BatchSplit
+from ..training.settings import SETTINGS, check_names, check_setting, default_settings
+from .description import describe
+from .features import backbone_digest
+from .fine_tune import FINE_TUNE, PROBE
+from .folder import RunFolder
+from .presets import preset_for
+from .run_data import check_same_data
+from .weight_source import same_weights, weight_record
+
+RUN_ENTRIES = ("steps", "lanes", "micro_batch")     # entries of a run's settings that are derived, not given
+
+
+def read_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check keyword arguments of `train` -> (settings that a run stores, settings that it does not store, with defaults).
+
+    None means "not given". Raises TypeError for an unknown name, ValueError for a value out of range; errors as `WeightSource`.
+    """
+    check_names(arguments)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    for name in given.keys() & {"start", "teacher"}:
+        given[name] = weight_record(given[name])
+    if "layers" in given:
+        given["layers"] = [list(layer) for layer in given["layers"]]  # as JSON has them
+    if isinstance(given.get("augment"), list | tuple):
+        given["augment"] = ",".join(given["augment"]) or "none"
+    given = {name: check_setting(name, given[name]) for name in SETTINGS if name in given}
+    other = {name: given.pop(name, setting.default) for name, setting in SETTINGS.items() if not setting.stored}
+    return given, other
+
+
+def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes: float | None = None) -> dict[str, Any]:
+    """Return the settings of a new run.
+
+    Parameters
+    ----------
+    model : Model
+    data : Dataset
+    given : mapping
+        The settings that override the preset, checked.
+    minutes : float, optional
+        Length of the training instead of epochs. Then `epochs` and `steps` are None until the speed is known.
+
+    Raises
+    ------
+    ValueError
+        For settings that do not fit each other or the data.
+    """
+    pretrained = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
+    defaults: dict[str, Any] = dict(default_settings())
+    settings = defaults | preset_for(data, minutes).training | pretrained | given
+    chosen = [name for name in ("distillation", "distillation_weight", "temperature") if settings[name] != defaults[name]]
+    if chosen and not settings["teacher"]:
+        raise ValueError(f"{', '.join(chosen)} can be chosen with a teacher only")
+    if settings["probe"] and (settings["augment"] != "none" or settings["teacher"] or minutes is not None):
+        raise ValueError("a probe sees each image once, as it is, and then only its features: leave out augment, teacher and minutes")
+    if "temperature" in chosen and settings["distillation"] == "hard":
+        raise ValueError("temperature applies to soft distillation only; hard distillation uses the teacher's most probable class")
+    if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
+        settings["val_fraction"] = 0.1
+    size, images = _check_data(settings, data)
+    batch_split = BatchSplit.for_batch(size, LinearProbe.matmul_rows if settings["probe"] else model.matmul_rows)
+    settings |= {"batch_size": size, "lanes": batch_split.lanes, "micro_batch": batch_split.micro_batch}
+    if settings["probe"]:
+        settings["trunk"] = backbone_digest(model)
+    if minutes is not None:
+        return settings | {"epochs": None, "steps": None}
+    return settings | {"steps": _steps(settings, images)}
+
+
+def _steps(settings, images):
+    """The number of steps of so many epochs."""
+    return max(1, round(settings["epochs"] * (images // settings["batch_size"])))
+
+
+def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping[str, Any],
+                     minutes: float | None = None) -> dict[str, Any]:
+    """Return the settings of a run that is resumed. Raises ValueError if other ones are given, or config.json is damaged."""
+    if minutes is not None:
+        raise ValueError("the number of steps of a run is fixed when it starts: resume without minutes")
+    stored = run.config()
+    settings = stored["training"]
+    if missing := [name for name in (*default_settings(), *RUN_ENTRIES) if name not in settings]:
+        raise run.damaged(f"it lacks {', '.join(missing)}")
+    moved = {name: given[name] for name in ("start", "teacher")
+             if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
+    settings = settings | moved                                       # the same weights at a new path
+    other = ["another model"] if describe(model, data, settings)["model"] != stored["model"] else []
+    other += [f"{name} {_as_given(settings[name])}, not {_as_given(value)}" for name, value in given.items() if value != settings[name]]
+    if other:
+        raise ValueError(f"{run.path} was started with {', and '.join(other)}: leave out what differs, or start a new run; to train a "
+                         f"finished run longer, start a new run with --fine-tune {run.path}")
+    check_same_data(run, data)
+    version = stored.get("versions", {}).get("minivit", __version__)
+    if settings["probe"] and settings.get("trunk") != backbone_digest(model, version):
+        raise ValueError(f"{run.path} is a probe of another model than this one: start with the weights that it started with")
+    _check_stored(run, settings, data)
+    return settings
+
+
+def _check_stored(run: RunFolder, settings: dict[str, Any], data: Dataset) -> None:
+    """Raise ValueError if the stored settings contradict each other or are out of range."""
+    for name in default_settings():
+        try:
+            if settings[name] is not None:
+                check_setting(name, settings[name])
+        except ValueError as error:
+            raise run.damaged(str(error)) from None
+    size, images = _check_data(settings, data)
+    steps, micro_batch = settings["steps"], settings["micro_batch"]
+    fits = {"batch_size": settings["batch_size"] == size, "lanes": settings["lanes"] in range(1, MAX_LANES + 1),
+            "micro_batch": isinstance(micro_batch, int) and micro_batch >= 1,
+            "steps": isinstance(steps, int) and steps >= 1 and (settings["epochs"] is None or steps == _steps(settings, images))}
+    if wrong := [name for name, right in fits.items() if not right]:
+        raise run.damaged(", ".join(f"{name} is {settings[name]}" for name in wrong))
+
+
+def _as_given(value):
+    """A setting as a user gives it; for weights, their path."""
+    if isinstance(value, dict):
+        return value.get("run") or value.get("file")
+    return "none" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _check_data(settings: Mapping[str, Any], data: Dataset) -> tuple[int, int]:
+    """Return (batch size, number of training images). Raises ValueError if the data do not allow the settings."""
+    if not len(data.train_images):
+        raise ValueError(f"{data.name} has no training images")
+    if settings["patience"] and not settings["val_fraction"] and not len(data.val_labels if data.val_labels is not None else ()):
+        raise ValueError(f"patience needs a validation part, but that of {data.name} is empty")
+    images = len(with_validation(data, settings).train_images)
+    return min(settings["batch_size"], images), images
+
+
+def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
+    """Return the data with a validation part, if `val_fraction` is above 0: that fraction of each class of the training part.
+
+    The seed decides which images. Raises ValueError if the data have a validation part, or a class has too few images.
+    """
+    fraction = settings["val_fraction"]
+    if not fraction:
+        return data
+    if data.val_images is not None:
+        raise ValueError(f"{data.name} already has a validation part: leave out val_fraction")
+    counts = np.bincount(data.train_labels, minlength=data.classes)
+    if (counts == 1).any():
+        name = data.class_names[int(np.flatnonzero(counts == 1)[0])]
+        raise ValueError(f"class {name} of {data.name} has only one training image, but a validation part needs two of each class: "
+                         "add images, or leave out patience and val_fraction")
+    rest, part = split(data.train_labels, fraction, settings["seed"], data.class_names)
+    return replace(data, train_images=data.train_images[rest], train_labels=data.train_labels[rest],
+                   val_images=data.train_images[part], val_labels=data.train_labels[part])

@@ -1,0 +1,99 @@
+"""What `minivit.train` returns."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..common.text import plural
+from ..models.model import Model
+from ..training.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """The result of a training.
+
+    Attributes
+    ----------
+    model : Model
+        The trained model.
+    test : Evaluation
+        Of the final weights on the test images. With `test.with_flip`, if training flipped images.
+    loss : float
+        Mean training loss of the last epoch.
+    steps : int
+        Number of steps of the whole training.
+    seconds : float
+        Time of all steps, including those before a resume.
+    images_per_second : float
+        Speed of the steps of this call; 0 if none was left to do.
+    validation : Evaluation or None
+        On the validation images, if there are any.
+    resumed : bool
+        Whether earlier calls did some of the steps.
+    records : list of dict
+        The log: one entry for each epoch.
+    loss_floor : float
+        The lowest possible training loss, above 0 with label smoothing.
+    kept_record : int
+        Index of the record whose weights were kept; -1 for the last.
+    """
+
+    model: Model
+    test: Evaluation
+    loss: float
+    steps: int
+    seconds: float
+    images_per_second: float
+    validation: Evaluation | None = None
+    resumed: bool = False
+    records: list[dict[str, Any]] = field(default_factory=list)
+    loss_floor: float = 0.0
+    kept_record: int = -1
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of the test images that are classified correctly, 0 to 1."""
+        return self.test.accuracy
+
+    def __str__(self) -> str:
+        first, *with_flip = self.test.lines
+        lines = [f"test {first}, after {self.steps} {plural(self.steps, 'step')} in {self._time()}"]
+        lines += [f"test, {line}" for line in with_flip]
+        return "\n".join(lines + ([f"validation: {self.validation}"] if self.validation else []))
+
+    def __repr__(self) -> str:
+        return f"Result({self.test}, {self.steps} {plural(self.steps, 'step')} in {self._time()})"
+
+    def _time(self):
+        """Duration and speed as text."""
+        speed = f"{self.images_per_second:,.0f} images/s{' since it was resumed' if self.resumed else ''}"
+        return f"{self.seconds:.1f} s" + (f" ({speed})" if self.images_per_second else "")
+
+    def _repr_html_(self) -> str:
+        """A table and the learning curve, for notebooks."""
+        rows = {"test": str(self.test)}
+        rows |= {"test, with flip": str(self.test.with_flip)} if self.test.with_flip else {}
+        rows |= {"validation": str(self.validation)} if self.validation else {}
+        rows |= {"training loss": f"{self.loss:.4f} in the last epoch", "steps": f"{self.steps:,} in {self._time()}"}
+        cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items())
+        curve = ""
+        if self.records:
+            content = io.BytesIO()
+            self.plot().savefig(content, format="png", dpi=80)
+            png = base64.b64encode(content.getvalue()).decode("ascii")
+            curve = f'<img alt="learning curve" style="max-width: 100%" src="data:image/png;base64,{png}">'
+        return f"<table>{cells}</table>{curve}"
+
+    def plot(self) -> "Figure":
+        """Return the learning curve, which a notebook displays. Raises ValueError if the log has no epoch."""
+        if not self.records:
+            raise ValueError("there is no learning curve: the log has no epoch")
+        from .curve import curve_figure  # here, because matplotlib takes its time to import
+
+        return curve_figure(self.records, self.loss_floor, self.kept_record)
