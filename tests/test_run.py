@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -526,6 +527,41 @@ def test_damaged_log_is_named(interrupted, content):
     (interrupted / "log.jsonl").write_text(content)
     with pytest.raises(ValueError, match=r"log\.jsonl"):
         train(interrupted, resume=True)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN"])
+@pytest.mark.parametrize("name", ["loss", "seconds", "test_accuracy", "step"])
+def test_log_with_a_number_that_is_not_finite_is_named(finished, tmp_path, name, number):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    log = (folder / "log.jsonl").read_text()
+    (folder / "log.jsonl").write_text(re.sub(rf'"{name}": [^,}}]+', f'"{name}": {number}', log, count=1))
+    with pytest.raises(ValueError, match=r"log\.jsonl is damaged"):
+        train(folder, resume=True)
+
+
+@pytest.mark.parametrize(("option", "value"), [("width", 9999999999999), ("depth", 9999999999999), ("image_size", 9999999999999),
+                                               ("classes", 9999999999999), ("mlp_ratio", 9999999999999), ("heads", 9999999999999),
+                                               ("width", 900_000), ("depth", -1), ("patch_size", 10**400)])
+def test_absurd_size_in_config_is_named(finished, tmp_path, option, value):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["options"][option] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config\.json is damaged: ") as error:
+        minivit.load(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("where", ["class", "file", "folder", "command"])
+def test_name_that_is_not_utf8_is_refused_before_training(tmp_path, monkeypatch, where):
+    bad, digits = "caf\udce9", minivit.load_data("digits")
+    data = {"class": replace(digits, class_names=(*"012345678", bad)),
+            "file": replace(digits, test_files=(*["a"] * 358, bad))}.get(where, digits)
+    monkeypatch.setattr(Trainer, "step", lambda *_: pytest.fail("a step was done"))
+    folder = tmp_path / (bad if where == "folder" else "run")
+    with pytest.raises(ValueError, match=r"the name '.*caf\\udce9' is not valid UTF-8.*rename the file or folder"):
+        train(folder, data=data, command=f"minivit train {bad}" if where == "command" else None)
+    assert not folder.exists()
 
 
 def test_folder_that_is_no_run_is_named(tmp_path):

@@ -157,6 +157,11 @@ def check_setting(name: str, value: Any) -> Any:
         checked = check_number(setting.label, value, least=setting.least, above=setting.above, most=setting.most, below=setting.below,
                                whole=kind is int)
         return checked if kind is int or not isinstance(value, Integral) else int(value)     # 30 epochs stay 30, not 30.0
+    if kind is str and not isinstance(value, str):
+        raise ValueError(f"{setting.label} must be text, not {value!r}")
+    for layer in value if kind is list else ():
+        if len(layer) not in (2, 3) or not isinstance(layer[0], str):
+            raise ValueError(f"{setting.label} must be (pattern, factor) or (pattern, factor, weight decay), not {layer!r}")
     return value
 
 
