@@ -215,7 +215,7 @@ def _layer(text):
     try:
         return [pattern, *map(float, numbers)]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} has no number behind a colon") from None
+        raise argparse.ArgumentTypeError(f"{text!r} needs a number after each colon") from None
 
 
 def _add_data_dir(verb):
@@ -232,48 +232,22 @@ def _given(options, *names):
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
-def _check_named(weights, model):
-    """Raise ValueError for a file of weights without the name of its model."""
-    if Path(weights).is_file() and not model:
-        raise ValueError(f"{weights} is a file, not a run: say with --model which model has these weights")
-
-
 def _train(options):
-    from .data import load_data, shadowing_folder
-    from .runs.fine_tune import fine_tuned_model, starting_weights
+    from .data import shadowing_folder
     from .runs.folder import RunFolder
-    from .runs.presets import model_for
-    from .runs.run_data import preparation
+    from .runs.prepare_training import prepare_training
     from .runs.training_run import train
-    from .runs.weight_source import WeightSource
     from .training.evaluation_text import describe_evaluation, evaluation_text
 
-    if Path(options.data, "config.json").is_file():
-        again = shlex.join(["minivit", "train", "DATA", "--out", options.data, "--resume"])
-        raise ValueError(f"{options.data} is a run, not data: {again} goes on with it")
-    if options.start:
-        _check_named(options.start, options.model)
     _note(shadowing_folder(options.data))
     named = [Path(options.data).resolve().stem, *filter(None, [options.model]), f"seed{options.seed or 0}"]
     out = options.out or f"runs/{'-'.join(named)}"
-    run = RunFolder(out) if options.resume else None
-    seed = options.seed if options.seed is not None else run.seed if run else 0
-    start = WeightSource(options.start, options.model) if options.start else starting_weights(run) if run else None
-    if options.probe and not (start or run):
-        raise ValueError("a probe needs weights that have learned: name a run or a file with --fine-tune")
-    prepared = preparation(run, options.data) if run else start.preparation(options.data) if start else {}
-    data = load_data(options.data, seed=seed, **(prepared | _given(options, "data_dir", "image_size", "fit")))
-    choices = _given(options, "pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate")
-    probe = bool(options.probe or (run and run.settings.get("probe")))
-    if run and options.model is None and not choices and not start:
-        model = run.declare_model().pack(seed=seed)                         # the checkpoint has its weights
-    elif start:
-        model = fine_tuned_model(start, data, seed, probe, **choices)
-    else:
-        model = model_for(data, options.model, seed, options.minutes, **choices)
+    model, data, settings = prepare_training(
+        options.data, out, options.model, resume=options.resume, loading=_given(options, "data_dir", "image_size", "fit"),
+        model_options=_given(options, "pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate"),
+        settings=given_settings(options))
     if data.untested and len(data.test_labels):
-        _note(f"{data.name} has no test images of {', '.join(data.untested)}: how well they are recognised will not be known")
-    settings = given_settings(options) | {"seed": seed} | ({"start": start} if options.start else {})
+        _note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown")
     result = train(model, data, out=out, resume=options.resume, threads=options.threads, command=options.command, **settings)
     run = RunFolder(out)
     if options.json:
@@ -329,8 +303,9 @@ def _predict(options):
         from .runs.classify_images import classify_images
         from .runs.folder import RunFolder
         from .runs.trained_model import unfinished
+        from .runs.weight_source import check_is_not_a_file
 
-        _check_named(options.run, options.model)
+        check_is_not_a_file(options.run)
         run = RunFolder(options.run)
         rows = classify_images(run, options.images, options.top, unreadable)
         _note(unfinished(run))

@@ -418,7 +418,7 @@ BAD_INPUT = [
     ("train digits --patience -1", "patience.*-1"),
     ("train digits --val-fraction 1", "validation fraction.*below 1"),
     ("train digits --layer head", "'head' is not PATTERN:FACTOR"),
-    ("train digits --layer head.*:much", "'head.\\*:much' has no number"),
+    ("train digits --layer head.*:much", "'head.\\*:much' needs a number after each colon"),
     ("train digits --layer heat.*:1", "no parameter name matches 'heat"),
     ("train digits --stem convolution", "unknown stem.*did you mean 'conv'"),
     ("train digits --fine-tune nowhere", "nowhere is not a run"),
@@ -501,7 +501,7 @@ def test_a_misspelt_folder_or_data_set_is_suggested(refused, tmp_path, monkeypat
 
 def test_train_on_a_run_is_told_how_to_go_on_with_it(refused, run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "my run")
-    assert f"is a run, not data: minivit train DATA --out '{folder}' --resume goes on" in refused("train", folder)
+    assert f"is a run, not data: minivit train DATA --out '{folder}' --resume resumes it" in refused("train", folder)
 
 
 def test_train_into_the_run_of_another_leaves_it_alone(refused, run_folder):

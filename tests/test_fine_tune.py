@@ -561,7 +561,7 @@ def test_weights_that_have_changed_are_refused(pictures, tmp_path, monkeypatch, 
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--augment", "flip"], "a probe sees each image once"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--minutes", "1"], "leave out augment, teacher and"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--recompute"], "a probe has no blocks to recompute"),
-    (["--probe"], "a probe needs weights that have learned: name a run or a file with --fine-tune"),
+    (["--probe"], "a probe needs pretrained weights: name a run, or a file and its model"),
 ])
 def test_what_cannot_be_started_from_is_said(pictures, monkeypatch, call, arguments, message):
     monkeypatch.chdir(pictures.parent)

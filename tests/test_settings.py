@@ -138,3 +138,13 @@ def test_two_images_of_a_class_are_too_few_for_validation():
                                 digits.class_names)
     with pytest.raises(ValueError, match="class 3 of few has only one training image, but a validation part needs two of each class"):
         resolve_settings.with_validation(data, {"val_fraction": 0.1, "seed": 0})
+
+
+def test_a_config_file_of_something_else_does_not_make_data_a_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    assert not RunFolder(tmp_path).is_run()
+    assert not RunFolder(tmp_path / "nothing").is_run()
+    train(tmp_path / "run")
+    assert RunFolder(tmp_path / "run").is_run()
+    (tmp_path / "run" / "config.json").write_text("damaged")
+    assert RunFolder(tmp_path / "run").is_run()

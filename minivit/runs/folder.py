@@ -54,6 +54,15 @@ class RunFolder:
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 
+    def is_run(self) -> bool:
+        """Return whether the folder holds a run, even a damaged one. A config.json alone may belong to something else."""
+        try:
+            return bool(self.config())
+        except FileNotFoundError:
+            return False
+        except (ValueError, OSError):
+            return any(file.exists() for file in (self.log_file, self.checkpoint_file, self.model_file))
+
     # ---- config.json -------------------------------------------------------------------------------------
 
     def create(self, config: Mapping[str, Any], hashes: np.ndarray) -> None:

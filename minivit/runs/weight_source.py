@@ -110,6 +110,12 @@ class WeightSource:
         return str(self.path)
 
 
+def check_is_not_a_file(path: str | Path) -> None:
+    """Raise ValueError if a run is expected and `path` is a file."""
+    if Path(path).is_file():
+        raise ValueError(f"{path} is a file, not a run: say with --model which model has these weights")
+
+
 def same_weights(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Return whether two records describe the same weights of the same model, at whatever path."""
     return all(record.get(key) == other.get(key) for key in ("sha256", "model"))

@@ -1,0 +1,81 @@
+"""From names to a training: load the data by name or path, and make the model by name, from a run, or from pretrained weights."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data import Dataset, load_data
+from ..models.model import Model
+from .fine_tune import fine_tuned_model, starting_weights
+from .folder import RunFolder
+from .presets import model_for
+from .run_data import preparation
+from .weight_source import WeightSource, check_is_not_a_file
+
+
+def prepare_training(source: str | Path, out: str | Path, model_name: str | None = None, *, resume: bool = False,
+                     model_options: Mapping[str, Any] | None = None, loading: Mapping[str, Any] | None = None,
+                     settings: Mapping[str, Any] | None = None) -> tuple[Model, Dataset, dict[str, Any]]:
+    """Return the arguments of `minivit.train`: a model, data and settings.
+
+    Parameters
+    ----------
+    source : str or Path
+        Name or path of the data.
+    out : str or Path
+        Folder of the run.
+    model_name : str, optional
+        A named variant or a family (default: a small ViT for the data); or the model of the file in the setting `start`.
+    resume : bool
+        Whether the run in `out` is to be resumed. Model, seed and data preparation are then those of the run, unless given.
+    model_options : mapping, optional
+        Options of the model, such as `pool` or `drop_rate`.
+    loading : mapping, optional
+        Arguments of `load_data`: `data_dir`, `image_size`, `fit`.
+    settings : mapping, optional
+        Training settings; `start` is a path.
+
+    Returns
+    -------
+    model : Model
+    data : Dataset
+    settings : dict
+        The settings with `seed`, and with `start` as a `WeightSource`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If names, data, model or weights do not fit.
+    """
+    options, given, run = dict(model_options or {}), dict(settings or {}), RunFolder(out) if resume else None
+    _refuse_run_as_data(source)
+    given.setdefault("seed", run.seed if run else 0)
+    start = given["start"] = _given_weights(given["start"], model_name) if given.get("start") else None
+    weights = start or (starting_weights(run) if run else None)
+    if given.get("probe") and not (weights or run):
+        raise ValueError("a probe needs pretrained weights: name a run, or a file and its model, with --fine-tune")
+    prepared = preparation(run, source) if run else weights.preparation(source) if weights else {}
+    data = load_data(source, seed=given["seed"], **(prepared | dict(loading or {})))
+    probe = bool(given.get("probe") or (run and run.settings.get("probe")))
+    if weights:
+        model = fine_tuned_model(weights, data, given["seed"], probe, **options)
+    elif run and model_name is None and not options:
+        model = run.declare_model().pack(seed=given["seed"])          # the checkpoint has its weights
+    else:
+        model = model_for(data, model_name, given["seed"], given.get("minutes"), **options)
+    return model, data, given
+
+
+def _given_weights(path, name):
+    """The pretrained weights in a run, or in a file for the model `name`."""
+    if not name:
+        check_is_not_a_file(path)
+    return WeightSource(path, name)
+
+
+def _refuse_run_as_data(source):
+    """Raise ValueError if the data are the folder of a run."""
+    if RunFolder(source).is_run():
+        again = shlex.join(["minivit", "train", "DATA", "--out", str(source), "--resume"])
+        raise ValueError(f"{source} is a run, not data: {again} resumes it")
