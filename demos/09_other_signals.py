@@ -19,7 +19,7 @@ import minivit
 from minivit.explain import attention_probabilities
 from minivit.explain.tools.plots import draw_table
 from minivit.layers import MLP, Block, LayerNorm, Linear, Parameter
-from minivit.layers.parameter import normal, zeros
+from minivit.layers.initializers import normal, zeros
 from minivit.models.model import Model
 from minivit.ops import pooling, tokens
 from minivit.training.schedule import warmup_cosine

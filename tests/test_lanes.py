@@ -172,11 +172,11 @@ def large_model(name, monkeypatch):
     Blocks call `attend_and_mlp` only if threads share the tokens of an image.
     """
     model = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64)
-    calls, attend_and_mlp = [], Block.attend_and_mlp
+    calls, attend_and_mlp = [], sequence_parallel.attend_and_mlp
     model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
     monkeypatch.setattr(prediction, "MIN_SHARED_ROWS", 1)
     monkeypatch.setattr(sequence_parallel, "LEAST", 1)
-    monkeypatch.setattr(Block, "attend_and_mlp", lambda self, *args: calls.append(self) or attend_and_mlp(self, *args))
+    monkeypatch.setattr(sequence_parallel, "attend_and_mlp", lambda *args: calls.append(args[0]) or attend_and_mlp(*args))
     return model, calls
 
 
@@ -202,14 +202,14 @@ def test_threads_share_each_image_if_there_are_fewer_images_than_threads(name, i
 def test_threads_wait_before_they_read_what_other_threads_wrote(name, late, monkeypatch):
     model, _ = large_model(name, monkeypatch)
     x = images_of(model, 1)
-    expected, step = model.forward(x), getattr(Block, late[0])
+    expected, step = model.forward(x), getattr(sequence_parallel, late[0])
 
-    def slow(self, *arguments):
+    def slow(*arguments):
         if threading.current_thread().name == late[1]:
             time.sleep(0.01)
-        return step(self, *arguments)
+        return step(*arguments)
 
-    monkeypatch.setattr(Block, late[0], slow)
+    monkeypatch.setattr(sequence_parallel, late[0], slow)
     monkeypatch.setattr(sequence_parallel, "np", NaNs())
     np.testing.assert_allclose(model.predict(x, threads=2), expected, rtol=1e-11, atol=1e-12)
 

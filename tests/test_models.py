@@ -92,7 +92,7 @@ def test_without_positions_the_order_of_patches_does_not_matter():
     ({"pool": "tokens"}, "unknown pool 'tokens': did you mean 'token'"),
     ({"positions": "learnt"}, "unknown positions 'learnt': did you mean 'learned'"),
     ({"widht": 3}, "unknown model option 'widht': did you mean 'width'"),
-    ({"drop_rate": 1.5}, "drop rate must be a finite number at least 0 and below 1, not 1.5"),
+    ({"drop_rate": 1.5}, "drop_rate must be a finite number at least 0 and below 1, not 1.5"),
     ({"mean": [0.1, 0.2]}, "mean must be one number, or one for each of the 3 channels"),
     ({"std": 0}, "std must be positive"),
     ({"classes": 0}, "classes must be a whole number at least 1"),
@@ -242,7 +242,7 @@ def test_decay_touches_the_kernels_of_a_resnet_only():
     ({"reduction": 3}, "reduction of the stem must be 1, 2 or 4, not 3"),
     ({"groups": 3}, "4 channels of a group norm must be divisible by its groups, 3"),
     ({"width": 0}, "width must be a whole number at least 1"),
-    ({"drop_path_rate": 1.0}, "drop rate must be a finite number at least 0 and below 1"),
+    ({"drop_path_rate": 1.0}, "drop_path_rate must be a finite number at least 0 and below 1"),
     ({"pool": "mean"}, "unknown model option 'pool'"),
 ])
 def test_options_of_a_resnet_that_do_not_fit_are_named(options, message):
@@ -285,5 +285,5 @@ def test_what_the_head_does_not_read_acts_on_nothing(family, options, reads):
 
 
 def test_a_block_with_windows_gives_all_its_tokens():
-    with pytest.raises(ValueError, match="a block with WindowAttention gives all its tokens"):
+    with pytest.raises(ValueError, match="a block with WindowAttention computes all tokens"):
         Block(6, 2, 2, attn=WindowAttention(6, 2, 4, 4, side=2), output_tokens=1)

@@ -1,25 +1,30 @@
-"""Layers: they hold the weights, and remember from the forward what the backward needs.
+"""Layers hold the weights, and store in the forward what the backward needs.
 
-Read `parameter` and `layer` first (the two ideas), then `linear`, `norm`, `attention`, `mlp`, and `block`, which puts them
-together as the papers do.
+Read `parameter` and `layer` first: they hold the two ideas. Then `linear`, `norm`, `attention` and `mlp`, and `block`,
+which combines them as the papers do.
 """
 
 from .attention import Attention
 from .block import Block
+from .conv_stem import ConvStem
 from .convolution import Convolution, StdConvolution
 from .dropout import Dropout, DropPath
-from .embed import ConvStem, PatchEmbed
+from .group_norm import GroupNormReLU
 from .head import Heads, MeanHead
 from .layer import Layer
 from .linear import Linear
 from .mlp import GELU, MLP
-from .norm import GroupNormReLU, LayerNorm
+from .norm import LayerNorm
 from .parameter import Parameter
+from .patch_embed import PatchEmbed
+from .patch_merging import PatchMerging
 from .relative_bias import RelativeBias
 from .residual import ResidualBlock, Shortcut
 from .stage import Stage
-from .window import PatchMerging, WindowAttention
+from .window import WindowAttention
 
-__all__ = ["GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Heads", "Layer",
-           "LayerNorm", "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "ResidualBlock", "Shortcut",
-           "Stage", "StdConvolution", "WindowAttention"]
+__all__ = [
+    "GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Heads",
+    "Layer", "LayerNorm", "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias",
+    "ResidualBlock", "Shortcut", "Stage", "StdConvolution", "WindowAttention",
+]

@@ -1,65 +1,85 @@
-"""The convolution layers: a kernel and a bias, or a kernel that is standardised."""
+"""The convolution layers: with a kernel and a bias, or with a standardised kernel.
+
+Read `ops/convolution.py` and `layer.py` before; `ops/winograd.py` is a faster algorithm for kernels of 3 x 3.
+"""
+
+from types import ModuleType
+
+import numpy as np
 
 from ..ops import convolution, weight_standardisation, winograd
+from .initializers import Initializer, xavier_uniform, zeros
 from .layer import Layer
-from .parameter import Parameter, xavier_uniform, zeros
+from .parameter import Parameter
 
-# For kernels of 3 x 3 with so many channels, in and out, Winograd's algorithm takes less time than `convolution`, on pictures of 2 x 2 at
-# least. With 8 channels it takes more, and so do the sixteen matrices of 512 where pictures are small, as they are in a network's end.
-WINOGRAD = range(16, 257)
+# Numbers of channels, in and out, for which Winograd's algorithm takes less time on maps of at least 2 x 2. With 8
+# channels it takes more. With 512 it takes more on small maps, which is where networks have so many channels.
+WINOGRAD_CHANNELS = range(16, 257)
 
 
-def _chapter(x, weight, stride):
-    """The op that computes it fastest: `winograd` or `convolution`, which give the same but for rounding, where all numbers are finite.
+def _fastest_op(x: np.ndarray, weight: Parameter, stride: int) -> ModuleType:
+    """Return the faster op, `winograd` or `convolution`. For finite numbers they differ only by rounding.
 
-    It does not depend on how many pictures there are, nor do, then, the bits of a training on how a batch is cut.
+    The choice does not depend on the batch size, so the result does not depend on how a batch is split.
     """
     size, _, inputs, outputs = weight.shape
-    pays = inputs in WINOGRAD and outputs in WINOGRAD and min(x.shape[1:3]) > 1
+    pays = inputs in WINOGRAD_CHANNELS and outputs in WINOGRAD_CHANNELS and min(x.shape[1:3]) > 1
     return winograd if size == 3 and stride == 1 and pays else convolution
 
 
 class Convolution(Layer):
-    """Convolution (B, H, W, C) -> (B, H', W', D) with a kernel of size x size. See `ops/convolution.py` and `ops/winograd.py`."""
+    """Convolution with a bias: (B, H, W, C) -> (B, H', W', D).
 
-    def __init__(self, inputs, outputs, size=3, stride=1, padding=0, init=xavier_uniform):
+    Parameters
+    ----------
+    inputs, outputs : int
+        C and D.
+    size, stride, padding : int
+        Side of the kernel, step between outputs, and zeros around the map, all in pixels.
+    init : callable
+        Initial values of the kernel (size, size, C, D), see `Parameter`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1, padding: int = 0,
+                 init: Initializer = xavier_uniform) -> None:
         self.weight = Parameter((size, size, inputs, outputs), init, decay=True)
         self.bias = Parameter((outputs,), zeros)
         self.stride, self.padding = stride, padding
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, H, W, C) -> y (B, H', W', D)."""
-        op = _chapter(x, self.weight, self.stride)
+        op = _fastest_op(x, self.weight, self.stride)
         y, cache = op.forward(x, self.weight.data, self.bias.data, self.stride, self.padding)
         self.cache = op, cache
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
         op, cache = self.pop_cache()
-        dx, self.weight.grad, self.bias.grad = op.backward(dy, cache, out=(self.weight.grad_buffer(), self.bias.grad_buffer()))
+        buffers = self.weight.grad_buffer(), self.bias.grad_buffer()
+        dx, self.weight.grad, self.bias.grad = op.backward(dy, cache, out=buffers)
         return dx
 
 
 class StdConvolution(Layer):
-    """Convolution (B, H, W, C) -> (B, H', W', D) whose filters are standardised before use; it has no bias.
+    """Convolution without a bias, whose filters are standardised before use: (B, H, W, C) -> (B, H', W', D).
 
-    See `ops/weight_standardisation.py`, `ops/convolution.py` and `ops/winograd.py`.
+    Read `ops/weight_standardisation.py` before. Parameters as for `Convolution`.
     """
 
-    def __init__(self, inputs, outputs, size=3, stride=1, padding=0):
+    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1, padding: int = 0) -> None:
         self.weight = Parameter((size, size, inputs, outputs), xavier_uniform, decay=True)
         self.stride, self.padding = stride, padding
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, H, W, C) -> y (B, H', W', D)."""
         what, standardised = weight_standardisation.forward(self.weight.data)
-        op = _chapter(x, self.weight, self.stride)
+        op = _fastest_op(x, self.weight, self.stride)
         y, convolved = op.forward(x, what, None, self.stride, self.padding)
         self.cache = op, standardised, convolved
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
         op, standardised, convolved = self.pop_cache()
         dx, dwhat = op.backward(dy, convolved, out=(self.weight.grad_buffer(), None))

@@ -1,4 +1,7 @@
-"""Dropout and drop-path as layers: they do nothing, until a lane's replica is given random numbers."""
+"""Dropout and drop-path as layers. They act only in a lane's replica, which has random numbers (`parallel/lanes.py`).
+
+Read `ops/dropout.py` and `layer.py` before.
+"""
 
 import numpy as np
 
@@ -8,20 +11,26 @@ from .layer import Layer
 
 
 class Dropout(Layer):
-    """Sets numbers to zero with probability `rate`, in training. (B, ...) -> (B, ...)."""
+    """Sets numbers to zero at random, in training: (B, ...) -> (B, ...).
 
-    rng = None
+    Parameters
+    ----------
+    rate : float
+        Probability that a number is set to zero, at least 0 and below 1.
+    """
+
+    rng: philox.Generator | None = None
     stream = 0
 
-    def __init__(self, rate):
+    def __init__(self, rate: float) -> None:
         self.rate = check_number("drop rate", rate, least=0, below=1)
 
-    def mask_shape(self, x):
-        """Shape of the mask for x: one number for each of x."""
+    def mask_shape(self, x: np.ndarray) -> tuple[int, ...]:
+        """Return the shape of the mask: one random number for each number of x."""
         return x.shape
 
-    def forward(self, x):
-        """x (B, ...) -> y (B, ...); x itself where nothing is dropped."""
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """x (B, ...) -> y (B, ...), which is x itself if nothing is dropped."""
         if self.rng is None or self.rate == 0:
             self.cache = ()
             return x
@@ -30,22 +39,22 @@ class Dropout(Layer):
         y, self.cache = dropout.forward(x, dropout.mask(uniform.reshape(shape), self.rate))
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, ...) -> dx (B, ...)."""
         mask = self.pop_cache()
         return dy if isinstance(mask, tuple) else dropout.backward(dy, mask)
 
 
 class DropPath(Dropout):
-    """Removes a residual branch of a whole image with probability `rate`, in training. (B, ...) -> (B, ...)."""
+    """Sets a residual branch to zero for whole images at random, in training: (B, ...) -> (B, ...)."""
 
-    def mask_shape(self, x):
-        """Shape of the mask for x: one number for each image."""
+    def mask_shape(self, x: np.ndarray) -> tuple[int, ...]:
+        """Return the shape of the mask: one random number for each image."""
         return (len(x),) + (1,) * (x.ndim - 1)
 
 
-def use_generator(layer, rng):
-    """Let every dropout and drop-path of `layer` draw from `rng`, each from a stream of its own, named by its path."""
+def use_generator(layer: Layer, rng: philox.Generator) -> None:
+    """Let each dropout and drop-path in `layer` draw from `rng`, from a stream of its own that its path names."""
     for path, child in layer.named_layers():
         if isinstance(child, Dropout):
             child.rng, child.stream = rng, philox.stream(path)

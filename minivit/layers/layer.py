@@ -28,21 +28,6 @@ class Layer(PackedTree):
     use `weight.data`, and assign to `self.cache` what the backward needs. In `backward`, take it with
     `self.pop_cache()`, and assign the gradient of each parameter to `weight.grad`. Inputs come in the dtype of the
     weights, and nothing converts them.
-
-    Examples
-    --------
-    >>> class Scale(Layer):
-    ...     def __init__(self, width):
-    ...         self.weight = Parameter((width,))
-    ...     def forward(self, x):
-    ...         self.cache = x
-    ...         return x * self.weight.data
-    ...     def backward(self, dy):
-    ...         x = self.pop_cache()
-    ...         self.weight.grad = (dy * x).sum(axis=0)
-    ...         return dy * self.weight.data
-    >>> Scale(3).parameters()
-    [Parameter('weight', (3,))]
     """
 
     _cache: Any = None
@@ -117,20 +102,6 @@ class Layer(PackedTree):
     def named_layers(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (path, layer) for this layer, whose path is empty, and for all layers below it."""
         return ((path, item) for path, item in self.walk() if isinstance(item, Layer))
-
-    def walk(self) -> Iterator[tuple[str, Union["Layer", Parameter]]]:
-        """Yield (path, item) for this layer, its parameters, and then in the same way for each layer below it."""
-        todo: list[tuple[str, Layer]] = [("", self)]
-        while todo:
-            path, layer = todo.pop()
-            yield path, layer
-            below, prefix = [], f"{path}." if path else ""
-            for name, child in layer.children():
-                if isinstance(child, Layer):
-                    below.append((prefix + name, child))
-                else:
-                    yield prefix + name, child
-            todo += below[::-1]                                       # the first one next
 
     def __repr__(self) -> str:
         own = [f"{name} {child.shape}" if isinstance(child, Parameter) else name for name, child in self.children()]

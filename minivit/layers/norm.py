@@ -1,48 +1,35 @@
-"""The norms, with their learned scales and shifts."""
+"""Layer norm with its learned scale and shift. Read `ops/layer_norm.py` and `layer.py` before."""
 
-from ..ops import group_norm, layer_norm
+import numpy as np
+
+from ..ops import layer_norm
+from .initializers import ones, zeros
 from .layer import Layer
-from .parameter import Parameter, ones, zeros
+from .parameter import Parameter
 
 
 class LayerNorm(Layer):
-    """Layer norm over the last axis, of width D: (..., D) -> (..., D). See `ops/layer_norm.py`."""
+    """Layer norm over the last axis: (..., D) -> (..., D).
 
-    def __init__(self, width, eps=1e-6):
+    Parameters
+    ----------
+    width : int
+        D, the length of the last axis.
+    eps : float
+        Added to the variance, so that the square root is never zero.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-6) -> None:
         self.weight = Parameter((width,), ones)
         self.bias = Parameter((width,), zeros)
         self.eps = eps
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         """x (..., D) -> y (..., D)."""
         y, self.cache = layer_norm.forward(x, self.weight.data, self.bias.data, self.eps)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (..., D) -> dx (..., D)."""
         dx, self.weight.grad, self.bias.grad = layer_norm.backward(dy, self.pop_cache())
-        return dx
-
-
-class GroupNormReLU(Layer):
-    """Group norm with learned factors, and a ReLU: (B, H, W, C) -> (B, H, W, C). See `ops/group_norm.py`.
-
-    Raises ValueError if the groups do not divide the channels.
-    """
-
-    def __init__(self, width, groups=32, eps=1e-5):
-        if groups < 1 or width % groups:
-            raise ValueError(f"the {width} channels of a group norm must be divisible by its groups, {groups}")
-        self.weight = Parameter((width,), ones)
-        self.bias = Parameter((width,), zeros)
-        self.groups, self.eps = groups, eps
-
-    def forward(self, x):
-        """x (B, H, W, C) -> y (B, H, W, C)."""
-        y, self.cache = group_norm.forward(x, self.weight.data, self.bias.data, self.groups, self.eps, relu=True)
-        return y
-
-    def backward(self, dy):
-        """dy (B, H, W, C) -> dx (B, H, W, C)."""
-        dx, self.weight.grad, self.bias.grad = group_norm.backward(dy, self.pop_cache())
         return dx

@@ -53,9 +53,23 @@ class PackedTree:
         if "__init__" in vars(cls):
             cls.__init__ = _ends_with_names(cls.__init__)  # type: ignore[method-assign]
 
-    def walk(self) -> Iterator[tuple[str, Any]]:
-        """Yield (path, item) for all layers and parameters of the tree."""
+    def children(self) -> Iterator[tuple[str, Any]]:
+        """Yield (name, child) for the layers and parameters directly below this layer."""
         raise NotImplementedError
+
+    def walk(self) -> Iterator[tuple[str, Any]]:
+        """Yield (path, item) for this layer, its parameters, and then in the same way for each layer below it."""
+        todo: list[tuple[str, PackedTree]] = [("", self)]
+        while todo:
+            path, layer = todo.pop()
+            yield path, layer
+            below, prefix = [], f"{path}." if path else ""
+            for name, child in layer.children():
+                if isinstance(child, PackedTree):
+                    below.append((prefix + name, child))
+                else:
+                    yield prefix + name, child
+            todo += below[::-1]                                       # the first one next
 
     def parameters(self) -> list[Parameter]:
         """Return all parameters of this layer and of the layers below it, in the order of the tree."""

@@ -6,41 +6,14 @@ other in one vector (see `Layer.vector`), and each is a view of its stretch. So 
 are each one pass over one array. Where the numbers lie is the business of `storage.py`.
 """
 
-import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .initializers import Initializer, zeros
 from .storage import StoredArray
-
-Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
-
-
-def zeros(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return zeros."""
-    return np.zeros(shape)
-
-
-def ones(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return ones."""
-    return np.ones(shape)
-
-
-def normal(shape: tuple[int, ...], rng: np.random.Generator, std: float = 0.02) -> np.ndarray:
-    """Draw from a normal distribution of mean 0 and standard deviation `std`."""
-    return std * rng.standard_normal(shape, np.float32)
-
-
-def xavier_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Draw a matrix (in, out) uniformly from +-sqrt(6 / (in + out)) (Glorot and Bengio, AISTATS 2010).
-
-    This keeps the variance of the activations and of the gradients about the same from layer to layer. A convolution
-    kernel (k, k, C, D) counts as a matrix (k k C, D).
-    """
-    bound = np.sqrt(6 / (math.prod(shape[:-1]) + shape[-1]))
-    return bound * (2 * rng.random(shape, np.float32) - 1)
 
 
 class Parameter(StoredArray):

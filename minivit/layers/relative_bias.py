@@ -1,4 +1,4 @@
-"""The relative position bias, with the table that is learned."""
+"""The relative position bias with its learned table. Read `ops/relative_bias.py` before."""
 
 import numpy as np
 
@@ -8,17 +8,27 @@ from .parameter import Parameter
 
 
 class RelativeBias(Layer):
-    """What attention adds to the scores of tokens on a grid, (h, N, N). See `ops/relative_bias.py`. Its forward has no input."""
+    """What attention adds to the scores of tokens on a grid: () -> bias (h, N, N). Its forward has no input.
 
-    def __init__(self, rows, columns, heads, class_token=False):
+    Parameters
+    ----------
+    rows, columns : int
+        Rows and columns of the grid.
+    heads : int
+        h.
+    class_token : bool
+        Whether a class token comes before the tokens of the grid.
+    """
+
+    def __init__(self, rows: int, columns: int, heads: int, class_token: bool = False) -> None:
         self.grid = rows, columns, class_token
         self.relative_position_bias_table = Parameter((relative_bias.table_rows(*self.grid), heads))
 
     def forward(self) -> np.ndarray:  # type: ignore[override]
-        """-> bias (h, N, N)."""
+        """() -> bias (h, N, N)."""
         bias, self.cache = relative_bias.forward(self.relative_position_bias_table.data, *self.grid)
         return bias
 
-    def backward(self, dbias):
-        """dbias (h, N, N), or its first rows, (h, n, N), if the others are zero."""
+    def backward(self, dbias: np.ndarray) -> None:  # type: ignore[override]
+        """dbias (h, N, N), or its first rows (h, T, N) if the others are zero -> nothing."""
         self.relative_position_bias_table.grad = relative_bias.backward(dbias, self.pop_cache())

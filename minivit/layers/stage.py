@@ -1,22 +1,35 @@
-"""A stage of a network that works in stages: blocks in a row, on maps of one size."""
+"""A stage of a hierarchical network: an optional downsampling, then blocks on maps of one size."""
 
-from . import sequence_parallel as shared
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import sequence_parallel
 from .layer import Layer
 
 
 class Stage(Layer):
-    """Blocks in a row, behind what makes the map smaller and wider, if there is such: (B, H, W, C) -> (B, H', W', D)."""
+    """Optional downsampling, then blocks in a row: (B, H, W, C) -> (B, H', W', D).
 
-    def __init__(self, blocks, downsample=None):
+    Parameters
+    ----------
+    blocks : sequence of Layer
+        Blocks that keep the shape, such as `Block` with a `WindowAttention`, or `ResidualBlock`.
+    downsample : Layer, optional
+        Layer that makes the map smaller and wider, such as `PatchMerging`.
+    """
+
+    def __init__(self, blocks: Sequence[Any], downsample: Layer | None = None) -> None:
         self.downsample = downsample
         self.blocks = blocks
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, H, W, C) -> y (B, H', W', D)."""
         x = self.downsample.forward(x) if self.downsample else x
-        return shared.forward(self.blocks, x, self._workers)
+        return sequence_parallel.forward(self.blocks, x, self._workers)
 
-    def backward(self, dy):
+    def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, H', W', D) -> dx (B, H, W, C)."""
         for block in reversed(self.blocks):
             dy = block.backward(dy)

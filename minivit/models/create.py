@@ -31,16 +31,17 @@ def _swin(image_size, patch_size, width, depths, heads, window, **more):
                     **more}
 
 
-# The colours of ImageNet, by which DeiT and Swin were trained; Google's ViT take (pixel - 0.5) / 0.5, which is the models' default.
+# The colours of ImageNet, by which DeiT and Swin were trained; Google's ViT take (pixel - 0.5) / 0.5, which is the
+# models' default.
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
-# Table 1 of Dosovitskiy et al. (B, L, H) and of Touvron et al., arXiv:2012.12877 (Ti, S), and section 3.3 of Liu et al., arXiv:2103.14030
-# (Swin-T, -S, -B), under timm's names.
-# The mini ones are ours: for the 8x8 digits, and for pictures of 28x28 in grey and 32x32 in colour. Their positions start about as
-# large as embedded patches, so that attention hears from the first step where a patch was: in a short training on few images that
-# is worth a point: digits 98.7% instead of 97.4% with 0.02, the mean over s = 20..24 of
-# `d = load_data("digits", seed=s); train(model_for(d, seed=s, position_std=...), d, seed=s, **A).accuracy`, with
-# A = {"optimiser": "adamw", "batch_size": 32, "lr": 2e-3, "ema": 0}.
+# Table 1 of Dosovitskiy et al. (B, L, H) and of Touvron et al., arXiv:2012.12877 (Ti, S), and section 3.3 of Liu et
+# al., arXiv:2103.14030 (Swin-T, -S, -B), under timm's names. The mini ones are ours: for the 8x8 digits, and for
+# pictures of 28x28 in grey and 32x32 in colour. Their positions start about as large as embedded patches, so that
+# attention hears from the first step where a patch was: in a short training on few images that is worth a point: digits
+# 98.7% instead of 97.4% with 0.02, the mean over s = 20..24 of `d = load_data("digits", seed=s); train(model_for(d,
+# seed=s, position_std=...), d, seed=s, **A).accuracy`, with A = {"optimiser": "adamw", "batch_size": 32, "lr": 2e-3,
+# "ema": 0}.
 VARIANTS = {
     "vit_mini_patch2_8": _vit(8, 2, 64, 4, 4, mlp_ratio=2, channels=1, classes=10, position_std=0.5),
     "vit_mini_patch4_28": _vit(28, 4, 64, 4, 4, mlp_ratio=2, channels=1, classes=10, position_std=0.5),
@@ -97,9 +98,10 @@ def family_of(model):
 def create_model(name, *, weights=None, new_head=False, seed=0, dtype=np.float32, **options):
     """Make the model `name`, a family ("vit") with its sizes as options, or a named variant, whose sizes options override.
 
-    weights: a safetensors file with timm's names, or Google's `.npz` of a Vision Transformer; learned positions are resized where
-    the image size is another. Without it the weights are random, by `seed`. new_head: whether the classifier is random nevertheless, as for
-    other classes. Raises ValueError for unknown names and sizes that do not fit; FileNotFoundError, ValueError for the file.
+    weights: a safetensors file with timm's names, or Google's `.npz` of a Vision Transformer; learned positions are
+    resized where the image size is another. Without it the weights are random, by `seed`. new_head: whether the
+    classifier is random nevertheless, as for other classes. Raises ValueError for unknown names and sizes that do not
+    fit; FileNotFoundError, ValueError for the file.
 
     >>> create_model("vit_base_patch16_224").vector.size
     86567656

@@ -1,106 +1,137 @@
-"""What every model has: images in, logits out, the constants that normalise its pixels, and the settings that rebuild it."""
+"""What all models share: images in, logits out, normalisation of pixels, and the options that rebuild the model.
 
+Read `layers/layer.py` before. *Logits* are scores, one for each of the K classes; the softmax turns them into
+probabilities.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..common.checks import check_number
 from ..layers import Layer
 from ..ops import patches
 from ..parallel import prediction
+from .checks import check_images, check_options, per_channel
+
+Statistic = float | Sequence[float]                                   # for all channels, or for each
 
 
 class Model(Layer):
-    """Base of the models: (B, H, W, C) images -> (B, K) logits.
+    """Base of the models: images (B, H, W, C) -> logits (B, K).
 
-    `config` holds the arguments of the constructor; `mean` and `std` (C,) belong to pixels between 0 and 1. `input_shape` is (H, W, C),
-    square; a model of something else than pictures sets another, such as (1, T, 1) for signals of T numbers. `tokens`: how many an
-    image becomes; None if it stays a map.
+    Parameters
+    ----------
+    config : dict
+        Arguments of the constructor, which rebuild the model. Whole numbers are checked, and lists if `per_stage` names
+        them.
+
+    Attributes
+    ----------
+    input_shape : tuple of int
+        (H, W, C), with H = W. A model of something else than images sets another one, such as (1, T, 1) for signals.
+    mean, std : np.ndarray
+        Statistics (C,) of pixels between 0 and 1, by which uint8 images are normalised.
+    tokens : int or None
+        N, the number of tokens of an image; None for a convolutional network, which has none.
     """
 
-    tokens: Any = None
+    tokens: int | None = None
+    per_stage: tuple[str, ...] = ()                                   # options that are lists, a number for each stage
 
-    def __init__(self, config):
-        whole = {"image_size", "patch_size", "channels", "classes", "width", "depth", "depths", "heads", "window"}
-        for name in config.keys() & whole:
-            many = isinstance(config[name], list | tuple)             # one for each stage
-            numbers = [check_number(name, n, least=1, whole=True) for n in (config[name] if many else [config[name]])]
-            config[name] = numbers if many else numbers[0]
+    def __init__(self, config: dict[str, Any]) -> None:
+        check_options(config, self.per_stage)
         self.config = config
         self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
         self.input_shape = (self.image_size, self.image_size, self.channels)
-        self.mean, self.std = self._per_channel("mean"), self._per_channel("std")
+        self.mean = per_channel("mean", config["mean"], self.channels)
+        self.std = per_channel("std", config["std"], self.channels)
         config["mean"], config["std"] = self.mean.tolist(), self.std.tolist()
-        if not (self.std > 0).all():
-            raise ValueError(f"std must be positive in every channel, not {config['std']}")
 
-    def _per_channel(self, name):
-        value = np.atleast_1d(np.asarray(self.config[name]))
-        if value.shape not in ((1,), (self.channels,)) or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
-            raise ValueError(f"{name} must be one number, or one for each of the {self.channels} channels, not {value.tolist()}")
-        return np.broadcast_to(value.astype(np.float64), (self.channels,))
+    def predict(self, images: np.ndarray, threads: int | None = None) -> np.ndarray:
+        """Return the logits of any number of images, computed on all cores. No cache is stored.
 
-    @property
-    def matmul_rows(self):
-        """The rows that one image adds to a matrix product of a typical block; lanes cut a batch by them. 1 if that is not known."""
-        return self.tokens or 1
+        Parameters
+        ----------
+        images : np.ndarray
+            Images (B, H, W, C): uint8 pixels, or floats that are normalised already.
+        threads : int, optional
+            Number of threads. Default: the cores of this process.
 
-    @property
-    def shares_tokens(self):
-        """Whether the threads given to a reader can share the tokens of an image, see `layers/sequence_parallel.py`."""
-        return False
+        Returns
+        -------
+        logits : np.ndarray
+            Logits (B, K).
 
-    def position_grids(self):
-        """The parameters that lie on a grid of places, so that they can be resized to another one:
-        {name: (rows, columns, first, last)}, where `first` rows at the beginning of the array, and `last` at its end, belong to no place.
+        Raises
+        ------
+        TypeError, ValueError
+            If the images do not fit the model.
         """
-        return {}
+        self.check(images)
+        return prediction.predict(self, images, threads)
 
-    def check(self, images):
-        """Raise ValueError if the images are not (B, H, W, C) of this model or a float is not finite, TypeError for another dtype."""
-        expected = self.input_shape
-        if not isinstance(images, np.ndarray):
-            raise TypeError(f"images must be a NumPy array (B, H, W, C), not {type(images).__name__}")
-        if images.ndim != 4 or images.shape[1:] != expected:
-            hint = "; for one image, pass image[None]" if images.shape == expected else ""
-            raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {expected}, not {images.shape}{hint}")
-        if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-            raise TypeError(f"images must be uint8 pixels or floats that are normalised already, not {images.dtype}")
-        if images.dtype != np.uint8 and not np.isfinite(images).all():
-            raise ValueError("images hold NaN or infinity")
+    def check(self, images: np.ndarray) -> None:
+        """Raise TypeError or ValueError unless the images fit the model: uint8 or finite floats (B, H, W, C)."""
+        check_images(images, self.input_shape)
 
-    def prepare(self, images):
-        """Images as the network takes them: uint8 pixels are normalised; floats, normalised already, get the weights' dtype.
-
-        Errors as `check`.
-        """
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """Check the images; normalise uint8 pixels; give normalised floats the dtype of the weights."""
         self.check(images)
         if images.dtype == np.uint8:
             return patches.normalise(images, self.mean, self.std, self.dtype)
         return images.astype(self.dtype, copy=False)
 
-    def check_gradient(self, dlogits, batch):
-        """Raise ValueError unless dlogits have the shape of the logits of so many images."""
+    def check_gradient(self, dlogits: np.ndarray, batch: int) -> None:
+        """Raise ValueError unless dlogits have the shape of the logits of a batch."""
         if dlogits.shape != (batch, self.classes):
             raise ValueError(f"dlogits must be {(batch, self.classes)}, as the forward's logits, not {dlogits.shape}")
 
-    def forward_heads(self: Any, images):
-        """images (B, H, W, C) -> the logits of each classifier, (B, 1, K): most models have one. See `DeiT`."""
+    def forward_heads(self, images: np.ndarray) -> np.ndarray:
+        """images (B, H, W, C) -> logits of each classifier (B, n, K). Most models have n = 1; see `DeiT`."""
         return self.forward(images)[:, None]
 
-    def backward_heads(self: Any, dheads):
-        """dheads (B, 1, K) -> dimages (B, H, W, C)."""
+    def backward_heads(self, dheads: np.ndarray) -> np.ndarray:
+        """dheads (B, n, K) -> dimages (B, H, W, C)."""
         return self.backward(dheads[:, 0])
 
-    def predict(self, images, threads=None):
-        """Logits (B, K) of any number of images (B, H, W, C): `forward` in lanes, on all cores, keeping no cache.
+    # ---- what others ask of a model ------------------------------------------------------------------------
 
-        Errors as `check`.
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
+        raise NotImplementedError
+
+    @property
+    def matmul_rows(self) -> int:
+        """Rows that one image adds to a matrix product of a typical block. A batch is split by it; see `BatchSplit`."""
+        return self.tokens or 1
+
+    @property
+    def shares_tokens(self) -> bool:
+        """Whether threads can split the tokens of an image; see `layers/sequence_parallel.py`."""
+        return False
+
+    def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
+        """Return the parameters that lie on a grid and can be resized: {name: (rows, columns, first, last)}.
+
+        The `first` rows of such an array, and the `last` ones, do not belong to the grid.
         """
-        self.check(images)
-        return prediction.predict(self, images, threads)
+        return {}
+
+    def summary(self, depth: int = 2) -> Any:
+        """Return a table of the layers with output shapes, parameters and FLOPs; see `summary.summarise`."""
+        from .summary import summarise
+        return summarise(self, depth)
+
+    def __repr__(self) -> str:
+        from .summary import one_line
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
 
-def rising(last, count):
-    """`count` numbers from 0 to `last`, in equal steps: the drop-path rates of a network's blocks."""
+def rising(last: float, count: int) -> list[float]:
+    """Return `count` numbers that rise linearly from 0 to `last`: the drop-path rates of the blocks."""
     return [last * l / max(1, count - 1) for l in range(count)]

@@ -15,7 +15,8 @@ def read_named(path, name, **options):
     """(model, tensors) of a file of weights: the named variant, declared with as many classes as the file's head has, if it has one, and
     with other `options`; and all that the file holds, {timm's name: array in timm's layout}.
 
-    Raises FileNotFoundError, or ValueError for an unknown name, for options that do not fit, or for a file that is damaged.
+    Raises FileNotFoundError, or ValueError for an unknown name, for options that do not fit, or for a file that is
+    damaged.
     """
     check_name("model", name, VARIANTS)
     if Path(path).is_dir():
@@ -31,9 +32,8 @@ def load_weights(path, name):
     """(model, share): the named variant with the weights in a file, such as one of timm's, and as many classes as its head has; and the
     share of a picture's shorter side that this model is meant to see, for `read_image_files`.
 
-    The model is for inference: the matrices of its linear maps stay in the file, mapped into memory, until they are asked for as one
-    vector. Errors as
-    `read_named`, and ValueError for a file of another model, or without a head.
+    The model is for inference: the matrices of its linear maps stay in the file, mapped into memory, until they are
+    asked for as one vector. Errors as `read_named`, and ValueError for a file of another model, or without a head.
     """
     model, tensors = read_named(path, name)
     if not classes_in(tensors):
@@ -48,8 +48,8 @@ def inspect_weights(path, name, image_size=None, classes=None):
     """What of a file goes where in the named variant -> (Match, {"parameters": of the model, "numbers": in the file, "formats": {name of a
     number format: how many of the file's tensors have it}}).
 
-    image_size: of the model (default: the variant's). classes: of a new head, in whose place the file's is left out (default: the file's
-    own). Errors as `read_named`.
+    image_size: of the model (default: the variant's). classes: of a new head, in whose place the file's is left out
+    (default: the file's own). Errors as `read_named`.
     """
     given = {"image_size": image_size, "classes": classes}
     model, tensors = read_named(path, name, **{option: value for option, value in given.items() if value is not None})

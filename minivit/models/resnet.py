@@ -1,59 +1,79 @@
-"""ResNetV2 as in Big Transfer (BiT), Kolesnikov et al., arXiv:1912.11370: the convolutional network that the ViT paper compares with.
+"""ResNetV2 as in Big Transfer (BiT), Kolesnikov et al., arXiv:1912.11370: the convolutional network of the ViT paper.
 
-    x_0 = pool(conv(image))                            the stem: a convolution of stride 2, and a max pooling
-    x_l = f_l(ReLU(GN(x_{l-1}))) + x_{l-1}             blocks, in stages; each stage but the first halves the map and doubles the width
-    y   = mean over places of ReLU(GN(x_L))            the picture, as one vector
+Read `layers/residual.py` before.
 
-and a linear head makes the logits. Convolutions are weight-standardised and norms are group norms, so that no picture depends on
-another (a batch norm would couple them). The backward is the same list read from the bottom.
+    x_0 = pool(conv(image))                            the stem: a convolution of stride 2, and max pooling
+    x_l = f_l(ReLU(GN(x_{l-1}))) + x_{l-1}             blocks, in stages; each stage after the first halves the map
+    y   = mean over places of ReLU(GN(x_L))            the image as one vector
+
+Each halving doubles the width. A linear head computes the logits from y. Convolutions are weight-standardised and norms
+are group norms (GN), so no image depends on another one. A batch norm would couple them: it normalises over all images
+of a batch. The backward is the same list read from the bottom.
 """
 
 import statistics
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from ..common.checks import check_name, check_number
 from ..layers import Convolution, Dropout, GroupNormReLU, Layer, ResidualBlock, Stage, StdConvolution
-from ..layers.parameter import zeros
+from ..layers.initializers import zeros
 from ..ops import max_pooling, pooling
-from .model import Model, rising
+from .model import Model, Statistic, rising
 
 
 class Stem(Layer):
-    """Images (B, H, W, C) -> the first map (B, H', W', D), a place of which stands for `reduction` x `reduction` pixels.
+    """Images (B, H, W, C) -> the first map (B, H', W', D), H' = ceil(H / reduction).
 
-    4: BiT's convolution 7 x 7 of stride 2, and a max pooling 3 x 3 of stride 2. 2 or 1, for small pictures: a convolution 3 x 3 of that
-    stride.
+    Parameters
+    ----------
+    channels, width : int
+        C and D.
+    reduction : {1, 2, 4}
+        4 is BiT's stem: a 7 x 7 convolution of stride 2, and 3 x 3 max pooling of stride 2. For small images, 2 and 1
+        are a 3 x 3 convolution of that stride.
     """
 
-    def __init__(self, channels, width, reduction):
+    def __init__(self, channels: int, width: int, reduction: int) -> None:
         self.pools = reduction == 4
-        self.conv = StdConvolution(channels, width, 7, 2, 3) if self.pools else StdConvolution(channels, width, 3, reduction, 1)
+        size, stride, padding = (7, 2, 3) if self.pools else (3, reduction, 1)
+        self.conv = StdConvolution(channels, width, size, stride, padding)
 
-    def forward(self, images):
+    def forward(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> y (B, H', W', D)."""
         x = self.conv.forward(images)
         if self.pools:
             x, self.cache = max_pooling.forward(x, size=3, stride=2, padding=1)
         return x
 
-    def backward(self, dy):
+    def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, H', W', D) -> dimages (B, H, W, C)."""
         return self.conv.backward(max_pooling.backward(dy, self.pop_cache()) if self.pools else dy)
 
 
 class Head(Layer):
-    """The mean over all places, and a linear map: (B, H, W, D) -> (B, K). The map is a convolution of one place, as timm stores it."""
+    """The mean over all places, and a linear map: (B, H, W, D) -> (B, K). As in timm, the map is a 1 x 1 convolution.
 
-    def __init__(self, width, classes, drop_rate):
+    Parameters
+    ----------
+    width, classes : int
+        D and K.
+    drop_rate : float
+        Rate of dropout before the map, in training.
+    """
+
+    def __init__(self, width: int, classes: int, drop_rate: float) -> None:
         self.drop = Dropout(drop_rate)
         self.fc = Convolution(width, classes, size=1, init=zeros)
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, H, W, D) -> logits (B, K)."""
         y, pooled = pooling.forward(x.reshape(len(x), -1, x.shape[-1]), "mean")
         self.cache = x.shape, pooled
         return self.fc.forward(self.drop.forward(y)[:, None, None]).reshape(len(x), -1)
 
-    def backward(self, dlogits):
+    def backward(self, dlogits: np.ndarray) -> np.ndarray:
         """dlogits (B, K) -> dx (B, H, W, D)."""
         shape, pooled = self.pop_cache()
         dy = self.drop.backward(self.fc.backward(dlogits[:, None, None])[:, 0, 0])
@@ -63,16 +83,37 @@ class Head(Layer):
 class ResNet(Model):
     """A ResNetV2: images (B, H, W, C) -> logits (B, K).
 
-    layers: the number of blocks in each stage. width: of the stem, and of the convolutions 3 x 3 in the first stage. block: "basic"
-    or "bottleneck", which puts out four times as many channels. reduction: of the stem (see `Stem`). groups: of each norm. drop_rate: of
-    dropout before the head. drop_path_rate: of the last block; it grows linearly from 0 at the first. Both act in training only. mean, std:
-    of pixels between 0 and 1.
+    Parameters
+    ----------
+    image_size, channels, classes : int
+        H = W, C and K.
+    layers : sequence of int
+        Number of blocks in each stage.
+    width : int
+        Channels of the stem, and of the 3 x 3 convolutions in the first stage.
+    block : {"bottleneck", "basic"}
+        See `ResidualBlock`. The output of a bottleneck has four times as many channels as its 3 x 3 convolution.
+    reduction : {1, 2, 4}
+        See `Stem`.
+    groups : int
+        Groups of each norm.
+    drop_rate : float
+        Rate of dropout before the head, in training.
+    drop_path_rate : float
+        Rate of drop-path in the last block, in training; it rises linearly from 0 in the first.
+    mean, std : float or sequence of float
+        Statistics of pixels between 0 and 1, for all channels or for each.
 
-    Raises ValueError for unknown names, for sizes that are no whole numbers, or if the groups do not divide the width.
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a size is not a whole number, or the groups do not divide the width.
     """
 
-    def __init__(self, *, image_size, channels=3, classes=1000, layers, width=64, block="bottleneck", reduction=4, groups=32, drop_rate=0.0,
-                 drop_path_rate=0.0, mean=0.5, std=0.5):
+    def __init__(self, *, image_size: int, channels: int = 3, classes: int = 1000, layers: Sequence[int],
+                 width: int = 64, block: str = "bottleneck", reduction: int = 4, groups: int = 32,
+                 drop_rate: float = 0.0, drop_path_rate: float = 0.0, mean: Statistic = 0.5,
+                 std: Statistic = 0.5) -> None:
         if not isinstance(layers, list | tuple) or not layers:
             raise ValueError(f"layers must be a list, the number of blocks in each stage, not {layers!r}")
         if check_number("reduction of the stem", reduction, least=1, whole=True) not in (1, 2, 4):
@@ -89,14 +130,15 @@ class ResNet(Model):
         self.stem = Stem(channels, width, reduction)
         self.stages, inputs, rates = [], width, iter(rising(drop_path_rate, sum(layers)))
         for stage, (outputs, blocks) in enumerate(zip(widths, layers, strict=True)):
+            strides = [2 if stage > 0 else 1] + (blocks - 1) * [1]
             self.stages.append(Stage([
-                ResidualBlock(inputs if l == 0 else outputs, outputs, 2 if l == 0 and stage > 0 else 1, block == "bottleneck", groups,
-                              next(rates)) for l in range(blocks)]))
+                ResidualBlock(outputs if l else inputs, outputs, stride, block == "bottleneck", groups, next(rates))
+                for l, stride in enumerate(strides)]))
             inputs = outputs
         self.norm = GroupNormReLU(inputs, groups)
         self.head = Head(inputs, classes, drop_rate)
 
-    def forward(self, images):
+    def forward(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> logits (B, K)."""
         x = self.stem.forward(self.prepare(images))
         for stage in self.stages:
@@ -104,37 +146,45 @@ class ResNet(Model):
         self.cache = len(x)
         return self.head.forward(self.norm.forward(x))
 
-    def backward(self, dlogits):
-        """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images. Raises ValueError for another shape."""
+    def backward(self, dlogits: np.ndarray) -> np.ndarray:
+        """dlogits (B, K) -> dimages (B, H, W, C), the gradient of the normalised images."""
         self.check_gradient(dlogits, self.pop_cache())
         dx = self.norm.backward(self.head.backward(dlogits))
         for stage in reversed(self.stages):
             dx = stage.backward(dx)
         return self.stem.backward(dx)
 
-    @property
-    def matmul_rows(self):
-        """See `Model.matmul_rows`: the places of the map in the median of the blocks."""
-        halvings = self.reduction.bit_length() - 1
-        return statistics.median_low(_halved(self.image_size, halvings + i)**2 for i, stage in enumerate(self.stages) for _ in stage.blocks)
+    def _convolutions(self) -> Iterator[tuple[bool, StdConvolution]]:
+        """Yield (whether it is a shortcut, convolution) for the convolutions of all blocks, in order."""
+        for stage in self.stages:
+            for path, layer in stage.named_layers():
+                if isinstance(layer, StdConvolution):
+                    yield "downsample" in path, layer
+
+    # ---- what others ask of a model ------------------------------------------------------------------------
 
     @property
-    def flops(self):
-        """Floating-point operations of the matrix products for one image, forward, by definition: two for each multiply-add."""
+    def flops(self) -> int:
+        """See `Model.flops`."""
         side = _halved(self.image_size, 1 if self.reduction > 1 else 0)
         products = side**2 * self.stem.conv.weight.size
         side = _halved(side, 1 if self.reduction == 4 else 0)
-        for block in (block for stage in self.stages for block in stage.blocks):
-            for name, layer in block.named_layers():
-                if isinstance(layer, StdConvolution):                 # a stride comes first in a block, or on the path beside
-                    before, side = side, _halved(side, layer.stride - 1)
-                    products += side**2 * layer.weight.size
-                    side = before if name.startswith("downsample") else side
+        for is_shortcut, conv in self._convolutions():                # a shortcut comes first in its block
+            output = _halved(side, conv.stride - 1)
+            products += output**2 * conv.weight.size
+            side = side if is_shortcut else output
         return 2 * (products + self.head.fc.weight.size)
 
+    @property
+    def matmul_rows(self) -> int:
+        """See `Model.matmul_rows`: the places of the map in the median of the blocks."""
+        halvings = self.reduction.bit_length() - 1
+        sides = [_halved(self.image_size, halvings + i) for i, stage in enumerate(self.stages) for _ in stage.blocks]
+        return statistics.median_low(side**2 for side in sides)
 
-def _halved(side, times):
-    """The side of a map after so many strides of 2."""
+
+def _halved(side: int, times: int) -> int:
+    """Return the side of a map after this number of strides of 2."""
     for _ in range(times):
         side = (side + 1) // 2
     return side

@@ -1,135 +1,166 @@
-"""The Vision Transformer, equations 1 to 4 of Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929:
+"""The Vision Transformer, equations 1 to 4 of Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929.
+
+Read `layers/block.py` and `layers/patch_embed.py` before. The image is split into M patches, and each becomes a token,
+a vector of width D. The *class token* is one more token, learned and the same for all images, which gathers what the
+classifier reads. The blocks let the tokens exchange information (MSA, multi-head self-attention) and process each one
+(MLP):
 
     z_0  = [x_class; x_1 E; ...; x_M E] + E_pos        patches, embedded linearly; class token; positions    (1)
     z'_l = MSA(LN(z_{l-1})) + z_{l-1}                  l = 1..L                                              (2)
     z_l  = MLP(LN(z'_l)) + z'_l                                                                              (3)
-    y    = LN(z_L[class])                              the picture, as one vector (or LN of the patches' mean)  (4)
+    y    = LN(z_L[class])                              the image as one vector (or LN of the mean token)     (4)
 
-and a linear head makes the logits. (The paper's N is the number of patches, here M; N counts the class token, too.) The backward is the
-same list read from the bottom.
+A linear classifier head computes the logits from y. (The paper's N is the number of patches, here M; our N counts the
+class token, too.) The backward is the same list read from the bottom.
 """
 
 from functools import partial
-from typing import Any
+
+import numpy as np
 
 from ..common.checks import check_name
-from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
-from ..layers import sequence_parallel as shared
-from ..layers.parameter import normal, zeros
+from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed, sequence_parallel
+from ..layers.initializers import normal, zeros
 from ..ops import pooling, tokens
-from .model import Model, rising
+from .model import Model, Statistic, rising
 
 
 class ViT(Model):
     """A Vision Transformer: images (B, H, W, C) -> logits (B, K).
 
-    pool: "token" reads the class token after the final norm; "mean" has no class token, and norms the mean of the patches.
-    positions: "learned" (starting at random numbers of standard deviation position_std), "sincos" (fixed, two-dimensional) or "none".
-    relative_bias: whether each block learns a relative position bias, too. stem: "patch" embeds the patches linearly, "conv" by
-    convolutions (see `layers/embed.py`). drop_rate: of dropout after the positions, after attention's projection, and twice in each MLP.
-    drop_path_rate: of the last block; it grows linearly from 0 at the first. Both act in training only. mean, std: of pixels
-    between 0 and 1.
+    Parameters
+    ----------
+    image_size, patch_size, channels, classes, width, depth, heads : int
+        H = W, P, C, K, D, L and h.
+    mlp_ratio : float
+        F / D.
+    pool : {"token", "mean"}
+        "token" reads the class token after the final norm; "mean" has no class token, and norms the mean of the
+        patches.
+    positions : {"learned", "sincos", "none"}
+        "learned" starts at random numbers of standard deviation `position_std`; "sincos" is fixed.
+    relative_bias : bool
+        Whether each block learns a relative position bias, too.
+    stem : {"patch", "conv"}
+        "patch" embeds the patches linearly, "conv" by convolutions (`layers/conv_stem.py`).
+    drop_rate : float
+        Rate of dropout after the positions, after the projection of attention and twice in each MLP, in training.
+    drop_path_rate : float
+        Rate of drop-path in the last block, in training; it rises linearly from 0 in the first.
+    mean, std : float or sequence of float
+        Statistics of pixels between 0 and 1, for all channels or for each.
 
-    Raises ValueError if the patch does not divide the image, or the heads the width, for unknown names, or as `ConvStem`.
+    Raises
+    ------
+    ValueError
+        If the patch does not divide the image, the heads do not divide the width, or an option is unknown.
     """
 
-    SPECIAL = 1                                                       # learned tokens before those of the patches, if any are read
+    tokens: int
 
-    def __init__(self, *, image_size, patch_size, channels=3, classes=1000, width, depth, heads, mlp_ratio=4, pool="token",
-                 positions="learned", position_std=0.02, relative_bias=False, stem="patch", drop_rate=0.0, drop_path_rate=0.0,
-                 mean=0.5, std=0.5):
+    def __init__(self, *, image_size: int, patch_size: int, channels: int = 3, classes: int = 1000, width: int,
+                 depth: int, heads: int, mlp_ratio: float = 4, pool: str = "token", positions: str = "learned",
+                 position_std: float = 0.02, relative_bias: bool = False, stem: str = "patch", drop_rate: float = 0.0,
+                 drop_path_rate: float = 0.0, mean: Statistic = 0.5, std: Statistic = 0.5) -> None:
         super().__init__({                                            # what a run keeps, to make the model again
             "image_size": image_size, "patch_size": patch_size, "channels": channels, "classes": classes,
             "width": width, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio,
             "pool": check_name("pool", pool, ["token", "mean"]),
-            "positions": check_name("positions", positions, ["learned", "sincos", "none"]), "position_std": position_std,
-            "relative_bias": bool(relative_bias), "stem": check_name("stem", stem, ["patch", "conv"]),
+            "positions": check_name("positions", positions, ["learned", "sincos", "none"]),
+            "position_std": position_std, "relative_bias": bool(relative_bias),
+            "stem": check_name("stem", stem, ["patch", "conv"]),
             "drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
         })
         if image_size % patch_size:
             raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}")
-        side, self.pool, self.width = image_size // patch_size, pool, width
-        self.side, self.special = side, self.SPECIAL if pool == "token" else 0    # patches in a row; tokens before them
-        self.tokens = side * side + self.special
-
-        self.cls_token: Any = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
-        self.pos_embed = Parameter((self.tokens, width), partial(normal, std=position_std)) if positions == "learned" else None
-        self.fixed_positions = tokens.sincos_2d(side, side, width, self.special) if positions == "sincos" else None
+        self.side, self.width, self.pool = image_size // patch_size, width, pool    # side: patches in a row
+        self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
+        self._set_positions(prefix=int(pool == "token"))
         self.patch_embed = (ConvStem if stem == "conv" else PatchEmbed)(patch_size, channels, width)
         self.pos_drop = Dropout(drop_rate)
-        grid = (side, side, pool == "token") if relative_bias else None
+        grid = (self.side, self.side, pool == "token") if relative_bias else None
         self.blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, grid) for rate in rising(drop_path_rate, depth)]
-        self.blocks[-1].set_output_tokens(self.special or None)                    # the head reads no other token
-        # timm calls the final norm `norm` where the class token is read, and `fc_norm` behind the mean. A norm treats every token
-        # by itself, so to norm the class token after the pooling is to pool after the norm, as Eq. 4 has it.
+        self.blocks[-1].set_output_tokens(self.prefix or None)        # the head reads no other token
+        # timm calls the final norm `norm` before the class token is read, and `fc_norm` after the mean. A norm treats
+        # each token by itself, so the norm of the class token that was read first is the same.
         self.norm = LayerNorm(width) if pool == "token" else None
         self.fc_norm = LayerNorm(width) if pool == "mean" else None
         self.head = Linear(width, classes, zeros)
 
-    def forward(self, images):
-        """images (B, H, W, C) -> logits (B, K)."""
-        return self.head.forward(self._encode(images))
+    def _set_positions(self, prefix: int) -> None:
+        """Make the positions of all tokens, of which `prefix` come before the patches."""
+        self.prefix, self.tokens = prefix, prefix + self.side**2
+        kind, init = self.config["positions"], partial(normal, std=self.config["position_std"])
+        self.pos_embed = Parameter((self.tokens, self.width), init) if kind == "learned" else None
+        self.fixed_positions = tokens.sincos_2d(self.side, self.side, self.width, prefix) if kind == "sincos" else None
 
-    def backward(self, dlogits):
-        """dlogits (B, K) -> dimages (B, H, W, C), with respect to the normalised images. Raises ValueError for another shape."""
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        """images (B, H, W, C) -> logits (B, K)."""
+        x, embedded = self._encode(images)                            # Eq. 1, 2, 3
+        y, pooled = pooling.forward(x, self.pool)
+        self.cache = embedded, pooled
+        return self.head.forward(self._final_norm.forward(y))         # Eq. 4
+
+    def backward(self, dlogits: np.ndarray) -> np.ndarray:
+        """dlogits (B, K) -> dimages (B, H, W, C), the gradient of the normalised images."""
         embedded, pooled = self.pop_cache()
         self.check_gradient(dlogits, pooled[0][0])
-        return self._encode_backward(self.head.backward(dlogits), embedded, pooled)
+        dx = pooling.backward(self._final_norm.backward(self.head.backward(dlogits)), pooled)    # Eq. 4, reversed
+        return self._encode_backward(dx, embedded)
 
-    def _encode(self, images):
-        """images (B, H, W, C) -> what the classifier reads, (B, D) or (B, 2, D)."""
-        x = self.patch_embed.forward(self.prepare(images))
-        positions = self.pos_embed.data if self.pos_embed else self._fixed_positions()
-        x, embedded = tokens.forward(x, self._special_tokens(), positions)    # Eq. 1
+    def _encode(self, images: np.ndarray) -> tuple[np.ndarray, tuple]:
+        """images (B, H, W, C) -> tokens (B, N, D), or as many as the last block computes, and the cache of Eq. 1."""
+        x = self.patch_embed.forward(self.prepare(images))            # (B, M, D)
+        x, embedded = tokens.forward(x, self._prefix_tokens(), self._positions())         # Eq. 1
         x = self.pos_drop.forward(x)
-        x = shared.forward(self.blocks, x, self._workers)                     # Eq. 2, 3
-        y, pooled = pooling.forward(x, "both" if self.special == 2 else self.pool)
-        self.cache = embedded, pooled
-        return self._final_norm.forward(y)                                    # Eq. 4
+        return sequence_parallel.forward(self.blocks, x, self._workers), embedded         # Eq. 2, 3
 
-    def _encode_backward(self, dy, embedded, pooled):
-        dx = pooling.backward(self._final_norm.backward(dy), pooled)          # Eq. 4, reversed
+    def _encode_backward(self, dx: np.ndarray, embedded: tuple) -> np.ndarray:
+        """dtokens (B, N, D), the cache of Eq. 1 -> dimages (B, H, W, C)."""
         for block in reversed(self.blocks):
-            dx = block.backward(dx)                                           # Eq. 3, 2, reversed
-        dx, dtokens, dpos_embed = tokens.backward(self.pos_drop.backward(dx), embedded)   # Eq. 1, reversed
-        if self.special:
-            self._learn_special_tokens(dtokens)
+            dx = block.backward(dx)                                   # Eq. 3, 2, reversed
+        dx, dprefix, dpos_embed = tokens.backward(self.pos_drop.backward(dx), embedded)   # Eq. 1, reversed
+        for token, dtoken in zip(self.prefix_tokens, dprefix if self.prefix else (), strict=True):
+            token.grad = dtoken
         if self.pos_embed:
             self.pos_embed.grad = dpos_embed
         return self.patch_embed.backward(dx)
 
-    def position_grids(self):
-        """The learned positions, and the tables of the relative biases; see `Model.position_grids`."""
-        places = {"pos_embed": (self.side, self.side, self.special, 0)} if self.pos_embed else {}
-        offsets = 2 * self.side - 1, 2 * self.side - 1, 0, 3 * self.special
-        return places | {p.name: offsets for p in self.parameters() if p.name.endswith("relative_position_bias_table")}
+    @property
+    def prefix_tokens(self) -> list[Parameter]:
+        """The learned tokens that come before those of the patches, (D,) each."""
+        return [self.cls_token] if self.cls_token else []
 
-    def _fixed_positions(self):
-        return None if self.fixed_positions is None else self.fixed_positions.astype(self.dtype)
+    def _prefix_tokens(self) -> np.ndarray | None:
+        return np.stack([token.data for token in self.prefix_tokens]) if self.prefix else None
 
-    def _special_tokens(self):
-        return self.cls_token.data if self.cls_token else None
-
-    def _learn_special_tokens(self, dtokens):
-        self.cls_token.grad = dtokens
+    def _positions(self) -> np.ndarray | None:
+        if self.fixed_positions is not None:
+            return self.fixed_positions.astype(self.dtype)
+        return self.pos_embed.data if self.pos_embed else None
 
     @property
-    def shares_tokens(self):
-        """See `Model.shares_tokens`."""
-        return isinstance(self.patch_embed, PatchEmbed) and shared.can_share_tokens(self.blocks)
+    def _final_norm(self) -> LayerNorm:
+        norm = self.norm or self.fc_norm
+        assert norm is not None
+        return norm
+
+    # ---- what others ask of a model ------------------------------------------------------------------------
 
     @property
-    def _final_norm(self):
-        return self.norm or self.fc_norm
-
-    @property
-    def _hidden(self):
-        return self.blocks[0].mlp.fc1.bias.size                       # F, the MLP's width
-
-    @property
-    def flops(self):
-        """Floating-point operations of the matrix products for one image, forward, by definition: two for each multiply-add."""
-        N, D, F = self.tokens, self.width, self._hidden
-        patches, classes = N - self.special, max(1, self.special) * self.classes
+    def flops(self) -> int:
+        """See `Model.flops`. All tokens of the last block count."""
+        N, D, F = self.tokens, self.width, self.blocks[0].mlp.fc1.weight.shape[1]
         block = N * D * 3 * D + 2 * N * N * D + N * D * D + 2 * N * D * F     # qkv; q k^T and probs v; proj; MLP
-        return 2 * (self.patch_embed.products(patches) + len(self.blocks) * block + D * classes)
+        return 2 * (self.patch_embed.products(self.side**2) + len(self.blocks) * block + D * self.classes)
+
+    def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
+        """The learned positions, and the tables of the relative biases; see `Model.position_grids`."""
+        grids = {self.pos_embed.name: (self.side, self.side, self.prefix, 0)} if self.pos_embed else {}
+        offsets = 2 * self.side - 1, 2 * self.side - 1, 0, 3 * self.prefix
+        return grids | {p.name: offsets for p in self.parameters() if p.name.endswith("relative_position_bias_table")}
+
+    @property
+    def shares_tokens(self) -> bool:
+        """See `Model.shares_tokens`."""
+        return isinstance(self.patch_embed, PatchEmbed) and sequence_parallel.can_share_tokens(self.blocks)

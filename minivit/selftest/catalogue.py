@@ -169,7 +169,6 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "Convolution of many channels": (lambda: layers.Convolution(16, 16, size=3, padding=1), (2, 3, 4, 16)),
     "ConvStem": (lambda: layers.ConvStem(4, 3, 8), (2, 8, 4, 3)),
     "ConvStem of one halving": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
-    "PatchEmbed with a norm": (lambda: layers.PatchEmbed(2, 3, 8, eps=1e-5), (2, 4, 6, 3)),
     "WindowAttention": (lambda: layers.WindowAttention(12, 3, 4, 6, side=2), (2, 4, 6, 12)),
     "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, 6, 3, side=3, shift=1), (2, 6, 3, 6)),
     "Block of which one token is read": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, output_tokens=1), (2, 5, 12)),

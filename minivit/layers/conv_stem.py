@@ -1,0 +1,82 @@
+"""From an image to tokens by a stem of convolutions, instead of one linear map of each patch.
+
+Read `patch_embed.py` and `convolution.py` before. The stem sees overlapping patches, and edges before patches. This
+helps small models and short training. A convolution of stride 2 halves the map and doubles its width. Then LOOKS
+convolutions of stride 1 add what they find in the neighbourhood. This repeats until a place of the map stands for P x P
+pixels:
+
+    x = conv(image)                        (B, H / 2, W / 2, D / (P / 2))       3 x 3, stride 2
+    x = x + conv(ReLU(GN(x)))                                                   3 x 3, LOOKS times
+    x = conv(ReLU(GN(x)))                  ... until (B, H / P, W / P, D)       3 x 3, stride 2
+    x = x + conv(ReLU(GN(x)))                                                   3 x 3, LOOKS times
+
+with GN the group norm. Backward, as in `block.py`: an input that acts twice gets a sum. With J the Jacobian of
+conv(ReLU(GN(x))), dx = J^T dy + dy where x is added, and dx = J^T dy where it is not.
+
+Source: Xiao et al., "Early Convolutions Help Transformers See Better", arXiv:2106.14881. Two things differ from the
+paper. Group norm replaces batch norm, which normalises over the images of a batch and so couples them. And the
+convolutions between the halvings are those of a residual network (He et al., arXiv:1603.05027).
+"""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+
+from .convolution import Convolution
+from .group_norm import GroupNormReLU
+from .layer import Layer
+
+GROUP_CHANNELS = 8  # channels in a group of the norms, or the largest common divisor with 8
+LOOKS = 2           # convolutions after each halving; on Fashion-MNIST one gave less, even in a larger model
+
+
+class ConvStem(Layer):
+    """Images (B, H, W, C) -> tokens (B, M, D), M = (H / P) (W / P), by convolutions of 3 x 3.
+
+    Parameters
+    ----------
+    patch_size, channels, width : int
+        P, C and D.
+
+    Raises
+    ------
+    ValueError
+        Unless P is a power of two, at least 2, and P / 2 divides D.
+    """
+
+    def __init__(self, patch_size: int, channels: int, width: int) -> None:
+        halvings = patch_size.bit_length() - 1
+        if halvings < 1 or patch_size != 1 << halvings or width % (patch_size // 2):
+            raise ValueError("the patch size of a convolutional stem must be 2, 4, 8, ..., and its half must "
+                             f"divide the width {width}, but it is {patch_size}")
+        self.patch_size = patch_size
+        widths = [channels, *(width >> l for l in reversed(range(halvings)))]
+        shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + LOOKS * [(d, d, 1)]]
+        self.convs = [Convolution(c, d, size=3, stride=stride, padding=1) for c, d, stride in shapes]
+        self.norms = [GroupNormReLU(c, c // math.gcd(c, GROUP_CHANNELS)) for c, *_ in shapes[1:]]
+
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        """images (B, H, W, C) -> tokens (B, M, D)."""
+        x = self.convs[0].forward(images)
+        for norm, conv in zip(self.norms, self.convs[1:], strict=True):
+            y = conv.forward(norm.forward(x))
+            x = np.add(x, y, out=y) if conv.stride == 1 else y
+        self.cache = x.shape
+        return x.reshape(len(x), -1, x.shape[-1])
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        """dy (B, M, D) -> dimages (B, H, W, C)."""
+        dy = dy.reshape(self.pop_cache())
+        for norm, conv in zip(reversed(self.norms), reversed(self.convs[1:]), strict=True):
+            dx = norm.backward(conv.backward(dy))
+            dy = np.add(dx, dy, out=dx) if conv.stride == 1 else dx
+        return self.convs[0].backward(dy)
+
+    def products(self, patches: int) -> int:
+        """Return the number of multiply-adds for an image of `patches` patches."""
+        products, places = 0, patches * self.patch_size**2
+        for conv in self.convs:
+            places //= conv.stride**2
+            products += places * conv.weight.size
+        return products

@@ -1,0 +1,69 @@
+"""Checks of what a user passes to a model: the options of its constructor, and the images."""
+
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..common.checks import check_number
+
+_WHOLE = {"image_size", "patch_size", "channels", "classes", "width", "depth", "depths", "heads", "window"}
+_BOUNDS: dict[str, dict] = {
+    "mlp_ratio": {"above": 0}, "position_std": {"least": 0},
+    "drop_rate": {"least": 0, "below": 1}, "drop_path_rate": {"least": 0, "below": 1},
+}
+_WORDS = {"image_size": "image_size, the side of square images,"}
+PIXELS = 64.0  # floats from 0 to at least this number are taken for pixels that were not normalised
+
+
+def check_options(config: dict[str, Any], per_stage: tuple[str, ...]) -> None:
+    """Replace whole numbers in `config` by ints, in place; raise ValueError for the first option that does not fit.
+
+    per_stage: the options that are lists, with a number for each stage.
+    """
+    for name in sorted(config.keys() & _WHOLE):
+        many = name in per_stage and isinstance(config[name], list | tuple)
+        kind = _WORDS.get(name, name)
+        numbers = [check_number(kind, n, least=1, whole=True) for n in (config[name] if many else [config[name]])]
+        config[name] = numbers if many else numbers[0]
+    for name in config.keys() & _BOUNDS.keys():
+        check_number(name, config[name], **_BOUNDS[name])
+
+
+def per_channel(name: str, value: Any, channels: int) -> np.ndarray:
+    """Return the pixel statistic `name` as float64 (C,); raise ValueError unless it is one number or C of them."""
+    array = np.atleast_1d(np.asarray(value))
+    if array.shape not in ((1,), (channels,)) or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be one number, or one for each of the {channels} channels, not {array.tolist()}")
+    if name == "std" and not (array > 0).all():
+        raise ValueError(f"std must be positive in every channel, not {array.tolist()}")
+    return np.broadcast_to(array.astype(np.float64), (channels,))
+
+
+def check_images(images: Any, shape: tuple[int, int, int]) -> None:
+    """Raise TypeError or ValueError unless images are uint8 or finite floats (B, H, W, C) with (H, W, C) = shape.
+
+    Warn once if floats look like pixels from 0 to 255.
+    """
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images must be a NumPy array (B, H, W, C), not {type(images).__name__}")
+    if images.ndim != 4 or images.shape[1:] != shape:
+        hint = "; for one image, pass image[None]" if images.shape == shape else ""
+        raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {shape}, not {images.shape}{hint}")
+    if images.dtype == np.uint8:
+        return
+    if not np.issubdtype(images.dtype, np.floating):
+        raise TypeError(f"images must be uint8 pixels or floats that are normalised already, not {images.dtype}")
+    low, high = images.min(initial=0), images.max(initial=0)          # NaN if any number is NaN
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("images hold NaN or infinity")
+    if low == 0 and high >= PIXELS:
+        _warn_of_pixels()
+
+
+@cache
+def _warn_of_pixels() -> None:
+    """Warn, the first time."""
+    warnings.warn("float images must be normalised already, but these look like pixels from 0 to 255: "
+                  "pass images.astype(np.uint8), and the model normalises them", stacklevel=4)
