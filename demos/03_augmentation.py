@@ -15,7 +15,8 @@ import minivit
 from minivit.common.figures import new_figure, save
 from minivit.ops import cross_entropy
 from minivit.ops.philox import Generator
-from minivit.runs.presets import model_for, preset_for
+from minivit.runs.default_model import model_for
+from minivit.runs.presets import preset_for
 from minivit.training.augment import Augmentation
 
 # The text of each row, as `minivit train --augment` takes it; probabilities are 1 here, so that every picture shows the step.

@@ -15,7 +15,7 @@ import minivit
 from minivit.explain import FirstBlocks, Sequential, attention_probabilities, extent, mean_distance, receptive_field, spread
 from minivit.explain.tools.plots import draw_fields
 from minivit.layers import GELU, Convolution
-from minivit.runs.presets import model_for
+from minivit.runs.default_model import model_for
 
 SIDE, PATCH, DEPTHS = 32, 4, (1, 2, 4, 8)
 MIDDLE = SIDE // 2

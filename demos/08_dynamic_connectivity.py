@@ -16,7 +16,7 @@ from minivit.explain import attention_probabilities, position_similarity, princi
 from minivit.explain.tools.attention_report import look
 from minivit.explain.tools.plots import draw_connectivity
 from minivit.layers import Convolution
-from minivit.runs.presets import model_for
+from minivit.runs.default_model import model_for
 
 
 def shares(model, images):

@@ -455,7 +455,7 @@ BAD_FILES = [
     ("evaluate RUN oblong.npz", r"\(4, 8, 1\).*\(8, 8, 1\)"),
     ("evaluate RUN garbage.npz", r"garbage\.npz"),
     ("train oblong.npz", r"oblong\.npz has images of 4x8"),
-    ("train from1.npz", r"from1\.npz has no training images of class 0: give some, .*labels count from 0"),
+    ("train from1.npz", r"from1\.npz has no training images of class 0: add some, .*labels count from 0"),
     ("train gaps.npz", r"gaps\.npz has no training images of class 1, 3: "),
     ("train one.npz", r"one\.npz has one class only, 0"),
     ("train garbage.npz", r"garbage\.npz is no readable \.npz file"),

@@ -10,8 +10,8 @@ import pytest
 import minivit
 from minivit import cli
 from minivit.ops import cross_entropy, softmax
+from minivit.runs.default_model import model_for
 from minivit.runs.folder import RunFolder
-from minivit.runs.presets import model_for
 from minivit.training.distillation import Distillation
 from minivit.training.trainer import Trainer
 

@@ -20,10 +20,11 @@ from minivit.models.linear_probe import LinearProbe
 from minivit.parallel import blas, prediction
 from minivit.runs import features as training_features
 from minivit.runs.checkpoints import Interrupted
+from minivit.runs.default_model import model_for
 from minivit.runs.features import features
 from minivit.runs.fine_tune import fine_tuned_model
 from minivit.runs.folder import RunFolder
-from minivit.runs.presets import PRESETS, SHORT_PRESETS, model_for, preset_for
+from minivit.runs.presets import PRESETS, SHORT_PRESETS, preset_for
 from minivit.runs.weight_source import WeightSource
 from minivit.training.settings import SETTINGS, default_settings
 from minivit.training.trainer import Trainer

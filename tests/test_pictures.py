@@ -339,11 +339,11 @@ def test_folder_that_does_not_fit_is_answered_with_one_line(tmp_path, capsys, ca
 
 
 BAD_CALLS = {
-    "one class": ({"a": 5}, [], "mine has one class only, a: there is nothing to tell apart"),
+    "one class": ({"a": 5}, [], "mine has one class only, a: a classifier needs at least two"),
     "class of the test part": ({"train/a": 5, "train/b": 5, "test/a": 2, "test/Cat": 2}, [], "no training images of class Cat"),
     "nothing to train on": ({"test/a": 5, "test/b": 5}, [], "mine has no training images"),
     "size 0": ({"a": 5, "b": 5}, ["--image-size", "0"], "image size must be a whole number at least 4, not 0"),
-    "prime size": ({"a": 5, "b": 5}, ["--image-size", "47"], "no patch divides images of side 47"),
+    "prime size": ({"a": 5, "b": 5}, ["--image-size", "47"], "no patch size fits images of 47x47 pixels"),
     "unheard-of size": ({"a": 5, "b": 5}, ["--image-size", "1000000"], "10 pictures of 1000000x1000000 would take .* GiB"),
     "unknown fit": ({"a": 5, "b": 5}, ["--fit", "crp"], "unknown fit 'crp': did you mean 'crop'"),
 }
@@ -360,7 +360,7 @@ def test_folder_that_cannot_be_trained_on_is_answered_with_one_line(tmp_path, ca
 
 def test_classes_without_test_pictures_are_noted(tmp_path, capsys):
     folder = make_folder(tmp_path / "mine", {"train/a": 5, "train/b": 5, "train/c": 5, "test/b": 2, "test/c": 2})
-    note = "minivit: note: mine has no test images of a: how well they are recognised will not be known\n"
+    note = "minivit: note: mine has no test images of a: their accuracy will be unknown\n"
     for noted in (True, False):
         assert cli.main(["train", str(folder), "--epochs", "0.1", "--out", str(tmp_path / f"run{noted}")]) == 0
         assert (note in capsys.readouterr().err) == noted
@@ -443,7 +443,7 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     assert call("train", "pets", "--resume")["accuracy"] == first["accuracy"]     # without the options that it was started with
 
     assert cli.main(["train", "digits", "--resume", "--out", "runs/pets-seed0"]) == 2
-    assert "digits has 10 classes of images (8, 8, 1), but the model 3 classes" in capsys.readouterr().err
+    assert "digits does not fit the model: it has 10 classes of images (8, 8, 1), the model 3 classes" in capsys.readouterr().err
 
     data = load_data(pets, image_size=16, fit="pad")
     files = sorted((pets / "cat").iterdir())
@@ -482,7 +482,7 @@ def test_evaluate_says_from_how_many_of_the_pictures_the_run_has_learned(tmp_pat
         assert cli.main(["evaluate", run, *map(str, folder), "--json"]) == 0
         said, note = capsys.readouterr()
         result = json.loads(said)
-        words = f"minivit: note: {run} learned from, or was chosen by, {result['learned']} of these {result['images']} pictures: .*\n"
+        words = f"minivit: note: {run} was trained or validated on {result['learned']} of these {result['images']} images: .*\n"
         assert re.fullmatch(words if result["learned"] else "", note)
         return result["learned"], result["images"]
 

@@ -22,7 +22,7 @@ from ..common.checks import check_number
 from ..data import Dataset
 from ..ops import softmax
 from ..runs.assemble import make_loop
-from ..runs.presets import model_for
+from ..runs.default_model import model_for
 from ..runs.progress import Progress
 from ..runs.resolve_settings import new_settings, read_arguments, with_validation
 from ..training.settings import SETTINGS, TrainingSettings

@@ -28,8 +28,8 @@ from .weight_source import WeightSource
 # Settings for pretrained weights, where they differ from the defaults. With four images of each class as in
 # demos/13_weights.py, over three draws of them (`learn` with another lr), 89.3% of the others were right with lr 2e-3, 91.9
 # with 5e-4, 92.0 with 2e-4, 90.4 with 1e-4; of a probe 78.3 with 2e-3, 80.9 with 5e-3, 80.7 with 2e-2.
-FINE_TUNE = {"lr": 2e-4}
-PROBE = {"augment": "none", "ema": 0.0, "optimiser": "adamw", "epochs": 100, "batch_size": 32, "lr": 5e-3}
+FINE_TUNE: dict[str, Any] = {"lr": 2e-4}
+PROBE: dict[str, Any] = {"augment": "none", "ema": 0.0, "optimiser": "adamw", "epochs": 100, "batch_size": 32, "lr": 5e-3}
 
 
 def fine_tuned_model(source: WeightSource, data: Dataset, seed: int = 0, probe: bool = False, **options: Any) -> Model:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ..data import Dataset, load_data
 from ..models.model import Model
+from .default_model import model_for
 from .fine_tune import fine_tuned_model, starting_weights
 from .folder import RunFolder
-from .presets import model_for
 from .run_data import preparation
 from .weight_source import WeightSource, check_is_not_a_file
 

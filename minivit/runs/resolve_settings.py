@@ -64,7 +64,7 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
     ValueError
         For settings that do not fit each other or the data.
     """
-    pretrained = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
+    pretrained: dict[str, Any] = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
     defaults: dict[str, Any] = dict(default_settings())
     settings = defaults | preset_for(data, minutes).training | pretrained | given
     chosen = [name for name in ("distillation", "distillation_weight", "temperature") if settings[name] != defaults[name]]
