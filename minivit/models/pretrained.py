@@ -1,39 +1,77 @@
-"""Files of weights that others have trained, and the named models that they belong to."""
+"""Pretrained weights in files, and the named models that they belong to."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from ..common.checks import check_name
+import numpy as np
+
 from ..weights.match import GOOD, HEADS, Match
 from ..weights.safetensors_io import formats
 from ..weights.timm import classes_in, from_timm, match_timm, read_any
-from .create import CROPS, VARIANTS, declare_model
+from .create import CROPS, check_model_name, declare_model, family_of
 
 
-def read_named(path, name, **options):
-    """(model, tensors) of a file of weights: the named variant, declared with as many classes as the file's head has, if it has one, and
-    with other `options`; and all that the file holds, {timm's name: array in timm's layout}.
+def read_named(path: str | os.PathLike, name: str, **options: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """Read a file of weights, and declare the model that it belongs to.
 
-    Raises FileNotFoundError, or ValueError for an unknown name, for options that do not fit, or for a file that is
-    damaged.
+    Parameters
+    ----------
+    path : path
+        A safetensors file with timm's names, or an `.npz` of Google's for a ViT.
+    name : str
+        A named variant or a small model.
+    **options
+        Options of the model. By default it has as many classes as the head in the file, if there is one.
+
+    Returns
+    -------
+    model : Model
+        The model, without memory for its weights.
+    tensors : dict
+        All arrays of the file by timm's names, in timm's layout.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the name is unknown, options do not fit, or the file is damaged.
     """
-    check_name("model", name, VARIANTS)
+    check_model_name(name, allow_families=False)
     if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder, but with a model's name goes a file of weights; a run has its own model")
-    if Path(path).suffix == ".npz" and VARIANTS[name][0] != "vit":
-        raise ValueError(f"an .npz is read for a ViT only: the weights of {name} are expected in safetensors, under timm's names")
+        raise ValueError(f"{path} is a folder: with a model's name give a file of weights; a run has its own model")
     tensors = read_any(path)
     classes = classes_in(tensors)
-    return declare_model(name, **(({"classes": classes} if classes else {}) | options)), tensors
+    model = declare_model(name, **(({"classes": classes} if classes else {}) | options))
+    if Path(path).suffix == ".npz" and family_of(model) != "vit":
+        raise ValueError(f"an .npz is read for a ViT only: give weights of {name} as safetensors, under timm's names")
+    return model, tensors
 
 
-def load_weights(path, name):
-    """(model, share): the named variant with the weights in a file, such as one of timm's, and as many classes as its head has; and the
-    share of a picture's shorter side that this model is meant to see, for `read_image_files`.
+def load_weights(path: str | os.PathLike, name: str) -> tuple[Any, float]:
+    """Load a named model for inference. The matrices of its linear maps stay in the file, mapped into memory.
 
-    The model is for inference: the matrices of its linear maps stay in the file, mapped into memory, until they are
-    asked for as one vector. Errors as `read_named`, and ValueError for a file of another model, or without a head.
+    Parameters
+    ----------
+    path : path
+        A file of weights with a head, see `read_named`.
+    name : str
+        A named variant or a small model.
+
+    Returns
+    -------
+    model : Model
+        The model, with as many classes as the head.
+    crop : float
+        Share of the shorter side of an image file that the model is meant to see, for `read_image_files`.
+
+    Raises
+    ------
+    ValueError
+        If the weights belong to another model or have no head, and as `read_named`.
     """
     model, tensors = read_named(path, name)
     if not classes_in(tensors):
@@ -44,31 +82,49 @@ def load_weights(path, name):
         raise ValueError(f"{path}: {error}") from None
 
 
-def inspect_weights(path, name, image_size=None, classes=None):
-    """What of a file goes where in the named variant -> (Match, {"parameters": of the model, "numbers": in the file, "formats": {name of a
-    number format: how many of the file's tensors have it}}).
+def inspect_weights(path: str | os.PathLike, name: str, image_size: int | None = None,
+                    classes: int | None = None) -> tuple[Match, dict[str, Any]]:
+    """Compare a file of weights with a named model.
 
-    image_size: of the model (default: the variant's). classes: of a new head, in whose place the file's is left out
-    (default: the file's own). Errors as `read_named`.
+    Parameters
+    ----------
+    path, name
+        See `read_named`.
+    image_size : int, optional
+        Image size of the model. Default: that of the variant.
+    classes : int, optional
+        Classes of a new head, which replaces the head in the file.
+
+    Returns
+    -------
+    match : Match
+        Which tensor of the file goes to which parameter.
+    facts : dict
+        "parameters" of the model, "numbers" in the file, and "formats": how many tensors have each number format.
     """
     given = {"image_size": image_size, "classes": classes}
     model, tensors = read_named(path, name, **{option: value for option, value in given.items() if value is not None})
-    facts = {"parameters": sum(p.size for p in model.parameters()), "numbers": sum(tensor.size for tensor in tensors.values()),
-             "formats": dict(Counter(formats(path) if Path(path).suffix != ".npz" else (x.dtype.name for x in tensors.values())))}
+    kinds = (x.dtype.name for x in tensors.values()) if Path(path).suffix == ".npz" else formats(path)
+    facts = {"parameters": sum(p.size for p in model.parameters()), "numbers": sum(x.size for x in tensors.values()),
+             "formats": dict(Counter(kinds))}
     return match_timm(tensors, model, new_head=classes is not None), facts
 
 
-def describe_match(found: Match, facts):
-    """What `inspect_weights` gives, for JSON: {ok, rows: [{name, file, model, verdict}], parameters, numbers, formats}."""
+def describe_match(found: Match, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of `inspect_weights` for JSON: {ok, rows: [{name, file, model, verdict}], parameters, ...}."""
     rows = [{"name": row.name, "file": row.found, "model": row.expected, "verdict": row.verdict} for row in found.rows]
     return json.loads(json.dumps({"ok": found.ok, "rows": rows} | facts))
 
 
-def match_text(found: Match, facts):
-    """The same as text."""
+def match_text(found: Match, facts: dict[str, Any]) -> str:
+    """Return the result of `inspect_weights` as text."""
     kinds = ", ".join(f"{count} of {name}" for name, count in facts["formats"].items())
     lacking = [row for row in found.rows if row.verdict not in GOOD]
-    headless = all(row.verdict == "missing" and row.name.startswith(HEADS) for row in lacking)
-    verdict = ("these weights are of this model" if found.ok else "these weights are of this model, without its classifier: with --classes "
-               "a new one is made" if headless else "these weights are of another model")
-    return (f"{found}\nfile: {facts['numbers']:,} numbers, {kinds}; model: {facts['parameters']:,} parameters\n{verdict}")
+    if found.ok:
+        verdict = "these weights are of this model"
+    elif all(row.verdict == "missing" and row.name.startswith(HEADS) for row in lacking):
+        verdict = "these weights are of this model, without its classifier: with --classes a new one is made"
+    else:
+        verdict = "these weights are of another model"
+    sizes = f"file: {facts['numbers']:,} numbers, {kinds}; model: {facts['parameters']:,} parameters"
+    return f"{found}\n{sizes}\n{verdict}"
