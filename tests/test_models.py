@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import pytest
 import minivit
 from minivit.explain import with_all_tokens
 from minivit.layers import Block, WindowAttention
-from minivit.models import VARIANTS, describe_models
+from minivit.models import VARIANTS, checks, describe_models
+from minivit.models.create import declare_model
 
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
 
@@ -111,6 +113,122 @@ def test_unknown_models_get_the_nearest_name():
         minivit.create_model("vit_base_patch16_244")
     with pytest.raises(ValueError, match="needs a value for image_size, patch_size"):
         minivit.create_model("vit", width=8, depth=1, heads=1)
+
+
+@pytest.mark.parametrize(("name", "nearest"), [
+    ("vit_mni", "vit_mini"), ("vit_tiny", "vit_tiny_patch16_224"), ("ViT_Base", "vit_base_patch16_224"),
+    ("deit_tiny_patch16_244", "deit_tiny_patch16_224"), ("swim_mini", "swin_mini"), ("resnet50", "resnetv2_50x1_bit"),
+])
+def test_an_unknown_model_gets_a_suggestion_from_its_family(name, nearest):
+    with pytest.raises(ValueError, match=f"unknown model '{name}': did you mean '{nearest}'"):
+        minivit.create_model(name)
+
+
+@pytest.mark.parametrize(("name", "variant"), [
+    ("vit_mini", "vit_mini_patch2_8"), ("deit_mini", "deit_mini_patch2_8"), ("swin_mini", "swin_mini_patch1_window4_8"),
+])
+def test_a_small_model_is_by_default_the_variant_for_the_digits(name, variant):
+    assert minivit.create_model(name).config == minivit.create_model(variant).config
+    assert minivit.create_model(name, seed=3).vector.tobytes() == minivit.create_model(variant, seed=3).vector.tobytes()
+
+
+@pytest.mark.parametrize("size", [8, 28, 32, 40, 64])
+@pytest.mark.parametrize("name", ["vit_mini", "deit_mini", "swin_mini", "resnet_mini"])
+def test_a_small_model_takes_images_of_any_size(name, size):
+    model = minivit.create_model(name, image_size=size, channels=2, classes=3)
+    assert model.forward(np.zeros((2, size, size, 2), np.uint8)).shape == (2, 3)
+    named = [options for key, (_, options) in VARIANTS.items() if key.startswith(name) and options["image_size"] == size]
+    for options in named:
+        assert all(model.config[key] == value or key in ("channels", "classes", "depths", "heads") for key, value in options.items())
+
+
+def test_a_small_model_has_ten_classes_by_default_and_refuses_sizes_without_a_patch():
+    assert minivit.create_model("vit_mini", image_size=40).classes == 10
+    with pytest.raises(ValueError, match="no patch size fits images of 37x37 pixels: use another size"):
+        minivit.create_model("vit_mini", image_size=37)
+
+
+@pytest.mark.parametrize("name", ["vit_mini", "vit_tiny_patch16_224", "swin_mini_patch1_window4_8", "resnet_mini"])
+@pytest.mark.parametrize("size", [(16, 32), [16], "16", None, 16.0, 0])
+def test_an_image_size_that_is_no_whole_number_is_named(name, size):
+    with pytest.raises(ValueError, match="image_size, the side of square images, must be a whole number at least 1, not "):
+        minivit.create_model(name, image_size=size)
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("heads", [2, 2]), ("width", "64"), ("patch_size", (2, 2)), ("mlp_ratio", "4"), ("mlp_ratio", 0), ("drop_rate", None),
+    ("drop_path_rate", "0.1"), ("position_std", -1), ("depth", None),
+])
+def test_an_option_of_another_type_is_named(option, value):
+    with pytest.raises(ValueError, match=f"{option} must be a (whole|finite) number"):
+        make(**{option: value})
+
+
+# ---- repr and summary ---------------------------------------------------------------------------------------
+
+
+def test_repr_is_one_line_with_the_sizes_and_the_parameters():
+    model = minivit.create_model("vit_mini")
+    assert repr(model) == "ViT(image_size=8, patch_size=2, width=64, depth=4, heads=4, classes=10), 136,138 parameters"
+    assert repr(model.blocks[0]) == "Block(norm1, attn, drop_path1, norm2, mlp, drop_path2)"
+    assert repr(model.head) == "Linear(weight (64, 10), bias (10,))"
+    assert repr(declare_model("vit_huge_patch14_224")).endswith("632,045,800 parameters")
+    assert not any(p.has_values for p in declare_model("vit_huge_patch14_224").parameters())
+
+
+@pytest.mark.parametrize("name", [
+    "vit_mini", "vit by mean", "deit_mini", "swin_mini", "resnet_mini", "vit with a stem", "resnet with bottlenecks",
+])
+@pytest.mark.parametrize("depth", [1, 2, 9])
+def test_the_totals_of_a_summary_are_those_of_the_model(name, depth):
+    options = {"vit by mean": {"pool": "mean", "relative_bias": True, "image_size": 16},
+               "vit with a stem": {"stem": "conv", "patch_size": 4, "image_size": 16},
+               "resnet with bottlenecks": {"block": "bottleneck", "reduction": 4, "image_size": 37, "layers": [2, 1]}}.get(name, {})
+    model = minivit.create_model(name if "mini" in name else f"{name.split()[0]}_mini", **options)
+    before = model.vector.tobytes()
+    summary = model.summary(depth)
+    top = [row for row in summary.rows if row.path.count(".") == ("blocks." in row.path or "layers." in row.path or "stages." in row.path)]
+    assert summary.flops == model.flops == sum(row.flops for row in top)
+    assert summary.parameters == sum(p.size for p in model.parameters()) == sum(row.parameters for row in top)
+    assert model.vector.tobytes() == before
+    assert model.cache is None
+
+
+def test_a_summary_shows_the_output_of_each_layer():
+    model = minivit.create_model("vit_mini")
+    rows = {row.path: row for row in model.summary().rows}
+    assert rows["pos_embed"].shape == (17, 64)
+    assert rows["patch_embed"].shape == (16, 64)
+    assert rows["blocks.3"].shape == rows["blocks.0.attn"].shape == (17, 64)
+    assert rows["head"] == rows["head"].__class__("head", "Linear", (10,), 650, 2 * 64 * 10)
+    assert "pos_drop" not in rows
+    text = str(model.summary(depth=1))
+    assert repr(model) in text
+    assert text.splitlines()[-1].split() == ["total", f"{model.vector.size:,}", f"{model.flops:,}"]
+    assert "blocks.0.attn" not in text
+
+
+def test_a_notebook_shows_the_repr_line_and_a_folded_table():
+    model = minivit.create_model("vit_mini")
+    page = model._repr_html_()
+    assert page.startswith(f"<details><summary><code>{model!r}</code></summary><table>")
+    assert page.count("<tr>") == len(model.summary().rows) + 2
+    assert len(page) < 6_000
+
+
+@pytest.mark.parametrize(("pixels", "warns"), [
+    (lambda rng: 255 * rng.random((2, 8, 8, 3)), True), (lambda rng: rng.random((2, 8, 8, 3)), False),
+    (lambda rng: 100 * rng.standard_normal((2, 8, 8, 3)), False), (lambda rng: np.zeros((0, 8, 8, 3)), False),
+    (lambda rng: rng.integers(0, 256, (2, 8, 8, 3), np.uint8), False),
+])
+def test_floats_that_look_like_pixels_are_warned_of_once(pixels, warns):
+    images = pixels(np.random.default_rng(0))
+    checks._warn_of_pixels.cache_clear()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            make().predict(images)
+    assert [str(one.message)[:43] for one in said] == warns * ["float images must be normalised already, but"[:43]]
 
 
 @pytest.mark.parametrize(("images", "error", "message"), [

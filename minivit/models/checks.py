@@ -24,11 +24,15 @@ def check_options(config: dict[str, Any], per_stage: tuple[str, ...]) -> None:
     """
     for name in sorted(config.keys() & _WHOLE):
         many = name in per_stage and isinstance(config[name], list | tuple)
-        kind = _WORDS.get(name, name)
-        numbers = [check_number(kind, n, least=1, whole=True) for n in (config[name] if many else [config[name]])]
+        numbers = [check_size(name, n) for n in (config[name] if many else [config[name]])]
         config[name] = numbers if many else numbers[0]
     for name in config.keys() & _BOUNDS.keys():
         check_number(name, config[name], **_BOUNDS[name])
+
+
+def check_size(name: str, value: Any) -> int:
+    """Return the option `name` as an int; raise ValueError unless it is a whole number of at least 1."""
+    return int(check_number(_WORDS.get(name, name), value, least=1, whole=True))
 
 
 def per_channel(name: str, value: Any, channels: int) -> np.ndarray:

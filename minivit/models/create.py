@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..common.checks import check_name, check_number, suggestion
+from ..common.checks import check_name, suggestion
 from ..weights.timm import read_weights
+from .checks import check_size
 from .deit import DeiT
 from .model import Model
 from .resnet import ResNet
@@ -75,7 +76,7 @@ def declare_model(name: str, **options: Any) -> Any:
     small: dict[str, Any] = {}
     if name in SMALL:
         image_size = options.get("image_size", default_image_size(name))
-        name, small = fit(name, check_number("image_size", image_size, least=1, whole=True))
+        name, small = fit(name, check_size("image_size", image_size))
         small = {"classes": 10} | small
     family, settings = VARIANTS.get(name, (name, {}))
     arguments = inspect.signature(FAMILIES[family]).parameters

@@ -11,7 +11,8 @@ import numpy as np
 from ..weights.match import GOOD, HEADS, Match
 from ..weights.safetensors_io import formats
 from ..weights.timm import classes_in, from_timm, match_timm, read_any
-from .create import CROPS, check_model_name, declare_model, family_of
+from .create import CROPS, VARIANTS, check_model_name, declare_model
+from .small import SMALL
 
 
 def read_named(path: str | os.PathLike, name: str, **options: Any) -> tuple[Any, dict[str, np.ndarray]]:
@@ -43,12 +44,12 @@ def read_named(path: str | os.PathLike, name: str, **options: Any) -> tuple[Any,
     check_model_name(name, allow_families=False)
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder: with a model's name give a file of weights; a run has its own model")
+    family = SMALL[name] if name in SMALL else VARIANTS[name][0]
+    if Path(path).suffix == ".npz" and family != "vit":
+        raise ValueError(f"an .npz is read for a ViT only: give weights of {name} as safetensors, under timm's names")
     tensors = read_any(path)
     classes = classes_in(tensors)
-    model = declare_model(name, **(({"classes": classes} if classes else {}) | options))
-    if Path(path).suffix == ".npz" and family_of(model) != "vit":
-        raise ValueError(f"an .npz is read for a ViT only: give weights of {name} as safetensors, under timm's names")
-    return model, tensors
+    return declare_model(name, **(({"classes": classes} if classes else {}) | options)), tensors
 
 
 def load_weights(path: str | os.PathLike, name: str) -> tuple[Any, float]:

@@ -52,11 +52,12 @@ def fit(name: str, image_size: int) -> tuple[str, dict[str, Any]]:
         patch_size = _patch_size(image_size, most=24, about=16, even=True)
         sizes |= {"patch_size": patch_size, "window": image_size // patch_size // 2}
         return family, sizes | {"width": 48, "depths": (2, 2), "heads": (3, 6)}
-    return family, sizes | {"patch_size": _patch_size(image_size), "width": 64, "depth": 4, "heads": 4, "position_std": 0.5}
+    sizes["patch_size"] = _patch_size(image_size)
+    return family, sizes | {"width": 64, "depth": 4, "heads": 4, "position_std": 0.5}
 
 
 def _reduction(image_size: int) -> int:
-    """Return the reduction of a ResNet's stem: to a map of 8 x 8 to 20 x 20, if the images are not very small or large."""
+    """Return by what factor the stem of a small ResNet reduces an image: usually to 8 x 8 to 20 x 20 places."""
     return 1 if image_size <= 16 else 2 if image_size <= 40 else 4
 
 
@@ -64,5 +65,6 @@ def _patch_size(image_size: int, most: int = 16, about: int = 8, even: bool = Fa
     """Return the patch size for about `about` patches in a row: 4 to `most` of them, and with `even` an even number."""
     sizes = [p for p in range(1, image_size + 1) if image_size % (p << even) == 0 and 4 <= image_size // p <= most]
     if not sizes:
-        raise ValueError(f"no patch divides images of side {image_size} well: take another size, such as 28, 32 or 64")
+        raise ValueError(f"no patch size fits images of {image_size}x{image_size} pixels: "
+                         "use another size, such as 28, 32 or 64")
     return min(sizes, key=lambda p: abs(math.log(image_size / p / about)))

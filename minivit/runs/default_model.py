@@ -1,18 +1,15 @@
 """A model for a data set: the preset's, a named variant, or a small one of a family for the size of the images."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ..data import Dataset
 from ..models import create_model
-from ..models.create import VARIANTS
+from ..models.create import FAMILIES, VARIANTS
 from ..models.model import Model
+from ..models.small import SMALL, fit
 from .presets import preset_for
-
-# Names of small models for any size of the images, and the family for sizes without a variant of that name.
-MINI_MODELS = {"vit_mini": "vit", "deit_mini": "deit", "swin_mini": "swin"}
 
 
 def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: float | None = None, **options: Any) -> Model:
@@ -55,28 +52,14 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
         preset = dict(preset_for(data, minutes).model)
         # The variant for 32x32 is made for the 50,000 images of CIFAR; other data sets are smaller.
         name = "vit" if "width" in preset or height == 32 else "vit_mini"
-    if name in MINI_MODELS:
-        variants = [v for v in VARIANTS if v.startswith(f"{name}_") and VARIANTS[v][1]["image_size"] == height]
-        name = variants[0] if variants else MINI_MODELS[name]
-    fitting = _family_sizes(name, height) | fitting
+    if name in FAMILIES or name in SMALL:
+        name, sizes = fit(name, height)
+        fitting = sizes | fitting
     if "stem" in preset:
         patch = options.get("patch_size") or (fitting | preset).get("patch_size") or VARIANTS[name][1]["patch_size"]
         if patch == 1 or patch & (patch - 1):                         # a convolutional stem needs 2, 4, 8, ...
             del preset["stem"]
     return create_model(name, seed=seed, **(fitting | preset | options))
-
-
-def _family_sizes(name, image_size):
-    """Options of a small model of a family; none for a named variant."""
-    if name in ("resnet", "resnet_mini"):
-        return VARIANTS["resnet_mini"][1] | {"reduction": _reduction(image_size)}
-    if name in ("vit", "deit"):
-        return {"patch_size": _patch_size(image_size), "width": 64, "depth": 4, "heads": 4, "mlp_ratio": 2, "position_std": 0.5}
-    if name == "swin":                                                # two stages on about 16x16 tokens: four windows, then one
-        patch = _patch_size(image_size, most=24, about=16, even=True)
-        return {"patch_size": patch, "width": 48, "depths": (2, 2), "heads": (3, 6), "window": image_size // patch // 2,
-                "mlp_ratio": 2}
-    return {}
 
 
 def _check_classes(data):
@@ -89,16 +72,3 @@ def _check_classes(data):
     if missing := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
         named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
         raise ValueError(f"{data.name} has no training images of class {named}: add some, or remove the class (labels count from 0)")
-
-
-def _reduction(image_size):
-    """By what factor the stem of a small ResNet reduces an image: usually to 8x8 up to 20x20 places."""
-    return 1 if image_size <= 16 else 2 if image_size <= 40 else 4
-
-
-def _patch_size(image_size, most=16, about=8, even=False):
-    """The patch size that gives nearly `about` patches in a row, at least 4, at most `most`, and an even number if `even`."""
-    sizes = [p for p in range(1, image_size + 1) if image_size % (p << even) == 0 and 4 <= image_size // p <= most]
-    if not sizes:
-        raise ValueError(f"no patch size fits images of {image_size}x{image_size} pixels: use another size, such as 28, 32 or 64")
-    return min(sizes, key=lambda p: abs(math.log(image_size / p / about)))
