@@ -1,25 +1,26 @@
-"""The one Numba decorator, and the exponential and error function that kernels share.
+"""The one Numba decorator, the exp and erf that compiled loops share, and three loops over the rows of a matrix.
 
-A *kernel* is a plain serial loop over arrays. `@kernel` compiles it so that it
+A *kernel* in this project is a plain serial loop over arrays that Numba compiles to machine code. (The weights of a
+convolution are called *filters* here.) `@kernel` compiles a loop with these settings:
 
-- releases the GIL, so that lanes (see `minivit/parallel/lanes.py`) run side by side;
-- divides as IEEE arithmetic does (`error_model="numpy"`): Python's check for division by zero would
-  stop LLVM from vectorising the loop, which costs a factor of about ten;
-- may reorder sums, but must still see NaN and infinity: the fast-math set leaves out `nnan` and
-  `ninf`, so that a diverging run is noticed;
-- is stored on disk. Numba notices an edited kernel by the time stamp of *its own* file only, so the folder
-  of the store bears the hash of this file: an edit of `exp` below reaches every kernel that calls it.
+- It releases Python's global interpreter lock (GIL), so lanes (see `minivit/parallel/lanes.py`) run at the same time.
+- It divides as IEEE arithmetic does (`error_model="numpy"`). Python's check for division by zero would stop the
+  compiler LLVM from vectorising the loop, which makes it about ten times slower.
+- It may reorder sums, but it keeps NaN and infinity: the set of fast-math flags leaves out `nnan` and `ninf`. So a
+  training run that diverges is noticed.
+- It is stored on disk. Numba compares the time stamp of the kernel's *own* file only. Therefore the name of the folder
+  contains the hash of this file. After an edit of `exp` below, every kernel that calls it is compiled again.
 
-A kernel calls helpers of its own file and of this one, nothing else.
+A kernel calls only helpers of its own file and of this file.
 
-One source serves float32 and float64. Constants inside a kernel take the dtype of an array
-(`x.dtype.type(0.5)`), because a bare Python literal is a float64 and would promote the whole loop.
-`exp` and `erf` have one implementation per dtype: float64 calls the C library; float32 uses the
-polynomials below, which LLVM can vectorise (a call into the C library stops it).
+One source serves float32 and float64. Constants inside a kernel take the dtype of an array (`x.dtype.type(0.5)`). A
+bare Python literal is a float64 and would promote the whole loop. `exp` and `erf` have one implementation per dtype: float64
+calls the C library; float32 uses the polynomials below, because LLVM cannot vectorise a call into the C library.
 """
 
 import hashlib
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,44 +33,135 @@ from numba.extending import overload
 
 _FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _EXACT_ORDER = _FAST - {"reassoc"}  # for helpers whose rounding errors cancel only in the written order
-_STORE = platformdirs.user_cache_path("minivit") / f"kernels-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
+_HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+_STORE = platformdirs.user_cache_path("minivit") / f"kernels-{_HASH}"
 
 
-def kernel(function):
-    """Compile `function`, a serial loop over arrays, as the module docstring says.
+def kernel(function: Callable) -> Any:
+    """Compile a serial loop over arrays, with the settings of the module docstring.
 
-    Returns the compiled function (or `function` itself under `NUMBA_DISABLE_JIT=1`). It is compiled at
-    its first call for each combination of dtypes, and stored on disk.
+    Parameters
+    ----------
+    function : callable
+        The loop. It is compiled at its first call with each combination of dtypes, and stored on disk.
+
+    Returns
+    -------
+    compiled : callable
+        The compiled function, or `function` itself under `NUMBA_DISABLE_JIT=1`.
     """
     options: Any = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
-    # Numba reads the folder while it decorates. Where it is read-only, Numba takes one of its own, or refuses.
+    # Numba reads the folder when it decorates. If it cannot write there, it uses its own folder or raises an error.
     config: Any = numba.config
     previous = config.CACHE_DIR
     config.CACHE_DIR = str(Path(previous, _STORE.name) if previous else _STORE)
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:                                              # nowhere to store: compile anew in each process
+    except RuntimeError:                                  # no folder is writable: each process compiles for itself
         return numba.njit(**options)(function)
     finally:
         config.CACHE_DIR = previous
 
 
-def as_matrix(x):
-    """View `x` (..., D) as a contiguous matrix (rows, D); it is copied only if it is not contiguous.
+def as_matrix(x: np.ndarray) -> np.ndarray:
+    """View `x` (..., D) as a contiguous matrix (rows, D). Copy only an array that is not contiguous.
 
-    Raises TypeError unless x is float32 or float64: a kernel would compute in integers.
+    Parameters
+    ----------
+    x : array (..., D)
+
+    Returns
+    -------
+    matrix : array (rows, D)
+
+    Raises
+    ------
+    TypeError
+        If x is not float32 or float64. A kernel would compute in integers.
     """
     if x.dtype.char not in "fd" or not x.dtype.isnative:
-        raise TypeError(f"operations take float32 or float64, not {x.dtype}")
+        raise TypeError(f"operations take float32 or float64, not {x.dtype}: convert with x.astype(np.float32)")
     if x.ndim != 2:
         x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     return np.ascontiguousarray(x)
 
 
+# ---- loops over the rows of a matrix, faster than NumPy's -----------------------------------------------------------
+
+
+def add_row(y: np.ndarray, row: np.ndarray) -> None:
+    """Add `row` (D,) to every row of y (..., D), contiguous, in place. NumPy takes twice as long for short rows.
+
+    Parameters
+    ----------
+    y : array (..., D)
+    row : array (D,)
+    """
+    _add_row(as_matrix(y), row)
+
+
+def sum_rows(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return the sum over all rows of x.
+
+    It is computed as a product with ones: BLAS, the library for matrix products, adds faster than NumPy.
+
+    Parameters
+    ----------
+    x : array (..., D)
+    out : array (D,), optional
+        Receives the result.
+
+    Returns
+    -------
+    total : array (D,)
+    """
+    matrix = as_matrix(x)
+    return np.matmul(_ones(len(matrix), matrix.dtype), matrix, out=out)
+
+
+def row_max(x: np.ndarray) -> np.ndarray:
+    """Return the largest number of each row. A NaN counts as larger or smaller than all numbers, by its sign bit.
+
+    The search runs over integers, because LLVM does not vectorise the maximum of floats that may be NaN. The bits of
+    two positive floats, read as integers, have the order of the floats. For negative floats the order is reversed, so
+    all their bits except the sign are inverted before the comparison, and inverted back after it.
+
+    Parameters
+    ----------
+    x : array (..., D)
+
+    Returns
+    -------
+    largest : array (rows,)
+    """
+    matrix = as_matrix(x)
+    return _row_max(matrix.view(f"i{matrix.itemsize}")).view(matrix.dtype)
+
+
 @lru_cache(maxsize=8)
-def ones(length, dtype):
-    """A vector of ones. It is kept: a step sums as many rows many times, by a product, which is faster."""
+def _ones(length: int, dtype: np.dtype) -> np.ndarray:
+    """Ones, kept because every training step needs vectors of the same few lengths."""
     return np.ones(length, dtype)
+
+
+@kernel
+def _add_row(y, row):
+    for n in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            y[n, j] += row[j]
+
+
+@kernel
+def _row_max(bits):
+    integer = bits.dtype.type
+    to_sign, all_but_sign = integer(8 * bits.itemsize - 1), integer(np.iinfo(bits.dtype).max)
+    largest = np.empty(bits.shape[0], bits.dtype)
+    for n in range(bits.shape[0]):
+        found = integer(np.iinfo(bits.dtype).min)
+        for j in range(bits.shape[1]):
+            found = max(found, integer(bits[n, j] ^ ((bits[n, j] >> to_sign) & all_but_sign)))
+        largest[n] = found ^ ((found >> to_sign) & all_but_sign)
+    return largest
 
 
 # ---- exp -------------------------------------------------------------------------------------------
@@ -83,17 +175,19 @@ _E0, _E1, _E2 = _f(1.9875691500e-4), _f(1.3981999507e-3), _f(8.3334519073e-3)
 _E3, _E4, _E5 = _f(4.1665795894e-2), _f(1.6666665459e-1), _f(5.0000001201e-1)
 
 
-def exp(x):
-    """e**x for a scalar inside a kernel. float32: relative error below 1e-7; 0 below -87.34, infinity above 88.37.
+def exp(x: float) -> float:
+    """Return e**x of a scalar inside a kernel.
 
-    Range reduction: x = n ln 2 + r with |r| <= ln 2 / 2. Then e**r is a polynomial (Cephes `expf`), and
-    2**n is made by writing n into the exponent bits of a float.
+    float32: relative error below 2e-7; 0 below -87.34, infinity above 88.37. float64: the C library.
+
+    Range reduction: x = n ln 2 + r with |r| <= ln 2 / 2. Then e**r is a polynomial (Cephes `expf`). The factor 2**n is
+    made by writing n into the exponent bits of a float.
     """
-    return np.exp(x)  # in plain Python, with the JIT off
+    return np.exp(x)  # in plain Python, with compilation switched off
 
 
 def _exp_float32(x):
-    # The clamp keeps the cast to int32 defined; NaN passes through `r` into the result.
+    # The clamp keeps the cast to int32 defined. A NaN passes through `r` into the result.
     bounded = min(max(x, _EXP_LOW), _EXP_HIGH)
     n = np.floor(bounded * _LOG2_E + _HALF)
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
@@ -124,12 +218,12 @@ _A1, _A2, _A3 = _f(0.254829592), _f(-0.284496736), _f(1.421413741)
 _A4, _A5 = _f(-1.453152027), _f(1.061405429)
 
 
-def erf(z, exp_minus_z2):
-    """Error function of a scalar inside a kernel; the caller lends exp(-z**2), which it needs anyway.
+def erf(z: float, exp_minus_z2: float) -> float:
+    """Return the error function of a scalar inside a kernel. The caller passes exp(-z**2), which it needs anyway.
 
     float32: Abramowitz and Stegun 7.1.26, absolute error below 6e-7. float64: the C library.
     """
-    return math.erf(z)  # in plain Python, with the JIT off
+    return math.erf(z)  # in plain Python, with compilation switched off
 
 
 def _erf_float32(z, exp_minus_z2):

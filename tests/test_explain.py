@@ -340,7 +340,7 @@ def test_positions_are_like_themselves():
 
 
 def test_sincos_positions_are_most_like_their_neighbours():
-    similarity = explain.position_similarity(minivit.ops.tokens.sincos_2d(5, 5, 16))
+    similarity = explain.position_similarity(minivit.ops.sincos.sincos_2d(5, 5, 16))
     assert similarity[2, 2, 2, 3] > similarity[2, 2, 2, 4]
     assert similarity[2, 2, 1, 2] > similarity[2, 2, 0, 2]
 

@@ -14,7 +14,7 @@ from numba.core.registry import CPUDispatcher
 
 import minivit
 import minivit.kernel
-from minivit.kernel import as_matrix, erf, exp, kernel
+from minivit.kernel import add_row, as_matrix, erf, exp, kernel, row_max, sum_rows
 
 PACKAGE = Path(minivit.__file__).parent
 F = np.float32
@@ -156,13 +156,36 @@ def test_kernels_release_the_gil_and_are_stored():
     assert minivit.kernel._STORE.name in Path(_exp.stats.cache_path).parts
 
 
-def test_rows_views_what_is_contiguous_and_copies_what_is_not():
+def test_as_matrix_views_a_contiguous_array_and_copies_any_other():
     x = np.arange(24.0).reshape(2, 3, 4)
     assert np.shares_memory(as_matrix(x), x)
     np.testing.assert_array_equal(as_matrix(x), x.reshape(6, 4))
     turned = x.swapaxes(0, 2)
     assert as_matrix(turned).flags.c_contiguous
     np.testing.assert_array_equal(as_matrix(turned), turned.reshape(12, 2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_row_max_is_the_largest_number_of_each_row(dtype):
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((2, 50, 7)) * 10.0 ** rng.integers(-30, 30, (2, 50, 7))).astype(dtype)
+    np.testing.assert_array_equal(row_max(x), x.max(axis=-1).ravel())
+    np.testing.assert_array_equal(row_max(-np.abs(x)), -np.abs(x).min(axis=-1).ravel())
+    extreme = np.array([[-np.inf, -1, -2], [np.inf, 3, 4], [-0.0, 0.0, -0.0], [-np.inf, -np.inf, -np.inf]], dtype)
+    np.testing.assert_array_equal(row_max(extreme), [-1, np.inf, 0, -np.inf])
+    assert np.isnan(row_max(np.array([[1, np.nan, np.inf]], dtype))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_add_row_and_sum_rows_are_numpys(dtype):
+    rng = np.random.default_rng(0)
+    x, row = rng.standard_normal((2, 3, 5)).astype(dtype), rng.standard_normal(5).astype(dtype)
+    y, total = x.copy(), np.empty(5, dtype)
+    add_row(y, row)
+    np.testing.assert_array_equal(y, x + row)
+    assert sum_rows(x, total) is total
+    np.testing.assert_allclose(total, x.sum(axis=(0, 1)), rtol=1e-5 if dtype == np.float32 else 1e-14)
+    np.testing.assert_array_equal(sum_rows(x), total)
 
 
 # ---- the store ---------------------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from helpers import relative_difference
 from numba import types
 from numba.core.registry import CPUDispatcher
 
+import minivit.kernel
 import minivit.ops
 from minivit.ops import (
     attention,
+    attention_variants,
     convolution,
     cross_entropy,
     distillation,
@@ -29,9 +31,11 @@ from minivit.ops import (
     max_pooling,
     merging,
     patches,
+    pixels,
     pooling,
     relative_bias,
     relu,
+    sincos,
     softmax,
     tokens,
     weight_standardisation,
@@ -98,7 +102,8 @@ over_dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtyp
 
 
 def test_every_chapter_has_a_known_value():
-    chapters = {module.name for module in pkgutil.iter_modules(minivit.ops.__path__)} - {"philox"}  # philox has no backward
+    without_backward = {"philox", "pixels", "sincos"}
+    chapters = {module.name for module in pkgutil.iter_modules(minivit.ops.__path__)} - without_backward
     assert {op.__name__.rpartition(".")[2] for op, *_ in KNOWN.values()} == chapters, "give KNOWN a value worked out by hand"
 
 
@@ -173,8 +178,11 @@ def test_nan_and_infinity_are_seen_where_the_reference_sees_them(case, place, va
 KERNELS = {f"{value.py_func.__module__}.{name}": (case, value) for case in CASES.values() for name, value in vars(case.op).items()
            if isinstance(value, CPUDispatcher) and value.py_func.__module__ == case.op.__name__}
 
-# They move and compare numbers, and compute none.
-MOVERS = {"minivit.ops.convolution._gather", "minivit.ops.max_pooling._forward", "minivit.ops.softmax._largest"}
+KERNELS |= {f"minivit.kernel.{name}": (CASES[case], getattr(minivit.kernel, name)) for name, case in
+            (("_add_row", "linear"), ("_row_max", "softmax")) if isinstance(getattr(minivit.kernel, name), CPUDispatcher)}
+
+# These kernels only move and compare numbers.
+MOVERS = {"minivit.ops.convolution._gather", "minivit.ops.max_pooling._forward", "minivit.kernel._row_max"}
 
 
 @pytest.mark.parametrize(("case", "kernel"), KERNELS.values(), ids=KERNELS)
@@ -211,8 +219,8 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "softmax": (softmax, [[[0, LN3], [5, 5]]], {}, [[0.25, 0.75], [0.5, 0.5]]),
     "softmax scale": (softmax, [[0, LN3]], {"scale": 2.0}, [0.1, 0.9]),
     "attention": (attention, [[QKV]], {"heads": 2}, [[[1, 3, 0, 0, 4, 4, 0, 0], [2, 2, 0, 0, 4, 4, 0, 0]]]),
-    "attention bias": (attention, [[[[0, 0, 4], [0, 0, 8]]]], {"heads": 1, "bias": np.array([[[0, LN3], [LN3, 0]]])}, [[[7], [5]]]),
-    "attention bias of windows": (attention, [3 * [[[0, 0, 4], [0, 0, 8]]]],
+    "attention_variants bias": (attention_variants, [[[[0, 0, 4], [0, 0, 8]]]], {"heads": 1, "bias": np.array([[[0, LN3], [LN3, 0]]])}, [[[7], [5]]]),
+    "attention_variants bias per window": (attention_variants, [3 * [[[0, 0, 4], [0, 0, 8]]]],
                                   {"heads": 1, "bias": np.array([[[[0, LN3], [LN3, 0]]], [[[0, 0], [0, 0]]], [[[LN3, 0], [0, LN3]]]])},
                                   [[[7], [5]], [[6], [6]], [[5], [7]]]),
     "relative_bias": (relative_bias, [[[1, 10], [2, 20], [3, 30]]], {"rows": 1, "columns": 2}, [[[2, 1], [3, 2]], [[20, 10], [30, 20]]]),
@@ -235,10 +243,10 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "max_pooling": (max_pooling, [[[[[1], [2], [7]], [[4], [5], [-6]]]]], {"size": 2}, [[[[5], [7]]]]),
     "max_pooling padded": (max_pooling, [[[[[-1, 5], [-2, 6], [-3, 7]]]]], {"size": 3, "stride": 2, "padding": 1}, [[[[0, 6], [0, 7]]]]),
     "cross_entropy": (cross_entropy, [[[0, LN3], [0, LN3]], [[0, 1], [1, 0]]], {}, (math.log(4 / 3) + math.log(4)) / 2),
-    "cross_entropy lane": (cross_entropy, [[[0, LN3]], [[0, 1]]], {"images": 5}, math.log(4 / 3) / 5),
+    "cross_entropy lane": (cross_entropy, [[[0, LN3]], [[0, 1]]], {"batch_size": 5}, math.log(4 / 3) / 5),
     "distillation": (distillation, [[[0, 2 * LN3], [0, 2 * LN3]], [[0.5, 0.5], [0.25, 0.75]]], {"temperature": 2.0},
                      4 * 0.5 * (math.log(2 / 1) + math.log(2 / 3)) / 2),
-    "distillation hard": (distillation, [[[0, LN3]], [[1, 0]]], {"images": 5}, math.log(4) / 5),
+    "distillation hard": (distillation, [[[0, LN3]], [[1, 0]]], {"batch_size": 5}, math.log(4) / 5),
     "windows": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2},
                 np.reshape([[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]], (4, 4, 1))),
     "windows shifted": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2, "shift": 1},
@@ -276,13 +284,13 @@ ERRORS = {
     "layer_norm bias": (lambda: layer_norm.forward(_ones(2, 3), _ones(3), _ones(4)), r"not \(3,\) and \(4,\)"),
     "attention heads": (lambda: attention.forward(_ones(2, 5, 12), 3), r"divisible by 3 heads, not \(2, 5, 12\)"),
     "attention axes": (lambda: attention.forward(_ones(5, 12), 2), r"qkv must be \(B, N, 3 D\).*\(5, 12\)"),
-    "attention bias": (lambda: attention.forward(_ones(2, 5, 12), 2, _ones(2, 5, 4)), r"a bias \(2, 5, 5\), not \(2, 5, 4\)"),
-    "attention queries": (lambda: attention.forward(_ones(2, 5, 12), 2, queries=slice(6)), r"a slice of the 5 tokens.*slice\(None, 6"),
-    "attention number of queries": (lambda: attention.forward(_ones(2, 5, 12), 2, queries=2), r"a slice of the 5 tokens.*not 2"),
-    "attention no queries": (lambda: attention.forward(_ones(2, 5, 12), 2, queries=slice(0)), r"of the 5 tokens, with one at least"),
-    "attention bias of queries": (lambda: attention.forward(_ones(2, 5, 12), 2, _ones(2, 5, 5), slice(1)),
+    "attention bias": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, _ones(2, 5, 4)), r"a bias \(2, 5, 5\), not \(2, 5, 4\)"),
+    "attention queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(6)), r"a slice of the 5 tokens.*slice\(None, 6"),
+    "attention number of queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=2), r"a slice of the 5 tokens.*not 2"),
+    "attention no queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(0)), r"of the 5 tokens, with at least one"),
+    "attention bias of queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, _ones(2, 5, 5), slice(1)),
                                   r"a bias \(2, 1, 5\), not \(2, 5, 5\)"),
-    "attention windows": (lambda: attention.forward(_ones(5, 4, 12), 2, _ones(3, 2, 4, 4)), r"so many windows as divide 5 images"),
+    "attention windows": (lambda: attention_variants.forward(_ones(5, 4, 12), 2, _ones(3, 2, 4, 4)), r"number of windows that divides the batch of 5"),
     "relative_bias table": (lambda: relative_bias.forward(_ones(9, 2), 2, 2, True), r"2x2 with a class token needs a table \(12, h\)"),
     "convolution channels": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)), r"x is \(2, 5, 5, 3\) and w"),
     "convolution size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)), r"3x3 does not fit .* 2x5"),
@@ -312,7 +320,7 @@ ERRORS = {
     "patches axes": (lambda: patches.forward(_ones(4, 4, 1), 2), r"images \(B, H, W, C\).*\(4, 4, 1\)"),
     "tokens positions": (lambda: tokens.forward(_ones(2, 3, 5), _ones(5), _ones(3, 5)), r"4 tokens of width 5 .*\(4, 5\), not \(3, 5\)"),
     "tokens without class": (lambda: tokens.forward(_ones(2, 3, 5), None, _ones(4, 5)), r"3 tokens of width 5"),
-    "sincos width": (lambda: tokens.sincos_2d(2, 2, 6), r"divisible by 4, not 6"),
+    "sincos width": (lambda: sincos.sincos_2d(2, 2, 6), r"divisible by 4, not 6"),
     "pooling": (lambda: pooling.forward(_ones(2, 3, 5), "max"), r"pool must be .*not 'max'"),
     "drop rate 1": (lambda: dropout.mask(_ones(3), 1.0), r"below 1, not 1\.0"),
     "drop rate negative": (lambda: dropout.mask(_ones(3), -0.5), r"at least 0.*not -0\.5"),
@@ -351,18 +359,19 @@ def test_softmax_has_no_gradient_along_ones(which):
     assert np.abs(backward(np.ones((5, 7)), cache)).max() < 1e-15
 
 
-def test_softmax_writes_into_lent_memory_even_its_own_input():
+@pytest.mark.parametrize("layout", ["contiguous", "strided"])
+def test_softmax_in_place_is_softmax(layout):
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((2, 3, 5)), rng.standard_normal((2, 3, 5))
     y, cache = softmax.forward(x, 0.5)
     dx = softmax.backward(dy, cache)
-    x_itself, dy_itself = x.copy(), dy.copy()
-    lent, _ = softmax.forward(x_itself, 0.5, out=x_itself)
-    lent_back = softmax.backward(dy_itself, cache, out=dy_itself)
-    assert np.shares_memory(lent, x_itself)
-    assert np.shares_memory(lent_back, dy_itself)
-    assert relative_difference(x_itself, y) < 1e-14
-    assert relative_difference(dy_itself, dx) < 1e-14
+    own_x, own_dy = LAYOUTS[layout](x.copy()), LAYOUTS[layout](dy.copy())
+    in_place, cache = softmax.forward_in_place(own_x, 0.5)
+    np.testing.assert_array_equal(in_place, y)
+    backward_in_place = softmax.backward_in_place(own_dy, cache)
+    np.testing.assert_array_equal(backward_in_place, dx)
+    assert np.shares_memory(in_place, own_x) == (layout == "contiguous")
+    assert np.shares_memory(backward_in_place, own_dy) == (layout == "contiguous")
 
 
 @over_dtypes
@@ -564,7 +573,7 @@ def test_unpatchify_is_the_exact_inverse_of_patchify(shape, side):
 def test_normalise_moves_and_scales_each_channel(dtype):
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 3), np.uint8)
     before, mean, std = images.copy(), [0.5, 0.4, 0.1], [0.2, 0.3, 0.9]
-    x = patches.normalise(images, mean, std, dtype)
+    x = pixels.normalise(images, mean, std, dtype)
     assert x.dtype == dtype
     assert relative_difference(x, (images / 255 - mean) / std) < {np.float32: 1e-6, np.float64: 1e-14}[dtype]
     np.testing.assert_array_equal(images, before)
@@ -579,7 +588,7 @@ def test_gradients_of_missing_tokens_are_none():
 
 
 def test_sincos_tells_the_row_in_the_first_half_and_the_column_in_the_second():
-    table = tokens.sincos_2d(3, 5, 8).reshape(3, 5, 8)
+    table = sincos.sincos_2d(3, 5, 8).reshape(3, 5, 8)
     assert table.dtype == np.float64
     assert (table[:, :, :4] == table[:, :1, :4]).all()
     assert (table[:, :, 4:] == table[:1, :, 4:]).all()
@@ -589,7 +598,7 @@ def test_sincos_tells_the_row_in_the_first_half_and_the_column_in_the_second():
 
 
 def test_sincos_positions_differ_and_their_products_depend_on_the_offset_alone():
-    table = tokens.sincos_2d(3, 5, 16)
+    table = sincos.sincos_2d(3, 5, 16)
     products = (table @ table.T).reshape(3, 5, 3, 5)
     np.testing.assert_allclose(products[0, 0, 1, 2], products[1, 2, 2, 4], rtol=1e-14)
     np.testing.assert_allclose((table**2).sum(axis=1), 8, rtol=1e-14)
@@ -597,10 +606,10 @@ def test_sincos_positions_differ_and_their_products_depend_on_the_offset_alone()
 
 
 def test_sincos_class_token_is_zero_and_comes_first():
-    table = tokens.sincos_2d(3, 5, 8, class_token=True)
+    table = sincos.sincos_2d(3, 5, 8, class_token=True)
     assert table.shape == (16, 8)
     assert not table[0].any()
-    np.testing.assert_array_equal(table[1:], tokens.sincos_2d(3, 5, 8))
+    np.testing.assert_array_equal(table[1:], sincos.sincos_2d(3, 5, 8))
 
 
 # ---- dropout -----------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """Multi-head self-attention: a linear map to queries, keys and values, attention in each head, a map to mix the heads.
 
-Read `ops/attention.py` and `linear.py` before. A *head* here is one of the h attentions that run side by side, each on
+Read `ops/attention.py` and `linear.py` before; with neither bias nor `queries`, `ops/attention_variants.py` computes the
+same. A *head* here is one of the h attentions that run side by side, each on
 its own d = D / h numbers of a token. (The *classifier head* at the end of a model is something else.)
 """
 
 import numpy as np
 
-from ..ops import attention
+from ..ops import attention_variants
 from .dropout import Dropout
 from .layer import Layer
 from .linear import Linear
@@ -37,7 +38,7 @@ class Attention(Layer):
         If h does not divide D.
     """
 
-    queries = attention.ALL
+    queries = attention_variants.ALL
 
     def __init__(self, width: int, heads: int, drop_rate: float = 0.0,
                  grid: tuple[int, int, bool] | None = None) -> None:
@@ -51,13 +52,13 @@ class Attention(Layer):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, N, D) -> y (B, N, D)."""
-        y, self.cache = attention.forward(self.qkv.forward(x), self.heads, self.bias(), self.queries)
+        y, self.cache = attention_variants.forward(self.qkv.forward(x), self.heads, self.bias(), self.queries)
         return self.proj_drop.forward(self.proj.forward(y))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, N, D) -> dx (B, N, D)."""
         dy = self.proj.backward(self.proj_drop.backward(dy))
-        dqkv = attention.backward(dy, self.pop_cache())
+        dqkv = attention_variants.backward(dy, self.pop_cache())
         if self.rel_pos:
             dqkv, dbias = dqkv
             self.rel_pos.backward(dbias)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..ops import attention
+from ..ops import attention_variants
 from .attention import Attention
 from .block import Block
 from .window import WindowAttention
@@ -97,9 +97,9 @@ def project_qkv(block: Block, x: np.ndarray) -> np.ndarray:
 
 
 def attend_and_mlp(block: Block, x: np.ndarray, qkv: np.ndarray, bias: np.ndarray | None = None,
-                   queries: slice = attention.ALL) -> np.ndarray:
+                   queries: slice = attention_variants.ALL) -> np.ndarray:
     """Block, tokens x (B, T, D), which are the `queries` among those of qkv (B, N, 3 D) -> y (B, T, D)."""
-    y, _ = attention.forward(qkv, block.attn.heads, bias, queries)
+    y, _ = attention_variants.forward(qkv, block.attn.heads, bias, queries)
     x = x + block.attn.proj.forward(y)
     return x + block.mlp.forward(block.norm2.forward(x))
 

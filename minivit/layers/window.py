@@ -5,7 +5,7 @@ Read `ops/windows.py`, `ops/relative_bias.py` and `attention.py` before.
 
 import numpy as np
 
-from ..ops import attention, relative_bias, windows
+from ..ops import attention_variants, relative_bias, windows
 from .dropout import Dropout
 from .initializers import normal
 from .layer import Layer
@@ -82,7 +82,7 @@ class WindowAttention(Layer):
         """x (B, H, W, D) -> y (B, H, W, D)."""
         bias, table = self._bias()
         x, places = windows.forward(x, self.side, self.shift)         # (B G, n, D)
-        y, attended = attention.forward(self.qkv.forward(x), self.heads, bias)
+        y, attended = attention_variants.forward(self.qkv.forward(x), self.heads, bias)
         self.cache = places, table, attended
         return self.proj_drop.forward(windows.backward(self.proj.forward(y), places))
 
@@ -90,7 +90,7 @@ class WindowAttention(Layer):
         """dy (B, H, W, D) -> dx (B, H, W, D)."""
         (shape, side, shift), table, attended = self.pop_cache()
         dy, _ = windows.forward(self.proj_drop.backward(dy), side, shift)
-        dqkv, dbias = attention.backward(self.proj.backward(dy), attended)
+        dqkv, dbias = attention_variants.backward(self.proj.backward(dy), attended)
         if self.mask is not None:
             dbias = dbias.sum(axis=0)                                 # all windows share one table
         self.relative_position_bias_table.grad = relative_bias.backward(dbias, table)

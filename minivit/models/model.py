@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import Layer
-from ..ops import patches
+from ..ops import pixels
 from ..parallel import prediction
 from .checks import check_images, check_options, per_channel
 
@@ -79,7 +79,7 @@ class Model(Layer):
         """Check the images; normalise uint8 pixels; give normalised floats the dtype of the weights."""
         self.check(images)
         if images.dtype == np.uint8:
-            return patches.normalise(images, self.mean, self.std, self.dtype)
+            return pixels.normalise(images, self.mean, self.std, self.dtype)
         return images.astype(self.dtype, copy=False)
 
     def check_gradient(self, dlogits: np.ndarray, batch: int) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from ..common.checks import check_name
 from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed, sequence_parallel
 from ..layers.initializers import normal, zeros
-from ..ops import pooling, tokens
+from ..ops import pooling, sincos, tokens
 from .model import Model, Statistic, rising
 
 
@@ -92,7 +92,7 @@ class ViT(Model):
         self.prefix, self.tokens = prefix, prefix + self.side**2
         kind, init = self.config["positions"], partial(normal, std=self.config["position_std"])
         self.pos_embed = Parameter((self.tokens, self.width), init) if kind == "learned" else None
-        self.fixed_positions = tokens.sincos_2d(self.side, self.side, self.width, prefix) if kind == "sincos" else None
+        self.fixed_positions = sincos.sincos_2d(self.side, self.side, self.width, prefix) if kind == "sincos" else None
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> logits (B, K)."""

@@ -22,8 +22,7 @@ Sources: LeCun et al., Neural Computation 1 (1989); as a matrix product, Chellap
 
 import numpy as np
 
-from ..kernel import as_matrix, kernel
-from .linear import add_bias, bias_gradient
+from ..kernel import add_row, as_matrix, kernel, sum_rows
 
 # At most so many numbers of windows are gathered at once, or WEIGHTS times the weight's, if that is more: few enough for a core's cache,
 # but enough to pay for the addition of a dweight, once for each part of the batch.
@@ -89,7 +88,7 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     for part in parts(len(x), _images(x, weight, y.shape)):
         np.matmul(_windows(x[part], k, stride, padding, height, width), as_matrix(weight), out=as_matrix(y[part]))
     if bias is not None:
-        add_bias(y, bias)
+        add_row(y, bias)
     return y, (x, weight, bias is not None, stride, padding)
 
 
@@ -115,7 +114,7 @@ def backward(dy, cache, out=(None, None)):
         else:
             np.matmul(dy_part, as_matrix(weight).T, out=windows)           # now dwindows
             _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, lines(dx[part]))
-    return (dx, dweight, bias_gradient(dy, out[1])) if has_bias else (dx, dweight)
+    return (dx, dweight, sum_rows(dy, out[1])) if has_bias else (dx, dweight)
 
 
 def parts(count, images):

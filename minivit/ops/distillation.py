@@ -39,40 +39,40 @@ def targets(teacher, temperature=None):
     return q
 
 
-def reference_forward(logits, q, temperature=1.0, images=None):
+def reference_forward(logits, q, temperature=1.0, batch_size=None):
     """logits (B, K), q (B, K), temperature tau, images M (default B) -> loss (a scalar), cache."""
-    images = len(logits) if images is None else images
+    batch_size = len(logits) if batch_size is None else batch_size
     z = (logits - logits.max(axis=-1, keepdims=True)) / temperature
     log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
     log_q = np.log(np.where(q > 0, q, 1))
-    return logits.dtype.type(temperature**2 * (q * (log_q - log_p)).sum() / images), (np.exp(log_p), q, temperature, images)
+    return logits.dtype.type(temperature**2 * (q * (log_q - log_p)).sum() / batch_size), (np.exp(log_p), q, temperature, batch_size)
 
 
 def reference_backward(dloss, cache):
     """dloss, a scalar -> dlogits (B, K)."""
-    p, q, temperature, images = cache
-    return dloss * temperature * (p - q) / images                     # log p = z - log sum exp z, z = logits / tau
+    p, q, temperature, batch_size = cache
+    return dloss * temperature * (p - q) / batch_size                     # log p = z - log sum exp z, z = logits / tau
 
 
 # ---- the same mathematics, one pass over memory -----------------------------------------------------------
 
 
-def forward(logits, q, temperature=1.0, images=None):
+def forward(logits, q, temperature=1.0, batch_size=None):
     """As `reference_forward`. Raises ValueError if logits and q differ in shape, or the temperature is not above 0."""
     if logits.ndim != 2 or logits.shape != q.shape:
         raise ValueError(f"distillation: logits {logits.shape} and the teacher's targets {q.shape} must both be (B, K)")
     if not temperature > 0:
         raise ValueError(f"distillation: the temperature must be above 0, not {temperature!r}")
-    images = len(logits) if images is None else images
+    batch_size = len(logits) if batch_size is None else batch_size
     difference = np.empty(logits.shape, logits.dtype)
     loss = _forward(np.ascontiguousarray(logits), np.ascontiguousarray(q), 1 / temperature, difference)
-    return logits.dtype.type(temperature**2 * loss / images), (difference, temperature, images)
+    return logits.dtype.type(temperature**2 * loss / batch_size), (difference, temperature, batch_size)
 
 
 def backward(dloss, cache):
     """As `reference_backward`."""
-    difference, temperature, images = cache
-    return difference * difference.dtype.type(dloss * temperature / images)
+    difference, temperature, batch_size = cache
+    return difference * difference.dtype.type(dloss * temperature / batch_size)
 
 
 @kernel

@@ -1,22 +1,21 @@
 """Layer norm: each token is shifted to mean 0 and scaled to variance 1, then scaled and shifted by learned numbers.
 
-For one token x of width D (every token by itself; the batch plays no part):
+For one token x of width D (every token by itself, independent of the rest of the batch):
 
     mean = (1/D) sum_j x_j
     var  = (1/D) sum_j (x_j - mean)**2
-    rstd = 1 / sqrt(var + eps)
+    rstd = 1 / sqrt(var + eps)                       eps: a small constant, so that var = 0 does not divide by 0
     xhat = (x - mean) rstd
     y    = xhat weight + bias                        (entry by entry)
 
-Backward. The last line is easy: from y = xhat weight + bias, with sums over all tokens n,
+Backward. From the last line, with sums over all tokens n,
 
     dbias = sum_n dy        dweight = sum_n dy xhat        dxhat = dy weight
 
-What remains is dx from dxhat, through xhat = (x - mean) rstd, where mean and rstd both depend on every x_j:
+What remains is dx from dxhat, through xhat = (x - mean) rstd, where mean and rstd both depend on every x_j. By the
+product rule, with delta_ij = 1 if i = j and 0 otherwise,
 
-    d xhat_i / d x_j = rstd (delta_ij - 1/D)                          x itself, and mean
-                     + (x_i - mean) d rstd / d x_j                    rstd
-
+    d xhat_i / d x_j = rstd (delta_ij - 1/D) + (x_i - mean) d rstd / d x_j
     d var  / d x_j = (2/D) (x_j - mean)               (the term through mean vanishes: sum_i (x_i - mean) = 0)
     d rstd / d x_j = -1/2 rstd**3 d var / d x_j = -(1/D) rstd**2 xhat_j
 
@@ -24,11 +23,10 @@ so  d xhat_i / d x_j = rstd (delta_ij - 1/D - xhat_i xhat_j / D).  Multiplied by
 
     dx_j = rstd (dxhat_j - mean(dxhat) - xhat_j mean(dxhat xhat))
 
-In words: from dxhat remove its mean, and its component along xhat. Those are just the two directions in
-which x may move without changing y (a shift and, but for eps, a scaling), so no gradient can point there. Note that the
-means are of dxhat = dy weight: `weight` belongs inside them.
+In words: remove from dxhat = dy weight its mean, and its component along xhat. x can move in these two directions
+without changing y (a shift and, except for eps, a scaling), so no gradient points there.
 
-Shapes: x, y, dx, dy (..., D); weight, bias (D,); mean, rstd one number a token.
+Shapes: x, y, dx, dy (..., D); weight, bias (D,); mean, rstd one number per token. Read before: `linear`.
 Source: Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450.
 """
 
@@ -37,8 +35,21 @@ import numpy as np
 from ..kernel import as_matrix, kernel
 
 
-def reference_forward(x, weight, bias, eps=1e-6):
-    """x (..., D), weight (D,), bias (D,) -> y (..., D), cache."""
+def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
+                      eps: float = 1e-6) -> tuple[np.ndarray, tuple]:
+    """Return the layer norm of each token.
+
+    Parameters
+    ----------
+    x : array (..., D)
+    weight, bias : arrays (D,)
+    eps : float
+
+    Returns
+    -------
+    y : array (..., D)
+    cache : tuple, what `reference_backward` needs
+    """
     mean = x.mean(axis=-1, keepdims=True)                             # (..., 1)
     var = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
     rstd = 1 / np.sqrt(var + eps)
@@ -46,10 +57,10 @@ def reference_forward(x, weight, bias, eps=1e-6):
     return xhat * weight + bias, (xhat, rstd, weight)
 
 
-def reference_backward(dy, cache):
-    """dy (..., D) -> dx (..., D), dweight (D,), dbias (D,)."""
+def reference_backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return dx (..., D), dweight (D,) and dbias (D,) for dy (..., D)."""
     xhat, rstd, weight = cache
-    dbias = as_matrix(dy).sum(axis=0)                                      # y = xhat weight + bias
+    dbias = as_matrix(dy).sum(axis=0)                                 # y = xhat weight + bias
     dweight = as_matrix(dy * xhat).sum(axis=0)
     dxhat = dy * weight
     along_shift = dxhat.mean(axis=-1, keepdims=True)                  # xhat = (x - mean) rstd
@@ -58,22 +69,23 @@ def reference_backward(dy, cache):
     return dx, dweight, dbias
 
 
-# ---- the same mathematics, one pass over memory; the backward computes xhat again, which saves an array -----
+# ---- the same mathematics, one pass over memory; the backward recomputes xhat, which saves an array ------------------
 
 
-def forward(x, weight, bias, eps=1e-6):
-    """As `reference_forward`. Raises ValueError if weight or bias is not (D,)."""
+def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float = 1e-6) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`. Raises ValueError if weight or bias is not (D,)."""
     if weight.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
-        raise ValueError(f"layer norm: x {x.shape} needs weight and bias {x.shape[-1:]}, not {weight.shape} and {bias.shape}")
-    x2 = as_matrix(x)
-    y = np.empty_like(x2)
-    mean, rstd = np.empty(len(x2), x2.dtype), np.empty(len(x2), x2.dtype)
-    _forward(x2, weight, bias, eps, y, mean, rstd)
-    return y.reshape(x.shape), (x2, mean, rstd, weight)
+        shapes = f"{x.shape[-1:]}, not {weight.shape} and {bias.shape}"
+        raise ValueError(f"layer norm: x {x.shape} needs weight and bias {shapes}")
+    matrix = as_matrix(x)
+    y = np.empty_like(matrix)
+    mean, rstd = np.empty(len(matrix), matrix.dtype), np.empty(len(matrix), matrix.dtype)
+    _forward(matrix, weight, bias, eps, y, mean, rstd)
+    return y.reshape(x.shape), (matrix, mean, rstd, weight)
 
 
-def backward(dy, cache):
-    """As `reference_backward`."""
+def backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fast version of `reference_backward`."""
     x, mean, rstd, weight = cache
     dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
     _backward(as_matrix(dy), x, mean, rstd, weight, dx, dweight, dbias)

@@ -1,80 +1,89 @@
-"""Linear map: every token is multiplied by the same matrix.
+"""Linear map: every token (a row of numbers) is multiplied by the same matrix. Most of a network's work is this.
 
     y = x W + b                     x (..., I)   W (I, O)   b (O,)   y (..., O)
 
-Backward. Write dy = dLoss/dy. One entry of the output is
+W is called the *weight* and b the *bias*. Both are learned, and training changes them against their gradients.
+
+Backward. Write dy for dLoss/dy, and likewise dx, dW, db. One entry of the output is
 
     y[n, o] = sum_i x[n, i] W[i, o] + b[o]
 
-where n runs over all leading axes (batch and tokens) as one. Collect, for each input of the forward, every
-place where it acts:
+where n runs over all leading axes (images and tokens) as one. By the chain rule, the gradient of an input is the sum
+over all entries of y that it acts on, each with the factor that it has there:
 
     x[n, i] acts on y[n, o] for all o:    dx[n, i] = sum_o dy[n, o] W[i, o]     dx = dy W^T
     W[i, o] acts on y[n, o] for all n:    dW[i, o] = sum_n x[n, i] dy[n, o]     dW = x^T dy
     b[o]    acts on y[n, o] for all n:    db[o]    = sum_n dy[n, o]
 
-Shapes alone almost give it away: each is the only product of dy and the other factor whose shapes fit. The map may go without b, which
-is None then, and so is its gradient.
-Source: any text on backpropagation; the derivation above is complete.
+To check a formula, compare shapes: each is the only product of dy and the other factor whose shapes fit.
+
+Read before: nothing. Source: any text on backpropagation; the derivation above is complete.
 """
+
+from typing import Any
 
 import numpy as np
 
-from ..kernel import as_matrix, kernel, ones
+from ..kernel import add_row, as_matrix, sum_rows
 
 
-def reference_forward(x, weight, bias=None):
-    """x (..., I), weight (I, O), bias (O,) or None -> y (..., O), cache."""
+def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
+    """Return x weight + bias.
+
+    Parameters
+    ----------
+    x : array (..., I)
+    weight : array (I, O)
+    bias : array (O,), optional
+
+    Returns
+    -------
+    y : array (..., O)
+    cache : tuple, what `reference_backward` needs
+    """
     y = x @ weight
     return y if bias is None else y + bias, (x, weight, bias is not None)
 
 
-def reference_backward(dy, cache):
-    """dy (..., O) -> dx (..., I), dweight (I, O), dbias (O,) or None."""
-    x, weight, biased = cache
+def reference_backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Return the gradients of all inputs.
+
+    Parameters
+    ----------
+    dy : array (..., O)
+    cache : tuple, from `reference_forward`
+
+    Returns
+    -------
+    dx : array (..., I)
+    dweight : array (I, O)
+    dbias : array (O,), or None without a bias
+    """
+    x, weight, has_bias = cache
     dx = dy @ weight.T                                                # y = x W + b
-    dweight = as_matrix(x).T @ as_matrix(dy)                                    # a row for every token of the batch
-    dbias = as_matrix(dy).sum(axis=0) if biased else None
+    dweight = as_matrix(x).T @ as_matrix(dy)                          # one row per token of the batch
+    dbias = as_matrix(dy).sum(axis=0) if has_bias else None
     return dx, dweight, dbias
 
 
-# ---- the same mathematics: one BLAS product over all tokens of the batch ---------------------------------
+# ---- the same mathematics: one matrix product over all tokens of the batch -------------------------------------------
 
 
-def forward(x, weight, bias=None):
-    """As `reference_forward`. Raises ValueError if x, weight and bias do not fit together."""
+def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`. Raises ValueError if the shapes do not fit together."""
     if weight.ndim != 2 or x.shape[-1] != weight.shape[0] or (bias is not None and bias.shape != weight.shape[1:]):
         raise ValueError(f"linear: x {x.shape} needs weight ({x.shape[-1]}, O) and bias (O,), "
                          f"but weight is {weight.shape} and bias {None if bias is None else bias.shape}")
     y = np.matmul(as_matrix(x), weight)
     if bias is not None:
-        add_bias(y, bias)
+        add_row(y, bias)
     return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight, bias is not None)
 
 
-def backward(dy, cache, out=(None, None)):
-    """As `reference_backward`; `out`, contiguous arrays of the shapes of weight and bias, receives dweight and dbias."""
-    x, weight, biased = cache
+def backward(dy: np.ndarray, cache: tuple, out: tuple = (None, None)) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Fast version of `reference_backward`. `out`: contiguous arrays that receive dweight and dbias, as in NumPy."""
+    x, weight, has_bias = cache
     dy = as_matrix(dy)
     dx = np.matmul(dy, weight.T).reshape(x.shape)
     dweight = np.matmul(as_matrix(x).T, dy, out=out[0])
-    dbias = bias_gradient(dy, out[1]) if biased else None
-    return dx, dweight, dbias
-
-
-def add_bias(y, bias):
-    """Add bias (O,) to y (..., O), contiguous, in place: a loop over short rows, which NumPy takes twice as long for."""
-    _add(as_matrix(y), bias)
-
-
-def bias_gradient(dy, out=None):
-    """dbias (O,), the sum of dy (..., O) over all rows: as a product with ones, because BLAS adds faster than NumPy."""
-    dy = as_matrix(dy)
-    return np.matmul(ones(len(dy), dy.dtype), dy, out=out)
-
-
-@kernel
-def _add(y, bias):
-    for n in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            y[n, j] += bias[j]
+    return dx, dweight, sum_rows(dy, out[1]) if has_bias else None

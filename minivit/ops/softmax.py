@@ -1,75 +1,87 @@
-"""Softmax: turns each row of scores into probabilities.
+"""Softmax: turns each row of scores (any numbers) into probabilities (positive numbers whose sum is one).
 
     y_j = exp(s x_j) / sum_k exp(s x_k)          s > 0 a fixed scale (1/sqrt d in attention, else 1)
 
-The largest score is subtracted first, which changes nothing (it cancels) and keeps exp from overflowing.
+The largest score of the row is subtracted first, so that exp does not overflow. In the fraction exp(-s max) cancels.
 
-Backward. With e_j = exp(s x_j) and S = sum_k e_k, so that y_j = e_j / S, the quotient rule gives the Jacobian of one row
+Backward. Write e_j = exp(s x_j) and S = sum_k e_k, so that y_j = e_j / S. A score x_j acts on S and on its own e_j:
 
-    d y_i / d x_j = s (delta_ij y_i - y_i y_j)
+    d e_i / d x_j = s e_j delta_ij          d S / d x_j = s e_j          (delta_ij is 1 if i = j, else 0)
 
-Its diagonal alone is not enough: raising one score lowers every other probability. Multiplied by dy_i, summed over i:
+The quotient rule (u/v)' = u'/v - u v'/v**2, with u = e_i and v = S, gives the derivative of every y_i by every x_j:
 
-    dx_j = s y_j (dy_j - sum_i dy_i y_i)
+    d y_i / d x_j = s e_j delta_ij / S - e_i s e_j / S**2 = s (delta_ij y_j - y_i y_j)
 
-so a gradient that is the same for all classes (dy constant along the row) gives exactly zero: probabilities always sum to one.
+This matrix is the Jacobian. Its diagonal alone is not enough: raising one score lowers every other probability.
+Multiplied by dy_i and summed over i:
 
-Shapes: x, y, dx, dy (..., K); rows along the last axis. Source: Bridle, "Probabilistic Interpretation of
-Feedforward Classification Network Outputs", 1990.
+    dx_j = s (dy_j y_j - y_j sum_i dy_i y_i) = s y_j (dy_j - sum_i dy_i y_i)
+
+The last sum is the mean of dy under the probabilities y. So a dy that is constant along the row gives exactly zero.
+
+Shapes: x, y, dx, dy (..., K); a row is the last axis. Read before: nothing.
+Source: Bridle, "Probabilistic Interpretation of Feedforward Classification Network Outputs", 1990.
 """
 
 import numpy as np
 
-from ..kernel import as_matrix, exp, kernel
+from ..kernel import as_matrix, exp, kernel, row_max
 
 
-def reference_forward(x, scale=1.0):
-    """x (..., K) -> y (..., K), cache."""
+def reference_forward(x: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, tuple]:
+    """Return the softmax of each row.
+
+    Parameters
+    ----------
+    x : array (..., K)
+    scale : float, s
+
+    Returns
+    -------
+    y : array (..., K)
+    cache : tuple, what `reference_backward` needs
+    """
     e = np.exp((x - x.max(axis=-1, keepdims=True)) * scale)
     y = e / e.sum(axis=-1, keepdims=True)
     return y, (y, scale)
 
 
-def reference_backward(dy, cache):
-    """dy (..., K) -> dx (..., K)."""
+def reference_backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
+    """Return dx (..., K) for dy (..., K) and the cache of `reference_forward`."""
     y, scale = cache
-    mean_dy = (dy * y).sum(axis=-1, keepdims=True)                    # the mean of dy under the probabilities y
+    mean_dy = (dy * y).sum(axis=-1, keepdims=True)                    # under the probabilities y
     return scale * y * (dy - mean_dy)                                 # y = exp(s x) / S
 
 
-# ---- the same mathematics, in place in one array that stays in the cache -----------------------------------------------------------
+# ---- the same mathematics, in place in one array that stays in the processor's cache ---------------------------------
 
 
-def forward(x, scale=1.0, out=None):
-    """As `reference_forward`; `out`, a contiguous array of x's shape (x itself too), receives y."""
-    y = _into(out, x)
-    _forward(as_matrix(y), _largest(as_matrix(y).view(f"i{y.itemsize}")).view(y.dtype), scale)
-    return y, (y, scale)
+def forward(x: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`."""
+    return forward_in_place(x.copy(order="C"), scale)
 
 
-def backward(dy, cache, out=None):
-    """As `reference_backward`; `out`, a contiguous array of dy's shape (dy itself too), receives dx."""
-    y, scale = cache
-    dx = _into(out, dy)
-    _backward(as_matrix(dx), as_matrix(y), scale)
-    return dx
+def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
+    """Fast version of `reference_backward`."""
+    return backward_in_place(dy.copy(order="C"), cache)
 
 
-def _into(out, x):
-    """`x`, copied to `out` or to a fresh contiguous array, unless `out` is `x` already."""
-    if out is None:
-        return x.copy(order="C")
-    if not out.flags.c_contiguous or out.shape != x.shape:
-        raise ValueError(f"softmax: out must be contiguous and of the shape {x.shape}")
-    if out is not x:
-        np.copyto(out, x)
-    return out
+def forward_in_place(x: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, tuple]:
+    """Like `forward`, but y takes the memory of x, if x is contiguous."""
+    y = as_matrix(x)
+    _forward(y, row_max(y), scale)
+    return y.reshape(x.shape), (y, scale)
 
 
-# The kernels work in place: where an array is written, no other may overlap it, or LLVM will not vectorise. `exp` runs
-# over all rows as one, because a row of a few tokens is too short to fill the processor's vectors.
+def backward_in_place(dy: np.ndarray, cache: tuple) -> np.ndarray:
+    """Like `backward`, but dx takes the memory of dy, if dy is contiguous."""
+    dx, (y, scale) = as_matrix(dy), cache
+    _backward(dx, as_matrix(y), scale)
+    return dx.reshape(dy.shape)
 
 
+# LLVM vectorises a loop only if no other array may overlap the one that it writes, so the kernels work in place. `exp`
+# runs over all rows as one, because a row of a few tokens is too short to fill the processor's vector registers.
 @kernel
 def _forward(y, largest, scale):
     one, zero, scale = y.dtype.type(1), y.dtype.type(0), y.dtype.type(scale)
@@ -87,23 +99,6 @@ def _forward(y, largest, scale):
         per_total = one / total
         for j in range(y.shape[1]):
             y[n, j] *= per_total
-
-
-# The largest of a row is sought among integers: of floats LLVM does not vectorise it, because of NaN. The bits of floats, read as
-# integers, are in the order of the floats, once all but the sign is inverted in the negative ones; inverted again, they are the float's.
-
-
-@kernel
-def _largest(bits):
-    integer = bits.dtype.type
-    to_sign, rest = integer(8 * bits.itemsize - 1), integer(np.iinfo(bits.dtype).max)
-    largest = np.empty(bits.shape[0], bits.dtype)
-    for n in range(bits.shape[0]):
-        found = integer(np.iinfo(bits.dtype).min)
-        for j in range(bits.shape[1]):
-            found = max(found, integer(bits[n, j] ^ ((bits[n, j] >> to_sign) & rest)))
-        largest[n] = found ^ ((found >> to_sign) & rest)
-    return largest
 
 
 @kernel

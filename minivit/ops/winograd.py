@@ -30,9 +30,8 @@ Sources: Winograd, Arithmetic Complexity of Computations (1980); Lavin and Gray,
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..kernel import as_matrix, kernel
+from ..kernel import add_row, as_matrix, kernel, sum_rows
 from .convolution import check, lines, parts
-from .linear import add_bias, bias_gradient
 
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
@@ -106,7 +105,7 @@ def forward(x, weight, bias=None, stride=1, padding=0):
     for part in parts(len(x), _images(height, width, U)):
         _to_outputs(np.matmul(_input_tiles(x[part], padding, height, width), U), y[part])
     if bias is not None:
-        add_bias(y, bias)
+        add_row(y, bias)
     return y, (x, U, bias is not None, padding)
 
 
@@ -129,7 +128,7 @@ def backward(dy, cache, out=(None, None)):
             dU += np.matmul(V.swapaxes(2, 3), dM)
         _add_tiles(np.matmul(dM, UT, out=V), padding, lines(dx[part]))                    # V = B^T tiles(x) B
     dweight = _transformed(G.T, dU, out[0])                             # U = G W G^T
-    return (dx, dweight, bias_gradient(dy, out[1])) if has_bias else (dx, dweight)
+    return (dx, dweight, sum_rows(dy, out[1])) if has_bias else (dx, dweight)
 
 
 def _images(height, width, U):
