@@ -1,4 +1,5 @@
-"""A Vision Transformer as a scikit-learn estimator: `fit`, `predict`, `score`, cross-validation, `Pipeline`, grid search.
+"""A Vision Transformer as a scikit-learn estimator: `fit`, `predict`, `score`, cross-validation, `Pipeline`, grid
+search.
 
 scikit-learn works on rows of numbers; the model takes square uint8 images. `ImageFormat` converts between them:
 
@@ -67,8 +68,8 @@ class ImageFormat:
         ----------
         X : (B, H, W), (B, H, W, C) or (B, H W C)
         shape : (H, W) or (H, W, C), optional
-            Shape of an image that is a row of X. Without it, a row is a grey image if its length is a square number, a colour
-            image if a third of it is, and else the next larger square grey image, filled row by row.
+            Shape of an image that is a row of X. Without it, a row is a grey image if its length is a square number, a
+            colour image if a third of it is, and else the next larger square grey image, filled row by row.
         patch_size : int, optional
 
         Raises
@@ -94,7 +95,8 @@ class ImageFormat:
         return cls(found, _side(max(found[:2]), patch_size), float(low), float(high))
 
     def convert(self, X: np.ndarray) -> np.ndarray:
-        """Return X, of the shape of the training set, as images (B, side, side, C) uint8. Raises ValueError for another shape."""
+        """Return X, of the shape of the training set, as images (B, side, side, C) uint8. Raises ValueError for another
+        shape."""
         (H, W, C), size = self.shape, math.prod(self.shape)
         rows = X.reshape(len(X), -1)
         if rows.shape[1] > size or (X.ndim > 2 and (*X.shape[1:], 1)[:3] != self.shape):
@@ -167,8 +169,9 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
     verbose : bool, default=False
         Whether to show progress.
     **settings : default=None
-        Training settings, where not None: epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment, ema, layers,
-        optimiser, val_fraction, patience. See `minivit.training.settings`. For rows that are not images, use augment="none".
+        Training settings, where not None: epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment,
+        ema, layers, optimiser, val_fraction, patience. See `minivit.training.settings`. For rows that are not images,
+        use augment="none".
 
     Attributes
     ----------
@@ -293,7 +296,8 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _signature():
-    """The signature of `ViTClassifier.__init__` with a parameter for each setting: scikit-learn reads its parameters from it."""
+    """The signature of `ViTClassifier.__init__` with a parameter for each setting: scikit-learn reads its parameters
+    from it."""
     *named, _ = inspect.signature(ViTClassifier.__init__).parameters.values()
     settings = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in SETTING_NAMES]
     return inspect.Signature([*named, *settings])

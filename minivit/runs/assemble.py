@@ -49,7 +49,8 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
 
 
 def make_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None, recompute: bool = False) -> Loop:
-    """Return the loop that trains `model` on `data`, which have their validation part already. Errors as `make_trainer`."""
+    """Return the loop that trains `model` on `data`, which have their validation part already. Errors as
+    `make_trainer`."""
     trained = LinearProbe(model) if settings["probe"] else model
     trainer = make_trainer(trained, settings, threads, data.class_names, recompute)
     inputs = {part: images for part, (images, _) in data.parts.items()}
@@ -74,9 +75,11 @@ def evaluate_parts(model: Model, data: Dataset, inputs: Mapping[str, np.ndarray]
 
 def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
                      recompute: bool = False) -> int:
-    """Return how many steps, with the evaluations after their epochs, fit in so many minutes. A trial on a copy measures it.
+    """Return how many steps, with the evaluations after their epochs, fit in so many minutes. A trial on a copy
+    measures it.
 
-    The trial does at least ten steps, and continues for the fraction TRIAL of the minutes, at most LONGEST_TRIAL seconds.
+    The trial does at least ten steps, and continues for the fraction TRIAL of the minutes, at most LONGEST_TRIAL
+    seconds.
     """
     size, trial, steps = settings["batch_size"], make_trainer(model.copy(), settings, threads, recompute=recompute), -2
     start = now = time.perf_counter()

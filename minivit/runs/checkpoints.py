@@ -1,8 +1,8 @@
 """Checkpoints: save the state of a training at intervals, and when the process is asked to stop; restore it.
 
-The first SIGINT (Ctrl-C) or SIGTERM lets the current step finish, saves, and raises `Interrupted`. A second one stops at
-once, and the run then resumes from the checkpoint before. A process that is killed loses only the steps since the last
-checkpoint, because no file is ever half written (see `common/files.py`).
+The first SIGINT (Ctrl-C) or SIGTERM lets the current step finish, saves, and raises `Interrupted`. A second one stops
+at once, and the run then resumes from the checkpoint before. A process that is killed loses only the steps since the
+last checkpoint, because no file is ever half written (see `common/files.py`).
 """
 
 import signal
@@ -21,7 +21,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop. The text says at which step, and how to resume; `signal` is the number of the signal."""
+    """Training was asked to stop. The text says at which step, and how to resume; `signal` is the number of the
+    signal."""
 
     def __init__(self, text: str, signal: int = signal.SIGINT) -> None:
         super().__init__(text)
@@ -111,7 +112,8 @@ class Checkpoints:
                 self._stop_if_asked()
 
     def save(self) -> None:
-        """Write a checkpoint. Raises FloatingPointError, and keeps the last one, if the state is not finite; OSError."""
+        """Write a checkpoint. Raises FloatingPointError, and keeps the last one, if the state is not finite;
+        OSError."""
         assert self.run is not None
         state, step = self.loop.state(), self.loop.trainer.optimiser.t
         if not all(np.isfinite(array).all() for array in state.values()):
@@ -149,9 +151,9 @@ def load_checkpoint(run: RunFolder, loop: Loop) -> None:
 def restore(run: RunFolder, loop: Loop) -> None:
     """Put a loop into the state of the checkpoint, with its records; without a checkpoint it stays at the start.
 
-    Records that are newer than the checkpoint, and temporary files, are removed. So a folder that cannot be written is noticed
-    before the first step. Raises ValueError if the run has finished and its checkpoint is gone; errors as `load_checkpoint`
-    and `RunFolder.read_log`; OSError.
+    Records that are newer than the checkpoint, and temporary files, are removed. So a folder that cannot be written is
+    noticed before the first step. Raises ValueError if the run has finished and its checkpoint is gone; errors as
+    `load_checkpoint` and `RunFolder.read_log`; OSError.
     """
     if run.model_file.exists() and not run.checkpoint_file.exists():
         raise ValueError(f"{run.path} is finished, and its checkpoint is gone: there is nothing to resume")

@@ -64,7 +64,8 @@ def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: 
 
 
 def attend_images(run: RunFolder, images: Sequence) -> list[Look]:
-    """Return where the latest model of a run looks in each image. Parameters and errors as for `read_images` and `latest_model`."""
+    """Return where the latest model of a run looks in each image. Parameters and errors as for `read_images` and
+    `latest_model`."""
     model = latest_model(run)
     pixels, true = read_images(run, images, model)
     names = [f"test image {image}" if label is not None else str(image) for image, label in zip(images, true, strict=True)]
@@ -78,7 +79,8 @@ def read_images(run: RunFolder, images: Sequence, model: Model, unreadable: dict
     ----------
     run : RunFolder
     images : list of B
-        Image files, which are prepared as the run's own data were; or whole numbers, which count the run's test images from 0.
+        Image files, which are prepared as the run's own data were; or whole numbers, which count the run's test images
+        from 0.
     model : Model
     unreadable : dict, optional
         It receives {image: error} for images that cannot be read. Without it they raise.

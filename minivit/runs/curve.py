@@ -16,8 +16,8 @@ def curve_figure(records, floor=0.0, kept=-1):
     Parameters
     ----------
     records : list of dict
-        One for each epoch, with `epoch`, `loss`, `accuracy` (of training batches, with augmentation and dropout), and `test_accuracy`
-        and `val_accuracy` where there are such images.
+        One for each epoch, with `epoch`, `loss`, `accuracy` (of training batches, with augmentation and dropout), and
+        `test_accuracy` and `val_accuracy` where there are such images.
     floor : float
         The lowest possible loss.
     kept : int

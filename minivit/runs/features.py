@@ -1,7 +1,8 @@
-"""Features for a linear probe: what the model without its head computes for each image, computed once and kept in the run.
+"""Features for a linear probe: what the model without its head computes for each image, computed once and kept in the
+run.
 
-An epoch of a probe takes moments, but computing the features takes a forward pass for every image, which may take hours. So
-they are saved at intervals, and an interrupted run computes only the features that are missing.
+An epoch of a probe takes moments, but computing the features takes a forward pass for every image, which may take
+hours. So they are saved at intervals, and an interrupted run computes only the features that are missing.
 """
 
 import json
@@ -100,7 +101,8 @@ def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | Non
 
 
 def backbone_digest(model: Model, version: str = __version__) -> str:
-    """Return a hash of what the features depend on beside the images: the model and all its weights but those of the head.
+    """Return a hash of what the features depend on beside the images: the model and all its weights but those of the
+    head.
 
     version: of the package that computes, or computed, the features.
     """

@@ -2,14 +2,14 @@
 
 All weights are copied, with two exceptions:
 
-    head         new, unless the classes are those of the pretrained run, in the same order
-    positions    resized if the images have another size: bicubic interpolation of the grid of learned positions, as in the
+    head         new, unless the classes are those of the pretrained run, in the same order positions    resized if the
+    images have another size: bicubic interpolation of the grid of learned positions, as in the
                  ViT paper, and of the table of relative position biases; the entry of the class token is copied
 
 The mean and standard deviation that normalise pixels belong to the weights and are copied too.
 
-Then either all weights are trained, or, in a *linear probe*, the head alone. A probe computes the features of each image
-once, without augmentation, and trains the head on them, so an epoch takes moments (see `models/linear_probe.py`).
+Then either all weights are trained, or, in a *linear probe*, the head alone. A probe computes the features of each
+image once, without augmentation, and trains the head on them, so an epoch takes moments (see `models/linear_probe.py`).
 
 Source: Dosovitskiy et al., arXiv:2010.11929, section 3.2.
 """

@@ -1,7 +1,7 @@
 """Leakage: test images that a model has been trained on make its accuracy look better than it is.
 
-A run stores a hash of each training and validation image (`learned.npy`). With them it recognises these images later, in
-whatever file or folder they are, as long as they are prepared in the same way.
+A run stores a hash of each training and validation image (`learned.npy`). With them it recognises these images later,
+in whatever file or folder they are, as long as they are prepared in the same way.
 """
 
 import numpy as np
@@ -20,7 +20,8 @@ def training_hashes(data: Dataset) -> np.ndarray:
 
 
 def count_seen(run: RunFolder, images: np.ndarray) -> int | None:
-    """Return how many of the images (B, H, W, C) were training or validation images of the run; None if it is not known.
+    """Return how many of the images (B, H, W, C) were training or validation images of the run; None if it is not
+    known.
 
     Raises ValueError if the stored hashes are damaged.
     """
@@ -29,9 +30,11 @@ def count_seen(run: RunFolder, images: np.ndarray) -> int | None:
 
 
 def check_unseen(run: RunFolder, data: Dataset) -> None:
-    """Raise ValueError if the run was trained on test images of `data`, so that its weights must not be used for training here.
+    """Raise ValueError if the run was trained on test images of `data`, so that its weights must not be used for
+    training here.
 
-    The images are compared as they are prepared. A run on arrays in memory is not checked. Errors as `RunFolder.config`.
+    The images are compared as they are prepared. A run on arrays in memory is not checked. Errors as
+    `RunFolder.config`.
     """
     own = run.config()["data"]
     if own["source"] is None or (own["digest"], own["source"]) == (data.digest, data.source):

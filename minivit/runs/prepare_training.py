@@ -1,4 +1,5 @@
-"""From names to a training: load the data by name or path, and make the model by name, from a run, or from pretrained weights."""
+"""From names to a training: load the data by name or path, and make the model by name, from a run, or from pretrained
+weights."""
 
 import shlex
 from collections.abc import Mapping
@@ -26,9 +27,11 @@ def prepare_training(source: str | Path, out: str | Path, model_name: str | None
     out : str or Path
         Folder of the run.
     model_name : str, optional
-        A named variant or a family (default: a small ViT for the data); or the model of the file in the setting `start`.
+        A named variant or a family (default: a small ViT for the data); or the model of the file in the setting
+        `start`.
     resume : bool
-        Whether the run in `out` is to be resumed. Model, seed and data preparation are then those of the run, unless given.
+        Whether the run in `out` is to be resumed. Model, seed and data preparation are then those of the run, unless
+        given.
     model_options : mapping, optional
         Options of the model, such as `pool` or `drop_rate`.
     loading : mapping, optional

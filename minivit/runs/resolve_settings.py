@@ -1,8 +1,8 @@
 """The complete settings of a training: arguments override the preset, the preset overrides the defaults.
 
-For a resumed run they are read from its config.json instead. They are a dictionary with the entries of `TrainingSettings`
-that a run stores, and `steps` (of the whole training), `lanes` and `micro_batch` (how a batch is split, see
-`parallel/batch_split.py`), and for a probe `trunk`, a hash of the weights that make the features.
+For a resumed run they are read from its config.json instead. They are a dictionary with the entries of
+`TrainingSettings` that a run stores, and `steps` (of the whole training), `lanes` and `micro_batch` (how a batch is
+split, see `parallel/batch_split.py`), and for a probe `trunk`, a hash of the weights that make the features.
 """
 
 from collections.abc import Mapping
@@ -30,9 +30,11 @@ RUN_ENTRIES = ("steps", "lanes", "micro_batch")     # entries of a run's setting
 
 
 def read_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Check keyword arguments of `train` -> (settings that a run stores, settings that it does not store, with defaults).
+    """Check keyword arguments of `train` -> (settings that a run stores, settings that it does not store, with
+    defaults).
 
-    None means "not given". Raises TypeError for an unknown name, ValueError for a value out of range; errors as `WeightSource`.
+    None means "not given". Raises TypeError for an unknown name, ValueError for a value out of range; errors as
+    `WeightSource`.
     """
     check_names(arguments)
     given = {name: value for name, value in arguments.items() if value is not None}
@@ -66,7 +68,7 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
     """
     pretrained: dict[str, Any] = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
     defaults: dict[str, Any] = dict(default_settings())
-    settings = defaults | preset_for(data, minutes).training | pretrained | given
+    settings = defaults | preset_for(data, minutes).training | pretrained | dict(given)
     chosen = [name for name in ("distillation", "distillation_weight", "temperature") if settings[name] != defaults[name]]
     if chosen and not settings["teacher"]:
         raise ValueError(f"{', '.join(chosen)} can be chosen with a teacher only")
@@ -93,7 +95,8 @@ def _steps(settings, images):
 
 def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping[str, Any],
                      minutes: float | None = None) -> dict[str, Any]:
-    """Return the settings of a run that is resumed. Raises ValueError if other ones are given, or config.json is damaged."""
+    """Return the settings of a run that is resumed. Raises ValueError if other ones are given, or config.json is
+    damaged."""
     if minutes is not None:
         raise ValueError("the number of steps of a run is fixed when it starts: resume without minutes")
     stored = run.config()
@@ -151,7 +154,8 @@ def _check_data(settings: Mapping[str, Any], data: Dataset) -> tuple[int, int]:
 
 
 def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
-    """Return the data with a validation part, if `val_fraction` is above 0: that fraction of each class of the training part.
+    """Return the data with a validation part, if `val_fraction` is above 0: that fraction of each class of the training
+    part.
 
     The seed decides which images. Raises ValueError if the data have a validation part, or a class has too few images.
     """

@@ -39,8 +39,8 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     out : str or Path, optional
         Folder of the run: config.json, log, checkpoints, final weights and report. Without it nothing is written.
     resume : bool
-        Continue from the checkpoint in `out`. The final weights are bit for bit those of an uninterrupted run. Settings that are
-        left out are those of the run.
+        Continue from the checkpoint in `out`. The final weights are bit for bit those of an uninterrupted run. Settings
+        that are left out are those of the run.
     threads : int, optional
         Number of threads (default: the cores of this process). It does not change the result.
     progress : bool
@@ -48,8 +48,8 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     command : str, optional
         The command that started the run, for its report.
     **settings
-        Training settings such as `epochs=10, lr=1e-3`. Settings that are left out take the value of the preset for the data, else
-        the default. `print(minivit.training.settings.settings_table())` lists them all.
+        Training settings such as `epochs=10, lr=1e-3`. Settings that are left out take the value of the preset for the
+        data, else the default. `print(minivit.training.settings.settings_table())` lists them all.
 
     Returns
     -------
@@ -66,7 +66,8 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     OSError
         If the folder cannot be written. The last checkpoint is kept.
     Interrupted
-        If SIGINT or SIGTERM asks the process to stop and there is a folder, after saving a checkpoint. It is a KeyboardInterrupt.
+        If SIGINT or SIGTERM asks the process to stop and there is a folder, after saving a checkpoint. It is a
+        KeyboardInterrupt.
 
     Examples
     --------

@@ -57,8 +57,8 @@ class WeightSource:
     def from_record(cls, record: Mapping[str, Any], option: str) -> "WeightSource":
         """Return the source that a `record` in config.json describes.
 
-        option: the command-line option that names such a source, for the message. Raises ValueError if the weights are no
-        longer there or have changed; errors as `WeightSource`.
+        option: the command-line option that names such a source, for the message. Raises ValueError if the weights are
+        no longer there or have changed; errors as `WeightSource`.
         """
         path = record.get("run") or record.get("file", "")
         try:
@@ -72,7 +72,8 @@ class WeightSource:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What config.json stores: {"run": folder} or {"file": path, "model": name}, and the "sha256" of the weights."""
+        """What config.json stores: {"run": folder} or {"file": path, "model": name}, and the "sha256" of the
+        weights."""
         path = str(self.path.resolve())
         with open(self.file, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -84,7 +85,8 @@ class WeightSource:
 
     @property
     def model(self) -> Model:
-        """The model that the weights belong to, without weights. Errors as `RunFolder.declare_model` and `read_named`."""
+        """The model that the weights belong to, without weights. Errors as `RunFolder.declare_model` and
+        `read_named`."""
         return self._content[0]
 
     @property
@@ -103,7 +105,8 @@ class WeightSource:
             check_unseen(self.run, data)
 
     def preparation(self, source: str | Path) -> dict[str, Any]:
-        """Return the arguments of `load_data` that prepare an image folder as the model takes them. Errors as `model`."""
+        """Return the arguments of `load_data` that prepare an image folder as the model takes them. Errors as
+        `model`."""
         return {"image_size": self.model.image_size, "channels": self.model.channels} if is_image_folder(source) else {}
 
     def __str__(self) -> str:
@@ -122,7 +125,8 @@ def same_weights(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def weight_record(source: Any) -> dict[str, Any]:
-    """Return the record of a `WeightSource`, or of a path, which must be that of a run; a record is returned as it is."""
+    """Return the record of a `WeightSource`, or of a path, which must be that of a run; a record is returned as it
+    is."""
     if isinstance(source, dict):
         return source
     return (source if isinstance(source, WeightSource) else WeightSource(source)).record

@@ -1,1 +1,2 @@
-"""Training: one step (`trainer`), the optimisers and the schedule, many epochs (`loop`), settings, augmentation, evaluation."""
+"""Training: one step (`trainer`), the optimisers and the schedule, many epochs (`loop`), settings, augmentation,
+evaluation."""

@@ -1,7 +1,7 @@
 """The settings of a training, declared once for the library, the run folder and the command line.
 
-`TrainingSettings` is a typed dictionary. Each entry declares its type and, in a `Setting`, its default, valid values, help text
-and group. To add a setting, add an entry here and use its value; the rest follows from the declaration:
+`TrainingSettings` is a typed dictionary. Each entry declares its type and, in a `Setting`, its default, valid values,
+help text and group. To add a setting, add an entry here and use its value; the rest follows from the declaration:
 
     minivit.train(model, data, lr=1e-3)      keyword arguments, which type checkers know
     minivit train digits --lr 1e-3           options, grouped in `minivit train --help`
@@ -68,7 +68,8 @@ class Setting:
 
 
 class TrainingSettings(TypedDict, total=False):
-    """Settings of `minivit.train`. `print(minivit.training.settings.settings_table())` lists them with defaults and help."""
+    """Settings of `minivit.train`. `print(minivit.training.settings.settings_table())` lists them with defaults and
+    help."""
 
     epochs: Annotated[float | None, Setting("number of epochs", 30, "optimisation", "passes over the training images", above=0, most=1e9)]
     batch_size: Annotated[int, Setting("batch size", 32, "optimisation", "images per step", least=1)]
@@ -149,7 +150,8 @@ def default_settings() -> TrainingSettings:
 
 
 def check_setting(name: str, value: Any) -> Any:
-    """Return a value of the setting `name`, as a plain int or float if it is a number. Raises ValueError if it is out of range."""
+    """Return a value of the setting `name`, as a plain int or float if it is a number. Raises ValueError if it is out
+    of range."""
     setting, kind = SETTINGS[name], KINDS[name]
     if setting.choices:
         return check_name(setting.label, value, setting.choices)
