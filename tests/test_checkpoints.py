@@ -1,4 +1,5 @@
-"""Runs that survive: stopped, killed, out of space, out of range; what is left is whole, and goes on to the same bits."""
+"""Runs that survive: stopped, killed, out of space, out of range; what is left is whole, and goes on to the same
+bits."""
 
 import dataclasses
 import json
@@ -30,9 +31,10 @@ from minivit.weights.safetensors_io import read_metadata
 pytestmark = pytest.mark.usefixtures("no_curve")
 STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches of 64
 EPOCHS = 4
-TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2,
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+        "mlp_ratio": 2,
         "drop_rate": 0.1, "drop_path_rate": 0.1}
-# The same training in a process of its own, which counts its steps aloud, so that whoever kills it knows how far it was.
+# The same training in its own process, which prints its steps, so that the test knows where it killed it.
 PROCESS = f"""
 import sys
 import minivit
@@ -46,8 +48,8 @@ class Loud(Trainer):
 
 import minivit.runs.assemble
 minivit.runs.assemble.Trainer = Loud
-minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, batch_size=64, ema=0, out=sys.argv[1], progress=False,
-              resume=sys.argv[2] == "resume", checkpoint_steps=int(sys.argv[3]), threads=1)
+minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, batch_size=64, ema=0, out=sys.argv[1],
+              progress=False, resume=sys.argv[2] == "resume", checkpoint_steps=int(sys.argv[3]), threads=1)
 """
 
 
@@ -60,7 +62,8 @@ def train(folder, **settings):
 def result_of(folder):
     """The bytes of the weights, and the log without the time it took."""
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return (folder / "model.safetensors").read_bytes(), [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+    return (folder / "model.safetensors").read_bytes(), [{k: v for k, v in r.items() if k != "seconds"}
+                                                         for r in records]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,8 @@ def heard():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [0, 9, STEPS_AN_EPOCH - 1, STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH + 7, EPOCHS * STEPS_AN_EPOCH - 1])
+@pytest.mark.parametrize("step", [0, 9, STEPS_AN_EPOCH - 1, STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH + 7,
+                                  EPOCHS * STEPS_AN_EPOCH - 1])
 def test_signal_saves_after_the_step_and_resuming_gives_the_same_bits(uninterrupted, tmp_path, number, step):
     with at_step(step, send(number)), pytest.raises(Interrupted) as stop:
         train(tmp_path / "run")
@@ -123,7 +127,8 @@ def test_seconds_are_those_of_all_steps_and_the_speed_that_since_the_resumption(
     images, since = (EPOCHS * STEPS_AN_EPOCH - 10) * 64, resumed.seconds - progress["progress"]["seconds"]
     assert 1000 < resumed.seconds < 1100
     assert resumed.images_per_second == pytest.approx(images / since, rel=1e-6)
-    assert f" steps in {resumed.seconds:.1f} s ({resumed.images_per_second:,.0f} images/s since it was resumed)" in str(resumed)
+    speed = f"{resumed.images_per_second:,.0f} images/s since it was resumed"
+    assert f" steps in {resumed.seconds:.1f} s ({speed})" in str(resumed)
     again = train(tmp_path / "run", resume=True)                      # nothing is left to do
     assert again.seconds == resumed.seconds
     assert str(again).endswith(f" steps in {resumed.seconds:.1f} s")
@@ -281,7 +286,8 @@ def test_all_that_changes_from_step_to_step_is_kept(tmp_path, settings):
 def test_interrupted_run_has_the_running_mean(tmp_path):
     trainers = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__, **k: (init(self, *a, **k), trainers.append(self))[0])
+        patch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__,
+                      **k: (init(self, *a, **k), trainers.append(self))[0])
         with at_step(30, send(signal.SIGTERM)), pytest.raises(Interrupted):
             train(tmp_path / "run", ema=0.9)
     np.testing.assert_array_equal(latest_model(RunFolder(tmp_path / "run")).vector, trainers[-1].average.vector)
@@ -309,7 +315,8 @@ def test_interval_counts_from_where_a_run_goes_on(tmp_path, monkeypatch):
     assert [step for step, _ in states] == [19, 22]
 
 
-@pytest.mark.parametrize(("name", "value"), [("checkpoint_seconds", -1), ("checkpoint_seconds", float("nan")), ("checkpoint_steps", 0),
+@pytest.mark.parametrize(("name", "value"), [("checkpoint_seconds", -1), ("checkpoint_seconds", float("nan")),
+                                             ("checkpoint_steps", 0),
                                              ("checkpoint_steps", 1.5)])
 def test_interval_out_of_range_is_refused_before_anything_is_done(tmp_path, name, value):
     with pytest.raises(ValueError, match=f"number of {name.split('_')[1]} between checkpoints"):
@@ -321,8 +328,10 @@ def test_interval_out_of_range_is_refused_before_anything_is_done(tmp_path, name
 
 
 def kill_after(seconds, folder, how, interval):
-    """Start or resume the run, kill it `seconds` after it began to train -> (last step it counted, whether it was killed)."""
-    process = subprocess.Popen([sys.executable, "-c", PROCESS, str(folder), how, str(interval)], stdout=subprocess.PIPE, text=True)
+    """Start or resume the run, kill it `seconds` after it began to train -> (last step it counted, whether it was
+    killed)."""
+    process = subprocess.Popen([sys.executable, "-c", PROCESS, str(folder), how, str(interval)], stdout=subprocess.PIPE,
+                               text=True)
     first = process.stdout.readline()
     killed = threading.Event()
     timer = threading.Timer(seconds, lambda: (killed.set(), process.kill()))
@@ -356,7 +365,8 @@ def survive(folder, kills, seed, expected):
         last, killed = kill_after(rng.uniform(0, 0.25), folder, how, interval)
         check_whole(folder, interval, last)
         how, done = "resume", done + killed
-    subprocess.run([sys.executable, "-c", PROCESS, str(folder), how, str(interval)], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    subprocess.run([sys.executable, "-c", PROCESS, str(folder), how, str(interval)], check=True,
+                   stdout=subprocess.DEVNULL, timeout=60)
     assert result_of(folder) == expected
     assert not list(folder.glob(".*")), "half-written files are left"
     return done
@@ -403,10 +413,11 @@ def test_run_that_has_ended_is_not_trained_anew_without_its_checkpoint(tmp_path)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
 
-# ---- a checkpoint that does not fit the run -----------------------------------------------------------------------------
+# ---- a checkpoint that does not fit the run -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metadata", ['{}', '{"step": 3}', '{"step": 3, "progress": {"step": 1}}', '[]', '{"step": "x", "progress": {}}'])
+@pytest.mark.parametrize("metadata", ['{}', '{"step": 3}', '{"step": 3, "progress": {"step": 1}}', '[]',
+                                      '{"step": "x", "progress": {}}'])
 def test_checkpoint_that_lacks_its_place_is_named(tmp_path, metadata):
     with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run")
@@ -416,7 +427,7 @@ def test_checkpoint_that_lacks_its_place_is_named(tmp_path, metadata):
         train(tmp_path / "run", resume=True)
 
 
-# ---- no space, no permission ------------------------------------------------------------------------------------------
+# ---- no space, no permission ----------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -437,7 +448,8 @@ def test_write_that_fails_in_the_middle_keeps_the_last_good_state(uninterrupted,
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
     with file_size_limit(20_000), pytest.raises(OSError, match=r"checkpoint\.safetensors") as failure:
         train(tmp_path / "run", resume=True, checkpoint_steps=3)
-    assert re.search(r"last good state is kept in .*resume with: minivit train digits .*--resume", failure.value.__notes__[0])
+    assert re.search(r"last good state is kept in .*resume with: minivit train digits .*--resume",
+                     failure.value.__notes__[0])
     assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before | {"log.jsonl": b""}
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted
@@ -483,12 +495,14 @@ def test_read_only_folder_is_named_before_the_first_step(uninterrupted, tmp_path
 
 def test_state_that_is_not_finite_is_never_saved(uninterrupted, tmp_path, monkeypatch):
     trainers = []
-    monkeypatch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__, **k: (init(self, *a, **k), trainers.append(self))[0])
+    monkeypatch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__,
+                        **k: (init(self, *a, **k), trainers.append(self))[0])
 
     def poison():
         trainers[-1].model.vector[5] = np.nan
 
-    with at_step(9, poison), pytest.raises(FloatingPointError, match=r"^step 9: .*not finite.*lower learning rate") as failure:
+    with at_step(9, poison), pytest.raises(FloatingPointError,
+                                           match=r"^step 9: .*not finite.*lower learning rate") as failure:
         train(tmp_path / "run", checkpoint_steps=5)
     assert "the last good state is kept" in failure.value.__notes__[0]
     assert np.isfinite(latest_model(RunFolder(tmp_path / "run")).vector).all()
@@ -506,7 +520,7 @@ def test_loss_that_is_not_finite_says_where_the_last_good_state_is(tmp_path, mon
     assert "step 10 of 88" in unfinished(RunFolder(tmp_path / "run"))
 
 
-# ---- an interrupted run is of use -------------------------------------------------------------------------------------
+# ---- an interrupted run is of use -----------------------------------------------------------------------------------
 
 
 def test_interrupted_run_has_the_model_of_its_checkpoint(tmp_path, monkeypatch):
@@ -525,5 +539,6 @@ def test_interrupted_run_has_the_model_of_its_checkpoint(tmp_path, monkeypatch):
 
 def test_run_on_arrays_names_the_call_that_goes_on(tmp_path):
     data = dataclasses.replace(minivit.load_data("digits"), source=None)
-    with at_step(3, send(signal.SIGINT)), pytest.raises(Interrupted, match=r"minivit\.train\(model, data, out='.*run', resume=True\)"):
+    with at_step(3, send(signal.SIGINT)), pytest.raises(Interrupted, match=r"minivit\.train\(model, data, "
+                                                                           r"out='.*run', resume=True\)"):
         minivit.train(minivit.create_model("vit", **TINY), data, out=tmp_path / "run", progress=False)

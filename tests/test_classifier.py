@@ -1,4 +1,5 @@
-"""ViTClassifier: scikit-learn's own checks, its tools around it, arrays and labels of all kinds, and the bits of `minivit.train`."""
+"""ViTClassifier: scikit-learn's own checks, its tools around it, arrays and labels of all kinds, and the bits of
+`minivit.train`."""
 
 import pickle
 import re
@@ -23,7 +24,7 @@ from minivit.runs.default_model import model_for
 SMALL = {"width": 16, "depth": 1, "heads": 2, "threads": 1}
 
 
-# The tables that scikit-learn checks with are no pictures, so nothing is turned or shifted. No check is expected to fail.
+# The arrays of scikit-learn's checks are not images, so they are not augmented. No check is expected to fail.
 @parametrize_with_checks([ViTClassifier(**SMALL, epochs=10, augment="none")])
 def test_estimator_checks_of_scikit_learn(estimator, check):
     check(estimator)
@@ -44,7 +45,8 @@ def small(**parameters):
 
 def test_cross_validation_of_a_pipeline_learns(digits):
     images, labels, _, _ = digits
-    pipeline = make_pipeline(StandardScaler(with_std=False), ViTClassifier(width=32, depth=2, heads=2, epochs=12, lr=4e-3, random_state=0))
+    pipeline = make_pipeline(StandardScaler(with_std=False), ViTClassifier(width=32, depth=2, heads=2, epochs=12,
+                                                                           lr=4e-3, random_state=0))
     scores = cross_val_score(pipeline, images.reshape(len(images), -1), labels, cv=2)
     assert scores.shape == (2,)
     assert scores.min() > 0.6                    # from 300 digits; chance is 0.1
@@ -91,18 +93,21 @@ def test_random_state_decides_and_threads_do_not(digits):
 def test_fitted_classifier_is_pickled(digits):
     images, labels, test_images, _ = digits
     classifier = small().fit(images, labels)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict_proba(test_images), classifier.predict_proba(test_images))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict_proba(test_images),
+                                  classifier.predict_proba(test_images))
 
 
-# ---- pictures ---------------------------------------------------------------------------------------------------------
+# ---- pictures -------------------------------------------------------------------------------------------------------
 
 
 def test_all_layouts_and_dtypes_of_the_same_image_format_are_the_same(digits):
     images, labels, test_images, _ = digits
     expected = small().fit(images, labels).predict_proba(test_images)
-    for arrange in (lambda x: x[..., 0], lambda x: x.reshape(len(x), -1), lambda x: x.astype(np.float64) / 255, lambda x: x * 3.0 - 7,
+    for arrange in (lambda x: x[..., 0], lambda x: x.reshape(len(x), -1), lambda x: x.astype(np.float64) / 255,
+                    lambda x: x * 3.0 - 7,
                     lambda x: x.astype(np.int16) - 100, lambda x: np.asfortranarray(x.reshape(len(x), -1))):
-        np.testing.assert_array_equal(small().fit(arrange(images), labels).predict_proba(arrange(test_images)), expected)
+        np.testing.assert_array_equal(small().fit(arrange(images), labels).predict_proba(arrange(test_images)),
+                                      expected)
     flat = small(image_shape=(8, 8)).fit(images.reshape(len(images), -1), labels)
     np.testing.assert_array_equal(flat.predict_proba(test_images.reshape(len(test_images), -1)), expected)
 
@@ -157,7 +162,7 @@ def test_labels_of_any_type(digits, labels):
     assert 0.6 < classifier.score(images, y) <= 1    # the larger class is half of them
 
 
-# ---- bad input ----------------------------------------------------------------------------------------------------------
+# ---- bad input ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("parameters", "shape", "named"), [

@@ -16,14 +16,16 @@ from minivit.training.distillation import Distillation
 from minivit.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_curve")
-SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+         "mlp_ratio": 2}
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory, no_curve):
     """The folder of a run on the digits, of a model that differs from the students in width and constants."""
     folder = tmp_path_factory.mktemp("distil") / "teacher"
-    minivit.train(minivit.create_model("vit", mean=0.2, **(SIZES | {"width": 32})), "digits", epochs=2, out=folder, progress=False)
+    minivit.train(minivit.create_model("vit", mean=0.2, **(SIZES | {"width": 32})), "digits", epochs=2, out=folder,
+                  progress=False)
     return folder
 
 
@@ -96,7 +98,8 @@ def test_a_student_learns_from_the_teacher_alone(digits):
     """With weight 1 the labels have no say: the student comes to say what a random teacher says."""
     teacher = make("vit", seed=1, dtype=np.float32)
     student = minivit.create_model("vit", seed=3, **SIZES)
-    trainer, images = Trainer(student, lr=3e-3, objective=Distillation(teacher, "soft", 1.0, 1.0)), digits.train_images[:256]
+    trainer, images = Trainer(student, lr=3e-3, objective=Distillation(teacher, "soft", 1.0,
+                                                                       1.0)), digits.train_images[:256]
     def agreement():
         return (student.predict(images).argmax(axis=1) == teacher.predict(images).argmax(axis=1)).mean()
 
@@ -158,7 +161,8 @@ def test_a_teacher_that_has_changed_ends_the_run(teacher, digits, tmp_path):
 
 
 @pytest.mark.parametrize(("student", "change", "message"), [
-    ({"image_size": 12}, {}, r"does not fit the model: it has 10 classes of images \(8, 8, 1\), the model 10 classes of \(12, 12, 1\)"),
+    ({"image_size": 12}, {}, r"does not fit the model: it has 10 classes of images \(8, 8, 1\), the model 10 classes "
+                             r"of \(12, 12, 1\)"),
     ({"channels": 3}, {}, r"images \(8, 8, 1\), the model 10 classes of \(8, 8, 3\)"),
     ({"classes": 11}, {}, "it has 10 classes .* the model 11 classes"),
     ({}, {"distillation": "medium"}, "unknown distillation 'medium'"),
@@ -169,7 +173,8 @@ def test_a_teacher_that_has_changed_ends_the_run(teacher, digits, tmp_path):
 def test_what_does_not_fit_is_named(teacher, digits, student, change, message):
     model = minivit.create_model("deit", **(SIZES | student))
     shape = (model.image_size, model.image_size, model.channels)
-    data = replace(digits, train_images=np.zeros((1438, *shape), np.uint8), test_images=np.zeros((359, *shape), np.uint8))
+    data = replace(digits, train_images=np.zeros((1438, *shape), np.uint8),
+                   test_images=np.zeros((359, *shape), np.uint8))
     with pytest.raises(ValueError, match=message):
         minivit.train(model, data, epochs=1, teacher=teacher, progress=False, **change)
 
@@ -184,7 +189,8 @@ def test_classes_of_other_names_are_refused(teacher, digits):
 def test_a_teacher_is_a_finished_run(teacher, digits, tmp_path, files):
     for name in files:
         shutil.copy(teacher / name, tmp_path)
-    with pytest.raises(FileNotFoundError, match="is not finished, so it has no trained weights yet" if files else "is not a run"):
+    with pytest.raises(FileNotFoundError, match="is not finished, so it has no trained weights yet" if files
+                       else "is not a run"):
         minivit.train(minivit.create_model("deit", **SIZES), digits, epochs=1, teacher=tmp_path, progress=False)
 
 
@@ -196,7 +202,8 @@ def test_a_teacher_is_a_finished_run(teacher, digits, tmp_path, files):
 ])
 def test_small_models_fit_the_size_of_the_images(digits, name, size, channels, expected):
     images = np.zeros((20, size, size, channels), np.uint8)
-    data = replace(digits, train_images=images, train_labels=np.arange(20) % 10, test_images=images[:2], test_labels=np.arange(2))
+    data = replace(digits, train_images=images, train_labels=np.arange(20) % 10, test_images=images[:2],
+                   test_labels=np.arange(2))
     model = model_for(data, name)
     assert (type(model).__name__, model.config["patch_size"]) == expected
     assert model.forward(images[:2]).shape == (2, 10)
@@ -216,7 +223,8 @@ def test_who_has_seen_the_test_images_may_not_teach(option, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"temperature": 2.0}, "temperature can be chosen with a teacher only"), ({"distillation": "soft"}, "distillation can be chosen with"),
+    ({"temperature": 2.0}, "temperature can be chosen with a teacher only"),
+    ({"distillation": "soft"}, "distillation can be chosen with"),
 ])
 def test_options_of_distillation_need_a_teacher(options, message):
     with pytest.raises(ValueError, match=message):

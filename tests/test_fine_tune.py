@@ -1,4 +1,5 @@
-"""Fine-tuning and presets: a model that starts from a run, and what a data set is trained with when nothing else is asked for."""
+"""Fine-tuning and presets: a model that starts from a run, and what a data set is trained with when nothing else is
+asked for."""
 
 import json
 import os
@@ -33,7 +34,8 @@ from minivit.weights.safetensors_io import read_tensors
 from minivit.weights.timm import to_timm, write_weights
 
 pytestmark = pytest.mark.usefixtures("no_curve")
-SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+         "mlp_ratio": 2}
 
 
 def dataset(name="mine", size=8, channels=1, classes=("a", "b", "c"), images=30):
@@ -47,11 +49,12 @@ def dataset(name="mine", size=8, channels=1, classes=("a", "b", "c"), images=30)
 def finished(tmp_path_factory, no_curve):
     """A run on the digits, with a class token, learned positions and relative biases that are not zero."""
     folder = tmp_path_factory.mktemp("fine") / "run"
-    minivit.train(minivit.create_model("vit", relative_bias=True, mean=0.3, **SIZES), "digits", epochs=1, out=folder, progress=False)
+    minivit.train(minivit.create_model("vit", relative_bias=True, mean=0.3, **SIZES), "digits", epochs=1, out=folder,
+                  progress=False)
     return RunFolder(folder)
 
 
-# ---- fine-tuning --------------------------------------------------------------------------------------------------------
+# ---- fine-tuning ----------------------------------------------------------------------------------------------------
 
 
 def test_other_classes_get_a_new_head_and_the_rest_of_the_weights(finished):
@@ -96,14 +99,16 @@ def test_a_resized_grid_keeps_its_shape():
     grid = resized[1:].reshape(16, 16, 3)
     np.testing.assert_allclose(grid[..., 2], 7, rtol=1e-6)
     np.testing.assert_allclose(grid[..., 0], grid[..., 1].T, atol=1e-6)
-    np.testing.assert_allclose(np.diff(grid[4:-4, 0, 0]), 1 / 16, atol=1e-6)   # where no edge is near, a slope stays a slope
+    # where no edge is near, a slope stays a slope
+    np.testing.assert_allclose(np.diff(grid[4:-4, 0, 0]), 1 / 16, atol=1e-6)
     np.testing.assert_array_equal(resized_grid(rows, (8, 8), (8, 8)), rows)
 
 
 def test_grids_need_not_be_square():
     y, x = np.mgrid[:16, :6]
     resized = resized_grid(np.stack([y.ravel(), x.ravel()], axis=1) / 1.0, (16, 6), (8, 12)).reshape(8, 12, 2)
-    np.testing.assert_allclose(resized[2:-2, :, 0].mean(axis=1), [4.5, 6.5, 8.5, 10.5], atol=1e-5)   # the middle of two rows
+    # the middle of two rows
+    np.testing.assert_allclose(resized[2:-2, :, 0].mean(axis=1), [4.5, 6.5, 8.5, 10.5], atol=1e-5)
     np.testing.assert_allclose(np.diff(resized[0, 4:-4, 1]), 0.5, atol=1e-5)
     assert np.ptp(resized[:, 3, 1]) < 1e-5
 
@@ -163,7 +168,7 @@ def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, m
         assert weights[0] == weights[1]
 
 
-# ---- presets ----------------------------------------------------------------------------------------------------------
+# ---- presets --------------------------------------------------------------------------------------------------------
 
 
 def test_presets_set_what_there_is_to_set():
@@ -171,7 +176,8 @@ def test_presets_set_what_there_is_to_set():
         assert preset.training.keys() <= SETTINGS.keys()
 
 
-@pytest.mark.parametrize(("name", "size", "channels"), [("mnist", 28, 1), ("fashion-mnist", 28, 1), ("cifar10", 32, 3), ("cifar100", 32, 3),
+@pytest.mark.parametrize(("name", "size", "channels"), [("mnist", 28, 1), ("fashion-mnist", 28, 1), ("cifar10", 32, 3),
+                                                        ("cifar100", 32, 3),
                                                         ("digits", 8, 1), ("mine", 12, 1), ("photos", 64, 3)])
 @pytest.mark.parametrize("minutes", [None, 1.5])
 def test_every_preset_trains(name, size, channels, minutes):
@@ -242,7 +248,7 @@ def test_fine_tuning_keeps_all_of_a_resnet_but_its_head(tmp_path):
         assert name.startswith("head.") or np.array_equal(a.data, b.data)
 
 
-# ---- from a file of weights, and probes -----------------------------------------------------------------------------------
+# ---- from a file of weights, and probes -----------------------------------------------------------------------------
 
 
 NAMED = ("vit_mini_patch2_8", "deit_mini_patch2_8", "swin_mini_patch1_window4_8", "resnet_mini")
@@ -300,7 +306,8 @@ def test_a_probe_learns_as_the_head_of_a_frozen_model_does(tmp_path, name):
         assert all(np.array_equal(x, old[key]) for key, x in to_timm(model).items() if not key.startswith("head"))
         weights.append(model.vector)
     np.testing.assert_allclose(weights[0], weights[1], rtol=1e-3, atol=1e-5)
-    assert not np.allclose(weights[0], fine_tuned_model(WeightSource(tmp_path / "w.safetensors", name), data, seed=1).vector, atol=1e-3)
+    assert not np.allclose(weights[0], fine_tuned_model(WeightSource(tmp_path / "w.safetensors", name), data,
+                                                        seed=1).vector, atol=1e-3)
 
 
 def test_the_trunk_of_a_probe_stays_in_its_file(tmp_path):
@@ -318,7 +325,8 @@ def test_the_trunk_of_a_probe_stays_in_its_file(tmp_path):
 def test_the_command_line_starts_from_a_file(pictures, tmp_path, call, probe):
     model = write_file(tmp_path / "w.safetensors")
     more = ("--probe",) if probe else ("--lr", 1e-4)
-    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--epochs", 3, "--json",
+    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--epochs",
+             3, "--json",
              "--image-size", 12, "--batch-size", 4, *more)
     code, said, error = call(*train, "--out", tmp_path / "run")
     assert code == 0, error
@@ -340,17 +348,20 @@ def test_the_command_line_starts_from_a_file(pictures, tmp_path, call, probe):
     assert {c["class"] for c in json.loads(said)[0]["classes"]} == {"dark", "light"}
 
 
-@pytest.mark.parametrize(("name", "file"), [*((name, "w.safetensors") for name in NAMED), ("vit_mini_patch2_8", "google.npz")])
+@pytest.mark.parametrize(("name", "file"), [*((name, "w.safetensors") for name in NAMED),
+                                            ("vit_mini_patch2_8", "google.npz")])
 def test_a_head_is_learned_on_the_weights_of_every_family(pictures, tmp_path, call, name, file):
     model = write_file(tmp_path / "w.safetensors", name)
     if file == "google.npz":
         np.savez(tmp_path / file, **google_arrays(model))
-    code, said, error = call("train", pictures, "--fine-tune", tmp_path / file, "--model", name, "--probe", "--epochs", 5,
+    code, said, error = call("train", pictures, "--fine-tune", tmp_path / file, "--model", name, "--probe", "--epochs",
+                             5,
                              "--batch-size", 4, "--lr", 1e-2, "--out", tmp_path / "run", "--json")
     assert code == 0, error
     assert json.loads(said)["accuracy"] == 1                          # dark and light: any features tell them apart
     old, new = to_timm(model), to_timm(minivit.load(tmp_path / "run"))
-    assert {key for key in old if not np.array_equal(old[key], new[key])} == {key for key in old if key.startswith("head")}
+    assert {key for key in old if not np.array_equal(old[key], new[key])} == {key for key in old
+                                                                              if key.startswith("head")}
 
 
 def interrupted(monkeypatch, owner, name, calls, *arguments):
@@ -374,7 +385,8 @@ def interrupted(monkeypatch, owner, name, calls, *arguments):
 def test_an_interrupted_probe_goes_on_to_the_same_bytes(pictures, tmp_path, monkeypatch, call, owner, name, calls):
     write_file(tmp_path / "w.safetensors")
     monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)    # blocks of 8 images, so that there are some
-    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--epochs", 3,
+    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe",
+             "--epochs", 3,
              "--batch-size", 4, "--json", "--out")
     assert call(*train, tmp_path / "whole")[0] == 0
     assert interrupted(monkeypatch, owner, name, calls, *train, tmp_path / "cut") == 130
@@ -390,7 +402,8 @@ def test_an_interrupted_probe_goes_on_to_the_same_bytes(pictures, tmp_path, monk
     code, _, error = call("train", pictures, "--resume", "--out", tmp_path / "cut")
     assert code == 0, error
     assert sum(asked) == 20 - (20 if owner is Trainer else kept)
-    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    cut, whole = (tmp_path / name / "model.safetensors" for name in ("cut", "whole"))
+    assert cut.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("patience", [0, 1])
@@ -398,12 +411,14 @@ def test_a_probe_that_has_ended_makes_no_features_to_learn_from(tmp_path, monkey
     write_file(tmp_path / "w.safetensors")
     data, asked, predict = dataset(), [], training_features.predict
     data = replace(data, val_images=data.train_images[:10], val_labels=data.train_labels[:10])
-    settings = {"probe": True, "epochs": 40 if patience else 2, "patience": patience, "batch_size": 10, "out": tmp_path / "run"}
+    settings = {"probe": True, "epochs": 40 if patience else 2, "patience": patience, "batch_size": 10,
+                "out": tmp_path / "run"}
     start = WeightSource(tmp_path / "w.safetensors", "vit_mini_patch2_8")
     first = minivit.train(fine_tuned_model(start, data, probe=True), data, progress=False, **settings)
     assert (first.steps < 3 * settings["epochs"]) == bool(patience)
     capsys.readouterr()
-    monkeypatch.setattr(training_features, "predict", lambda trunk, x, threads: asked.append(len(x)) or predict(trunk, x, threads))
+    monkeypatch.setattr(training_features, "predict", lambda trunk, x, threads: asked.append(len(x))
+                        or predict(trunk, x, threads))
     again = minivit.train(fine_tuned_model(start, data, probe=True), data, resume=True, **settings)
     assert sum(asked) == len(data.test_images) + len(data.val_images)
     assert "this run is finished" in capsys.readouterr().err
@@ -446,7 +461,8 @@ def test_a_few_pictures_give_the_same_features_with_any_number_of_threads(tmp_pa
     model = write_file(tmp_path / "w.safetensors")
     limits, blas_threads = [], blas.blas_threads
     monkeypatch.setattr(prediction, "blas_threads", lambda threads: limits.append(threads) or blas_threads(threads))
-    found = [features(model, {"train": dataset(images=2).train_images}, threads=threads, progress=False)["train"] for threads in (1, 4)]
+    found = [features(model, {"train": dataset(images=2).train_images}, threads=threads, progress=False)["train"]
+             for threads in (1, 4)]
     np.testing.assert_array_equal(*found)
     assert set(limits) == {1}
 
@@ -455,7 +471,8 @@ def test_a_few_pictures_give_the_same_features_with_any_number_of_threads(tmp_pa
 def test_sigterm_saves_the_features_so_far(tmp_path, monkeypatch):
     model, run, predict = write_file(tmp_path / "w.safetensors"), RunFolder(tmp_path / "run"), training_features.predict
     monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)      # blocks of 8 images
-    monkeypatch.setattr(training_features, "predict", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or predict(*given))
+    monkeypatch.setattr(training_features, "predict", lambda *given: os.kill(os.getpid(), signal.SIGTERM)
+                        or predict(*given))
     model = fine_tuned_model(WeightSource(tmp_path / "w.safetensors", "vit_mini_patch2_8"), dataset(), probe=True)
     with pytest.raises(Interrupted, match="after the features of 8 of") as stopped:
         minivit.train(model, dataset(), probe=True, epochs=2, out=run.path, progress=False)
@@ -482,7 +499,8 @@ def test_a_probe_goes_on_with_its_own_trunk_only(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("option", ["--teacher", "--fine-tune"])
 @pytest.mark.parametrize("change", ["one picture less", "one more", "another name of the folder"])
-def test_who_has_seen_the_test_pictures_may_not_teach_though_the_folder_has_changed(pictures, tmp_path, call, option, change):
+def test_who_has_seen_the_test_pictures_may_not_teach_though_the_folder_has_changed(pictures, tmp_path, call, option,
+                                                                                    change):
     train = ("train", "--epochs", 1, "--batch-size", 4, "--json", "--out")
     assert call(*train, tmp_path / "first", pictures)[0] == 0
     if change == "one picture less":
@@ -540,7 +558,8 @@ def test_weights_that_were_moved_are_asked_for(finished, pictures, tmp_path, mon
 
 def test_weights_that_have_changed_are_refused(pictures, tmp_path, monkeypatch, call):
     write_file(tmp_path / "w.safetensors")
-    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--out", tmp_path / "run")
+    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--out",
+             tmp_path / "run")
     assert interrupted(monkeypatch, Trainer, "step", 1, *train) == 130
     write_file(tmp_path / "w.safetensors", classes=9)
     code, _, error = call("train", pictures, "--out", tmp_path / "run", "--resume")
@@ -549,19 +568,28 @@ def test_weights_that_have_changed_are_refused(pictures, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--fine-tune", "w.safetensors"], "w.safetensors is a file, not a run: say with --model which model has these weights"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch4_32"], "the weights of w.safetensors do not fit (these weights are of an"),
+    (["--fine-tune", "w.safetensors"], "w.safetensors is a file, not a run: say with --model which model has these "
+                                       "weights"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch4_32"], "the weights of w.safetensors do not fit "
+                                                                        "(these weights are of an"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch9"], "unknown model 'vit_mini_patch9'"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--pool", "mean"], "do not fit a model with {'pool': 'mean'}"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"], "image size 9 must be divisible by the patch"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--pool", "mean"], "do not fit a model with "
+                                                                                         "{'pool': 'mean'}"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"], "image size 9 must be "
+                                                                                            "divisible by the patch"),
     (["--fine-tune", "nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
     (["--fine-tune", "nowhere"], "nowhere is not a run"),
-    (["--fine-tune", "pictures", "--model", "vit_mini_patch2_8"], "pictures is a folder: a run has its own model, so leave out --model"),
-    (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"], "bad.safetensors is no readable safetensors file"),
+    (["--fine-tune", "pictures", "--model", "vit_mini_patch2_8"], "pictures is a folder: a run has its own model, so "
+                                                                  "leave out --model"),
+    (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"], "bad.safetensors is no readable safetensors "
+                                                                         "file"),
     (["--fine-tune", "bad.npz", "--model", "vit_mini_patch2_8"], "bad.npz is no readable .npz file"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--augment", "flip"], "a probe sees each image once"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--minutes", "1"], "leave out augment, teacher and"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--recompute"], "a probe has no blocks to recompute"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--augment", "flip"],
+     "a probe sees each image once"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--minutes", "1"],
+     "leave out augment, teacher and"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--recompute"],
+     "a probe has no blocks to recompute"),
     (["--probe"], "a probe needs pretrained weights: name a run, or a file and its model"),
 ])
 def test_what_cannot_be_started_from_is_said(pictures, monkeypatch, call, arguments, message):
@@ -585,7 +613,8 @@ def test_other_channels_are_refused(tmp_path, call):
 
 def test_an_unfinished_probe_has_no_model_yet(pictures, tmp_path, monkeypatch, call):
     write_file(tmp_path / "w.safetensors")
-    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--batch-size", 4,
+    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe",
+             "--batch-size", 4,
              "--checkpoint-steps", 1, "--out", tmp_path / "run")
     assert interrupted(monkeypatch, Trainer, "step", 6, *train) == 130
     code, _, error = call("evaluate", tmp_path / "run")
@@ -594,10 +623,12 @@ def test_an_unfinished_probe_has_no_model_yet(pictures, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda config: config["training"].pop("probe"), "is damaged: it lacks probe; or an earlier state of minivit .* wrote it"),
+    (lambda config: config["training"].pop("probe"), "is damaged: it lacks probe; or an earlier state of minivit .* "
+                                                     "wrote it"),
     (lambda config: (config["training"].pop("probe"), config["versions"].update(minivit="0.0.9")),
      "was written by minivit 0.0.9, and this is .*, for which it lacks probe: use the version that wrote it"),
-    (lambda config: (config["model"]["options"].pop("width"), config["versions"].update(minivit="0.0.9")), "was written by minivit 0.0.9"),
+    (lambda config: (config["model"]["options"].pop("width"), config["versions"].update(minivit="0.0.9")),
+     "was written by minivit 0.0.9"),
 ], ids=["lacking", "another version", "another version's model"])
 def test_a_run_of_another_version_is_called_that(finished, tmp_path, call, change, message):
     shutil.copytree(finished.path, tmp_path / "run")

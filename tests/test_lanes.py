@@ -121,8 +121,8 @@ def test_a_loss_that_is_not_finite_does_not_change_the_weights():
 
 
 @pytest.mark.parametrize(("images", "labels", "error", "message"), [
-    (4, [0, 1, 2], ValueError, "images and one label for each: got 4 images, 3 labels"),
-    (0, [], ValueError, "images and one label for each: got 0 images"),
+    (4, [0, 1, 2], ValueError, "one label per image: got 4 images, 3 labels"),
+    (0, [], ValueError, "one label per image: got 0 images"),
     (2, [0, 3], ValueError, r"labels must be in 0..2 for 3 classes, but they span 0..3"),
     (2, [-1, 0], ValueError, r"span -1..0"),
     (2, [0.0, 1.0], TypeError, "integers, not float64"),

@@ -55,7 +55,8 @@ def test_old_run_is_evaluated_as_its_log_says(run):
     assert names == list("0123456789")
     assert evaluation.images == 359
     if run.path.name == "finished":
-        assert evaluation.accuracy == pytest.approx(log(run)[-1]["test_accuracy"], abs=2 / 359)     # rounding may flip an image
+        # rounding may flip an image
+        assert evaluation.accuracy == pytest.approx(log(run)[-1]["test_accuracy"], abs=2 / 359)
         assert unfinished(run) is None
     else:
         assert "after step 30 of 44" in unfinished(run)
@@ -85,7 +86,8 @@ def test_new_training_with_the_settings_of_the_old_run_gives_its_weights(tmp_pat
     settings = {name: value for name, value in RunFolder(OLD / "finished").settings.items()
                 if name not in ("steps", "lanes", "micro_batch")}
     run = RunFolder(tmp_path / "new")
-    minivit.train(RunFolder(OLD / "finished").declare_model().pack(), "digits", out=run.path, progress=False, **settings)
+    minivit.train(RunFolder(OLD / "finished").declare_model().pack(), "digits", out=run.path, progress=False,
+                  **settings)
     old, new = (json.loads((folder / "config.json").read_text()) for folder in (OLD / "finished", run.path))
     assert {**old, "versions": None} == {**new, "versions": None}
     if arithmetic() == (OLD / "arithmetic.txt").read_text().strip():

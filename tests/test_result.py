@@ -14,7 +14,8 @@ from tqdm import tqdm
 import minivit
 from minivit.runs.progress import progress_bar
 
-TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+        "mlp_ratio": 2}
 
 
 def train(**settings):
@@ -29,13 +30,15 @@ def result():
 
 def test_repr_is_one_short_line(result):
     text = repr(result)
-    assert re.fullmatch(r"Result\(accuracy \d+\.\d\d% \+- \d\.\d\d% on 359 images, 40 steps in \d+\.\d s \([\d,]+ images/s\)\)", text)
+    assert re.fullmatch(r"Result\(accuracy \d+\.\d\d% \+- \d\.\d\d% on 359 images, 40 steps in \d+\.\d s \([\d,]+ "
+                        r"images/s\)\)", text)
     assert len(text) < 120
 
 
 def test_notebook_shows_a_table_and_the_curve(result):
     page = result._repr_html_()
-    assert [f"<th>{name}</th>" in page for name in ("test", "test, with flip", "validation", "training loss", "steps")] == [True] * 5
+    assert [f"<th>{name}</th>" in page for name in ("test", "test, with flip", "validation", "training loss",
+                                                    "steps")] == [True] * 5
     assert f"{result.accuracy:.2%}" in page
     assert page.count('src="data:image/png;base64,') == 1
     assert len(page) < 100_000
@@ -48,7 +51,8 @@ def test_plot_is_a_figure_that_a_notebook_displays(result):
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
     loss, accuracy = figure.axes
     assert loss.lines[0].get_ydata().tolist() == [record["loss"] for record in result.records]
-    assert [line.get_label() for line in accuracy.lines] == ["training batches, varied", "test images", "validation images"]
+    assert [line.get_label() for line in accuracy.lines] == ["training batches, varied", "test images",
+                                                             "validation images"]
 
 
 def test_result_has_the_log(result):
@@ -94,7 +98,8 @@ def test_a_notebook_with_widgets_gets_a_widget(monkeypatch):
 
 def test_test_images_that_are_also_training_images_are_noted(tmp_path, capsys):
     digits = minivit.load_data("digits")
-    data = minivit.data.Dataset("twice", digits.train_images, digits.train_labels, digits.train_images[:200], digits.train_labels[:200],
+    data = minivit.data.Dataset("twice", digits.train_images, digits.train_labels, digits.train_images[:200],
+                                digits.train_labels[:200],
                                 digits.class_names)
     minivit.train(minivit.create_model("vit", **TINY), data, epochs=0.1, out=tmp_path / "run")
     assert "note: 200 of the 200 test images are also training or validation images" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""Runs: the files in the folder, the same bits however often interrupted and on however many threads, and clear errors."""
+"""Runs: the files in the folder, the same bits however often interrupted and on however many threads, and clear
+errors."""
 
 import json
 import os
@@ -25,12 +26,14 @@ STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches
 
 
 def tiny(seed=0, **options):
-    sizes = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+    sizes = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+             "mlp_ratio": 2}
     return minivit.create_model("vit", seed=seed, **(sizes | options))
 
 
 def train(out=None, model=None, data="digits", draw=False, **settings):
-    """Three epochs with dropout and drop-path, so that random numbers matter too; the curve, which takes longer, is drawn on demand."""
+    """Three epochs with dropout and drop-path, so that random numbers matter too; the curve, which takes longer, is
+    drawn on demand."""
     model = model or tiny(drop_rate=0.1, drop_path_rate=0.1)
     with pytest.MonkeyPatch.context() as patch:
         if not draw:
@@ -94,7 +97,8 @@ def interrupted(interrupted_once, tmp_path):
 
 def test_run_leaves_seven_whole_files(finished):
     folder, _ = finished
-    names = ["checkpoint.safetensors", "config.json", "curve.png", "learned.npy", "log.jsonl", "model.safetensors", "report.html"]
+    names = ["checkpoint.safetensors", "config.json", "curve.png", "learned.npy", "log.jsonl", "model.safetensors",
+             "report.html"]
     assert sorted(contents(folder)) == names
 
 
@@ -104,7 +108,8 @@ def test_config_says_model_data_and_settings(finished):
     assert config["model"] == {"family": "vit", "options": result.model.config}
     assert config["data"]["source"] == {"source": "digits", "seed": 0, "test_fraction": 0.2}
     assert config["data"]["class_names"] == list("0123456789")
-    assert config["training"].items() >= {"epochs": 3, "steps": 3 * STEPS_AN_EPOCH, "batch_size": 64, "seed": 0, "clip": 1.0}.items()
+    assert config["training"].items() >= {"epochs": 3, "steps": 3 * STEPS_AN_EPOCH, "batch_size": 64, "seed": 0,
+                                          "clip": 1.0}.items()
 
 
 def test_log_has_a_line_for_each_epoch(finished):
@@ -125,7 +130,8 @@ def test_curve_is_a_picture(finished):
 
 
 def test_curve_shows_validation_and_names_the_epoch_that_is_kept(tmp_path):
-    lines = [{"epoch": e, "loss": 1 / e, "accuracy": 0.5, "test_accuracy": e / 10, "val_accuracy": 0.9 - e / 10} for e in (1, 2, 3)]
+    lines = [{"epoch": e, "loss": 1 / e, "accuracy": 0.5, "test_accuracy": e / 10, "val_accuracy": 0.9 - e / 10}
+             for e in (1, 2, 3)]
     without = [{name: value for name, value in line.items() if name != "val_accuracy"} for line in lines]
     pictures = []
     for records_, kept in ((lines, -1), (lines, 0), (without, -1)):
@@ -181,7 +187,8 @@ def test_loaded_model_gives_the_same_logits_bit_for_bit(finished):
     assert loaded.config == result.model.config
 
 
-@pytest.mark.parametrize("options", [{"pool": "mean"}, {"positions": "sincos"}, {"positions": "none"}, {"mean": 0.3, "std": 0.2},
+@pytest.mark.parametrize("options", [{"pool": "mean"}, {"positions": "sincos"}, {"positions": "none"},
+                                     {"mean": 0.3, "std": 0.2},
                                      {"relative_bias": True, "stem": "conv"}], ids=str)
 def test_every_kind_of_model_is_loaded_as_it_was_saved(tmp_path, options):
     model = train(tmp_path / "run", tiny(**options), epochs=0.1).model
@@ -268,12 +275,14 @@ def test_interrupted_run_has_no_model_to_load(interrupted):
 
 
 @pytest.mark.parametrize(("setting", "value"), [
-    ("lr", 1e-3), ("batch_size", 32), ("seed", 1), ("augment", "flip"), ("weight_decay", 0.1), ("label_smoothing", 0.0), ("clip", 2.0),
+    ("lr", 1e-3), ("batch_size", 32), ("seed", 1), ("augment", "flip"), ("weight_decay", 0.1), ("label_smoothing", 0.0),
+    ("clip", 2.0),
     ("warmup", 0.2), ("epochs", 5),
 ])
 def test_resuming_with_another_setting_is_refused_by_name(interrupted, setting, value):
     before = contents(interrupted)
-    with pytest.raises(ValueError, match=rf"was started with {setting} [\w.]+, not {value if value == 'flip' else f'{value:g}'}: "):
+    with pytest.raises(ValueError, match=rf"was started with {setting} [\w.]+, not "
+                                         rf"{value if value == 'flip' else f'{value:g}'}: "):
         train(interrupted, resume=True, **{setting: value})
     assert contents(interrupted) == before
 
@@ -289,7 +298,8 @@ def test_resuming_with_another_model_is_refused(interrupted, options):
 
 def test_resuming_with_other_data_is_refused(interrupted):
     digits = minivit.load_data("digits")
-    negative = replace(digits, name="negative.npz", train_images=255 - digits.train_images, test_images=255 - digits.test_images)
+    negative = replace(digits, name="negative.npz", train_images=255 - digits.train_images,
+                       test_images=255 - digits.test_images)
     with pytest.raises(ValueError, match="data"):
         train(interrupted, data=negative, resume=True)
 
@@ -302,10 +312,11 @@ def test_resuming_needs_a_folder_that_holds_a_run(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
-# ---- running mean, validation, early stop -----------------------------------------------------------------------------
+# ---- running mean, validation, early stop ---------------------------------------------------------------------------
 
 
-EVERYTHING = {"ema": 0.9, "val_fraction": 0.2, "patience": 2, "epochs": 5, "augment": "crop,alternating-flip,cutout,mixup,cutmix",
+EVERYTHING = {"ema": 0.9, "val_fraction": 0.2, "patience": 2, "epochs": 5,
+              "augment": "crop,alternating-flip,cutout,mixup,cutmix",
               "layers": [["blocks.*", 0.5], ["head.*", 1, 0]]}
 
 
@@ -321,7 +332,8 @@ def test_running_mean_is_kept_and_scored(tmp_path):
     np.testing.assert_array_equal(tensors["weights"], plain.model.vector)
     np.testing.assert_array_equal(tensors["ema"], mean.model.vector)
     np.testing.assert_array_equal(minivit.load(tmp_path / "mean").vector, mean.model.vector)
-    assert evaluate_run(RunFolder(tmp_path / "mean"))[1].accuracy == mean.accuracy == records(tmp_path / "mean")[-1]["test_accuracy"]
+    scored = evaluate_run(RunFolder(tmp_path / "mean"))[1].accuracy
+    assert scored == mean.accuracy == records(tmp_path / "mean")[-1]["test_accuracy"]
 
 
 def test_running_mean_is_that_of_the_weights_after_each_step():
@@ -435,14 +447,17 @@ def test_mirrored_copies_are_reported_apart_where_pictures_are_mirrored(finished
     assert result.test.with_flip.accuracy == pytest.approx(right)
     evaluation = evaluate_run(RunFolder(folder))[1]
     assert (evaluation.accuracy, evaluation.with_flip.accuracy) == (result.accuracy, result.test.with_flip.accuracy)
-    assert [line.split(" +-")[0] for line in evaluation.lines] == [f"accuracy {result.accuracy:.2%}", f"with test-time flip: accuracy {right:.2%}"]
+    assert [line.split(" +-")[0] for line in evaluation.lines] == [f"accuracy {result.accuracy:.2%}",
+                                                                   f"with test-time flip: accuracy {right:.2%}"]
     assert describe_evaluation(evaluation, "0123456789")["mirrored_accuracy"] == pytest.approx(right)
     assert train(None, tiny(), epochs=0.1).test.with_flip is None
 
 
 @pytest.mark.parametrize(("setting", "value", "named"), [
-    ("ema", 1.0, "EMA decay"), ("ema", -0.1, "EMA decay"), ("val_fraction", 1.0, "validation fraction"), ("patience", -1, "patience"),
-    ("patience", 1.5, "patience"), ("layers", [["nothing.*", 1]], "no parameter"), ("augment", "flop", "augmentation transform"),
+    ("ema", 1.0, "EMA decay"), ("ema", -0.1, "EMA decay"), ("val_fraction", 1.0, "validation fraction"),
+    ("patience", -1, "patience"),
+    ("patience", 1.5, "patience"), ("layers", [["nothing.*", 1]], "no parameter"),
+    ("augment", "flop", "augmentation transform"),
 ])
 def test_more_settings_out_of_range_are_refused_before_anything_is_done(tmp_path, setting, value, named):
     with pytest.raises(ValueError, match=named):
@@ -503,7 +518,8 @@ def test_weights_of_another_model_are_named(finished, tmp_path):
         minivit.load(folder)
 
 
-@pytest.mark.parametrize("content", ["", "garbage", "[]", "{}", '{"model": {}, "data": {}, "training": {}}', "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "garbage", "[]", "{}", '{"model": {}, "data": {}, "training": {}}',
+                                     "\x00\xff"])
 def test_damaged_config_is_named(finished, tmp_path, content):
     folder = shutil.copytree(finished[0], tmp_path / "run")
     (folder / "config.json").write_text(content)
@@ -539,8 +555,10 @@ def test_log_with_a_number_that_is_not_finite_is_named(finished, tmp_path, name,
         train(folder, resume=True)
 
 
-@pytest.mark.parametrize(("option", "value"), [("width", 9999999999999), ("depth", 9999999999999), ("image_size", 9999999999999),
-                                               ("classes", 9999999999999), ("mlp_ratio", 9999999999999), ("heads", 9999999999999),
+@pytest.mark.parametrize(("option", "value"), [("width", 9999999999999), ("depth", 9999999999999),
+                                               ("image_size", 9999999999999),
+                                               ("classes", 9999999999999), ("mlp_ratio", 9999999999999),
+                                               ("heads", 9999999999999),
                                                ("width", 900_000), ("depth", -1), ("patch_size", 10**400)])
 def test_absurd_size_in_config_is_named(finished, tmp_path, option, value):
     folder = shutil.copytree(finished[0], tmp_path / "run")
@@ -684,7 +702,8 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(fin
     assert weights(tmp_path / "run") == weights(finished[0])
 
 
-@pytest.mark.parametrize(("loss", "norm"), [(NAN, 1.0), (INFINITY, 1.0), (INFINITY, INFINITY), (1.0, NAN), (1.0, INFINITY)])
+@pytest.mark.parametrize(("loss", "norm"), [(NAN, 1.0), (INFINITY, 1.0), (INFINITY, INFINITY), (1.0, NAN),
+                                            (1.0, INFINITY)])
 def test_step_that_is_not_finite_leaves_the_weights_as_they_were(monkeypatch, loss, norm):
     digits, trainer = minivit.load_data("digits"), Trainer(tiny())
     before = trainer.model.vector.copy()
@@ -716,7 +735,8 @@ def test_failed_write_keeps_the_old_content_and_leaves_no_other_file(tmp_path, m
     assert contents(tmp_path) == {"file": b"old"}
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("Ctrl-C")], ids=["full", "Ctrl-C"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("Ctrl-C")],
+                         ids=["full", "Ctrl-C"])
 def test_write_that_fails_in_the_midst_keeps_the_old_content_and_leaves_no_other_file(tmp_path, error):
     def write_half():
         with atomic_file(tmp_path / "file") as file:
@@ -748,14 +768,15 @@ def test_failed_write_of_a_checkpoint_keeps_the_last_one(interrupted, finished, 
     assert weights(interrupted) == weights(finished[0])
 
 
-# ---- which data a run is scored on ----------------------------------------------------------------------------------------
+# ---- which data a run is scored on ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def own_file(tmp_path):
     """A run on an .npz file with class names, and the file."""
     rng, file = np.random.default_rng(0), tmp_path / "own.npz"
-    np.savez(file, images=rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8), labels=np.arange(60) % 3, class_names=["a", "b", "c"])
+    np.savez(file, images=rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8), labels=np.arange(60) % 3,
+             class_names=["a", "b", "c"])
     train(tmp_path / "run", tiny(classes=3), file, epochs=1, batch_size=16)
     return tmp_path / "run", file
 
@@ -810,7 +831,8 @@ def test_data_that_changed_under_a_run_are_noticed(own_file):
     with pytest.raises(ValueError, match=r"other data, or own\.npz has changed since"):
         train(folder, tiny(classes=3), file, resume=True, epochs=1, batch_size=16)
     moved = file.rename(file.with_name("moved.npz"))
-    with pytest.raises(ValueError, match=r"the data in .*/own\.npz, and moved\.npz has others: resume it with the same images"):
+    with pytest.raises(ValueError, match=r"the data in .*/own\.npz, and moved\.npz has others: resume it with the "
+                                         r"same images"):
         train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)
 
 
@@ -818,7 +840,8 @@ def test_data_at_another_place_are_the_same(own_file):
     folder, file = own_file
     before = RunFolder(folder).config()
     moved = file.rename(file.with_name("moved.npz"))
-    with pytest.raises(FileNotFoundError, match=r"/own\.npz, on which .* is gone: restore it, or .* new path, as in: minivit evaluate \S+ DATA"):
+    with pytest.raises(FileNotFoundError, match=r"/own\.npz, on which .* is gone: restore it, or .* new path, as in: "
+                                                r"minivit evaluate \S+ DATA"):
         evaluate_run(RunFolder(folder))
     assert evaluate_run(RunFolder(folder), moved)[1].images == 12
     train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)
@@ -839,7 +862,8 @@ def test_same_images_in_another_order_are_not_the_same_data(own_file):
 
 def test_resume_takes_the_seed_of_the_run(tmp_path):
     train(tmp_path / "run", seed=3, epochs=1)
-    assert minivit.train(tiny(drop_rate=0.1, drop_path_rate=0.1), "digits", out=tmp_path / "run", resume=True, progress=False).steps == 22
+    assert minivit.train(tiny(drop_rate=0.1, drop_path_rate=0.1), "digits", out=tmp_path / "run", resume=True,
+                         progress=False).steps == 22
 
 
 def test_a_run_keeps_its_dtype(tmp_path):

@@ -1,4 +1,5 @@
-"""Training settings: one declaration for the library, the run folder, the command line and the scikit-learn estimator."""
+"""Training settings: one declaration for the library, the run folder, the command line and the scikit-learn
+estimator."""
 
 import inspect
 import json
@@ -12,14 +13,24 @@ from minivit import cli
 from minivit.runs import resolve_settings
 from minivit.runs.folder import RunFolder
 from minivit.training import settings as declared
-from minivit.training.settings import KINDS, SETTINGS, Setting, check_names, check_setting, default_settings, settings_table
+from minivit.training.settings import (
+    KINDS,
+    SETTINGS,
+    Setting,
+    check_names,
+    check_setting,
+    default_settings,
+    settings_table,
+)
 
 pytestmark = pytest.mark.usefixtures("no_curve")
-TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+        "mlp_ratio": 2}
 
 
 def train(out=None, **settings):
-    return minivit.train(minivit.create_model("vit", **TINY), "digits", out=out, progress=False, **({"epochs": 0.1} | settings))
+    return minivit.train(minivit.create_model("vit", **TINY), "digits", out=out, progress=False,
+                         **({"epochs": 0.1} | settings))
 
 
 def test_every_setting_is_complete():
@@ -49,9 +60,12 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(wrong, right):
 
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("optimiser", "adam", r"unknown optimiser 'adam': did you mean 'adamw'\? known: adamw, muon"),
-    ("distillation", "medium", "unknown distillation 'medium'"), ("checkpoint_steps", 0, "number of steps between checkpoints"),
-    ("minutes", -1, "number of minutes"), ("augment", 3, "augment must be text, not 3"), ("layers", ["head"], "layers must be .pattern"),
-    ("layers", [["head.*"]], "layers must be .pattern"), ("lr", "fast", "learning rate must be a finite number above 0, not 'fast'"),
+    ("distillation", "medium", "unknown distillation 'medium'"), ("checkpoint_steps", 0, "number of steps between "
+                                                                                         "checkpoints"),
+    ("minutes", -1, "number of minutes"), ("augment", 3, "augment must be text, not 3"),
+    ("layers", ["head"], "layers must be .pattern"),
+    ("layers", [["head.*"]], "layers must be .pattern"), ("lr", "fast", "learning rate must be a finite number above "
+                                                                        "0, not 'fast'"),
 ])
 def test_a_value_out_of_range_is_refused(name, value, message):
     with pytest.raises(ValueError, match=message):
@@ -92,7 +106,8 @@ def test_a_new_setting_needs_its_declaration_only(monkeypatch, tmp_path):
     monkeypatch.setitem(KINDS, "novelty", kinds["novelty"])
     train(tmp_path / "default")
     assert RunFolder(tmp_path / "default").settings["novelty"] == 0.5
-    assert cli.main(["train", "digits", "--epochs", "0.1", "--novelty", "0.7", "--out", str(tmp_path / "run"), "--json"]) == 0
+    assert cli.main(["train", "digits", "--epochs", "0.1", "--novelty", "0.7", "--out", str(tmp_path / "run"),
+                     "--json"]) == 0
     assert RunFolder(tmp_path / "run").settings["novelty"] == 0.7
     with pytest.raises(ValueError, match="novelty must be a finite number at least 0 and at most 1, not 2"):
         train(novelty=2)
@@ -112,8 +127,10 @@ def test_train_has_few_arguments_of_its_own():
     assert own == ["model", "data", "out", "resume", "threads", "progress", "command"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("batch_size", 9999999999999), ("lanes", 9999999999999), ("lanes", 0), ("micro_batch", 0),
-                                             ("steps", 9999999999999), ("epochs", 9999999999999), ("epochs", "many"), ("lr", -1),
+@pytest.mark.parametrize(("name", "value"), [("batch_size", 9999999999999), ("lanes", 9999999999999), ("lanes", 0),
+                                             ("micro_batch", 0),
+                                             ("steps", 9999999999999), ("epochs", 9999999999999), ("epochs", "many"),
+                                             ("lr", -1),
                                              ("steps", 1.5), ("augment", 7)])
 def test_absurd_stored_settings_are_refused_in_one_line(tmp_path, name, value):
     run = RunFolder(tmp_path / "run")
@@ -121,22 +138,26 @@ def test_absurd_stored_settings_are_refused_in_one_line(tmp_path, name, value):
     config = run.config()
     config["training"][name] = value
     run.write_config(config)
-    with pytest.raises(ValueError, match=rf"config\.json is damaged: .*{name.split('_')[-1] if name != 'lr' else 'learning rate'}"):
+    with pytest.raises(ValueError, match=rf"config\.json is damaged: "
+                                         rf".*{name.split('_')[-1] if name != 'lr' else 'learning rate'}"):
         minivit.train(minivit.create_model("vit", **TINY), "digits", out=run.path, resume=True, progress=False)
 
 
 def test_settings_that_a_run_does_not_store_may_change_when_it_is_resumed(tmp_path):
     train(tmp_path / "run")
-    minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "run", resume=True, progress=False, threads=1,
+    minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "run", resume=True, progress=False,
+                  threads=1,
                   checkpoint_seconds=1, checkpoint_steps=5, recompute=False)
 
 
 def test_two_images_of_a_class_are_too_few_for_validation():
     digits = minivit.load_data("digits")
     keep = np.concatenate([np.flatnonzero(digits.train_labels != 3), np.flatnonzero(digits.train_labels == 3)[:1]])
-    data = minivit.data.Dataset("few", digits.train_images[keep], digits.train_labels[keep], digits.test_images, digits.test_labels,
+    data = minivit.data.Dataset("few", digits.train_images[keep], digits.train_labels[keep], digits.test_images,
+                                digits.test_labels,
                                 digits.class_names)
-    with pytest.raises(ValueError, match="class 3 of few has only one training image, but a validation part needs two of each class"):
+    with pytest.raises(ValueError, match="class 3 of few has only one training image, but a validation part needs two "
+                                         "of each class"):
         resolve_settings.with_validation(data, {"val_fraction": 0.1, "seed": 0})
 
 

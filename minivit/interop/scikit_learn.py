@@ -1,5 +1,4 @@
-"""A Vision Transformer as a scikit-learn estimator: `fit`, `predict`, `score`, cross-validation, `Pipeline`, grid
-search.
+"""A Vision Transformer as a scikit-learn estimator, with `fit`, `predict`, `score`, and grid search.
 
 scikit-learn works on rows of numbers; the model takes square uint8 images. `ImageFormat` converts between them:
 
@@ -34,9 +33,11 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
-    raise ImportError(f"ViTClassifier needs scikit-learn 1.6 or later: pip install 'minivit[sklearn]' ({error})") from None
+    text = f"ViTClassifier needs scikit-learn 1.6 or later: pip install 'minivit[sklearn]' ({error})"
+    raise ImportError(text) from None
 
-MODEL_OPTIONS = ("patch_size", "width", "depth", "heads", "mlp_ratio", "pool", "positions", "drop_rate", "drop_path_rate")
+MODEL_OPTIONS = ("patch_size", "width", "depth", "heads", "mlp_ratio", "pool", "positions", "drop_rate",
+                 "drop_path_rate")
 SETTING_NAMES = tuple(name for name, setting in SETTINGS.items()        # random_state is the seed
                       if setting.stored and setting.group in ("optimisation", "augmentation") and name != "seed")
 
@@ -95,14 +96,17 @@ class ImageFormat:
         return cls(found, _side(max(found[:2]), patch_size), float(low), float(high))
 
     def convert(self, X: np.ndarray) -> np.ndarray:
-        """Return X, of the shape of the training set, as images (B, side, side, C) uint8. Raises ValueError for another
-        shape."""
+        """Return X as images (B, side, side, C) uint8.
+
+        Raises ValueError if X has not the shape of the training set.
+        """
         (H, W, C), size = self.shape, math.prod(self.shape)
         rows = X.reshape(len(X), -1)
         if rows.shape[1] > size or (X.ndim > 2 and (*X.shape[1:], 1)[:3] != self.shape):
             raise ValueError(f"X has images of shape {X.shape[1:]}, but those of fit had {self.shape}")
         images = np.zeros((len(X), self.side, self.side, C), np.uint8)
-        for a in range(0, len(X), 1024):                              # in pieces, because float64 takes eight times as much memory
+        # in pieces, because float64 takes eight times as much memory
+        for a in range(0, len(X), 1024):
             pixels = np.zeros((len(rows[a:a + 1024]), size))
             pixels[:, :rows.shape[1]] = self._scaled(rows[a:a + 1024].astype(np.float64))
             images[a:a + 1024, :H, :W] = np.rint(pixels).reshape(-1, H, W, C)
@@ -125,8 +129,8 @@ def _checked_shape(shape):
 def _warn_if_channels_first(X):
     """Warn if X (B, H, W, C) looks like (B, C, H, W)."""
     if X.ndim == 4 and X.shape[1] in (1, 3, 4) and X.shape[2] == X.shape[3] and X.shape[3] not in (1, 3, 4):
-        warnings.warn(f"X has the shape {X.shape}, which looks like channels first (B, C, H, W), but is read as channels last "
-                      "(B, H, W, C): pass X.transpose(0, 2, 3, 1)", stacklevel=5)
+        warnings.warn(f"X has the shape {X.shape}, which looks like channels first (B, C, H, W), but is read as "
+                      f"channels last (B, H, W, C): pass X.transpose(0, 2, 3, 1)", stacklevel=5)
 
 
 def _shape_of_row(length):
@@ -194,10 +198,11 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
     >>> scores = cross_val_score(ViTClassifier(random_state=0), X, y)
     """
 
-    def __init__(self, model: str | None = None, *, image_shape: Sequence[int] | None = None, patch_size: int | None = None,
-                 width: int | None = None, depth: int | None = None, heads: int | None = None, mlp_ratio: float | None = None,
-                 pool: str | None = None, positions: str | None = None, drop_rate: float | None = None,
-                 drop_path_rate: float | None = None, random_state: Any = None, threads: int | None = None, verbose: bool = False,
+    def __init__(self, model: str | None = None, *, image_shape: Sequence[int] | None = None,
+                 patch_size: int | None = None, width: int | None = None, depth: int | None = None,
+                 heads: int | None = None, mlp_ratio: float | None = None, pool: str | None = None,
+                 positions: str | None = None, drop_rate: float | None = None, drop_path_rate: float | None = None,
+                 random_state: Any = None, threads: int | None = None, verbose: bool = False,
                  **settings: Unpack[TrainingSettings]) -> None:
         self.model = model
         self.image_shape = image_shape
@@ -214,7 +219,8 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         self.threads = threads
         self.verbose = verbose
         if unknown := [name for name in settings if name not in SETTING_NAMES]:
-            raise TypeError(f"ViTClassifier has no parameter {', '.join(unknown)}; its training settings are {', '.join(SETTING_NAMES)}")
+            raise TypeError(f"ViTClassifier has no parameter {', '.join(unknown)}; its training settings are "
+                            f"{', '.join(SETTING_NAMES)}")
         for name in SETTING_NAMES:
             setattr(self, name, settings.get(name))
 
@@ -296,8 +302,7 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _signature():
-    """The signature of `ViTClassifier.__init__` with a parameter for each setting: scikit-learn reads its parameters
-    from it."""
+    """The signature of `ViTClassifier.__init__` with a parameter for each setting, which scikit-learn reads."""
     *named, _ = inspect.signature(ViTClassifier.__init__).parameters.values()
     settings = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in SETTING_NAMES]
     return inspect.Signature([*named, *settings])

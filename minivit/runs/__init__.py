@@ -1,2 +1,1 @@
-"""Runs: `minivit.train`, the folder that keeps a training, presets, fine-tuning, and evaluation and prediction with a
-trained run."""
+"""Runs: `minivit.train`, the folder of a run, presets, fine-tuning, and what is done with a trained run."""

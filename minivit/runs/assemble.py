@@ -19,10 +19,11 @@ from ..training.trainer import Trainer
 from .teacher import distillation_for
 
 TRAINER_SETTINGS = ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers", "optimiser")
-TRIAL, LONGEST_TRIAL = 0.03, 5.0    # the speed is measured for this fraction of the minutes, and at most for so many seconds
+TRIAL, LONGEST_TRIAL = 0.03, 5.0    # length of the trial: fraction of the minutes, and at most so many seconds
 
 
-def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None = None, class_names: Sequence[str] | None = None,
+def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None = None,
+                 class_names: Sequence[str] | None = None,
                  recompute: bool = False) -> Trainer:
     """Return the trainer that complete settings ask for.
 
@@ -41,16 +42,17 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
     ValueError
         As `Trainer` and `distillation_for`.
     """
-    augment = None if settings["probe"] else Augmentation(settings["augment"])        # a probe sees features, not images
+    # a probe sees features, not images
+    augment = None if settings["probe"] else Augmentation(settings["augment"])
     return Trainer(model, threads=threads, augment=augment, recompute=recompute,
                    split=BatchSplit(settings["lanes"], settings["micro_batch"]),
                    objective=distillation_for(settings, model, class_names) or supervised,
                    **{name: settings[name] for name in TRAINER_SETTINGS})
 
 
-def make_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None, recompute: bool = False) -> Loop:
-    """Return the loop that trains `model` on `data`, which have their validation part already. Errors as
-    `make_trainer`."""
+def make_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
+              recompute: bool = False) -> Loop:
+    """Return the loop that trains `model` on `data`, which have their validation part. Errors as `make_trainer`."""
     trained = LinearProbe(model) if settings["probe"] else model
     trainer = make_trainer(trained, settings, threads, data.class_names, recompute)
     inputs = {part: images for part, (images, _) in data.parts.items()}
@@ -64,7 +66,8 @@ def use_features(loop: Loop, data: Dataset, inputs: Mapping[str, np.ndarray]) ->
     loop.evaluate = partial(evaluate_parts, data=data, inputs=inputs, threads=loop.trainer.lanes.workers.threads)
 
 
-def evaluate_parts(model: Model, data: Dataset, inputs: Mapping[str, np.ndarray], threads: int | None = None) -> dict[str, Evaluation]:
+def evaluate_parts(model: Model, data: Dataset, inputs: Mapping[str, np.ndarray],
+                   threads: int | None = None) -> dict[str, Evaluation]:
     """Return {"test": Evaluation, "val": Evaluation} for the parts that have images.
 
     inputs: what the model takes for each part, images or features.
@@ -73,13 +76,12 @@ def evaluate_parts(model: Model, data: Dataset, inputs: Mapping[str, np.ndarray]
             for part, (images, labels) in data.parts.items() if part != "train" and len(labels)}
 
 
-def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
-                     recompute: bool = False) -> int:
-    """Return how many steps, with the evaluations after their epochs, fit in so many minutes. A trial on a copy
-    measures it.
+def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapping[str, Any],
+                     threads: int | None = None, recompute: bool = False) -> int:
+    """Return how many steps, with the evaluations after their epochs, fit in so many minutes.
 
-    The trial does at least ten steps, and continues for the fraction TRIAL of the minutes, at most LONGEST_TRIAL
-    seconds.
+    A trial on a copy of the model measures the speed. It takes at least ten steps, and continues for
+    the fraction TRIAL of the minutes, at most LONGEST_TRIAL seconds.
     """
     size, trial, steps = settings["batch_size"], make_trainer(model.copy(), settings, threads, recompute=recompute), -2
     start = now = time.perf_counter()

@@ -21,8 +21,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop. The text says at which step, and how to resume; `signal` is the number of the
-    signal."""
+    """Training was asked to stop. The text says how to resume; `signal` is the number of the signal."""
 
     def __init__(self, text: str, signal: int = signal.SIGINT) -> None:
         super().__init__(text)
@@ -46,10 +45,12 @@ class StopRequest:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        if self.active and threading.current_thread() is threading.main_thread():    # other threads may not set handlers
+        # other threads may not set handlers
+        if self.active and threading.current_thread() is threading.main_thread():
             handlers = {number: signal.getsignal(number) for number in SIGNALS}
-            # Ignored signals stay ignored (Ctrl-C in a background job), and handlers that are not Python's stay in place.
-            self._handlers = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+            # Ignored signals stay ignored (Ctrl-C in a background job). Handlers that are not Python's stay in place.
+            self._handlers = {number: handler for number, handler in handlers.items()
+                              if handler not in (signal.SIG_IGN, None)}
             for number in self._handlers:
                 signal.signal(number, self._ask)
         return self
@@ -106,18 +107,22 @@ class Checkpoints:
     def after_epoch(self, loop: Loop) -> None:
         """Write the log and a checkpoint. Raises as `after_step`; a signal after the last step lets the run finish."""
         if self.run:
-            self.run.write_log(loop.records)                          # first: `restore` removes what the checkpoint lacks
+            # first: `restore` removes what the checkpoint lacks
+            self.run.write_log(loop.records)
             self.save()
             if loop.trainer.optimiser.t < loop.settings["steps"]:
                 self._stop_if_asked()
 
     def save(self) -> None:
-        """Write a checkpoint. Raises FloatingPointError, and keeps the last one, if the state is not finite;
-        OSError."""
+        """Write a checkpoint.
+
+        Raises FloatingPointError if the state is not finite, and keeps the last checkpoint; OSError.
+        """
         assert self.run is not None
         state, step = self.loop.state(), self.loop.trainer.optimiser.t
         if not all(np.isfinite(array).all() for array in state.values()):
-            raise FloatingPointError(f"step {step - 1}: the update made weights that are not finite; try a lower learning rate")
+            raise FloatingPointError(f"step {step - 1}: the update made weights that are not finite; try a lower "
+                                     f"learning rate")
         self.run.write_checkpoint(state, step, self.loop.progress)
         self._mark()
 
@@ -134,14 +139,16 @@ class Checkpoints:
         number = self._request.signal
         if number is not None and self.run:
             name, command = signal.Signals(number).name, self.run.resume_command()
-            raise Interrupted(f"stopped by {name} after step {self._step}, which is saved; resume with: {command}", number)
+            raise Interrupted(f"stopped by {name} after step {self._step}, which is saved; resume with: {command}",
+                              number)
 
 
 def load_checkpoint(run: RunFolder, loop: Loop) -> None:
     """Put a loop into the state of the checkpoint. Raises FileNotFoundError or ValueError, and then changes nothing."""
     tensors, step, progress = run.read_checkpoint()
     state = loop.state()
-    if tensors.keys() != state.keys() or any(tensors[k].shape != v.shape or tensors[k].dtype != v.dtype for k, v in state.items()):
+    if ({name: (array.shape, array.dtype) for name, array in tensors.items()}
+            != {name: (array.shape, array.dtype) for name, array in state.items()}):
         raise ValueError(f"{run.checkpoint_file} is the checkpoint of another model")
     for name, array in state.items():
         np.copyto(array, tensors[name])

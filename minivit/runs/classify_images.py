@@ -46,11 +46,13 @@ def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Seq
     check_number("number of classes to show", top, least=1, whole=True)
     class_names = [str(k) for k in range(model.classes)] if class_names is None else class_names
     probabilities, _ = softmax.forward(model.predict(images))
-    return [{"image": str(name), "classes": [{"class": class_names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
+    return [{"image": str(name), "classes": [{"class": class_names[k], "probability": float(p[k])}
+                                             for k in np.argsort(-p)[:top]]}
             for name, p in zip(names, probabilities, strict=True) if name not in unreadable]
 
 
-def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: dict | None = None) -> list[dict[str, Any]]:
+def classify_images(run: RunFolder, images: Sequence, top: int = 3,
+                    unreadable: dict | None = None) -> list[dict[str, Any]]:
     """Return the most probable classes of images with the latest model of a run, as `classify`.
 
     For a test image of the run, the entry also has "true", its true class. Parameters and errors as for `read_images`,
@@ -68,11 +70,13 @@ def attend_images(run: RunFolder, images: Sequence) -> list[Look]:
     `latest_model`."""
     model = latest_model(run)
     pixels, true = read_images(run, images, model)
-    names = [f"test image {image}" if label is not None else str(image) for image, label in zip(images, true, strict=True)]
+    names = [f"test image {image}" if label is not None else str(image)
+             for image, label in zip(images, true, strict=True)]
     return look(model, pixels, names, run.class_names(model), true)
 
 
-def read_images(run: RunFolder, images: Sequence, model: Model, unreadable: dict | None = None) -> tuple[np.ndarray, list[str | None]]:
+def read_images(run: RunFolder, images: Sequence, model: Model,
+                unreadable: dict | None = None) -> tuple[np.ndarray, list[str | None]]:
     """Return images as the model of a run takes them.
 
     Parameters
@@ -102,13 +106,15 @@ def read_images(run: RunFolder, images: Sequence, model: Model, unreadable: dict
     true: list[str | None] = [None] * len(images)
     if files:
         fit = run.config()["data"].get("fit", "stretch")
-        pixels[list(files)] = read_image_files(list(files.values()), model.image_size, model.channels, fit, unreadable=unreadable)
+        pixels[list(files)] = read_image_files(list(files.values()), model.image_size, model.channels, fit,
+                                               unreadable=unreadable)
     if numbers:
         data = load_own_data(run)
         check_fit(model, data)
         for i, number in numbers.items():
             try:
-                check_number(f"number of a test image of {data.name}", number, least=0, most=len(data.test_images) - 1, whole=True)
+                check_number(f"number of a test image of {data.name}", number, least=0, most=len(data.test_images) - 1,
+                             whole=True)
             except ValueError as error:
                 if unreadable is None:
                     raise

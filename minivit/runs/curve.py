@@ -31,9 +31,11 @@ def curve_figure(records, floor=0.0, kept=-1):
     figure = new_figure(9, 3.4)
     loss, accuracy = figure.subplots(1, 2)
     loss.plot(epochs, [r["loss"] for r in records], color="tab:blue")
-    loss.set(title="training loss" + (f" (label smoothing: at best {floor:.2f})" if floor > 0 else ""), xlabel="epoch", ylim=(0, None))
+    loss.set(title="training loss" + (f" (label smoothing: at best {floor:.2f})" if floor > 0 else ""), xlabel="epoch",
+             ylim=(0, None))
     accuracy.plot(epochs, [100 * r["accuracy"] for r in records], color="tab:blue", label="training batches, varied")
-    for name, color, label in (("test_accuracy", "tab:orange", "test images"), ("val_accuracy", "tab:green", "validation images")):
+    for name, color, label in (("test_accuracy", "tab:orange", "test images"),
+                               ("val_accuracy", "tab:green", "validation images")):
         if name in records[-1]:
             accuracy.plot(epochs, [100 * r[name] for r in records], color=color, label=label)
     epoch = "last epoch" if kept in (-1, len(records) - 1) else f"epoch {epochs[kept]:g}"

@@ -32,19 +32,22 @@ def describe(model: Model, data: Dataset, settings: Mapping[str, Any], command: 
     """
     family = family_of(model)
     if family is None:
-        raise TypeError(f"a run can store models of the families {', '.join(FAMILIES)}, not {type(model).__name__}: train it without out")
+        raise TypeError(f"a run can store models of the families {', '.join(FAMILIES)}, not {type(model).__name__}: "
+                        f"train it without out")
     return {
         "model": {"family": family, "options": model.config},
         "data": describe_data(data),
         "training": settings,
         "command": command,
-        "versions": {"minivit": __version__, "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
+        "versions": {"minivit": __version__, "python": platform.python_version(), "numpy": np.__version__,
+                     "numba": numba.__version__},
     }
 
 
 def describe_data(data: Dataset) -> dict[str, Any]:
     """Return what config.json says of the data."""
-    return {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names), "fit": data.fit}
+    return {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names),
+            "fit": data.fit}
 
 
 def check_names_are_utf8(config: Mapping[str, Any], data: Dataset, path: object) -> None:

@@ -18,8 +18,8 @@ from .run_data import changed_data, check_classes_known, check_fit, load_own_dat
 from .trained_model import latest_model, unfinished
 
 
-def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int | None = None, data_dir: str | None = None,
-                 report: str | Path | None = None) -> tuple[list[str], Evaluation]:
+def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int | None = None,
+                 data_dir: str | None = None, report: str | Path | None = None) -> tuple[list[str], Evaluation]:
     """Evaluate the latest model of a run.
 
     Parameters
@@ -63,7 +63,7 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
 def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str | None) -> Dataset:
     """Load data for the test; of the run's own data, wherever they are now, only the test part."""
     own = run.config()["data"]
-    arguments: dict[str, Any] = {"source": source, "test_fraction": 1} | ({} if data_dir is None else {"data_dir": data_dir})
+    arguments: dict[str, Any] = {"source": source, "test_fraction": 1, "data_dir": data_dir}
     if is_image_folder(source):
         arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
     data = load_data(**arguments)
@@ -73,12 +73,13 @@ def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str 
         if own["source"] and data.source and data.source["source"] == own["source"]["source"]:
             raise changed_data(run, data)
         if data.digest == own["digest"]:
-            raise ValueError(f"{run.path} was trained on arrays in memory that {data.name} contains too, and it is unknown which of "
-                             "them are test images: name other data")
+            raise ValueError(f"{run.path} was trained on arrays in memory that {data.name} contains too, and it is "
+                             f"unknown which of them are test images: name other data")
     return data
 
 
-def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evaluation, file: str | Path | None = None) -> None:
+def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evaluation,
+                 file: str | Path | None = None) -> None:
     """Write the report on an evaluation to a file (default: report.html of the run). Errors as `RunFolder.config`;
     OSError."""
     from .report import SETTINGS, make_report  # here, because few commands need it
@@ -87,5 +88,6 @@ def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evalua
     if missing := [name for name in SETTINGS if name not in config["training"]]:
         raise run.damaged(f"it lacks {', '.join(missing)}")
     records = run.read_log(config["training"]["steps"])
-    page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run), leakage_warning(run, evaluation))
+    page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run),
+                       leakage_warning(run, evaluation))
     write_atomic(file or run.report_file, page)

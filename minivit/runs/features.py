@@ -61,7 +61,8 @@ def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | Non
     """
     backbone, saved = Backbone(model), time.monotonic()
     shape = (1, backbone.heads, backbone.classes // backbone.heads)
-    step = max(1, BLOCK_ROWS // backbone.matmul_rows)                 # blocks are always split at the same places, for the same bits
+    # blocks are always split at the same places, for the same bits
+    step = max(1, BLOCK_ROWS // backbone.matmul_rows)
     key = _key(model, parts) if run else None
     threads = Workers(threads).threads
     found = _kept(run, key, parts, step) if run else {}
@@ -76,14 +77,16 @@ def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | Non
             bar.write(f"features: {sum(map(len, so_far.values()))} of {bar.total} images", file=sys.stderr)
         return so_far
 
-    bar = progress_bar(progress, total=sum(map(len, parts.values())), initial=sum(len(blocks[0]) for blocks in done.values()),
+    bar = progress_bar(progress, total=sum(map(len, parts.values())),
+                       initial=sum(len(blocks[0]) for blocks in done.values()),
                        desc="features", unit=" images", dynamic_ncols=True)
     lines = progress and bool(bar.disable)                            # read now: closing the bar disables it too
     with bar, StopRequest(active=run is not None) as request:
         try:
             for part, images in parts.items():
                 for a in range(len(done[part][0]), len(images), step):
-                    block = images[a:a + step]                        # always in lanes, so that threads do not change the bits
+                    # always in lanes, so that threads do not change the bits
+                    block = images[a:a + step]
                     done[part].append(predict(backbone, block, min(threads, len(block))).reshape(-1, *shape))
                     bar.update(len(done[part][-1]))
                     if time.monotonic() - saved >= seconds:
@@ -95,8 +98,8 @@ def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | Non
             if not run:
                 raise
             count = sum(map(len, save().values()))
-            raise Interrupted(f"stopped after the features of {count} of {bar.total:.0f} images, which are saved; resume with: "
-                              f"{run.resume_command()}", request.signal or signal.SIGINT) from None
+            raise Interrupted(f"stopped after the features of {count} of {bar.total:.0f} images, which are saved; "
+                              f"resume with: {run.resume_command()}", request.signal or signal.SIGINT) from None
     return save()
 
 

@@ -25,11 +25,12 @@ from ..weights.timm import match_timm
 from .folder import RunFolder
 from .weight_source import WeightSource
 
-# Settings for pretrained weights, where they differ from the defaults. With four images of each class as in
-# demos/13_weights.py, over three draws of them (`learn` with another lr), 89.3% of the others were right with lr 2e-3, 91.9
-# with 5e-4, 92.0 with 2e-4, 90.4 with 1e-4; of a probe 78.3 with 2e-3, 80.9 with 5e-3, 80.7 with 2e-2.
+# Settings for pretrained weights, where they differ from the defaults. Accuracy with four images of each class as in
+# demos/13_weights.py, mean of three draws (`learn` with another lr): fine-tuning 89.3% with lr 2e-3, 91.9% with 5e-4,
+# 92.0% with 2e-4, 90.4% with 1e-4; a linear probe 78.3% with 2e-3, 80.9% with 5e-3, 80.7% with 2e-2.
 FINE_TUNE: dict[str, Any] = {"lr": 2e-4}
-PROBE: dict[str, Any] = {"augment": "none", "ema": 0.0, "optimiser": "adamw", "epochs": 100, "batch_size": 32, "lr": 5e-3}
+PROBE: dict[str, Any] = {"augment": "none", "ema": 0.0, "optimiser": "adamw", "epochs": 100, "batch_size": 32,
+                         "lr": 5e-3}
 
 
 def fine_tuned_model(source: WeightSource, data: Dataset, seed: int = 0, probe: bool = False, **options: Any) -> Model:
@@ -59,8 +60,8 @@ def fine_tuned_model(source: WeightSource, data: Dataset, seed: int = 0, probe: 
     old = source.model
     height, width, channels = data.train_images.shape[1:]
     if height != width or channels != old.channels:
-        raise ValueError(f"{source} was trained on square images of {old.channels} channels, but those of {data.name} are "
-                         f"{height}x{width}x{channels}")
+        raise ValueError(f"{source} was trained on square images of {old.channels} channels, but those of {data.name} "
+                         f"are {height}x{width}x{channels}")
     new = declare_model(family_of(old), **(old.config | {"image_size": height, "classes": data.classes} | options))
     found = match_timm(source.tensors, new, new_head=list(data.class_names) != source.class_names)
     try:
@@ -68,7 +69,8 @@ def fine_tuned_model(source: WeightSource, data: Dataset, seed: int = 0, probe: 
     except ValueError as error:
         hint = f" a model with {options}: fine-tune with the sizes of the weights" if options else ""
         raise ValueError(f"the weights of {source} do not fit{hint} ({error})") from None
-    dtype = np.result_type(np.float32, *{value.dtype for value in found.values.values()})     # half precision becomes float32
+    # half precision becomes float32
+    dtype = np.result_type(np.float32, *{value.dtype for value in found.values.values()})
     return new.memory_map(found.values, seed) if probe and dtype == np.float32 else new.pack(dtype, seed, found.values)
 
 

@@ -70,7 +70,8 @@ class RunFolder:
         """Make the folder, with config.json and the hashes of the images. Raises ValueError if it holds a run already;
         OSError."""
         if self.checkpoint_file.exists() or self.model_file.exists():
-            raise ValueError(f"{self.path} already holds a run: continue it with --resume, or choose another folder with --out")
+            raise ValueError(f"{self.path} already holds a run: continue it with --resume, or choose another folder "
+                             f"with --out")
         self.path.mkdir(parents=True, exist_ok=True)
         remove_temporaries(self.path)
         self.features_file.unlink(missing_ok=True)                    # from a start that was interrupted early
@@ -87,12 +88,13 @@ class RunFolder:
         """Return the content of config.json. Raises FileNotFoundError if this is not a run, ValueError if the file is
         damaged."""
         if not self.config_file.is_file():
-            raise FileNotFoundError(f"{self.path} is not a run: it has no config.json (a run is a folder that train wrote, see --out)")
+            raise FileNotFoundError(f"{self.path} is not a run: it has no config.json (a run is a folder that train "
+                                    f"wrote, see --out)")
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            family, options, names = config["model"]["family"], config["model"]["options"], config["data"]["class_names"]
-            kinds = [(family, str), (options, dict), (names, list), (config["data"]["source"], dict | None),
-                     (config["data"]["digest"], str), (config["training"], dict)]
+            model, data = config["model"], config["data"]
+            kinds = [(model["family"], str), (model["options"], dict), (data["class_names"], list),
+                     (data["source"], dict | None), (data["digest"], str), (config["training"], dict)]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.config_file} is damaged: {type(error).__name__} {error}") from None
         if not all(isinstance(value, kind) for value, kind in kinds):
@@ -122,8 +124,8 @@ class RunFolder:
         except (ValueError, KeyError, TypeError, OSError):
             wrote = None
         if wrote != __version__:
-            return ValueError(f"{self.config_file} was written by minivit {wrote or 'of another version'}, and this is {__version__}, "
-                              f"for which {reason}: use the version that wrote it")
+            return ValueError(f"{self.config_file} was written by minivit {wrote or 'of another version'}, and this "
+                              f"is {__version__}, for which {reason}: use the version that wrote it")
         return ValueError(f"{self.config_file} is damaged: {reason}; or an earlier state of minivit {wrote} wrote it")
 
     def resume_command(self) -> str:
@@ -197,7 +199,8 @@ class RunFolder:
     def check_finished(self) -> None:
         """Raise FileNotFoundError if the run has no final weights."""
         if not self.model_file.is_file():
-            raise FileNotFoundError(f"{self.path} is not finished, so it has no trained weights yet: continue it with --resume")
+            raise FileNotFoundError(f"{self.path} is not finished, so it has no trained weights yet: continue it with "
+                                    f"--resume")
 
     def write_checkpoint(self, state: Mapping[str, np.ndarray], step: int, progress: EpochProgress) -> None:
         """Write a checkpoint: the arrays of `Loop.state`, the number of steps done, and the totals of the epoch. Raises
@@ -218,4 +221,4 @@ class RunFolder:
             position = json.loads(metadata["minivit"])
             return int(position["step"]), EpochProgress(**position["progress"])
         except (KeyError, ValueError, TypeError, OverflowError):
-            raise ValueError(f"{self.checkpoint_file} is damaged: it does not say at which step it was written") from None
+            raise ValueError(f"{self.checkpoint_file} is damaged: it does not say at which step it was saved") from None

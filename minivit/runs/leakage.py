@@ -16,7 +16,8 @@ TOLERANCE = 0.01    # fraction of the test images that may be known: some data s
 
 def training_hashes(data: Dataset) -> np.ndarray:
     """Return the sorted hashes of the training and validation images."""
-    return np.unique(np.concatenate([image_hashes(images) for part, (images, _) in data.parts.items() if part != "test"]))
+    return np.unique(np.concatenate([image_hashes(images) for part, (images, _) in data.parts.items()
+                                     if part != "test"]))
 
 
 def count_seen(run: RunFolder, images: np.ndarray) -> int | None:
@@ -42,8 +43,10 @@ def check_unseen(run: RunFolder, data: Dataset) -> None:
     count = count_seen(run, data.test_images) or 0
     if count > TOLERANCE * len(data.test_images):
         split = f"use its seed, {own['source']['seed']}, and its test_fraction, {own['source']['test_fraction']}"
-        hint = split if own["digest"] == data.digest else "use other test images, for example in a folder `test` beside `train`"
-        raise ValueError(f"{run.path} was trained on images that are test images here, {count} of {len(data.test_images)}: {hint}")
+        other = "use other test images, for example in a folder `test` beside `train`"
+        hint = split if own["digest"] == data.digest else other
+        raise ValueError(f"{run.path} was trained on images that are test images here, {count} of "
+                         f"{len(data.test_images)}: {hint}")
 
 
 def leakage_warning(run: RunFolder, evaluation: Evaluation) -> str | None:

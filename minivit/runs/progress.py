@@ -40,8 +40,8 @@ class Progress:
     def __init__(self, show: bool, loop: Loop, data: Dataset, note: str | None = None) -> None:
         self.show, self.loop = show, loop
         size, done = loop.settings["batch_size"], loop.trainer.optimiser.t
-        self.bar = progress_bar(show, total=loop.settings["steps"] * size, initial=done * size, unit=" images", unit_scale=True,
-                                dynamic_ncols=True)
+        self.bar = progress_bar(show, total=loop.settings["steps"] * size, initial=done * size, unit=" images",
+                                unit_scale=True, dynamic_ncols=True)
         self.lines = show and bool(self.bar.disable)
         for line in filter(None, [note, self._opening(data)] if show else []):
             self.bar.write(line, file=sys.stderr)
@@ -59,16 +59,16 @@ class Progress:
         if self.loop.ended:
             return "this run is finished: nothing is left to do"
         of_head = " of the head" if self.loop.settings["probe"] else ""
-        return (f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {data.classes} classes; "
-                f"{self.loop.trainer.model.vector.size:,} parameters{of_head}")
+        return (f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of "
+                f"{data.classes} classes; {self.loop.trainer.model.vector.size:,} parameters{of_head}")
 
     def after_step(self, loop: Loop) -> None:
         """Update the bar."""
         progress, size = loop.progress, loop.settings["batch_size"]
         test = loop.records[-1].get("test_accuracy") if loop.records else None
         self.bar.set_postfix(epoch=f"{loop.epoch + 1}/{loop.epochs}", loss=f"{progress.loss / progress.steps:.3f}",
-                             train=f"{progress.correct / (size * progress.steps):.1%}", test="-" if test is None else f"{test:.1%}",
-                             refresh=False)
+                             train=f"{progress.correct / (size * progress.steps):.1%}",
+                             test="-" if test is None else f"{test:.1%}", refresh=False)
         self.bar.update(size)
 
     def after_epoch(self, loop: Loop) -> None:
@@ -80,5 +80,5 @@ class Progress:
         scores = [f"{part} {record[name]:.1%}" for part, name in parts.items() if name in record]
         remaining = record["seconds"] * (steps - record["step"]) / record["step"]
         self.bar.write(f"epoch {record['epoch']}/{loop.epochs}: loss {record['loss']:.3f}, {', '.join(scores)}; "
-                       f"{tqdm.format_interval(record['seconds'])} of training, {tqdm.format_interval(remaining)} remaining",
-                       file=sys.stderr)
+                       f"{tqdm.format_interval(record['seconds'])} of training, "
+                       f"{tqdm.format_interval(remaining)} remaining", file=sys.stderr)

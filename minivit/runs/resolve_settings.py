@@ -69,13 +69,16 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
     pretrained: dict[str, Any] = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
     defaults: dict[str, Any] = dict(default_settings())
     settings = defaults | preset_for(data, minutes).training | pretrained | dict(given)
-    chosen = [name for name in ("distillation", "distillation_weight", "temperature") if settings[name] != defaults[name]]
+    chosen = [name for name in ("distillation", "distillation_weight", "temperature")
+              if settings[name] != defaults[name]]
     if chosen and not settings["teacher"]:
         raise ValueError(f"{', '.join(chosen)} can be chosen with a teacher only")
     if settings["probe"] and (settings["augment"] != "none" or settings["teacher"] or minutes is not None):
-        raise ValueError("a probe sees each image once, as it is, and then only its features: leave out augment, teacher and minutes")
+        raise ValueError("a probe sees each image once, as it is, and then only its features: leave out augment, "
+                         "teacher and minutes")
     if "temperature" in chosen and settings["distillation"] == "hard":
-        raise ValueError("temperature applies to soft distillation only; hard distillation uses the teacher's most probable class")
+        raise ValueError("temperature applies to soft distillation only; hard distillation uses the teacher's most "
+                         "probable class")
     if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
         settings["val_fraction"] = 0.1
     size, images = _check_data(settings, data)
@@ -107,14 +110,16 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
              if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
     settings = settings | moved                                       # the same weights at a new path
     other = ["another model"] if describe(model, data, settings)["model"] != stored["model"] else []
-    other += [f"{name} {_as_given(settings[name])}, not {_as_given(value)}" for name, value in given.items() if value != settings[name]]
+    other += [f"{name} {_as_given(settings[name])}, not {_as_given(value)}" for name, value in given.items()
+              if value != settings[name]]
     if other:
-        raise ValueError(f"{run.path} was started with {', and '.join(other)}: leave out what differs, or start a new run; to train a "
-                         f"finished run longer, start a new run with --fine-tune {run.path}")
+        raise ValueError(f"{run.path} was started with {', and '.join(other)}: leave out what differs, or start a new "
+                         f"run; to train a finished run longer, start a new run with --fine-tune {run.path}")
     check_same_data(run, data)
     version = stored.get("versions", {}).get("minivit", __version__)
     if settings["probe"] and settings.get("trunk") != backbone_digest(model, version):
-        raise ValueError(f"{run.path} is a probe of another model than this one: start with the weights that it started with")
+        raise ValueError(f"{run.path} is a probe of another model than this one: start with the weights that it "
+                         f"started with")
     _check_stored(run, settings, data)
     return settings
 
@@ -131,7 +136,8 @@ def _check_stored(run: RunFolder, settings: dict[str, Any], data: Dataset) -> No
     steps, micro_batch = settings["steps"], settings["micro_batch"]
     fits = {"batch_size": settings["batch_size"] == size, "lanes": settings["lanes"] in range(1, MAX_LANES + 1),
             "micro_batch": isinstance(micro_batch, int) and micro_batch >= 1,
-            "steps": isinstance(steps, int) and steps >= 1 and (settings["epochs"] is None or steps == _steps(settings, images))}
+            "steps": (steps == _steps(settings, images) if settings["epochs"] is not None
+                      else isinstance(steps, int) and steps >= 1)}
     if wrong := [name for name, right in fits.items() if not right]:
         raise run.damaged(", ".join(f"{name} is {settings[name]}" for name in wrong))
 
@@ -147,7 +153,8 @@ def _check_data(settings: Mapping[str, Any], data: Dataset) -> tuple[int, int]:
     """Return (batch size, number of training images). Raises ValueError if the data do not allow the settings."""
     if not len(data.train_images):
         raise ValueError(f"{data.name} has no training images")
-    if settings["patience"] and not settings["val_fraction"] and not len(data.val_labels if data.val_labels is not None else ()):
+    empty = data.val_labels is None or not len(data.val_labels)
+    if settings["patience"] and not settings["val_fraction"] and empty:
         raise ValueError(f"patience needs a validation part, but that of {data.name} is empty")
     images = len(with_validation(data, settings).train_images)
     return min(settings["batch_size"], images), images
@@ -167,8 +174,8 @@ def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
     counts = np.bincount(data.train_labels, minlength=data.classes)
     if (counts == 1).any():
         name = data.class_names[int(np.flatnonzero(counts == 1)[0])]
-        raise ValueError(f"class {name} of {data.name} has only one training image, but a validation part needs two of each class: "
-                         "add images, or leave out patience and val_fraction")
+        raise ValueError(f"class {name} of {data.name} has only one training image, but a validation part needs two "
+                         f"of each class: add images, or leave out patience and val_fraction")
     rest, part = split(data.train_labels, fraction, settings["seed"], data.class_names)
     return replace(data, train_images=data.train_images[rest], train_labels=data.train_labels[rest],
                    val_images=data.train_images[part], val_labels=data.train_labels[part])

@@ -81,7 +81,8 @@ class Result:
         rows |= {"test, with flip": str(self.test.with_flip)} if self.test.with_flip else {}
         rows |= {"validation": str(self.validation)} if self.validation else {}
         rows |= {"training loss": f"{self.loss:.4f} in the last epoch", "steps": f"{self.steps:,} in {self._time()}"}
-        cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items())
+        cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+                        for name, text in rows.items())
         curve = ""
         if self.records:
             content = io.BytesIO()

@@ -31,7 +31,8 @@ def check_classes_known(data: Dataset, names: Sequence[str]) -> None:
     unknown = [name for name in data.class_names if name not in names]
     if unknown:
         hints = [f"{name} ({hint})" if (hint := suggestion(name, names)) else name for name in unknown]
-        raise ValueError(f"{data.name} has classes that the run does not know: {', '.join(hints)}; it knows {', '.join(names)}")
+        raise ValueError(f"{data.name} has classes that the run does not know: {', '.join(hints)}; it knows "
+                         f"{', '.join(names)}")
 
 
 def check_same_data(run: RunFolder, data: Dataset) -> None:
@@ -44,7 +45,8 @@ def check_same_data(run: RunFolder, data: Dataset) -> None:
     if not same:
         old = own["source"] and own["source"].get("source")
         moved = old and now["source"] and old != now["source"]["source"]
-        what = f"the data in {old}, and {data.name} has others" if moved else f"other data, or {data.name} has changed since"
+        what = (f"the data in {old}, and {data.name} has others" if moved
+                else f"other data, or {data.name} has changed since")
         raise ValueError(f"{run.path} was started with {what}: resume it with the same images")
 
 
@@ -89,11 +91,13 @@ def load_own_data(run: RunFolder, data_dir: str | None = None) -> Dataset:
     """
     own = run.config()["data"]
     if own["source"] is None:
-        raise ValueError(f"{run.path} was trained on arrays in memory, so it has no test images of its own: name the data, or files")
+        raise ValueError(f"{run.path} was trained on arrays in memory, so it has no test images of its own: name the "
+                         f"data, or files")
     path = own["source"].get("source", "")
     if path not in NAMES and not Path(path).exists():
         again = shlex.join(["minivit", "evaluate", str(run.path)])
-        raise FileNotFoundError(f"{path}, on which {run.path} was trained, is gone: restore it, or give its new path, as in: {again} DATA")
+        raise FileNotFoundError(f"{path}, on which {run.path} was trained, is gone: restore it, or give its new path, "
+                                f"as in: {again} DATA")
     data = load_data(**(own["source"] | ({} if data_dir is None else {"data_dir": data_dir})))
     if data.digest != own["digest"]:
         raise changed_data(run, data)
@@ -102,5 +106,5 @@ def load_own_data(run: RunFolder, data_dir: str | None = None) -> Dataset:
 
 def changed_data(run: RunFolder, data: Dataset) -> ValueError:
     """Return the error for data that have changed since the training."""
-    return ValueError(f"{data.name} has changed since {run.path} was trained on it, so it is unknown which of its images are test "
-                      "images: restore the old content, or name data or image files")
+    return ValueError(f"{data.name} has changed since {run.path} was trained on it, so it is unknown which of its "
+                      f"images are test images: restore the old content, or name data or image files")

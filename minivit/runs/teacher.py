@@ -7,7 +7,8 @@ from ..training.distillation import Distillation
 from .weight_source import WeightSource
 
 
-def distillation_for(settings: Mapping, student: Model, class_names: Sequence[str] | None = None) -> Distillation | None:
+def distillation_for(settings: Mapping, student: Model,
+                     class_names: Sequence[str] | None = None) -> Distillation | None:
     """Return the distillation that training settings ask for, or None if they name no teacher.
 
     Parameters
@@ -28,12 +29,13 @@ def distillation_for(settings: Mapping, student: Model, class_names: Sequence[st
         return None
     source = WeightSource.from_record(settings["teacher"], "--teacher")
     if source.run is None:
-        raise ValueError("a teacher must be the folder of a finished run, not a file of weights: only a run knows its classes")
+        raise ValueError("a teacher must be the folder of a finished run, not a file of weights: only a run knows its "
+                         "classes")
     teacher = source.run.read_model()
     names = source.run.class_names(teacher)
     made = Distillation(teacher, settings["distillation"], settings["distillation_weight"], settings["temperature"])
     made.check(student)
     if class_names is not None and list(class_names) != names[:len(class_names)]:
-        raise ValueError(f"the teacher's classes are not those of the data: the teacher in {source} has {', '.join(names)}, the data "
-                         f"{', '.join(class_names)}; names and order must be the same")
+        raise ValueError(f"the teacher's classes are not those of the data: the teacher in {source} has "
+                         f"{', '.join(names)}, the data {', '.join(class_names)}; names and order must be the same")
     return made

@@ -36,7 +36,8 @@ def latest_model(run: RunFolder) -> Model:
         raise FileNotFoundError(f"{run.path} is not finished, and the checkpoint of a probe contains only its head: "
                                 "continue it with --resume")
     model, (state, _, _) = run.declare_model(), run.read_checkpoint()
-    weights = next((state[name] for name in ("best", "ema", "weights") if name in state), None)    # what would be kept at the end
+    # what would be kept at the end
+    weights = next((state[name] for name in ("best", "ema", "weights") if name in state), None)
     if weights is None or weights.shape != (sum(p.size for p in model.parameters()),):
         raise ValueError(f"{run.checkpoint_file} is the checkpoint of another model")
     model.pack(weights.dtype).vector[...] = weights

@@ -9,6 +9,7 @@ from ..data import Dataset, load_data
 from ..models.model import Model
 from ..ops.cross_entropy import smoothing_floor
 from ..training.early_stopping import best_record
+from ..training.evaluation import Evaluation
 from ..training.flip_average import add_flip_evaluation
 from ..training.loop import Loop
 from ..training.settings import TrainingSettings
@@ -119,11 +120,10 @@ def _open(run, loop, model, data, settings, command, resume):
         run.create(config, training_hashes(data))
 
 
-def _run(loop: Loop, model: Model, data: Dataset, parts: Dataset, run: RunFolder | None, threads: int | None, progress: bool,
-         other: Mapping[str, Any]) -> Result:
+def _run(loop: Loop, model: Model, data: Dataset, parts: Dataset, run: RunFolder | None, threads: int | None,
+         progress: bool, other: Mapping[str, Any]) -> Result:
     """Run the loop to its end, write the results to the folder, and return them."""
-    optimiser, settings = loop.trainer.optimiser, loop.settings
-    done, seconds = optimiser.t, loop.progress.seconds
+    steps, seconds = loop.trainer.optimiser.t, loop.progress.seconds
     seen = count_seen(run, data.test_images) if run else None
     checkpoints = Checkpoints(run, loop, other["checkpoint_seconds"], other["checkpoint_steps"])
     with checkpoints, Progress(progress, loop, parts, _leakage_note(data, seen)) as display:
@@ -131,25 +131,33 @@ def _run(loop: Loop, model: Model, data: Dataset, parts: Dataset, run: RunFolder
         loop.after_epoch = [display.after_epoch, checkpoints.after_epoch]
         loop.run()
         loop.finish()
-        test = add_flip_evaluation(loop.scores["test"], model, settings, data.test_images, data.test_labels, threads)
-        result = Result(
-            model, replace(test, seen=seen), loss=loop.records[-1]["loss"] if loop.records else float("nan"), steps=optimiser.t,
-            seconds=loop.progress.seconds, validation=loop.scores.get("val"), resumed=done > 0, records=loop.records,
-            images_per_second=(optimiser.t - done) * settings["batch_size"] / max(loop.progress.seconds - seconds, 1e-9),
-            loss_floor=smoothing_floor(settings["label_smoothing"], model.classes)
-            * (1 - settings["distillation_weight"] if settings["teacher"] else 1),
-            kept_record=best_record(loop.records) if loop.records and loop.best_weights is not None else -1)
+        test = add_flip_evaluation(loop.scores["test"], model, loop.settings, data.test_images, data.test_labels,
+                                   threads)
+        result = _result(loop, model, replace(test, seen=seen), steps, seconds)
         if run:
             _write_results(run, result, data)
     return result
+
+
+def _result(loop: Loop, model: Model, test: Evaluation, steps_before: int, seconds_before: float) -> Result:
+    """The result of a loop that had done some steps before this call."""
+    settings, records, steps, seconds = loop.settings, loop.records, loop.trainer.optimiser.t, loop.progress.seconds
+    images = (steps - steps_before) * settings["batch_size"]
+    weight_of_labels = 1 - settings["distillation_weight"] if settings["teacher"] else 1
+    return Result(
+        model, test, loss=records[-1]["loss"] if records else float("nan"), steps=steps, seconds=seconds,
+        images_per_second=images / max(seconds - seconds_before, 1e-9), validation=loop.scores.get("val"),
+        resumed=steps_before > 0, records=records,
+        loss_floor=weight_of_labels * smoothing_floor(settings["label_smoothing"], model.classes),
+        kept_record=best_record(records) if records and loop.best_weights is not None else -1)
 
 
 def _leakage_note(data, seen):
     """A note if more test images than expected are also training images; None otherwise."""
     if (seen or 0) <= TOLERANCE * len(data.test_images):
         return None
-    return (f"note: {seen} of the {len(data.test_images)} test images are also training or validation images: the test accuracy "
-            "will be higher than on new images")
+    return (f"note: {seen} of the {len(data.test_images)} test images are also training or validation images: the "
+            f"test accuracy will be higher than on new images")
 
 
 def _write_results(run: RunFolder, result: Result, data: Dataset) -> None:

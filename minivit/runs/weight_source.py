@@ -45,8 +45,9 @@ class WeightSource:
                 raise ValueError(f"{path} is a file, not a run")
             self.file = self.path
         elif name is not None:
-            raise ValueError(f"{path} is a folder: a run has its own model, so leave out --model") if self.path.is_dir() else (
-                FileNotFoundError(f"{path}: no such file"))
+            if self.path.is_dir():
+                raise ValueError(f"{path} is a folder: a run has its own model, so leave out --model")
+            raise FileNotFoundError(f"{path}: no such file")
         else:
             self.run = RunFolder(path)
             self.run.config()                                         # raises if this is not a run
@@ -64,8 +65,8 @@ class WeightSource:
         try:
             source = cls(path, record.get("model"))
         except FileNotFoundError as error:
-            raise ValueError(f"the weights that this run needs are not where they were ({error}): put them back, or give their "
-                             f"new path with {option}") from None
+            raise ValueError(f"the weights that this run needs are not where they were ({error}): put them back, or "
+                             f"give their new path with {option}") from None
         if not same_weights(source.record, record):
             raise ValueError(f"{path} has other weights than when the run was started")
         return source

@@ -71,7 +71,8 @@ class TrainingSettings(TypedDict, total=False):
     """Settings of `minivit.train`. `print(minivit.training.settings.settings_table())` lists them with defaults and
     help."""
 
-    epochs: Annotated[float | None, Setting("number of epochs", 30, "optimisation", "passes over the training images", above=0, most=1e9)]
+    epochs: Annotated[float | None, Setting(
+        "number of epochs", 30, "optimisation", "passes over the training images", above=0, most=1e9)]
     batch_size: Annotated[int, Setting("batch size", 32, "optimisation", "images per step", least=1)]
     lr: Annotated[float, Setting(
         "learning rate", 2e-3, "optimisation", "peak learning rate", above=0, aliases=("--learning-rate",))]
@@ -79,54 +80,68 @@ class TrainingSettings(TypedDict, total=False):
         "weight decay", 0.05, "optimisation", "weight decay of linear and convolution weights", least=0)]
     label_smoothing: Annotated[float, Setting(
         "label smoothing", 0.1, "optimisation", "label smoothing, at least 0 and below 1", least=0, below=1)]
-    clip: Annotated[float, Setting("clip", 1.0, "optimisation", "largest gradient norm; larger gradients are scaled down", above=0)]
+    clip: Annotated[float, Setting(
+        "clip", 1.0, "optimisation", "largest gradient norm; larger gradients are scaled down", above=0)]
     warmup: Annotated[float, Setting(
         "warmup", 0.1, "optimisation", "fraction of all steps in which the learning rate rises", least=0, most=1)]
     augment: Annotated[str, Setting(
-        "augment", "affine", "augmentation", "augmentation steps, separated by commas, or none: affine, crop, flip, alternating-flip, "
-        "cutout, erase, mixup, cutmix; numbers follow a colon, as in crop:0.1,cutmix:1:0.5", metavar="STEPS")]
+        "augment", "affine", "augmentation",
+        "augmentation steps, separated by commas, or none: affine, crop, flip, alternating-flip, cutout, erase, mixup, "
+        "cutmix; numbers follow a colon, as in crop:0.1,cutmix:1:0.5", metavar="STEPS")]
     ema: Annotated[float, Setting(
-        "EMA decay", 0.0, "optimisation", "decay of the moving average of the weights, for example 0.999; the average is then "
-        "evaluated and kept; 0 for none", least=0, below=1)]
+        "EMA decay", 0.0, "optimisation",
+        "decay of the moving average of the weights, for example 0.999; the average is then evaluated and kept; "
+        "0 for none", least=0, below=1)]
     layers: Annotated[list, Setting(
-        "layers", [], "optimisation", "learning rate factor, and optionally weight decay, of the parameters whose name matches: "
-        "'blocks.0.*:0.1' or 'head.*:1:0'; may be repeated", option="--layer", metavar="PATTERN:FACTOR[:DECAY]")]
+        "layers", [], "optimisation",
+        "learning rate factor, and optionally weight decay, of the parameters whose name matches: 'blocks.0.*:0.1' or "
+        "'head.*:1:0'; may be repeated", option="--layer", metavar="PATTERN:FACTOR[:DECAY]")]
     optimiser: Annotated[str, Setting(
         "optimiser", "adamw", "optimisation", "adamw or muon", choices=("adamw", "muon"), aliases=("--optimizer",))]
     val_fraction: Annotated[float, Setting(
-        "validation fraction", 0.0, "optimisation", "fraction of the training images to use for validation", least=0, below=1)]
+        "validation fraction", 0.0, "optimisation", "fraction of the training images to use for validation",
+        least=0, below=1)]
     patience: Annotated[int, Setting(
-        "patience", 0, "optimisation", "stop after this many epochs without a better validation accuracy and keep the best epoch; "
-        "epochs of the warm-up do not count; 0 for never", least=0)]
+        "patience", 0, "optimisation",
+        "stop after this many epochs without a better validation accuracy and keep the best epoch; epochs of the "
+        "warm-up do not count; 0 for never", least=0)]
     start: Annotated[Any, Setting(
-        "start", None, "pretrained weights", "start from the weights of a finished run, or with --model from a file of pretrained "
-        "weights; for other classes the head is new", option="--fine-tune", metavar="WEIGHTS")]
+        "start", None, "pretrained weights",
+        "start from the weights of a finished run, or with --model from a file of pretrained weights; for other "
+        "classes the head is new", option="--fine-tune", metavar="WEIGHTS")]
     probe: Annotated[bool, Setting(
-        "probe", False, "pretrained weights", "train the head only, on features that are computed once for each image; to freeze "
-        "other parts, use --layer 'blocks.*:0'")]
+        "probe", False, "pretrained weights",
+        "train the head only, on features that are computed once for each image; to freeze other parts, use "
+        "--layer 'blocks.*:0'")]
     seed: Annotated[int, Setting(
         "seed", 0, "optimisation", "seed of the weights, the data split, the order of images and all random numbers",
         least=0, below=2**64)]
     teacher: Annotated[Any, Setting(
-        "teacher", None, "pretrained weights", "learn also from a finished run on the same images and classes", metavar="RUN")]
+        "teacher", None, "pretrained weights", "learn also from a finished run on the same images and classes",
+        metavar="RUN")]
     distillation: Annotated[str, Setting(
-        "distillation", "hard", "pretrained weights", "learn the teacher's most probable class (hard) or its probabilities (soft)",
-        choices=("hard", "soft"))]
+        "distillation", "hard", "pretrained weights",
+        "learn the teacher's most probable class (hard) or its probabilities (soft)", choices=("hard", "soft"))]
     distillation_weight: Annotated[float, Setting(
-        "distillation weight", 0.5, "pretrained weights", "weight of the teacher in the loss, 0 to 1", least=0, most=1)]
+        "distillation weight", 0.5, "pretrained weights", "weight of the teacher in the loss, 0 to 1",
+        least=0, most=1)]
     temperature: Annotated[float, Setting(
         "temperature", 3.0, "pretrained weights", "temperature of soft distillation", above=0)]
     minutes: Annotated[float | None, Setting(
-        "number of minutes", None, "optimisation", "train for this long instead of --epochs; a short trial measures the speed first",
+        "number of minutes", None, "optimisation",
+        "train for this long instead of --epochs; a short trial measures the speed first",
         above=0, most=1e9, stored=False)]
     checkpoint_seconds: Annotated[float, Setting(
-        "number of seconds between checkpoints", 60.0, "output", "seconds between checkpoints, beside the end of each epoch",
-        least=0, metavar="S", stored=False)]
+        "number of seconds between checkpoints", 60.0, "output",
+        "seconds between checkpoints, beside the end of each epoch", least=0, metavar="S", stored=False)]
     checkpoint_steps: Annotated[int | None, Setting(
-        "number of steps between checkpoints", None, "output", "the same in steps", least=1, metavar="N", stored=False)]
+        "number of steps between checkpoints", None, "output",
+        "steps between checkpoints, beside the end of each epoch",
+        least=1, metavar="N", stored=False)]
     recompute: Annotated[bool, Setting(
-        "recompute", False, "computation", "take less memory and more time: blocks recompute their activations in the backward; does "
-        "not change the result", stored=False)]
+        "recompute", False, "computation",
+        "take less memory and more time: blocks recompute their activations in the backward; does not change the "
+        "result", stored=False)]
 
 
 def _declared():
@@ -146,7 +161,8 @@ SETTINGS, KINDS = _declared()
 
 def default_settings() -> TrainingSettings:
     """Return the defaults of the settings that a run stores, as a fresh dictionary."""
-    return {name: list(s.default) if name == "layers" else s.default for name, s in SETTINGS.items() if s.stored}  # type: ignore[return-value]
+    defaults = {name: list(s.default) if name == "layers" else s.default for name, s in SETTINGS.items() if s.stored}
+    return TrainingSettings(**defaults)  # type: ignore[typeddict-item]
 
 
 def check_setting(name: str, value: Any) -> Any:
@@ -156,24 +172,27 @@ def check_setting(name: str, value: Any) -> Any:
     if setting.choices:
         return check_name(setting.label, value, setting.choices)
     if kind in (int, float) and not (value is None and setting.default is None):
-        checked = check_number(setting.label, value, least=setting.least, above=setting.above, most=setting.most, below=setting.below,
-                               whole=kind is int)
-        return checked if kind is int or not isinstance(value, Integral) else int(value)     # 30 epochs stay 30, not 30.0
+        checked = check_number(setting.label, value, least=setting.least, above=setting.above, most=setting.most,
+                               below=setting.below, whole=kind is int)
+        # an integer stays one: 30 epochs are stored as 30, not as 30.0
+        return checked if kind is int or not isinstance(value, Integral) else int(value)
     if kind is str and not isinstance(value, str):
         raise ValueError(f"{setting.label} must be text, not {value!r}")
     for layer in value if kind is list else ():
         if len(layer) not in (2, 3) or not isinstance(layer[0], str):
-            raise ValueError(f"{setting.label} must be (pattern, factor) or (pattern, factor, weight decay), not {layer!r}")
+            raise ValueError(f"{setting.label} must be (pattern, factor) or (pattern, factor, weight decay), not "
+                             f"{layer!r}")
     return value
 
 
 def check_names(settings: Mapping[str, Any]) -> None:
     """Raise TypeError, with the nearest name, if a key is no setting."""
-    known = {alias.lstrip("-").replace("-", "_"): name for name, s in SETTINGS.items() for alias in s.aliases} | {n: n for n in SETTINGS}
+    aliases = {alias.lstrip("-").replace("-", "_"): name for name, s in SETTINGS.items() for alias in s.aliases}
     for name in settings:
         if name not in SETTINGS:
-            hint = f"did you mean {known[name]!r}?" if name in known else suggestion(name, SETTINGS)
-            raise TypeError(" ".join(filter(None, [f"unknown setting {name!r}:", hint, f"the settings are {', '.join(SETTINGS)}"])))
+            hint = f"did you mean {aliases[name]!r}?" if name in aliases else suggestion(name, SETTINGS)
+            raise TypeError(" ".join(filter(None, [f"unknown setting {name!r}:", hint,
+                                                   f"the settings are {', '.join(SETTINGS)}"])))
 
 
 def settings_table() -> str:

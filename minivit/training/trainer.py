@@ -81,9 +81,9 @@ class Trainer:
         the gradient is not finite, and then the weights stay as they were.
         """
         if len(images) != len(labels) or not len(images):
-            raise ValueError(f"a step needs images and one label for each: got {len(images)} images, {len(labels)} labels")
+            raise ValueError(f"a step needs one label per image: got {len(images)} images, {len(labels)} labels")
         if dataset_indices is not None and len(dataset_indices) != len(images):
-            raise ValueError(f"dataset_indices must have {len(images)} entries, one per image, not {len(dataset_indices)}")
+            raise ValueError(f"dataset_indices must have {len(images)} entries, not {len(dataset_indices)}")
         lr, t = self.lr if lr is None else check_number("learning rate", lr, least=0), self.optimiser.t
         self.model.check(images)
         targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)    # (B, K)
