@@ -12,7 +12,8 @@ from ..models.small import SMALL, fit
 from .presets import preset_for
 
 
-def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: float | None = None, **options: Any) -> Model:
+def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: float | None = None,
+              **options: Any) -> Model:
     """Return a model for the images and classes of a data set.
 
     It normalises pixels with the statistics of the training images.
@@ -37,13 +38,14 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
     Raises
     ------
     ValueError
-        If the images are not square, no patch size divides them, or there are not two classes with training images. Also
-        as `create_model` raises.
+        If the images are not square, no patch size divides them, or there are not two classes with training images.
+        Also as `create_model` raises.
     """
     _check_classes(data)
     height, width, channels = data.train_images.shape[1:]
     if height != width:
-        raise ValueError(f"{data.name} has images of {height}x{width} pixels, but models take square images: crop or pad them")
+        raise ValueError(f"{data.name} has images of {height}x{width} pixels, but models take square images: crop or "
+                         f"pad them")
     mean, std = data.pixel_statistics()
     fitting = {"image_size": height, "channels": channels, "classes": data.classes, "mean": mean, "std": std,
                "drop_path_rate": 0.1}
@@ -65,10 +67,12 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
 def _check_classes(data):
     """Raise ValueError unless there are at least two classes, and training images of each."""
     if data.classes < 2:
-        raise ValueError(f"{data.name} has one class only, {', '.join(data.class_names)}: a classifier needs at least two")
+        raise ValueError(f"{data.name} has one class only, {', '.join(data.class_names)}: a classifier needs at least "
+                         f"two")
     counts = np.bincount(data.train_labels, minlength=data.classes)
     if not counts.sum():
         raise ValueError(f"{data.name} has no training images")
     if missing := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
         named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise ValueError(f"{data.name} has no training images of class {named}: add some, or remove the class (labels count from 0)")
+        raise ValueError(f"{data.name} has no training images of class {named}: add some, or remove the class (labels "
+                         f"count from 0)")

@@ -82,7 +82,7 @@ class WeightSource:
 
     @cached_property
     def _content(self):
-        return (self.run.declare_model(), read_any(self.file)) if self.run else read_named(self.file, self.name)
+        return (self.run.declare_model(), read_any(self.file)) if self.run else read_named(self.file, self.name or "")
 
     @property
     def model(self) -> Model:
