@@ -10,6 +10,7 @@ import pytest
 
 import minivit
 from minivit.layers import GELU, Attention, Block, Convolution, ConvStem, Dropout, Layer, LayerNorm, Linear, RelativeBias, StdConvolution
+from minivit.layers.replica import _RecomputingBlock
 from minivit.ops import convolution, winograd
 from minivit.selftest import catalogue
 
@@ -314,7 +315,7 @@ def test_a_block_that_recomputes_changes_no_bit_and_keeps_little(family):
         lane.rng.samples, replica = np.arange(6), lane.replica
         replica.forward(images)
         held.append(sum(_bytes_held(layer) for _, layer in replica.named_layers() if type(layer).__name__ == "Block"))
-        assert not any(getattr(layer, "recompute", False) for _, layer in model.named_layers())
+        assert not any(isinstance(layer, _RecomputingBlock) for _, layer in model.named_layers())
     assert weights[0] == weights[1]
     assert held[1] < held[0] / 8
 

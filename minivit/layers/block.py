@@ -15,10 +15,6 @@ block.
 
 If the classifier reads only the class token, the last block need not compute the other tokens (`output_tokens`). They
 would act on nothing, and their gradients would be zero.
-
-Between forward and backward a block stores what each of its layers needs. With `recompute` (gradient checkpointing,
-Chen et al., arXiv:1604.06174) it stores only x, and the backward starts with another forward. This costs a third more
-matrix products and changes no bit, because random numbers depend on names and not on the time when they are drawn.
 """
 
 from typing import Any
@@ -51,14 +47,7 @@ class Block(Layer):
         See `LayerNorm`.
     output_tokens : int, optional
         How many tokens, the first ones, are computed: (B, output_tokens, D). Default: all.
-
-    Attributes
-    ----------
-    recompute : bool
-        Whether the backward repeats the forward, to save memory.
     """
-
-    recompute = False
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4, drop_rate: float = 0.0,
                  drop_path_rate: float = 0.0, grid: tuple[int, int, bool] | None = None, attn: Layer | None = None,
@@ -81,20 +70,11 @@ class Block(Layer):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, N, D) -> y (B, N, D)."""
-        y = self._forward(x)
-        if self.recompute and self._keeps_cache:
-            self.clear_cache()
-            self.cache = x
-        return y
-
-    def _forward(self, x: np.ndarray) -> np.ndarray:
         x = x[:, :self.output_tokens] + self.drop_path1.forward(self.attn.forward(self.norm1.forward(x)))    # Eq. 2
         return x + self.drop_path2.forward(self.mlp.forward(self.norm2.forward(x)))                          # Eq. 3
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, N, D) -> dx (B, N, D)."""
-        if self.recompute:
-            self._forward(self.pop_cache())
         dz = dy + self.norm2.backward(self.mlp.backward(self.drop_path2.backward(dy)))                # Eq. 3, reversed
         dx = self.norm1.backward(self.attn.backward(self.drop_path1.backward(dz)))                    # Eq. 2, reversed
         dx[:, :self.output_tokens] += dz

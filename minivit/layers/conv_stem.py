@@ -72,11 +72,3 @@ class ConvStem(Layer):
             dx = norm.backward(conv.backward(dy))
             dy = np.add(dx, dy, out=dx) if conv.stride == 1 else dx
         return self.convs[0].backward(dy)
-
-    def products(self, patches: int) -> int:
-        """Return the number of multiply-adds for an image of `patches` patches."""
-        products, places = 0, patches * self.patch_size**2
-        for conv in self.convs:
-            places //= conv.stride**2
-            products += places * conv.weight.size
-        return products

@@ -51,10 +51,3 @@ class DropPath(Dropout):
     def mask_shape(self, x: np.ndarray) -> tuple[int, ...]:
         """Return the shape of the mask: one random number for each image."""
         return (len(x),) + (1,) * (x.ndim - 1)
-
-
-def use_generator(layer: Layer, rng: philox.Generator) -> None:
-    """Let each dropout and drop-path in `layer` draw from `rng`, from a stream of its own that its path names."""
-    for path, child in layer.named_layers():
-        if isinstance(child, Dropout):
-            child.rng, child.stream = rng, philox.stream(path)

@@ -102,7 +102,3 @@ class Layer(PackedTree):
     def named_layers(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (path, layer) for this layer, whose path is empty, and for all layers below it."""
         return ((path, item) for path, item in self.walk() if isinstance(item, Layer))
-
-    def __repr__(self) -> str:
-        own = [f"{name} {child.shape}" if isinstance(child, Parameter) else name for name, child in self.children()]
-        return f"{type(self).__name__}({', '.join(own)})"

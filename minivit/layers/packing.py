@@ -241,5 +241,9 @@ class PackedTree:
     def __deepcopy__(self, memo: dict) -> Self:
         return self.copy()
 
+    def __repr__(self) -> str:
+        own = [f"{name} {child.shape}" if isinstance(child, Parameter) else name for name, child in self.children()]
+        return f"{type(self).__name__}({', '.join(own)})"
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_cache"}

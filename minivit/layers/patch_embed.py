@@ -36,7 +36,3 @@ class PatchEmbed(Layer):
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, M, D) -> dimages (B, H, W, C)."""
         return patches.backward(self.proj.backward(dy), self.pop_cache())
-
-    def products(self, patches: int) -> int:
-        """Return the number of multiply-adds for an image of `patches` patches."""
-        return patches * self.proj.weight.size

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Layer
 from ..ops import pixels
 from ..parallel import prediction
 from .checks import check_images, check_options, per_channel
+from .described import DescribedModel
 
 Statistic = float | Sequence[float]                                   # for all channels, or for each
 
 
-class Model(Layer):
+class Model(DescribedModel):
     """Base of the models: images (B, H, W, C) -> logits (B, K).
 
     Parameters
@@ -36,7 +36,6 @@ class Model(Layer):
         N, the number of tokens of an image; None for a convolutional network, which has none.
     """
 
-    tokens: int | None = None
     per_stage: tuple[str, ...] = ()                                   # options that are lists, a number for each stage
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -94,42 +93,6 @@ class Model(Layer):
     def backward_heads(self, dheads: np.ndarray) -> np.ndarray:
         """dheads (B, n, K) -> dimages (B, H, W, C)."""
         return self.backward(dheads[:, 0])
-
-    # ---- what others ask of a model ------------------------------------------------------------------------
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
-        raise NotImplementedError
-
-    @property
-    def matmul_rows(self) -> int:
-        """Rows that one image adds to a matrix product of a typical block. A batch is split by it; see `BatchSplit`."""
-        return self.tokens or 1
-
-    @property
-    def shares_tokens(self) -> bool:
-        """Whether threads can split the tokens of an image; see `layers/sequence_parallel.py`."""
-        return False
-
-    def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
-        """Return the parameters that lie on a grid and can be resized: {name: (rows, columns, first, last)}.
-
-        The `first` rows of such an array, and the `last` ones, do not belong to the grid.
-        """
-        return {}
-
-    def summary(self, depth: int = 2) -> Any:
-        """Return a table of the layers with output shapes, parameters and FLOPs; see `summary.summarise`."""
-        from .summary import summarise
-        return summarise(self, depth)
-
-    def __repr__(self) -> str:
-        from .summary import one_line
-        return one_line(self)
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
 
 
 def rising(last: float, count: int) -> list[float]:

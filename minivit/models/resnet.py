@@ -12,7 +12,7 @@ of a batch. The backward is the same list read from the bottom.
 """
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ..common.checks import check_name, check_number
 from ..layers import Convolution, Dropout, GroupNormReLU, Layer, ResidualBlock, Stage, StdConvolution
 from ..layers.initializers import zeros
 from ..ops import max_pooling, pooling
+from . import flops
 from .model import Model, Statistic, rising
 
 
@@ -154,37 +155,14 @@ class ResNet(Model):
             dx = stage.backward(dx)
         return self.stem.backward(dx)
 
-    def _convolutions(self) -> Iterator[tuple[bool, StdConvolution]]:
-        """Yield (whether it is a shortcut, convolution) for the convolutions of all blocks, in order."""
-        for stage in self.stages:
-            for path, layer in stage.named_layers():
-                if isinstance(layer, StdConvolution):
-                    yield "downsample" in path, layer
-
-    # ---- what others ask of a model ------------------------------------------------------------------------
-
     @property
     def flops(self) -> int:
         """See `Model.flops`."""
-        side = _halved(self.image_size, 1 if self.reduction > 1 else 0)
-        products = side**2 * self.stem.conv.weight.size
-        side = _halved(side, 1 if self.reduction == 4 else 0)
-        for is_shortcut, conv in self._convolutions():                # a shortcut comes first in its block
-            output = _halved(side, conv.stride - 1)
-            products += output**2 * conv.weight.size
-            side = side if is_shortcut else output
-        return 2 * (products + self.head.fc.weight.size)
+        return flops.of_resnet(self)
 
     @property
     def matmul_rows(self) -> int:
         """See `Model.matmul_rows`: the places of the map in the median of the blocks."""
         halvings = self.reduction.bit_length() - 1
-        sides = [_halved(self.image_size, halvings + i) for i, stage in enumerate(self.stages) for _ in stage.blocks]
-        return statistics.median_low(side**2 for side in sides)
-
-
-def _halved(side: int, times: int) -> int:
-    """Return the side of a map after this number of strides of 2."""
-    for _ in range(times):
-        side = (side + 1) // 2
-    return side
+        sides = [flops.halved(self.image_size, halvings + i) for i in range(len(self.stages))]
+        return statistics.median_low(side**2 for side, stage in zip(sides, self.stages, strict=True) for _ in stage.blocks)

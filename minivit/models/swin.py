@@ -31,6 +31,7 @@ from ..layers import (
     WindowAttention,
     sequence_parallel,
 )
+from . import flops
 from .model import Model, Statistic, rising
 
 EPS = 1e-5                                                            # of the norms of the published models
@@ -144,25 +145,10 @@ class Swin(Model):
         dx = dx.reshape(len(dx), self.tokens, self.width)
         return self.patch_embed.backward(self.pos_drop.backward(dx))
 
-    def _attentions(self) -> list[WindowAttention]:
-        """Return the attention of each block."""
-        return [layer for _, layer in self.named_layers() if isinstance(layer, WindowAttention)]
-
-    # ---- what others ask of a model ------------------------------------------------------------------------
-
     @property
     def flops(self) -> int:
         """See `Model.flops`."""
-        products = self.patch_embed.products(self.tokens) + self.head.fc.weight.size
-        attentions = iter(self._attentions())
-        for i, stage in enumerate(self.layers):
-            N, D = self.tokens >> 2 * i, self.width << i
-            for block in stage.blocks:
-                n, F = next(attentions).side**2, block.mlp.fc1.weight.shape[1]
-                products += N * D * 3 * D + 2 * N * n * D + N * D * D + 2 * N * D * F    # as in `ViT.flops`
-            if isinstance(stage.downsample, PatchMerging):
-                products += N * stage.downsample.reduction.weight.size
-        return 2 * products
+        return flops.of_swin(self)
 
     @property
     def matmul_rows(self) -> int:
@@ -173,8 +159,3 @@ class Swin(Model):
     def shares_tokens(self) -> bool:
         """See `Model.shares_tokens`."""
         return all(sequence_parallel.can_share_tokens(stage.blocks) for stage in self.layers)
-
-    def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
-        """The tables of the relative biases; see `Model.position_grids`."""
-        return {attn.relative_position_bias_table.name: (2 * attn.side - 1, 2 * attn.side - 1, 0, 0)
-                for attn in self._attentions()}

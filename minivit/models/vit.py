@@ -22,6 +22,7 @@ from ..common.checks import check_name
 from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed, sequence_parallel
 from ..layers.initializers import normal, zeros
 from ..ops import pooling, sincos, tokens
+from . import flops
 from .model import Model, Statistic, rising
 
 
@@ -145,20 +146,15 @@ class ViT(Model):
         assert norm is not None
         return norm
 
-    # ---- what others ask of a model ------------------------------------------------------------------------
-
     @property
     def flops(self) -> int:
-        """See `Model.flops`. All tokens of the last block count."""
-        N, D, F = self.tokens, self.width, self.blocks[0].mlp.fc1.weight.shape[1]
-        block = N * D * 3 * D + 2 * N * N * D + N * D * D + 2 * N * D * F     # qkv; q k^T and probs v; proj; MLP
-        return 2 * (self.patch_embed.products(self.side**2) + len(self.blocks) * block + D * self.classes)
+        """See `Model.flops`."""
+        return flops.of_vit(self)
 
     def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
-        """The learned positions, and the tables of the relative biases; see `Model.position_grids`."""
+        """See `Model.position_grids`: the learned positions, too."""
         grids = {self.pos_embed.name: (self.side, self.side, self.prefix, 0)} if self.pos_embed else {}
-        offsets = 2 * self.side - 1, 2 * self.side - 1, 0, 3 * self.prefix
-        return grids | {p.name: offsets for p in self.parameters() if p.name.endswith("relative_position_bias_table")}
+        return grids | super().position_grids()
 
     @property
     def shares_tokens(self) -> bool:

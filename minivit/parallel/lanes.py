@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..kernel import kernel
-from ..layers.block import Block
-from ..layers.dropout import use_generator
+from ..layers.replica import recompute_blocks, use_generator
 from ..ops import cross_entropy
 from ..ops.philox import Generator
 from .batch_split import BatchSplit, chunks
@@ -52,11 +51,8 @@ class Lane:
 
     def __init__(self, model: Any, seed: int, objective: Objective = supervised, recompute: bool = False) -> None:
         self.replica, self.objective = model.replica(), objective
-        blocks = [layer for _, layer in self.replica.named_layers() if isinstance(layer, Block)]
-        if recompute and not blocks:
+        if recompute and not recompute_blocks(self.replica):
             raise ValueError(f"recompute needs transformer blocks, and {type(model).__name__} has none: leave it out")
-        for block in blocks:
-            block.recompute = recompute
         self.rng = Generator(seed)
         use_generator(self.replica, self.rng)
         self.gradients = self._of_micro_batch = self.replica.gradients

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import layers
 from ..common.checks import check_name
-from ..layers.dropout import use_generator
+from ..layers.replica import recompute_blocks, use_generator
 from ..models import create_model
 from ..ops import (
     attention,
@@ -151,7 +151,7 @@ def _in_training(layer):
 
 
 def _recomputing(block):
-    block.recompute = True
+    recompute_blocks(block)
     return block
 
 

@@ -1,0 +1,57 @@
+"""What others ask of a model: its size for the split of a batch, its grids for resizing, a line and a table for people.
+
+Machinery behind `model.py`; nothing here is needed to understand a model.
+"""
+
+from typing import Any
+
+from ..layers import Layer, RelativeBias, WindowAttention
+
+
+class DescribedModel(Layer):
+    """Base of `Model`."""
+
+    tokens: int | None = None
+    config: dict[str, Any]
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products for one image, forward: two for each multiply-add."""
+        raise NotImplementedError
+
+    @property
+    def matmul_rows(self) -> int:
+        """Rows that one image adds to a matrix product of a typical block. They decide how a batch is split."""
+        return self.tokens or 1
+
+    @property
+    def shares_tokens(self) -> bool:
+        """Whether threads can split the tokens of an image; see `layers/sequence_parallel.py`."""
+        return False
+
+    def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
+        """Return the parameters that lie on a grid and can be resized: {name: (rows, columns, first, last)}.
+
+        The `first` rows of such an array, and the `last` ones, do not belong to the grid. These are the tables of
+        relative position biases; a model adds its learned positions.
+        """
+        grids = {}
+        for _, layer in self.named_layers():
+            if isinstance(layer, RelativeBias):
+                rows, columns, class_token = layer.grid
+                grids[layer.relative_position_bias_table.name] = 2 * rows - 1, 2 * columns - 1, 0, 3 * class_token
+            elif isinstance(layer, WindowAttention):
+                grids[layer.relative_position_bias_table.name] = 2 * layer.side - 1, 2 * layer.side - 1, 0, 0
+        return grids
+
+    def summary(self, depth: int = 2) -> Any:
+        """Return a table of the layers with output shapes, parameters and FLOPs; see `summary.summarise`."""
+        from .summary import summarise
+        return summarise(self, depth)
+
+    def __repr__(self) -> str:
+        from .summary import one_line
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
