@@ -165,4 +165,5 @@ class ResNet(Model):
         """See `Model.matmul_rows`: the places of the map in the median of the blocks."""
         halvings = self.reduction.bit_length() - 1
         sides = [flops.halved(self.image_size, halvings + i) for i in range(len(self.stages))]
-        return statistics.median_low(side**2 for side, stage in zip(sides, self.stages, strict=True) for _ in stage.blocks)
+        places = [side**2 for side, stage in zip(sides, self.stages, strict=True) for _ in stage.blocks]
+        return statistics.median_low(places)
