@@ -258,7 +258,6 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "patches channels": (patches, [np.arange(12).reshape(1, 2, 2, 3)], {"side": 2}, [[list(range(12))]]),
     "tokens": (tokens, [[[[1, 2]]], [5, 6], [[10, 20], [30, 40]]], {}, [[[15, 26], [31, 42]]]),
     "tokens two": (tokens, [[[[1, 2]]], [[5, 6], [7, 8]]], {}, [[[5, 6], [7, 8], [1, 2]]]),
-    "pooling both": (pooling, [[[[1, 2], [3, 4], [5, 6]]]], {"pool": "both"}, [[[1, 2], [3, 4]]]),
     "pooling token": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "token"}, [[1, 2]]),
     "pooling mean": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "mean"}, [[2, 3]]),
     "dropout": (dropout, [[[1, 2], [3, 4]], [[0, 2], [2, 0]]], {}, [[0, 4], [6, 0]]),

@@ -134,7 +134,6 @@ OPS = {
     "tokens with two of their own": Op(tokens, {"x": (2, 3, 5), "class_token": (2, 5), "positions": (5, 5)}),
     "tokens as they are": Op(tokens, {"x": (3, 5, 7)}),
     "pooling by token": Op(pooling, {"x": (3, 5, 7)}, {"pool": "token"}),
-    "pooling of both": Op(pooling, {"x": (3, 5, 7)}, {"pool": "both"}),
     "pooling by mean": Op(pooling, {"x": (3, 5, 7)}, {"pool": "mean"}),
     "dropout": Op(dropout, {"x": (3, 5, 7)}, {"mask": _mask(3, 5, 7)}),
     "dropout of a path": Op(dropout, {"x": (7, 3, 5)}, {"mask": _mask(7, 1, 1)}),
