@@ -45,6 +45,10 @@ def batches(images: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
 class Loop:
     """The epochs of one training.
 
+    `records` has a dict for each finished epoch, as `log.jsonl`; `scores` is the last result of `evaluate`;
+    `best_weights` (n,), with patience, are the weights of the best epoch. The functions in `after_step` and
+    `after_epoch` are called with the loop. They may raise an exception to stop it.
+
     Parameters
     ----------
     trainer : Trainer
@@ -54,17 +58,12 @@ class Loop:
         Complete training settings, and `steps`, the number of steps of the whole training.
     evaluate : callable
         Model -> {"test": Evaluation, "val": Evaluation}, both optional. Patience needs "val".
-
-    `records` holds a dict for each finished epoch, as in `log.jsonl`; `scores` is the last result of `evaluate`; and
-    `best_weights` (n,), with patience, are the weights of the best epoch. The functions in `after_step` and
-    `after_epoch` are called with the loop; they may raise an exception to stop it.
     """
 
     def __init__(self, trainer: Trainer, images: np.ndarray, labels: np.ndarray, settings: Mapping[str, Any],
                  evaluate: Callable[[Any], dict[str, Evaluation]]) -> None:
         self.trainer, self.images, self.labels, self.settings = trainer, images, labels, settings
-        self.evaluate, self.progress = evaluate, EpochProgress()
-        self.records: list[dict[str, Any]] = []
+        self.evaluate, self.progress, self.records = evaluate, EpochProgress(), list[dict[str, Any]]()
         self.scores: dict[str, Evaluation] = {}
         self.after_step: list[Callable[[Loop], None]] = []
         self.after_epoch: list[Callable[[Loop], None]] = []
