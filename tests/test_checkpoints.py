@@ -1,5 +1,4 @@
-"""Runs that survive: stopped, killed, out of space, out of range; what is left is whole, and goes on to the same
-bits."""
+"""Checkpoints: runs that are stopped, killed or out of disk space leave no damaged file and resume to the same bits."""
 
 import dataclasses
 import json
@@ -29,7 +28,7 @@ from minivit.training.trainer import Trainer
 from minivit.weights.safetensors_io import read_metadata
 
 pytestmark = pytest.mark.usefixtures("no_curve")
-STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches of 64
+STEPS_PER_EPOCH = 1438 // 64     # the digits have 1438 training images; batches of 64
 EPOCHS = 4
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
         "mlp_ratio": 2,
@@ -54,13 +53,13 @@ minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, 
 
 
 def train(folder, **settings):
-    start = {} if settings.get("resume") else {"ema": 0}              # what goes on knows its own
+    start = {} if settings.get("resume") else {"ema": 0}              # a resumed run has its own
     return minivit.train(minivit.create_model("vit", **TINY), "digits", out=folder, progress=False,
                          **({"epochs": EPOCHS, "batch_size": 64} | start | settings))
 
 
 def result_of(folder):
-    """The bytes of the weights, and the log without the time it took."""
+    """Return the bytes of the weights, and the log without the durations."""
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return (folder / "model.safetensors").read_bytes(), [{k: v for k, v in r.items() if k != "seconds"}
                                                          for r in records]
@@ -75,7 +74,7 @@ def uninterrupted(tmp_path_factory, no_curve):
 
 @contextmanager
 def at_step(number, act):
-    """Within the block, `act` is called in the step of that number, before the weights change."""
+    """Within the block, call `act` in the step of that number, before the weights change."""
     original = Trainer._update
 
     def update(self, *arguments):
@@ -93,8 +92,8 @@ def send(number):
 
 
 @pytest.fixture(autouse=True)
-def heard():
-    """Ctrl-C is heard: a shell starts what runs in its background with SIGINT ignored."""
+def sigint_is_handled():
+    """Do not ignore SIGINT: a shell starts background jobs with SIGINT ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -104,27 +103,27 @@ def heard():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [0, 9, STEPS_AN_EPOCH - 1, STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH + 7,
-                                  EPOCHS * STEPS_AN_EPOCH - 1])
+@pytest.mark.parametrize("step", [0, 9, STEPS_PER_EPOCH - 1, STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH + 7,
+                                  EPOCHS * STEPS_PER_EPOCH - 1])
 def test_signal_saves_after_the_step_and_resuming_gives_the_same_bits(uninterrupted, tmp_path, number, step):
     with at_step(step, send(number)), pytest.raises(Interrupted) as stop:
         train(tmp_path / "run")
     assert stop.value.signal == number
     assert f"{signal.Signals(number).name} after step {step + 1}," in str(stop.value)
     assert not (tmp_path / "run" / "model.safetensors").exists()
-    assert train(tmp_path / "run", resume=True).steps == EPOCHS * STEPS_AN_EPOCH
+    assert train(tmp_path / "run", resume=True).steps == EPOCHS * STEPS_PER_EPOCH
     assert result_of(tmp_path / "run") == uninterrupted
 
 
-def test_seconds_are_those_of_all_steps_and_the_speed_that_since_the_resumption(tmp_path):
+def test_seconds_count_all_steps_and_the_speed_those_after_resuming(tmp_path):
     with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run")
     place = tmp_path / "run" / "checkpoint.safetensors"
     tensors, progress = load_file(place), json.loads(read_metadata(place)["minivit"])
-    progress["progress"]["seconds"] += 1000                           # as if the first ten steps had taken so long
+    progress["progress"]["seconds"] += 1000                           # as if the first ten steps had taken that long
     save_file(tensors, place, metadata={"minivit": json.dumps(progress)})
     resumed = train(tmp_path / "run", resume=True)
-    images, since = (EPOCHS * STEPS_AN_EPOCH - 10) * 64, resumed.seconds - progress["progress"]["seconds"]
+    images, since = (EPOCHS * STEPS_PER_EPOCH - 10) * 64, resumed.seconds - progress["progress"]["seconds"]
     assert 1000 < resumed.seconds < 1100
     assert resumed.images_per_second == pytest.approx(images / since, rel=1e-6)
     speed = f"{resumed.images_per_second:,.0f} images/s since it was resumed"
@@ -135,14 +134,14 @@ def test_seconds_are_those_of_all_steps_and_the_speed_that_since_the_resumption(
     assert "resumed" not in str(train(None, epochs=0.1))
 
 
-def test_signal_in_the_evaluation_of_an_epoch_saves_behind_it(uninterrupted, tmp_path, monkeypatch):
+def test_signal_during_an_evaluation_saves_after_it(uninterrupted, tmp_path, monkeypatch):
     def evaluate(*arguments, original=assemble.evaluate):
         signal.raise_signal(signal.SIGTERM)
         return original(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(assemble, "evaluate", evaluate)
-        with pytest.raises(Interrupted, match=f"after step {STEPS_AN_EPOCH},"):
+        with pytest.raises(Interrupted, match=f"after step {STEPS_PER_EPOCH},"):
             train(tmp_path / "run")
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
     train(tmp_path / "run", resume=True)
@@ -150,9 +149,9 @@ def test_signal_in_the_evaluation_of_an_epoch_saves_behind_it(uninterrupted, tmp
 
 
 @pytest.mark.parametrize("epoch", [1, 2, EPOCHS])
-def test_run_that_dies_between_log_and_checkpoint_logs_the_epoch_once(uninterrupted, tmp_path, epoch):
+def test_run_that_fails_between_log_and_checkpoint_logs_the_epoch_once(uninterrupted, tmp_path, epoch):
     def save(self, original=Checkpoints.save):
-        if self.loop.progress.steps == 0 and self.loop.trainer.optimiser.t == epoch * STEPS_AN_EPOCH:
+        if self.loop.progress.steps == 0 and self.loop.trainer.optimiser.t == epoch * STEPS_PER_EPOCH:
             raise OSError("the disk is gone")
         original(self)
 
@@ -165,7 +164,7 @@ def test_run_that_dies_between_log_and_checkpoint_logs_the_epoch_once(uninterrup
     assert result_of(tmp_path / "run") == uninterrupted
 
 
-def test_signal_behind_the_last_step_lets_the_run_end(uninterrupted, tmp_path, monkeypatch):
+def test_signal_after_the_last_step_lets_the_run_finish(uninterrupted, tmp_path, monkeypatch):
     def save_model(self, model, original=RunFolder.write_model):
         signal.raise_signal(signal.SIGTERM)
         original(self, model)
@@ -180,14 +179,14 @@ def test_second_signal_stops_at_once(uninterrupted, tmp_path):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    with at_step(STEPS_AN_EPOCH + 3, twice), pytest.raises(Interrupted, match="last checkpoint"):
+    with at_step(STEPS_PER_EPOCH + 3, twice), pytest.raises(Interrupted, match="last checkpoint"):
         train(tmp_path / "run")
     assert RunFolder(tmp_path / "run").read_position()[1].steps == 0
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted
 
 
-def test_handlers_are_put_back(tmp_path):
+def test_signal_handlers_are_restored(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     train(tmp_path / "run", epochs=0.1)
     with at_step(1, send(signal.SIGTERM)), pytest.raises(Interrupted):
@@ -195,7 +194,7 @@ def test_handlers_are_put_back(tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_without_a_folder_signals_do_what_they_always_do():
+def test_without_a_folder_signals_act_as_usual():
     seen = []
     with at_step(1, lambda: seen.append(signal.getsignal(signal.SIGTERM))):
         train(None, epochs=0.1)
@@ -205,7 +204,7 @@ def test_without_a_folder_signals_do_what_they_always_do():
     assert not isinstance(stop.value, Interrupted)
 
 
-def test_signal_that_is_ignored_stays_so(tmp_path):
+def test_ignored_signal_stays_ignored(tmp_path):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with at_step(1, send(signal.SIGINT)):
@@ -214,7 +213,7 @@ def test_signal_that_is_ignored_stays_so(tmp_path):
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_run_may_be_trained_in_a_thread(tmp_path):
+def test_a_run_can_be_trained_in_a_thread(tmp_path):
     thread = threading.Thread(target=train, args=(tmp_path / "run",), kwargs={"epochs": 0.1})
     thread.start()
     thread.join()
@@ -234,7 +233,7 @@ def uninterrupted_command(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_command_says_in_one_line_how_to_go_on_and_the_line_is_right(uninterrupted_command, tmp_path, number, code):
+def test_command_prints_how_to_resume_and_that_works(uninterrupted_command, tmp_path, number, code):
     process = subprocess.Popen([*COMMAND, *OPTIONS, "--out", "my run", "--checkpoint-steps", "1"], cwd=tmp_path,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "my run" / "checkpoint.safetensors", process)
@@ -259,7 +258,7 @@ def wait_for(file, process):
 
 
 def saved_states(monkeypatch):
-    """A list that from now on grows by (step, weights) of each checkpoint."""
+    """Return a list to which (step, weights) of each following checkpoint are added."""
     states, write = [], RunFolder.write_checkpoint
 
     def noting(self, state, step, progress):
@@ -274,7 +273,7 @@ def saved_states(monkeypatch):
     {"ema": 0.9}, {"patience": 1, "val_fraction": 0.2}, {"augment": "alternating-flip,crop,mixup:1:0.5"},
     {"ema": 0.9, "patience": 2, "layers": [["head.*", 2.0, 0.0]]}, {"optimiser": "adamw"},
 ], ids=str)
-def test_all_that_changes_from_step_to_step_is_kept(tmp_path, settings):
+def test_everything_that_changes_from_step_to_step_is_saved(tmp_path, settings):
     train(tmp_path / "whole", **settings)
     for step in (5, 30):
         with at_step(step, send(signal.SIGTERM)), pytest.raises(Interrupted):
@@ -283,7 +282,7 @@ def test_all_that_changes_from_step_to_step_is_kept(tmp_path, settings):
     assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
 
 
-def test_interrupted_run_has_the_running_mean(tmp_path):
+def test_interrupted_run_has_the_averaged_weights(tmp_path):
     trainers = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "__init__", lambda self, *a, init=Trainer.__init__,
@@ -307,7 +306,7 @@ def test_state_is_saved_by_interval(tmp_path, monkeypatch, settings, expected):
     assert [step for step, _ in states] == expected
 
 
-def test_interval_counts_from_where_a_run_goes_on(tmp_path, monkeypatch):
+def test_interval_starts_where_a_run_is_resumed(tmp_path, monkeypatch):
     with at_step(8, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run", epochs=1)
     states = saved_states(monkeypatch)
@@ -318,7 +317,7 @@ def test_interval_counts_from_where_a_run_goes_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "value"), [("checkpoint_seconds", -1), ("checkpoint_seconds", float("nan")),
                                              ("checkpoint_steps", 0),
                                              ("checkpoint_steps", 1.5)])
-def test_interval_out_of_range_is_refused_before_anything_is_done(tmp_path, name, value):
+def test_interval_out_of_range_is_refused_before_training(tmp_path, name, value):
     with pytest.raises(ValueError, match=f"number of {name.split('_')[1]} between checkpoints"):
         train(tmp_path / "run", **{name: value})
     assert not (tmp_path / "run").exists()
@@ -328,8 +327,7 @@ def test_interval_out_of_range_is_refused_before_anything_is_done(tmp_path, name
 
 
 def kill_after(seconds, folder, how, interval):
-    """Start or resume the run, kill it `seconds` after it began to train -> (last step it counted, whether it was
-    killed)."""
+    """Start or resume a run and kill it `seconds` after its first step -> (last step it printed, whether killed)."""
     process = subprocess.Popen([sys.executable, "-c", PROCESS, str(folder), how, str(interval)], stdout=subprocess.PIPE,
                                text=True)
     first = process.stdout.readline()
@@ -343,8 +341,8 @@ def kill_after(seconds, folder, how, interval):
     return counted[-1] if counted else None, process.returncode != 0
 
 
-def check_whole(folder, interval, last):
-    """Every file that there is can be read, and what was lost is at most the interval."""
+def check_files(folder, interval, last):
+    """Check that every file can be read, and that at most the steps of one interval are lost."""
     run = RunFolder(folder)
     run.config()
     run.read_log()
@@ -358,12 +356,12 @@ def check_whole(folder, interval, last):
 
 
 def survive(folder, kills, seed, expected):
-    """Kill a run so many times in a row, each time at a random moment, then let it end."""
+    """Kill a run several times, each time at a random moment, then let it finish."""
     rng, interval, done = random.Random(seed), random.Random(seed).choice([1, 2, 5, 30]), 0
     how = "start"
     for _ in range(kills):
         last, killed = kill_after(rng.uniform(0, 0.25), folder, how, interval)
-        check_whole(folder, interval, last)
+        check_files(folder, interval, last)
         how, done = "resume", done + killed
     subprocess.run([sys.executable, "-c", PROCESS, str(folder), how, str(interval)], check=True,
                    stdout=subprocess.DEVNULL, timeout=60)
@@ -372,20 +370,20 @@ def survive(folder, kills, seed, expected):
     return done
 
 
-def test_killed_run_goes_on_to_the_same_bits(uninterrupted, tmp_path):
+def test_killed_run_resumes_to_the_same_bits(uninterrupted, tmp_path):
     assert survive(tmp_path / "run", 3, seed=0, expected=uninterrupted)
 
 
 @pytest.mark.slow
 def test_thirty_kills(uninterrupted, tmp_path):
     killed, seed = 0, 0
-    while killed < 30 and seed < 39:             # some end before they can be killed
+    while killed < 30 and seed < 39:             # some finish before they are killed
         seed += 1
         killed += survive(tmp_path / str(seed), 3, seed, uninterrupted)
     assert killed >= 30
 
 
-def test_what_a_killed_write_left_is_removed(uninterrupted, tmp_path):
+def test_temporary_files_of_a_killed_write_are_removed(uninterrupted, tmp_path):
     with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run")
     (tmp_path / "run" / ".checkpoint.safetensors.123.tmp").write_bytes(b"half")
@@ -394,17 +392,17 @@ def test_what_a_killed_write_left_is_removed(uninterrupted, tmp_path):
     assert [file.name for file in (tmp_path / "run").glob(".*")] == [".mine"]
 
 
-def test_log_beyond_the_checkpoint_is_trimmed(tmp_path):
+def test_records_newer_than_the_checkpoint_are_removed(tmp_path):
     with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run")
-    record = {"epoch": 1, "step": STEPS_AN_EPOCH, "loss": 1, "accuracy": 0, "test_accuracy": 0, "seconds": 1}
+    record = {"epoch": 1, "step": STEPS_PER_EPOCH, "loss": 1, "accuracy": 0, "test_accuracy": 0, "seconds": 1}
     (tmp_path / "run" / "log.jsonl").write_text(json.dumps(record) + "\n")
     with at_step(10, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "log.jsonl").read_text() == ""
 
 
-def test_run_that_has_ended_is_not_trained_anew_without_its_checkpoint(tmp_path):
+def test_finished_run_is_not_trained_again_without_its_checkpoint(tmp_path):
     train(tmp_path / "run", epochs=0.1)
     (tmp_path / "run" / "checkpoint.safetensors").unlink()
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
@@ -418,7 +416,7 @@ def test_run_that_has_ended_is_not_trained_anew_without_its_checkpoint(tmp_path)
 
 @pytest.mark.parametrize("metadata", ['{}', '{"step": 3}', '{"step": 3, "progress": {"step": 1}}', '[]',
                                       '{"step": "x", "progress": {}}'])
-def test_checkpoint_that_lacks_its_place_is_named(tmp_path, metadata):
+def test_checkpoint_without_its_position_is_named(tmp_path, metadata):
     with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run")
     file = tmp_path / "run" / "checkpoint.safetensors"
@@ -432,7 +430,7 @@ def test_checkpoint_that_lacks_its_place_is_named(tmp_path, metadata):
 
 @contextmanager
 def file_size_limit(size):
-    """The system itself refuses to let a file grow beyond `size` bytes."""
+    """Let the system refuse files larger than `size` bytes."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -442,7 +440,7 @@ def file_size_limit(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_write_that_fails_in_the_middle_keeps_the_last_good_state(uninterrupted, tmp_path):
+def test_write_that_fails_halfway_keeps_the_last_good_state(uninterrupted, tmp_path):
     with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run")
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
@@ -457,10 +455,10 @@ def test_write_that_fails_in_the_middle_keeps_the_last_good_state(uninterrupted,
 
 @contextmanager
 def read_only(folder):
-    """The folder cannot be written, not even by root, who for the time becomes nobody."""
+    """Make a folder read-only, even for root, who becomes the user nobody in the block."""
     root = os.geteuid() == 0
     changed = {path: path.stat().st_mode for path in (folder, *(folder.parents[:3] if root else ()))}
-    for path in changed:                         # nobody must pass through those above it
+    for path in changed:                         # the user nobody needs access to its parents
         path.chmod(0o555 if path == folder else 0o755)
     if root:
         os.seteuid(65534)
@@ -510,7 +508,7 @@ def test_state_that_is_not_finite_is_never_saved(uninterrupted, tmp_path, monkey
     assert result_of(tmp_path / "run") == uninterrupted
 
 
-def test_loss_that_is_not_finite_says_where_the_last_good_state_is(tmp_path, monkeypatch):
+def test_loss_that_is_not_finite_names_the_last_good_state(tmp_path, monkeypatch):
     forward_backward = lanes.Lanes.forward_backward
     monkeypatch.setattr(lanes.Lanes, "forward_backward", lambda self, images, targets, step, *more:
                         (float("nan"), 0, 1.0) if step == 13 else forward_backward(self, images, targets, step, *more))
@@ -520,7 +518,7 @@ def test_loss_that_is_not_finite_says_where_the_last_good_state_is(tmp_path, mon
     assert "step 10 of 88" in unfinished(RunFolder(tmp_path / "run"))
 
 
-# ---- an interrupted run is of use -----------------------------------------------------------------------------------
+# ---- using an interrupted run -----------------------------------------------------------------------------------
 
 
 def test_interrupted_run_has_the_model_of_its_checkpoint(tmp_path, monkeypatch):
@@ -537,7 +535,7 @@ def test_interrupted_run_has_the_model_of_its_checkpoint(tmp_path, monkeypatch):
     np.testing.assert_array_equal(latest_model(run).vector, minivit.load(tmp_path / "run").vector)
 
 
-def test_run_on_arrays_names_the_call_that_goes_on(tmp_path):
+def test_run_on_arrays_names_the_call_that_resumes_it(tmp_path):
     data = dataclasses.replace(minivit.load_data("digits"), source=None)
     with at_step(3, send(signal.SIGINT)), pytest.raises(Interrupted, match=r"minivit\.train\(model, data, "
                                                                            r"out='.*run', resume=True\)"):

@@ -1,5 +1,4 @@
-"""ViTClassifier: scikit-learn's own checks, its tools around it, arrays and labels of all kinds, and the bits of
-`minivit.train`."""
+"""ViTClassifier: scikit-learn's checks and tools, arrays and labels of all kinds, the same bits as `minivit.train`."""
 
 import pickle
 import re
@@ -69,7 +68,7 @@ def test_parameters_are_read_set_and_cloned():
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
-def test_fit_gives_the_bits_of_train(digits):
+def test_fit_gives_the_same_bits_as_train(digits):
     images, labels, test_images, test_labels = digits
     seed = int(check_random_state(7).randint(2**31))
     data = minivit.data.Dataset("X", images, labels, test_images, test_labels, tuple("0123456789"))
@@ -82,7 +81,7 @@ def test_fit_gives_the_bits_of_train(digits):
     assert classifier.loss_curve_[-1] == pytest.approx(result.loss)
 
 
-def test_random_state_decides_and_threads_do_not(digits):
+def test_random_state_changes_the_result_and_threads_do_not(digits):
     images, labels, _, _ = digits
     first, same, other = (small(random_state=state, threads=threads).fit(images, labels).model_.vector
                           for state, threads in ((1, 1), (1, 2), (2, 1)))
@@ -90,17 +89,17 @@ def test_random_state_decides_and_threads_do_not(digits):
     assert not np.array_equal(first, other)
 
 
-def test_fitted_classifier_is_pickled(digits):
+def test_fitted_classifier_can_be_pickled(digits):
     images, labels, test_images, _ = digits
     classifier = small().fit(images, labels)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict_proba(test_images),
                                   classifier.predict_proba(test_images))
 
 
-# ---- pictures -------------------------------------------------------------------------------------------------------
+# ---- images -------------------------------------------------------------------------------------------------------
 
 
-def test_all_layouts_and_dtypes_of_the_same_image_format_are_the_same(digits):
+def test_layout_and_dtype_of_the_arrays_do_not_matter(digits):
     images, labels, test_images, _ = digits
     expected = small().fit(images, labels).predict_proba(test_images)
     for arrange in (lambda x: x[..., 0], lambda x: x.reshape(len(x), -1), lambda x: x.astype(np.float64) / 255,
@@ -116,12 +115,12 @@ def test_all_layouts_and_dtypes_of_the_same_image_format_are_the_same(digits):
     ((5, 784), None, (28, 28, 1), 28),
     ((5, 3072), None, (32, 32, 3), 32),
     ((5, 3072), (48, 64), (48, 64, 1), 64),
-    ((5, 10), None, (4, 4, 1), 4),               # filled up
+    ((5, 10), None, (4, 4, 1), 4),               # padded
     ((5, 2), None, (2, 2, 1), 4),
-    ((5, 17, 12), None, (17, 12, 1), 18),        # 17 has no divisor that makes patches
+    ((5, 17, 12), None, (17, 12, 1), 18),        # no patch size divides 17
     ((5, 20, 20, 3), (20, 20), (20, 20, 3), 20),
 ])
-def test_image_format_are_found_in_an_array(shape, given, found, side):
+def test_image_shape_is_inferred_from_an_array(shape, given, found, side):
     x = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     image_format = ImageFormat.of(x, given)
     assert (image_format.shape, image_format.side) == (found, side)
@@ -129,20 +128,20 @@ def test_image_format_are_found_in_an_array(shape, given, found, side):
     assert images.shape == (5, side, side, found[2])
     inside = images[:, :found[0], :found[1]].reshape(5, -1)
     np.testing.assert_array_equal(inside[:, :x[0].size], x.reshape(5, -1))
-    assert images.sum(dtype=np.int64) == x.sum(dtype=np.int64)        # and nothing beside
+    assert images.sum(dtype=np.int64) == x.sum(dtype=np.int64)        # and zeros elsewhere
 
 
-def test_patches_divide_the_side():
+def test_the_side_is_a_multiple_of_the_patch_size():
     x = np.zeros((2, 28, 28), np.uint8)
     assert ImageFormat.of(x, patch_size=7).side == 28
     assert ImageFormat.of(x, patch_size=8).side == 32
 
 
-def test_numbers_become_pixels_by_the_range_of_the_training_set():
+def test_numbers_are_scaled_by_the_range_of_the_training_set():
     image_format = ImageFormat.of(np.array([[-1.0, 0, 1, 3]]))
     assert image_format.convert(np.array([[-1.0, 0, 1, 3]])).max() == 255
     values = image_format.convert(np.array([[-9.0, 0, 1, 9]]))[0, :2, :2].ravel()
-    assert values.tolist() == [0, 64, 128, 255]  # the ends are clipped
+    assert values.tolist() == [0, 64, 128, 255]  # numbers outside are clipped
     largest = np.finfo(np.float64).max
     assert ImageFormat.of(np.array([[-largest, 0, 0, largest]])).convert(np.zeros((1, 4)))[0, 0, 0, 0] == 128
     assert not ImageFormat.of(np.full((3, 4), 7.0)).convert(np.full((3, 4), 7.0)).any()
@@ -159,7 +158,7 @@ def test_labels_of_any_type(digits, labels):
     probabilities = classifier.predict_proba(test_images)
     np.testing.assert_array_equal(predicted, classifier.classes_[probabilities.argmax(axis=1)])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
-    assert 0.6 < classifier.score(images, y) <= 1    # the larger class is half of them
+    assert 0.6 < classifier.score(images, y) <= 1    # half of the images are of the larger class
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------
@@ -191,7 +190,7 @@ def test_one_class_is_refused():
         small().fit(np.zeros((20, 64)), ["cat"] * 20)
 
 
-def test_image_format_of_another_shape_are_refused(digits):
+def test_images_of_another_shape_are_refused(digits):
     images, labels, test_images, _ = digits
     classifier = small().fit(images, labels)
     for other in (test_images[:, :, :4], np.repeat(test_images, 3, axis=-1)):

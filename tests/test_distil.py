@@ -1,4 +1,4 @@
-"""Learning from a teacher: the loss is what it says, the run remembers it, and what does not fit is named."""
+"""Distillation: loss and gradient, training with a teacher, and clear errors."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width"
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory, no_curve):
-    """The folder of a run on the digits, of a model that differs from the students in width and constants."""
+    """A run on the digits, of a model with another width and other pixel statistics than the students."""
     folder = tmp_path_factory.mktemp("distil") / "teacher"
     minivit.train(minivit.create_model("vit", mean=0.2, **(SIZES | {"width": 32})), "digits", epochs=2, out=folder,
                   progress=False)
@@ -46,7 +46,7 @@ def log_softmax(z):
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 @pytest.mark.parametrize("family", ["deit", "vit"])
-def test_the_loss_is_that_of_the_labels_and_that_of_the_teacher(digits, family, kind):
+def test_the_loss_is_the_weighted_sum_of_both_terms(digits, family, kind):
     student, teacher = make(family), make("vit", seed=1, dtype=np.float32, mean=0.3)
     images, labels = digits.train_images[:12], digits.train_labels[:12]
     trainer = Trainer(student.copy(), objective=Distillation(teacher, kind, 0.3, 2.0), label_smoothing=0.1)
@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_the_labels_and_that_of_the_teacher(digits, family, 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 @pytest.mark.parametrize("family", ["deit", "vit"])
-def test_the_gradient_is_the_slope_of_the_loss(digits, family, kind):
+def test_the_gradient_equals_a_finite_difference(digits, family, kind):
     objective = Distillation(make("vit", seed=1), kind, 0.3, 2.0)
     model, images = make(family), digits.train_images[:5]
     targets = cross_entropy.targets(digits.train_labels[:5], 10, 0.1, np.float64)
@@ -82,7 +82,7 @@ def test_the_gradient_is_the_slope_of_the_loss(digits, family, kind):
     assert (values[0] - values[1]) / (2 * h) == pytest.approx(gradient @ direction, rel=1e-7)
 
 
-def test_both_heads_learn_different_things(digits):
+def test_the_two_heads_learn_different_functions(digits):
     objective = Distillation(make("vit", seed=1, dtype=np.float32))
     model = make(dtype=np.float32)
     model.head_dist.weight.data = model.head.weight.data
@@ -95,7 +95,7 @@ def test_both_heads_learn_different_things(digits):
 
 
 def test_a_student_learns_from_the_teacher_alone(digits):
-    """With weight 1 the labels have no say: the student comes to say what a random teacher says."""
+    """With weight 1 the labels do not count: the student learns the predictions of a random teacher."""
     teacher = make("vit", seed=1, dtype=np.float32)
     student = minivit.create_model("vit", seed=3, **SIZES)
     trainer, images = Trainer(student, lr=3e-3, objective=Distillation(teacher, "soft", 1.0,
@@ -109,7 +109,7 @@ def test_a_student_learns_from_the_teacher_alone(digits):
     assert agreement() > max(0.8, before + 0.2)
 
 
-def test_threads_change_no_bit(digits):
+def test_threads_do_not_change_the_bits(digits):
     weights = []
     for threads in (1, 2, 3):
         model = minivit.create_model("deit", **SIZES)
@@ -149,7 +149,7 @@ def test_the_command_line_trains_and_resumes_to_the_same_bits(teacher, tmp_path,
     assert weights[0] == weights[1]
 
 
-def test_a_teacher_that_has_changed_ends_the_run(teacher, digits, tmp_path):
+def test_a_teacher_that_has_changed_is_refused(teacher, digits, tmp_path):
     shutil.copytree(teacher, tmp_path / "teacher")
     options = {"epochs": 0.1, "out": tmp_path / "run", "progress": False}
     minivit.train(minivit.create_model("deit", **SIZES), digits, teacher=tmp_path / "teacher", **options)
@@ -186,7 +186,7 @@ def test_classes_of_other_names_are_refused(teacher, digits):
 
 
 @pytest.mark.parametrize("files", [[], ["config.json"]])
-def test_a_teacher_is_a_finished_run(teacher, digits, tmp_path, files):
+def test_a_teacher_must_be_a_finished_run(teacher, digits, tmp_path, files):
     for name in files:
         shutil.copy(teacher / name, tmp_path)
     with pytest.raises(FileNotFoundError, match="is not finished, so it has no trained weights yet" if files
@@ -212,7 +212,7 @@ def test_small_models_fit_the_size_of_the_images(digits, name, size, channels, e
 
 
 @pytest.mark.parametrize("option", ["--teacher", "--fine-tune"])
-def test_who_has_seen_the_test_images_may_not_teach(option, tmp_path, capsys):
+def test_a_run_that_has_seen_test_images_is_refused(option, tmp_path, capsys):
     assert cli.main(["train", "digits", "--epochs", "0.1", "--out", str(tmp_path / "first"), "--json"]) == 0
     capsys.readouterr()
     arguments = ["train", "digits", "--epochs", "0.1", option, str(tmp_path / "first"), "--json"]

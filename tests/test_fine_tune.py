@@ -1,5 +1,4 @@
-"""Fine-tuning and presets: a model that starts from a run, and what a data set is trained with when nothing else is
-asked for."""
+"""Fine-tuning, linear probes and presets."""
 
 import json
 import os
@@ -47,7 +46,7 @@ def dataset(name="mine", size=8, channels=1, classes=("a", "b", "c"), images=30)
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, no_curve):
-    """A run on the digits, with a class token, learned positions and relative biases that are not zero."""
+    """A run on the digits, with a class token, learned positions and nonzero relative position biases."""
     folder = tmp_path_factory.mktemp("fine") / "run"
     minivit.train(minivit.create_model("vit", relative_bias=True, mean=0.3, **SIZES), "digits", epochs=1, out=folder,
                   progress=False)
@@ -57,7 +56,7 @@ def finished(tmp_path_factory, no_curve):
 # ---- fine-tuning ----------------------------------------------------------------------------------------------------
 
 
-def test_other_classes_get_a_new_head_and_the_rest_of_the_weights(finished):
+def test_other_classes_get_a_new_head_and_keep_the_other_weights(finished):
     old, new = finished.read_model(), fine_tuned_model(WeightSource(finished.path), dataset(), seed=5)
     assert new.classes == 3
     assert not new.head.weight.data.any()
@@ -78,7 +77,7 @@ def test_the_same_classes_keep_the_head(finished):
 
 
 @pytest.mark.parametrize("size", [4, 12, 16])
-def test_positions_are_resized_for_pictures_of_another_size(finished, size):
+def test_positions_are_resized_for_images_of_another_size(finished, size):
     old, new = finished.read_model(), fine_tuned_model(WeightSource(finished.path), dataset(size=size))
     side = size // 2
     assert new.pos_embed.shape == (side * side + 1, 16)
@@ -90,7 +89,7 @@ def test_positions_are_resized_for_pictures_of_another_size(finished, size):
     assert new.forward(dataset(size=size).test_images).shape == (3, 3)
 
 
-def test_a_resized_grid_keeps_its_shape():
+def test_resizing_a_grid_interpolates_smoothly():
     y, x = np.mgrid[:8, :8] / 8
     rows = np.stack([y.ravel(), x.ravel(), np.full(64, 7.0)], axis=1)
     resized = resized_grid(np.concatenate([[[1, 2, 3]], rows]), (8, 8), (16, 16), first=1)
@@ -99,15 +98,15 @@ def test_a_resized_grid_keeps_its_shape():
     grid = resized[1:].reshape(16, 16, 3)
     np.testing.assert_allclose(grid[..., 2], 7, rtol=1e-6)
     np.testing.assert_allclose(grid[..., 0], grid[..., 1].T, atol=1e-6)
-    # where no edge is near, a slope stays a slope
+    # away from the edges a linear slope is preserved
     np.testing.assert_allclose(np.diff(grid[4:-4, 0, 0]), 1 / 16, atol=1e-6)
     np.testing.assert_array_equal(resized_grid(rows, (8, 8), (8, 8)), rows)
 
 
-def test_grids_need_not_be_square():
+def test_grids_can_be_rectangular():
     y, x = np.mgrid[:16, :6]
     resized = resized_grid(np.stack([y.ravel(), x.ravel()], axis=1) / 1.0, (16, 6), (8, 12)).reshape(8, 12, 2)
-    # the middle of two rows
+    # the mean of two rows
     np.testing.assert_allclose(resized[2:-2, :, 0].mean(axis=1), [4.5, 6.5, 8.5, 10.5], atol=1e-5)
     np.testing.assert_allclose(np.diff(resized[0, 4:-4, 1]), 0.5, atol=1e-5)
     assert np.ptp(resized[:, 3, 1]) < 1e-5
@@ -125,23 +124,23 @@ def test_what_does_not_fit_is_named(finished, data, options, message):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of pictures of two classes."""
+def image_folder(tmp_path):
+    """An image folder of two classes."""
     rng = np.random.default_rng(0)
     for name in ("dark", "light"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "image_folder" / name).mkdir(parents=True)
         for k in range(10):
             image = rng.integers(0, 100, (20, 20)).astype(np.uint8) + (100 if name == "light" else 0)
-            Image.fromarray(image).save(tmp_path / "pictures" / name / f"{k}.png")
-    return tmp_path / "pictures"
+            Image.fromarray(image).save(tmp_path / "image_folder" / name / f"{k}.png")
+    return tmp_path / "image_folder"
 
 
-def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, monkeypatch, capsys):
+def test_the_command_line_fine_tunes_and_resumes(finished, image_folder, tmp_path, monkeypatch, capsys):
     def call(*arguments):
         assert cli.main([str(a) for a in arguments]) == 0, capsys.readouterr().err
         return capsys.readouterr().out
 
-    fine_tune = ("train", pictures, "--epochs", 4, "--batch-size", 4, "--layer", "blocks.*:0.1", "--json", "--out")
+    fine_tune = ("train", image_folder, "--epochs", 4, "--batch-size", 4, "--layer", "blocks.*:0.1", "--json", "--out")
     whole = json.loads(call(*fine_tune, tmp_path / "whole", "--fine-tune", finished.path))
     assert whole["images"] == 4
     config = json.loads((tmp_path / "whole" / "config.json").read_text())
@@ -150,7 +149,7 @@ def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, m
     assert config["model"]["options"]["image_size"] == 8
 
     from minivit.training.trainer import Trainer
-    for calls in (1, 6):                         # before the first checkpoint, and behind it
+    for calls in (1, 6):                         # before the first checkpoint, and after it
         step, count = Trainer.step, 0
 
         def interrupted(*arguments, step=step, calls=calls):
@@ -163,7 +162,7 @@ def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, m
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "step", interrupted)
             assert cli.main([str(a) for a in (*fine_tune, tmp_path / str(calls), "--fine-tune", finished.path)]) == 130
-        call("train", pictures, "--out", tmp_path / str(calls), "--resume", "--json")
+        call("train", image_folder, "--out", tmp_path / str(calls), "--resume", "--json")
         weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in (str(calls), "whole")]
         assert weights[0] == weights[1]
 
@@ -171,7 +170,7 @@ def test_the_command_line_fine_tunes_and_resumes(finished, pictures, tmp_path, m
 # ---- presets --------------------------------------------------------------------------------------------------------
 
 
-def test_presets_set_what_there_is_to_set():
+def test_presets_contain_only_known_settings():
     for preset in (*PRESETS.values(), *SHORT_PRESETS.values()):
         assert preset.training.keys() <= SETTINGS.keys()
 
@@ -197,14 +196,14 @@ def test_train_takes_the_preset_of_its_data(tmp_path):
     assert settings.items() >= expected.items()
 
 
-def test_the_digits_keep_their_model():
+def test_the_preset_of_the_digits_uses_the_default_model():
     digits = minivit.load_data("digits")
     assert preset_for(digits).model == {}
     assert model_for(digits).vector.size == 136_138
 
 
 @pytest.mark.parametrize(("size", "stem"), [(28, "conv"), (32, "conv"), (64, "conv"), (42, "patch"), (13, "patch")])
-def test_photographs_get_a_stem_where_their_patch_allows_one(size, stem):
+def test_photographs_get_a_convolutional_stem_if_the_patch_size_allows_it(size, stem):
     model = model_for(dataset("photos", size, 3))
     assert model.config["stem"] == stem
     assert model.config["relative_bias"]
@@ -214,21 +213,22 @@ def test_photographs_get_a_stem_where_their_patch_allows_one(size, stem):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [28, 32, 64, 96])
-def test_own_pictures_get_a_model_of_one_kind_at_any_size(size, channels):
+def test_other_images_get_a_model_of_the_same_size_at_any_resolution(size, channels):
     config = model_for(dataset("mine", size, channels)).config
     assert (config["width"], config["depth"], config["heads"]) == (64, 4, 4)
 
 
-def test_short_trainings_have_presets_of_their_own():
+def test_short_trainings_have_their_own_presets():
     data = dataset("fashion-mnist", 28)
     assert preset_for(data, 1.5) is SHORT_PRESETS["fashion-mnist"]
     assert preset_for(data, 30) is preset_for(data) is PRESETS["fashion-mnist"]
     assert model_for(data, minutes=1.5).vector.size < model_for(data).vector.size
-    assert model_for(data, "vit", minutes=1.5).config["stem"] == "patch"     # a model asked for by name is that one
+    # a model given by name does not take the preset
+    assert model_for(data, "vit", minutes=1.5).config["stem"] == "patch"
 
 
 @pytest.mark.parametrize(("size", "channels", "reduction"), [(8, 1, 1), (28, 1, 2), (32, 3, 2), (64, 3, 4)])
-def test_the_small_resnet_fits_any_data_and_trains(size, channels, reduction):
+def test_the_small_resnet_trains_on_any_image_size(size, channels, reduction):
     data = dataset("mine", size, channels)
     model = model_for(data, "resnet_mini")
     assert model.config == model_for(data, "resnet").config
@@ -255,7 +255,7 @@ NAMED = ("vit_mini_patch2_8", "deit_mini_patch2_8", "swin_mini_patch1_window4_8"
 
 
 def write_file(path, name="vit_mini_patch2_8", **options):
-    """The weights of a named variant, random at its head too, in a file; the model."""
+    """Write the weights of a named variant, with a random head, to a file; return the model."""
     model = minivit.create_model(name, mean=0.3, **options)
     rng = np.random.default_rng(7)
     for p in model.parameters():
@@ -267,7 +267,7 @@ def write_file(path, name="vit_mini_patch2_8", **options):
 
 @pytest.fixture
 def call(capsys):
-    """Call a verb -> its code, what it printed, and what it said."""
+    """Call a verb -> exit code, stdout, stderr."""
     def call(*arguments):
         capsys.readouterr()
         code = cli.main([str(a) for a in arguments])
@@ -277,7 +277,7 @@ def call(capsys):
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_trunk_and_a_probe_are_the_model(tmp_path, name):
+def test_backbone_and_probe_together_equal_the_model(tmp_path, name):
     size = {"image_size": 8} if name == "resnet_mini" else {}
     model = write_file(tmp_path / "w.safetensors", name, **size)
     images = dataset(size=8).train_images
@@ -294,7 +294,7 @@ def test_a_trunk_and_a_probe_are_the_model(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["vit_mini_patch2_8", "deit_mini_patch2_8"])
-def test_a_probe_learns_as_the_head_of_a_frozen_model_does(tmp_path, name):
+def test_a_probe_trains_like_the_head_of_a_frozen_model(tmp_path, name):
     write_file(tmp_path / "w.safetensors", name)
     data, weights = dataset(), []
     settings = {"epochs": 4, "batch_size": 10, "augment": "none", "lr": 1e-2, "label_smoothing": 0.1, "progress": False}
@@ -310,7 +310,7 @@ def test_a_probe_learns_as_the_head_of_a_frozen_model_does(tmp_path, name):
                                                         seed=1).vector, atol=1e-3)
 
 
-def test_the_trunk_of_a_probe_stays_in_its_file(tmp_path):
+def test_the_backbone_of_a_probe_stays_memory_mapped(tmp_path):
     write_file(tmp_path / "w.safetensors")
     data = dataset()
     model = fine_tuned_model(WeightSource(tmp_path / "w.safetensors", "vit_mini_patch2_8"), data, probe=True)
@@ -322,10 +322,11 @@ def test_the_trunk_of_a_probe_stays_in_its_file(tmp_path):
 
 
 @pytest.mark.parametrize("probe", [False, True])
-def test_the_command_line_starts_from_a_file(pictures, tmp_path, call, probe):
+def test_the_command_line_starts_from_a_file(image_folder, tmp_path, call, probe):
     model = write_file(tmp_path / "w.safetensors")
     more = ("--probe",) if probe else ("--lr", 1e-4)
-    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--epochs",
+    train = ("train", image_folder, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8",
+             "--epochs",
              3, "--json",
              "--image-size", 12, "--batch-size", 4, *more)
     code, said, error = call(*train, "--out", tmp_path / "run")
@@ -344,28 +345,29 @@ def test_the_command_line_starts_from_a_file(pictures, tmp_path, call, probe):
     code, scored, _ = call("evaluate", tmp_path / "run", "--json")
     assert code == 0
     assert json.loads(scored)["accuracy"] == json.loads(said)["accuracy"]
-    code, said, _ = call("predict", tmp_path / "run", pictures / "dark" / "1.png", "--json")
+    code, said, _ = call("predict", tmp_path / "run", image_folder / "dark" / "1.png", "--json")
     assert {c["class"] for c in json.loads(said)[0]["classes"]} == {"dark", "light"}
 
 
 @pytest.mark.parametrize(("name", "file"), [*((name, "w.safetensors") for name in NAMED),
                                             ("vit_mini_patch2_8", "google.npz")])
-def test_a_head_is_learned_on_the_weights_of_every_family(pictures, tmp_path, call, name, file):
+def test_a_probe_works_for_every_family(image_folder, tmp_path, call, name, file):
     model = write_file(tmp_path / "w.safetensors", name)
     if file == "google.npz":
         np.savez(tmp_path / file, **google_arrays(model))
-    code, said, error = call("train", pictures, "--fine-tune", tmp_path / file, "--model", name, "--probe", "--epochs",
+    code, said, error = call("train", image_folder, "--fine-tune", tmp_path / file, "--model", name, "--probe",
+                             "--epochs",
                              5,
                              "--batch-size", 4, "--lr", 1e-2, "--out", tmp_path / "run", "--json")
     assert code == 0, error
-    assert json.loads(said)["accuracy"] == 1                          # dark and light: any features tell them apart
+    assert json.loads(said)["accuracy"] == 1                          # dark and light images are easy to separate
     old, new = to_timm(model), to_timm(minivit.load(tmp_path / "run"))
     assert {key for key in old if not np.array_equal(old[key], new[key])} == {key for key in old
                                                                               if key.startswith("head")}
 
 
 def interrupted(monkeypatch, owner, name, calls, *arguments):
-    """The exit code of a verb that is interrupted in one of the calls of owner.name."""
+    """Return the exit code of a verb that is interrupted in the given call of owner.name."""
     original, count = getattr(owner, name), 0
 
     def stop(*given, **options):
@@ -382,10 +384,11 @@ def interrupted(monkeypatch, owner, name, calls, *arguments):
 
 @pytest.mark.parametrize(("owner", "name", "calls"), [
     (training_features, "predict", 1), (training_features, "predict", 2), (Trainer, "step", 1), (Trainer, "step", 7)])
-def test_an_interrupted_probe_goes_on_to_the_same_bytes(pictures, tmp_path, monkeypatch, call, owner, name, calls):
+def test_an_interrupted_probe_resumes_to_the_same_bytes(image_folder, tmp_path, monkeypatch, call, owner, name, calls):
     write_file(tmp_path / "w.safetensors")
-    monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)    # blocks of 8 images, so that there are some
-    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe",
+    monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)    # blocks of 8 images, so that there are several
+    train = ("train", image_folder, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8",
+             "--probe",
              "--epochs", 3,
              "--batch-size", 4, "--json", "--out")
     assert call(*train, tmp_path / "whole")[0] == 0
@@ -399,7 +402,7 @@ def test_an_interrupted_probe_goes_on_to_the_same_bytes(pictures, tmp_path, monk
         return predict(trunk, images, threads)
 
     monkeypatch.setattr(training_features, "predict", counting)
-    code, _, error = call("train", pictures, "--resume", "--out", tmp_path / "cut")
+    code, _, error = call("train", image_folder, "--resume", "--out", tmp_path / "cut")
     assert code == 0, error
     assert sum(asked) == 20 - (20 if owner is Trainer else kept)
     cut, whole = (tmp_path / name / "model.safetensors" for name in ("cut", "whole"))
@@ -407,7 +410,7 @@ def test_an_interrupted_probe_goes_on_to_the_same_bytes(pictures, tmp_path, monk
 
 
 @pytest.mark.parametrize("patience", [0, 1])
-def test_a_probe_that_has_ended_makes_no_features_to_learn_from(tmp_path, monkeypatch, capsys, patience):
+def test_a_finished_probe_computes_no_training_features(tmp_path, monkeypatch, capsys, patience):
     write_file(tmp_path / "w.safetensors")
     data, asked, predict = dataset(), [], training_features.predict
     data = replace(data, val_images=data.train_images[:10], val_labels=data.train_labels[:10])
@@ -428,7 +431,7 @@ def test_a_probe_that_has_ended_makes_no_features_to_learn_from(tmp_path, monkey
     np.testing.assert_array_equal(again.model.vector, first.model.vector)
 
 
-def test_features_of_other_weights_or_pictures_are_computed_anew(tmp_path):
+def test_features_of_other_weights_or_images_are_computed_again(tmp_path):
     model, run = write_file(tmp_path / "w.safetensors"), RunFolder(tmp_path)
     images = dataset().train_images
     first = features(model, {"train": images}, run, progress=False)["train"]
@@ -457,7 +460,7 @@ def test_features_are_kept_for_the_same_model_and_parts_only(tmp_path, monkeypat
     assert np.allclose(found, first, atol=1e-4) == (change in ("none", "parts"))
 
 
-def test_a_few_pictures_give_the_same_features_with_any_number_of_threads(tmp_path, monkeypatch):
+def test_features_of_few_images_do_not_depend_on_threads(tmp_path, monkeypatch):
     model = write_file(tmp_path / "w.safetensors")
     limits, blas_threads = [], blas.blas_threads
     monkeypatch.setattr(prediction, "blas_threads", lambda threads: limits.append(threads) or blas_threads(threads))
@@ -468,7 +471,7 @@ def test_a_few_pictures_give_the_same_features_with_any_number_of_threads(tmp_pa
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM") or os.name == "nt", reason="no such signals")
-def test_sigterm_saves_the_features_so_far(tmp_path, monkeypatch):
+def test_sigterm_saves_the_features_computed_so_far(tmp_path, monkeypatch):
     model, run, predict = write_file(tmp_path / "w.safetensors"), RunFolder(tmp_path / "run"), training_features.predict
     monkeypatch.setattr(training_features, "BLOCK_ROWS", 8 * 17)      # blocks of 8 images
     monkeypatch.setattr(training_features, "predict", lambda *given: os.kill(os.getpid(), signal.SIGTERM)
@@ -480,7 +483,7 @@ def test_sigterm_saves_the_features_so_far(tmp_path, monkeypatch):
     assert len(read_tensors(run.features_file)[0]["train"]) == 8
 
 
-def test_a_probe_goes_on_with_its_own_trunk_only(tmp_path, monkeypatch):
+def test_a_probe_resumes_only_with_its_own_backbone(tmp_path, monkeypatch):
     write_file(tmp_path / "w.safetensors")
     settings = {"probe": True, "epochs": 4, "out": tmp_path / "run", "progress": False}
 
@@ -498,24 +501,24 @@ def test_a_probe_goes_on_with_its_own_trunk_only(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--teacher", "--fine-tune"])
-@pytest.mark.parametrize("change", ["one picture less", "one more", "another name of the folder"])
-def test_who_has_seen_the_test_pictures_may_not_teach_though_the_folder_has_changed(pictures, tmp_path, call, option,
+@pytest.mark.parametrize("change", ["one image less", "one more", "another name of the folder"])
+def test_a_run_that_has_seen_test_images_is_refused_after_the_folder_changed(image_folder, tmp_path, call, option,
                                                                                     change):
     train = ("train", "--epochs", 1, "--batch-size", 4, "--json", "--out")
-    assert call(*train, tmp_path / "first", pictures)[0] == 0
-    if change == "one picture less":
-        (pictures / "dark" / "0.png").unlink()
+    assert call(*train, tmp_path / "first", image_folder)[0] == 0
+    if change == "one image less":
+        (image_folder / "dark" / "0.png").unlink()
     elif change == "one more":
-        Image.fromarray(np.zeros((20, 20), np.uint8)).save(pictures / "dark" / "00.png")
+        Image.fromarray(np.zeros((20, 20), np.uint8)).save(image_folder / "dark" / "00.png")
     else:
-        pictures = pictures.rename(tmp_path / "elsewhere")
-    code, _, error = call(*train, tmp_path / "second", pictures, option, tmp_path / "first", "--seed", 1)
+        image_folder = image_folder.rename(tmp_path / "elsewhere")
+    code, _, error = call(*train, tmp_path / "second", image_folder, option, tmp_path / "first", "--seed", 1)
     assert code == 2
     assert re.search(r"first was trained on images that are test images here, \d of 4: ", error)
 
 
-def test_a_run_whose_pictures_are_not_known_says_so(pictures, tmp_path, call):
-    train = ("train", pictures, "--epochs", 1, "--batch-size", 4, "--json", "--out")
+def test_damaged_hashes_of_a_run_are_named(image_folder, tmp_path, call):
+    train = ("train", image_folder, "--epochs", 1, "--batch-size", 4, "--json", "--out")
     assert call(*train, tmp_path / "first")[0] == 0
     (tmp_path / "first" / "learned.npy").write_bytes(b"damaged")
     code, _, error = call(*train, tmp_path / "second", "--fine-tune", tmp_path / "first", "--seed", 1)
@@ -523,7 +526,7 @@ def test_a_run_whose_pictures_are_not_known_says_so(pictures, tmp_path, call):
     assert "learned.npy is damaged" in error
 
 
-def test_a_file_of_weights_is_no_teacher(tmp_path, call):
+def test_a_file_of_weights_cannot_be_a_teacher(tmp_path, call):
     write_file(tmp_path / "w.safetensors")
     data = dataset()
     with pytest.raises(ValueError, match="a teacher must be the folder of a finished run"):
@@ -535,12 +538,12 @@ def test_a_file_of_weights_is_no_teacher(tmp_path, call):
 
 
 @pytest.mark.parametrize("kind", ["start", "teacher"])
-def test_weights_that_were_moved_are_asked_for(finished, pictures, tmp_path, monkeypatch, call, kind):
+def test_moved_weights_are_asked_for(finished, image_folder, tmp_path, monkeypatch, call, kind):
     write_file(tmp_path / "w.safetensors")
     shutil.copytree(finished.path, tmp_path / "teacher")
     given = {"start": ("--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"),
              "teacher": ("--teacher", tmp_path / "teacher")}[kind]
-    data = pictures if kind == "start" else "digits"
+    data = image_folder if kind == "start" else "digits"
     train = ("train", data, *given, "--epochs", 1, "--json", "--out", tmp_path / "run")
     assert interrupted(monkeypatch, Trainer, "step", 1, *train) == 130
     (tmp_path / "w.safetensors").rename(tmp_path / "moved.safetensors")
@@ -552,17 +555,17 @@ def test_weights_that_were_moved_are_asked_for(finished, pictures, tmp_path, mon
                      rf"new path with {given[0]}", error)
     moved = tmp_path / ("moved.safetensors" if kind == "start" else "moved")
     assert interrupted(monkeypatch, Trainer, "step", 1, *resume, given[0], moved, *given[2:]) == 130
-    code, _, error = call(*resume)                                    # the new place is kept
+    code, _, error = call(*resume)                                    # the new path is stored
     assert code == 0, error
 
 
-def test_weights_that_have_changed_are_refused(pictures, tmp_path, monkeypatch, call):
+def test_changed_weights_are_refused(image_folder, tmp_path, monkeypatch, call):
     write_file(tmp_path / "w.safetensors")
-    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--out",
+    train = ("train", image_folder, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--out",
              tmp_path / "run")
     assert interrupted(monkeypatch, Trainer, "step", 1, *train) == 130
     write_file(tmp_path / "w.safetensors", classes=9)
-    code, _, error = call("train", pictures, "--out", tmp_path / "run", "--resume")
+    code, _, error = call("train", image_folder, "--out", tmp_path / "run", "--resume")
     assert code == 2
     assert "w.safetensors has other weights than when the run was started" in error
 
@@ -579,7 +582,8 @@ def test_weights_that_have_changed_are_refused(pictures, tmp_path, monkeypatch, 
                                                                                             "divisible by the patch"),
     (["--fine-tune", "nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
     (["--fine-tune", "nowhere"], "nowhere is not a run"),
-    (["--fine-tune", "pictures", "--model", "vit_mini_patch2_8"], "pictures is a folder: a run has its own model, so "
+    (["--fine-tune", "image_folder", "--model", "vit_mini_patch2_8"], "image_folder is a folder: a run has its own "
+                                                                      "model, so "
                                                                   "leave out --model"),
     (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"], "bad.safetensors is no readable safetensors "
                                                                          "file"),
@@ -592,12 +596,12 @@ def test_weights_that_have_changed_are_refused(pictures, tmp_path, monkeypatch, 
      "a probe has no blocks to recompute"),
     (["--probe"], "a probe needs pretrained weights: name a run, or a file and its model"),
 ])
-def test_what_cannot_be_started_from_is_said(pictures, monkeypatch, call, arguments, message):
-    monkeypatch.chdir(pictures.parent)
+def test_unusable_pretrained_weights_are_explained(image_folder, monkeypatch, call, arguments, message):
+    monkeypatch.chdir(image_folder.parent)
     write_file("w.safetensors")
     Path("bad.safetensors").write_bytes(b"\x08")
     Path("bad.npz").write_bytes(b"\x08")
-    code, out, error = call("train", "pictures", "--out", "run", *arguments)
+    code, out, error = call("train", "image_folder", "--out", "run", *arguments)
     assert (code, out) == (2, "")
     assert message in error
     assert error.count("\n") == 1
@@ -611,9 +615,10 @@ def test_other_channels_are_refused(tmp_path, call):
     assert "was trained on square images of 3 channels, but those of digits are 8x8x1" in error
 
 
-def test_an_unfinished_probe_has_no_model_yet(pictures, tmp_path, monkeypatch, call):
+def test_an_unfinished_probe_has_no_model(image_folder, tmp_path, monkeypatch, call):
     write_file(tmp_path / "w.safetensors")
-    train = ("train", pictures, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8", "--probe",
+    train = ("train", image_folder, "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8",
+             "--probe",
              "--batch-size", 4,
              "--checkpoint-steps", 1, "--out", tmp_path / "run")
     assert interrupted(monkeypatch, Trainer, "step", 6, *train) == 130
@@ -630,7 +635,7 @@ def test_an_unfinished_probe_has_no_model_yet(pictures, tmp_path, monkeypatch, c
     (lambda config: (config["model"]["options"].pop("width"), config["versions"].update(minivit="0.0.9")),
      "was written by minivit 0.0.9"),
 ], ids=["lacking", "another version", "another version's model"])
-def test_a_run_of_another_version_is_called_that(finished, tmp_path, call, change, message):
+def test_a_run_of_another_version_is_named_as_such(finished, tmp_path, call, change, message):
     shutil.copytree(finished.path, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     change(config)

@@ -1,5 +1,4 @@
-"""Runs: the files in the folder, the same bits however often interrupted and on however many threads, and clear
-errors."""
+"""Runs: files, reproducible bits after interruptions and with any number of threads, and clear errors."""
 
 import json
 import os
@@ -22,7 +21,7 @@ from minivit.training.evaluation_text import describe_evaluation
 from minivit.training.trainer import Trainer
 from minivit.weights.safetensors_io import read_tensors
 
-STEPS_AN_EPOCH = 1438 // 64     # of the training part of the digits, in batches of 64
+STEPS_PER_EPOCH = 1438 // 64     # the digits have 1438 training images; batches of 64
 
 
 def tiny(seed=0, **options):
@@ -32,8 +31,7 @@ def tiny(seed=0, **options):
 
 
 def train(out=None, model=None, data="digits", draw=False, **settings):
-    """Three epochs with dropout and drop-path, so that random numbers matter too; the curve, which takes longer, is
-    drawn on demand."""
+    """Train three epochs with dropout and drop-path, which use random numbers. Drawing the curve is slow."""
     model = model or tiny(drop_rate=0.1, drop_path_rate=0.1)
     with pytest.MonkeyPatch.context() as patch:
         if not draw:
@@ -46,7 +44,7 @@ def weights(folder):
 
 
 def records(folder):
-    """The lines of the log, without the time it took."""
+    """Return the log without the durations."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
@@ -57,13 +55,13 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run from start to end, with its result."""
+    """An uninterrupted run and its result."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     return folder, train(folder, draw=True)
 
 
 def interrupt(folder, calls, patch, owner, name, **settings):
-    """Start a run and interrupt it in the given call of owner.name."""
+    """Start a run and interrupt it at the given call of owner.name."""
     original, count = getattr(owner, name), 0
 
     def interrupted(*arguments, **more):
@@ -82,46 +80,46 @@ def interrupt(folder, calls, patch, owner, name, **settings):
 @pytest.fixture(scope="module")
 def interrupted_once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupted") / "run"
-    interrupt(folder, STEPS_AN_EPOCH + 5, pytest.MonkeyPatch(), Trainer, "step")
+    interrupt(folder, STEPS_PER_EPOCH + 5, pytest.MonkeyPatch(), Trainer, "step")
     return folder
 
 
 @pytest.fixture
 def interrupted(interrupted_once, tmp_path):
-    """The folder of a run that was interrupted in its second epoch; a copy, to do with as you please."""
+    """A copy of a run that was interrupted in its second epoch."""
     return shutil.copytree(interrupted_once, tmp_path / "run")
 
 
-# ---- what a run leaves --------------------------------------------------------------------------------------
+# ---- files of a run --------------------------------------------------------------------------------------
 
 
-def test_run_leaves_seven_whole_files(finished):
+def test_run_writes_seven_files(finished):
     folder, _ = finished
     names = ["checkpoint.safetensors", "config.json", "curve.png", "learned.npy", "log.jsonl", "model.safetensors",
              "report.html"]
     assert sorted(contents(folder)) == names
 
 
-def test_config_says_model_data_and_settings(finished):
+def test_config_holds_model_data_and_settings(finished):
     folder, result = finished
     config = json.loads((folder / "config.json").read_text())
     assert config["model"] == {"family": "vit", "options": result.model.config}
     assert config["data"]["source"] == {"source": "digits", "seed": 0, "test_fraction": 0.2}
     assert config["data"]["class_names"] == list("0123456789")
-    assert config["training"].items() >= {"epochs": 3, "steps": 3 * STEPS_AN_EPOCH, "batch_size": 64, "seed": 0,
+    assert config["training"].items() >= {"epochs": 3, "steps": 3 * STEPS_PER_EPOCH, "batch_size": 64, "seed": 0,
                                           "clip": 1.0}.items()
 
 
 def test_log_has_a_line_for_each_epoch(finished):
     folder, result = finished
     lines = records(folder)
-    assert [(line["epoch"], line["step"]) for line in lines] == [(e, e * STEPS_AN_EPOCH) for e in (1, 2, 3)]
+    assert [(line["epoch"], line["step"]) for line in lines] == [(e, e * STEPS_PER_EPOCH) for e in (1, 2, 3)]
     assert lines[-1]["loss"] == result.loss < lines[0]["loss"]
     assert lines[-1]["test_accuracy"] == result.accuracy
     assert all(0 <= line[name] <= 1 for line in lines for name in ("accuracy", "test_accuracy"))
 
 
-def test_curve_is_a_picture(finished):
+def test_curve_is_an_image_file(finished):
     folder, _ = finished
     with Image.open(folder / "curve.png") as picture:
         assert picture.format == "PNG"
@@ -154,13 +152,13 @@ def test_curve_of_one_epoch_shows_its_points(tmp_path, monkeypatch):
 
 def test_result_counts_steps_and_test_images(finished):
     _, result = finished
-    assert result.steps == 3 * STEPS_AN_EPOCH
+    assert result.steps == 3 * STEPS_PER_EPOCH
     assert result.test.images == result.test.confusion.sum() == 359
     assert result.accuracy == np.trace(result.test.confusion) / 359
     assert result.accuracy > 0.2                 # chance is 0.1
 
 
-def test_half_epochs_count_half_the_steps(tmp_path):
+def test_half_an_epoch_has_half_the_steps(tmp_path):
     assert train(tmp_path / "run", epochs=1.5).steps == 33
     assert [line["step"] for line in records(tmp_path / "run")] == [22, 33]
 
@@ -171,7 +169,7 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_training_changes_the_model_that_was_given():
+def test_training_changes_the_model_in_place():
     model = tiny()
     before = model.vector.copy()
     assert train(model=model, epochs=0.1).model is model
@@ -190,13 +188,13 @@ def test_loaded_model_gives_the_same_logits_bit_for_bit(finished):
 @pytest.mark.parametrize("options", [{"pool": "mean"}, {"positions": "sincos"}, {"positions": "none"},
                                      {"mean": 0.3, "std": 0.2},
                                      {"relative_bias": True, "stem": "conv"}], ids=str)
-def test_every_kind_of_model_is_loaded_as_it_was_saved(tmp_path, options):
+def test_models_with_any_options_are_loaded_as_they_were_saved(tmp_path, options):
     model = train(tmp_path / "run", tiny(**options), epochs=0.1).model
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
     np.testing.assert_array_equal(minivit.load(tmp_path / "run").forward(images), model.forward(images))
 
 
-def test_evaluation_of_the_run_is_that_of_its_last_epoch(finished):
+def test_evaluation_of_the_run_equals_that_of_the_last_epoch(finished):
     folder, result = finished
     _, evaluation = evaluate_run(RunFolder(folder))
     np.testing.assert_array_equal(evaluation.confusion, result.test.confusion)
@@ -214,12 +212,12 @@ def test_same_seed_gives_the_same_bytes(finished, tmp_path):
 def test_another_seed_gives_another_model(tmp_path):
     train(tmp_path / "a", tiny(), epochs=1)
     train(tmp_path / "b", tiny(), epochs=1, seed=1)          # another order of the images
-    train(tmp_path / "c", tiny(seed=1), epochs=1)            # another start
+    train(tmp_path / "c", tiny(seed=1), epochs=1)            # other initial weights
     assert len({weights(tmp_path / name) for name in "abc"}) == 3
 
 
-def test_number_of_threads_changes_no_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_split, "MICRO_BATCH_ROWS", 1)   # 16 lanes with two passes each
+def test_the_number_of_threads_does_not_change_the_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_split, "MICRO_BATCH_ROWS", 1)   # 16 lanes with two micro-batches each
     for threads in (1, 2, 3):
         train(tmp_path / str(threads), epochs=1, threads=threads)
     assert json.loads((tmp_path / "1" / "config.json").read_text())["training"]["lanes"] == 16
@@ -232,21 +230,21 @@ def test_number_of_threads_changes_no_bit(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("calls", "owner", "name"), [
     (5, Trainer, "step"),                        # before the first checkpoint
-    (STEPS_AN_EPOCH + 1, Trainer, "step"),       # just behind it
-    (2 * STEPS_AN_EPOCH + 9, Trainer, "step"),   # in the midst of an epoch
+    (STEPS_PER_EPOCH + 1, Trainer, "step"),       # just after it
+    (2 * STEPS_PER_EPOCH + 9, Trainer, "step"),   # within an epoch
     (2, assemble, "evaluate"),                       # at the end of an epoch
     (2, RunFolder, "write_checkpoint"),                 # between the log and the checkpoint
     (1, RunFolder, "write_model"),                      # at the very end
 ])
-def test_resumed_run_ends_with_the_bytes_of_one_never_interrupted(finished, tmp_path, monkeypatch, calls, owner, name):
+def test_resumed_run_equals_an_uninterrupted_one(finished, tmp_path, monkeypatch, calls, owner, name):
     interrupt(tmp_path / "run", calls, monkeypatch, owner, name)
-    assert train(tmp_path / "run", resume=True).steps == 3 * STEPS_AN_EPOCH
+    assert train(tmp_path / "run", resume=True).steps == 3 * STEPS_PER_EPOCH
     assert weights(tmp_path / "run") == weights(finished[0])
     assert records(tmp_path / "run") == records(finished[0])
 
 
-def test_run_may_be_interrupted_twice(finished, interrupted, monkeypatch):
-    interrupt(interrupted, STEPS_AN_EPOCH + 7, monkeypatch, Trainer, "step", resume=True)
+def test_run_can_be_interrupted_twice(finished, interrupted, monkeypatch):
+    interrupt(interrupted, STEPS_PER_EPOCH + 7, monkeypatch, Trainer, "step", resume=True)
     train(interrupted, resume=True)
     assert weights(interrupted) == weights(finished[0])
 
@@ -256,7 +254,7 @@ def test_resumed_run_takes_its_weights_from_the_checkpoint(finished, interrupted
     assert weights(interrupted) == weights(finished[0])
 
 
-def test_resumed_run_may_have_other_threads(finished, interrupted):
+def test_resumed_run_can_have_another_number_of_threads(finished, interrupted):
     train(interrupted, resume=True, threads=1)
     assert weights(interrupted) == weights(finished[0])
 
@@ -312,7 +310,7 @@ def test_resuming_needs_a_folder_that_holds_a_run(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
-# ---- running mean, validation, early stop ---------------------------------------------------------------------------
+# ---- EMA, validation, early stopping ---------------------------------------------------------------------------
 
 
 EVERYTHING = {"ema": 0.9, "val_fraction": 0.2, "patience": 2, "epochs": 5,
@@ -324,7 +322,7 @@ def with_everything(**options):
     return tiny(drop_rate=0.1, drop_path_rate=0.1, stem="conv", relative_bias=True, pool="mean", **options)
 
 
-def test_running_mean_is_kept_and_scored(tmp_path):
+def test_averaged_weights_are_kept_and_evaluated(tmp_path):
     plain, mean = (train(tmp_path / name, tiny(), epochs=2, ema=ema) for name, ema in (("plain", 0), ("mean", 0.99)))
     assert weights(tmp_path / "plain") != weights(tmp_path / "mean")
     assert [r["loss"] for r in records(tmp_path / "plain")] == [r["loss"] for r in records(tmp_path / "mean")]
@@ -336,7 +334,7 @@ def test_running_mean_is_kept_and_scored(tmp_path):
     assert scored == mean.accuracy == records(tmp_path / "mean")[-1]["test_accuracy"]
 
 
-def test_running_mean_is_that_of_the_weights_after_each_step():
+def test_average_follows_the_weights_after_each_step():
     digits, trainer = minivit.load_data("digits"), Trainer(tiny(), ema=0.5)
     mean = trainer.model.vector.astype(np.float64)
     for t in range(1, 12):
@@ -363,7 +361,7 @@ def test_validation_images_come_from_the_training_part_and_are_not_trained_on(mo
     assert result.test.images == 359
 
 
-def test_a_validation_part_of_the_data_is_scored(tmp_path):
+def test_a_validation_part_of_the_data_is_evaluated(tmp_path):
     digits = minivit.load_data("digits")
     data = replace(digits, val_images=digits.test_images[:100], val_labels=digits.test_labels[:100])
     result = train(tmp_path / "run", tiny(), data, epochs=1)
@@ -395,7 +393,7 @@ def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monk
     assert [r["val_accuracy"] for r in records(tmp_path / "run")] == [0.5, 0.7, 0.6, 0.7]
     np.testing.assert_array_equal(result.model.vector, kept[1])
     np.testing.assert_array_equal(minivit.load(tmp_path / "run").vector, kept[1])
-    assert result.steps == 4 * (1294 // 64)                           # a tenth of each class is for validation
+    assert result.steps == 4 * (1294 // 64)                           # a tenth of each class is validation images
 
 
 @pytest.mark.parametrize(("warmup", "epochs"), [(0, 3), (2.5 / 8, 4), (3 / 8, 4), (4 / 8, 5), (1, 8)])
@@ -433,13 +431,13 @@ def test_resuming_a_finished_run_with_everything_changes_nothing(finished_with_e
     assert records(folder) == records(finished_with_everything[0])
 
 
-def test_number_of_threads_changes_no_bit_of_everything(finished_with_everything, tmp_path):
+def test_the_number_of_threads_does_not_change_the_bits_of_everything(finished_with_everything, tmp_path):
     for threads in (1, 3):
         train(tmp_path / str(threads), with_everything(), threads=threads, **EVERYTHING)
         assert weights(tmp_path / str(threads)) == weights(finished_with_everything[0])
 
 
-def test_mirrored_copies_are_reported_apart_where_pictures_are_mirrored(finished_with_everything):
+def test_evaluation_with_flip_is_reported_if_training_flips_images(finished_with_everything):
     folder, result = finished_with_everything
     images, model = minivit.load_data("digits").test_images, minivit.load(folder)
     logits = model.predict(images) + model.predict(images[:, :, ::-1].copy())
@@ -459,7 +457,7 @@ def test_mirrored_copies_are_reported_apart_where_pictures_are_mirrored(finished
     ("patience", 1.5, "patience"), ("layers", [["nothing.*", 1]], "no parameter"),
     ("augment", "flop", "augmentation transform"),
 ])
-def test_more_settings_out_of_range_are_refused_before_anything_is_done(tmp_path, setting, value, named):
+def test_more_settings_out_of_range_are_refused_before_training(tmp_path, setting, value, named):
     with pytest.raises(ValueError, match=named):
         train(tmp_path / "run", tiny(), **{setting: value})
     assert not (tmp_path / "run").exists()
@@ -469,13 +467,13 @@ def test_more_settings_out_of_range_are_refused_before_anything_is_done(tmp_path
 
 
 def damage(file, how):
-    """BatchSplit a file off after a share of it, or fill it with garbage."""
+    """Truncate a file to a fraction of its length, or fill it with garbage."""
     content = file.read_bytes()
     file.write_bytes(b"garbage" * 100 if how == "garbage" else content[:int(how * len(content))])
 
 
 @pytest.mark.parametrize("how", ["garbage", 0.0, 0.001, 0.5, 0.999])
-def test_damaged_checkpoint_is_named_and_leaves_the_model_alone(interrupted, how):
+def test_damaged_checkpoint_is_named_and_the_model_is_unchanged(interrupted, how):
     damage(interrupted / "checkpoint.safetensors", how)
     model, before = tiny(drop_rate=0.1, drop_path_rate=0.1), contents(interrupted)
     vector = model.vector.copy()
@@ -486,7 +484,7 @@ def test_damaged_checkpoint_is_named_and_leaves_the_model_alone(interrupted, how
 
 
 @pytest.mark.parametrize("options", [{"width": 32}, {"depth": 2}], ids=str)
-def test_checkpoint_of_another_model_is_named_and_leaves_the_model_alone(interrupted, tmp_path, options):
+def test_checkpoint_of_another_model_is_named_and_the_model_is_unchanged(interrupted, tmp_path, options):
     train(tmp_path / "other", tiny(**options), epochs=0.1)
     shutil.copy(tmp_path / "other" / "checkpoint.safetensors", interrupted)
     model = tiny(drop_rate=0.1, drop_path_rate=0.1)
@@ -496,7 +494,7 @@ def test_checkpoint_of_another_model_is_named_and_leaves_the_model_alone(interru
     np.testing.assert_array_equal(model.vector, vector)
 
 
-def test_weights_are_no_checkpoint(interrupted, finished):
+def test_weights_are_not_a_checkpoint(interrupted, finished):
     shutil.copy(finished[0] / "model.safetensors", interrupted / "checkpoint.safetensors")
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors"):
         train(interrupted, resume=True)
@@ -582,7 +580,7 @@ def test_name_that_is_not_utf8_is_refused_before_training(tmp_path, monkeypatch,
     assert not folder.exists()
 
 
-def test_folder_that_is_no_run_is_named(tmp_path):
+def test_folder_that_is_not_a_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is not a run: it has no config\.json"):
         minivit.load(tmp_path)
 
@@ -597,7 +595,7 @@ def test_run_is_never_overwritten(finished):
     assert contents(finished[0]) == before
 
 
-def test_folder_may_exist_without_a_run(tmp_path):
+def test_folder_can_exist_before_the_run(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     train(tmp_path, epochs=0.1)
     assert (tmp_path / "notes.txt").read_text() == "mine"
@@ -605,7 +603,7 @@ def test_folder_may_exist_without_a_run(tmp_path):
 
 
 @pytest.mark.parametrize("below", ["", "runs/a"])
-def test_file_in_the_way_of_the_folder_is_named_and_kept(tmp_path, below):
+def test_file_in_place_of_the_folder_is_named_and_kept(tmp_path, below):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OSError, match="file"):
         train(tmp_path / "file" / below, epochs=0.1)
@@ -627,7 +625,7 @@ NAN, INFINITY = float("nan"), float("inf")
     *[("threads", value, "threads") for value in (0, -2)],
     ("seed", -1, "seed"),
 ])
-def test_setting_out_of_range_is_refused_before_anything_is_done(tmp_path, setting, value, named):
+def test_setting_out_of_range_is_refused_before_training(tmp_path, setting, value, named):
     model = tiny()
     before = model.vector.copy()
     with pytest.raises(ValueError, match=named):
@@ -636,11 +634,11 @@ def test_setting_out_of_range_is_refused_before_anything_is_done(tmp_path, setti
     np.testing.assert_array_equal(model.vector, before)
 
 
-def test_batch_may_be_larger_than_the_data(tmp_path):
+def test_batch_size_can_exceed_the_number_of_images(tmp_path):
     assert train(tmp_path / "run", batch_size=10_000, epochs=2).steps == 2
 
 
-def test_minutes_fix_the_number_of_steps_and_are_kept_about(tmp_path):
+def test_minutes_fix_the_number_of_steps(tmp_path):
     result = train(tmp_path / "run", minutes=0.01)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["steps"] == result.steps > 5
     assert result.seconds < 6
@@ -657,20 +655,20 @@ def test_data_that_do_not_fit_the_model_are_refused_with_both_shapes(tmp_path, o
     assert not (tmp_path / "run").exists()
 
 
-def test_model_may_have_more_classes_than_the_data(tmp_path):
+def test_model_can_have_more_classes_than_the_data(tmp_path):
     train(tmp_path / "run", tiny(classes=12), epochs=0.1)
     names, evaluation = evaluate_run(RunFolder(tmp_path / "run"))
     assert evaluation.confusion.shape == (12, 12)
     assert names == [str(k) for k in range(12)]
 
 
-def test_training_images_are_never_scored(tmp_path):
-    # The run was given arrays; the name says where they came from, so the images that were trained on must stay out.
+def test_training_images_are_never_evaluated(tmp_path):
+    # The run was given arrays whose name is that of a data set: its training images must not be evaluated.
     train(tmp_path / "run", data=minivit.load_data("digits", seed=3), epochs=0.1)
     try:
         _, evaluation = evaluate_run(RunFolder(tmp_path / "run"), "digits")
     except ValueError:
-        return                                   # to refuse is an answer too
+        return                                   # refusing is correct too
     assert evaluation.images == 359
 
 
@@ -691,14 +689,14 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(fin
 
     def poisoned(self, images, targets, step, *more):
         loss, correct, norm = forward_backward(self, images, targets, step, *more)
-        return (NAN if step == STEPS_AN_EPOCH + 3 else loss), correct, norm
+        return (NAN if step == STEPS_PER_EPOCH + 3 else loss), correct, norm
 
     with monkeypatch.context() as context:
         context.setattr(lanes.Lanes, "forward_backward", poisoned)
-        with pytest.raises(FloatingPointError, match=f"^step {STEPS_AN_EPOCH + 3}: the loss is nan"):
+        with pytest.raises(FloatingPointError, match=f"^step {STEPS_PER_EPOCH + 3}: the loss is nan"):
             train(tmp_path / "run")
     assert len(records(tmp_path / "run")) == 1
-    train(tmp_path / "run", resume=True)         # the poison is gone: on from the checkpoint
+    train(tmp_path / "run", resume=True)         # without the fault, resume from the checkpoint
     assert weights(tmp_path / "run") == weights(finished[0])
 
 
@@ -714,7 +712,7 @@ def test_step_that_is_not_finite_leaves_the_weights_as_they_were(monkeypatch, lo
     assert trainer.optimiser.t == 0
 
 
-# ---- whole files --------------------------------------------------------------------------------------------------
+# ---- atomic files --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", [b"bytes \x00\xff", "text, \u00e4\u00f6\u00fc\n", b""])
@@ -724,7 +722,7 @@ def test_file_is_written_as_given(tmp_path, content):
 
 
 @pytest.mark.parametrize("failing", ["replace", "fsync"])
-def test_failed_write_keeps_the_old_content_and_leaves_no_other_file(tmp_path, monkeypatch, failing):
+def test_failed_write_keeps_the_old_content_and_no_temporary_file(tmp_path, monkeypatch, failing):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
@@ -737,7 +735,7 @@ def test_failed_write_keeps_the_old_content_and_leaves_no_other_file(tmp_path, m
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("Ctrl-C")],
                          ids=["full", "Ctrl-C"])
-def test_write_that_fails_in_the_midst_keeps_the_old_content_and_leaves_no_other_file(tmp_path, error):
+def test_write_that_fails_halfway_keeps_the_old_content_and_no_temporary_file(tmp_path, error):
     def write_half():
         with atomic_file(tmp_path / "file") as file:
             file.write(b"ha")
@@ -768,7 +766,7 @@ def test_failed_write_of_a_checkpoint_keeps_the_last_one(interrupted, finished, 
     assert weights(interrupted) == weights(finished[0])
 
 
-# ---- which data a run is scored on ----------------------------------------------------------------------------------
+# ---- data that a run is evaluated on --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -781,25 +779,25 @@ def own_file(tmp_path):
     return tmp_path / "run", file
 
 
-def test_a_copy_of_the_training_file_is_scored_on_its_held_out_part_only(own_file, tmp_path):
+def test_for_a_copy_of_the_data_file_only_test_images_are_evaluated(own_file, tmp_path):
     folder, file = own_file
     shutil.copy(file, tmp_path / "copy.npz")
     for source in (None, file, tmp_path / "copy.npz"):
         assert evaluate_run(RunFolder(folder), source)[1].images == 12
 
 
-def test_images_learned_from_in_memory_are_counted(tmp_path):
+def test_training_images_from_memory_are_counted(tmp_path):
     digits = minivit.load_data("digits")
     train(tmp_path / "run", data=replace(digits, source=None), epochs=0.1)
     result = evaluate_run(RunFolder(tmp_path / "run"), "digits")[1]
     assert result.images == 1797
-    assert 1438 <= result.seen < 1438 + 18                         # and few that the digits have twice
+    assert 1438 <= result.seen < 1438 + 18                         # and a few duplicates in the digits
     (tmp_path / "run" / "learned.npy").unlink()
     with pytest.raises(ValueError, match="arrays in memory that digits contains too"):
         evaluate_run(RunFolder(tmp_path / "run"), "digits")
 
 
-def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_path):
+def test_all_images_of_other_data_are_evaluated_by_class_names(own_file, tmp_path):
     folder, _ = own_file
     images, labels = np.zeros((7, 8, 8, 1), np.uint8), np.array([0, 0, 0, 1, 1, 1, 2])
     np.savez(tmp_path / "new.npz", images=images, labels=labels, class_names=["a", "b", "c"])
@@ -813,7 +811,7 @@ def test_other_data_is_scored_whole_by_the_names_of_its_classes(own_file, tmp_pa
         evaluate_run(RunFolder(folder), tmp_path / "new.npz")
 
 
-def test_data_that_changed_under_a_run_are_noticed(own_file):
+def test_data_that_changed_after_the_training_are_noticed(own_file):
     folder, file = own_file
     learned = {image.tobytes() for image in minivit.load_data(file).train_images}
     with np.load(file) as stored:
@@ -822,7 +820,8 @@ def test_data_that_changed_under_a_run_are_noticed(own_file):
     np.savez(file, **arrays)
     with pytest.raises(ValueError, match=r"has changed since.*name data"):
         evaluate_run(RunFolder(folder))
-    result = evaluate_run(RunFolder(folder), file)[1]                            # named, they are scored as they are
+    # data given by name are evaluated as they are
+    result = evaluate_run(RunFolder(folder), file)[1]
     assert (result.images, result.seen) == (60, sum(image.tobytes() in learned for image in arrays["images"]))
     assert 38 <= result.seen < 48 == len(learned)
     (folder / "learned.npy").unlink()
@@ -836,7 +835,7 @@ def test_data_that_changed_under_a_run_are_noticed(own_file):
         train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)
 
 
-def test_data_at_another_place_are_the_same(own_file):
+def test_data_at_another_path_are_the_same(own_file):
     folder, file = own_file
     before = RunFolder(folder).config()
     moved = file.rename(file.with_name("moved.npz"))
@@ -847,11 +846,11 @@ def test_data_at_another_place_are_the_same(own_file):
     train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)
     place = {"name": "moved.npz", "source": before["data"]["source"] | {"source": str(moved)}}
     assert RunFolder(folder).config() == before | {"data": before["data"] | place}
-    assert evaluate_run(RunFolder(folder))[1].images == 12                     # the new place is known from now on
+    assert evaluate_run(RunFolder(folder))[1].images == 12                     # the new path is stored
 
 
 def test_same_images_in_another_order_are_not_the_same_data(own_file):
-    folder, file = own_file                                           # they would be split in another way
+    folder, file = own_file                                           # another order gives another split
     with np.load(file) as stored:
         arrays = dict(stored)
     order = np.argsort(-np.arange(60))
@@ -866,12 +865,12 @@ def test_resume_takes_the_seed_of_the_run(tmp_path):
                          progress=False).steps == 22
 
 
-def test_a_run_keeps_its_dtype(tmp_path):
+def test_a_run_keeps_the_dtype(tmp_path):
     train(tmp_path / "run", tiny(dtype=np.float64), epochs=0.1)
     assert minivit.load(tmp_path / "run").dtype == np.float64
 
 
-def test_one_step_is_a_step(tmp_path):
+def test_training_of_one_step(tmp_path):
     model = tiny()
     before = model.vector.copy()
     result = train(model=model, epochs=0.01)
@@ -880,7 +879,7 @@ def test_one_step_is_a_step(tmp_path):
     assert (model.vector != before).any()
 
 
-def test_own_kinds_of_model_train_without_a_folder_only(tmp_path):
+def test_models_of_other_classes_train_only_without_a_folder(tmp_path):
     class Mine(minivit.models.ViT):
         pass
 
