@@ -21,6 +21,7 @@ _PUBLIC = {
     "gradcheck": "testing",
     "Trainer": "training.trainer",
     "train": "runs.training_run",
+    "TrainingSettings": "training.settings",
     "load": "runs.trained_model",
     "load_data": "data",
     "explain": "explain",

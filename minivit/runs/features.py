@@ -59,48 +59,62 @@ def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | Non
         At SIGINT or SIGTERM, after saving, if there is a run.
     OSError
     """
-    backbone, saved = Backbone(model), time.monotonic()
-    shape = (1, backbone.heads, backbone.classes // backbone.heads)
-    # blocks are always split at the same places, for the same bits
-    step = max(1, BLOCK_ROWS // backbone.matmul_rows)
-    key = _key(model, parts) if run else None
-    threads = Workers(threads).threads
-    found = _kept(run, key, parts, step) if run else {}
-    done = {part: [found.get(part, np.empty((0, *shape), backbone.dtype))] for part in parts}
-
-    def save():
-        """Write the features so far, and return them."""
-        so_far = {part: np.concatenate(blocks) for part, blocks in done.items()}
-        if run:
-            write_tensors(run.features_file, so_far, {"minivit": json.dumps({"key": key})})
-        if lines:
-            bar.write(f"features: {sum(map(len, so_far.values()))} of {bar.total} images", file=sys.stderr)
-        return so_far
-
-    bar = progress_bar(progress, total=sum(map(len, parts.values())),
-                       initial=sum(len(blocks[0]) for blocks in done.values()),
-                       desc="features", unit=" images", dynamic_ncols=True)
-    lines = progress and bool(bar.disable)                            # read now: closing the bar disables it too
-    with bar, StopRequest(active=run is not None) as request:
+    backbone, threads = Backbone(model), Workers(threads).threads
+    store = _Store(run, backbone, model, parts, progress)
+    with store.bar, StopRequest(active=run is not None) as request:
         try:
-            for part, images in parts.items():
-                for a in range(len(done[part][0]), len(images), step):
-                    # always in lanes, so that threads do not change the bits
-                    block = images[a:a + step]
-                    done[part].append(predict(backbone, block, min(threads, len(block))).reshape(-1, *shape))
-                    bar.update(len(done[part][-1]))
-                    if time.monotonic() - saved >= seconds:
-                        save()
-                        saved = time.monotonic()
-                    if request.signal is not None:
-                        raise KeyboardInterrupt
+            _compute(backbone, parts, store, threads, seconds, request)
         except KeyboardInterrupt:
             if not run:
                 raise
-            count = sum(map(len, save().values()))
-            raise Interrupted(f"stopped after the features of {count} of {bar.total:.0f} images, which are saved; "
-                              f"resume with: {run.resume_command()}", request.signal or signal.SIGINT) from None
-    return save()
+            count = sum(map(len, store.save().values()))
+            raise Interrupted(f"stopped after the features of {count} of {store.bar.total:.0f} images, which are "
+                              f"saved; resume with: {run.resume_command()}", request.signal or signal.SIGINT) from None
+    return store.save()
+
+
+def _compute(backbone, parts, store, threads, seconds, request):
+    """Compute the features that are missing. Raises KeyboardInterrupt if the process was asked to stop."""
+    saved = time.monotonic()
+    for part, images in parts.items():
+        for a in range(len(store.done[part][0]), len(images), store.step):
+            block = images[a:a + store.step]
+            # always in lanes, so that threads do not change the bits
+            store.add(part, predict(backbone, block, min(threads, len(block))))
+            if time.monotonic() - saved >= seconds:
+                store.save()
+                saved = time.monotonic()
+            if request.signal is not None:
+                raise KeyboardInterrupt
+
+
+class _Store:
+    """The features computed so far, in the folder of a run if there is one, and a bar that shows their number."""
+
+    def __init__(self, run, backbone, model, parts, progress):
+        self.run, self.shape = run, (1, backbone.heads, backbone.classes // backbone.heads)
+        # blocks are always split at the same places, for the same bits
+        self.step = max(1, BLOCK_ROWS // backbone.matmul_rows)
+        self.key = _key(model, parts) if run else None
+        found = _kept(run, self.key, parts, self.step) if run else {}
+        self.done = {part: [found.get(part, np.empty((0, *self.shape), backbone.dtype))] for part in parts}
+        self.bar = progress_bar(progress, total=sum(map(len, parts.values())), desc="features", unit=" images",
+                                initial=sum(len(blocks[0]) for blocks in self.done.values()), dynamic_ncols=True)
+        self.lines = progress and bool(self.bar.disable)              # read now: closing the bar disables it too
+
+    def add(self, part, rows):
+        """Add the features (B, h D) of a block of images."""
+        self.done[part].append(rows.reshape(-1, *self.shape))
+        self.bar.update(len(rows))
+
+    def save(self):
+        """Write the features so far, and return them."""
+        so_far = {part: np.concatenate(blocks) for part, blocks in self.done.items()}
+        if self.run:
+            write_tensors(self.run.features_file, so_far, {"minivit": json.dumps({"key": self.key})})
+        if self.lines:
+            self.bar.write(f"features: {sum(map(len, so_far.values()))} of {self.bar.total} images", file=sys.stderr)
+        return so_far
 
 
 def backbone_digest(model: Model, version: str = __version__) -> str:

@@ -49,8 +49,8 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     command : str, optional
         The command that started the run, for its report.
     **settings
-        Training settings such as `epochs=10, lr=1e-3`. Settings that are left out take the value of the preset for the
-        data, else the default. `print(minivit.training.settings.settings_table())` lists them all.
+        Training settings such as `epochs=10, lr=1e-3`; `help(minivit.TrainingSettings)` lists them. Settings that are
+        left out take the value of the preset for the data, else the default.
 
     Returns
     -------
@@ -85,20 +85,27 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     seed = given.get("seed", run.seed if run and resume else 0)
     dataset = data if isinstance(data, Dataset) else load_data(data, seed=seed)
     check_fit(model, dataset)
-    minutes = other["minutes"]
-    complete = (resumed_settings(run, model, dataset, given, minutes) if run and resume
-                else new_settings(model, dataset, given, minutes))
-    _check_other(complete, other, dataset)
-    parts = with_validation(dataset, complete)
-    if minutes is not None:
-        complete["steps"] = steps_in_minutes(minutes, model, parts, complete, threads, other["recompute"])
-    loop = make_loop(model, parts, complete, threads, other["recompute"])
+    resumed = run if resume else None
+    loop, parts = _make_loop(model, dataset, resumed, given, other, threads)
     if run:
-        _open(run, loop, model, dataset, complete, command, resume)
-    if complete["probe"]:
+        _open(run, loop, model, dataset, command, resume)
+    if loop.settings["probe"]:
         needed = {part: images for part, (images, _) in parts.parts.items() if part != "train" or not loop.ended}
         use_features(loop, parts, features(model, needed, run, threads, other["checkpoint_seconds"], progress))
     return _run(loop, model, dataset, parts, run, threads, progress, other)
+
+
+def _make_loop(model: Model, data: Dataset, resumed: RunFolder | None, given: Mapping[str, Any],
+               other: Mapping[str, Any], threads: int | None) -> tuple[Loop, Dataset]:
+    """The loop for the complete settings, and the data with their validation part. other: the settings not stored."""
+    minutes, recompute = other["minutes"], other["recompute"]
+    settings = (resumed_settings(resumed, model, data, given, minutes) if resumed
+                else new_settings(model, data, given, minutes))
+    _check_other(settings, other, data)
+    parts = with_validation(data, settings)
+    if minutes is not None:
+        settings["steps"] = steps_in_minutes(minutes, model, parts, settings, threads, recompute)
+    return make_loop(model, parts, settings, threads, recompute), parts
 
 
 def _check_other(settings: Mapping[str, Any], other: Mapping[str, Any], data: Dataset) -> None:
@@ -109,13 +116,13 @@ def _check_other(settings: Mapping[str, Any], other: Mapping[str, Any], data: Da
         raise ValueError("a probe has no blocks to recompute: leave out recompute")
 
 
-def _open(run, loop, model, data, settings, command, resume):
+def _open(run, loop, model, data, command, resume):
     """Create the folder of a new run, or put the loop into the state of a run that is resumed."""
     if resume:
-        update_sources(run, settings, data)
+        update_sources(run, loop.settings, data)
         restore(run, loop)
     else:
-        config = describe(model, data, settings, command)
+        config = describe(model, data, loop.settings, command)
         check_names_are_utf8(config, data, run.path)
         run.create(config, training_hashes(data))
 

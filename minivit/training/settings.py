@@ -13,6 +13,7 @@ This module imports nothing heavy, so that `minivit train --help` answers at onc
 """
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -84,7 +85,7 @@ class TrainingSettings(TypedDict, total=False):
         "clip", 1.0, "optimisation", "largest gradient norm; larger gradients are scaled down", above=0)]
     warmup: Annotated[float, Setting(
         "warmup", 0.1, "optimisation", "fraction of all steps in which the learning rate rises", least=0, most=1)]
-    augment: Annotated[str, Setting(
+    augment: Annotated[str | list[str], Setting(
         "augment", "affine", "augmentation",
         "augmentation steps, separated by commas, or none: affine, crop, flip, alternating-flip, cutout, erase, mixup, "
         "cutmix; numbers follow a colon, as in crop:0.1,cutmix:1:0.5", metavar="STEPS")]
@@ -199,7 +200,16 @@ def settings_table() -> str:
     """Return the settings as text, by group: name, default and help."""
     width, lines = max(map(len, SETTINGS)), []
     for group in GROUPS:
-        members = {name: s for name, s in SETTINGS.items() if s.group == group}
-        if members:
-            lines += ["", group, *(f"    {name:{width}} {s.default!s:8} {s.help}" for name, s in members.items())]
+        lines += ["", group]
+        for name, setting in SETTINGS.items():
+            if setting.group == group:
+                first, *rest = textwrap.wrap(setting.help, 80)
+                lines.append(f"    {name:{width}} {setting.default!s:8} {first}")
+                lines += [" " * (width + 14) + line for line in rest]
     return "\n".join(lines[1:])
+
+
+TrainingSettings.__doc__ = f"""Settings of `minivit.train`, all optional, with their defaults.
+
+{settings_table()}
+"""
