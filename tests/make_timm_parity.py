@@ -2,9 +2,9 @@
 
     python tests/make_timm_parity.py
 
-For each family, with (name, shape) of every tensor in `shapes` and all tensors of a kind behind each other in one vector:
+For each family, all tensors of a kind are stored one after the other in one vector; `shapes` has the names and shapes:
 
-    options             ours for `create_model`, JSON
+    options             options of `create_model`, JSON
     shapes              {timm's name: shape}, JSON
     weights             int16, times `unit`
     images, labels      (B, H, W, C) int8 times 1/32, and (B,)
@@ -30,9 +30,9 @@ def main():
         weights, (gradient, dimages) = timm_parity.tensors(model), timm_parity.gradients(model, images / 32, labels)
         values = {
             "options": json.dumps(options), "shapes": json.dumps({name: w.shape for name, w in weights.items()}),
-            "weights": np.concatenate([w.ravel() / UNIT for w in weights.values()]).astype(np.int16), "images": images, "labels": labels,
-            "logits": timm_parity.logits(model, images / 32), "gradient": np.concatenate([gradient[name].ravel() for name in weights]),
-            "dimages": dimages,
+            "weights": np.concatenate([w.ravel() / UNIT for w in weights.values()]).astype(np.int16),
+            "images": images, "labels": labels, "logits": timm_parity.logits(model, images / 32),
+            "gradient": np.concatenate([gradient[name].ravel() for name in weights]), "dimages": dimages,
         }
         stored |= {f"{family}.{key}": value for key, value in values.items()}
     path = Path(__file__).with_name("timm_parity.npz")

@@ -1,6 +1,7 @@
-"""Layers: their caches, and the vector in which their parameters lie."""
+"""Layers: their caches, their names, and the vector that holds their parameters."""
 
 import copy
+import inspect
 import pickle
 import subprocess
 import sys
@@ -9,7 +10,20 @@ import numpy as np
 import pytest
 
 import minivit
-from minivit.layers import GELU, Attention, Block, Convolution, ConvStem, Dropout, Layer, LayerNorm, Linear, RelativeBias, StdConvolution
+from minivit.layers import (
+    GELU,
+    Attention,
+    Block,
+    Convolution,
+    ConvStem,
+    Dropout,
+    Layer,
+    LayerNorm,
+    Linear,
+    Parameter,
+    RelativeBias,
+    StdConvolution,
+)
 from minivit.layers.replica import _RecomputingBlock
 from minivit.ops import convolution, winograd
 from minivit.selftest import catalogue
@@ -17,7 +31,11 @@ from minivit.selftest import catalogue
 LAYERS = [(make(), shape) for make, shape in catalogue.LAYERS.values() if shape]
 
 
-@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: type(value).__name__ if isinstance(value, Layer) else "")
+def class_name(value):
+    return type(value).__name__ if isinstance(value, Layer) else ""
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=class_name)
 def test_each_forward_serves_one_backward(layer, shape):
     y = layer.forward(np.ones(shape, np.float32))
     layer.backward(np.ones_like(y))
@@ -38,11 +56,60 @@ def test_a_backward_overwrites_the_gradient():
     np.testing.assert_array_equal(*gradients)
 
 
-def test_parameters_bear_their_path_whatever_they_are_part_of():
+def test_the_name_of_a_parameter_is_its_path_from_the_layer():
     block = Block(width=24, heads=3, mlp_ratio=2)
     assert [p.name for p in block.parameters()] == [
-        f"{layer}.{kind}" for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2") for kind in ("weight", "bias")]
+        f"{layer}.{kind}" for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+        for kind in ("weight", "bias")]
     assert [p.name for p in Linear(2, 3).parameters()] == ["weight", "bias"]
+
+
+def test_a_declared_model_has_names_before_it_has_memory():
+    model = minivit.models.create.declare_model("deit", **SIZES)
+    names = [p.name for p in model.parameters()]
+    assert names[:3] == ["cls_token", "pos_embed", "dist_token"]
+    assert names[-2:] == ["head_dist.weight", "head_dist.bias"]
+    assert model.blocks[1].mlp.fc1.weight.name == "blocks.1.mlp.fc1.weight"
+    assert not any(p.has_values for p in model.parameters())
+
+
+def test_names_are_paths_from_the_root_that_was_packed_last():
+    class Pair(Layer):
+        def __init__(self, first, second):
+            self.first, self.others = first, [second]
+
+    model, part = small_model(), Linear(3, 2)
+    pair = Pair(model, part)
+    assert model.head.weight.name == "head.weight"                    # a packed model keeps its names
+    assert part.weight.name == "others.0.weight"
+    pair.pack()
+    assert model.head.weight.name == "first.head.weight"
+    model.pack()
+    assert model.head.weight.name == "head.weight"
+    model.blocks[1].pack()
+    assert model.blocks[1].mlp.fc1.weight.name == "mlp.fc1.weight"
+
+
+def test_a_replaced_layer_gets_its_names_when_the_model_is_packed():
+    model = small_model()
+    model.blocks[1] = Block(width=8, heads=2, mlp_ratio=2)
+    model.blocks.append(Block(width=8, heads=2, mlp_ratio=2))
+    assert next(p.name for p in model.pack().blocks[2].parameters()) == "blocks.2.norm1.weight"
+    assert len({p.name for p in model.parameters()}) == len(model.parameters())
+
+
+def test_a_subclass_without_a_constructor_and_a_subclass_with_one_have_names():
+    class Plain(Linear):
+        pass
+
+    class Scaled(Linear):
+        def __init__(self, width):
+            super().__init__(width, width)
+            self.scale = Parameter((width,))
+
+    assert [p.name for p in Plain(2, 3).parameters()] == ["weight", "bias"]
+    assert [p.name for p in Scaled(2).parameters()] == ["weight", "bias", "scale"]
+    assert list(inspect.signature(Scaled).parameters) == ["width"]
 
 
 def test_gradients_are_none_before_the_first_backward():
@@ -52,9 +119,12 @@ def test_gradients_are_none_before_the_first_backward():
     assert all(p.grad is not None and p.grad.shape == p.shape for p in block.parameters())
 
 
+SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 8, "depth": 2, "heads": 2,
+         "mlp_ratio": 2}
+
+
 def small_model(**options):
-    sizes = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 8, "depth": 2, "heads": 2, "mlp_ratio": 2}
-    return minivit.create_model("vit", **(sizes | options))
+    return minivit.create_model("vit", **(SIZES | options))
 
 
 COPIES = {
@@ -66,30 +136,31 @@ COPIES = {
 }
 
 
-def borrowing(model):
-    """A model whose matrices are views of one read-only array that is not in its own order, as those in a file are."""
-    values = {p.name: np.ascontiguousarray(p.data.T).T if p.data.ndim == 2 else p.data.copy() for p in model.parameters()}
+def memory_mapped(model):
+    """Return (a model whose matrices are read-only arrays in another order, as those in a file are; these arrays)."""
+    values = {p.name: np.ascontiguousarray(p.data.T).T if p.data.ndim == 2 else p.data.copy()
+              for p in model.parameters()}
     for value in values.values():
         value.flags.writeable = False
     return minivit.models.create.declare_model("vit", **model.config).memory_map(values), values
 
 
-def test_a_borrowed_weight_is_read_where_it_lies():
+def test_a_mapped_weight_is_read_where_it_lies():
     model = small_model()
     model.vector[:] = np.random.default_rng(1).standard_normal(model.vector.size)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
-    twin, values = borrowing(model)
+    twin, values = memory_mapped(model)
     np.testing.assert_allclose(twin.predict(images), model.predict(images), rtol=1e-5, atol=1e-6)
     weight = twin.blocks[1].mlp.fc1.weight
     assert weight.data is values[weight.name]
-    assert twin.vector.tobytes() == model.vector.tobytes()            # gathered now
+    assert twin.vector.tobytes() == model.vector.tobytes()            # copied now
     assert not np.shares_memory(weight.data, values[weight.name])
     twin.vector[:] = 0
     assert values[weight.name].any()
 
 
-def test_a_borrowed_weight_is_copied_before_it_is_written_to():
-    model, values = borrowing(small_model())
+def test_a_mapped_weight_is_copied_before_it_is_written_to():
+    model, values = memory_mapped(small_model())
     weight = model.blocks[0].attn.qkv.weight
     before = values[weight.name].copy()
     weight.data = np.ones(weight.shape)
@@ -102,13 +173,13 @@ def test_a_borrowed_weight_is_copied_before_it_is_written_to():
         model.head.weight.memory_map(np.zeros((3, 8)))
 
 
-def test_what_borrows_can_be_copied_and_trained():
+def test_a_memory_mapped_model_can_be_copied_and_trained():
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
     for duplicate in COPIES.values():
-        model, _ = borrowing(small_model())
+        model, _ = memory_mapped(small_model())
         twin = duplicate(model)
         np.testing.assert_allclose(twin.predict(images), small_model().predict(images), rtol=1e-5)
-    model, values = borrowing(small_model())
+    model, values = memory_mapped(small_model())
     before = {name: value.copy() for name, value in values.items()}
     minivit.Trainer(model).step(images, np.arange(4) % 3)
     assert all((values[name] == before[name]).all() for name in values)
@@ -138,7 +209,7 @@ def test_copies_are_packed_equal_and_independent(duplicate, make):
     assert all(np.shares_memory(p.grad, twin.gradients) for p in twin.parameters())
 
 
-def test_a_part_of_a_model_sees_its_stretch_of_the_vector():
+def test_the_vector_of_a_part_of_a_model_is_a_slice_of_its_vector():
     model = small_model()
     part = model.blocks[1]
     assert part.vector.size == sum(p.size for p in part.parameters())
@@ -167,17 +238,19 @@ def test_initial_weights_depend_on_the_seed_and_the_name_alone():
     assert not np.array_equal(small_model(seed=5).vector, small_model(seed=6).vector)
 
 
-def test_decay_touches_the_matrices_of_linear_maps_only():
-    decayed = {p.name for p in small_model().parameters() if p.decay}
-    assert decayed == {p.name for p in small_model().parameters() if p.name.endswith(".weight") and "norm" not in p.name}
+def test_weight_decay_applies_to_the_matrices_of_linear_maps_only():
+    parameters = small_model().parameters()
+    matrices = {p.name for p in parameters if p.name.endswith(".weight") and "norm" not in p.name}
+    assert {p.name for p in parameters if p.decay} == matrices
 
 
-def test_relative_bias_starts_at_zero_and_forms_the_gradient_of_its_table():
+def test_a_relative_bias_starts_at_zero_and_computes_the_gradient_of_its_table():
     layer = RelativeBias(2, 3, heads=2)
     assert not layer.forward().any()
     layer.backward(np.ones((2, 6, 6), np.float32))
     gradient = layer.relative_position_bias_table.grad.reshape(3, 5, 2)
-    np.testing.assert_array_equal(gradient[..., 0], np.outer([1, 2, 1], [1, 2, 3, 2, 1]))    # how many pairs lie so far apart
+    pairs = np.outer([1, 2, 1], [1, 2, 3, 2, 1])                      # how many pairs of tokens have each offset
+    np.testing.assert_array_equal(gradient[..., 0], pairs)
     np.testing.assert_array_equal(gradient[..., 0], gradient[..., 1])
 
 
@@ -214,7 +287,7 @@ def test_weights_are_float32_or_float64():
         Linear(3, 2).astype(np.int32)
 
 
-def test_a_layer_of_ones_own_needs_three_methods():
+def test_a_users_own_layer_needs_three_methods():
     class Scale(Layer):
         def __init__(self, width):
             self.weight = minivit.layers.Parameter((width,))
@@ -239,8 +312,8 @@ def test_packing_keeps_the_gradients():
     np.testing.assert_array_equal(layer.weight.grad, before)
 
 
-class Nameless(Layer):
-    """Two layers in one, whose constructor forgot to name the parameters."""
+class WrongPair(Layer):
+    """Two layers in one, with a wrong gradient of the first weight."""
 
     def __init__(self):
         self.a, self.b = Linear(3, 4), Linear(4, 2)
@@ -254,24 +327,25 @@ class Nameless(Layer):
         return dx
 
 
-def test_a_layer_that_forgot_its_names_is_checked_and_copied_in_full():
-    report = minivit.gradcheck(Nameless(), np.random.default_rng(0).standard_normal((5, 3)))
+def test_a_layer_made_of_layers_is_checked_and_copied_in_full():
+    report = minivit.gradcheck(WrongPair(), np.random.default_rng(0).standard_normal((5, 3)))
     assert [row.tensor for row in report.rows if not row.ok] == ["a.weight"]
-    layer = Nameless()
+    layer = WrongPair()
     np.testing.assert_array_equal(layer.copy().b.bias.data, layer.b.bias.data)
     assert len({p.name for p in layer.parameters()}) == 4
 
 
 def test_layers_in_a_tuple_are_part_of_the_tree():
-    class Pair(Nameless):
+    class Pair(WrongPair):
         def __init__(self):
             self.both = Linear(3, 4), Linear(4, 2)
 
-    assert [p.name for p in Pair().copy().parameters()] == ["both.0.weight", "both.0.bias", "both.1.weight", "both.1.bias"]
+    names = [p.name for p in Pair().copy().parameters()]
+    assert names == ["both.0.weight", "both.0.bias", "both.1.weight", "both.1.bias"]
 
 
 def test_a_layer_has_one_place_in_the_tree():
-    class Twice(Nameless):
+    class Twice(WrongPair):
         def __init__(self):
             self.a = self.b = Linear(3, 3)
 
@@ -279,7 +353,7 @@ def test_a_layer_has_one_place_in_the_tree():
         minivit.gradcheck(Twice(), np.ones((2, 3)))
 
 
-@pytest.mark.parametrize("layer", [Linear(4, 2), LayerNorm(4), GELU(), Attention(4, 2)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("layer", [Linear(4, 2), LayerNorm(4), GELU(), Attention(4, 2)], ids=class_name)
 def test_integers_are_refused(layer):
     with pytest.raises(TypeError, match="float32 or float64, not int64"):
         layer.forward(np.ones((2, 3, 4), np.int64))
@@ -289,7 +363,7 @@ def test_integers_are_refused(layer):
 
 
 def _bytes_held(layer):
-    """Bytes of all arrays in the caches of a layer and those below it."""
+    """Return the bytes of all arrays in the caches of a layer and of the layers below it."""
     def arrays(value):
         if isinstance(value, np.ndarray):
             yield value if value.base is None else value.base
@@ -302,12 +376,13 @@ def _bytes_held(layer):
 
 
 @pytest.mark.parametrize("family", ["vit", "swin"])
-def test_a_block_that_recomputes_changes_no_bit_and_keeps_little(family):
-    sizes = {"vit": {"depth": 3, "heads": 2, "drop_rate": 0.2}, "swin": {"depths": [2, 2], "heads": [2, 2], "window": 4, "drop_rate": 0.2}}
+def test_recomputing_blocks_change_no_bit_and_store_little(family):
+    sizes = {"vit": {"depth": 3, "heads": 2}, "swin": {"depths": [2, 2], "heads": [2, 2], "window": 4}}
+    sizes = {"image_size": 16, "patch_size": 2, "classes": 5, "width": 8} | sizes[family]
     images, labels = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8), np.arange(6) % 5
     weights, held = [], []
     for recompute in (False, True):
-        model = minivit.create_model(family, image_size=16, patch_size=2, classes=5, width=8, drop_path_rate=0.3, **sizes[family])
+        model = minivit.create_model(family, drop_rate=0.2, drop_path_rate=0.3, **sizes)
         trainer = minivit.Trainer(model, recompute=recompute)
         losses = [trainer.step(images, labels) for _ in range(3)]
         weights.append((losses, model.vector.tobytes()))
@@ -322,7 +397,8 @@ def test_a_block_that_recomputes_changes_no_bit_and_keeps_little(family):
 
 @pytest.mark.slow
 def test_a_base_model_trains_within_its_memory():
-    program = ("import minivit, numpy, resource; m = minivit.create_model('vit_base_patch16_224'); t = minivit.Trainer(m, recompute=True);"
+    program = ("import minivit, numpy, resource; m = minivit.create_model('vit_base_patch16_224');"
+               "t = minivit.Trainer(m, recompute=True);"
                "t.step(numpy.zeros((8, 224, 224, 3), numpy.uint8), numpy.arange(8));"
                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     peak = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
@@ -332,16 +408,22 @@ def test_a_base_model_trains_within_its_memory():
 @pytest.mark.parametrize(("shape", "inputs", "outputs", "size", "stride", "op"), [
     ((5, 4), 16, 16, 3, 1, "winograd"), ((2, 2), 16, 16, 3, 1, "winograd"), ((5, 4), 256, 16, 3, 1, "winograd"),
     ((5, 4), 16, 256, 3, 1, "winograd"), ((5, 4), 15, 16, 3, 1, "convolution"), ((5, 4), 16, 15, 3, 1, "convolution"),
-    ((5, 4), 16, 16, 3, 2, "convolution"), ((5, 4), 16, 16, 1, 1, "convolution"), ((5, 4), 257, 16, 3, 1, "convolution"),
-    ((5, 4), 16, 257, 3, 1, "convolution"), ((1, 4), 16, 16, 3, 1, "convolution"), ((5, 1), 16, 16, 3, 1, "convolution"),
+    ((5, 4), 16, 16, 3, 2, "convolution"), ((5, 4), 16, 16, 1, 1, "convolution"),
+    ((5, 4), 257, 16, 3, 1, "convolution"), ((5, 4), 16, 257, 3, 1, "convolution"),
+    ((1, 4), 16, 16, 3, 1, "convolution"), ((5, 1), 16, 16, 3, 1, "convolution"),
 ])
 @pytest.mark.parametrize("layer", [Convolution, StdConvolution])
-def test_a_convolution_goes_by_winograds_algorithm_where_it_pays(monkeypatch, layer, shape, inputs, outputs, size, stride, op):
+def test_a_convolution_uses_winograds_algorithm_where_it_is_faster(monkeypatch, layer, shape, inputs, outputs, size,
+                                                                  stride, op):
     called = []
+
+    def record(module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, **kw: called.append(module.__name__) or function(*args, **kw))
+
     for module in (convolution, winograd):
-        for name in ("forward", "backward"):
-            function = getattr(module, name)
-            monkeypatch.setattr(module, name, lambda *args, f=function, n=module.__name__, **more: called.append(n) or f(*args, **more))
+        record(module, "forward")
+        record(module, "backward")
     subject = layer(inputs, outputs, size, stride, padding=size // 2)
     y = subject.forward(np.ones((1, *shape, inputs), np.float32))
     assert subject.backward(y).shape == (1, *shape, inputs)

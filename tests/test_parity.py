@@ -1,8 +1,8 @@
-"""minivit computes what PyTorch computes: against stored arrays everywhere, and live where torch is installed.
+"""minivit computes what PyTorch computes: compared with stored arrays, and with torch if it is installed.
 
-The truth is float64 in both cases, and every input is exact in float32, so what is measured is our error alone. It is relative to
-the largest entry of the tensor, since some gradients are exactly zero in theory (a key bias moves all scores of a query alike).
-`tests/make_parity.py` makes the stored arrays.
+The truth is float64 in both cases, and every input is exact in float32, so the difference is our error alone. It is
+relative to the largest entry of the tensor, because some gradients are zero in theory: a key bias changes all scores of
+a query equally. `tests/make_parity.py` makes the stored arrays.
 """
 
 import json
@@ -36,7 +36,7 @@ dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float3
 
 
 def difference(ours, truth):
-    """The largest difference, relative to the largest entry of `truth`."""
+    """Return the largest difference, relative to the largest entry of `truth`."""
     assert np.shape(ours) == np.shape(truth)
     return np.abs(ours - truth).max() / np.abs(truth).max()
 
@@ -51,13 +51,13 @@ def family(config):
 
 
 def load_model(config, weights, dtype):
-    """A model with the given weights under timm's names."""
+    """Return a model with the given weights under timm's names."""
     model = minivit.create_model(family(config), **config, dtype=dtype)
     return model.pack(dtype, values=from_timm(weights, model))
 
 
 def gradients(model, images, labels, label_smoothing):
-    """images, labels -> logits, {name: gradient in timm's layout}, gradient of the images."""
+    """Return (logits, {name: gradient in timm's layout}, gradient of the images)."""
     logits = model.forward(images.astype(model.dtype))
     _, cache = cross_entropy.forward(logits, cross_entropy.targets(labels, model.classes, label_smoothing, model.dtype))
     dimages = model.backward(cross_entropy.backward(1.0, cache))
@@ -68,19 +68,20 @@ def gradients(model, images, labels, label_smoothing):
 
 
 def train(model, batches, **training):
-    """-> losses, norms, as the Trainer reports them; the model is trained in place."""
+    """Train the model in place; return the losses and norms that the Trainer reports."""
     trainer = minivit.Trainer(model, **training)
     reports = [(trainer.step(images.astype(model.dtype), labels), trainer.grad_norm) for images, labels in batches]
     return np.array(reports).T
 
 
 def determined(weights, dtype):
-    """The weights that a float32 training determines: without the key biases, whose gradient is zero but for round-off.
+    """Return the weights that training in float32 determines: all but the key biases, whose gradient is round-off.
 
-    AdamW divides each gradient by its own size, so it walks along round-off, where that is above its eps of 1e-8. Nothing sees it.
+    AdamW divides each gradient by its own size, so the key biases move at random. The logits do not depend on them.
     """
     def without_keys(name, w):
-        return np.delete(w, np.s_[w.size // 3:2 * w.size // 3]) if name.endswith("qkv.bias") and dtype == np.float32 else w
+        keys = np.s_[w.size // 3:2 * w.size // 3]
+        return np.delete(w, keys) if name.endswith("qkv.bias") and dtype == np.float32 else w
 
     return {name: without_keys(name, w) for name, w in weights.items()}
 
@@ -120,7 +121,8 @@ def stored(request):
 
 @dtypes
 def test_logits_and_every_gradient_are_the_stored_ones(stored, dtype):
-    logits, gradient, dimages = gradients(stored.model(dtype), stored.images[0], stored.labels[0], stored.training["label_smoothing"])
+    smoothing = stored.training["label_smoothing"]
+    logits, gradient, dimages = gradients(stored.model(dtype), stored.images[0], stored.labels[0], smoothing)
     worst = differences({"logits": logits, "images": dimages, **gradient},
                         {"logits": stored["logits"], "images": stored["dimages"], **stored.tensors("gradient")})
     assert {name: error for name, error in worst.items() if not error <= ONE_PASS[dtype]} == {}
@@ -135,7 +137,7 @@ def test_ten_steps_follow_the_stored_ones(stored, dtype):
     assert {name: error for name, error in worst.items() if not error <= TEN_STEPS[dtype]} == {}
 
 
-def test_stored_steps_show_clipping_and_rest_from_it(stored):
+def test_the_stored_steps_are_partly_clipped(stored):
     assert {bool(norm > stored.training["clip"]) for norm in stored["norms"]} == {True, False}
 
 
@@ -144,7 +146,7 @@ def test_stored_names_are_the_models_names(stored):
 
 
 @dtypes
-def test_weights_go_out_and_come_back_bit_for_bit(stored, dtype):
+def test_weights_convert_to_timm_and_back_bit_for_bit(stored, dtype):
     model = stored.model(dtype)
     again = minivit.create_model(family(stored.config), **stored.config, dtype=dtype, seed=1)
     again.pack(dtype, values=from_timm(to_timm(model), again))
@@ -214,7 +216,8 @@ def test_logits_and_every_gradient_are_torchs(live, torch_parity, dtype):
     torch_model, config, batches = live
     logits, _, gradient, dimages = torch_parity.gradients(torch_model, *batches[0], label_smoothing=0.1)
     ours = gradients(load_model(config, weights_of(torch_model), dtype), *batches[0], label_smoothing=0.1)
-    worst = differences({"logits": ours[0], **ours[1], "images": ours[2]}, {"logits": logits, **gradient, "images": dimages})
+    expected = {"logits": logits, **gradient, "images": dimages}
+    worst = differences({"logits": ours[0], **ours[1], "images": ours[2]}, expected)
     assert {name: error for name, error in worst.items() if not error <= ONE_PASS[dtype]} == {}
 
 
@@ -234,8 +237,8 @@ def test_ten_steps_follow_torchs_adamw(live, torch_parity, dtype):
 
 
 @dtypes
-def test_training_in_many_lanes_and_passes_follows_torch(torch_parity, dtype, monkeypatch):
-    monkeypatch.setattr(batch_split, "MICRO_BATCH_ROWS", 1)          # one image a pass: 16 lanes of two or three images each
+def test_training_in_many_lanes_and_micro_batches_follows_torch(torch_parity, dtype, monkeypatch):
+    monkeypatch.setattr(batch_split, "MICRO_BATCH_ROWS", 1)          # one image; 16 lanes of two or three each
     config, rng = MODELS["mean-learned"], np.random.default_rng(3)
     torch_model = torch_parity.make_model(config, torch_parity.random_weights(config, rng, 2.0**-20))
     images = rng.standard_normal((37, 9, 9, 3), np.float32)
@@ -245,7 +248,8 @@ def test_training_in_many_lanes_and_passes_follows_torch(torch_parity, dtype, mo
 def test_names_and_shapes_are_those_of_torchs_state_dict(live):
     torch_model, config, _ = live
     ours = to_timm(minivit.create_model(family(config), **config))
-    assert {name: w.shape for name, w in ours.items()} == {name: tuple(w.shape) for name, w in torch_model.state_dict().items()}
+    expected = {name: tuple(w.shape) for name, w in torch_model.state_dict().items()}
+    assert {name: w.shape for name, w in ours.items()} == expected
 
 
 # ---- against timm ------------------------------------------------------------------------------------------
@@ -265,12 +269,14 @@ def timms_resnet(config):
         model = timm.create_model("resnetv2_50x1_bit", pretrained=False)
     else:
         width = config["width"]
-        model = ResNetV2(config["layers"], [4 * width * 2**stage for stage in range(len(config["layers"]))], config["classes"],
+        widths = [4 * width * 2**stage for stage in range(len(config["layers"]))]
+        model = ResNetV2(config["layers"], widths, config["classes"],
                          stem_chs=width, stem_type="fixed", conv_layer=partial(StdConv2d, eps=1e-8),
                          norm_layer=partial(GroupNormAct, num_groups=config["groups"]))
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.copy_((1.0 if "norm" in name and name.endswith("weight") else 0.0) + (0.3 if p.ndim == 1 else 0.1) * torch.randn_like(p))
+            center, spread = float("norm" in name and name.endswith("weight")), 0.3 if p.ndim == 1 else 0.1
+            p.copy_(center + spread * torch.randn_like(p))
     return model.double()
 
 
@@ -279,7 +285,8 @@ def of_both(torch_parity, name, config, dtype):
     theirs, rng = timms_resnet(config), np.random.default_rng(6)
     ours = minivit.create_model(name, **config, dtype=dtype)
     ours.pack(dtype, values=from_timm(weights_of(theirs), ours))
-    images, labels = rng.standard_normal((2, ours.image_size, ours.image_size, 3), np.float32), rng.integers(ours.classes, size=2)
+    images = rng.standard_normal((2, ours.image_size, ours.image_size, 3), np.float32)
+    labels = rng.integers(ours.classes, size=2)
     logits, _, gradient, dimages = torch_parity.gradients(theirs, images, labels, label_smoothing=0.1)
     in_dtype = theirs.float() if dtype == np.float32 else theirs
     rounded = torch_parity.gradients(in_dtype, images, labels, label_smoothing=0.1)
@@ -290,15 +297,16 @@ def of_both(torch_parity, name, config, dtype):
     ("resnet", SMALL_BIT, np.float32), ("resnet", SMALL_BIT, np.float64),
     pytest.param("resnetv2_50x1_bit", {"image_size": 64}, np.float64, marks=pytest.mark.slow),
 ], ids=["small-float32", "small-float64", "50x1-float64"])
-def test_a_resnet_is_timms(torch_parity, name, config, dtype):
+def test_a_resnet_computes_what_timm_computes(torch_parity, name, config, dtype):
     truth, _, found = of_both(torch_parity, name, config, dtype)
-    worst = differences({"logits": found[0], **found[1], "images": found[2]}, {"logits": truth[0], **truth[1], "images": truth[2]})
+    found, truth = ({"logits": result[0], **result[1], "images": result[2]} for result in (found, truth))
+    worst = differences(found, truth)
     assert {name: error for name, error in worst.items() if not error <= BIT[dtype]} == {}
 
 
 @pytest.mark.slow
-def test_in_float32_a_deep_resnet_is_as_near_to_the_truth_as_timms(torch_parity):
-    """Among its millions of ReLUs some stand so near to 0 that round-off opens or shuts them, and gradients jump: timm's as ours."""
+def test_in_float32_a_deep_resnet_is_as_accurate_as_timms(torch_parity):
+    """Some of its millions of ReLUs have inputs so near to 0 that round-off changes their slope, in timm and here."""
     truth, rounded, found = of_both(torch_parity, "resnetv2_50x1_bit", {"image_size": 64}, np.float32)
     assert difference(found[0], truth[0]) <= BIT[np.float32]
     ours, theirs = (np.median(list(differences(gradient, truth[1]).values())) for gradient in (found[1], rounded[1]))
@@ -309,7 +317,7 @@ def test_in_float32_a_deep_resnet_is_as_near_to_the_truth_as_timms(torch_parity)
 
 
 def worst_error(theirs, forward, backward, inputs, dtype):
-    """The worst difference of y and of the gradient of every input, between an op of ours and torch's, with a random dy."""
+    """Return the largest difference of y and of all gradients between our op and torch's, for a random dy."""
     import torch
     inputs = [np.asarray(x, np.float32) for x in inputs]
     leaves = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in inputs]
@@ -346,7 +354,8 @@ def test_gelu_is_torchs(F, rng, scale, dtype):
 @pytest.mark.parametrize("width", [7, 13, 64])
 def test_layer_norm_is_torchs(F, rng, width, scale, dtype):
     inputs = [scale * rng.standard_normal((3, 5, width)), rng.standard_normal(width), rng.standard_normal(width)]
-    error = worst_error(lambda x, w, b: F.layer_norm(x, (width,), w, b, 1e-6), layer_norm.forward, layer_norm.backward, inputs, dtype)
+    error = worst_error(lambda x, w, b: F.layer_norm(x, (width,), w, b, 1e-6), layer_norm.forward, layer_norm.backward,
+                        inputs, dtype)
     assert error <= ONE_OP[dtype]
 
 
@@ -354,7 +363,8 @@ def test_layer_norm_is_torchs(F, rng, width, scale, dtype):
 @pytest.mark.parametrize("scale", [0.3, 1.0])
 def test_softmax_is_torchs(F, rng, scale, dtype):
     x = 5 * rng.standard_normal((2, 3, 7, 17))
-    error = worst_error(lambda x: F.softmax(scale * x, -1), lambda x: softmax.forward(x, scale), softmax.backward, [x], dtype)
+    error = worst_error(lambda x: F.softmax(scale * x, -1), lambda x: softmax.forward(x, scale), softmax.backward, [x],
+                        dtype)
     assert error <= ONE_OP[dtype]
 
 
@@ -388,13 +398,16 @@ def test_attention_with_a_bias_is_torchs(F, rng, dtype):
         return F.scaled_dot_product_attention(q, k, v, bias.expand(2, -1, -1, -1)).transpose(1, 2).flatten(2)
 
     inputs = [rng.standard_normal((2, 7, 36)), rng.standard_normal((3, 7, 7))]
-    error = worst_error(theirs, lambda qkv, bias: attention_variants.forward(qkv, 3, bias), attention_variants.backward, inputs, dtype)
+    error = worst_error(theirs, lambda qkv, bias: attention_variants.forward(qkv, 3, bias),
+                        attention_variants.backward, inputs, dtype)
     assert error <= ONE_OP[dtype]
 
 
 @dtypes
-@pytest.mark.parametrize(("op", "size", "stride", "padding"), [(convolution, 3, 2, 1), (convolution, 1, 1, 0), (convolution, 3, 1, 1),
-                                                               (convolution, 5, 3, 2), (winograd, 3, 1, 1), (winograd, 3, 1, 0)])
+@pytest.mark.parametrize(("op", "size", "stride", "padding"), [
+    (convolution, 3, 2, 1), (convolution, 1, 1, 0), (convolution, 3, 1, 1), (convolution, 5, 3, 2),
+    (winograd, 3, 1, 1), (winograd, 3, 1, 0),
+])
 def test_convolution_is_torchs(F, rng, op, size, stride, padding, dtype):
     def theirs(x, weight, bias):
         return F.conv2d(x.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1), bias, stride, padding).permute(0, 2, 3, 1)
@@ -412,7 +425,8 @@ def test_weight_standardisation_is_torchs(F, rng, dtype):
         return F.batch_norm(flat, None, None, training=True, eps=1e-8).reshape(filters.shape).permute(2, 3, 1, 0)
 
     weight = rng.standard_normal((3, 3, 5, 7))
-    assert worst_error(theirs, weight_standardisation.forward, weight_standardisation.backward, [weight], dtype) <= ONE_OP[dtype]
+    error = worst_error(theirs, weight_standardisation.forward, weight_standardisation.backward, [weight], dtype)
+    assert error <= ONE_OP[dtype]
 
 
 @dtypes
@@ -434,6 +448,7 @@ def test_max_pooling_is_torchs(F, rng, size, stride, padding, dtype):
         padded = F.pad(x.permute(0, 3, 1, 2), (padding,) * 4)
         return F.max_pool2d(padded, size, stride).permute(0, 2, 3, 1)
 
-    x = rng.standard_normal((2, 9, 8, 3)) - 1                         # mostly negative: the zeros around it win
-    error = worst_error(theirs, lambda x: max_pooling.forward(x, size, stride, padding), max_pooling.backward, [x], dtype)
+    x = rng.standard_normal((2, 9, 8, 3)) - 1                         # mostly negative, so padding must not win
+    error = worst_error(theirs, lambda x: max_pooling.forward(x, size, stride, padding), max_pooling.backward, [x],
+                        dtype)
     assert error <= ONE_OP[dtype]

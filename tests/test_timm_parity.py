@@ -1,7 +1,8 @@
-"""Models of every family compute what timm's compute, and their weights go out and come back: against stored arrays everywhere, and
-live where timm is installed. `tests/make_timm_parity.py` makes the stored arrays.
+"""Models of every family compute what timm's models compute, and weights convert both ways without loss.
 
-As in `test_parity.py`, the truth is float64, every input is exact in float32, and errors are relative to a tensor's largest entry.
+They are compared with stored arrays, which `tests/make_timm_parity.py` makes, and with timm if it is installed. As in
+`test_parity.py`, the truth is float64, every input is exact in float32, and errors are relative to a tensor's largest
+entry.
 """
 
 import json
@@ -27,7 +28,8 @@ PARAMETERS = {
     "deit_tiny_patch16_224": 5_717_416, "deit_small_patch16_224": 22_050_664, "deit_base_patch16_224": 86_567_656,
     "deit_tiny_distilled_patch16_224": 5_910_800, "deit_small_distilled_patch16_224": 22_436_432,
     "deit_base_distilled_patch16_224": 87_338_192,
-    "swin_tiny_patch4_window7_224": 28_288_354, "swin_small_patch4_window7_224": 49_606_258, "swin_base_patch4_window7_224": 87_768_224,
+    "swin_tiny_patch4_window7_224": 28_288_354, "swin_small_patch4_window7_224": 49_606_258,
+    "swin_base_patch4_window7_224": 87_768_224,
 }
 
 
@@ -37,7 +39,7 @@ def load_model(family, options, weights, dtype):
 
 
 def gradients(model, images, labels):
-    """-> logits, {name: gradient in timm's layout}, gradient of the images."""
+    """Return (logits, {name: gradient in timm's layout}, gradient of the images)."""
     logits = model.forward(images.astype(model.dtype))
     _, cache = cross_entropy.forward(logits, cross_entropy.targets(labels, model.classes, 0.0, model.dtype))
     dimages = model.backward(cross_entropy.backward(1.0, cache))
@@ -47,13 +49,13 @@ def gradients(model, images, labels):
 
 
 def assert_equal(ours, theirs, dtype):
-    """Both: (logits, {name: gradient}, gradient of the images)."""
+    """Compare two results of `gradients`."""
     assert difference(ours[0], theirs[0]) <= LOGITS[dtype]
     worst = differences(ours[1], theirs[1]) | {"images": difference(ours[2], theirs[2])}
     assert {name: error for name, error in worst.items() if not error <= GRADIENTS[dtype]} == {}
 
 
-# ---- against the stored arrays --------------------------------------------------------------------------------------------
+# ---- against the stored arrays ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +77,14 @@ def test_logits_and_every_gradient_are_the_stored_ones(stored, family, dtype):
     options, weights = json.loads(str(stored[f"{family}.options"])), unpacked(stored, family, "weights", stored["unit"])
     model = load_model(family, options, weights, dtype)
     ours = gradients(model, stored[f"{family}.images"] / 32, stored[f"{family}.labels"])
-    assert_equal(ours, (stored[f"{family}.logits"], unpacked(stored, family, "gradient"), stored[f"{family}.dimages"]), dtype)
+    expected = stored[f"{family}.logits"], unpacked(stored, family, "gradient"), stored[f"{family}.dimages"]
+    assert_equal(ours, expected, dtype)
     again = to_timm(model)
     assert again.keys() == weights.keys()
     assert all(np.array_equal(again[name], weights[name]) for name in weights)
 
 
-# ---- names ----------------------------------------------------------------------------------------------------------------
+# ---- names -----------------------------------------------------------------------------------------------------------
 
 
 def test_parameter_counts_are_timms():
@@ -90,11 +93,12 @@ def test_parameter_counts_are_timms():
     assert {name for name in VARIANTS if name.endswith("_224")} >= PARAMETERS.keys()
 
 
-def test_swins_first_names_are_read_too():
-    """In its authors' files `downsample` belongs to the stage before it, and the classifier is `head`."""
+def test_the_names_in_the_authors_files_of_swin_are_read():
+    """There `downsample` belongs to the stage before it, and the classifier is called `head`."""
     model = minivit.create_model("swin_mini_patch2_window7_28", seed=1)
     tensors = to_timm(model)
-    renamed = {name.replace("layers.1.downsample", "layers.0.downsample").replace("head.fc", "head"): x for name, x in tensors.items()}
+    renamed = {name.replace("layers.1.downsample", "layers.0.downsample").replace("head.fc", "head"): x
+               for name, x in tensors.items()}
     assert renamed.keys() != tensors.keys()
     renamed["layers.0.blocks.1.attn_mask"] = np.zeros((4, 49, 49), np.float32)
     renamed["layers.0.blocks.1.attn.relative_position_index"] = np.zeros((49, 49), np.int64)
@@ -102,7 +106,7 @@ def test_swins_first_names_are_read_too():
     np.testing.assert_array_equal(again.vector, model.vector)
 
 
-# ---- live -----------------------------------------------------------------------------------------------------------------
+# ---- live ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -122,13 +126,14 @@ def test_logits_and_every_gradient_are_timms(theirs, family, dtype):
     model, options = theirs.make(family), theirs.FAMILIES[family][2]
     rng = np.random.default_rng(3)
     side = options["image_size"]
-    images, labels = np.float64(rng.standard_normal((4, side, side, 3), np.float32)), rng.integers(options["classes"], size=4)
+    images = np.float64(rng.standard_normal((4, side, side, 3), np.float32))
+    labels = rng.integers(options["classes"], size=4)
     ours = gradients(load_model(family, options, theirs.tensors(model), dtype), images, labels)
     assert_equal(ours, (theirs.logits(model, images), *theirs.gradients(model, images, labels)), dtype)
 
 
 @pytest.mark.parametrize("family", NAMES)
-def test_a_file_of_timms_gives_its_logits_and_goes_back_unchanged(theirs, family, tmp_path):
+def test_a_file_of_timm_gives_its_logits_and_is_written_back_unchanged(theirs, family, tmp_path):
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -148,7 +153,7 @@ def test_a_file_of_timms_gives_its_logits_and_goes_back_unchanged(theirs, family
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
-def test_half_precision_files_of_timms_are_read_exactly(theirs, kind, tmp_path):
+def test_half_precision_files_of_timm_are_read_exactly(theirs, kind, tmp_path):
     import torch
     from safetensors.torch import save_file
 
@@ -160,7 +165,7 @@ def test_half_precision_files_of_timms_are_read_exactly(theirs, kind, tmp_path):
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_named_models_have_timms_tensors_and_preparation(theirs, name):
+def test_named_models_have_the_tensors_and_the_preparation_of_timm(theirs, name):
     import timm
     import torch
 
@@ -173,7 +178,8 @@ def test_named_models_have_timms_tensors_and_preparation(theirs, name):
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name] == sum(p.size for p in ours.parameters())
     config = model.default_cfg
     assert (tuple(ours.mean), tuple(ours.std)) == (config["mean"], config["std"])
-    assert (CROPS[name], "bicubic", ours.image_size) == (config["crop_pct"], config["interpolation"], config["input_size"][1])
+    assert (CROPS[name], "bicubic") == (config["crop_pct"], config["interpolation"])
+    assert ours.image_size == config["input_size"][1]
 
 
 @pytest.mark.slow
@@ -205,7 +211,8 @@ def test_googles_files_are_read_as_timm_reads_them(theirs, tmp_path):
     for l in range(L):
         block = f"Transformer/encoderblock_{l}"
         layers |= {f"{block}/LayerNorm_{k}": {"scale": draw(D), "bias": draw(D)} for k in (0, 2)}
-        layers |= {f"{block}/MultiHeadDotProductAttention_1/{part}": linear((D,), (h, D // h)) for part in ("query", "key", "value")}
+        layers |= {f"{block}/MultiHeadDotProductAttention_1/{part}": linear((D,), (h, D // h))
+                   for part in ("query", "key", "value")}
         layers |= {f"{block}/MultiHeadDotProductAttention_1/out": linear((h, D // h), (D,)),
                    f"{block}/MlpBlock_3/Dense_0": linear((D,), (F,)), f"{block}/MlpBlock_3/Dense_1": linear((F,), (D,))}
     arrays = {f"{layer}/{kind}": x for layer, kinds in layers.items() for kind, x in kinds.items()}
@@ -233,16 +240,17 @@ def test_positions_are_resized_as_timm_resizes_them(theirs, size):
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (512, 300), (224, 224), (100, 90)])
-def test_pictures_are_prepared_as_timm_prepares_them(theirs, shape, tmp_path):
+def test_image_files_are_prepared_as_timm_prepares_them(theirs, shape, tmp_path):
     from PIL import Image
     from timm.data import create_transform
 
     from minivit.data import read_image_files
 
     y, x = np.mgrid[:shape[0], :shape[1]] / 30
-    picture = np.stack([127 + 100 * np.sin(x + y), 127 + 100 * np.cos(2 * x - y), 127 + 100 * np.sin(x * y / 9)], axis=-1).astype(np.uint8)
-    Image.fromarray(picture).save(tmp_path / "x.png")
+    waves = np.stack([np.sin(x + y), np.cos(2 * x - y), np.sin(x * y / 9)], axis=-1)
+    image = (127 + 100 * waves).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "x.png")
     transform = create_transform((3, 224, 224), interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1), crop_pct=0.9)
-    expected = 255 * transform(Image.fromarray(picture)).numpy().transpose(1, 2, 0)
+    expected = 255 * transform(Image.fromarray(image)).numpy().transpose(1, 2, 0)
     ours = read_image_files([tmp_path / "x.png"], 224, 3, share=0.9)[0]
-    assert np.abs(ours - expected).mean() < 1.5                       # of 255: timm crops at whole pixels of the resized picture
+    assert np.abs(ours - expected).mean() < 1.5                       # of 255: timm crops at whole pixels

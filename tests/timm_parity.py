@@ -1,4 +1,4 @@
-"""What the parity tests need of timm: small models of each family, with weights far from any initialisation. Needs torch and timm."""
+"""Helpers of the parity tests with timm: small models of each family, with random weights. Needs torch and timm."""
 
 import numpy as np
 import timm
@@ -8,30 +8,34 @@ from torch.nn import functional as F
 # One small model of each family: timm's constructor with its arguments, then ours.
 FAMILIES = {
     "vit": (timm.models.vision_transformer.VisionTransformer,
-            {"img_size": 8, "patch_size": 4, "num_classes": 5, "embed_dim": 12, "depth": 2, "num_heads": 3, "mlp_ratio": 2},
+            {"img_size": 8, "patch_size": 4, "num_classes": 5, "embed_dim": 12, "depth": 2, "num_heads": 3,
+             "mlp_ratio": 2},
             {"image_size": 8, "patch_size": 4, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}),
     "vit by mean": (timm.models.vision_transformer.VisionTransformer,
-                    {"img_size": 6, "patch_size": 2, "num_classes": 3, "embed_dim": 10, "depth": 1, "num_heads": 2, "mlp_ratio": 3,
-                     "class_token": False, "global_pool": "avg"},
-                    {"image_size": 6, "patch_size": 2, "classes": 3, "width": 10, "depth": 1, "heads": 2, "mlp_ratio": 3, "pool": "mean"}),
+                    {"img_size": 6, "patch_size": 2, "num_classes": 3, "embed_dim": 10, "depth": 1, "num_heads": 2,
+                     "mlp_ratio": 3, "class_token": False, "global_pool": "avg"},
+                    {"image_size": 6, "patch_size": 2, "classes": 3, "width": 10, "depth": 1, "heads": 2,
+                     "mlp_ratio": 3, "pool": "mean"}),
     "deit": (timm.models.deit.VisionTransformerDistilled,
-             {"img_size": 8, "patch_size": 4, "num_classes": 5, "embed_dim": 12, "depth": 2, "num_heads": 2, "mlp_ratio": 2},
+             {"img_size": 8, "patch_size": 4, "num_classes": 5, "embed_dim": 12, "depth": 2, "num_heads": 2,
+              "mlp_ratio": 2},
              {"image_size": 8, "patch_size": 4, "classes": 5, "width": 12, "depth": 2, "heads": 2, "mlp_ratio": 2}),
     "swin": (timm.models.swin_transformer.SwinTransformer,
-             {"img_size": 16, "patch_size": 2, "num_classes": 5, "embed_dim": 6, "depths": (2, 2), "num_heads": (2, 3), "window_size": 4,
-              "mlp_ratio": 2},
-             {"image_size": 16, "patch_size": 2, "classes": 5, "width": 6, "depths": [2, 2], "heads": [2, 3], "window": 4, "mlp_ratio": 2}),
+             {"img_size": 16, "patch_size": 2, "num_classes": 5, "embed_dim": 6, "depths": (2, 2),
+              "num_heads": (2, 3), "window_size": 4, "mlp_ratio": 2},
+             {"image_size": 16, "patch_size": 2, "classes": 5, "width": 6, "depths": [2, 2], "heads": [2, 3],
+              "window": 4, "mlp_ratio": 2}),
 }
 
 
 def make(family, unit=2.0**-12):
-    """A float64 model of timm with random weights, all multiples of `unit`, so that they are exact in float32 too."""
+    """Return a float64 model of timm. Its random weights are multiples of `unit`, so they are exact in float32, too."""
     constructor, options, _ = FAMILIES[family]
     return randomise(constructor(**options).double().eval(), unit)
 
 
 def randomise(model, unit=2.0**-12, seed=0):
-    """Give every parameter random values, in place; returns the model."""
+    """Give every parameter random values, in place; return the model."""
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -43,18 +47,18 @@ def randomise(model, unit=2.0**-12, seed=0):
 
 
 def tensors(model):
-    """{name: array} of a model's weights."""
+    """Return {name: array} of the weights of a model."""
     return {name: p.detach().numpy().copy() for name, p in model.named_parameters()}
 
 
 def logits(model, images):
-    """images (B, H, W, C) -> logits (B, K), as the model infers."""
+    """Return the logits (B, K) of images (B, H, W, C) in inference."""
     with torch.no_grad():
         return model(torch.tensor(images).permute(0, 3, 1, 2)).numpy()
 
 
 def gradients(model, images, labels):
-    """Of the cross-entropy of the logits with which the model infers: {name: gradient}, and that of the images (B, H, W, C)."""
+    """Return the gradients of the cross-entropy: ({name: gradient}, gradient of the images (B, H, W, C))."""
     x = torch.tensor(images, requires_grad=True)
     model.zero_grad()
     F.cross_entropy(model(x.permute(0, 3, 1, 2)), torch.tensor(labels)).backward()
