@@ -1,8 +1,8 @@
 """Multi-head self-attention: a linear map to queries, keys and values, attention in each head, a map to mix the heads.
 
-Read `ops/attention.py` and `linear.py` before; with neither bias nor `queries`, `ops/attention_variants.py` computes the
-same. A *head* here is one of the h attentions that run side by side, each on
-its own d = D / h numbers of a token. (The *classifier head* at the end of a model is something else.)
+Read `ops/attention.py` and `linear.py` before. `ops/attention_variants.py` computes the same if there is no bias and
+all tokens are queries. A *head* here is one of the h attentions that run side by side, each on its own d = D / h
+numbers of a token. (The *classifier head* at the end of a model is something else.)
 """
 
 import numpy as np
@@ -20,25 +20,15 @@ class Attention(Layer):
     Parameters
     ----------
     width, heads : int
-        D and h.
+        D and h; h must divide D.
     drop_rate : float
         Rate of dropout after the last map, in training.
     grid : tuple of (int, int, bool), optional
         Rows and columns of the tokens, and whether a class token comes first: adds a learned relative position bias.
 
-    Attributes
-    ----------
-    queries : slice
-        The T tokens whose output is computed, (B, T, D). Default: all. The last block of a model computes few, see
-        `Block`.
-
-    Raises
-    ------
-    ValueError
-        If h does not divide D.
     """
 
-    queries = attention_variants.ALL
+    queries = attention_variants.ALL                                  # the T tokens that are computed, see `Block`
 
     def __init__(self, width: int, heads: int, drop_rate: float = 0.0,
                  grid: tuple[int, int, bool] | None = None) -> None:

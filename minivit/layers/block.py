@@ -39,12 +39,10 @@ class Block(Layer):
         F / D, the width of the MLP relative to D.
     drop_rate, drop_path_rate : float
         Rates of dropout and of drop-path, in training.
-    grid : tuple, optional
-        See `Attention`.
+    grid, eps
+        See `Attention` and `LayerNorm`.
     attn : Layer, optional
         Layer to use instead of `Attention`. With a `WindowAttention` the tokens lie on a grid, (B, H, W, D).
-    eps : float
-        See `LayerNorm`.
     output_tokens : int, optional
         How many tokens, the first ones, are computed: (B, output_tokens, D). Default: all.
     """

@@ -7,9 +7,8 @@ Layers form a tree: the children of a layer are its attributes that are paramete
 order of assignment. The path through the tree is the name of a parameter (`blocks.0.attn.qkv.weight`).
 
 Models have no train/eval mode. `forward` is deterministic. Dropout is active only in the *replicas* that the trainer
-makes: copies of the layers that share the weights and have gradients and caches of their own (see
-`minivit/parallel/lanes.py`). How the parameters of a tree share one vector, and how it is copied, is written in
-`packing.py`.
+makes: copies that share the weights and have gradients and caches of their own (`parallel/lanes.py`). `packing.py`
+makes them, and lays all parameters into one vector.
 """
 
 from collections.abc import Iterator

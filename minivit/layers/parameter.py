@@ -29,18 +29,14 @@ class Parameter(StoredArray):
         Function (shape, rng) -> array that makes the initial values. The random numbers depend only on the seed and the
         name, so they do not change when another layer is added elsewhere.
     decay : bool
-        Whether weight decay applies. It is True for the matrices of linear maps and for convolution kernels, and False
-        otherwise.
+        Whether weight decay applies: to the matrices of linear maps and to convolution kernels.
     maps : int
         How many linear maps lie side by side in a matrix: 3 for queries, keys and values.
     """
 
     def __init__(self, shape: Sequence[int], init: Initializer = zeros, decay: bool = False, maps: int = 1) -> None:
         super().__init__(shape)
-        self.name = ""
-        self.init = init
-        self.decay = decay
-        self.maps = maps
+        self.name, self.init, self.decay, self.maps = "", init, decay, maps
 
     def initial(self, seed: int) -> np.ndarray:
         """Return the initial values for a seed."""

@@ -1,9 +1,11 @@
-"""What others ask of a model: its size for the split of a batch, its grids for resizing, a line and a table for people.
+"""What the rest of the package asks of a model: its size, its grids, a check of a gradient, a line and a table.
 
 Machinery behind `model.py`; nothing here is needed to understand a model.
 """
 
 from typing import Any
+
+import numpy as np
 
 from ..layers import Layer, RelativeBias, WindowAttention
 
@@ -13,6 +15,12 @@ class DescribedModel(Layer):
 
     tokens: int | None = None
     config: dict[str, Any]
+    classes: int
+
+    def check_gradient(self, dlogits: np.ndarray, batch: int) -> None:
+        """Raise ValueError unless dlogits have the shape of the logits of a batch."""
+        if dlogits.shape != (batch, self.classes):
+            raise ValueError(f"dlogits must be {(batch, self.classes)}, as the forward's logits, not {dlogits.shape}")
 
     @property
     def flops(self) -> int:
@@ -28,6 +36,14 @@ class DescribedModel(Layer):
     def shares_tokens(self) -> bool:
         """Whether threads can split the tokens of an image; see `layers/sequence_parallel.py`."""
         return False
+
+    def forward_heads(self, images: np.ndarray) -> np.ndarray:
+        """images (B, H, W, C) -> logits of each classifier (B, n, K). Most models have n = 1; see `DeiT`."""
+        return self.forward(images)[:, None]
+
+    def backward_heads(self, dheads: np.ndarray) -> np.ndarray:
+        """dheads (B, n, K) -> dimages (B, H, W, C)."""
+        return self.backward(dheads[:, 0])
 
     def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
         """Return the parameters that lie on a grid and can be resized: {name: (rows, columns, first, last)}.

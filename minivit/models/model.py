@@ -81,19 +81,6 @@ class Model(DescribedModel):
             return pixels.normalise(images, self.mean, self.std, self.dtype)
         return images.astype(self.dtype, copy=False)
 
-    def check_gradient(self, dlogits: np.ndarray, batch: int) -> None:
-        """Raise ValueError unless dlogits have the shape of the logits of a batch."""
-        if dlogits.shape != (batch, self.classes):
-            raise ValueError(f"dlogits must be {(batch, self.classes)}, as the forward's logits, not {dlogits.shape}")
-
-    def forward_heads(self, images: np.ndarray) -> np.ndarray:
-        """images (B, H, W, C) -> logits of each classifier (B, n, K). Most models have n = 1; see `DeiT`."""
-        return self.forward(images)[:, None]
-
-    def backward_heads(self, dheads: np.ndarray) -> np.ndarray:
-        """dheads (B, n, K) -> dimages (B, H, W, C)."""
-        return self.backward(dheads[:, 0])
-
 
 def rising(last: float, count: int) -> list[float]:
     """Return `count` numbers that rise linearly from 0 to `last`: the drop-path rates of the blocks."""

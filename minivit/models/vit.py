@@ -36,8 +36,7 @@ class ViT(Model):
     mlp_ratio : float
         F / D.
     pool : {"token", "mean"}
-        "token" reads the class token after the final norm; "mean" has no class token, and norms the mean of the
-        patches.
+        "token" reads the class token; "mean" has no class token, and reads the mean of the patches.
     positions : {"learned", "sincos", "none"}
         "learned" starts at random numbers of standard deviation `position_std`; "sincos" is fixed.
     relative_bias : bool
@@ -82,8 +81,7 @@ class ViT(Model):
         grid = (self.side, self.side, pool == "token") if relative_bias else None
         self.blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, grid) for rate in rising(drop_path_rate, depth)]
         self.blocks[-1].set_output_tokens(self.prefix or None)        # the head reads no other token
-        # timm calls the final norm `norm` before the class token is read, and `fc_norm` after the mean. A norm treats
-        # each token by itself, so the norm of the class token that was read first is the same.
+        # timm's names. A norm treats each token by itself, so it may also come after the class token is read (Eq. 4).
         self.norm = LayerNorm(width) if pool == "token" else None
         self.fc_norm = LayerNorm(width) if pool == "mean" else None
         self.head = Linear(width, classes, zeros)
@@ -112,15 +110,16 @@ class ViT(Model):
     def _encode(self, images: np.ndarray) -> tuple[np.ndarray, tuple]:
         """images (B, H, W, C) -> tokens (B, N, D), or as many as the last block computes, and the cache of Eq. 1."""
         x = self.patch_embed.forward(self.prepare(images))            # (B, M, D)
-        x, embedded = tokens.forward(x, self._prefix_tokens(), self._positions())         # Eq. 1
+        prefix = np.stack([token.data for token in self.prefix_tokens]) if self.prefix else None
+        x, embedded = tokens.forward(x, prefix, self._positions())    # Eq. 1
         x = self.pos_drop.forward(x)
-        return sequence_parallel.forward(self.blocks, x, self._workers), embedded         # Eq. 2, 3
+        return sequence_parallel.forward(self.blocks, x, self._workers), embedded    # Eq. 2, 3
 
     def _encode_backward(self, dx: np.ndarray, embedded: tuple) -> np.ndarray:
         """dtokens (B, N, D), the cache of Eq. 1 -> dimages (B, H, W, C)."""
         for block in reversed(self.blocks):
             dx = block.backward(dx)                                   # Eq. 3, 2, reversed
-        dx, dprefix, dpos_embed = tokens.backward(self.pos_drop.backward(dx), embedded)   # Eq. 1, reversed
+        dx, dprefix, dpos_embed = tokens.backward(self.pos_drop.backward(dx), embedded)    # Eq. 1, reversed
         for token, dtoken in zip(self.prefix_tokens, dprefix if self.prefix else (), strict=True):
             token.grad = dtoken
         if self.pos_embed:
@@ -132,19 +131,16 @@ class ViT(Model):
         """The learned tokens that come before those of the patches, (D,) each."""
         return [self.cls_token] if self.cls_token else []
 
-    def _prefix_tokens(self) -> np.ndarray | None:
-        return np.stack([token.data for token in self.prefix_tokens]) if self.prefix else None
-
     def _positions(self) -> np.ndarray | None:
+        """Return the positions (N, D), or None."""
         if self.fixed_positions is not None:
             return self.fixed_positions.astype(self.dtype)
         return self.pos_embed.data if self.pos_embed else None
 
     @property
     def _final_norm(self) -> LayerNorm:
-        norm = self.norm or self.fc_norm
-        assert norm is not None
-        return norm
+        """The norm of Eq. 4."""
+        return self.norm or self.fc_norm  # type: ignore[return-value]
 
     @property
     def flops(self) -> int:
