@@ -36,6 +36,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments=None):
     """Run the command line; returns the exit code: 0, 1 for a wrong gradient or weights of another model, 2 after one line on what was
     wrong (in `predict`, on each picture), or 128 + n when stopped by signal n."""
+    if hasattr(sys.stdout, "reconfigure"):                            # an ASCII terminal can show any class name, escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])

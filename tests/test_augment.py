@@ -294,7 +294,7 @@ def test_texts_that_are_no_augmentation_are_named(text, message):
 
 def test_a_step_wants_a_number_for_each_image():
     model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1, heads=2)
-    with pytest.raises(ValueError, match="one entry for each of the 5 images, not 4"):
+    with pytest.raises(ValueError, match="dataset_indices must have 5 entries, not 4"):
         minivit.Trainer(model, augment=Augmentation("flip")).step(pictures((5, 8, 8, 1)), np.zeros(5, int), dataset_indices=np.arange(4))
 
 

@@ -282,6 +282,14 @@ def test_everything_that_changes_from_step_to_step_is_saved(tmp_path, settings):
     assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_checkpoint_names_what_it_holds(tmp_path, optimiser):
+    train(tmp_path / "run", epochs=0.1, ema=0.9, patience=1, optimiser=optimiser)
+    arrays = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    assert arrays.keys() == {"weights", "gradient_mean", "squared_gradient_mean", "ema", "best"}
+    assert len({array.shape for array in arrays.values()}) == 1
+
+
 def test_interrupted_run_has_the_averaged_weights(tmp_path):
     trainers = []
     with pytest.MonkeyPatch.context() as patch:

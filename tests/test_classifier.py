@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -196,3 +197,41 @@ def test_images_of_another_shape_are_refused(digits):
     for other in (test_images[:, :, :4], np.repeat(test_images, 3, axis=-1)):
         with pytest.raises(ValueError, match=re.escape(str(other.shape[1:])) + r", but those of fit had \(8, 8, 1\)"):
             classifier.predict(other)
+
+
+def test_image_shape_can_name_the_single_channel_of_grey_images(digits):
+    images, labels, test_images, _ = digits
+    expected = small().fit(images[..., 0], labels).predict_proba(test_images[..., 0])
+    for shape in ((8, 8), (8, 8, 1), [8, 8]):
+        found = small(image_shape=shape).fit(images[..., 0], labels).predict_proba(test_images[..., 0])
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match=r"image_shape is \(8, 8, 3\), but X has images of shape \(8, 8\)"):
+        small(image_shape=(8, 8, 3)).fit(images[..., 0], labels)
+
+
+@pytest.mark.parametrize("shape", [64, (8,), (8, 8, 1, 1), "88"])
+def test_image_shape_that_is_not_a_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r"image_shape must be \(H, W\) or \(H, W, C\), such as \(28, 28\), not "):
+        small(image_shape=shape).fit(np.zeros((20, 64)), np.arange(20) % 2)
+
+
+def test_augmentation_steps_can_be_a_list(digits):
+    images, labels, _, _ = digits
+    as_list, as_text = (small(augment=steps).fit(images, labels).model_.vector for steps in (["flip"], "flip"))
+    np.testing.assert_array_equal(as_list, as_text)
+
+
+def test_images_that_look_channels_first_are_warned_about():
+    rng, labels = np.random.default_rng(0), np.arange(20) % 2
+    images = rng.integers(0, 256, (20, 3, 16, 16), np.uint8)
+    with pytest.warns(UserWarning, match=r"looks like channels first.*pass X\.transpose\(0, 2, 3, 1\)"):
+        small().fit(images, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small().fit(images.transpose(0, 2, 3, 1), labels)
+
+
+def test_patience_takes_its_validation_images_from_the_training_set(digits):
+    images, labels, _, _ = digits
+    classifier = small(epochs=50, patience=1, warmup=0, lr=1e-2).fit(images, labels)
+    assert 2 <= len(classifier.loss_curve_) < 50

@@ -579,6 +579,16 @@ def test_process_ends_with_code_2_and_one_line(arguments):
     assert re.fullmatch(r"minivit: error: .*\n", process.stderr)
 
 
+def test_class_names_with_accents_are_printed_on_an_ascii_terminal(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "accents.npz", images=images, labels=np.arange(20) % 2, class_names=["caf\u00e9", "th\u00e9"])
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    arguments = ("train", tmp_path / "accents.npz", "--epochs", "1", "--out", tmp_path / "run")
+    process = minivit_process(*arguments)
+    assert process.returncode == 0, process.stderr
+    assert "caf\\xe9" in process.stdout
+
+
 def test_process_prints_nothing_but_json_to_stdout(run_folder, picture):
     for arguments in (["evaluate", run_folder, "--json"], ["predict", run_folder, picture, "--json"]):
         process = minivit_process(*arguments)

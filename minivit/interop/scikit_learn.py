@@ -120,7 +120,7 @@ class ImageFormat:
 
 def _checked_shape(shape):
     """(H, W) or (H, W, C) -> (H, W, C)."""
-    if not isinstance(shape, Sequence) or len(shape) not in (2, 3):
+    if isinstance(shape, str) or not isinstance(shape, Sequence) or len(shape) not in (2, 3):
         raise ValueError(f"image_shape must be (H, W) or (H, W, C), such as (28, 28), not {shape!r}")
     H, W, C = (check_number("image_shape", size, least=1, whole=True) for size in (*shape, 1)[:3])
     return H, W, C
