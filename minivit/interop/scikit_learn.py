@@ -134,7 +134,7 @@ def _warn_if_channels_first(X):
 
 
 def _shape_of_row(length):
-    """(H, W, C) of the image that is a row of so many numbers."""
+    """(H, W, C) of the image that is a row of `length` numbers."""
     side = math.isqrt(length)
     third = math.isqrt(length // 3)
     if side * side < length == 3 * third * third:

@@ -19,7 +19,7 @@ from ..training.trainer import Trainer
 from .teacher import distillation_for
 
 TRAINER_SETTINGS = ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers", "optimiser")
-TRIAL, LONGEST_TRIAL = 0.03, 5.0    # length of the trial: fraction of the minutes, and at most so many seconds
+TRIAL, LONGEST_TRIAL = 0.03, 5.0    # length of the trial: fraction of the minutes; most seconds
 
 
 def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None = None,
@@ -78,7 +78,7 @@ def evaluate_parts(model: Model, data: Dataset, inputs: Mapping[str, np.ndarray]
 
 def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapping[str, Any],
                      threads: int | None = None, recompute: bool = False) -> int:
-    """Return how many steps, with the evaluations after their epochs, fit in so many minutes.
+    """Return how many steps, with the evaluations after their epochs, fit in the given minutes.
 
     A trial on a copy of the model measures the speed. It takes at least ten steps, and continues for
     the fraction TRIAL of the minutes, at most LONGEST_TRIAL seconds.

@@ -66,8 +66,10 @@ def classify_images(run: RunFolder, images: Sequence, top: int = 3,
 
 
 def attend_images(run: RunFolder, images: Sequence) -> list[Look]:
-    """Return where the latest model of a run looks in each image. Parameters and errors as for `read_images` and
-    `latest_model`."""
+    """Return where the latest model of a run looks in each image.
+
+    Parameters and errors as for `read_images` and `latest_model`.
+    """
     model = latest_model(run)
     pixels, true = read_images(run, images, model)
     names = [f"test image {image}" if label is not None else str(image)

@@ -21,6 +21,7 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
     Parameters
     ----------
     data : Dataset
+        The data.
     name : str, optional
         A named variant or a family (default: the model of the preset). "vit_mini", "deit_mini" and "swin_mini" are the
         small models for the size of the images.
@@ -34,6 +35,7 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
     Returns
     -------
     Model
+        A model with random weights.
 
     Raises
     ------

@@ -51,8 +51,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
 
 
 def check_names_are_utf8(config: Mapping[str, Any], data: Dataset, path: object) -> None:
-    """Raise ValueError if a name of a file or class is not valid UTF-8: the report, which is UTF-8, could not be
-    written.
+    """Raise ValueError if a name of a file or class is not valid UTF-8, as the report must be.
 
     Such a name comes from a file system with another encoding. It is better refused before the training than after it.
     """

@@ -25,11 +25,13 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
     Parameters
     ----------
     run : RunFolder
+        The run.
     source : str or Path, optional
         Other data, whose classes are found by name. If they have no test part, all images are used. Without it the
         run's own test images are used. If `source` is the data that the run was trained on, only their test images are
         used.
     threads : int, optional
+        Number of threads (default: the cores of this process).
     data_dir : str, optional
         As for `load_data`.
     report : str or Path, optional
@@ -38,6 +40,7 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
     Returns
     -------
     class_names : list of str
+        The names of the model's classes.
     evaluation : Evaluation
         Its `seen` counts the images that the run was trained on.
 
@@ -80,8 +83,10 @@ def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str 
 
 def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evaluation,
                  file: str | Path | None = None) -> None:
-    """Write the report on an evaluation to a file (default: report.html of the run). Errors as `RunFolder.config`;
-    OSError."""
+    """Write the report on an evaluation to a file (default: report.html of the run).
+
+    Errors as `RunFolder.config`; OSError.
+    """
     from .report import SETTINGS, make_report  # here, because few commands need it
 
     config: Mapping[str, Any] = run.config()

@@ -1,5 +1,4 @@
-"""Features for a linear probe: what the model without its head computes for each image, computed once and kept in the
-run.
+"""Features for a linear probe: the input of the head for each image, computed once and kept in the run.
 
 An epoch of a probe takes moments, but computing the features takes a forward pass for every image, which may take
 hours. So they are saved at intervals, and an interrupted run computes only the features that are missing.
@@ -118,8 +117,7 @@ class _Store:
 
 
 def backbone_digest(model: Model, version: str = __version__) -> str:
-    """Return a hash of what the features depend on beside the images: the model and all its weights but those of the
-    head.
+    """Return a hash of the model and all its weights but those of the head, on which the features depend.
 
     version: of the package that computes, or computed, the features.
     """

@@ -62,7 +62,8 @@ def fine_tuned_model(source: WeightSource, data: Dataset, seed: int = 0, probe: 
     if height != width or channels != old.channels:
         raise ValueError(f"{source} was trained on square images of {old.channels} channels, but those of {data.name} "
                          f"are {height}x{width}x{channels}")
-    new = declare_model(family_of(old) or "", **(old.config | {"image_size": height, "classes": data.classes} | options))
+    sizes = {"image_size": height, "classes": data.classes}
+    new = declare_model(family_of(old) or "", **(old.config | sizes | options))
     found = match_timm(source.tensors, new, new_head=list(data.class_names) != source.class_names)
     try:
         found.check()

@@ -42,6 +42,7 @@ class RunFolder:
     Parameters
     ----------
     path : str or Path
+        Path of the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -55,8 +56,10 @@ class RunFolder:
         return f"RunFolder({str(self.path)!r})"
 
     def is_run(self) -> bool:
-        """Return whether the folder holds a run, even a damaged one. A config.json alone may belong to something
-        else."""
+        """Return whether the folder holds a run, even a damaged one.
+
+        A config.json alone may belong to something else.
+        """
         try:
             return bool(self.config())
         except FileNotFoundError:
@@ -67,8 +70,10 @@ class RunFolder:
     # ---- config.json -------------------------------------------------------------------------------------
 
     def create(self, config: Mapping[str, Any], hashes: np.ndarray) -> None:
-        """Make the folder, with config.json and the hashes of the images. Raises ValueError if it holds a run already;
-        OSError."""
+        """Make the folder, with config.json and the hashes of the images.
+
+        Raises ValueError if it holds a run already; OSError.
+        """
         if self.checkpoint_file.exists() or self.model_file.exists():
             raise ValueError(f"{self.path} already holds a run: continue it with --resume, or choose another folder "
                              f"with --out")
@@ -85,8 +90,10 @@ class RunFolder:
         write_atomic(self.config_file, json.dumps(config, indent=2) + "\n")
 
     def config(self) -> dict[str, Any]:
-        """Return the content of config.json. Raises FileNotFoundError if this is not a run, ValueError if the file is
-        damaged."""
+        """Return the content of config.json.
+
+        Raises FileNotFoundError if this is not a run, ValueError if the file is damaged.
+        """
         if not self.config_file.is_file():
             raise FileNotFoundError(f"{self.path} is not a run: it has no config.json (a run is a folder that train "
                                     f"wrote, see --out)")
@@ -117,8 +124,10 @@ class RunFolder:
         return names + [str(k) for k in range(len(names), model.classes)]
 
     def damaged(self, reason: str) -> ValueError:
-        """Return the error for a config.json that does not fit this version. It names the version that wrote the
-        file."""
+        """Return the error for a config.json that does not fit this version.
+
+        It names the version that wrote the file.
+        """
         try:
             wrote = self.config()["versions"]["minivit"]
         except (ValueError, KeyError, TypeError, OSError):
@@ -129,8 +138,10 @@ class RunFolder:
         return ValueError(f"{self.config_file} is damaged: {reason}; or an earlier state of minivit {wrote} wrote it")
 
     def resume_command(self) -> str:
-        """Return the command that resumes this run; a Python call if it was trained on arrays in memory. Errors as
-        `config`."""
+        """Return the command that resumes this run; a Python call if it was trained on arrays in memory.
+
+        Errors as `config`.
+        """
         source = self.config()["data"]["source"]
         if source is None:
             return f"minivit.train(model, data, out={str(self.path)!r}, resume=True)"
@@ -158,8 +169,10 @@ class RunFolder:
             raise ValueError(f"{self.log_file} is damaged: {type(error).__name__} {error}") from None
 
     def read_hashes(self) -> np.ndarray | None:
-        """Return the hashes of the training and validation images, sorted; None if there are none. Raises ValueError if
-        damaged."""
+        """Return the hashes of the training and validation images, sorted; None if there are none.
+
+        Raises ValueError if damaged.
+        """
         if not self.hashes_file.is_file():
             return None
         try:
@@ -189,8 +202,10 @@ class RunFolder:
         write_weights(self.model_file, model)
 
     def read_model(self) -> Model:
-        """Return the trained model. Raises FileNotFoundError if the run has not finished, ValueError if a file is
-        damaged."""
+        """Return the trained model.
+
+        Raises FileNotFoundError if the run has not finished, ValueError if a file is damaged.
+        """
         model = self.declare_model()
         self.check_finished()
         values = read_weights(self.model_file, model)
@@ -203,8 +218,10 @@ class RunFolder:
                                     f"--resume")
 
     def write_checkpoint(self, state: Mapping[str, np.ndarray], step: int, progress: EpochProgress) -> None:
-        """Write a checkpoint: the arrays of `Loop.state`, the number of steps done, and the totals of the epoch. Raises
-        OSError."""
+        """Write a checkpoint: the arrays of `Loop.state`, the number of steps done, and the totals of the epoch.
+
+        Raises OSError.
+        """
         position = {"step": step, "progress": asdict(progress)}
         write_tensors(self.checkpoint_file, dict(state), {"minivit": json.dumps(position)})
 

@@ -21,8 +21,7 @@ def training_hashes(data: Dataset) -> np.ndarray:
 
 
 def count_seen(run: RunFolder, images: np.ndarray) -> int | None:
-    """Return how many of the images (B, H, W, C) were training or validation images of the run; None if it is not
-    known.
+    """Return how many of the images (B, H, W, C) the run was trained or validated on; None if unknown.
 
     Raises ValueError if the stored hashes are damaged.
     """
@@ -31,8 +30,7 @@ def count_seen(run: RunFolder, images: np.ndarray) -> int | None:
 
 
 def check_unseen(run: RunFolder, data: Dataset) -> None:
-    """Raise ValueError if the run was trained on test images of `data`, so that its weights must not be used for
-    training here.
+    """Raise ValueError if the run was trained on test images of `data`: its weights must not be used here.
 
     The images are compared as they are prepared. A run on arrays in memory is not checked. Errors as
     `RunFolder.config`.

@@ -1,5 +1,4 @@
-"""From names to a training: load the data by name or path, and make the model by name, from a run, or from pretrained
-weights."""
+"""From names to a training: the data by name or path, the model by name or from pretrained weights."""
 
 import shlex
 from collections.abc import Mapping

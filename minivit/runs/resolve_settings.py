@@ -30,11 +30,10 @@ RUN_ENTRIES = ("steps", "lanes", "micro_batch")     # entries of a run's setting
 
 
 def read_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Check keyword arguments of `train` -> (settings that a run stores, settings that it does not store, with
-    defaults).
+    """Check keyword arguments of `train` -> (settings that a run stores, settings that it does not).
 
-    None means "not given". Raises TypeError for an unknown name, ValueError for a value out of range; errors as
-    `WeightSource`.
+    None means "not given"; settings that are not stored get their defaults. Raises TypeError for an unknown name,
+    ValueError for a value out of range; errors as `WeightSource`.
     """
     check_names(arguments)
     given = {name: value for name, value in arguments.items() if value is not None}
@@ -92,14 +91,16 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
 
 
 def _steps(settings, images):
-    """The number of steps of so many epochs."""
+    """The number of steps of the epochs in the settings."""
     return max(1, round(settings["epochs"] * (images // settings["batch_size"])))
 
 
 def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping[str, Any],
                      minutes: float | None = None) -> dict[str, Any]:
-    """Return the settings of a run that is resumed. Raises ValueError if other ones are given, or config.json is
-    damaged."""
+    """Return the settings of a run that is resumed.
+
+    Raises ValueError if other ones are given, or config.json is damaged.
+    """
     if minutes is not None:
         raise ValueError("the number of steps of a run is fixed when it starts: resume without minutes")
     stored = run.config()
@@ -161,8 +162,7 @@ def _check_data(settings: Mapping[str, Any], data: Dataset) -> tuple[int, int]:
 
 
 def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
-    """Return the data with a validation part, if `val_fraction` is above 0: that fraction of each class of the training
-    part.
+    """Return the data with a validation part: the fraction `val_fraction` of each class of the training part.
 
     The seed decides which images. Raises ValueError if the data have a validation part, or a class has too few images.
     """

@@ -36,8 +36,10 @@ def check_classes_known(data: Dataset, names: Sequence[str]) -> None:
 
 
 def check_same_data(run: RunFolder, data: Dataset) -> None:
-    """Raise ValueError unless `data` is what the run was started with, at whatever path. Errors as
-    `RunFolder.config`."""
+    """Raise ValueError unless `data` is what the run was started with, at whatever path.
+
+    Errors as `RunFolder.config`.
+    """
     own, now = run.config()["data"], describe_data(data)
     same, known = _without_path(own) == _without_path(now), run.read_hashes()
     if same and known is not None:                                    # other file names would give another split
@@ -66,8 +68,7 @@ def update_sources(run: RunFolder, settings: Mapping[str, Any], data: Dataset) -
 
 
 def preparation(run: RunFolder, source: str | Path) -> dict[str, Any]:
-    """Return the arguments of `load_data` that prepare `source` as the run's own data, beside seed and
-    test_fraction."""
+    """Return the arguments of `load_data`, except for the split, that prepare `source` as the run's data."""
     own = run.config()["data"]["source"] or {}
     names = ("image_size", "channels", "fit") if is_image_folder(source) else ("data_dir",)
     return {name: own[name] for name in names if name in own}

@@ -17,6 +17,7 @@ def load(folder: str | Path) -> Model:
     Returns
     -------
     Model
+        The model with its final weights.
 
     Raises
     ------
@@ -45,8 +46,10 @@ def latest_model(run: RunFolder) -> Model:
 
 
 def unfinished(run: RunFolder) -> str | None:
-    """Return a note that the run is not finished, with the command that resumes it; None if it is finished. Errors as
-    `load`."""
+    """Return a note that the run is not finished, with the command that resumes it; None if it is finished.
+
+    Errors as `load`.
+    """
     if run.model_file.is_file() or not run.checkpoint_file.is_file():
         return None
     step, _ = run.read_position()

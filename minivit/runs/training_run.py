@@ -35,6 +35,7 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     Parameters
     ----------
     model : Model
+        The model to train. Its weights change.
     data : Dataset, str or Path
         A data set, or the argument of `load_data`: "digits", "mnist", a folder, a file.
     out : str or Path, optional
@@ -55,6 +56,7 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     Returns
     -------
     Result
+        The trained model, its test accuracy, and the log.
 
     Raises
     ------

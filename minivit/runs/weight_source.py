@@ -73,8 +73,7 @@ class WeightSource:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What config.json stores: {"run": folder} or {"file": path, "model": name}, and the "sha256" of the
-        weights."""
+        """What config.json stores: {"run": folder} or {"file": path, "model": name}, and "sha256"."""
         path = str(self.path.resolve())
         with open(self.file, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -86,8 +85,10 @@ class WeightSource:
 
     @property
     def model(self) -> Model:
-        """The model that the weights belong to, without weights. Errors as `RunFolder.declare_model` and
-        `read_named`."""
+        """The model that the weights belong to, without weights.
+
+        Errors as `RunFolder.declare_model` and `read_named`.
+        """
         return self._content[0]
 
     @property
@@ -106,8 +107,10 @@ class WeightSource:
             check_unseen(self.run, data)
 
     def preparation(self, source: str | Path) -> dict[str, Any]:
-        """Return the arguments of `load_data` that prepare an image folder as the model takes them. Errors as
-        `model`."""
+        """Return the arguments of `load_data` that prepare an image folder as the model takes them.
+
+        Errors as `model`.
+        """
         return {"image_size": self.model.image_size, "channels": self.model.channels} if is_image_folder(source) else {}
 
     def __str__(self) -> str:
@@ -126,8 +129,7 @@ def same_weights(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def weight_record(source: Any) -> dict[str, Any]:
-    """Return the record of a `WeightSource`, or of a path, which must be that of a run; a record is returned as it
-    is."""
+    """Return the record of a `WeightSource` or of the path of a run; a record is returned as it is."""
     if isinstance(source, dict):
         return source
     return (source if isinstance(source, WeightSource) else WeightSource(source)).record

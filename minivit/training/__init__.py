@@ -1,2 +1,1 @@
-"""Training: one step (`trainer`), the optimisers and the schedule, many epochs (`loop`), settings, augmentation,
-evaluation."""
+"""Training: one step (`trainer`), optimisers, schedule, epochs (`loop`), settings, augmentation, evaluation."""

@@ -69,8 +69,7 @@ class Setting:
 
 
 class TrainingSettings(TypedDict, total=False):
-    """Settings of `minivit.train`. `print(minivit.training.settings.settings_table())` lists them with defaults and
-    help."""
+    """Settings of `minivit.train`, all optional. At run time the docstring lists them with their defaults."""
 
     epochs: Annotated[float | None, Setting(
         "number of epochs", 30, "optimisation", "passes over the training images", above=0, most=1e9)]
@@ -167,8 +166,10 @@ def default_settings() -> TrainingSettings:
 
 
 def check_setting(name: str, value: Any) -> Any:
-    """Return a value of the setting `name`, as a plain int or float if it is a number. Raises ValueError if it is out
-    of range."""
+    """Return a value of the setting `name`, as a plain int or float if it is a number.
+
+    Raises ValueError if it is out of range.
+    """
     setting, kind = SETTINGS[name], KINDS[name]
     if setting.choices:
         return check_name(setting.label, value, setting.choices)
@@ -187,7 +188,7 @@ def check_setting(name: str, value: Any) -> Any:
 
 
 def check_names(settings: Mapping[str, Any]) -> None:
-    """Raise TypeError, with the nearest name, if a key is no setting."""
+    """Raise TypeError, with the nearest name, for a key that is not a setting."""
     aliases = {alias.lstrip("-").replace("-", "_"): name for name, s in SETTINGS.items() for alias in s.aliases}
     for name in settings:
         if name not in SETTINGS:
