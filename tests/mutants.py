@@ -238,7 +238,7 @@ IN_LAYERS = [
         ("Block", "x", "the residual path is dropped", lambda layer, dy, dx: dx - dy),
         ("Block", "norm2.weight", "it gets nothing", _gradient("norm2.weight", np.zeros_like)),
         ("Block", "mlp.fc1.weight", "one entry of 1152 is wrong", _gradient("mlp.fc1.weight", lambda g: _with(g, (7, 31), 1.5 * g[7, 31]))),
-        ("Attention with a relative bias", "rel_pos.relative_position_bias_table", "0.1% too large",
+        ("AttentionVariant with a relative bias", "rel_pos.relative_position_bias_table", "0.1% too large",
          _gradient("rel_pos.relative_position_bias_table", lambda g: 1.001 * g)),
         ("RelativeBias", "relative_position_bias_table", "the heads are exchanged",
          _gradient("relative_position_bias_table", lambda g: g[:, ::-1].copy())),

@@ -256,7 +256,7 @@ class OtherAttention(Attention):
 
 
 def _first_block_outputs_two_tokens(model):
-    model.blocks[0].set_output_tokens(2)
+    model.blocks[0] = Block(12, 2, 2, output_tokens=2)
 
 
 def _second_block_is_a_subclass(model):

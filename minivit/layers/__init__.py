@@ -5,6 +5,7 @@ which combines them as the papers do.
 """
 
 from .attention import Attention
+from .attention_variants import AttentionVariant
 from .block import Block
 from .conv_stem import ConvStem
 from .convolution import Convolution, StdConvolution
@@ -24,7 +25,7 @@ from .stage import Stage
 from .window import WindowAttention
 
 __all__ = [
-    "GELU", "MLP", "Attention", "Block", "ConvStem", "Convolution", "DropPath", "Dropout", "GroupNormReLU", "Heads",
-    "Layer", "LayerNorm", "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias",
-    "ResidualBlock", "Shortcut", "Stage", "StdConvolution", "WindowAttention",
+    "GELU", "MLP", "Attention", "AttentionVariant", "Block", "ConvStem", "Convolution", "DropPath", "Dropout",
+    "GroupNormReLU", "Heads", "Layer", "LayerNorm", "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging",
+    "RelativeBias", "ResidualBlock", "Shortcut", "Stage", "StdConvolution", "WindowAttention",
 ]

@@ -1,17 +1,15 @@
 """Multi-head self-attention: a linear map to queries, keys and values, attention in each head, a map to mix the heads.
 
-Read `ops/attention.py` and `linear.py` before. `ops/attention_variants.py` computes the same if there is no bias and
-all tokens are queries. A *head* here is one of the h attentions that run side by side, each on its own d = D / h
-numbers of a token. (The *classifier head* at the end of a model is something else.)
+Read `ops/attention.py` and `linear.py` before. A *head* here is one of the h attentions that run side by side, each on
+its own d = D / h numbers of a token. (The *classifier head* at the end of a model is something else.)
 """
 
 import numpy as np
 
-from ..ops import attention_variants
+from ..ops import attention
 from .dropout import Dropout
 from .layer import Layer
 from .linear import Linear
-from .relative_bias import RelativeBias
 
 
 class Attention(Layer):
@@ -23,44 +21,29 @@ class Attention(Layer):
         D and h; h must divide D.
     drop_rate : float
         Rate of dropout after the last map, in training.
-    grid : tuple of (int, int, bool), optional
-        Rows and columns of the tokens, and whether a class token comes first: adds a learned relative position bias.
-
     """
 
-    queries = attention_variants.ALL                                  # the T tokens that are computed, see `Block`
-
-    def __init__(self, width: int, heads: int, drop_rate: float = 0.0,
-                 grid: tuple[int, int, bool] | None = None) -> None:
+    def __init__(self, width: int, heads: int, drop_rate: float = 0.0) -> None:
         if heads < 1 or width % heads:
             raise ValueError(f"the width {width} must be divisible by the number of heads, {heads}")
         self.heads = heads
         self.qkv = Linear(width, 3 * width, maps=3)
-        self.rel_pos = RelativeBias(*grid[:2], heads, grid[2]) if grid else None
         self.proj = Linear(width, width)
         self.proj_drop = Dropout(drop_rate)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, N, D) -> y (B, N, D)."""
-        y, self.cache = attention_variants.forward(self.qkv.forward(x), self.heads, self.bias(), self.queries)
+        y, self.cache = attention.forward(self.qkv.forward(x), self.heads)
         return self.proj_drop.forward(self.proj.forward(y))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, N, D) -> dx (B, N, D)."""
         dy = self.proj.backward(self.proj_drop.backward(dy))
-        dqkv = attention_variants.backward(dy, self.pop_cache())
-        if self.rel_pos:
-            dqkv, dbias = dqkv
-            self.rel_pos.backward(dbias)
-        return self.qkv.backward(dqkv)
-
-    def bias(self) -> np.ndarray | None:
-        """Return what is added to the scores, (h, T, N), or None."""
-        return self.rel_pos.forward()[:, self.queries] if self.rel_pos else None
+        return self.qkv.backward(attention.backward(dy, self.pop_cache()))
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Attention of each query to each token in the last forward, (B, h, T, N). Each row sums to one; read-only."""
+        """Attention of each token to each token in the last forward, (B, h, N, N). Each row sums to one; read-only."""
         if self.cache is None:
             raise RuntimeError(f"{type(self).__name__} has probabilities only between a forward and its backward")
         return self.cache[1]

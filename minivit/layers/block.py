@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .attention import Attention
+from .attention_variants import AttentionVariant
 from .dropout import DropPath
 from .layer import Layer
 from .mlp import MLP
@@ -40,7 +41,7 @@ class Block(Layer):
     drop_rate, drop_path_rate : float
         Rates of dropout and of drop-path, in training.
     grid, eps
-        See `Attention` and `LayerNorm`.
+        See `AttentionVariant` and `LayerNorm`.
     attn : Layer, optional
         Layer to use instead of `Attention`. With a `WindowAttention` the tokens lie on a grid, (B, H, W, D).
     output_tokens : int, optional
@@ -51,7 +52,9 @@ class Block(Layer):
                  drop_path_rate: float = 0.0, grid: tuple[int, int, bool] | None = None, attn: Layer | None = None,
                  eps: float = 1e-6, output_tokens: int | None = None) -> None:
         self.norm1 = LayerNorm(width, eps)
-        self.attn: Any = attn or Attention(width, heads, drop_rate, grid)
+        if grid or output_tokens:
+            attn = attn or AttentionVariant(width, heads, drop_rate, grid)
+        self.attn: Any = attn or Attention(width, heads, drop_rate)
         self.set_output_tokens(output_tokens)
         self.drop_path1 = DropPath(drop_path_rate)
         self.norm2 = LayerNorm(width, eps)
@@ -59,8 +62,8 @@ class Block(Layer):
         self.drop_path2 = DropPath(drop_path_rate)
 
     def set_output_tokens(self, output_tokens: int | None) -> None:
-        """Compute only the first `output_tokens` tokens; None for all. Only `Attention` can leave tokens out."""
-        if isinstance(self.attn, Attention):
+        """Compute only the first `output_tokens` tokens, which needs an `AttentionVariant`; None for all tokens."""
+        if isinstance(self.attn, AttentionVariant):
             self.attn.queries = slice(output_tokens)
         elif output_tokens is not None:
             raise ValueError(f"a block with {type(self.attn).__name__} computes all tokens: leave out output_tokens")

@@ -24,6 +24,7 @@ import numpy as np
 
 from ..ops import attention_variants
 from .attention import Attention
+from .attention_variants import AttentionVariant
 from .block import Block
 from .window import WindowAttention
 
@@ -39,7 +40,8 @@ class Workers(Protocol):
 
 def can_share_tokens(blocks: Sequence[Any]) -> bool:
     """Whether threads can split the tokens of blocks in a row. Not those of subclasses, which may compute anything."""
-    if not all(type(block) is Block and type(block.attn) in (Attention, WindowAttention) for block in blocks):
+    known = Attention, AttentionVariant, WindowAttention
+    if not all(type(block) is Block and type(block.attn) in known for block in blocks):
         return False
     if any(block.output_tokens for block in blocks[:-1]):
         return False
@@ -119,7 +121,7 @@ def _by_tokens(blocks: Sequence[Block], tokens: np.ndarray, workers: Workers) ->
             part = slice(part.start, min(part.stop, block.output_tokens or N))
             if part.start >= part.stop:                               # nobody reads my tokens of the last block
                 return
-            bias = block.attn.bias()
+            bias = None if type(block.attn) is Attention else block.attn.bias()
             mine = x[:, :part.stop - part.start]
             x = attend_and_mlp(block, mine, qkv, bias if bias is None else bias[..., part, :], part)
         y[part] = x[0]

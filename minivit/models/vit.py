@@ -79,8 +79,9 @@ class ViT(Model):
         self.patch_embed = (ConvStem if stem == "conv" else PatchEmbed)(patch_size, channels, width)
         self.pos_drop = Dropout(drop_rate)
         grid = (self.side, self.side, pool == "token") if relative_bias else None
-        self.blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, grid) for rate in rising(drop_path_rate, depth)]
-        self.blocks[-1].set_output_tokens(self.prefix or None)        # the head reads no other token
+        read = (depth - 1) * [None] + [self.prefix or None]           # of the last block, the head reads these tokens
+        self.blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, grid, output_tokens=count)
+                       for rate, count in zip(rising(drop_path_rate, depth), read, strict=True)]
         # timm's names. A norm treats each token by itself, so it may also come after the class token is read (Eq. 4).
         self.norm = LayerNorm(width) if pool == "token" else None
         self.fc_norm = LayerNorm(width) if pool == "mean" else None

@@ -163,7 +163,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "Attention": (lambda: layers.Attention(12, 3), (2, 5, 12)),
     "Block": (lambda: layers.Block(width=24, heads=3, mlp_ratio=2), (2, 5, 24)),
     "PatchEmbed": (lambda: layers.PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
-    "Attention with a relative bias": (lambda: layers.Attention(12, 3, grid=(2, 2, True)), (2, 5, 12)),
+    "AttentionVariant with a relative bias": (lambda: layers.AttentionVariant(12, 3, grid=(2, 2, True)), (2, 5, 12)),
     "Block with a relative bias": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)), (2, 6, 12)),
     "RelativeBias": (lambda: layers.RelativeBias(2, 3, heads=2), None),
     "Convolution": (lambda: layers.Convolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
