@@ -497,6 +497,11 @@ def test_a_probe_resumes_only_with_its_own_backbone(tmp_path, monkeypatch):
             minivit.train(model, dataset(), **settings)
     with pytest.raises(ValueError, match="is a probe of another model than this one"):
         minivit.train(RunFolder(tmp_path / "run").declare_model().pack(seed=1), dataset(), resume=True, **settings)
+    run = RunFolder(tmp_path / "run")                                 # as if an earlier version had started it
+    config = run.config()
+    config["versions"]["minivit"], config["training"]["trunk"] = "0.0.9", training_features.backbone_digest(model,
+                                                                                                            "0.0.9")
+    run.write_config(config)
     minivit.train(model, dataset(), resume=True, **settings)
 
 
