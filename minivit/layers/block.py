@@ -10,8 +10,7 @@ The tokens z that run through all blocks are the *residual stream*. MSA(LN(z)) a
 the stream and adds its output to it.
 
 Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = dy + J^T dy, with J the Jacobian of f.
-The backward of f computes J^T dy. The term dy is why deep transformers train: the gradient has a direct path to every
-block.
+The backward of f computes J^T dy. The term dy lets deep transformers train: a direct path for the gradient.
 
 If the classifier reads only the class token, the last block need not compute the other tokens (`output_tokens`). They
 would act on nothing, and their gradients would be zero.

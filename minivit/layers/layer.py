@@ -23,10 +23,9 @@ from .parameter import Parameter
 class Layer(PackedTree):
     """Base of all layers. A layer of your own defines `__init__`, `forward` and `backward`.
 
-    In `__init__`, assign the weights, as `Parameter(shape, init)`, and the layers that yours is made of. In `forward`,
-    use `weight.data`, and assign to `self.cache` what the backward needs. In `backward`, take it with
-    `self.pop_cache()`, and assign the gradient of each parameter to `weight.grad`. Inputs come in the dtype of the
-    weights, and nothing converts them.
+    In `__init__`, assign the weights, as `Parameter(shape, init)`, and the layers inside yours. In `forward`, read
+    `weight.data`, and assign to `self.cache` what the backward needs. In `backward`, take it with `self.pop_cache()`,
+    and assign to each `weight.grad`. Inputs must have the dtype of the weights.
     """
 
     _cache: Any = None
@@ -38,7 +37,7 @@ class Layer(PackedTree):
         Parameters
         ----------
         x : np.ndarray
-            Input, in the dtype of the weights. It is not modified.
+            Input. It is not modified.
 
         Returns
         -------
@@ -48,7 +47,7 @@ class Layer(PackedTree):
         raise NotImplementedError(f"{type(self).__name__} has no method 'forward'")
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        """Compute the gradients of the last forward; overwrite the `grad` of every parameter.
+        """Compute the gradients of the last forward, once; overwrite the `grad` of every parameter.
 
         Parameters
         ----------
@@ -59,11 +58,6 @@ class Layer(PackedTree):
         -------
         dx : np.ndarray
             dLoss/dx, of the shape of the last input.
-
-        Raises
-        ------
-        RuntimeError
-            If there was no forward since the last backward.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method 'backward'")
 

@@ -1,9 +1,9 @@
 """A parameter: a named array that training adjusts, together with its gradient.
 
-Read nothing before this file. A layer declares a parameter by its shape and by the function that makes its initial
-values. The memory is made later, when the array is first used. All parameters of a model usually lie one after the
-other in one vector (see `Layer.vector`), and each is a view of its stretch. So clipping the gradient, AdamW and saving
-are each one pass over one array. Where the numbers lie is the business of `storage.py`.
+A layer declares a parameter by its shape and by the function that makes its initial values. The memory is made later,
+when the array is first used. All parameters of a model usually lie one after the other in one vector (`Layer.vector`),
+and each is a view of its part. So clipping the gradient, AdamW and saving are each one pass over one array. How the
+numbers are stored is written in `storage.py`.
 """
 
 import zlib
@@ -17,9 +17,7 @@ from .storage import StoredArray
 
 
 class Parameter(StoredArray):
-    """A learned array with a name, a gradient and initial values.
-
-    The name is the path of the parameter in its model, such as `blocks.0.attn.qkv.weight`. Layers set it, see `Layer`.
+    """A learned array with initial values, a gradient, and a name: its path in the model, which `Layer` sets.
 
     Parameters
     ----------

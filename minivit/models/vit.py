@@ -43,10 +43,9 @@ class ViT(Model):
         Whether each block learns a relative position bias, too.
     stem : {"patch", "conv"}
         "patch" embeds the patches linearly, "conv" by convolutions (`layers/conv_stem.py`).
-    drop_rate : float
-        Rate of dropout after the positions, after the projection of attention and twice in each MLP, in training.
-    drop_path_rate : float
-        Rate of drop-path in the last block, in training; it rises linearly from 0 in the first.
+    drop_rate, drop_path_rate : float
+        Rates, in training, of dropout after the positions, after the projection of attention and twice in each MLP, and
+        of drop-path in the last block, to which it rises linearly from 0 in the first.
     mean, std : float or sequence of float
         Statistics of pixels between 0 and 1, for all channels or for each.
 
@@ -68,8 +67,8 @@ class ViT(Model):
             "pool": check_name("pool", pool, ["token", "mean"]),
             "positions": check_name("positions", positions, ["learned", "sincos", "none"]),
             "position_std": position_std, "relative_bias": bool(relative_bias),
-            "stem": check_name("stem", stem, ["patch", "conv"]),
-            "drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
+            "stem": check_name("stem", stem, ["patch", "conv"]), "drop_rate": drop_rate,
+            "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
         })
         if image_size % patch_size:
             raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}")
