@@ -1,6 +1,7 @@
 """Layers: their caches, their names, and the vector that holds their parameters."""
 
 import copy
+import dataclasses
 import inspect
 import pickle
 import subprocess
@@ -96,6 +97,16 @@ def test_a_replaced_layer_gets_its_names_when_the_model_is_packed():
     model.blocks.append(Block(width=8, heads=2, mlp_ratio=2))
     assert next(p.name for p in model.pack().blocks[2].parameters()) == "blocks.2.norm1.weight"
     assert len({p.name for p in model.parameters()}) == len(model.parameters())
+
+
+def test_a_layer_whose_constructor_was_generated_has_names_when_it_is_packed():
+    @dataclasses.dataclass(eq=False, repr=False)
+    class Scale(Layer):
+        weight: Parameter
+
+    layer = Scale(Parameter((3,)))
+    assert layer.vector.size == 3
+    assert layer.weight.name == "weight"
 
 
 def test_a_subclass_without_a_constructor_and_a_subclass_with_one_have_names():
@@ -302,6 +313,15 @@ def test_a_users_own_layer_needs_three_methods():
             return dy * self.weight.data
 
     assert minivit.gradcheck(Scale(4), np.ones((3, 4))).ok
+
+
+def test_a_layer_without_a_backward_says_what_to_define():
+    class Identity(Layer):
+        def forward(self, x):
+            return x
+
+    with pytest.raises(NotImplementedError, match=r"Identity has no method 'backward': define backward\(dy\) -> dx"):
+        minivit.gradcheck(Identity(), np.ones((2, 3)))
 
 
 def test_packing_keeps_the_gradients():

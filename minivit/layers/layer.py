@@ -44,7 +44,7 @@ class Layer(PackedTree):
         y : np.ndarray
             Output. It may share memory with x.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method 'forward'")
+        raise NotImplementedError(f"{type(self).__name__} has no method 'forward': define forward(x) -> y")
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """Compute the gradients of the last forward, once; overwrite the `grad` of every parameter.
@@ -59,7 +59,7 @@ class Layer(PackedTree):
         dx : np.ndarray
             dLoss/dx, of the shape of the last input.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method 'backward'")
+        raise NotImplementedError(f"{type(self).__name__} has no method 'backward': define backward(dy) -> dx")
 
     @property
     def cache(self) -> Any:

@@ -158,7 +158,8 @@ class PackedTree:
         start = offset = parameters[0].offset
         for p in parameters:
             if p.storage is None or p.storage is not parameters[0].storage or p.offset != offset:
-                if len({p.name for p in parameters}) < len(parameters):   # a layer was replaced after the constructor
+                names = {p.name for p in parameters}
+                if "" in names or len(names) < len(parameters):       # a layer came after the constructor
                     self.name_parameters()
                 self._lay_out(parameters, self.dtype)
                 start, offset = 0, sum(p.size for p in parameters)
