@@ -28,31 +28,23 @@ OPTIMISERS = {"adamw": AdamW, "muon": Muon}
 
 
 class Trainer:
-    """Trains a model in place, one batch at a time.
+    """Trains a model in place, one batch at a time. A setting out of range raises ValueError.
 
     Parameters
     ----------
     model : Model
-    lr, weight_decay, clip, label_smoothing, seed, ema, layers, optimiser
-        Training settings: see `settings.py`. betas and eps are constants of AdamW.
-    threads : int, optional
-        Number of lanes that run at once (default: the cores of this process). It does not change the result.
-    split, augment, objective, recompute
-        See `Lanes`: how batches are split, the augmentation, the loss, and whether blocks recompute their activations.
+        The model to train. Its weights change.
+    lr, weight_decay, betas, eps, clip, label_smoothing, seed, ema, layers, optimiser : optional
+        Training settings, see `settings.py`, and the constants betas and eps of AdamW.
+    threads, split, augment, objective, recompute : optional
+        See `parallel/lanes.py`. The number of threads does not change the result.
 
     Attributes
     ----------
     average : Model
         The model to evaluate and to keep: a copy with the averaged weights if `ema` > 0, else `model` itself.
-    correct : int
-        Number of correct predictions of the last step, before its update.
-    grad_norm : float
-        Gradient norm of the last step, before clipping.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a setting is out of range, or `model` is not a Model.
+    correct, grad_norm : int, float
+        Of the last step: the number of correct predictions before its update, and the norm before clipping.
     """
 
     def __init__(self, model: Model, lr: float = 1e-3, weight_decay: float = 0.05,
@@ -68,17 +60,25 @@ class Trainer:
         self.lanes = Lanes(model, check_setting("seed", seed), threads, split, augment, objective, recompute)
         self.optimiser = OPTIMISERS[check_setting("optimiser", optimiser)](
             model.vector, model.parameters(), check_setting("weight_decay", weight_decay), betas, eps, layers)
-        self.average = model.copy() if self.ema else model
-        self.correct, self.grad_norm = 0, 0.0
+        self.average, self.correct, self.grad_norm = model.copy() if self.ema else model, 0, 0.0
 
     def step(self, images: np.ndarray, labels: np.ndarray, lr: float | None = None, epoch: int = 0,
              dataset_indices: np.ndarray | None = None) -> float:
-        """Do one step on images (B, H, W, C) and labels (B,); return the mean loss of the batch before the update.
+        """Do one training step and return the mean loss of the batch before the update.
 
-        lr: learning rate of this step (default: the Trainer's). epoch, dataset_indices (B,): number of the pass over
-        the data and indices of the images in them (default: in the batch), for augmentation that alternates.
-        Raises ValueError or TypeError for images or labels that do not fit the model; FloatingPointError if the loss or
-        the gradient is not finite, and then the weights stay as they were.
+        Parameters
+        ----------
+        images, labels : (B, H, W, C), (B,) int
+            The batch.
+        lr : float, optional
+            Learning rate of this step (default: the Trainer's).
+        epoch, dataset_indices : int, (B,) int
+            Number of the pass over the data and places of the images in them, for augmentation that alternates.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or the gradient is not finite. The weights then stay as they were.
         """
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"a step needs one label per image: got {len(images)} images, {len(labels)} labels")
@@ -107,4 +107,4 @@ class Trainer:
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that change from step to step; with `optimiser.t` they are what a checkpoint needs."""
         average = {"ema": self.average.vector} if self.ema else {}
-        return {"weights": self.optimiser.vector} | self.optimiser.state() | average
+        return {"weights": self.optimiser.vector, **self.optimiser.state(), **average}
