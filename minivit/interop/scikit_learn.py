@@ -172,10 +172,11 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         Number of threads (default: the cores of this process). It does not change the result of training.
     verbose : bool, default=False
         Whether to show progress.
-    **settings : default=None
-        Training settings, where not None: epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment,
-        ema, layers, optimiser, val_fraction, patience. See `minivit.training.settings`. For rows that are not images,
-        use augment="none".
+    epochs, batch_size, lr, weight_decay, label_smoothing, clip, warmup, augment, ema, layers, optimiser : default=None
+        Training settings, where not None: see `minivit.TrainingSettings`. For rows that are not images, use
+        augment="none".
+    val_fraction, patience : default=None
+        The same, for early stopping on a part of the training set.
 
     Attributes
     ----------
@@ -293,7 +294,18 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         return softmax.forward(logits.astype(np.float64))[0]
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable label of each image (B,). X has the shape it had in `fit`."""
+        """Return the most probable label of each image.
+
+        Parameters
+        ----------
+        X : array
+            Of the shape it had in `fit`.
+
+        Returns
+        -------
+        (B,)
+            Labels of the type of `classes_`.
+        """
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 

@@ -92,7 +92,18 @@ class Result:
         return f"<table>{cells}</table>{curve}"
 
     def plot(self) -> "Figure":
-        """Return the learning curve, which a notebook displays. Raises ValueError if the log has no epoch."""
+        """Return the learning curve.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook displays it.
+
+        Raises
+        ------
+        ValueError
+            If the log has no epoch.
+        """
         if not self.records:
             raise ValueError("there is no learning curve: the log has no epoch")
         from .curve import curve_figure  # here, because matplotlib takes its time to import
