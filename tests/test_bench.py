@@ -281,8 +281,8 @@ def test_the_profile_of_a_shape_that_is_not_trained_is_of_inference(monkeypatch)
     monkeypatch.setitem(SHAPES, "small", Shape("swin", 3, trained=False, options=SMALL["swin"].options))
     result = bench.profile("small", steps=2)
     calls = {(row["op"], row["pass"]): row["calls"] for row in result["rows"]}
-    assert calls["attention", "forward"] == 2 * 4                     # two lanes, four blocks
-    assert calls["attention", "backward"] == 0
+    assert calls["attention_variants", "forward"] == 2 * 4                     # two lanes, four blocks
+    assert calls["attention_variants", "backward"] == 0
     assert "small: inference of one batch" in bench.profile_table(result)
 
 
