@@ -20,7 +20,7 @@ import numpy as np
 from minivit import kernel
 from minivit.bench.shapes import SHAPES
 from minivit.common.figures import new_figure, save
-from minivit.explain import whole
+from minivit.explain import with_all_tokens
 from minivit.models import create_model
 from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
 from minivit.parallel import blas, lanes, threads
@@ -97,7 +97,7 @@ def only_what_is_read():
         lane = lanes.Lane(replica, seed=0)
         return lambda: lane.run(images[:16], targets[:16], [slice(0, 16)])
 
-    return step(whole(model)), step(model)
+    return step(with_all_tokens(model)), step(model)
 
 
 def nothing_remembered():
