@@ -568,6 +568,26 @@ def test_absurd_size_in_config_is_named(finished, tmp_path, option, value):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("path", "value"), [
+    (("training",), [1]), (("training", "teacher"), 1.5), (("training", "augment"), [1]), (("training", "layers"), -1),
+    (("training", "layers"), [1]), (("training", "warmup"), None), (("training", "probe"), "no"), (("versions",), "x"),
+    (("data", "class_names", 4), None), (("data", "source"), {}), (("data", "source", "source"), 7), (("data", "fit"), 3),
+    (("model", "family"), None), (("command",), 5),
+], ids=str)
+def test_entry_of_the_wrong_type_in_config_is_named(finished, tmp_path, path, value):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    place = config
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    for use in (minivit.load, lambda folder: evaluate_run(RunFolder(folder)), lambda folder: train(folder, resume=True)):
+        with pytest.raises(ValueError, match=r"config\.json is damaged: ") as error:
+            use(folder)
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("where", ["class", "file", "folder", "command"])
 def test_name_that_is_not_utf8_is_refused_before_training(tmp_path, monkeypatch, where):
     bad, digits = "caf\udce9", minivit.load_data("digits")

@@ -29,6 +29,7 @@ from ..common.files import check_memory, remove_temporaries, write_atomic
 from ..models.create import declare_model
 from ..models.model import Model
 from ..training.loop import EpochProgress
+from ..training.settings import SETTINGS, check_setting
 from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
 from ..weights.timm import read_weights, write_weights
 
@@ -99,13 +100,11 @@ class RunFolder:
                                     f"wrote, see --out)")
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            model, data = config["model"], config["data"]
-            kinds = [(model["family"], str), (model["options"], dict), (data["class_names"], list),
-                     (data["source"], dict | None), (data["digest"], str), (config["training"], dict)]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.config_file} is damaged: {type(error).__name__} {error}") from None
-        if not all(isinstance(value, kind) for value, kind in kinds):
-            raise ValueError(f"{self.config_file} is damaged: an entry has the wrong type")
+            _check_config(config)
+        except KeyError as error:
+            raise ValueError(f"{self.config_file} is damaged: it lacks {error}") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self.config_file} is damaged: {error}") from None
         return config
 
     @property
@@ -239,3 +238,27 @@ class RunFolder:
             return int(position["step"]), EpochProgress(**position["progress"])
         except (KeyError, ValueError, TypeError, OverflowError):
             raise ValueError(f"{self.checkpoint_file} is damaged: it does not say at which step it was saved") from None
+
+
+def _check_config(config):
+    """Raise KeyError, TypeError or ValueError unless config.json has the entries that are used, of their types."""
+    model, data, training = config["model"], config["data"], config["training"]
+    _check_types([("model", model, dict), ("data", data, dict), ("training", training, dict),
+                  ("command", config.get("command"), str | None), ("versions", config.get("versions", {}), dict)])
+    _check_types([("family", model["family"], str), ("options", model["options"], dict), ("name", data["name"], str),
+                  ("source", data["source"], dict | None), ("class_names", data["class_names"], list),
+                  ("digest", data["digest"], str), ("fit", data.get("fit", ""), str),
+                  ("start", training.get("start"), dict | None), ("teacher", training.get("teacher"), dict | None)])
+    _check_types([("class_names", name, str) for name in data["class_names"]])
+    if data["source"] is not None:
+        _check_types([("source", data["source"]["source"], str)])
+    for name, value in training.items():
+        if name in SETTINGS and not (name == "epochs" and value is None):      # None: the length was given in minutes
+            check_setting(name, value)
+
+
+def _check_types(entries):
+    """Raise ValueError unless each (name, value, type) has its type."""
+    for name, value, kind in entries:
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} has the wrong type, {type(value).__name__}")

@@ -127,12 +127,6 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
 
 def _check_stored(run: RunFolder, settings: dict[str, Any], data: Dataset) -> None:
     """Raise ValueError if the stored settings contradict each other or are out of range."""
-    for name in default_settings():
-        try:
-            if settings[name] is not None:
-                check_setting(name, settings[name])
-        except ValueError as error:
-            raise run.damaged(str(error)) from None
     size, images = _check_data(settings, data)
     steps, micro_batch = settings["steps"], settings["micro_batch"]
     fits = {"batch_size": settings["batch_size"] == size, "lanes": settings["lanes"] in range(1, MAX_LANES + 1),

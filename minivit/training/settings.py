@@ -180,8 +180,12 @@ def check_setting(name: str, value: Any) -> Any:
         return checked if kind is int or not isinstance(value, Integral) else int(value)
     if kind is str and not isinstance(value, str):
         raise ValueError(f"{setting.label} must be text, not {value!r}")
+    if kind is bool and value not in (True, False):
+        raise ValueError(f"{setting.label} must be True or False, not {value!r}")
+    if kind is list and not isinstance(value, list | tuple):
+        raise ValueError(f"{setting.label} must be a list, not {value!r}")
     for layer in value if kind is list else ():
-        if len(layer) not in (2, 3) or not isinstance(layer[0], str):
+        if not isinstance(layer, list | tuple) or len(layer) not in (2, 3) or not isinstance(layer[0], str):
             raise ValueError(f"{setting.label} must be (pattern, factor) or (pattern, factor, weight decay), not "
                              f"{layer!r}")
     return value
