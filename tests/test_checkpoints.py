@@ -423,13 +423,26 @@ def test_finished_run_is_not_trained_again_without_its_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("metadata", ['{}', '{"step": 3}', '{"step": 3, "progress": {"step": 1}}', '[]',
-                                      '{"step": "x", "progress": {}}'])
+                                      '{"step": "x", "progress": {}}', '{"step": 3, "progress": {"loss": "x"}}',
+                                      '{"step": 3, "progress": {"seconds": 1e999}}'])
 def test_checkpoint_without_its_position_is_named(tmp_path, metadata):
     with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
         train(tmp_path / "run")
     file = tmp_path / "run" / "checkpoint.safetensors"
     save_file(load_file(file), file, metadata={"minivit": metadata})
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged: it does not say at which step"):
+        train(tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("position", ['{"step": 99999999, "progress": {}}', '{"step": -1, "progress": {}}',
+                                      '{"step": 3, "progress": {"steps": 4}}',
+                                      '{"step": 3, "progress": {"steps": -1}}'])
+def test_checkpoint_with_an_impossible_position_is_named(tmp_path, position):
+    with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint.safetensors"
+    save_file(load_file(file), file, metadata={"minivit": position})
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged: step -?\d+ is not one of the 88 steps"):
         train(tmp_path / "run", resume=True)
 
 

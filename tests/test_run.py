@@ -571,8 +571,8 @@ def test_absurd_size_in_config_is_named(finished, tmp_path, option, value):
 @pytest.mark.parametrize(("path", "value"), [
     (("training",), [1]), (("training", "teacher"), 1.5), (("training", "augment"), [1]), (("training", "layers"), -1),
     (("training", "layers"), [1]), (("training", "warmup"), None), (("training", "probe"), "no"), (("versions",), "x"),
-    (("data", "class_names", 4), None), (("data", "source"), {}), (("data", "source", "source"), 7), (("data", "fit"), 3),
-    (("model", "family"), None), (("command",), 5),
+    (("data", "class_names", 4), None), (("data", "source"), {}), (("data", "source", "source"), 7),
+    (("data", "fit"), 3), (("model", "family"), None), (("command",), 5),
 ], ids=str)
 def test_entry_of_the_wrong_type_in_config_is_named(finished, tmp_path, path, value):
     folder = shutil.copytree(finished[0], tmp_path / "run")
@@ -582,7 +582,7 @@ def test_entry_of_the_wrong_type_in_config_is_named(finished, tmp_path, path, va
         place = place[key]
     place[path[-1]] = value
     (folder / "config.json").write_text(json.dumps(config))
-    for use in (minivit.load, lambda folder: evaluate_run(RunFolder(folder)), lambda folder: train(folder, resume=True)):
+    for use in (minivit.load, lambda path: evaluate_run(RunFolder(path)), lambda path: train(path, resume=True)):
         with pytest.raises(ValueError, match=r"config\.json is damaged: ") as error:
             use(folder)
         assert "\n" not in str(error.value)

@@ -150,6 +150,9 @@ def load_checkpoint(run: RunFolder, loop: Loop) -> None:
     if ({name: (array.shape, array.dtype) for name, array in tensors.items()}
             != {name: (array.shape, array.dtype) for name, array in state.items()}):
         raise ValueError(f"{run.checkpoint_file} is the checkpoint of another model")
+    if not 0 <= progress.steps <= step <= loop.settings["steps"]:
+        raise ValueError(f"{run.checkpoint_file} is damaged: step {step} is not one of the {loop.settings['steps']} "
+                         f"steps")
     for name, array in state.items():
         np.copyto(array, tensors[name])
     loop.trainer.optimiser.t, loop.progress = step, progress

@@ -235,7 +235,10 @@ class RunFolder:
         metadata = read_metadata(self.checkpoint_file)
         try:
             position = json.loads(metadata["minivit"])
-            return int(position["step"]), EpochProgress(**position["progress"])
+            progress = EpochProgress(**position["progress"])
+            if not all(math.isfinite(value) for value in asdict(progress).values()):
+                raise ValueError("a number is not finite")
+            return int(position["step"]), progress
         except (KeyError, ValueError, TypeError, OverflowError):
             raise ValueError(f"{self.checkpoint_file} is damaged: it does not say at which step it was saved") from None
 
