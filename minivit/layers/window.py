@@ -67,7 +67,7 @@ class WindowAttention(Layer):
         """The tokens of each window, as indices into the H W tokens row by row: (G, n). None if there is one window."""
         if self.rows == self.columns == self.side and not self.shift:
             return None
-        return windows.places(self.rows, self.columns, self.side, self.shift)[0].reshape(-1, self.side**2)
+        return windows.permutation(self.rows, self.columns, self.side, self.shift)[0].reshape(-1, self.side**2)
 
     def bias(self, part: slice = slice(None)) -> np.ndarray:
         """Return what is added to the scores: (h, n, n); with a shift (G, h, n, n), only for the windows in `part`."""

@@ -1,36 +1,53 @@
-"""Convolution: one small linear map, applied at every place of the picture.
+"""Convolution: one small linear map, applied at every place of an image.
 
-    y[b, i, j] = sum over u, v of x[b, s i + u - p, s j + v - p] W[u, v] + bias          0 where that lies outside the picture
+    y[b, i, j] = sum over u, v of x[b, s i + u - p, s j + v - p] W[u, v] + bias          (x is 0 outside the image)
 
-for a kernel W of k x k places, each a matrix (C, D); stride s, padding p. What the kernel sees at one place is a *window* of
-k k C numbers. (The kernel is not mirrored, so it is a cross-correlation, as in all of deep learning.) Written as rows, the windows turn
-the convolution into a linear map; the gather is known as im2col, its transpose as col2im:
+W is a *filter* of k x k places, each a matrix (C, D); s is the stride and p the padding. At one place the filter covers
+a square of k k C numbers. (The filter is not mirrored: strictly, this is a cross-correlation, as in all of deep learning.)
+With these squares written as rows, the convolution is a linear map. The literature calls the gather im2col, these rows
+columns, and the transpose col2im:
 
-    windows = gather(x)                     (B H' W', k k C)          H' = (H + 2p - k) // s + 1, W' alike
-    y       = windows W + bias              (B H' W', D)
+    columns = gather(x)                     (B H' W', k k C)          H' = (H + 2p - k) // s + 1, W' alike
+    y       = columns W + bias              (B H' W', D)
 
-Backward. The second line is the chapter `linear`. The first copies: x[b, r, c] stands in every window that covers it, so its
-gradient is the sum over those places; the transpose of a gather is a scatter that adds.
+Backward. The second line is the chapter `linear`. The first line copies: x[b, r, c] stands in every square that covers
+it, so its gradient is the sum over those squares. The transpose of a gather is a scatter that adds:
 
-    y = windows W + bias      dwindows = dy W^T      dW = windows^T dy      dbias = sum dy
-    windows = gather(x)       dx = scatter(dwindows):   dx[b, s i + u - p, s j + v - p] += dwindows[b, i, j, u, v]
+    y = columns W + bias      dcolumns = dy W^T      dW = columns^T dy      dbias = sum dy
+    columns = gather(x)       dx = scatter(dcolumns):   dx[b, s i + u - p, s j + v - p] += dcolumns[b, i, j, u, v]
 
-Shapes: x, dx (B, H, W, C); weight (k, k, C, D); bias (D,); y, dy (B, H', W', D). The chapter `winograd` does the same for k = 3 and s = 1
-with fewer multiplications.
+Shapes: x, dx (B, H, W, C); weight (k, k, C, D); bias (D,); y, dy (B, H', W', D). Read before: `linear`. Read after:
+`winograd`, which computes the same for k = 3 and s = 1 with fewer multiplications.
 Sources: LeCun et al., Neural Computation 1 (1989); as a matrix product, Chellapilla et al., IWFHR 2006.
 """
+
+from typing import Any
 
 import numpy as np
 
 from ..kernel import add_row, as_matrix, kernel, sum_rows
 
-# At most so many numbers of windows are gathered at once, or WEIGHTS times the weight's, if that is more: few enough for a core's cache,
-# but enough to pay for the addition of a dweight, once for each part of the batch.
-NUMBERS, WEIGHTS = 150_000, 8
+# How many numbers of `columns` are gathered at once: MAX_ENTRIES, which fit into the processor's cache, or WEIGHT_RATIO
+# times the weight's size, if that is more. Each part of the batch costs the addition of a dweight.
+MAX_ENTRIES, WEIGHT_RATIO = 150_000, 8
 
 
-def reference_forward(x, weight, bias=None, stride=1, padding=0):
-    """x (B, H, W, C), weight (k, k, C, D), bias (D,) or None -> y (B, H', W', D), cache: one product for each place of the kernel."""
+def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: int = 1,
+                      padding: int = 0) -> tuple[np.ndarray, tuple]:
+    """Return the convolution, as one matrix product for each place of the filter.
+
+    Parameters
+    ----------
+    x : array (B, H, W, C)
+    weight : array (k, k, C, D)
+    bias : array (D,), optional
+    stride, padding : int, s and p in pixels
+
+    Returns
+    -------
+    y : array (B, H', W', D)
+    cache : tuple, what `reference_backward` needs
+    """
     B, H, W, _ = x.shape
     k, D = weight.shape[0], weight.shape[3]
     height, width = output_size(H, k, stride, padding), output_size(W, k, stride, padding)
@@ -43,8 +60,20 @@ def reference_forward(x, weight, bias=None, stride=1, padding=0):
     return y, (padded, weight, bias is not None, x.shape, stride, padding)
 
 
-def reference_backward(dy, cache):
-    """dy (B, H', W', D) -> dx (B, H, W, C), dweight (k, k, C, D); and dbias (D,), if there was a bias."""
+def reference_backward(dy: np.ndarray, cache: tuple) -> tuple:
+    """Return the gradients of the inputs.
+
+    Parameters
+    ----------
+    dy : array (B, H', W', D)
+    cache : tuple, from `reference_forward`
+
+    Returns
+    -------
+    dx : array (B, H, W, C)
+    dweight : array (k, k, C, D)
+    dbias : array (D,); only if there was a bias
+    """
     padded, weight, has_bias, (_, H, W, _), stride, padding = cache
     dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
     for u, v in np.ndindex(weight.shape[:2]):
@@ -55,133 +84,142 @@ def reference_backward(dy, cache):
     return (*gradients, as_matrix(dy).sum(axis=0)) if has_bias else gradients      # y += bias
 
 
-def check(x, weight, bias, stride, padding):
-    """(H', W'). Raises ValueError if x, weight and bias do not fit together, or the kernel not into the padded picture."""
+def check(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, stride: int, padding: int) -> tuple[int, int]:
+    """Return (H', W'). Raises ValueError if the shapes do not fit together, or the filter not into the padded image."""
     if x.ndim != 4 or weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != x.shape[3]:
-        raise ValueError(f"convolution: x (B, H, W, C) needs weight (k, k, C, D), but x is {x.shape} and weight {weight.shape}")
+        raise ValueError(f"convolution: x (B, H, W, C) needs weight (k, k, C, D), "
+                         f"but x is {x.shape} and weight {weight.shape}")
     k, _, _, D = weight.shape
     if bias is not None and bias.shape != (D,):
         raise ValueError(f"convolution: weight {weight.shape} needs a bias ({D},), not {bias.shape}")
     height, width = output_size(x.shape[1], k, stride, padding), output_size(x.shape[2], k, stride, padding)
     if min(height, width) < 1:
-        raise ValueError(f"convolution: a kernel of {k}x{k} does not fit into pictures of {x.shape[1]}x{x.shape[2]} padded by {padding}")
+        raise ValueError(f"convolution: a filter of {k}x{k} does not fit into images of {x.shape[1]}x{x.shape[2]} "
+                         f"with padding {padding}: use a smaller filter, or more padding")
     return height, width
 
 
-def output_size(size, k, stride, padding):
-    """H' of an H, or W' of a W."""
+def output_size(size: int, k: int, stride: int, padding: int) -> int:
+    """Return H' for H, or W' for W."""
     return (size + 2 * padding - k) // stride + 1
 
 
 def _places(first, count, stride):
+    """Slice of the `count` places that one entry of the filter meets along an axis."""
     return slice(first, first + stride * (count - 1) + 1, stride)
 
 
-# ---- the same mathematics: windows as rows, and one BLAS product -------------------------------------------
+# ---- the same mathematics: columns, and one matrix product, for a few images at a time -------------------------------
 
 
-def forward(x, weight, bias=None, stride=1, padding=0):
-    """As `reference_forward`. Raises ValueError as `check`."""
+def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: int = 1,
+            padding: int = 0) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`. Raises ValueError as `check` does."""
     height, width = check(x, weight, bias, stride, padding)
     k, D = weight.shape[0], weight.shape[3]
     x, y = as_matrix(x).reshape(x.shape), np.empty((len(x), height, width, D), x.dtype)
-    for part in parts(len(x), _images(x, weight, y.shape)):
-        np.matmul(_windows(x[part], k, stride, padding, height, width), as_matrix(weight), out=as_matrix(y[part]))
+    for part in batch_parts(len(x), _images_per_part(x, weight, y.shape)):
+        np.matmul(_columns(x[part], k, stride, padding, height, width), as_matrix(weight), out=as_matrix(y[part]))
     if bias is not None:
         add_row(y, bias)
     return y, (x, weight, bias is not None, stride, padding)
 
 
-def backward(dy, cache, out=(None, None)):
-    """As `reference_backward`; `out`, contiguous arrays of the shapes of weight and bias, receives dweight and dbias.
+def backward(dy: np.ndarray, cache: tuple, out: Any = (None, None)) -> tuple:
+    """Fast version of `reference_backward`. `out`: contiguous arrays that receive dweight and dbias, as in NumPy.
 
-    The windows are gathered again: that takes less time than to remember so many numbers.
+    The columns are gathered again, which takes less time than to store and load them.
     """
     x, weight, has_bias, stride, padding = cache
     _, height, width, _ = dy.shape
     k, dy = weight.shape[0], as_matrix(dy).reshape(dy.shape)
-    one_place = k == stride == 1 and not padding
-    dx = np.empty_like(x) if one_place else np.zeros_like(x)
+    is_linear = k == stride == 1 and not padding
+    dx = np.empty_like(x) if is_linear else np.zeros_like(x)
     dweight = np.empty(weight.shape, dy.dtype) if out[0] is None else out[0]
-    for part in parts(len(x), _images(x, weight, dy.shape)):
-        windows, dy_part = _windows(x[part], k, stride, padding, height, width), as_matrix(dy[part])
-        if part.start == 0:                                           # y = windows W + bias
-            np.matmul(windows.T, dy_part, out=as_matrix(dweight))
+    for part in batch_parts(len(x), _images_per_part(x, weight, dy.shape)):
+        columns, dy_part = _columns(x[part], k, stride, padding, height, width), as_matrix(dy[part])
+        if part.start == 0:                                           # y = columns W + bias
+            np.matmul(columns.T, dy_part, out=as_matrix(dweight))
         else:
-            dweight += np.matmul(windows.T, dy_part).reshape(weight.shape)
-        if one_place:                                                 # windows = gather(x)
+            dweight += np.matmul(columns.T, dy_part).reshape(weight.shape)
+        if is_linear:                                                 # columns = gather(x)
             np.matmul(dy_part, as_matrix(weight).T, out=as_matrix(dx[part]))
         else:
-            np.matmul(dy_part, as_matrix(weight).T, out=windows)           # now dwindows
-            _scatter(windows.reshape(len(windows), k, k * x.shape[3]), x.shape[3], stride, padding, height, width, lines(dx[part]))
+            dcolumns = np.matmul(dy_part, as_matrix(weight).T, out=columns)
+            _scatter(dcolumns.reshape(len(dcolumns), k, k * x.shape[3]), x.shape[3], stride, padding, height, width,
+                     image_rows(dx[part]))
     return (dx, dweight, sum_rows(dy, out[1])) if has_bias else (dx, dweight)
 
 
-def parts(count, images):
-    """Slices of a batch of `count` pictures, so many `images` at a time; one empty slice, if there are none."""
+def batch_parts(count: int, images: int) -> list[slice]:
+    """Return slices that split a batch of `count` images into parts of `images`; one empty slice if count is 0."""
     return [slice(a, a + images) for a in range(0, max(1, count), images)]
 
 
-def _images(x, weight, shape):
-    """How many pictures' windows are gathered at once, for outputs of this shape; see NUMBERS."""
+def _images_per_part(x, weight, shape):
+    """The number of images whose columns are gathered at once, for outputs of this shape; see MAX_ENTRIES."""
     _, height, width, D = shape
-    window = weight.size // max(1, D)
-    return max(1, len(x) if len(weight) == 1 else max(NUMBERS, WEIGHTS * weight.size) // max(1, height * width * window))
+    if len(weight) == 1:
+        return max(1, len(x))
+    entries = max(MAX_ENTRIES, WEIGHT_RATIO * weight.size)
+    return max(1, entries // max(1, height * width * (weight.size // max(1, D))))
 
 
-def _windows(x, k, stride, padding, height, width):
-    """What the kernel sees at each place, (B H' W', k k C); of a kernel of one place that is x itself."""
+def _columns(x, k, stride, padding, height, width):
+    """What the filter covers at each place, (B H' W', k k C). For k = 1, with stride 1 and no padding, that is x."""
     if k == stride == 1 and not padding:
         return as_matrix(x)
-    windows = np.empty((len(x) * height * width, k * k * x.shape[3]), x.dtype)
-    _gather(lines(x), x.shape[3], stride, padding, height, width, windows.reshape(len(windows), k, k * x.shape[3]))
-    return windows
+    columns = np.empty((len(x) * height * width, k * k * x.shape[3]), x.dtype)
+    _gather(image_rows(x), x.shape[3], stride, padding, height, width, columns.reshape(len(columns), k, k * x.shape[3]))
+    return columns
 
 
-# One row of the kernel sees k places that lie side by side, and so do their channels: k C numbers in one run, in x and in the window.
-# So a picture is passed as lines of W C numbers, and a window as k runs; at the border a part of a run stands for the padding.
+# One row of the filter covers k neighbouring places, whose channels lie side by side in memory: k C numbers in one run.
+# So the loops take an image as rows of W C numbers, and a column as k runs. At the border the padding fills a part of a
+# run: `inside` numbers at its start, and those from `beyond` on.
 
 
-def lines(x):
+def image_rows(x: np.ndarray) -> np.ndarray:
+    """View x (B, H, W, C) as (B, H, W C)."""
     B, H, W, C = x.shape
     return x.reshape(B, H, W * C)
 
 
 @kernel
-def _gather(x, C, stride, padding, height, width, windows):
-    B, H, line = x.shape
-    _, k, run = windows.shape
+def _gather(x, C, stride, padding, height, width, columns):
+    B, H, row = x.shape
+    _, k, run = columns.shape
     zero = x.dtype.type(0)
     for b in range(B):
         for i in range(height):
             for j in range(width):
-                start = (stride * j - padding) * C                    # of the run in its line
+                start = (stride * j - padding) * C                    # of the run in its row
                 inside = min(run, max(0, -start))
-                beyond = max(inside, min(run, line - start))
+                beyond = max(inside, min(run, row - start))
                 for u in range(k):
-                    r, window = stride * i + u - padding, windows[(b * height + i) * width + j, u]
+                    r, column = stride * i + u - padding, columns[(b * height + i) * width + j, u]
                     if 0 <= r < H:
-                        window[:inside] = zero
-                        seen, source = window[inside:beyond], x[b, r, start + inside:start + beyond]
+                        column[:inside] = zero
+                        seen, source = column[inside:beyond], x[b, r, start + inside:start + beyond]
                         for t in range(seen.size):
                             seen[t] = source[t]
-                        window[beyond:] = zero
+                        column[beyond:] = zero
                     else:
-                        window[:] = zero
+                        column[:] = zero
 
 
 @kernel
-def _scatter(dwindows, C, stride, padding, height, width, dx):
-    B, H, line = dx.shape
-    _, k, run = dwindows.shape
+def _scatter(dcolumns, C, stride, padding, height, width, dx):
+    B, H, row = dx.shape
+    _, k, run = dcolumns.shape
     for b in range(B):
         for i in range(height):
             for j in range(width):
                 start = (stride * j - padding) * C
                 inside = min(run, max(0, -start))
-                beyond = max(inside, min(run, line - start))
+                beyond = max(inside, min(run, row - start))
                 for u in range(max(0, padding - stride * i), min(k, H + padding - stride * i)):
-                    seen = dwindows[(b * height + i) * width + j, u, inside:beyond]
+                    seen = dcolumns[(b * height + i) * width + j, u, inside:beyond]
                     target = dx[b, stride * i + u - padding, start + inside:start + beyond]
                     for t in range(seen.size):
                         target[t] += seen[t]

@@ -1,27 +1,33 @@
-"""Distillation: how far the student is from what the teacher says of the same picture.
+"""Distillation: a student model learns to give the same probabilities as a teacher model for the same image.
 
     p    = softmax(logits / tau)                                       (B, K)     the student, softened
-    loss = (tau**2 / M) sum_b sum_k q[b, k] (log q[b, k] - log p[b, k])           a single number
+    loss = (tau**2 / B) sum_b sum_k q[b, k] (log q[b, k] - log p[b, k])           a single number
 
-q is what the teacher says (see `targets`), and is not learned:
+The *temperature* tau > 1 softens a distribution: it raises the small probabilities, which tell what else the teacher finds
+possible. q comes from the teacher (see `targets`) and is constant:
 
-    soft    q = softmax(teacher / tau): the whole distribution, where tau > 1 brings out what the teacher finds a little probable
-    hard    q = 1 at the teacher's first class, else 0, and tau = 1: then the loss is the cross-entropy with that class as the label
+    soft    q = softmax(teacher / tau): the whole distribution
+    hard    q = 1 at the teacher's most probable class, else 0, and tau = 1: the cross-entropy with that class as label
 
-The sum is the Kullback-Leibler divergence KL(q || p): not below zero, and zero if the student says what the teacher says (0 log 0 is 0).
-M is the number of images over which the loss is a mean; a lane that holds a part of a batch divides by the whole batch. The learner sees
-labels, too: what is trained is (1 - weight) cross_entropy + weight distillation (see `training/distillation.py`).
+The sum over k is the Kullback-Leibler divergence KL(q || p). It is never below zero, and it is zero if p = q. (0 log 0
+counts as 0.) A part of a batch divides by the size of the full batch. The student also learns from the labels: training
+minimises (1 - weight) cross_entropy + weight distillation (see `training/distillation.py`).
 
-Backward. log q is a constant, and log p_k = z_k - log sum_j exp z_j with z = logits / tau, so d log p_k / d logits_j =
-(delta_kj - p_j) / tau. As sum_k q_k = 1,
+Backward. log q is constant, and log p_k = z_k - log sum_j exp z_j with z = logits / tau. By the chain rule,
+d log p_k / d logits_j = (delta_kj - p_j) / tau, where delta_kj is 1 if k = j, else 0. As sum_k q_k = 1,
 
-    dlogits_j = (tau**2 / M) sum_k -q_k (delta_kj - p_j) / tau = (tau / M) (p_j - q_j)
+    dlogits_j = (tau**2 / B) sum_k -q_k (delta_kj - p_j) / tau = (tau / B) (p_j - q_j)
 
-Why tau**2: p - q itself shrinks as 1 / tau, since the softened distributions grow alike. So the gradient keeps its size whatever tau is,
-and weighs the same beside that of the labels.
+Why tau**2: let s and r be the logits of student and teacher, each minus its mean over the classes. For large tau,
+exp(s_j / tau) is about 1 + s_j / tau, and the sum over the K classes is about K. So
 
-Shapes: logits, teacher, q, p, dlogits (B, K). Sources: Hinton et al., arXiv:1503.02531 (soft); Touvron et al., arXiv:2012.12877, Eq. 2 and
-3 (soft and hard).
+    p_j = about (1 + s_j / tau) / K          q_j = about (1 + r_j / tau) / K          p_j - q_j = about (s_j - r_j) / (K tau)
+
+Without the factor, the gradient (p_j - q_j) / tau would shrink as 1 / tau**2. With it, the gradient is about
+(s_j - r_j) / K for every large tau, so its size compared with that of the labels does not depend on tau.
+
+Shapes: logits, teacher, q, p, dlogits (B, K). Read before: `softmax`, `cross_entropy`.
+Sources: Hinton et al., arXiv:1503.02531 (soft); Touvron et al., arXiv:2012.12877, Eq. 2 and 3 (soft and hard).
 """
 
 import numpy as np
@@ -30,8 +36,18 @@ from ..kernel import exp, kernel
 from . import softmax
 
 
-def targets(teacher, temperature=None):
-    """teacher (B, K), the teacher's logits -> q (B, K), each row summing to one: soft with a temperature, hard without."""
+def targets(teacher: np.ndarray, temperature: float | None = None) -> np.ndarray:
+    """Return the distributions that a student learns from.
+
+    Parameters
+    ----------
+    teacher : array (B, K), the teacher's logits
+    temperature : float, tau, for soft targets; None for hard ones
+
+    Returns
+    -------
+    q : array (B, K)
+    """
     if temperature is not None:
         return softmax.forward(teacher, 1 / temperature)[0]
     q = np.zeros_like(teacher)
@@ -39,38 +55,54 @@ def targets(teacher, temperature=None):
     return q
 
 
-def reference_forward(logits, q, temperature=1.0, batch_size=None):
-    """logits (B, K), q (B, K), temperature tau, images M (default B) -> loss (a scalar), cache."""
+def reference_forward(logits: np.ndarray, q: np.ndarray, temperature: float = 1.0,
+                      batch_size: int | None = None) -> tuple[np.floating, tuple]:
+    """Return the mean loss of a batch.
+
+    Parameters
+    ----------
+    logits, q : arrays (B, K)
+    temperature : float, tau
+    batch_size : int, optional
+        The size of the full batch, if these B images are a part of it.
+
+    Returns
+    -------
+    loss : scalar
+    cache : tuple, what `reference_backward` needs
+    """
     batch_size = len(logits) if batch_size is None else batch_size
     z = (logits - logits.max(axis=-1, keepdims=True)) / temperature
     log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
     log_q = np.log(np.where(q > 0, q, 1))
-    return logits.dtype.type(temperature**2 * (q * (log_q - log_p)).sum() / batch_size), (np.exp(log_p), q, temperature, batch_size)
+    divergence = (q * (log_q - log_p)).sum()
+    return logits.dtype.type(temperature**2 * divergence / batch_size), (np.exp(log_p), q, temperature, batch_size)
 
 
-def reference_backward(dloss, cache):
-    """dloss, a scalar -> dlogits (B, K)."""
+def reference_backward(dloss: float, cache: tuple) -> np.ndarray:
+    """Return dlogits (B, K) for the scalar dloss."""
     p, q, temperature, batch_size = cache
-    return dloss * temperature * (p - q) / batch_size                     # log p = z - log sum exp z, z = logits / tau
+    return dloss * temperature * (p - q) / batch_size                 # log p = z - log sum exp z, z = logits / tau
 
 
-# ---- the same mathematics, one pass over memory -----------------------------------------------------------
+# ---- the same mathematics, one pass over memory ----------------------------------------------------------------------
 
 
-def forward(logits, q, temperature=1.0, batch_size=None):
-    """As `reference_forward`. Raises ValueError if logits and q differ in shape, or the temperature is not above 0."""
+def forward(logits: np.ndarray, q: np.ndarray, temperature: float = 1.0,
+            batch_size: int | None = None) -> tuple[np.floating, tuple]:
+    """Fast version of `reference_forward`. Raises ValueError if logits and q differ in shape, or tau is not above 0."""
     if logits.ndim != 2 or logits.shape != q.shape:
         raise ValueError(f"distillation: logits {logits.shape} and the teacher's targets {q.shape} must both be (B, K)")
     if not temperature > 0:
         raise ValueError(f"distillation: the temperature must be above 0, not {temperature!r}")
     batch_size = len(logits) if batch_size is None else batch_size
-    difference = np.empty(logits.shape, logits.dtype)
+    difference = np.empty(logits.shape, logits.dtype)                 # p - q
     loss = _forward(np.ascontiguousarray(logits), np.ascontiguousarray(q), 1 / temperature, difference)
     return logits.dtype.type(temperature**2 * loss / batch_size), (difference, temperature, batch_size)
 
 
-def backward(dloss, cache):
-    """As `reference_backward`."""
+def backward(dloss: float, cache: tuple) -> np.ndarray:
+    """Fast version of `reference_backward`."""
     difference, temperature, batch_size = cache
     return difference * difference.dtype.type(dloss * temperature / batch_size)
 

@@ -1,29 +1,33 @@
-"""Group norm: the channels of a picture are taken in groups, and each group is shifted to mean 0 and scaled to variance 1.
+"""Group norm: the channels of an image form groups, and each group is shifted to mean 0 and scaled to variance 1.
 
-A group is C / G channels that lie side by side. For one picture and one group, over the M = H W C / G numbers x_i that it has at all
-places (every picture by itself; the batch plays no part):
+With g groups, a group is C / g neighbouring channels. For one image and one group, over the m = H W C / g numbers x_i
+that the group has at all places (every image by itself, independent of the rest of the batch):
 
-    mean = (1/M) sum_i x_i
-    var  = (1/M) sum_i (x_i - mean)**2
+    mean = (1/m) sum_i x_i
+    var  = (1/m) sum_i (x_i - mean)**2
     rstd = 1 / sqrt(var + eps)
     xhat = (x - mean) rstd
-    y    = xhat weight + bias                        (weight and bias: one number a channel)
+    y    = xhat weight + bias                        (weight and bias: one number per channel)
 
-In a ResNet a ReLU always follows, y = max(xhat weight + bias, 0), so it is part of this chapter: done in the same pass, it costs nothing.
+In a ResNet a ReLU always follows, y = max(xhat weight + bias, 0). It is part of this chapter, because it costs nothing
+when it is computed in the same pass.
 
-Backward. The ReLU passes dy on where y > 0 (see `relu`). But for what is averaged over, the rest is the layer norm (see
-`layer_norm` for the derivation):
+Backward. The ReLU passes dy where y > 0 (see `relu`). The rest is the layer norm's backward with means over the group
+instead of the token (see `layer_norm` for the derivation):
 
-    dbias = sum dy        dweight = sum dy xhat      (over pictures and places)
+    dbias = sum dy        dweight = sum dy xhat      (over images and places)
     dxhat = dy weight
     dx    = rstd (dxhat - mean(dxhat) - xhat mean(dxhat xhat))          (means over the group)
 
-weight is the same at all places, so both means follow from sums over the places, channel by channel, which also make dbias and dweight:
+weight is the same at all places, so both means follow from sums over the places of each channel c. The same sums make
+dbias and dweight:
 
-    mean(dxhat) = (1/M) sum_c weight_c (sum over places of dy)          mean(dxhat xhat) = (1/M) sum_c weight_c (sum of dy xhat)
+    mean(dxhat)      = (1/m) sum_c weight_c (sum over places of dy_c)
+    mean(dxhat xhat) = (1/m) sum_c weight_c (sum over places of dy_c xhat_c)
 
-Shapes: x, y, dx, dy (B, H, W, C); weight, bias (C,); mean, rstd (B, G). G = 1 is a layer norm of the picture, G = C instance norm.
-Source: Wu and He, "Group Normalization", arXiv:1803.08494.
+Shapes: x, y, dx, dy (B, H, W, C); weight, bias (C,); mean, rstd (B, g). g = 1 is a layer norm of the image, g = C is
+the instance norm. (A batch norm would take its means over the images of the batch, so images would depend on each other.)
+Read before: `layer_norm`, `relu`. Source: Wu and He, "Group Normalization", arXiv:1803.08494.
 """
 
 import numpy as np
@@ -31,28 +35,43 @@ import numpy as np
 from ..kernel import as_matrix, kernel
 from . import relu as relu_op
 
-PLACES = 64  # are summed by themselves first, because one running sum of thousands of numbers loses digits
+PLACES = 64  # this many places are summed by themselves first: one running sum of thousands of numbers loses digits
 
 
-def reference_forward(x, weight, bias, groups, eps=1e-5, relu=False):
-    """x (B, H, W, C), weight (C,), bias (C,) -> y (B, H, W, C), cache. relu: whether a ReLU follows."""
-    grouped = x.reshape(len(x), -1, groups, x.shape[-1] // groups)    # (B, H W, G, C / G)
-    mean = grouped.mean(axis=(1, 3), keepdims=True)                   # (B, 1, G, 1)
+def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, groups: int, eps: float = 1e-5,
+                      relu: bool = False) -> tuple[np.ndarray, tuple]:
+    """Return the group norm of each image.
+
+    Parameters
+    ----------
+    x : array (B, H, W, C)
+    weight, bias : arrays (C,)
+    groups : int, g
+    eps : float
+    relu : bool, whether a ReLU follows
+
+    Returns
+    -------
+    y : array (B, H, W, C)
+    cache : tuple, what `reference_backward` needs
+    """
+    grouped = x.reshape(len(x), -1, groups, x.shape[-1] // groups)    # (B, H W, g, C / g)
+    mean = grouped.mean(axis=(1, 3), keepdims=True)                   # (B, 1, g, 1)
     var = ((grouped - mean) ** 2).mean(axis=(1, 3), keepdims=True)
     rstd = 1 / np.sqrt(var + eps)
     xhat = (grouped - mean) * rstd
-    y, passed = xhat.reshape(x.shape) * weight + bias, None
+    y, relu_cache = xhat.reshape(x.shape) * weight + bias, None
     if relu:
-        y, passed = relu_op.reference_forward(y)
-    return y, (xhat, rstd, weight, passed)
+        y, relu_cache = relu_op.reference_forward(y)
+    return y, (xhat, rstd, weight, relu_cache)
 
 
-def reference_backward(dy, cache):
-    """dy (B, H, W, C) -> dx (B, H, W, C), dweight (C,), dbias (C,)."""
-    xhat, rstd, weight, passed = cache
-    if passed is not None:                                            # y = max(.., 0)
-        dy = relu_op.reference_backward(dy, passed)
-    dbias = as_matrix(dy).sum(axis=0)                                      # y = xhat weight + bias
+def reference_backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return dx (B, H, W, C), dweight (C,) and dbias (C,) for dy (B, H, W, C)."""
+    xhat, rstd, weight, relu_cache = cache
+    if relu_cache is not None:                                        # y = max(.., 0)
+        dy = relu_op.reference_backward(dy, relu_cache)
+    dbias = as_matrix(dy).sum(axis=0)                                 # y = xhat weight + bias
     dweight = as_matrix(dy * xhat.reshape(dy.shape)).sum(axis=0)
     dxhat = (dy * weight).reshape(xhat.shape)
     along_shift = dxhat.mean(axis=(1, 3), keepdims=True)              # xhat = (x - mean) rstd
@@ -61,25 +80,26 @@ def reference_backward(dy, cache):
     return dx.reshape(dy.shape), dweight, dbias
 
 
-# ---- the same mathematics, picture by picture, so that each stays in the cache from its first pass to its last --
+# ---- the same mathematics, image by image: an image stays in the processor's cache from the first pass to the last ---
 
 
-def forward(x, weight, bias, groups, eps=1e-5, relu=False):
-    """As `reference_forward`. Raises ValueError if weight or bias is not (C,), or the groups do not divide C."""
+def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, groups: int, eps: float = 1e-5,
+            relu: bool = False) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`. Raises ValueError if weight or bias is not (C,), or g does not divide C."""
     C = x.shape[-1]
     if weight.shape != (C,) or bias.shape != (C,):
         raise ValueError(f"group norm: x {x.shape} needs weight and bias ({C},), not {weight.shape} and {bias.shape}")
     if groups < 1 or C % groups:
-        raise ValueError(f"group norm: {C} channels cannot be divided into {groups} groups")
-    places = as_matrix(x).reshape(len(x), -1, C)                           # (B, H W, C)
+        raise ValueError(f"group norm: {C} channels cannot be divided into {groups} groups: choose a divisor of {C}")
+    places = as_matrix(x).reshape(len(x), -1, C)                      # (B, H W, C)
     y = np.empty_like(places)
     mean, rstd = np.empty((len(x), groups), x.dtype), np.empty((len(x), groups), x.dtype)
     _forward(places, weight, bias, eps, relu, y, mean, rstd)
     return y.reshape(x.shape), (places, mean, rstd, weight, bias, relu)
 
 
-def backward(dy, cache):
-    """As `reference_backward`."""
+def backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fast version of `reference_backward`."""
     x, mean, rstd, weight, bias, relu = cache
     dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
     _backward(as_matrix(dy).reshape(x.shape), x, mean, rstd, weight, bias, relu, dx, dweight, dbias)
@@ -88,17 +108,17 @@ def backward(dy, cache):
 
 @kernel
 def _forward(x, weight, bias, eps, relu, y, mean, rstd):
-    B, P, C = x.shape
+    B, N, C = x.shape
     one, zero, eps = x.dtype.type(1), x.dtype.type(0), x.dtype.type(eps)
     floor = zero if relu else -x.dtype.type(np.inf)
     each = C // mean.shape[1]
-    per_group = one / x.dtype.type(P * each)
+    per_group = one / x.dtype.type(N * each)
     part, total, shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
         total[:] = zero
-        for start in range(0, P, PLACES):
+        for start in range(0, N, PLACES):
             part[:] = zero
-            for n in range(start, min(start + PLACES, P)):
+            for n in range(start, min(start + PLACES, N)):
                 for c in range(C):
                     part[c] += x[b, n, c]
             for c in range(C):
@@ -110,9 +130,9 @@ def _forward(x, weight, bias, eps, relu, y, mean, rstd):
             mean[b, g] = m * per_group
             shift[g * each:(g + 1) * each] = m * per_group
         total[:] = zero
-        for start in range(0, P, PLACES):
+        for start in range(0, N, PLACES):
             part[:] = zero
-            for n in range(start, min(start + PLACES, P)):
+            for n in range(start, min(start + PLACES, N)):
                 for c in range(C):
                     part[c] += (x[b, n, c] - shift[c]) * (x[b, n, c] - shift[c])
             for c in range(C):
@@ -124,21 +144,21 @@ def _forward(x, weight, bias, eps, relu, y, mean, rstd):
             rstd[b, g] = one / np.sqrt(var * per_group + eps)
             for c in range(g * each, (g + 1) * each):
                 scale[c] = rstd[b, g] * weight[c]
-        for n in range(P):
+        for n in range(N):
             for c in range(C):
                 z = (x[b, n, c] - shift[c]) * scale[c] + bias[c]
-                y[b, n, c] = floor if z < floor else z                # so NaN stays NaN
+                y[b, n, c] = floor if z < floor else z                # a NaN stays a NaN
 
 
 @kernel
 def _backward(dy, x, mean, rstd, weight, bias, relu, dx, dweight, dbias):
-    B, P, C = x.shape
+    B, N, C = x.shape
     zero = x.dtype.type(0)
     floor = zero if relu else -x.dtype.type(np.inf)
     each = C // mean.shape[1]
-    per_group = x.dtype.type(1) / x.dtype.type(P * each)
+    per_group = x.dtype.type(1) / x.dtype.type(N * each)
     shift, scale = np.empty(C, x.dtype), np.empty(C, x.dtype)         # xhat = (x - shift) scale
-    slope = np.empty(C, x.dtype)                                      # of y over x, as the forward has it
+    slope = np.empty(C, x.dtype)                                      # dy/dx, computed as in the forward
     part_dy, part_dy_xhat = np.empty(C, x.dtype), np.empty(C, x.dtype)
     sum_dy, sum_dy_xhat = np.empty(C, x.dtype), np.empty(C, x.dtype)
     along_shift, along_xhat = np.empty(C, x.dtype), np.empty(C, x.dtype)
@@ -147,13 +167,13 @@ def _backward(dy, x, mean, rstd, weight, bias, relu, dx, dweight, dbias):
             shift[c], scale[c] = mean[b, c // each], rstd[b, c // each]
             slope[c] = scale[c] * weight[c]
         sum_dy[:], sum_dy_xhat[:] = zero, zero
-        for start in range(0, P, PLACES):
+        for start in range(0, N, PLACES):
             part_dy[:], part_dy_xhat[:] = zero, zero
-            for n in range(start, min(start + PLACES, P)):
+            for n in range(start, min(start + PLACES, N)):
                 for c in range(C):
                     centred = x[b, n, c] - shift[c]
                     passed = dy[b, n, c] if centred * slope[c] + bias[c] > floor else zero
-                    dx[b, n, c] = passed                              # kept there for the second pass
+                    dx[b, n, c] = passed                              # kept here for the second pass
                     part_dy[c] += passed
                     part_dy_xhat[c] += passed * (centred * scale[c])
             for c in range(C):
@@ -169,7 +189,7 @@ def _backward(dy, x, mean, rstd, weight, bias, relu, dx, dweight, dbias):
                 of_xhat += weight[c] * sum_dy_xhat[c]
             along_shift[g * each:(g + 1) * each] = of_shift * per_group
             along_xhat[g * each:(g + 1) * each] = of_xhat * per_group
-        for n in range(P):
+        for n in range(N):
             for c in range(C):
                 xhat = (x[b, n, c] - shift[c]) * scale[c]
                 dx[b, n, c] = scale[c] * (dx[b, n, c] * weight[c] - along_shift[c] - xhat * along_xhat[c])

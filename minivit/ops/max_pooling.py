@@ -1,17 +1,19 @@
-"""Max pooling: at every place of a coarser grid, the largest number that a window sees, channel by channel.
+"""Max pooling: a smaller image, in which each number is the largest of a square of k x k places of the input.
 
-    y[b, i, j, c] = max over u, v of x[b, s i + u - p, s j + v - p, c]                  0 where that lies outside the picture
+    y[b, i, j, c] = max over u, v of x[b, s i + u - p, s j + v - p, c]                  (x is 0 outside the image)
 
-for windows of k x k places; stride s, padding p. The zeros outside take part, as in BiT, where they are written around the picture first:
-at the border, y is never negative. (Often they stand for minus infinity; behind a ReLU the two are the same.)
+Each channel is pooled by itself; s is the stride and p the padding. The zeros outside take part, as in BiT, which pads
+the image with zeros first: at the border, y is never negative. (Other libraries pad with minus infinity. After a ReLU the
+results are the same.)
 
-Backward. y depends on the one number that was the largest. With (r, t) its place,
+Backward. y depends only on the largest number of its square. If (r, t) is the place of that number,
 
-    dx[b, r, t, c] += dy[b, i, j, c]          nothing, if it was one of the zeros
+    dx[b, r, t, c] += dy[b, i, j, c]          (nothing, if it was one of the zeros outside)
 
-Windows overlap, so one number may be the largest of several. Where two are equal there is a kink; the first takes it all.
+Squares overlap, so one number can be the largest of several. If two numbers of a square are equal, the function has a
+kink there, and the first of them takes the whole gradient.
 
-Shapes: x, dx (B, H, W, C); y, dy (B, H', W', C), H' = (H + 2p - k) // s + 1, W' alike.
+Shapes: x, dx (B, H, W, C); y, dy (B, H', W', C), H' = (H + 2p - k) // s + 1, W' alike. Read before: `convolution`.
 Source: Ranzato et al., CVPR 2007; with these zeros, Kolesnikov et al., "Big Transfer", arXiv:1912.11370.
 """
 
@@ -21,16 +23,27 @@ from ..kernel import as_matrix, kernel
 from .convolution import output_size
 
 
-def reference_forward(x, size, stride=1, padding=0):
-    """x (B, H, W, C) -> y (B, H', W', C), cache: the places of all windows side by side, and the largest of each."""
+def reference_forward(x: np.ndarray, size: int, stride: int = 1, padding: int = 0) -> tuple[np.ndarray, tuple]:
+    """Return the maximum of each square.
+
+    Parameters
+    ----------
+    x : array (B, H, W, C)
+    size, stride, padding : int, k, s and p in pixels
+
+    Returns
+    -------
+    y : array (B, H', W', C)
+    cache : tuple, what `reference_backward` needs
+    """
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride]
-    flat = windows.reshape(*windows.shape[:4], size * size)           # (B, H', W', C, k k)
+    squares = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride]
+    flat = squares.reshape(*squares.shape[:4], size * size)           # (B, H', W', C, k k)
     return flat.max(axis=-1), (flat.argmax(axis=-1), x.shape, size, stride, padding)
 
 
-def reference_backward(dy, cache):
-    """dy (B, H', W', C) -> dx (B, H, W, C)."""
+def reference_backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
+    """Return dx (B, H, W, C) for dy (B, H', W', C)."""
     largest, (B, H, W, C), size, stride, padding = cache
     dpadded = np.zeros((B, H + 2 * padding, W + 2 * padding, C), dy.dtype)
     for b, i, j, c in np.ndindex(dy.shape):
@@ -39,25 +52,26 @@ def reference_backward(dy, cache):
     return dpadded[:, padding:padding + H, padding:padding + W]
 
 
-# ---- the same mathematics, one pass over memory -----------------------------------------------------------
+# ---- the same mathematics, one pass over memory ----------------------------------------------------------------------
 
 
-def forward(x, size, stride=1, padding=0):
-    """As `reference_forward`. Raises ValueError unless x has four axes and the windows fit into the padded picture."""
+def forward(x: np.ndarray, size: int, stride: int = 1, padding: int = 0) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`. Raises ValueError if x is not (B, H, W, C) or smaller than a square."""
     if x.ndim != 4:
         raise ValueError(f"max pooling: x must be (B, H, W, C), not {x.shape}")
     B, H, W, C = x.shape
     height, width = output_size(H, size, stride, padding), output_size(W, size, stride, padding)
     if min(height, width) < 1:
-        raise ValueError(f"max pooling: windows of {size}x{size} do not fit into pictures of {H}x{W} padded by {padding}")
+        raise ValueError(f"max pooling: squares of {size}x{size} do not fit into images of {H}x{W} with padding {padding}"
+                         ": use a smaller size, or more padding")
     y = np.empty((B, height, width, C), x.dtype)
-    largest = np.empty(y.shape, np.int32)                             # its row and column in x, as r W + t; -1 outside
+    largest = np.empty(y.shape, np.int32)                             # its place in x, as r W + t; -1 outside
     _forward(as_matrix(x).reshape(x.shape), size, stride, padding, y, largest)
     return y, (largest, x.shape)
 
 
-def backward(dy, cache):
-    """As `reference_backward`."""
+def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
+    """Fast version of `reference_backward`."""
     largest, (B, H, W, C) = cache
     dx = np.zeros((B, H * W, C), dy.dtype)
     _backward(as_matrix(dy).reshape(B, -1, C), largest.reshape(B, -1, C), dx)
@@ -78,7 +92,7 @@ def _forward(x, size, stride, padding, y, largest):
                         first = u == 0 and v == 0
                         for c in range(C):
                             value = x.dtype.type(0) if outside else x[b, r, t, c]
-                            # NaN is not larger than anything: it has to be asked for, and stays then
+                            # A NaN is not larger than any number, so it is tested for. It stays the largest.
                             if first or value > y[b, i, j, c] or (value != value and y[b, i, j, c] == y[b, i, j, c]):
                                 y[b, i, j, c], largest[b, i, j, c] = value, place
 

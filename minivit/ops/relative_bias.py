@@ -1,22 +1,25 @@
-"""Relative position bias: how much one place looks at another depends, too, on how far apart they lie, and in which direction.
+"""Relative position bias: attention between two tokens depends on how far apart they are, and in which direction.
 
-Tokens lie on a grid of R rows and S columns. Two of them, n at (y, x) and m at (y', x'), are y - y' rows and x - x' columns apart; there
-are (2R - 1)(2S - 1) such offsets, and for each one every head learns a number. Attention adds it to the scaled score of n and m:
+Tokens lie on a grid of R rows and S columns. Token n at row y, column x and token m at row y', column x' are y - y' rows
+and x - x' columns apart. There are (2R - 1)(2S - 1) such offsets. For each offset, every head learns one number, which
+attention adds to the scaled score of the pair (see `attention_variants`):
 
     bias[a, n, m] = table[index[n, m], a]               for head a
     index[n, m]   = (y - y' + R - 1)(2S - 1) + (x - x' + S - 1)
 
-A class token lies nowhere: three more rows of the table serve class token to token, token to class token, and class token to itself.
+A class token has no place on the grid. It gets three more rows of the table: class token to token, token to class token,
+and class token to itself.
 
-Unlike positions that are added to the tokens, the bias depends on offsets alone, so it is the same everywhere in the picture; and every
-block learns its own.
+Positions that are added to the tokens (see `tokens`) tell where a token is. The bias depends only on offsets, so it is
+the same everywhere in the image. Every block learns its own.
 
-Backward. An entry of the table acts at all pairs of tokens with its offset, so its gradient is the sum over them:
+Backward. An entry of the table acts on all pairs of tokens with its offset, so its gradient is the sum over them:
 
-    dtable[r, a] = sum of dbias[a, n, m] over n, m with index[n, m] = r
+    dtable[r, a] = sum of dbias[a, n, m] over all n, m with index[n, m] = r
 
-Shapes: table, dtable (T, h), T = (2R - 1)(2S - 1), and 3 more for a class token; bias, dbias (h, N, N).
-Sources: Shaw et al., arXiv:1803.02155; Liu et al., "Swin Transformer", arXiv:2103.14030, Eq. 4; class token: Bao et al., arXiv:2106.08254.
+Shapes: table, dtable (rows, h) with (2R - 1)(2S - 1) rows, and 3 more for a class token; bias, dbias (h, N, N).
+Read before: `attention_variants`. Sources: Shaw et al., arXiv:1803.02155; Liu et al., "Swin Transformer",
+arXiv:2103.14030, Eq. 4; for the class token, Bao et al., arXiv:2106.08254.
 """
 
 from functools import lru_cache
@@ -26,14 +29,14 @@ import numpy as np
 from ..kernel import kernel
 
 
-def table_rows(rows, columns, class_token=False):
-    """How many rows the table has for a grid of tokens."""
+def table_rows(rows: int, columns: int, class_token: bool = False) -> int:
+    """Return the number of rows of the table for a grid of tokens."""
     return (2 * rows - 1) * (2 * columns - 1) + 3 * class_token
 
 
 @lru_cache(maxsize=8)
-def index(rows, columns, class_token=False):
-    """The table's row for each pair of tokens: (N, N) integers, not to be written to."""
+def index(rows: int, columns: int, class_token: bool = False) -> np.ndarray:
+    """Return the row of the table for each pair of tokens: integers (N, N), shared, so do not write to them."""
     y, x = (place.ravel() for place in np.indices((rows, columns)))
     offsets = (y[:, None] - y + rows - 1) * (2 * columns - 1) + (x[:, None] - x + columns - 1)
     if class_token:
@@ -43,34 +46,48 @@ def index(rows, columns, class_token=False):
     return offsets
 
 
-def reference_forward(table, rows, columns, class_token=False):
-    """table (T, h) -> bias (h, N, N), cache."""
+def reference_forward(table: np.ndarray, rows: int, columns: int,
+                      class_token: bool = False) -> tuple[np.ndarray, tuple]:
+    """Return the bias of every pair of tokens.
+
+    Parameters
+    ----------
+    table : array (rows, h); for its number of rows see `table_rows`
+    rows, columns : int, R and S
+    class_token : bool, whether a class token comes first
+
+    Returns
+    -------
+    bias : array (h, N, N)
+    cache : tuple, what `reference_backward` needs
+    """
     places = index(rows, columns, class_token)
     return table[places].transpose(2, 0, 1), (places, len(table))
 
 
-def reference_backward(dbias, cache):
-    """dbias (h, N, N), or its first rows (h, n, N) if the others are zero -> dtable (T, h)."""
+def reference_backward(dbias: np.ndarray, cache: tuple) -> np.ndarray:
+    """Return dtable (rows, h) for dbias (h, N, N), or for its first T rows (h, T, N), if the others are zero."""
     places, length = cache
     dtable = np.zeros((length, len(dbias)), dbias.dtype)
     np.add.at(dtable, places[:dbias.shape[1]], dbias.transpose(1, 2, 0))      # bias[a, n, m] = table[index[n, m], a]
     return dtable
 
 
-# ---- the same, head by head -------------------------------------------------------------------------------
+# ---- the same mathematics, head by head ------------------------------------------------------------------------------
 
 
-def forward(table, rows, columns, class_token=False):
-    """As `reference_forward`; the bias is contiguous. Raises ValueError if the table does not fit the grid."""
+def forward(table: np.ndarray, rows: int, columns: int, class_token: bool = False) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`. The bias is contiguous. Raises ValueError if the table does not fit."""
     if table.ndim != 2 or len(table) != table_rows(rows, columns, class_token):
-        raise ValueError(f"relative bias: a grid of {rows}x{columns}{' with a class token' if class_token else ''} needs a table "
+        grid = f"{rows}x{columns}{' with a class token' if class_token else ''}"
+        raise ValueError(f"relative bias: a grid of {grid} needs a table "
                          f"({table_rows(rows, columns, class_token)}, h), not {table.shape}")
     places = index(rows, columns, class_token)
     return np.ascontiguousarray(table.T)[:, places], (places, len(table))
 
 
-def backward(dbias, cache):
-    """As `reference_backward`."""
+def backward(dbias: np.ndarray, cache: tuple) -> np.ndarray:
+    """Fast version of `reference_backward`."""
     places, length = cache
     dtable = np.zeros((length, len(dbias)), dbias.dtype)
     _backward(np.ascontiguousarray(dbias), places, dtable)

@@ -1,28 +1,28 @@
-"""Windows: the tokens of a picture are cut into squares, and attention looks no further than its own.
+"""Windows: the tokens of an image are split into squares, and attention stays within each square.
 
-    x (B, H, W, D)  ->  windows (B M, n, D)          n = w w tokens in a window of side w; M = (H / w) (W / w) windows a picture
+    x (B, H, W, D)  ->  windows (B G, n, D)          n = w w tokens in a window of side w, G = (H / w) (W / w) per image
 
-The windows of a picture follow each other row by row, and those of one picture stand before those of the next. N tokens cost attention
-N**2 scores; in windows they cost N n, which is linear in the area of the picture.
+The windows of an image follow each other row by row, and the windows of one image come before those of the next. With N
+tokens, attention computes N**2 scores. In windows it computes N n, which grows only linearly with the area of the image.
 
-So that windows hear of each other, every second block shifts the picture first, by s rows up and s columns to the left: its windows then
-straddle the borders of those before. What leaves at the top comes in again at the bottom (a cyclic shift), so that there are as many
-windows and all are full:
+Windows must exchange information. So every second block shifts the image first, by s rows up and s columns to the left:
+its windows then lie across the borders of those before. What leaves at the top comes in at the bottom (a cyclic shift), so
+there are as many windows as before, and all are full:
 
     shifted[b, i, j] = x[b, (i + s) mod H, (j + s) mod W]
 
-But in the last row and column of windows this joins what lies at opposite edges of the picture and must not see each other. A mask adds
--100 to the scores of such pairs, whose probabilities are then nothing beside the others (e**-100 is 4e-44):
+In the last row and column of windows, tokens from opposite edges of the image are now neighbours, and must not see each
+other. A mask adds -100 to the scores of such pairs, so their probability is negligible (e**-100 is 4e-44):
 
-    mask[m, a, b] = 0 if tokens a and b of window m both came in from the other side or both did not, row by row and column by column;
-                    -100 otherwise
+    mask[g, a, b] = 0      if tokens a and b of window g came from the same side, in both rows and columns
+                    -100   otherwise
 
-Backward. Numbers move to new places and nothing is computed: a permutation, whose transpose is its inverse. So backward lays the windows
-together again and shifts back, and with it a layer undoes in its forward what forward did:
+Backward. Each number moves to one new place, so its gradient moves back. Backward puts the windows together and shifts the
+image back. A layer also uses it in its own forward, to turn windows into an image again:
 
     dx = unshift(join(dwindows))
 
-Source: Liu et al., "Swin Transformer", arXiv:2103.14030, section 3.2.
+Read before: `patches`, `attention_variants`. Source: Liu et al., "Swin Transformer", arXiv:2103.14030, section 3.2.
 """
 
 from functools import lru_cache
@@ -31,65 +31,92 @@ import numpy as np
 
 
 @lru_cache(maxsize=16)
-def mask(rows, columns, side, shift):
-    """What the scores of a shifted picture of rows x columns tokens get, in float64: (M, n, n), not to be written to."""
+def mask(rows: int, columns: int, side: int, shift: int) -> np.ndarray:
+    """Return what is added to the scores of a shifted image of rows x columns tokens.
+
+    Parameters
+    ----------
+    rows, columns, side, shift : int, H, W, w and s in tokens
+
+    Returns
+    -------
+    mask : float64 array (G, n, n), shared, so do not write to it
+    """
     came_in = 2 * (np.arange(rows) >= rows - shift)[:, None] + (np.arange(columns) >= columns - shift)
     tokens, _ = reference_forward(came_in[None, ..., None], side)
     return np.where(tokens == tokens.transpose(0, 2, 1), 0.0, -100.0)
 
 
-def reference_forward(x, side, shift=0):
-    """x (B, H, W, D), side w, shift s -> windows (B M, n, D), cache."""
+def reference_forward(x: np.ndarray, side: int, shift: int = 0) -> tuple[np.ndarray, tuple]:
+    """Shift the image and split it into windows.
+
+    Parameters
+    ----------
+    x : array (B, H, W, D)
+    side, shift : int, w and s in tokens
+
+    Returns
+    -------
+    windows : array (B G, n, D)
+    cache : tuple, what `reference_backward` needs
+    """
     B, H, W, D = x.shape
     shifted = np.roll(x, (-shift, -shift), axis=(1, 2))
     grid = shifted.reshape(B, H // side, side, W // side, side, D)    # (B, window, row, window, column, D)
     return grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, side * side, D), (x.shape, side, shift)
 
 
-def reference_backward(dwindows, cache):
-    """dwindows (B M, n, D) -> dx (B, H, W, D)."""
+def reference_backward(dwindows: np.ndarray, cache: tuple) -> np.ndarray:
+    """Return dx (B, H, W, D) for dwindows (B G, n, D)."""
     (B, H, W, D), side, shift = cache
     grid = dwindows.reshape(B, H // side, W // side, side, side, D)   # (B, window, window, row, column, D)
     shifted = grid.transpose(0, 1, 3, 2, 4, 5).reshape(B, H, W, D)
     return np.roll(shifted, (shift, shift), axis=(1, 2))
 
 
+# ---- the same permutation, with its indices computed once: every token is copied once --------------------------------
+
+
 @lru_cache(maxsize=16)
-def places(rows, columns, side, shift):
-    """Which token of the picture stands at each place of its windows, (N,), and the other way about; not to be written to."""
-    there, _ = reference_forward(np.arange(rows * columns).reshape(1, rows, columns, 1), side, shift)
-    return there.ravel(), np.argsort(there.ravel())
+def permutation(rows: int, columns: int, side: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which token of the image stands at each place of its windows, (N,), and the inverse. Do not write to them."""
+    order, _ = reference_forward(np.arange(rows * columns).reshape(1, rows, columns, 1), side, shift)
+    return order.ravel(), np.argsort(order.ravel())
 
 
-# ---- the same permutation: every token is copied once --------------------------------------------------------
-
-
-def forward(x, side, shift=0):
-    """As `reference_forward`. Raises ValueError if w does not divide H and W, or the shift is not in 0..w-1."""
+def forward(x: np.ndarray, side: int, shift: int = 0) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`. Raises ValueError if w does not divide H and W, or s is not in 0..w-1."""
     if x.ndim != 4 or side < 1 or x.shape[1] % side or x.shape[2] % side or not 0 <= shift < side:
-        raise ValueError(f"windows of side {side}, shifted by {shift}, need x (B, H, W, D) with H and W divisible by {side}, and a shift "
-                         f"in 0..{side - 1}, not {x.shape}")
+        raise ValueError(f"windows of side {side}, shifted by {shift}, need x (B, H, W, D) with H and W divisible by {side}, "
+                         f"and a shift in 0..{side - 1}, not {x.shape}")
     B, H, W, D = x.shape
-    there, _ = places(H, W, side, shift)
-    return np.take(x.reshape(B, H * W, D), there, axis=1).reshape(-1, side * side, D), (x.shape, side, shift)
+    order, _ = permutation(H, W, side, shift)
+    return np.take(x.reshape(B, H * W, D), order, axis=1).reshape(-1, side * side, D), (x.shape, side, shift)
 
 
-def backward(dwindows, cache):
-    """As `reference_backward`."""
+def backward(dwindows: np.ndarray, cache: tuple) -> np.ndarray:
+    """Fast version of `reference_backward`."""
     (B, H, W, D), side, shift = cache
-    _, back = places(H, W, side, shift)
-    return np.take(dwindows.reshape(B, H * W, D), back, axis=1).reshape(B, H, W, D)
+    _, inverse = permutation(H, W, side, shift)
+    return np.take(dwindows.reshape(B, H * W, D), inverse, axis=1).reshape(B, H, W, D)
 
 
-def to_full_attention(pairs, cache):
-    """Numbers for the pairs of tokens of each window, (B M, h, n, n) -> for all pairs of a picture's tokens, (B, h, N, N).
+def to_full_attention(probs: np.ndarray, cache: tuple) -> np.ndarray:
+    """Return the probabilities of attention in windows as those of attention over all tokens of an image.
 
-    Tokens of two windows get 0: so the probabilities of attention in windows are seen as those of attention over all tokens.
+    Parameters
+    ----------
+    probs : array (B G, h, n, n), one number for each pair of tokens of a window
+    cache : tuple, from `forward`
+
+    Returns
+    -------
+    full : array (B, h, N, N), 0 for two tokens of different windows
     """
     (B, H, W, _), side, shift = cache
-    there, _ = places(H, W, side, shift)
-    _, heads, n, _ = pairs.shape
-    spread = np.zeros((B, heads, H * W, H * W), pairs.dtype)
-    for m, tokens in enumerate(there.reshape(-1, n)):
-        spread[:, :, tokens[:, None], tokens] = pairs.reshape(B, -1, heads, n, n)[:, m]
-    return spread
+    order, _ = permutation(H, W, side, shift)
+    _, heads, n, _ = probs.shape
+    full = np.zeros((B, heads, H * W, H * W), probs.dtype)
+    for g, tokens in enumerate(order.reshape(-1, n)):
+        full[:, :, tokens[:, None], tokens] = probs.reshape(B, -1, heads, n, n)[:, g]
+    return full
