@@ -1,25 +1,32 @@
-"""The learning curve as a picture."""
+"""The learning curves of a run as an image file."""
 
+from collections.abc import Mapping, Sequence
+from os import PathLike
+
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..common.figures import new_figure, save
 
+SERIES = {"accuracy": ("training batches*", "tab:blue"), "test_accuracy": ("test images", "tab:orange"),
+          "val_accuracy": ("validation images", "tab:green")}
 
-def plot_curve(records, path, floor=0.0, kept=-1):
-    """Draw the learning curve to an image file. Parameters as for `curve_figure`."""
+
+def plot_curve(records: Sequence[Mapping], path: str | PathLike, floor: float = 0.0, kept: int = -1) -> None:
+    """Draw the learning curves to an image file. Parameters as for `curve_figure`."""
     save(curve_figure(records, floor, kept), path)
 
 
-def curve_figure(records, floor=0.0, kept=-1):
-    """Return a figure of loss and accuracy over the epochs.
+def curve_figure(records: Sequence[Mapping], floor: float = 0.0, kept: int = -1) -> Figure:
+    """Plot loss and accuracy after each epoch.
 
     Parameters
     ----------
     records : list of dict
-        One for each epoch, with `epoch`, `loss`, `accuracy` (of training batches, with augmentation and dropout), and
-        `test_accuracy` and `val_accuracy` where there are such images.
+        One for each epoch: `epoch`, `loss`, `accuracy` (of the training batches), and `test_accuracy` and
+        `val_accuracy` where there are such images.
     floor : float
-        The lowest possible loss.
+        The lowest possible loss, which is above 0 with label smoothing.
     kept : int
         Index of the record whose weights are kept.
 
@@ -28,24 +35,30 @@ def curve_figure(records, floor=0.0, kept=-1):
     matplotlib.figure.Figure
     """
     epochs = [r["epoch"] for r in records]
-    figure = new_figure(9, 3.4)
+    figure = new_figure(8, 3.6)
     loss, accuracy = figure.subplots(1, 2)
-    loss.plot(epochs, [r["loss"] for r in records], color="tab:blue")
-    loss.set(title="training loss" + (f" (label smoothing: at best {floor:.2f})" if floor > 0 else ""), xlabel="epoch",
-             ylim=(0, None))
-    accuracy.plot(epochs, [100 * r["accuracy"] for r in records], color="tab:blue", label="training batches, varied")
-    for name, color, label in (("test_accuracy", "tab:orange", "test images"),
-                               ("val_accuracy", "tab:green", "validation images")):
+    loss.plot(epochs, [r["loss"] for r in records], color="tab:blue", linewidth=2)
+    loss.set(title="Training loss", ylim=(0, None))
+    if floor > 0:
+        loss.axhline(floor, color="tab:gray", linestyle="--", label=f"lowest possible with label smoothing: {floor:.2f}")
+        loss.legend(frameon=False, loc="best", fontsize=11)
+    for name, (label, colour) in SERIES.items():
         if name in records[-1]:
-            accuracy.plot(epochs, [100 * r[name] for r in records], color=color, label=label)
+            accuracy.plot(epochs, [100 * r[name] for r in records], color=colour, linewidth=2, label=label)
     epoch = "last epoch" if kept in (-1, len(records) - 1) else f"epoch {epochs[kept]:g}"
-    test = f" (test, {epoch}: {records[kept]['test_accuracy']:.2%})" if "test_accuracy" in records[-1] else ""
-    accuracy.set(title=f"accuracy{test}", xlabel="epoch", ylabel="%", ylim=(None, 100.5))
-    accuracy.legend(frameon=False, loc="best")
+    test = f"Test accuracy {records[kept]['test_accuracy']:.2%} ({epoch})" if "test_accuracy" in records[-1] else "Accuracy"
+    accuracy.set(title=test, ylabel="accuracy in %", ylim=(None, 100.5))
+    accuracy.legend(frameon=False, loc="best", fontsize=11)
     for axes in (loss, accuracy):
         for line in axes.lines:
-            line.set_marker("o" if len(records) == 1 else "")         # a single point makes no line
+            line.set_marker("o" if len(records) == 1 else "")         # a single point draws no line
+        axes.set_xlabel("epoch", fontsize=12)
+        axes.title.set_fontsize(13)
+        axes.yaxis.label.set_fontsize(12)
+        axes.tick_params(labelsize=11)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("* during the epoch, with augmentation and dropout where they are used", fontsize=10,
+                     color="dimgray", x=0.995, ha="right")
     return figure
