@@ -184,7 +184,7 @@ def test_page_says_what_was_measured(trained):
     page = Page(text)
     words = " ".join(page.text.split())
     assert f"{result.accuracy:.2%} ± {result.test.standard_error:.2%}" in words
-    assert "of 359 held-out test images" in words
+    assert "on 359 held-out test images" in words
     assert "minivit train digits --epochs 3" in words
     confusion, classes, *_ = page.tables
     np.testing.assert_array_equal([[int(cell or 0) for cell in row[1:]] for row in confusion[1:]], result.test.confusion)
@@ -201,7 +201,7 @@ def test_pictures_in_the_page_are_the_mistakes_and_the_samples(trained):
     assert len(pictures) == KEPT_MISTAKES + 10 * report.SAMPLES
     for mistake, (words, picture) in zip(result.test.mistakes, pictures, strict=False):
         np.testing.assert_array_equal(picture, mistake.image[..., 0])
-        assert words.startswith(f"{mistake.true}, taken for {mistake.predicted} (")
+        assert words.startswith(f"true {mistake.true}, predicted {mistake.predicted} (")
     for k in range(10):
         words, picture = pictures[KEPT_MISTAKES + k * report.SAMPLES]
         assert words == str(k)
@@ -263,7 +263,7 @@ def test_any_channels_and_many_classes_have_a_page(tmp_path, channels, classes):
 def test_large_pictures_are_shown_small():
     image = np.zeros((300, 200, 3), np.uint8)
     image[:, 100:] = 255
-    [(words, picture)] = Page(report._picture(image, "large")).pictures
+    [(words, picture)] = Page(report._image(image, "large")).pictures
     assert words == "large"
     assert picture.shape == (report.LARGEST, report.LARGEST * 2 // 3, 3)
     assert picture[:, :40].max() == 0
@@ -279,9 +279,9 @@ def test_a_model_without_mistakes_has_a_page(trained):
     bound = f"(at least {np.floor(1e4 * 0.05 ** (1 / right.sum())) / 1e4:.2%} with 95% confidence)"
     assert str(evaluation) == f"accuracy 100.00% {bound} on {right.sum()} images"
     text = report.make_report(RunFolder(trained[0]).config(), model, [], easy, list(easy.class_names), evaluation)
-    assert "There are none." in Page(text).text
+    assert "All images were classified correctly." in Page(text).text
     assert f"100.00% {bound}" in Page(text).text
-    assert "The bound comes from" in " ".join(Page(text).text.split())
+    assert "The bound covers the choice of the images only." in " ".join(Page(text).text.split())
     assert "standard error" not in Page(text).text
     assert "How it learned" not in text          # no records
 
@@ -323,7 +323,7 @@ def test_page_on_other_data_names_them(trained, tmp_path, capsys):
     digits = minivit.load_data("digits")
     np.savez(tmp_path / "other.npz", images=digits.test_images[:50], labels=digits.test_labels[:50])
     assert cli.main(["evaluate", str(folder), str(tmp_path / "other.npz"), "--report", str(tmp_path / "page.html")]) == 0
-    assert "of 50 images of other.npz" in " ".join(Page((tmp_path / "page.html").read_text()).text.split())
+    assert "on 50 images of other.npz" in " ".join(Page((tmp_path / "page.html").read_text()).text.split())
 
 
 def test_page_on_pictures_learned_from_warns(trained, tmp_path):
@@ -345,14 +345,15 @@ def test_page_of_an_unfinished_run_says_so(trained, tmp_path):
 def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
     train(tmp_path / "run", epochs=None, minutes=0.002, command="minivit train digits --minutes 0.002")
     text = Page((tmp_path / "run" / "report.html").read_text()).text
-    steps, epochs = re.search(r"these (\d+) steps are --epochs ([\d.]+)\.", text).groups()
+    steps, epochs = re.search(r"these (\d+) steps, pass --epochs ([\d.]+) instead\.", text).groups()
     assert round(float(epochs) * (1438 // 64)) == int(steps)
     settings = {row[0]: row[1] for table in Page((tmp_path / "run" / "report.html").read_text()).tables for row in table if len(row) == 2}
     assert settings["epochs"] == epochs
 
 
 @pytest.mark.parametrize(("settings", "kept"), [
-    ({"ema": 0.9}, "the running mean of the weights at the last step"), ({"patience": 1}, "the epoch that was best in validation"),
+    ({"ema": 0.9}, "the moving average (EMA) of the weights after the last step"),
+    ({"patience": 1}, "the weights of the epoch with the best validation accuracy"),
 ], ids=str)
 def test_page_says_which_weights_were_kept(tmp_path, settings, kept):
     train(tmp_path / "run", **settings)

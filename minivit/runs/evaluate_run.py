@@ -87,10 +87,10 @@ def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evalua
 
     Errors as `RunFolder.config`; OSError.
     """
-    from .report import SETTINGS, make_report  # here, because few commands need it
+    from .report import NEEDED_SETTINGS, make_report  # here, because few commands need it
 
     config: Mapping[str, Any] = run.config()
-    if missing := [name for name in SETTINGS if name not in config["training"]]:
+    if missing := [name for name in NEEDED_SETTINGS if name not in config["training"]]:
         raise run.damaged(f"it lacks {', '.join(missing)}")
     records = run.read_log(config["training"]["steps"])
     page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run),

@@ -20,9 +20,10 @@ from ..common.text import percent, plural
 from ..data.dataset import Dataset
 from ..ops.cross_entropy import smoothing_floor
 from ..training.evaluation import Evaluation
+from ..training.settings import SETTINGS as TRAINING_SETTINGS
 
-# Training settings that the page needs
-SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")
+# Entries of config.json's training settings that the page needs
+NEEDED_SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")
 SAMPLES = 8             # sample images of each class
 SAMPLE_CLASSES = 20     # number of classes with sample images, at most
 LARGEST = 128           # longest side of an image on the page, in pixels, so that the page stays small
@@ -59,7 +60,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
     kind, where = ("held-out test image", "") if same and not leakage_warning else ("image", f" of {data.name}")
     scored = f"{evaluation.images:,} {plural(evaluation.images, kind)}{where}"
     if same:
-        config = config | {"training": _with_epochs(config["training"], records, data)}
+        config = {**config, "training": _with_epochs(config["training"], records, data)}
     uncertainty = "The standard error" if evaluation.standard_error else "The bound"
     parameters = sum(p.size for p in model.parameters())
     tokens = f"{model.tokens} tokens, " if model.tokens else ""
@@ -303,7 +304,7 @@ def _reproduction(config):
                      f"pass --epochs {training['epochs']:.10g} instead.")
         return f'<pre>{_escape(config["command"])}</pre>\n<p class="note">{_escape(note)}</p>'
     source = config["data"]["source"]
-    settings = {name: value for name, value in training.items() if name not in ("steps", "lanes", "micro_batch")}
+    settings = {name: value for name, value in training.items() if name in TRAINING_SETTINGS}
     load = f"minivit.load_data(**{source})" if source else "...  # the arrays that the run was given"
     model = f"minivit.create_model({config['model']['family']!r}, **{config['model']['options']})"
     lines = ["import minivit", f"data = {load}", f"model = {model}  # add the seed of its weights",
