@@ -14,7 +14,7 @@ Read `ops/` (the mathematics), `layers/` (what remembers), `models/vit.py` (the 
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "create_model": "models",
