@@ -296,7 +296,8 @@ def test_predict_shows_the_three_most_probable_classes(call, run_folder, picture
     assert len(probabilities) == 3
     assert probabilities == sorted(probabilities, reverse=True)
     assert 0 < sum(probabilities) <= 1
-    assert re.fullmatch(rf"{re.escape(str(picture))}: (\d \d+\.\d%, ){{2}}\d \d+\.\d%\n", call("predict", run_folder, picture))
+    line = rf"{re.escape(str(picture))}: predicted \d \(\d+\.\d%\)(, \d \(\d+\.\d%\)){{2}}\n"
+    assert re.fullmatch(line, call("predict", run_folder, picture))
 
 
 def test_predict_takes_the_number_of_a_test_image(call, run_folder, digits):
@@ -304,6 +305,10 @@ def test_predict_takes_the_number_of_a_test_image(call, run_folder, digits):
     assert [row["image"] for row in rows] == ["7", "0"]
     best = minivit.load(run_folder).predict(digits.test_images[[7, 0]]).argmax(axis=1)
     assert [int(row["classes"][0]["class"]) for row in rows] == best.tolist()
+    assert [row["number"] for row in rows] == [7, 0]
+    assert [int(row["true"]) for row in rows] == digits.test_labels[[7, 0]].tolist()
+    line = rf"test image 7: predicted {best[0]} \(\d+\.\d%\), .*; true class {digits.test_labels[7]}\n"
+    assert re.fullmatch(line, call("predict", run_folder, 7))
 
 
 def test_predict_takes_several_pictures_and_keeps_their_order(call, run_folder, tmp_path, digits):
@@ -378,7 +383,8 @@ def test_models_are_described_without_memory_for_their_weights(call):
 
 def test_models_table_has_a_line_for_each(call):
     lines = call("models").splitlines()
-    assert len(lines) == 1 + len(json.loads(call("models", "--json")))
+    assert len(lines) == 1 + len(json.loads(call("models", "--json"))) + 2
+    assert lines[-1] == "vit_mini, deit_mini, swin_mini, resnet_mini adapt to the size of the images."
     assert any(line.startswith("vit_base_patch16_224") and "86,567,656" in line for line in lines)
 
 
@@ -386,7 +392,6 @@ def test_models_table_has_a_line_for_each(call):
 
 
 BAD_INPUT = [
-    ("", "COMMAND"),
     ("trian digits", "unknown command 'trian': did you mean 'train'.*known: train, evaluate, "),
     ("train", "DATA"),
     ("train digit", "unknown data set.*'digit'.*did you mean 'digits'"),

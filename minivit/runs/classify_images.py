@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..common.checks import check_number
 from ..data import read_image_files
 from ..explain.tools.attention_report import Look, look
 from ..models.model import Model
+from ..models.pretrained import load_weights
 from ..ops import softmax
 from .folder import RunFolder
 from .run_data import check_fit, load_own_data
@@ -17,7 +19,7 @@ from .trained_model import latest_model
 
 
 def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Sequence[str] | None = None, top: int = 3,
-             unreadable: Collection = ()) -> list[dict[str, Any]]:
+             unreadable: Collection = (), threads: int | None = None) -> list[dict[str, Any]]:
     """Return the most probable classes of images.
 
     Parameters
@@ -32,6 +34,8 @@ def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Seq
         Number of classes to return for each image.
     unreadable : collection
         Names of images to leave out.
+    threads : int, optional
+        Number of threads (default: the cores of this process).
 
     Returns
     -------
@@ -45,27 +49,39 @@ def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Seq
     """
     check_number("number of classes to show", top, least=1, whole=True)
     class_names = [str(k) for k in range(model.classes)] if class_names is None else class_names
-    probabilities, _ = softmax.forward(model.predict(images))
+    probabilities, _ = softmax.forward(model.predict(images, threads))
     return [{"image": str(name), "classes": [{"class": class_names[k], "probability": float(p[k])}
                                              for k in np.argsort(-p)[:top]]}
             for name, p in zip(names, probabilities, strict=True) if name not in unreadable]
 
 
-def classify_images(run: RunFolder, images: Sequence, top: int = 3,
-                    unreadable: dict | None = None) -> list[dict[str, Any]]:
+def classify_with_weights(path: str | Path, name: str, images: Sequence, top: int = 3, unreadable: dict | None = None,
+                          threads: int | None = None) -> list[dict[str, Any]]:
+    """Return the most probable classes of image files with a file of pretrained weights, as `classify`.
+
+    Parameters and errors as for `load_weights`, `read_image_files` and `classify`.
+    """
+    model, share = load_weights(path, name)
+    pixels = read_image_files(list(images), model.image_size, model.channels, "crop", share, unreadable)
+    return classify(model, images, pixels, None, top, unreadable or (), threads)
+
+
+def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: dict | None = None,
+                    threads: int | None = None) -> list[dict[str, Any]]:
     """Return the most probable classes of images with the latest model of a run, as `classify`.
 
-    For a test image of the run, the entry also has "true", its true class. Parameters and errors as for `read_images`,
+    For a test image of the run, the entry also has "number", and "true", its true class. Parameters and errors as for `read_images`,
     `latest_model` and `classify`.
     """
     model = latest_model(run)
     pixels, true = read_images(run, images, model, unreadable)
-    truths = {str(name): label for name, label in zip(images, true, strict=True) if label is not None}
-    rows = classify(model, images, pixels, run.class_names(model), top, unreadable or ())
-    return [row | ({"true": truths[row["image"]]} if row["image"] in truths else {}) for row in rows]
+    known = {str(name): {"number": int(name), "true": label} for name, label in zip(images, true, strict=True)
+             if label is not None}
+    rows = classify(model, images, pixels, run.class_names(model), top, unreadable or (), threads)
+    return [row | known.get(row["image"], {}) for row in rows]
 
 
-def attend_images(run: RunFolder, images: Sequence) -> list[Look]:
+def attend_images(run: RunFolder, images: Sequence, threads: int | None = None) -> list[Look]:
     """Return where the latest model of a run looks in each image.
 
     Parameters and errors as for `read_images` and `latest_model`.
@@ -74,7 +90,7 @@ def attend_images(run: RunFolder, images: Sequence) -> list[Look]:
     pixels, true = read_images(run, images, model)
     names = [f"test image {image}" if label is not None else str(image)
              for image, label in zip(images, true, strict=True)]
-    return look(model, pixels, names, run.class_names(model), true)
+    return look(model, pixels, names, run.class_names(model), true, threads)
 
 
 def read_images(run: RunFolder, images: Sequence, model: Model,

@@ -8,9 +8,10 @@ arXiv:2103.14030 (relative bias); DeVries and Taylor, arXiv:1708.04552 (cutout).
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data import Dataset
+if TYPE_CHECKING:
+    from ..data import Dataset
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def _vit(width, depth, heads, drop_path_rate):
 _CIFAR = Preset(_vit(128, 6, 4, 0.1), {"epochs": 60, "batch_size": 128, "ema": 0.999,
                                        "augment": "crop,alternating-flip,cutout:0.4:0.5"})
 # Users' own photographs are few. The fewer there are, the more a convolutional stem helps.
-_PHOTOGRAPHS = Preset({"stem": "conv", "relative_bias": True, "pool": "mean", "position_std": 0.02},
+PHOTOGRAPHS = Preset({"stem": "conv", "relative_bias": True, "pool": "mean", "position_std": 0.02},
                       {"augment": "affine,flip"})
 PRESETS = {
     "digits": Preset({}, {"batch_size": 64, "lr": 3e-3, "ema": 0.99, "optimiser": "muon"}),
@@ -61,7 +62,7 @@ SHORT_PRESETS = {
 }
 
 
-def preset_for(data: Dataset, minutes: float | None = None) -> Preset:
+def preset_for(data: "Dataset", minutes: float | None = None) -> Preset:
     """Return the preset for a data set, by its name.
 
     Parameters
@@ -74,4 +75,4 @@ def preset_for(data: Dataset, minutes: float | None = None) -> Preset:
         return SHORT_PRESETS[data.name]
     if data.name in PRESETS:
         return PRESETS[data.name]
-    return _PHOTOGRAPHS if data.train_images.shape[-1] == 3 else Preset()     # grey images may be letters: do not flip
+    return PHOTOGRAPHS if data.train_images.shape[-1] == 3 else Preset()     # grey images may be letters: do not flip

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 
 from ..common.checks import check_name, check_number
+from ..parallel.blas import blas_threads
+from ..parallel.threads import Workers
 from ..testing import Report
 from ..testing.report import table_lines
 from .catalogue import Check, select
@@ -50,17 +52,18 @@ class Verification:
         return max(outcome.worst for outcome in self.outcomes)
 
 
-def verify(names=(), method="richardson", seed=0):
+def verify(names=(), method="richardson", seed=0, threads=None):
     """Check the gradients of the ops, layers and models of these names (all, if there are none) -> `Verification`.
 
     What breaks in one check, such as a gradient of the wrong shape, is its outcome, and the others go on. Raises ValueError for an
-    unknown name or method.
+    unknown name or method. threads: for matrix products (default: the cores of this process).
     """
     checks = select(names)
     check_name("method", method, METHODS)
     check_number("seed", seed, least=0, whole=True)
     start = time.perf_counter()
-    outcomes = tuple(_outcome(check, method, seed) for check in checks)
+    with blas_threads(Workers(threads).threads):
+        outcomes = tuple(_outcome(check, method, seed) for check in checks)
     return Verification(outcomes, time.perf_counter() - start)
 
 

@@ -27,14 +27,14 @@ class Look:
     rollout: np.ndarray
 
 
-def look(model, images, names=None, class_names=None, true=None):
+def look(model, images, names=None, class_names=None, true=None, threads=None):
     """Where `model` looks in each of images (B, H, W, C) uint8: a list of `Look`.
 
-    names, true: of the pictures, one each; class_names: of the model's classes (default: numbers). Errors as `attention_probabilities`.
+    names, true: of the pictures, one each; class_names: of the model's classes (default: numbers); threads: for `predict`. Errors as `attention_probabilities`.
     """
     names = names or [str(i) for i in range(len(images))]
     class_names, true = class_names or [str(k) for k in range(model.classes)], true or [None] * len(images)
-    said, _ = softmax.forward(model.predict(images))
+    said, _ = softmax.forward(model.predict(images, threads))
     looks = []
     for i in range(len(images)):                                      # one by one: of a Swin's many tokens, all pairs take much memory
         probs = attention_probabilities(model, images[i:i + 1])

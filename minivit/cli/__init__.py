@@ -1,0 +1,80 @@
+"""The command line: `minivit VERB ...`. It parses arguments, calls one library function, and prints text or JSON.
+
+    parser.py     the parser, and the options that several verbs share
+    training.py   train
+    trained.py    evaluate, predict, attend: what uses a trained model
+    models.py     models, weights
+    measuring.py  gradcheck, bench
+    meta.py       help, completion
+
+A verb is one function `add_VERB(verbs)`, which declares its options, and one function `_VERB(options)`, which runs it.
+Heavy modules are imported inside the second one, so that `minivit --help` answers at once.
+"""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from .measuring import add_bench, add_gradcheck
+from .meta import add_completion, add_help
+from .models import add_models, add_weights
+from .parser import Parser, print_error
+from .trained import add_attend, add_evaluate, add_predict
+from .training import add_train
+
+VERBS = (add_train, add_evaluate, add_predict, add_attend, add_models, add_weights, add_gradcheck, add_bench, add_help,
+         add_completion)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        The arguments after the program's name. Default: those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 for success; 1 for a wrong gradient, or for weights of another model; 2 after an error, which
+        is printed to stderr in one line; 128 + n if signal n stopped the process.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")             # an ASCII terminal shows other characters escaped
+    try:
+        options = build_parser().parse_args(arguments)
+        options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])
+        return options.verb(options) or 0
+    except BrokenPipeError:                                           # the program that reads the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError, ImportError) as error:
+        if os.environ.get("MINIVIT_TRACEBACK"):
+            raise
+        print_error(error)
+        return 2
+    except KeyboardInterrupt as stop:                                 # the error of an interrupted training says how to resume it
+        print(f"\nminivit: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(stop, "signal", signal.SIGINT)
+
+
+def build_parser() -> Parser:
+    """Return the parser of the whole command line."""
+    parser = Parser(
+        prog="minivit", description="Train, use and verify Vision Transformers written by hand in NumPy.",
+        epilog="examples:\n"
+               "  minivit train digits\n"
+               "  minivit evaluate runs/digits-seed0\n"
+               "  minivit predict runs/digits-seed0 7\n\n"
+               "`minivit help COMMAND` lists the options of a command.\n"
+               "Set MINIVIT_TRACEBACK=1 in the environment to see the traceback of an error.")
+    parser.add_argument("-V", "--version", action="version", version=f"minivit {__version__}")
+    parser.set_defaults(verb=lambda options: parser.print_help())
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    for add in VERBS:
+        add(verbs)
+    return parser

@@ -1,0 +1,106 @@
+"""`minivit gradcheck` and `minivit bench`: check the gradients, and measure the speed."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from .parser import add_json, add_quiet, add_threads
+
+
+def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit gradcheck`."""
+    verb = verbs.add_parser(
+        "gradcheck", help="check all gradients numerically",
+        description="Compare the gradients of every op (reference and fast version), layer and model family with\n"
+                    "numerical ones, tensor by tensor, in float64 at small odd sizes.\n"
+                    "The exit code is 1 if a gradient is wrong.",
+        epilog="example:\n  minivit gradcheck layer_norm Block vit")
+    verb.set_defaults(verb=_gradcheck)
+    verb.add_argument("names", metavar="NAME", nargs="*",
+                      help="An op (layer_norm), a layer (LayerNorm) or a model family (vit). Default: all.")
+    verb.add_argument("--method", default="richardson", metavar="METHOD",
+                      help="richardson, central, directional or taylor. Default: richardson.")
+    verb.add_argument("--seed", type=int, default=0, metavar="S",
+                      help="Seed of the inputs, weights, upstream gradients and sampled entries. Default: 0.")
+    add_threads(verb)
+    add_json(verb, "ok, worst, seconds and checks, each with its rows,")
+
+
+def _gradcheck(options: argparse.Namespace) -> int:
+    from ..selftest.runner import as_json, table, verify
+
+    result = verify(options.names, options.method, options.seed, options.threads)
+    print(json.dumps(as_json(result)) if options.json else table(result))
+    return 0 if result.ok else 1
+
+
+def add_bench(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit bench`."""
+    verb = verbs.add_parser(
+        "bench", help="measure the speed",
+        description="Measure training and inference against this machine's limit, and against PyTorch and JAX if they\n"
+                    "are installed.",
+        epilog="examples:\n  minivit bench --shape fashion\n  minivit bench --profile --shape base-1")
+    verb.set_defaults(verb=_bench)
+    verb.add_argument("--family", metavar="NAME", help="Measure all shapes of vit, deit, swin or resnet. Default: vit.")
+    verb.add_argument("--shape", action="append", metavar="NAME",
+                      help="Measure one shape, such as fashion, base-1, swin-mini or resnet-28. May be repeated.")
+    verb.add_argument("--contestant", action="append", metavar="NAME",
+                      help="Compare with torch, torch.compile, torch.channels_last (for a resnet) or jax (for a vit). "
+                           "May be repeated. Default: all that are installed.")
+    add_threads(verb)
+    verb.add_argument("--seconds", type=float, default=1.0, help="Length of a burst. Default: 1.")
+    verb.add_argument("--rounds", type=int, default=7, metavar="N", help="Bursts of each contestant. Default: 7.")
+    other = verb.add_argument_group("other measurements").add_mutually_exclusive_group()
+    other.add_argument("--profile", action="store_true",
+                       help="Measure where the time of a training step (or of inference) goes, op by op.")
+    other.add_argument("--growth", action="store_true",
+                       help="Measure how the cost of an image grows with batch, tokens, depth, width and threads.")
+    other.add_argument("--plot", metavar="FILE",
+                       help="Draw the share of the machine's limit against the width of the model. The format is the "
+                            "file's ending (.png, .svg, .pdf), else PNG.")
+    add_quiet(verb)
+    add_json(verb)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    result, text = _measure(options, _ignore if options.quiet else _print_progress)
+    print(json.dumps(result) if options.json else text)
+
+
+def _print_progress(line: str) -> None:
+    """Print one line of progress."""
+    print(line, file=sys.stderr)
+
+
+def _ignore(line: str) -> None:
+    """Print nothing."""
+
+
+def _measure(options: argparse.Namespace, progress: Any) -> tuple[Any, str]:
+    """Return the result of the measurement that was asked for, and its text."""
+    from ..bench import SHAPES, bench, draw, growth, growth_table, profile, profile_table, select, sizes, table
+
+    if options.shape and options.family:
+        raise ValueError("--family measures all its shapes: leave out --shape, or --family")
+    if (options.growth or options.plot) and (options.shape or options.family):
+        raise ValueError("--growth and --plot have shapes of their own: leave out --shape and --family")
+    if options.profile:
+        named = select(options.shape, options.family)
+        trained = [shape for shape in named if SHAPES[shape].trained]
+        profiles = [profile(shape) for shape in (named if options.shape else trained or named)]
+        return profiles, "\n\n".join(map(profile_table, profiles))
+    if options.growth:
+        costs = growth(options.seconds, options.rounds, options.threads, progress)
+        return costs, growth_table(costs)
+    if options.plot:
+        from ..common.figures import picture_format
+
+        picture_format(options.plot)                                  # report a wrong ending before the measurement
+        shares = sizes(options.contestant, options.threads, options.seconds, options.rounds, progress)
+        draw(shares, options.plot)
+        return shares, options.plot
+    result = bench(options.shape, options.contestant, options.threads, options.seconds, options.rounds, progress,
+                   options.family)
+    return result, table(result)

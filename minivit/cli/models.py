@@ -1,0 +1,52 @@
+"""`minivit models` and `minivit weights`: the named models, and files of pretrained weights."""
+
+import argparse
+import json
+
+from .parser import add_json
+
+
+def add_models(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit models`."""
+    verb = verbs.add_parser("models", help="list the named models",
+                            description="List the tokens, parameters and FLOPs of every named model.")
+    verb.set_defaults(verb=_models)
+    add_json(verb, "the list")
+
+
+def _models(options: argparse.Namespace) -> None:
+    from ..models import describe_models
+    from ..models.small import SMALL
+
+    rows = describe_models()
+    if options.json:
+        print(json.dumps(rows))
+        return
+    print(f"{'name':32} {'tokens':>6} {'parameters':>12} {'GFLOPs an image':>16}")
+    for row in rows:
+        print(f"{row['name']:32} {row['tokens'] or '-':>6} {row['parameters']:12,} {row['flops'] / 1e9:16.3f}")
+    print(f"\n{', '.join(SMALL)} adapt to the size of the images.")
+
+
+def add_weights(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit weights`."""
+    verb = verbs.add_parser(
+        "weights", help="compare a file of weights with a model",
+        description="Compare the weights in FILE with a named model, name by name and shape by shape.\n"
+                    "The exit code is 1 if the weights belong to another model.",
+        epilog="example:\n  minivit weights w.safetensors --model vit_tiny_patch16_224")
+    verb.set_defaults(verb=_weights)
+    verb.add_argument("file", metavar="FILE", help="A safetensors file with timm's names, or Google's .npz of a ViT.")
+    verb.add_argument("--model", metavar="NAME", required=True, help="A name that `minivit models` lists.")
+    verb.add_argument("--image-size", type=int, metavar="PIXELS",
+                      help="Side of the images for the model. Learned positions are resized to it.")
+    verb.add_argument("--classes", type=int, metavar="K", help="Classes of a new head, which replaces the file's.")
+    add_json(verb)
+
+
+def _weights(options: argparse.Namespace) -> int:
+    from ..models.pretrained import describe_match, inspect_weights, match_text
+
+    result = inspect_weights(options.file, options.model, options.image_size, options.classes)
+    print(json.dumps(describe_match(*result)) if options.json else match_text(*result))
+    return 0 if result[0].ok else 1

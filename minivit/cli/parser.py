@@ -1,0 +1,102 @@
+"""The parser of the command line, the options that several verbs share, and how notes and errors are printed."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from ..common.checks import check_name
+
+COLUMNS = 100     # widest help text
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions, which suggests the nearest option, and which knows no abbreviations."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**({"allow_abbrev": False, "formatter_class": _Formatter} | options))
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ValueError with the message."""
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse arguments. Raises ValueError for an unknown one, with the nearest option."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
+        return namespace, unknown
+
+    def _suggestion(self, unknown: Iterable[str]) -> str:
+        """Return "; did you mean --epochs?" for the first unknown option that is close to a known one."""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for name in (word.split("=")[0] for word in unknown if word.startswith("--")):
+            # an abbreviation first
+            near = [k for k in known if k.startswith(name)] or difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+            if near:
+                return f"; did you mean {near[0]}?"
+        return ""
+
+    def _check_value(self, action, value):
+        """Check a choice. Only the verbs are choices."""
+        if action.choices is not None:
+            check_name("command", value, action.choices)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help texts of at most `COLUMNS` columns; the line breaks of descriptions and epilogs are kept."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(prog, **({"max_help_position": 30} | options))
+        self._width = min(self._width, COLUMNS)
+
+
+def add_threads(verb: argparse._ActionsContainer) -> None:
+    """Add --threads."""
+    verb.add_argument("--threads", type=int, metavar="T",
+                      help="Number of threads. It does not change the result. Default: all cores.")
+
+
+def add_json(verb: argparse._ActionsContainer, what: str = "the result") -> None:
+    """Add --json. what: what it prints."""
+    verb.add_argument("--json", action="store_true", help=f"Print {what} as JSON.")
+
+
+def add_quiet(verb: argparse._ActionsContainer) -> None:
+    """Add --quiet."""
+    verb.add_argument("-q", "--quiet", action="store_true", help="Show no progress, only the result.")
+
+
+def add_data_dir(verb: argparse._ActionsContainer) -> None:
+    """Add --data-dir."""
+    verb.add_argument("--data-dir", metavar="DIR",
+                      help="Folder of the downloaded data sets, such as mnist. Default: the environment variable "
+                           "MINIVIT_DATA, else the user's cache.")
+
+
+def add_images(verb: argparse._ActionsContainer) -> None:
+    """Add the positional arguments IMAGE."""
+    verb.add_argument("images", metavar="IMAGE", nargs="+",
+                      help="An image file, which is prepared as the run's own images were; or a number, which counts "
+                           "the run's test images from 0.")
+
+
+def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that were given, as keyword arguments. The others keep the library's defaults."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def print_note(text: str | None) -> None:
+    """Print a note on stderr, in one line, if there is one."""
+    if text:
+        print(f"minivit: note: {text}", file=sys.stderr)
+
+
+def print_error(error: BaseException) -> None:
+    """Print an error on stderr, in one line."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    line = " ".join("; ".join([text, *getattr(error, "__notes__", ())]).split())
+    print(f"minivit: error: {line}", file=sys.stderr)

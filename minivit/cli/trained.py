@@ -1,0 +1,132 @@
+"""`minivit evaluate`, `minivit predict` and `minivit attend`: what uses a trained model."""
+
+import argparse
+import json
+from typing import Any
+
+from .parser import add_data_dir, add_images, add_json, add_threads, given, print_error, print_note
+
+
+def add_evaluate(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit evaluate`."""
+    verb = verbs.add_parser(
+        "evaluate", help="measure the accuracy of a trained model",
+        description="Evaluate the model of RUN on its own test images, or on DATA.",
+        epilog="examples:\n  minivit evaluate runs/digits-seed0\n"
+               "  minivit evaluate runs/photos-seed0 more-photos --report mistakes.html")
+    verb.set_defaults(verb=_evaluate)
+    verb.add_argument("run", metavar="RUN", help="The folder of a run.")
+    verb.add_argument("data", metavar="DATA", nargs="?",
+                      help="Other data, as for `train`: their test part, or all images if they have none.")
+    add_data_dir(verb)
+    add_threads(verb)
+    verb.add_argument("--report", metavar="FILE", help="Write an HTML page with the worst mistakes.")
+    verb.add_argument("--json", action="store_true",
+                      help="Print JSON: accuracy, images, standard_error, confusion, class_names, classes, mistakes; "
+                           "learned, the number of images that were used in training; and mirrored_accuracy, averaged "
+                           "over each image and its mirror image, if training mirrored images.")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ..data import shadowing_folder
+    from ..runs.evaluate_run import evaluate_run
+    from ..runs.folder import RunFolder
+    from ..runs.leakage import leakage_warning
+    from ..runs.trained_model import unfinished
+    from ..training.evaluation_text import describe_evaluation, evaluation_text
+
+    run = RunFolder(options.run)
+    print_note(shadowing_folder(options.data))
+    class_names, result = evaluate_run(run, options.data, options.threads, options.data_dir, options.report)
+    print_note(unfinished(run))
+    print_note(leakage_warning(run, result))
+    if options.json:
+        print(json.dumps(describe_evaluation(result, class_names)))
+        return
+    print("\n".join(result.lines) + f"\n\n{evaluation_text(result, class_names)}")
+    own_report = run.report_file if options.data is None and result.mistakes and run.report_file.is_file() else None
+    if page := options.report or own_report:
+        print(f"\n{'the worst mistakes as pictures' if result.mistakes else 'report'}: {page}")
+
+
+def add_predict(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit predict`."""
+    verb = verbs.add_parser(
+        "predict", help="classify images",
+        description="Print the most probable classes of each image. An image that cannot be read is reported on\n"
+                    "stderr, the others are classified, and the exit code is 2.",
+        epilog="examples:\n  minivit predict runs/digits-seed0 7\n  minivit predict runs/photos-seed0 cat.jpg dog.jpg\n"
+               "  minivit predict w.safetensors cat.jpg --model vit_tiny_patch16_224")
+    verb.set_defaults(verb=_predict)
+    verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
+    add_images(verb)
+    verb.add_argument("--model", metavar="NAME",
+                      help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
+    verb.add_argument("--top", type=int, default=3, metavar="K", help="Number of classes to print. Default: 3.")
+    add_threads(verb)
+    add_json(verb)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    unreadable: dict[Any, Exception] = {}
+    choice = {"top": options.top, "unreadable": unreadable} | given(options, "threads")
+    if options.model:
+        from ..runs.classify_images import classify_with_weights
+
+        rows = classify_with_weights(options.run, options.model, options.images, **choice)
+    else:
+        from ..runs.classify_images import classify_images
+        from ..runs.folder import RunFolder
+        from ..runs.trained_model import unfinished
+        from ..runs.weight_source import check_is_not_a_file
+
+        check_is_not_a_file(options.run)
+        run = RunFolder(options.run)
+        rows = classify_images(run, options.images, **choice)
+        print_note(unfinished(run))
+    print(json.dumps(rows) if options.json else "\n".join(map(_prediction_text, rows)), end="\n" if rows or options.json else "")
+    for error in unreadable.values():
+        print_error(error)
+    return 2 if unreadable else 0
+
+
+def _prediction_text(row: dict[str, Any]) -> str:
+    """Return "test image 7: predicted 3 (98.1%), 5 (1.0%); true class 3"."""
+    name = f"test image {row['number']}" if "number" in row else row["image"]
+    classes = ", ".join(f"{c['class']} ({c['probability']:.1%})" for c in row["classes"])
+    return f"{name}: predicted {classes}" + (f"; true class {row['true']}" if "true" in row else "")
+
+
+def add_attend(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit attend`."""
+    verb = verbs.add_parser(
+        "attend", help="draw the attention maps of a model",
+        description="Draw where the class token (or without one, the average token) attends in each image: the map of\n"
+                    "every head, and attention rollout through all layers. In a Swin each token attends to its window.",
+        epilog="example:\n  minivit attend runs/digits-seed0 7 --out look.png")
+    verb.set_defaults(verb=_attend)
+    verb.add_argument("run", metavar="RUN", help="The folder of a run.")
+    add_images(verb)
+    verb.add_argument("--out", metavar="FILE", required=True,
+                      help="The image file to write. The format is its ending (.png, .svg, .pdf), else PNG.")
+    add_threads(verb)
+    add_json(verb, "maps, rollout and distances")
+
+
+def _attend(options: argparse.Namespace) -> None:
+    from ..common.figures import picture_format
+    from ..explain.tools.attention_report import describe_look, look_text
+    from ..explain.tools.plots import draw_looks
+    from ..runs.classify_images import attend_images
+    from ..runs.folder import RunFolder
+    from ..runs.trained_model import unfinished
+
+    picture_format(options.out)                                       # report a wrong ending before the computation
+    run = RunFolder(options.run)
+    looks = attend_images(run, options.images, options.threads)
+    draw_looks(looks, options.out)
+    print_note(unfinished(run))
+    if options.json:
+        print(json.dumps([describe_look(look) for look in looks]))
+    else:
+        print("\n".join(map(look_text, looks)) + f"\npicture: {options.out}")

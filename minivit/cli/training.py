@@ -1,0 +1,164 @@
+"""`minivit train`. The options of the training settings are generated from `training/settings.py`."""
+
+import argparse
+import json
+import shlex
+from typing import Any
+
+from ..runs.presets import PHOTOGRAPHS, PRESETS, Preset
+from ..training.settings import GROUPS, KINDS, SETTINGS
+from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note
+
+MODEL_OPTIONS = ("pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate")
+_METAVARS = {int: "N", float: "X"}
+EXAMPLES = """examples:
+  minivit train digits
+  minivit train fashion-mnist --minutes 5 --seed 1 --out runs/short
+  minivit train photos --model deit_mini --teacher runs/photos-seed0 --augment crop,flip"""
+
+
+def add_train(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit train`."""
+    verb = verbs.add_parser(
+        "train", help="train a model", usage="minivit train DATA [options]",
+        description="Train a model on DATA and store the run in a folder.\n"
+                    "Options that you leave out take the value of the preset for DATA (table below), else the default.",
+        epilog=f"{preset_table()}\n\n{EXAMPLES}")
+    verb.set_defaults(verb=_train)
+    _add_data_options(verb)
+    _add_model_options(verb)
+    groups = {name: verb.add_argument_group(name) for name in GROUPS}
+    _add_output_options(groups["output"])
+    add_threads(groups["computation"])
+    add_setting_options(groups)
+
+
+def _add_data_options(verb: Parser) -> None:
+    """Add DATA and how it is loaded."""
+    data = verb.add_argument_group("data")
+    data.add_argument("data", metavar="DATA",
+                      help="digits, mnist, fashion-mnist, cifar10 or cifar100; a folder with one sub-folder of image "
+                           "files for each class; a folder of IDX or CIFAR binary files; or an .npz file with images "
+                           "and labels.")
+    add_data_dir(data)
+    data.add_argument("--image-size", type=int, metavar="PIXELS",
+                      help="Resize image files to this side. Default: their own size, at most 64.")
+    data.add_argument("--fit", metavar="HOW", help="Make image files square: crop, pad or stretch. Default: crop.")
+
+
+def _add_model_options(verb: Parser) -> None:
+    """Add the options of the model."""
+    model = verb.add_argument_group("model")
+    model.add_argument("--model", metavar="NAME",
+                       help="A name that `minivit models` lists, or vit_mini, deit_mini, swin_mini or resnet_mini, "
+                            "which adapt to the size of the images. Default: a small ViT.")
+    model.add_argument("--pool", metavar="HOW",
+                       help="Input of the head: token (the class token) or mean (the mean of all tokens).")
+    model.add_argument("--positions", metavar="KIND", help="Position embeddings: learned, sincos or none.")
+    model.add_argument("--relative-bias", action=argparse.BooleanOptionalAction,
+                       help="Learn a relative position bias in every block.")
+    model.add_argument("--stem", metavar="KIND", help="First layers: patch (one projection) or conv (convolutions).")
+    model.add_argument("--drop-rate", type=float, metavar="P", help="Probability of dropout.")
+    model.add_argument("--drop-path-rate", type=float, metavar="P",
+                       help="Probability of stochastic depth in the last block. Default: 0.1.")
+
+
+def _add_output_options(output: argparse._ArgumentGroup) -> None:
+    """Add where the run is stored and what is printed."""
+    output.add_argument("--out", metavar="RUN",
+                        help="Folder of the run. Default: runs/DATA-seedS, or runs/DATA-NAME-seedS with --model NAME; "
+                             "a number is added if the folder exists.")
+    output.add_argument("--resume", action="store_true",
+                        help="Resume an interrupted run with the same DATA. Without --out, the newest run of DATA "
+                             "that fits the other options.")
+    add_quiet(output)
+    add_json(output)
+
+
+def add_setting_options(groups: dict[str, argparse._ArgumentGroup]) -> None:
+    """Add an option for each training setting to the group that the setting names.
+
+    The `dest` of an option is the name of the setting, and its default is None.
+    """
+    length = groups["optimisation"].add_mutually_exclusive_group()
+    for name, setting in SETTINGS.items():
+        how: dict[str, Any] = {"metavar": setting.metavar or _METAVARS.get(KINDS[name], "NAME")}
+        if KINDS[name] is bool:
+            how = {"action": "store_true", "default": None}
+        elif name == "layers":
+            how |= {"action": "append", "type": _layer}
+        else:
+            how |= {"type": KINDS[name] if KINDS[name] in (int, float) else str}
+        group = length if name in ("epochs", "minutes") else groups[setting.group]
+        option = setting.option or f"--{name.replace('_', '-')}"
+        group.add_argument(option, *setting.aliases, dest=name, help=_sentence(setting), **how)
+
+
+def _sentence(setting: Any) -> str:
+    """Return the help of a setting as a sentence, with its default."""
+    text = f"{setting.help[0].upper()}{setting.help[1:]}.".replace("%", "%%")
+    if setting.default is None or isinstance(setting.default, bool | list):
+        return text
+    return f"{text} Default: {setting.default}."
+
+
+def preset_table() -> str:
+    """Return the presets as a table of the settings that at least one of them changes."""
+    names = [name for name in SETTINGS if any(name in preset.training for preset in PRESETS.values())]
+    rows = [["DATA", *names]]
+    for data, preset in {**PRESETS, "other, colour": PHOTOGRAPHS, "other, grey": Preset()}.items():
+        rows.append([data, *(str(preset.training.get(name, SETTINGS[name].default)) for name in names)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(["presets (each also has its own size of the default ViT):", *(f"  {line}" for line in lines)])
+
+
+def _layer(text: str) -> list[Any]:
+    """Convert PATTERN:FACTOR[:DECAY] to [pattern, factor] or [pattern, factor, decay]."""
+    pattern, *numbers = text.split(":")
+    if not 1 <= len(numbers) <= 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PATTERN:FACTOR or PATTERN:FACTOR:DECAY")
+    try:
+        return [pattern, *map(float, numbers)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} needs a number after each colon") from None
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ..data import shadowing_folder
+    from ..runs.default_folder import folder_of_new_run, folder_to_resume
+    from ..runs.prepare_training import prepare_training
+    from ..runs.training_run import train
+
+    print_note(shadowing_folder(options.data))
+    settings = given(options, *SETTINGS)
+    default = folder_to_resume if options.resume else folder_of_new_run
+    out = options.out or str(default(options.data, options.model, settings))
+    model, data, settings = prepare_training(
+        options.data, out, options.model, resume=options.resume,
+        loading=given(options, "data_dir", "image_size", "fit"), model_options=given(options, *MODEL_OPTIONS),
+        settings=settings)
+    if data.untested and len(data.test_labels):
+        print_note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown")
+    result = train(model, data, out=out, resume=options.resume, threads=options.threads, progress=not options.quiet,
+                   command=options.command, **settings)
+    _print_result(result, out, options.json)
+
+
+def _print_result(result: Any, out: str, as_json: bool) -> None:
+    """Print the result of a training, as JSON or as text with the next command."""
+    from ..runs.folder import RunFolder
+    from ..training.evaluation_text import describe_evaluation, evaluation_text
+
+    run = RunFolder(out)
+    class_names = run.class_names(result.model)
+    if as_json:
+        validation = {"validation_accuracy": result.validation.accuracy} if result.validation else {}
+        print(json.dumps({**describe_evaluation(result.test, class_names), "loss": result.loss, "steps": result.steps,
+                          "seconds": result.seconds, "images_per_second": result.images_per_second, "run": out}
+                         | validation))
+        return
+    mistakes = ", and its worst mistakes" if result.test.mistakes else ""
+    print(f"{result}\n\n{evaluation_text(result.test, class_names)}\n\n"
+          f"run: {out}  ({run.report_file} shows how it learned{mistakes}; "
+          f"next: {shlex.join(['minivit', 'evaluate', out])})")

@@ -1,0 +1,75 @@
+"""The folder of a run if none is given: runs/DATA-seedS, runs/DATA-seedS-2, ...; with a model's name runs/DATA-NAME-seedS.
+
+A new run gets a folder that does not exist yet. A run that is resumed is the newest one that fits.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .folder import RunFolder
+
+RUNS = Path("runs")
+
+
+def folder_of_new_run(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> Path:
+    """Return the default folder of a new run, with the first number that is free.
+
+    Parameters
+    ----------
+    source : str or Path
+        Name or path of the data.
+    model_name : str, optional
+        The model's name, if one was given.
+    settings : mapping
+        The training settings that were given.
+    """
+    first = RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed') or 0}"
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def folder_to_resume(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> Path:
+    """Return the run to resume: of those with a default folder, the newest unfinished one with the given settings.
+
+    If all that fit are finished, the newest of them is returned. If none has the given settings, the newest run is
+    returned, so that the error names what differs. Parameters as for `folder_of_new_run`; without a seed, any fits.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no run.
+    """
+    seed = settings["seed"] if settings.get("seed") is not None else r"\d+"
+    name = re.compile(rf"{re.escape(_stem(source, model_name))}-seed{seed}(-\d+)?")
+    folders = sorted(RUNS.iterdir()) if RUNS.is_dir() else []
+    runs = [run for run in map(RunFolder, folders) if name.fullmatch(run.path.name) and run.is_run()]
+    if not runs:
+        pattern = RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed', '*')}"
+        raise FileNotFoundError(f"there is no run to resume: {pattern} is not a run with a config.json: name the folder "
+                                "with --out, or train without --resume")
+    return max(runs, key=lambda run: (_fits(run, settings), not run.model_file.is_file(), _age(run))).path
+
+
+def _stem(source: str | Path, model_name: str | None) -> str:
+    """The name of the folder before the seed."""
+    return "-".join([Path(source).resolve().stem, *filter(None, [model_name])])
+
+
+def _fits(run: RunFolder, settings: Mapping[str, Any]) -> bool:
+    """Return whether the run has the settings that were given; weights may have moved, so they are not compared."""
+    try:
+        stored = run.settings
+    except (ValueError, OSError):
+        return False
+    return all(stored[name] == value for name, value in settings.items()
+               if name in stored and name not in ("start", "teacher"))
+
+
+def _age(run: RunFolder) -> float:
+    """When the run was started, in seconds; later is larger."""
+    return run.config_file.stat().st_mtime
