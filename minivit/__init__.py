@@ -1,47 +1,98 @@
 """minivit: a Vision Transformer written by hand in NumPy.
 
+Every forward and backward is written by hand, every gradient is checked numerically, and training is fast on a CPU.
+
+    model = minivit.create_model("vit_mini", image_size=28)          a model by name
+    result = minivit.train(model, "fashion-mnist", out="runs/a")     train it on data
+    model = minivit.load("runs/a")                                   load the trained model
+    logits = model.predict(images)                                   classify images
+    report = minivit.gradcheck(model, images)                        check its gradients, or those of your own layer
+
 The shape alphabet, in every file:
 
-    B  batch                 H W C  image height, width, channels (last)     P  side of a patch
-    M  patches   N  tokens, class token included      D  width      h  heads      d = D / h      F  MLP width
-    K  classes               L  depth
+    B  images in a batch            H W C  image height, width, channels (channels are last)
+    P  side of a patch, in pixels   M  patches of an image
+    N  tokens of an image, class token included
+    D  width of a token             F  width of the MLP
+    h  attention heads              d  width of a head, D / h
+    L  number of blocks             K  classes
 
-`x -> y` forward, `dy -> dx` backward: dx is dLoss/dx and has the shape of x. A weight is (in, out), so code reads
-`x @ weight + bias`.
+A forward maps x to y, its backward maps dy to dx. dx is dLoss/dx and has the shape of x. The shape of a weight is
+(in, out), so code reads `x @ weight + bias`.
 
-Read `ops/` (the mathematics), `layers/` (what remembers), `models/vit.py` (the paper), `parallel/` (the cores), `training/`.
+To learn how it works, read in this order:
+
+    plain.py             a whole Vision Transformer, its backward and AdamW in plain NumPy
+    ops/                 one chapter for each operation: equation, derivation, reference, fast version
+    layers/              layers hold the weights, and store in the forward what the backward needs
+    models/vit.py        the paper's architecture
+    parallel/            how a batch is split into lanes, which train on all cores
+    training/            trainer, AdamW, learning rate schedule, loop
+
+`docs/architecture.md` describes the other folders.
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:                                                     # static tools read these; they are never run
+    from . import explain, layers, models, ops
+    from .data import load_data
+    from .interop.scikit_learn import ViTClassifier as ViTClassifier
+    from .models import create_model
+    from .runs.trained_model import load
+    from .runs.training_run import train
+    from .testing import gradcheck
+    from .training.settings import TrainingSettings
+    from .training.trainer import Trainer
 
 __version__ = "0.2.0"
+# without ViTClassifier, so that `from minivit import *` works without scikit-learn
+__all__ = ["Trainer", "TrainingSettings", "create_model", "explain", "gradcheck", "layers", "load", "load_data",
+           "models", "ops", "train"]
 
-_PUBLIC = {
-    "create_model": "models",
-    "gradcheck": "testing",
+_MODULES = {
     "Trainer": "training.trainer",
-    "train": "runs.training_run",
     "TrainingSettings": "training.settings",
+    "ViTClassifier": "interop.scikit_learn",
+    "create_model": "models",
+    "explain": "explain",
+    "gradcheck": "testing",
+    "layers": "layers",
     "load": "runs.trained_model",
     "load_data": "data",
-    "explain": "explain",
-    "layers": "layers",
     "models": "models",
     "ops": "ops",
+    "train": "runs.training_run",
 }
-_EXTRA = {"ViTClassifier": "interop.scikit_learn"}                              # needs what is optional, so `import *` leaves it out
-__all__ = list(_PUBLIC)
 
 
-def __getattr__(name):
-    # Public names are imported when they are first used, so that `import minivit` and `minivit --help` answer at once.
-    place = (_PUBLIC | _EXTRA).get(name)
-    if place is None:
-        raise AttributeError(f"module 'minivit' has no attribute {name!r}; it has {', '.join([*_PUBLIC, *_EXTRA])}")
-    module = importlib.import_module(f"minivit.{place}")
-    value = globals()[name] = module if place == name else getattr(module, name)
-    return value
+if not TYPE_CHECKING:                                                 # so static tools report a misspelt name
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used, so that `import minivit` and `minivit --help` answer at once."""
+        if name not in _MODULES:
+            raise AttributeError(f"module 'minivit' has no attribute {name!r}; it has {', '.join(_MODULES)}")
+        try:
+            module = importlib.import_module(f"minivit.{_MODULES[name]}")
+        except ImportError as error:
+            if name != "ViTClassifier":
+                raise
+            return _placeholder(name, error)
+        value = globals()[name] = module if _MODULES[name] == name else getattr(module, name)
+        return value
 
 
-def __dir__():
-    return sorted({*globals(), *_PUBLIC, *_EXTRA})
+def _placeholder(name: str, error: ImportError) -> type:
+    """Return a class that stands in for one that cannot be imported. Making an instance raises the error.
+
+    So `help(minivit)`, `hasattr` and `inspect.getmembers` work without the optional dependencies.
+    """
+    def refuse(*_: object, **__: object) -> None:
+        raise ImportError(str(error))
+
+    return type(name, (), {"__new__": refuse, "__doc__": str(error), "__module__": "minivit"})
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

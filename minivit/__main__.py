@@ -1,4 +1,4 @@
-"""python -m minivit"""
+"""Run the command line: `python -m minivit`."""
 
 import sys
 

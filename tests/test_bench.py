@@ -328,7 +328,7 @@ def test_a_pinned_blas_is_warned_of(monkeypatch):
     (["--profile", "--shape", "x"], "unknown shape 'x'"),
     (["--family", "swim"], "unknown family 'swim': did you mean 'swin'"),
     (["--profile", "--family", "cnn"], "unknown family 'cnn'"),
-    (["--shape", "cifar", "--family", "swin"], "--family stands for all its shapes"),
+    (["--shape", "cifar", "--family", "swin"], "--family measures all its shapes"),
     (["--growth", "--family", "swin"], "--growth and --plot have shapes of their own"),
     (["--plot", "x.png", "--shape", "cifar"], "--growth and --plot have shapes of their own"),
     (["--growth", "--rounds", "0"], "number of rounds must be a whole number at least 1"),

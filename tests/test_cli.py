@@ -689,29 +689,3 @@ def test_nothing_imports_what_stands_beside_or_above_it_not_even_within_a_functi
     assert [f"{file} imports {part}" for file in files for part in imported(file) if floors[part] >= floors[part_of(file)]] == []
     beside = [file for file in files if part_of(file) in ("data", "testing")]
     assert [f"{file} imports {part}" for file in beside for part in imported(file) - {"common", "ops"}] == []
-
-
-def test_public_names_are_there():
-    assert set(minivit.__all__) >= {"create_model", "gradcheck", "Trainer", "train", "load", "load_data", "layers", "ops"}
-    assert set(minivit.__all__) <= set(dir(minivit))
-    for name in minivit.__all__:
-        assert getattr(minivit, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'trian'"):
-        minivit.trian  # noqa: B018
-
-
-WITHOUT_SCIKIT_LEARN = """
-import sys
-sys.modules["sklearn"] = None                    # as if it were not installed
-from minivit import *
-import minivit
-try:
-    minivit.ViTClassifier
-except ImportError as error:
-    print(error)
-"""
-
-
-def test_what_needs_scikit_learn_says_so():
-    assert "ViTClassifier" in dir(minivit)
-    assert re.search(r"ViTClassifier needs scikit-learn.*pip install 'minivit\[sklearn\]'", python(WITHOUT_SCIKIT_LEARN))

@@ -502,7 +502,7 @@ def test_rollout_of_a_model_with_several_grids_is_on_the_first():
             x = self.narrow.forward(x.reshape(len(x), 4, 4, 4).mean(axis=2))
             return x.mean(axis=1)[:, :2]
 
-        def predict(self, images):
+        def predict(self, images, threads=None):
             return self.replica().forward(images)
 
     [one] = look(Pyramid(), pictures(count=1))

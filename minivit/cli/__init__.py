@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = build_parser().parse_args(arguments)
         options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])
         return options.verb(options) or 0
-    except BrokenPipeError:                                           # the program that reads the output, such as `head`, has ended
+    except BrokenPipeError:
+        # the program that reads the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError, ImportError) as error:
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print_error(error)
         return 2
-    except KeyboardInterrupt as stop:                                 # the error of an interrupted training says how to resume it
+    except KeyboardInterrupt as stop:
+        # the text of an interrupted training says how to resume it
         print(f"\nminivit: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 128 + getattr(stop, "signal", signal.SIGINT)
 

@@ -15,7 +15,8 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are exceptions, which suggests the nearest option, and which knows no abbreviations."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**({"allow_abbrev": False, "formatter_class": _Formatter} | options))
+        defaults: dict[str, Any] = {"allow_abbrev": False, "formatter_class": _Formatter}
+        super().__init__(**(defaults | options))
 
     def error(self, message: str) -> NoReturn:
         """Raise ValueError with the message."""
@@ -48,7 +49,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Help texts of at most `COLUMNS` columns; the line breaks of descriptions and epilogs are kept."""
 
     def __init__(self, prog: str, **options: Any) -> None:
-        super().__init__(prog, **({"max_help_position": 30} | options))
+        defaults: dict[str, Any] = {"max_help_position": 30}
+        super().__init__(prog, **(defaults | options))
         self._width = min(self._width, COLUMNS)
 
 

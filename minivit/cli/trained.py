@@ -84,7 +84,8 @@ def _predict(options: argparse.Namespace) -> int:
         run = RunFolder(options.run)
         rows = classify_images(run, options.images, **choice)
         print_note(unfinished(run))
-    print(json.dumps(rows) if options.json else "\n".join(map(_prediction_text, rows)), end="\n" if rows or options.json else "")
+    for line in [json.dumps(rows)] if options.json else map(_prediction_text, rows):
+        print(line)
     for error in unreadable.values():
         print_error(error)
     return 2 if unreadable else 0

@@ -1,6 +1,7 @@
-"""The folder of a run if none is given: runs/DATA-seedS, runs/DATA-seedS-2, ...; with a model's name runs/DATA-NAME-seedS.
+"""The folder of a run if none is given: runs/DATA-seedS, or with a model's name runs/DATA-NAME-seedS.
 
-A new run gets a folder that does not exist yet. A run that is resumed is the newest one that fits.
+A new run gets a folder that does not exist yet: runs/DATA-seedS-2, runs/DATA-seedS-3, ... If a run is resumed, its
+folder is that of the newest run that fits.
 """
 
 import re
@@ -50,8 +51,8 @@ def folder_to_resume(source: str | Path, model_name: str | None, settings: Mappi
     runs = [run for run in map(RunFolder, folders) if name.fullmatch(run.path.name) and run.is_run()]
     if not runs:
         pattern = RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed', '*')}"
-        raise FileNotFoundError(f"there is no run to resume: {pattern} is not a run with a config.json: name the folder "
-                                "with --out, or train without --resume")
+        raise FileNotFoundError(f"there is no run to resume: {pattern} is not a run, which has a config.json: give its "
+                                f"folder with --out, or leave out --resume")
     return max(runs, key=lambda run: (_fits(run, settings), not run.model_file.is_file(), _age(run))).path
 
 
