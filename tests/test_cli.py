@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import io
 import json
+import os
 import re
 import shutil
 import statistics
@@ -20,6 +21,8 @@ from tqdm import tqdm
 
 import minivit
 from minivit import cli
+from minivit.runs.presets import PRESETS
+from minivit.training.settings import GROUPS
 from minivit.weights.timm import write_weights
 
 pytestmark = pytest.mark.usefixtures("no_curve")
@@ -123,6 +126,60 @@ def test_train_goes_into_runs_by_default(call, tmp_path, monkeypatch):
     call("train", "digits", "--epochs", 0.1, "--seed", 4, "--model", "vit_mini_patch2_8")          # beside it
     assert (tmp_path / "runs" / "digits-vit_mini_patch2_8-seed4" / "model.safetensors").is_file()
     call("train", "digits", "--seed", 4, "--model", "vit_mini_patch2_8", "--resume")
+
+
+def test_a_new_run_gets_a_folder_of_its_own(call, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs = [json.loads(call("train", "digits", "--epochs", epochs, "--json"))["run"] for epochs in (0.1, 0.2, 0.1)]
+    assert runs == ["runs/digits-seed0", "runs/digits-seed0-2", "runs/digits-seed0-3"]
+    assert [json.loads((Path(run) / "config.json").read_text())["training"]["epochs"] for run in runs] == [0.1, 0.2, 0.1]
+    (tmp_path / "runs" / "digits-seed0-2" / "model.safetensors").unlink()
+    capsys.readouterr()
+    assert cli.main(["train", "digits", "--epochs", "0.2", "--quiet"]) == 0
+    assert "note: runs/digits-seed0-2 is not finished; to resume it, add --resume" in capsys.readouterr().err
+
+
+def test_resume_without_out_finds_the_newest_unfinished_run_that_fits(call, refused, tmp_path, monkeypatch):
+    def resumed(*options):
+        return json.loads(call("train", "digits", "--resume", "--json", *options))["run"]
+
+    monkeypatch.chdir(tmp_path)
+    for k, options in enumerate((("--seed", 3), (), ("--epochs", 0.2), ("--model", "vit_mini"))):
+        folder = Path(json.loads(call("train", "digits", "--epochs", 0.1, "--json", *options))["run"])
+        os.utime(folder / "config.json", (k, k))
+        (folder / "model.safetensors").unlink()
+    assert resumed("--model", "vit_mini") == "runs/digits-vit_mini-seed0"
+    assert "was started with epochs 0.1, not 0.3" in refused("train", "digits", "--resume", "--seed", 3, "--epochs", 0.3)
+    assert resumed("--epochs", 0.1, "--seed", 0) == "runs/digits-seed0"
+    assert resumed() == "runs/digits-seed0-2"                         # the newest
+    assert resumed() == "runs/digits-seed3"                           # the only one that is left
+    assert (tmp_path / "runs" / "digits-seed3" / "model.safetensors").is_file()
+    assert "runs/digits-seed7 is not a run" in refused("train", "digits", "--resume", "--seed", 7)
+
+
+def test_resume_prefers_the_run_of_the_same_data(call, tmp_path, monkeypatch, digits):
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        Path(name).mkdir()
+        np.savez(f"{name}/mine.npz", images=digits.train_images[:200], labels=digits.train_labels[:200])
+        call("train", f"{name}/mine.npz", "--epochs", 1)
+    (tmp_path / "runs" / "mine-seed0-2" / "model.safetensors").unlink()
+    assert json.loads(call("train", "a/mine.npz", "--resume", "--json"))["run"] == "runs/mine-seed0"
+    assert json.loads(call("train", "b/mine.npz", "--resume", "--json"))["run"] == "runs/mine-seed0-2"
+
+
+def test_quiet_train_shows_no_progress(tmp_path, capsys):
+    assert cli.main(["train", "digits", "--epochs", "0.1", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "accuracy" in captured.out
+
+
+@pytest.mark.parametrize("spelling", ["--optimizer", "--optimiser"])
+def test_options_have_both_spellings(call, tmp_path, spelling):
+    call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "run", spelling, "adamw", "--learning-rate", 0.01)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"].items() >= {
+        "optimiser": "adamw", "lr": 0.01}.items()
 
 
 def test_train_resumes_a_finished_run_to_the_same_model(call, tmp_path, capsys):
@@ -442,6 +499,13 @@ BAD_INPUT = [
     ("predict nowhere", "IMAGE"),
     ("predict nowhere some.png --colour red", r"unrecognized arguments: --colour red \(see minivit predict --help\)"),
     ("models vit", "vit"),
+    ("train digits --epoch 3", r"unrecognized arguments: --epoch 3; did you mean --epochs\? \(see"),
+    ("train digits --optimzer=muon", r"--optimzer=muon; did you mean --optimizer\?"),
+    ("predict nowhere 7 --tpo 2", r"--tpo 2; did you mean --top\?"),
+    ("help trian", "unknown command 'trian': did you mean 'train'"),
+    ("completion fish", "unknown shell 'fish'.*known: bash, zsh, tcsh"),
+    ("weights nowhere.safetensors --model vit_mini", r"nowhere\.safetensors"),
+    ("gradcheck --threads 0 gelu", "threads.*at least 1.*0"),
 ]
 
 
@@ -602,6 +666,49 @@ def test_process_prints_nothing_but_json_to_stdout(run_folder, picture):
         assert process.stderr == ""
 
 
+# ---- threads and names, in every verb -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["predict", "attend", "evaluate", "predict --model"])
+def test_every_verb_that_predicts_takes_the_number_of_threads(call, run_folder, picture, tmp_path, monkeypatch, verb):
+    asked = []
+    predict = minivit.models.ViT.predict
+
+    def spy(model, images, threads=None):
+        asked.append(threads)
+        return predict(model, images, threads)
+
+    monkeypatch.setattr(minivit.models.ViT, "predict", spy)
+    write_weights(tmp_path / "w.safetensors", minivit.create_model("vit_mini"))
+    arguments = {"predict": [run_folder, 7], "attend": [run_folder, 7, "--out", tmp_path / "look.png"],
+                 "evaluate": [run_folder], "predict --model": [tmp_path / "w.safetensors", picture, "--model", "vit_mini"]}
+    call(verb.split()[0], *arguments[verb], "--threads", 3)
+    assert asked == [3]
+
+
+def test_gradcheck_limits_the_threads_of_matrix_products(call, monkeypatch):
+    from minivit.selftest import runner
+
+    asked = []
+    limit = runner.blas_threads
+    monkeypatch.setattr(runner, "blas_threads", lambda threads: asked.append(threads) or limit(threads))
+    call("gradcheck", "gelu", "--threads", 1)
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("name", ["vit_mini", "deit_mini", "swin_mini", "resnet_mini"])
+def test_every_verb_knows_the_small_models(call, tmp_path, name):
+    size = 28 if name == "resnet_mini" else 8
+    write_weights(tmp_path / "w.safetensors", minivit.create_model(name))
+    Image.new("L", (size, size)).save(tmp_path / "x.png")
+    assert json.loads(call("weights", tmp_path / "w.safetensors", "--model", name, "--json"))["ok"]
+    assert len(json.loads(call("predict", tmp_path / "w.safetensors", tmp_path / "x.png", "--model", name, "--json"))) == 1
+    call("train", "digits", "--model", name, "--epochs", 0.02, "--out", tmp_path / "run")
+    if name != "resnet_mini":
+        call("train", "digits", "--model", name, "--fine-tune", tmp_path / "w.safetensors", "--epochs", 0.02,
+             "--out", tmp_path / "tuned")
+
+
 # ---- help, at once ------------------------------------------------------------------------------------------------
 
 HELP = """
@@ -637,6 +744,61 @@ def test_help_ends_with_code_0(verb, capsys):
         cli.main([*verb, "--help"])
     assert end.value.code == 0
     assert "usage: minivit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"]], ids=" ".join)
+def test_bare_command_prints_help(call, arguments):
+    text = call(*arguments)
+    assert text.startswith("usage: minivit [-h] [-V] COMMAND")
+    assert "minivit train digits\n" in text
+
+
+def test_help_of_a_verb_is_its_help(call, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "--help"])
+    assert capsys.readouterr().out == call("help", "predict")
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(capsys, option):
+    with pytest.raises(SystemExit) as end:
+        cli.main([option])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"minivit {minivit.__version__}\n"
+
+
+def test_help_of_train_has_groups_presets_and_examples(call):
+    text = call("help", "train")
+    groups = re.findall(r"^([a-z ]+):$", text, re.MULTILINE)
+    assert groups == ["options", "data", "model", *GROUPS, "examples"]
+    for name, preset in PRESETS.items():
+        row = next(line.split() for line in text.splitlines() if line.startswith(f"  {name} "))
+        assert [str(preset.training[s]) for s in preset.training if str(preset.training[s]) not in row] == []
+    examples = text[text.index("examples:"):].splitlines()[1:]
+    assert len(examples) == 3
+    parser = cli.build_parser()
+    assert all(parser.parse_args(line.split()[1:]).data for line in examples)
+
+
+def test_help_of_every_option_is_a_sentence():
+    [verbs] = [action for action in cli.build_parser()._actions if hasattr(action, "choices") and action.choices]
+    for name, verb in verbs.choices.items():
+        for action in verb._actions:
+            if action.dest != "help":
+                assert re.match(r"[A-Z]|digits|richardson|bash", action.help), (name, action.dest)
+                assert action.help.endswith(".") or re.search(r"Default: [^ ]+$", action.help), (name, action.dest)
+
+
+def test_completion_knows_the_options(call):
+    pytest.importorskip("shtab")
+    script = call("completion", "bash")
+    assert "_shtab_minivit_train_option_strings" in script
+    assert "--fine-tune" in script
+
+
+def test_completion_says_that_it_needs_shtab(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert "completion needs shtab: pip install 'minivit[completion]'" in refused("completion", "bash")
 
 
 def test_help_answers_at_once():

@@ -28,7 +28,7 @@ def add_completion(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser("completion", help="print a completion script for a shell",
                             description="Print a script with which SHELL completes commands and options.",
                             epilog="example:\n  minivit completion bash >> ~/.bashrc")
-    verb.add_argument("shell", metavar="SHELL", help="bash, zsh or tcsh")
+    verb.add_argument("shell", metavar="SHELL", help="bash, zsh or tcsh.")
     verb.set_defaults(verb=_completion)
 
 

@@ -126,7 +126,7 @@ def _layer(text: str) -> list[Any]:
 
 def _train(options: argparse.Namespace) -> None:
     from ..data import shadowing_folder
-    from ..runs.default_folder import folder_of_new_run, folder_to_resume
+    from ..runs.default_folder import folder_of_new_run, folder_to_resume, note_on_unfinished
     from ..runs.prepare_training import prepare_training
     from ..runs.training_run import train
 
@@ -134,6 +134,8 @@ def _train(options: argparse.Namespace) -> None:
     settings = given(options, *SETTINGS)
     default = folder_to_resume if options.resume else folder_of_new_run
     out = options.out or str(default(options.data, options.model, settings))
+    if not (options.out or options.resume):
+        print_note(note_on_unfinished(options.data, options.model, settings))
     model, data, settings = prepare_training(
         options.data, out, options.model, resume=options.resume,
         loading=given(options, "data_dir", "image_size", "fit"), model_options=given(options, *MODEL_OPTIONS),

@@ -45,15 +45,31 @@ def folder_to_resume(source: str | Path, model_name: str | None, settings: Mappi
     FileNotFoundError
         If there is no run.
     """
-    seed = settings["seed"] if settings.get("seed") is not None else r"\d+"
-    name = re.compile(rf"{re.escape(_stem(source, model_name))}-seed{seed}(-\d+)?")
-    folders = sorted(RUNS.iterdir()) if RUNS.is_dir() else []
-    runs = [run for run in map(RunFolder, folders) if name.fullmatch(run.path.name) and run.is_run()]
+    runs = _runs(source, model_name, settings)
     if not runs:
         pattern = RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed', '*')}"
         raise FileNotFoundError(f"there is no run to resume: {pattern} is not a run, which has a config.json: give its "
                                 f"folder with --out, or leave out --resume")
-    return max(runs, key=lambda run: (_fits(run, settings), not run.model_file.is_file(), _age(run))).path
+    return max(runs, key=lambda run: (_fits(run, settings), _is_of(run, source), not run.model_file.is_file(),
+                                      run.config_file.stat().st_mtime)).path
+
+
+def note_on_unfinished(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> str | None:
+    """Return a note if a new run has an unfinished predecessor with the same settings; None otherwise.
+
+    Parameters as for `folder_of_new_run`.
+    """
+    runs = [run for run in _runs(source, model_name, {"seed": settings.get("seed") or 0})
+            if not run.model_file.is_file() and _fits(run, settings) and _is_of(run, source)]
+    return f"{runs[-1].path} is not finished; to resume it, add --resume" if runs else None
+
+
+def _runs(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> list[RunFolder]:
+    """The runs with a default folder for the data and the model, and for the seed if it is given."""
+    seed = settings["seed"] if settings.get("seed") is not None else r"\d+"
+    name = re.compile(rf"{re.escape(_stem(source, model_name))}-seed{seed}(-\d+)?")
+    folders = sorted(RUNS.iterdir()) if RUNS.is_dir() else []
+    return [run for run in map(RunFolder, folders) if name.fullmatch(run.path.name) and run.is_run()]
 
 
 def _stem(source: str | Path, model_name: str | None) -> str:
@@ -71,6 +87,10 @@ def _fits(run: RunFolder, settings: Mapping[str, Any]) -> bool:
                if name in stored and name not in ("start", "teacher"))
 
 
-def _age(run: RunFolder) -> float:
-    """When the run was started, in seconds; later is larger."""
-    return run.config_file.stat().st_mtime
+def _is_of(run: RunFolder, source: str | Path) -> bool:
+    """Return whether the run was trained on the data of this name or path."""
+    try:
+        stored = run.config()["data"]["source"] or {}
+    except (ValueError, OSError):
+        return False
+    return stored.get("source") in (str(source), str(Path(source).resolve()))
