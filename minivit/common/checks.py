@@ -1,39 +1,46 @@
-"""Names and numbers that a user gives: checked in one place, with one clear line where they do not fit."""
+"""Checks of names and numbers that a user passes: one place, one clear line if they do not fit."""
 
 import difflib
 import math
+from collections.abc import Iterable
 from numbers import Integral
+from typing import Any
 
 
-def check_name(kind, name, known):
-    """Return `name` if it is one of `known`; else raise ValueError that names the nearest and all that are known.
+def check_name(kind: str, name: Any, known: Iterable[str]) -> str:
+    """Return `name` if it is one of `known`; otherwise raise ValueError with a suggestion and all known names.
 
-    kind: what it names, in words ("model", "pool").
+    kind: what the name stands for, such as "model" or "pool".
     """
     known = list(known)
     if name in known:
         return name
-    raise ValueError(" ".join(filter(None, [f"unknown {kind} {name!r}:", suggestion(name, known), f"known: {', '.join(known)}"])))
+    words = [f"unknown {kind} {name!r}:", suggestion(name, known), f"known: {', '.join(known)}"]
+    raise ValueError(" ".join(filter(None, words)))
 
 
-def suggestion(name, known):
-    """"did you mean ...?" with the nearest of the `known` names; nothing if none is near."""
+def suggestion(name: Any, known: Iterable[str]) -> str:
+    """Return "did you mean ...?" with the closest of the known names, or an empty string if none is close."""
     lower = {str(one).lower(): one for one in known}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
     return f"did you mean {lower[near[0]]!r}?" if near else ""
 
 
-def check_number(kind, value, *, least=-math.inf, above=-math.inf, most=math.inf, below=math.inf, whole=False):
-    """Return `value` as a float, or an int if `whole`, if it is finite and within the bounds; else raise ValueError that names them.
+def check_number(kind: str, value: Any, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf,
+                 below: float = math.inf, whole: bool = False) -> Any:
+    """Return `value` as a float, or as an int if `whole`; raise ValueError that names the bounds if it does not fit.
 
-    kind: what it is, in words ("learning rate"). least, most: bounds that are allowed themselves; above, below: that are not.
+    kind: what the number stands for, such as "learning rate". least, most: inclusive bounds. above, below: exclusive
+    bounds. The number must be finite.
     """
     try:
-        fits = math.isfinite(value) and least <= value <= most and above < value < below and (not whole or isinstance(value, Integral))
+        within = math.isfinite(value) and least <= value <= most and above < value < below
+        fits = within and (not whole or isinstance(value, Integral))
     except (TypeError, OverflowError):
         fits = False
     if not fits:
-        bounds = [f" {words} {bound:g}" for words, bound in (("at least", least), ("above", above), ("at most", most), ("below", below))
-                  if math.isfinite(bound)]
-        raise ValueError(f"{kind} must be a {'whole' if whole else 'finite'} number{' and'.join(bounds)}, not {value!r}")
+        named = (("at least", least), ("above", above), ("at most", most), ("below", below))
+        bounds = [f" {words} {bound:g}" for words, bound in named if math.isfinite(bound)]
+        raise ValueError(f"{kind} must be a {'whole' if whole else 'finite'} number{' and'.join(bounds)}, not "
+                         f"{value!r}")
     return int(value) if whole else float(value)

@@ -1,6 +1,10 @@
-"""Pictures of numbers: a figure of matplotlib's that needs no screen, and its file."""
+"""Figures:
+
+matplotlib figures that need no screen, display themselves in notebooks, and are saved completely or not at all.
+"""
 
 import io
+import os
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,7 +15,7 @@ from .files import write_atomic
 
 
 class NotebookFigure(Figure):
-    """A figure that a notebook displays when it is the value of a cell, although pyplot does not know it."""
+    """A figure that a notebook displays when it is the value of a cell. It needs no pyplot."""
 
     def _repr_png_(self):
         content = io.BytesIO()
@@ -19,23 +23,24 @@ class NotebookFigure(Figure):
         return content.getvalue()
 
 
-def new_figure(width, height):
-    """An empty figure of so many inches, whose parts are laid out so that none covers another."""
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of the given size in inches. Its axes are laid out without overlap."""
     figure = NotebookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def picture_format(path):
-    """The format that `save` writes to a file of that name: its ending, or "png" without one. Raises ValueError for an unknown one."""
-    known = set(FigureCanvasAgg.get_supported_filetypes()) - {"pgf"}                      # which needs TeX
-    return check_name("ending of a picture", Path(path).suffix[1:].lower() or "png", sorted(known))
+def picture_format(path: str | os.PathLike) -> str:
+    """Return the format for a file name: its ending, or "png" if it has none. Raises ValueError for an unknown ending."""
+    known = set(FigureCanvasAgg.get_supported_filetypes()) - {"pgf"}                      # pgf needs TeX
+    return check_name("ending of an image file", Path(path).suffix[1:].lower() or "png", sorted(known))
 
 
-def save(figure, path):
-    """Write a figure to a file, whole or not at all: as its name ends (.png, .svg, .pdf, or another that matplotlib knows), or else as PNG.
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure to a file, completely or not at all.
 
-    Raises ValueError for an ending that is unknown; OSError.
+    The ending of the name chooses the format: .png, .svg, .pdf or another that matplotlib supports; PNG without an
+    ending. Raises ValueError for an unknown ending; OSError.
     """
     content = io.BytesIO()
     figure.savefig(content, format=picture_format(path), dpi=120)

@@ -1,25 +1,27 @@
-"""Files: none is ever half written, and a damaged or hostile one is answered in one line."""
+"""Files: written completely or not at all, and read with one clear error if they are damaged."""
 
 import os
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 
-def write_atomic(path, content):
-    """Write bytes or text to `path`: all of it or nothing. Errors as `atomic_file`."""
+def write_atomic(path: str | os.PathLike, content: bytes | str) -> None:
+    """Write bytes or text to `path` completely or not at all. Errors as `atomic_file`."""
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def atomic_file(path):
-    """A file for bytes: at the end of the `with` block all that was written to it is in `path`, and before it nothing is.
+def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Open a binary file for writing that appears under `path` only when the `with` block ends.
 
-    They go to a temporary file beside it, which is flushed and then renamed. Raises OSError that names the path, whatever went wrong; then
-    it holds what it held before.
+    The bytes go to a temporary file in the same folder, which is flushed and then renamed. If anything fails, `path`
+    keeps its old content, and OSError names the path.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -29,44 +31,53 @@ def atomic_file(path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:                                          # a failed write or fsync does not know its file
+    except OSError as error:                                          # a failed write or fsync does not name its file
         if error.errno is None or error.filename not in (None, str(temporary)):
-            raise                                                     # it is of another file
+            raise                                                     # the error concerns another file
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def remove_temporaries(folder):
-    """Remove what a process that was killed in `atomic_file` left in `folder`."""
+def remove_temporaries(folder: str | os.PathLike) -> None:
+    """Remove temporary files that a killed process left in `folder`. See `atomic_file`."""
     for temporary in Path(folder).glob(".*.[0-9]*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
-def read_npz(path):
-    """All arrays of an .npz file, by name. Raises FileNotFoundError, or ValueError if it is damaged or holds pickled objects."""
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file, by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or holds pickled objects.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    # NumPy takes what is no zip file for a pickle.
+    # NumPy would treat any other file as a pickle.
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no readable .npz file (truncated, or of another format)")
+        raise ValueError(f"{path} is not a readable .npz file: it is truncated or has another format")
     try:
         with zipfile.ZipFile(path) as archive:
-            check_memory("it", sum(member.file_size for member in archive.infolist()))
+            check_memory("its content", sum(member.file_size for member in archive.infolist()))
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except Exception as error:                        # whatever zipfile, zlib and NumPy's header parser stumble over in a damaged file
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds for damaged files
         if "allow_pickle" in str(error):
             raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain arrays") from None
-        raise ValueError(f"{path} is no readable .npz file: {' '.join(str(error).split()) or type(error).__name__}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a readable .npz file: {reason}") from None
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise ValueError(f"{path} is no readable .npz file: {key} is no array")
+            raise ValueError(f"{path} is not a readable .npz file: {key} is not an array")
     return arrays
 
 
-def check_memory(what, size):
-    """Raise ValueError if `size` bytes are more than this machine's memory (16 GiB where it does not tell)."""
+def check_memory(what: str, size: int) -> None:
+    """Raise ValueError if `size` bytes exceed this machine's memory, or 16 GiB if that is unknown."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

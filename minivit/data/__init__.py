@@ -1,7 +1,8 @@
-"""Data sets: pictures as uint8 arrays with labels, from a name, a file or a folder."""
+"""Data sets: uint8 images with labels, loaded by name, from a file or from a folder."""
 
 from .dataset import Dataset, split, stratified_order, subset
 from .image_files import read_image_files
 from .load import is_image_folder, load_data, shadowing_folder
 
-__all__ = ["Dataset", "is_image_folder", "load_data", "read_image_files", "shadowing_folder", "split", "stratified_order", "subset"]
+__all__ = ["Dataset", "is_image_folder", "load_data", "read_image_files", "shadowing_folder", "split", "stratified_order",
+           "subset"]

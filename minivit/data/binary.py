@@ -1,12 +1,15 @@
-"""Binary files of data sets, plain, gzipped or in a tar archive, read from front to end and no further than they should go."""
+"""Binary files of data sets: plain, gzipped, or in a tar archive. They are read once, from front to end."""
 
 import gzip
 import io
+import os
 import tarfile
 import zlib
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..common.files import check_memory
 
@@ -14,50 +17,51 @@ _PIECE = 2**24
 
 
 class Stream:
-    """An open file, of which `name` is known for messages and the SHA-256 of what was read so far for verification."""
+    """An open file with a name for messages. It computes the SHA-256 of everything that was read."""
 
-    def __init__(self, name, file):
+    def __init__(self, name: Any, file: Any) -> None:
         self.name, self._file, self._hash = name, file, sha256()
 
-    def read(self, most):
-        """Up to `most` bytes, fewer only at the end of the file: in pieces, so that a false `most` takes no memory.
+    def read(self, most: int) -> bytes:
+        """Read up to `most` bytes; fewer only at the end of the file. Raises ValueError if the file is damaged.
 
-        Raises ValueError if the file is damaged.
+        It reads in pieces, so a wrong size in a header allocates no memory.
         """
         pieces, left = [], most
         try:
             while left and (piece := self._file.read(min(left, _PIECE))):
                 pieces.append(piece)
                 left -= len(piece)
-        except Exception as error:                    # OSError, EOFError, zlib.error, tarfile.TarError: whatever is broken
+        except Exception as error:                    # OSError, EOFError, zlib.error or tarfile.TarError
             raise ValueError(f"{self.name} is damaged: {error}") from None
         content = b"".join(pieces)
         self._hash.update(content)
         return content
 
     @property
-    def sha256(self):
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes read so far, in hexadecimal."""
         return self._hash.hexdigest()
 
 
-def find_binary(folder, name):
-    """The file `name` in a folder, gzipped (name.gz) or not, or None."""
+def find_binary(folder: str | os.PathLike, name: str) -> Path | None:
+    """Return the path of the file `name` or `name.gz` in a folder, or None."""
     return next((path for path in (Path(folder, name), Path(folder, f"{name}.gz")) if path.is_file()), None)
 
 
 @contextmanager
-def open_binary(path):
-    """The file at `path` as a Stream, unzipped on the way if it begins as a gzip file does. Raises OSError if it cannot be opened."""
+def open_binary(path: str | os.PathLike) -> Iterator[Stream]:
+    """Open a file as a `Stream`; a gzipped file is unzipped on the way. Raises OSError."""
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         yield Stream(path, gzip.GzipFile(fileobj=file) if zipped else file)
 
 
-def read_archive(path, names):
-    """{name: Stream} of the files with these names, in whatever folder of a .tar.gz, read in one pass.
+def read_archive(path: str | os.PathLike, names: Collection[str]) -> dict[str, Stream]:
+    """Read the files with these names from a .tar.gz in one pass -> {name: Stream}. Their folders do not matter.
 
-    Raises ValueError if the archive is damaged or lacks one of them.
+    Raises ValueError if the archive is damaged or lacks one of the files.
     """
     contents = {}
     try:

@@ -3,7 +3,8 @@
     CIFAR-10     1 byte label,                       3072 bytes of pixels: the red plane of 32x32, the green, the blue
     CIFAR-100    1 byte coarse label, 1 fine label,  3072 bytes of pixels
 
-A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; https://www.cs.toronto.edu/~kriz/cifar.html
+A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009;
+https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
 from pathlib import Path
@@ -57,14 +58,17 @@ def load_cifar(folder, seed, test_fraction):
 
 
 def read_cifar(stream, name):
-    """A Stream of `name`'s records -> (images (B, 32, 32, 3), labels (B,)), uint8; CIFAR-100's labels are the fine ones.
+    """A Stream of `name`'s records -> (images (B, 32, 32, 3), labels (B,)), uint8;
+
+    CIFAR-100's labels are the fine ones.
 
     Raises ValueError if the length is no number of records, or a label is none.
     """
     label_bytes, classes = FORMATS[name][1], len(CLASS_NAMES[name])
     length, content = label_bytes + 3072, stream.read(_MOST + 1)
     if not content or len(content) % length or len(content) > _MOST:
-        raise ValueError(f"{stream.name} is truncated, or no binary file of {name}: {len(content):,} bytes are not records of {length:,}")
+        raise ValueError(f"{stream.name} is truncated, or no binary file of {name}: {len(content):,} bytes are not "
+                         f"records of {length:,}")
     records = np.frombuffer(content, np.uint8).reshape(-1, length)
     images, labels = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, label_bytes - 1]
     check_labels(f"{stream.name}: labels of {name}", labels, images, classes)
@@ -78,7 +82,10 @@ def join(batches):
 
 
 def _class_names(folder, name):
-    """From the file that comes with the data, which tells where other data took on this format; without it, CIFAR's own."""
+    """From the file that comes with the data, which tells where other data took on this format;
+
+    without it, CIFAR's own.
+    """
     path, classes = Path(folder, FORMATS[name][2]), len(CLASS_NAMES[name])
     if not path.is_file():
         return CLASS_NAMES[name]

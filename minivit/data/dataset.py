@@ -13,12 +13,14 @@ FITS = ("crop", "pad", "stretch")                     # how an oblong picture is
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures and labels: to train, to test, and perhaps some more to choose by (val), which `train` scores and never learns from.
+    """Pictures and labels:
 
-    images (B, H, W, C) uint8, labels (B,) integers 0..K-1, class_names K strings. source: the arguments with which `load_data` gives it
-    again, or None for arrays in memory. fit: how a picture is to be made square to look like these ("crop", "pad" or "stretch").
-    test_files: the file of each test image, where each has one.
-    Raises TypeError or ValueError, naming the array, if they do not fit together.
+    to train, to test, and perhaps some more to choose by (val), which `train` scores and never learns from.
+
+    images (B, H, W, C) uint8, labels (B,) integers 0..K-1, class_names K strings. source: the arguments with which
+    `load_data` gives it again, or None for arrays in memory. fit: how a picture is to be made square to look like these
+    ("crop", "pad" or "stretch"). test_files: the file of each test image, where each has one. Raises TypeError or
+    ValueError, naming the array, if they do not fit together.
     """
 
     name: str
@@ -43,7 +45,8 @@ class Dataset:
             check_images(f"{self.name}: {part} images", images)
             check_labels(f"{self.name}: {part} labels", labels, images, len(self.class_names))
             if images.shape[1:] != self.train_images.shape[1:]:
-                raise ValueError(f"{self.name}: training images are {self.train_images.shape[1:]}, {part} images {images.shape[1:]}")
+                raise ValueError(f"{self.name}: training images are {self.train_images.shape[1:]}, {part} images "
+                                 f"{images.shape[1:]}")
 
     @property
     def parts(self):
@@ -71,14 +74,16 @@ class Dataset:
     def pixel_statistics(self):
         """Mean and standard deviation of the training pixels, one each a channel, of pixels between 0 and 1.
 
-        Both come from the counts of the 256 values, so they are exact however many pixels there are. Raises ValueError without images.
+        Both come from the counts of the 256 values, so they are exact however many pixels there are. Raises ValueError
+        without images.
         """
         if not len(self.train_images):
             raise ValueError(f"{self.name} has no training images")
         value, means, deviations = np.arange(256) / 255, [], []
         for channel in range(self.train_images.shape[-1]):
             counts = np.zeros(256)
-            for a in range(0, len(self.train_images), 1024):          # in pieces, because bincount makes a copy eight times as large
+            # in pieces, because bincount makes a copy eight times as large
+            for a in range(0, len(self.train_images), 1024):
                 counts += np.bincount(self.train_images[a:a + 1024, ..., channel].ravel(), minlength=256)
             mean = counts @ value / counts.sum()
             means.append(float(mean))
@@ -89,10 +94,11 @@ class Dataset:
 def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", options=None, files=None):
     """A Dataset of `parts`: {"train", "val", "test": (images, labels)}, of which any may be missing.
 
-    options: with what else than source, seed and test_fraction `load_data` gives it again. files: {part: the file of each of its images}.
+    options: with what else than source, seed and test_fraction `load_data` gives it again. files: {part: the file of
+    each of its images}.
 
-    Without a test part, the val part is the test; without either, the training part is split by `seed`, with `test_fraction` of every
-    class for the test. Errors as `Dataset` and `split`.
+    Without a test part, the val part is the test; without either, the training part is split by `seed`, with
+    `test_fraction` of every class for the test. Errors as `Dataset` and `split`.
     """
     parts = {part: (images, labels.astype(np.int64)) for part, (images, labels) in parts.items()}
     files = dict(files or {})
@@ -123,7 +129,8 @@ def check_images(what, images):
     """Raise TypeError or ValueError unless `images` is a (B, H, W, C) array of uint8."""
     if images.dtype != np.uint8:
         nan = " and hold NaN" if np.issubdtype(images.dtype, np.floating) and np.isnan(images).any() else ""
-        raise TypeError(f"{what} are {images.dtype}{nan}, but must be uint8 pixels 0..255; convert them, e.g. (255 * x).astype('uint8')")
+        raise TypeError(f"{what} are {images.dtype}{nan}, but must be uint8 pixels 0..255; convert them, e.g. (255 * "
+                        "x).astype('uint8')")
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise ValueError(f"{what} must be (B, H, W, C), none of H, W, C 0, not {images.shape}")
 
@@ -135,14 +142,15 @@ def check_labels(what, labels, images, classes):
     if labels.shape != (len(images),):
         raise ValueError(f"{what} must be one for each of the {len(images)} images, not of shape {labels.shape}")
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        raise ValueError(f"{what} must be in 0..{classes - 1} for {classes} classes, but they span {labels.min()}..{labels.max()}")
+        raise ValueError(f"{what} must be in 0..{classes - 1} for {classes} classes, but they span "
+                         f"{labels.min()}..{labels.max()}")
 
 
 def split(labels, fraction, seed, class_names=None):
     """Indices (rest, part) of a random split of `labels` (B,) in which `part` holds `fraction` of every class.
 
-    Both are sorted; the split depends on the labels and the seed alone; a fraction of 1 takes all. class_names: for the message.
-    Raises ValueError unless 0 < fraction <= 1 and every class has at least two images.
+    Both are sorted; the split depends on the labels and the seed alone; a fraction of 1 takes all. class_names: for the
+    message. Raises ValueError unless 0 < fraction <= 1 and every class has at least two images.
     """
     check_number("test fraction", fraction, above=0, most=1)
     check_number("seed", seed, least=0, whole=True)
@@ -161,13 +169,14 @@ def split(labels, fraction, seed, class_names=None):
 
 
 def stratified_order(labels, seed):
-    """A random order of all images, as indices (B,), of which every beginning holds the classes in about their shares of the whole.
+    """A random order of all images, as indices (B,), of which every beginning holds the classes in about their shares
+    of the whole.
 
     So its beginnings are subsets that lie in each other. It depends on `labels` (B,) and the seed alone.
     """
     check_number("seed", seed, least=0, whole=True)
     place = np.empty(len(labels))
-    for label in np.unique(labels):                                   # the i-th image of n of a class stands at the share (i + 1/2) / n
+    for label in np.unique(labels):  # the i-th image of n of a class stands at the share (i + 1/2) / n
         members = np.flatnonzero(labels == label)
         place[np.random.default_rng([seed, int(label)]).permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
     return np.argsort(place, kind="stable")
@@ -176,8 +185,9 @@ def stratified_order(labels, seed):
 def subset(data, count, seed):
     """A Dataset with only `count` of the training images, the first of `stratified_order`, and all others as they are.
 
-    They are repeated until there are as many as in the whole, so that an epoch is equally long for all counts: with equal epochs, models
-    have seen equally many images, in equally many steps, and were scored equally often. Raises ValueError for a count out of range.
+    They are repeated until there are as many as in the whole, so that an epoch is equally long for all counts: with
+    equal epochs, models have seen equally many images, in equally many steps, and were scored equally often. Raises
+    ValueError for a count out of range.
     """
     whole = len(data.train_labels)
     check_number("number of training images", count, least=1, most=whole, whole=True)

@@ -1,7 +1,8 @@
 """MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 by name: found in a folder or downloaded, and verified.
 
-A name stands for exactly the data that were published: a tar archive must have the SHA-256 below, and so must what any other file
-holds when unzipped, wherever it came from and whoever zipped it. Other data in the same formats are given as a path.
+A name stands for exactly the data that were published: a tar archive must have the SHA-256 below, and so must what any
+other file holds when unzipped, wherever it came from and whoever zipped it. Other data in the same formats are given as
+a path.
 """
 
 import os
@@ -19,16 +20,17 @@ from .cifar import CLASS_NAMES, join, read_cifar
 from .dataset import make_dataset
 from .idx import read_idx_pair
 
-SYSTEM = Path("/usr/share/datasets")                  # where a system's packages put data sets (Debian: dataset-fashion-mnist)
+SYSTEM = Path("/usr/share/datasets")  # where a system's packages put data sets (Debian: dataset-fashion-mnist)
 
 
 @dataclass(frozen=True)
 class Published:
     """Where a data set comes from, and how it is known.
 
-    read: what makes (images, labels) of the Streams of one part. files: for each part, the SHA-256 of each file, unzipped. archives: that
-    of each file to download, which is a file's .gz or a tar of all. urls: the places that have them, in the order in which they are asked.
-    folder: where torchvision or the tar puts the files, below the folder of all data sets. class_names, fit: see `Dataset`.
+    read: what makes (images, labels) of the Streams of one part. files: for each part, the SHA-256 of each file,
+    unzipped. archives: that of each file to download, which is a file's .gz or a tar of all. urls: the places that have
+    them, in the order in which they are asked. folder: where torchvision or the tar puts the files, below the folder of
+    all data sets. class_names, fit: see `Dataset`.
     """
 
     read: Callable
@@ -53,9 +55,12 @@ def _cifar(name):
     return lambda streams: join([read_cifar(stream, name) for stream in streams])
 
 
-# The sums of the archives belong to the MD5 sums on the publishers' pages (https://github.com/zalandoresearch/fashion-mnist,
-# https://www.cs.toronto.edu/~kriz/cifar.html) and in torchvision (MNIST); they are those that TensorFlow Datasets checks. The sums of
-# the unzipped files: MNIST's and CIFAR's as other projects verify them (CIFAR: https://github.com/ankane/torchvision-ruby),
+# The sums of the archives belong to the MD5 sums on the publishers' pages
+# (https://github.com/zalandoresearch/fashion-mnist,
+# https://www.cs.toronto.edu/~kriz/cifar.html) and in torchvision (MNIST); they are those that TensorFlow Datasets
+# checks. The sums of
+# the unzipped files: MNIST's and CIFAR's as other projects verify them (CIFAR:
+# https://github.com/ankane/torchvision-ruby),
 # Fashion-MNIST's computed from Debian's package.
 PUBLISHED = {
     "mnist": Published(
@@ -147,9 +152,10 @@ PUBLISHED = {
 def load_published(name, seed, test_fraction, data_dir=None):
     """The data set of that name -> Dataset.
 
-    data_dir: the folder where data sets are kept, in which it is found or else downloaded to (default: the environment's MINIVIT_DATA,
-    or the user's cache). Raises FileNotFoundError if data_dir does not exist; ConnectionError if the download fails, and then says what
-    to put where; ValueError if a file is damaged or is not the published one.
+    data_dir: the folder where data sets are kept, in which it is found or else downloaded to (default: the
+    environment's MINIVIT_DATA, or the user's cache). Raises FileNotFoundError if data_dir does not exist;
+    ConnectionError if the download fails, and then says what to put where; ValueError if a file is damaged or is not
+    the published one.
     """
     published = PUBLISHED[name]
     where = _find(name, published, _data_dir(data_dir)) or _download(name, published, _data_dir(data_dir) / name)

@@ -1,10 +1,10 @@
-"""The IDX format, in which MNIST was published and many data sets after it.
+"""The IDX format of MNIST and many later data sets.
 
     bytes 0, 1    0                                           magic number
     byte 2        the type of the entries: 8 is uint8         (Y. LeCun, C. Cortes, C. Burges: "The MNIST database
     byte 3        the number of axes                           of handwritten digits", 1998)
-    then          the length of each axis, 4 bytes each, the most significant first
-    then          the entries, the last axis varying fastest
+    then          the length of each axis, 4 bytes each, most significant byte first
+    then          the entries; the last axis varies fastest
 """
 
 import math
@@ -15,36 +15,38 @@ from pathlib import Path
 import numpy as np
 
 from ..common.files import check_memory
-from .binary import open_binary
-from .dataset import make_dataset
+from .binary import Stream, open_binary
+from .dataset import Dataset, make_dataset
 
-# `train-images-idx3-ubyte`, as published; `train-images.idx3-ubyte`, `emnist-letters-test-images-idx3-ubyte.gz`, as others call theirs.
+# Names such as `train-images-idx3-ubyte`, `train-images.idx3-ubyte`, `emnist-letters-test-images-idx3-ubyte.gz`
 _FILE = re.compile(r"(?P<prefix>.*?)(?P<part>train|t10k|test|val)-(?P<kind>images|labels)[-.]idx\d-ubyte(\.gz)?")
 
 
-def find_idx(folder):
-    """{part: {"images": path, "labels": path}} of the IDX files in a folder, by their names; empty if there are none.
+def find_idx(folder: str | Path) -> dict[str, dict[str, Path]]:
+    """Find the IDX files in a folder by name -> {part: {"images": path, "labels": path}}, empty if there are none.
 
-    Raises ValueError if a file lacks its partner, or there are several data sets.
+    Raises ValueError if a file lacks its partner, or if there are files of several data sets.
     """
     found: dict[str, dict[str, Path]] = {}
     prefixes = set()
-    for path in sorted(Path(folder).iterdir(), reverse=True):         # the file itself comes after, and instead of, its .gz
+    for path in sorted(Path(folder).iterdir(), reverse=True):         # a plain file replaces its .gz
         if match := _FILE.fullmatch(path.name):
             part = "test" if match["part"] == "t10k" else match["part"]
             found.setdefault(part, {})[match["kind"]] = path
             prefixes.add(match["prefix"])
     if len(prefixes) > 1:
-        raise ValueError(f"{folder} holds the IDX files of several data sets, {', '.join(sorted(prefixes))}: put each into its own folder")
+        raise ValueError(f"{folder} holds the IDX files of several data sets, {', '.join(sorted(prefixes))}: put each into its "
+                         "own folder")
     for part, pair in found.items():
         for kind, other in (("images", "labels"), ("labels", "images")):
             if kind not in pair:
-                raise ValueError(f"{folder} has {pair[other].name}, but no file of the {kind} of the {part} part: IDX files come in pairs")
+                raise ValueError(f"{folder} has {pair[other].name}, but no file with the {kind} of the {part} part: IDX files "
+                                 "come in pairs")
     return found
 
 
-def load_idx(folder, seed, test_fraction):
-    """The IDX files of a folder: images (B, H, W) or (B, H, W, C) and labels (B,) -> Dataset. Raises ValueError."""
+def load_idx(folder: str | Path, seed: int, test_fraction: float) -> Dataset:
+    """Load the IDX files of a folder as a Dataset. Images are (B, H, W) or (B, H, W, C). Raises ValueError."""
     parts = {}
     for part, pair in find_idx(folder).items():
         with open_binary(pair["images"]) as images, open_binary(pair["labels"]) as labels:
@@ -53,24 +55,30 @@ def load_idx(folder, seed, test_fraction):
     return make_dataset(Path(folder).resolve().name, parts, names, seed, test_fraction, fit="pad")
 
 
-def read_idx_pair(images_stream, labels_stream):
-    """Two Streams -> (images (B, H, W, C), labels (B,)), uint8. Raises ValueError if they do not fit together, or as `read_idx`."""
+def read_idx_pair(images_stream: Stream, labels_stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    """Read two Streams -> (images (B, H, W, C), labels (B,)), uint8.
+
+    Raises ValueError if they do not fit together, or as `read_idx`.
+    """
     images, labels = read_idx(images_stream), read_idx(labels_stream)
     if images.ndim not in (3, 4) or 0 in images.shape:
-        raise ValueError(f"{images_stream.name} is {images.shape}, but images are (B, H, W) or (B, H, W, C), none of them 0")
+        raise ValueError(f"{images_stream.name} has the shape {images.shape}, but images are (B, H, W) or (B, H, W, C), none of "
+                         "them 0")
     if labels.shape != images.shape[:1]:
-        raise ValueError(f"{labels_stream.name} is {labels.shape}, but must be one label for each of the {len(images)} images")
+        raise ValueError(f"{labels_stream.name} has the shape {labels.shape}, but needs one label for each of "
+                         f"{len(images)} images")
     return images if images.ndim == 4 else images[..., None], labels
 
 
-def read_idx(stream):
-    """A Stream in IDX format -> array of uint8. Raises ValueError if it is none, truncated, or longer than it says."""
+def read_idx(stream: Stream) -> np.ndarray:
+    """Read a Stream in IDX format -> uint8 array. Raises ValueError if it has another format or another length."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or not magic[3]:
         begins = magic.hex(" ") or "nothing"
-        raise ValueError(f"{stream.name} is no IDX file: it begins with {begins}, not with 00 00 08 and the number of axes")
+        raise ValueError(f"{stream.name} is not an IDX file: it begins with {begins}, not with 00 00 08 and the number "
+                         "of axes")
     if magic[2] != 8:
-        raise ValueError(f"{stream.name} holds entries of the type {magic[2]:#04x}, but must hold uint8 (0x08)")
+        raise ValueError(f"{stream.name} has entries of type {magic[2]:#04x}, but must have uint8 (0x08)")
     if magic[3] > 4:
         raise ValueError(f"{stream.name} has {magic[3]} axes by its header, but images have 3 or 4, and labels have 1")
     lengths = stream.read(4 * magic[3])

@@ -23,10 +23,12 @@ from ..common.checks import check_name
 from ..common.files import check_memory
 from .dataset import FITS
 
-# What is looked for in a folder. The last three are not read, but a photo is not passed over in silence: it is named as unreadable.
+# What is looked for in a folder. The last three are not read, but a photo is not passed over in silence: it is named as
+# unreadable.
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
             ".heic", ".heif", ".avif"}
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")       # Pillow reads more, some with the help of other programs
+# Pillow reads more, some with the help of other programs
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MOST_PIXELS = 2**27                                 # 134 million; a file of a few kilobytes can claim any number
@@ -43,10 +45,11 @@ class Unreadable(ValueError):
 def read_image_files(files, size, channels, fit="crop", share=1.0, unreadable=None):
     """Picture files of any size and mode -> (B, size, size, channels) uint8.
 
-    channels: 1 (grey), 3 (colour) or 4 (and opacity). fit: "crop", "pad" or "stretch". share: of the shorter side, which a crop keeps, such
-    as 0.9 for many models of ImageNet; it is rounded so that the whole side would have a whole number of pixels.
-    unreadable: a dict, to which {file: its error} is added for each file that is missing or no readable picture, and its image is black;
-    without it, raises FileNotFoundError, or ValueError that names every file that is no readable picture.
+    channels: 1 (grey), 3 (colour) or 4 (and opacity). fit: "crop", "pad" or "stretch". share: of the shorter side,
+    which a crop keeps, such as 0.9 for many models of ImageNet; it is rounded so that the whole side would have a whole
+    number of pixels. unreadable: a dict, to which {file: its error} is added for each file that is missing or no
+    readable picture, and its image is black; without it, raises FileNotFoundError, or ValueError that names every file
+    that is no readable picture.
     """
     if channels not in _MODES:
         raise ValueError(f"pictures have 1, 3 or 4 channels, but the model takes {channels}")
@@ -71,7 +74,10 @@ def inspect_image_files(files):
 
 
 def _of_each(files, function, doing, errors):
-    """What `function` gives for each opened file, in their order, on all cores; None where it fails, and {file: why} goes to `errors`."""
+    """What `function` gives for each opened file, in their order, on all cores; None where it fails, and {file:
+
+    why} goes to `errors`.
+    """
     def call(path):
         if not Path(path).is_file():
             folder = f", but a folder: its pictures are {shlex.quote(str(Path(path)))}/*" if Path(path).is_dir() else ""
@@ -81,13 +87,13 @@ def _of_each(files, function, doing, errors):
                 if file.width * file.height > _MOST_PIXELS:
                     raise ValueError(f"{file.width}x{file.height} pixels, more than {_MOST_PIXELS:,}; scale it down")
                 return function(file), None
-        except Exception as error:                    # Pillow lets through whatever its parsers stumble over in a damaged file
+        except Exception as error:  # Pillow lets through whatever its parsers stumble over in a damaged file
             return None, Unreadable(path, _reason(error))
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")           # on sizes, which are checked above, and on damage that does no harm
+            warnings.simplefilter("ignore")  # on sizes, which are checked above, and on damage that does no harm
             for path, (result, error) in zip(files, tqdm(pool.map(call, files), f"{doing} pictures", len(files), leave=False,
                                                          unit="", unit_scale=True, disable=None), strict=True):
                 if error:
@@ -98,7 +104,9 @@ def _of_each(files, function, doing, errors):
 
 
 def _refuse(errors):
-    """Raise one error for all of {file: error}, if there are any: FileNotFoundError of the first missing file, or ValueError.
+    """Raise one error for all of {file: error}, if there are any:
+
+    FileNotFoundError of the first missing file, or ValueError.
 
     It names five files, each reason once.
     """
@@ -109,7 +117,8 @@ def _refuse(errors):
         if sum(map(len, files_of.values())) < 5:
             files_of.setdefault(error.reason, []).append(str(path))
     if errors:
-        named = [str(Unreadable(files[0], reason)) if len(files) == 1 else f"{', '.join(files)} are no readable pictures ({reason})"
+        named = [str(Unreadable(files[0], reason)) if len(files) == 1 else f"{', '.join(files)} are no readable "
+                                                                           f"pictures ({reason})"
                  for reason, files in files_of.items()]
         rest = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
         raise ValueError("; ".join(named + rest) + ": mend, convert or remove " + ("it" if len(errors) == 1 else "them"))
@@ -124,7 +133,8 @@ def _reason(error):
 def _prepare(file, size, channels, fit, share):
     """An opened picture -> (size, size, channels): the four steps above, those that shrink it as early as they can be."""
     whole = int(size / share)                         # pixels of the shorter side, of which `size` are seen
-    file.draft(None, (2 * whole, 2 * whole))          # a JPEG need not be decoded larger than this, which is several times faster
+    # a JPEG need not be decoded larger than this, which is several times faster
+    file.draft(None, (2 * whole, 2 * whole))
     picture = _as_plain_mode(ImageOps.exif_transpose(file))
     width, height = picture.size
     box, new = (0, 0, width, height), (size, size)

@@ -30,8 +30,9 @@ SLOW = 2.0                                            # seconds of reading from 
 def load_folder(folder, seed, test_fraction, image_size=None, channels=None, fit="crop"):
     """The pictures below `folder` -> Dataset.
 
-    image_size: side in pixels, 4 at least (default: LARGEST, or less where all pictures are smaller, a multiple of 4). channels: 1 grey,
-    3 colour, 4 colour and opacity (default: grey if all pictures are, else colour). fit: "crop", "pad" or "stretch". Raises ValueError.
+    image_size: side in pixels, 4 at least (default: LARGEST, or less where all pictures are smaller, a multiple of 4).
+    channels: 1 grey, 3 colour, 4 colour and opacity (default: grey if all pictures are, else colour). fit: "crop",
+    "pad" or "stretch". Raises ValueError.
     """
     parts = find_pictures(folder)
     files = [file for classes in parts.values() for name in classes for file in classes[name]]
@@ -54,17 +55,19 @@ def load_folder(folder, seed, test_fraction, image_size=None, channels=None, fit
 
 
 def _read_or_recall(files, image_size, channels, fit):
-    """`read_image_files`, kept in the user's cache if it was slow, and taken from there as long as neither files nor code change.
+    """`read_image_files`, kept in the user's cache if it was slow, and taken from there as long as neither files nor
+    code change.
 
-    There is one entry for a folder and a preparation, so that a folder that grows does not fill the cache. 4,000 JPEGs of 500x375 took
-    5.5 and 8.4 s the first time, 0.9 and 0.5 s the second, on two shared cores:
-    `import minivit, time; t = time.time(); minivit.load_data("photos"); print(time.time() - t)`.
+    There is one entry for a folder and a preparation, so that a folder that grows does not fill the cache. 4,000 JPEGs
+    of 500x375 took 5.5 and 8.4 s the first time, 0.9 and 0.5 s the second, on two shared cores: `import minivit, time;
+    t = time.time(); minivit.load_data("photos"); print(time.time() - t)`.
     """
     place = repr((os.path.commonpath([file.absolute() for file in files]), image_size, channels, fit))
     store = platformdirs.user_cache_path("minivit") / "pictures" / f"{sha256(place.encode()).hexdigest()[:16]}.npz"
     stats = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state = sha256(repr((stats, PIL.__version__)).encode() + Path(pictures.__file__).read_bytes()).hexdigest()
-    with suppress(OSError, ValueError, KeyError):     # no such file, a damaged one, or another's: then the pictures are read
+    # no such file, a damaged one, or another's: then the pictures are read
+    with suppress(OSError, ValueError, KeyError):
         arrays = read_npz(store)
         if str(arrays["state"]) == state and arrays["images"].shape == (len(files), image_size, image_size, channels):
             return arrays["images"]
@@ -98,13 +101,16 @@ def _classes(folder):
     classes = {sub.name: _pictures(sub) for sub in _subfolders(folder)}
     if not any(classes.values()):
         found = "pictures, but not in sub-folders" if _pictures(folder, "*") else "no pictures in sub-folders"
-        raise ValueError(f"{folder} holds {found}: put the pictures of each class into a sub-folder with the name of the class")
+        raise ValueError(f"{folder} holds {found}: put the pictures of each class into a sub-folder with the name of "
+                         "the class")
     if empty := [name for name, files in classes.items() if not files]:
-        raise ValueError(f"{folder} has no pictures of {', '.join(empty)}: add some (PNG, JPEG), or remove the empty folder")
+        raise ValueError(f"{folder} has no pictures of {', '.join(empty)}: add some (PNG, JPEG), or remove the empty "
+                         "folder")
     [first, *more] = classes
     if not more and not _pictures(folder / first, "*"):
         inner = [sub.name for sub in _subfolders(folder / first)]
-        raise ValueError(f"{folder} has one class only, {first}: if {', '.join(inner)} are the classes, give {folder / first} as DATA")
+        raise ValueError(f"{folder} has one class only, {first}: if {', '.join(inner)} are the classes, give "
+                         f"{folder / first} as DATA")
     return classes
 
 

@@ -1,11 +1,17 @@
-"""Data sets by name or path. A new source is one function (source, seed, test_fraction) -> Dataset, and a line in `_reader`."""
+"""Load a data set by name or path.
+
+A new source needs a function (source, seed, test_fraction) -> Dataset and a line here.
+"""
 
 import dataclasses
 import difflib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..common.checks import check_name
 from .cifar import find_cifar, load_cifar
+from .dataset import Dataset
 from .downloads import PUBLISHED, load_published
 from .idx import find_idx, load_idx
 from .image_folder import load_folder
@@ -14,44 +20,76 @@ from .npz import load_npz
 NAMES = ("digits", *PUBLISHED)
 
 
-def load_data(source, seed=0, test_fraction=0.2, *, data_dir=None, image_size=None, channels=None, fit=None):
-    """The data set of that name, or at that path -> Dataset.
+def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_dir: Any = None,
+              image_size: int | None = None, channels: int | None = None, fit: str | None = None) -> Dataset:
+    """Load a data set by name or path.
 
-    source: "digits", "mnist", "fashion-mnist", "cifar10", "cifar100"; or an .npz file, a folder with one sub-folder of pictures for each
-        class, or a folder that holds IDX or CIFAR binary files.
-    seed, test_fraction: what comes without a test part is split by `seed`, with `test_fraction` of every class for the test (1: all,
-        none to train).
-    data_dir: where the data sets with names are kept, apart from the digits: see `load_published`.
-    image_size, channels, fit: how pictures are prepared: see `load_folder`.
+    Parameters
+    ----------
+    source : str or path
+        "digits", "mnist", "fashion-mnist", "cifar10" or "cifar100"; an .npz file; a folder with one sub-folder of image
+        files for each class; or a folder of IDX or CIFAR binary files.
+    seed : int
+        Seed of the split, if the data come without a test part.
+    test_fraction : float, above 0 and at most 1
+        Fraction of each class to use for the test then. With 1 there is no training part.
+    data_dir : path, optional
+        Folder of the named data sets, apart from the digits. See `load_published`.
+    image_size, channels, fit : optional
+        How to prepare image files. See `load_folder`.
 
-    Raises ValueError for an unknown name, FileNotFoundError for a missing file, ValueError or TypeError for one that does not fit,
-    ConnectionError for a download that fails.
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or data that do not fit.
+    TypeError
+        For arrays of the wrong type.
+    FileNotFoundError
+        For a missing file.
+    ConnectionError
+        If a download fails.
+
+    Examples
+    --------
+    >>> import minivit
+    >>> minivit.load_data("digits").train_images.shape
+    (1438, 8, 8, 1)
     """
-    preparation = {name: value for name, value in (("image_size", image_size), ("channels", channels), ("fit", fit)) if value is not None}
+    options = {"image_size": image_size, "channels": channels, "fit": fit}
+    preparation = {name: value for name, value in options.items() if value is not None}
     if is_image_folder(source):
         data = load_folder(source, seed, test_fraction, **preparation)
-    elif preparation and (source in NAMES or Path(source or ".").exists()):    # if not, what follows says so
-        raise ValueError(f"{', '.join(preparation)} can be chosen for a folder of pictures only: {source} has images as they are")
+    elif preparation and (source in NAMES or Path(source or ".").exists()):    # a missing path is named below
+        raise ValueError(f"{', '.join(preparation)}: only for a folder of image files; the images of {source} have a fixed "
+                         "size: leave the options out")
     elif source in PUBLISHED:
         data = load_published(source, seed, test_fraction, data_dir)
     else:
         data = _reader(source)(source, seed, test_fraction)
-    lasting = source if source in NAMES else str(Path(source).resolve())
-    return dataclasses.replace(data, source={"source": lasting, "seed": seed, "test_fraction": test_fraction} | (data.source or {}))
+    place = source if source in NAMES else str(Path(source).resolve())
+    return dataclasses.replace(data, source={
+        "source": place, "seed": seed, "test_fraction": test_fraction} | (data.source or {}))
 
 
-def is_image_folder(source):
-    """Whether a source of data is a folder of pictures, and not of binary files."""
-    return bool(source) and source not in NAMES and Path(source).is_dir() and not find_idx(source) and not find_cifar(source)
+def is_image_folder(source: Any) -> bool:
+    """Return whether a source of data is a folder of image files (not of binary files)."""
+    if not source or source in NAMES or not Path(source).is_dir():
+        return False
+    return not find_idx(source) and not find_cifar(source)
 
 
-def shadowing_folder(source):
-    """In words, that a data set has the name of a folder here, and how to say the folder; None if there is no such folder."""
+def shadowing_folder(source: Any) -> str | None:
+    """Return a note if a folder here has the name of a built-in data set, else None."""
     hidden = source in NAMES and Path(source).is_dir()
-    return f"{source} is the built-in data set; for the folder say ./{source}" if hidden else None
+    return f"{source} is the built-in data set; for the folder, pass ./{source}" if hidden else None
 
 
-def _reader(source):
+def _reader(source: Any) -> Callable[..., Dataset]:
+    """Return the function that reads this source."""
     if source == "digits":
         return load_digits
     if source and Path(source).is_dir():
@@ -66,10 +104,10 @@ def _reader(source):
     return check_name("data set (and no folder or .npz file)", source, [*near, *NAMES])
 
 
-def load_digits(source, seed, test_fraction):
-    """1,797 handwritten digits of 8x8 pixels, which come with this package.
+def load_digits(source: str, seed: int, test_fraction: float) -> Dataset:
+    """Load 1,797 handwritten digits of 8x8 pixels, which are part of this package.
 
-    The test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak, UCI Machine Learning
-    Repository, 1998, doi:10.24432/C50P49, licence CC BY 4.0; its 17 grey levels 0..16 are stretched to 0..255.
+    They are the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak, UCI Machine
+    Learning Repository, 1998, doi:10.24432/C50P49, licence CC BY 4.0. The 17 gray levels 0..16 are scaled to 0..255.
     """
     return load_npz(Path(__file__).parent / "digits.npz", seed, test_fraction, name=source)
