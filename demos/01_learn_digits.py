@@ -3,8 +3,8 @@
     python demos/01_learn_digits.py            half a minute
     python demos/01_learn_digits.py --quick    a few seconds
 
-Prints what it finds and draws learn_digits.png: the digits that it reads with the least confidence, and the attention of the class
-token, which shows where in the picture the model looked.
+Prints what it finds and draws learn_digits.png: the digits that it reads with the least confidence, and the attention
+of the class token, which shows where in the picture the model looked.
 """
 
 import argparse
@@ -38,7 +38,8 @@ def draw(data, model, path):
         # White paper that reddens where the class token looks, under grey ink.
         paper = np.stack([np.ones_like(red), 1 - 0.7 * red, 1 - 0.7 * red], axis=-1)
         axes.imshow(paper * (1 - 0.85 * ink[..., None]))
-        axes.set_title(f"says {said} ({probabilities[i, said]:.0%}), is {true}", fontsize=9, color="k" if said == true else "tab:red")
+        axes.set_title(f"says {said} ({probabilities[i, said]:.0%}), is "
+                       f"{true}", fontsize=9, color="k" if said == true else "tab:red")
         axes.set_axis_off()
     save(figure, path)
 

@@ -3,7 +3,8 @@
     python demos/02_find_a_wrong_gradient.py            a second
     python demos/02_find_a_wrong_gradient.py --quick    the same
 
-Prints the tables that expose the bug and confirm the fix, and draws wrong_gradient.png: the error against the step of the differences.
+Prints the tables that expose the bug and confirm the fix, and draws wrong_gradient.png: the error against the step of
+the differences.
 """
 
 import argparse
@@ -28,7 +29,7 @@ class LayerNorm:
     def backward(self, dy):
         self.dgamma = (dy * self.xhat).sum(axis=(0, 1))
         self.dbeta = dy.sum(axis=(0, 1))
-        return self.gamma * self.through_xhat(dy)                     # the bug: gamma is multiplied after the means are taken
+        return self.gamma * self.through_xhat(dy)  # the bug: gamma is multiplied after the means are taken
 
     def through_xhat(self, dxhat):
         """dx from dxhat: without its mean, and without its part along xhat."""
@@ -57,7 +58,8 @@ def careless(layer, x):
 def draw(wrong, fixed, path):
     """The error of every gradient against the step, before and after."""
     figure = new_figure(10, 4)
-    for axes, report, title in zip(figure.subplots(1, 2, sharey=True), (wrong, fixed), ("gamma outside the means", "fixed"), strict=True):
+    for axes, report, title in zip(figure.subplots(1, 2, sharey=True), (wrong, fixed),
+                                   ("gamma outside the means", "fixed"), strict=True):
         report.plot(axes=axes)
         axes.set_title(title)
         axes.label_outer()
@@ -77,7 +79,8 @@ def main():
     fixed = minivit.gradcheck(Fixed(8), x)
     print(f"\nWith gamma inside the means:\n\n{fixed}")
     draw(report, fixed, options.out)
-    print(f"\nThe right gradient of x traces a V over the step: truncation to the right, round-off to the left. The wrong one stays at its "
+    print("\nThe right gradient of x traces a V over the step: truncation to the right, round-off to the left. The "
+          "wrong one stays at its "
           f"error, whatever the step. Picture: {options.out}")
 
 

@@ -3,7 +3,8 @@
     python demos/03_augmentation.py            Fashion-MNIST: found or downloaded
     python demos/03_augmentation.py --quick    the digits that come with minivit
 
-Draws augmentation.png, and prints what each step costs: microseconds a picture on one core, and the share of a training step.
+Draws augmentation.png, and prints what each step costs: microseconds a picture on one core, and the share of a training
+step.
 """
 
 import argparse
@@ -19,14 +20,19 @@ from minivit.runs.default_model import model_for
 from minivit.runs.presets import preset_for
 from minivit.training.augment import Augmentation
 
-# The text of each row, as `minivit train --augment` takes it; probabilities are 1 here, so that every picture shows the step.
-ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1", "cutmix:1:1"]
+# The text of each row, as `minivit train --augment` takes it; probabilities are 1 here, so that every picture shows the
+# step.
+ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1",
+        "cutmix:1:1"]
 COLUMNS = 9
 SHARE = 16      # images that a lane varies at once
 
 
 def vary(augment, images, targets, step, share=None):
-    """The first `share` images of a batch (default: all) at a step of training, which is here the only one of its epoch."""
+    """The first `share` images of a batch (default:
+
+    all) at a step of training, which is here the only one of its epoch.
+    """
     everywhere = np.arange(len(images))
     return augment(images, targets, Generator(4, step, everywhere[:share], epoch=step, dataset_indices=everywhere))
 
@@ -46,7 +52,8 @@ def draw(data, path):
         epochs = [vary(Augmentation(text), images, targets, step) for step in range(3)]
         shown = [(epoch[0][k], epoch[1][k]) for k in range(3) for epoch in epochs]
         for axes, (image, target) in zip(row, shown, strict=True):
-            axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r" if image.shape[-1] == 1 else None, vmin=0, vmax=255)
+            axes.imshow(image if image.shape[-1] == 3 else image[..., 0],
+                        cmap="gray_r" if image.shape[-1] == 1 else None, vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("0.8")
             if text.startswith(("mixup", "cutmix")):

@@ -3,8 +3,8 @@
     python demos/04_what_makes_it_fast.py            two minutes
     python demos/04_what_makes_it_fast.py --quick    half a minute, and rough figures
 
-Prints the table and draws it to what_makes_it_fast.png. In each finding everything else stays as it is: a kernel is compiled from
-the source that stands in `minivit/ops`, with one option or one helper changed.
+Prints the table and draws it to what_makes_it_fast.png. In each finding everything else stays as it is: a kernel is
+compiled from the source that stands in `minivit/ops`, with one option or one helper changed.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
 from minivit.parallel import blas, lanes, threads
 
 # To make a step, and to read an image, each in a process of its own.
-WAYS = ("threads in every product", "fresh memory", "as it is", "an image, threads in every product", "an image, as it is")
+WAYS = ("threads in every "
+        "product", "fresh memory", "as it is", "an image, threads in every product", "an image, as it is")
 
 
 def compiled(function, error_model="numpy", **helpers):
@@ -51,7 +52,8 @@ def division_without_a_check():
     y, slope = np.empty_like(x), np.empty_like(x)
 
     def gelu_with(error_model):
-        erf = numba.njit(error_model=error_model, fastmath=kernel._EXACT_ORDER)(kernel._erf_float32)  # this is what divides
+        # this is what divides
+        erf = numba.njit(error_model=error_model, fastmath=kernel._EXACT_ORDER)(kernel._erf_float32)
         forward = compiled(gelu._forward, error_model, erf=erf)
         return lambda: forward(x, y, slope)
 
@@ -67,7 +69,10 @@ def exp_as_a_polynomial():
 
 
 def one_array_in_place():
-    """The same array passed twice, to read and to write, so that the compiler must expect them to overlap; or passed once."""
+    """The same array passed twice, to read and to write, so that the compiler must expect them to overlap;
+
+    or passed once.
+    """
     scores = np.random.default_rng(0).standard_normal(650_000).astype(np.float32)
 
     def exp_into(x, y):
@@ -101,16 +106,23 @@ def only_what_is_read():
 
 
 def nothing_remembered():
-    """Inference that keeps every layer's cache, as for a backward; or none, so that arrays are used again while they are in the cache."""
+    """Inference that keeps every layer's cache, as for a backward;
+
+    or none, so that arrays are used again while they are in the cache.
+    """
     model, images, _ = batch("digits")
     replica, reader = model.replica(), model.inference_view()
     return lambda: replica.forward(images[:32]), lambda: reader.forward(images[:32])
 
 
 def fewer_multiplications():
-    """A convolution of 3 x 3 as one product with all that each place sees; or by Winograd's algorithm, in 16 products instead of 36."""
+    """A convolution of 3 x 3 as one product with all that each place sees;
+
+    or by Winograd's algorithm, in 16 products instead of 36.
+    """
     rng = np.random.default_rng(0)
-    x, weight, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((32, 14, 14, 32), (3, 3, 32, 32), (32,)))
+    x, weight, bias = (rng.standard_normal(shape).astype(np.float32)
+                       for shape in ((32, 14, 14, 32), (3, 3, 32, 32), (32,)))
 
     def there_and_back(op):
         def run():
@@ -169,7 +181,10 @@ def readings(way):
 
 
 def work_when_asked(way):
-    """For every line of input, do the work some times, in one of WAYS; print the median milliseconds and page faults of one time."""
+    """For every line of input, do the work some times, in one of WAYS;
+
+    print the median milliseconds and page faults of one time.
+    """
     import resource
 
     work = readings(way) if way.startswith("an image") else steps(way)
@@ -178,23 +193,27 @@ def work_when_asked(way):
         for step in range(5):                                         # as in training, one after the other
             faults, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
             work(step)
-            times.append((1e3 * (time.perf_counter() - start), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults))
+            times.append((1e3 * (time.perf_counter() - start),
+                          resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults))
         print(json.dumps(np.median(times, axis=0).tolist()), flush=True)
 
 
 def work_of_processes(rounds):
-    """The findings about whole steps: one model on the whole batch, with every product on all cores; every step's arrays on fresh pages
-    from the system; and as it is, a lane for each core, and arrays on pages that the last step has freed. And about one image: every
-    product on all cores, or its tokens shared.
+    """The findings about whole steps: one model on the whole batch, with every product on all cores;
 
-    A process for each: threads that wait for products go on spinning for a while, and would take a core from lanes beside them.
+    every step's arrays on fresh pages from the system; and as it is, a lane for each core, and arrays on pages that the
+    last step has freed. And about one image: every product on all cores, or its tokens shared.
+
+    A process for each: threads that wait for products go on spinning for a while, and would take a core from lanes
+    beside them.
     """
-    processes = [subprocess.Popen([sys.executable, __file__, "--work", way], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    processes = [subprocess.Popen([sys.executable, __file__, "--work", way], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
                  for way in WAYS]
     answers = []
     for _ in range(rounds + 2):
         for process in processes:
-            time.sleep(0.3)                                           # until the threads of the last one have come to rest
+            time.sleep(0.3)  # until the threads of the last one have come to rest
             process.stdin.write("work\n")
             process.stdin.flush()
             answers.append(json.loads(process.stdout.readline()))
@@ -203,9 +222,12 @@ def work_of_processes(rounds):
     times, faults = np.array(answers[2 * len(WAYS):]).reshape(rounds, len(WAYS), 2).transpose(2, 1, 0)
     (threaded, fresh, ours, cut, shared), (_, many, few, *_) = np.median(times, axis=1), np.median(faults, axis=1)
     what = "fashion, forward and backward"
-    return [("a lane for each core, not threads in every product", threaded, ours, np.median(times[0] / times[2]), what),
-            ("threads share the tokens of an image, not every product", cut, shared, np.median(times[3] / times[4]), "DeiT-Ti, one image"),
-            ("freed memory is kept", fresh, ours, np.median(times[1] / times[2]), f"{what}: {many:,.0f} page faults, and {few:,.0f}")]
+    return [("a lane for each core, not threads in every "
+             "product", threaded, ours, np.median(times[0] / times[2]), what),
+            ("threads share the tokens of an image, not every "
+             "product", cut, shared, np.median(times[3] / times[4]), "DeiT-Ti, one image"),
+            ("freed memory is "
+             "kept", fresh, ours, np.median(times[1] / times[2]), f"{what}: {many:,.0f} page faults, and {few:,.0f}")]
 
 
 def findings(rounds):

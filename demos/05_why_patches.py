@@ -30,10 +30,12 @@ def photograph():
 
 
 def what_cutting_keeps(image):
-    """Whether the patches give the picture back, which share of neighbours they part, and what a shift by one pixel does to the tokens."""
+    """Whether the patches give the picture back, which share of neighbours they part, and what a shift by one pixel
+    does to the tokens.
+    """
     images = image[None].astype(np.float64) / 255
     back = np.array_equal(patches.unpatchify(patches.patchify(images, PATCH), PATCH, images.shape), images)
-    parted = (SIDE // PATCH - 1) / (SIDE - 1)                         # of SIDE - 1 pairs of neighbours in a row of pixels
+    parted = (SIDE // PATCH - 1) / (SIDE - 1)  # of SIDE - 1 pairs of neighbours in a row of pixels
     embed, grid = PatchEmbed(PATCH, 3, 64).astype(np.float64), (SIDE // PATCH,) * 2
     whole, one = (equivariance_error(embed.forward, shift(pixels, 0), images, shift_tokens(pixels // PATCH, 0, grid))
                   for pixels in (PATCH, 1))
@@ -47,7 +49,8 @@ def main():
     options = parser.parse_args()
 
     (pixels, entries), (tokens, few) = cost.count(SIDE, 1), cost.count(SIDE, PATCH)
-    print(f"A picture of {SIDE}x{SIDE} has {pixels:,} pixels, so attention among pixels has {entries:,} entries a head; among its {tokens} "
+    print(f"A picture of {SIDE}x{SIDE} has {pixels:,} pixels, so attention among pixels has {entries:,} entries a "
+          f"head; among its {tokens} "
           f"patches of {PATCH}x{PATCH} {few:,}: {entries // few:,} times fewer.")
     sizes = [n for n in SIZES if n <= (2048 if options.quick else max(SIZES))]
     seconds, memory = cost.measure(sizes)
@@ -55,14 +58,19 @@ def main():
     fits = {label: cost.quadratic(sizes, values) for label, values in costs.items()}
     slow, large = (cost.predict(fit, pixels) for fit in fits.values())
     growth = np.polyfit(np.log(sizes), np.log(seconds), 1)[0], np.polyfit(np.log(sizes), np.log(memory), 1)[0]
-    print(f"From {sizes[0]} to {sizes[-1]:,} tokens the processor time grows as N^{growth[0]:.2f}, the memory as N^{growth[1]:.2f}. "
-          f"For pixels the fits say {slow:,.0f} seconds and {large / 1e9:.1f} GB a head, {slow * HEADS / 60:,.0f} minutes for the "
+    print(f"From {sizes[0]} to {sizes[-1]:,} tokens the processor time grows as N^{growth[0]:.2f}, the memory as "
+          f"N^{growth[1]:.2f}. "
+          f"For pixels the fits say {slow:,.0f} seconds and {large / 1e9:.1f} GB a head, {slow * HEADS / 60:,.0f} "
+          "minutes for the "
           f"{HEADS} heads of ViT-B; its patches take {1e3 * seconds[0] * HEADS:,.0f} ms.")
     image = photograph()
     back, parted, whole, one = what_cutting_keeps(image)
-    print(f"The patches are the pixels in another order, and {'give' if back else 'do NOT give'} the picture back in every bit. What is "
-          f"lost is nearness: {parted:.1%} of neighbours stand in two tokens, and within a token a linear map knows no order. And a shift "
-          f"by {PATCH} pixels shifts the tokens (error {whole:.0e}), but one by a single pixel changes them (error {one:.2f}).")
+    print(f"The patches are the pixels in another order, and {'give' if back else 'do NOT give'} the picture back in "
+          "every bit. What is "
+          f"lost is nearness: {parted:.1%} of neighbours stand in two tokens, and within a token a linear map knows no "
+          "order. And a shift "
+          f"by {PATCH} pixels shifts the tokens (error {whole:.0e}), but one by a single pixel changes them (error "
+          f"{one:.2f}).")
     draw_cost(sizes, costs, fits, {tokens: "patches", pixels: "pixels"}, image, PATCH, options.out)
     print(f"Picture: {options.out}")
 

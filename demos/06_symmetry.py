@@ -1,4 +1,6 @@
-"""The symmetries of attention and convolution, executed: which hold to round-off, what breaks them, and how training breaks one.
+"""The symmetries of attention and convolution, executed:
+
+which hold to round-off, what breaks them, and how training breaks one.
 
     python demos/06_symmetry.py            half a minute
     python demos/06_symmetry.py --quick    some ten seconds
@@ -28,10 +30,14 @@ BATCH = 64
 
 
 def notice(model, images, rng):
-    """How far the tokens behind the last block are from those of permuted patches, permuted back: the median of five permutations."""
+    """How far the tokens behind the last block are from those of permuted patches, permuted back:
+
+    the median of five permutations.
+    """
     encoder, side = FirstBlocks(model.astype(np.float64), len(model.blocks)), model.patch_embed.patch_size
     orders = [rng.permutation(model.tokens - 1) for _ in range(5)]
-    return np.median([equivariance_error(encoder.forward, permute_patches(order, side), images, permute_tokens(order, first=1))
+    return np.median([equivariance_error(encoder.forward, permute_patches(order, side), images,
+                                         permute_tokens(order, first=1))
                       for order in orders])
 
 
@@ -65,10 +71,12 @@ def main():
     growth, data = {}, minivit.load_data("digits")
     for kind, choices in KINDS.items():
         growth[kind], accuracy = train(data, choices, steps)
-        print(f"positions {kind:8}: permuted patches change the tokens by {growth[kind][0]:.1e} before training, by {growth[kind][-1]:.1e} "
+        print(f"positions {kind:8}: permuted patches change the tokens by {growth[kind][0]:.1e} before training, by "
+              f"{growth[kind][-1]:.1e} "
               f"after {steps[-1]} steps; accuracy {accuracy:.1%}")
     draw_symmetry(rows, steps, growth, (HOLDS, BROKEN), options.out)
-    print(f"Without positions a picture is a bag of patches, before and after training; positions end that, and training makes use of "
+    print("Without positions a picture is a bag of patches, before and after training; positions end that, and "
+          "training makes use of "
           f"them. Picture: {options.out}")
 
 

@@ -1,10 +1,12 @@
-"""How far does a layer see? By its gradient: a convolution two pixels more with each layer, attention everything from the first.
+"""How far does a layer see? By its gradient:
+
+a convolution two pixels more with each layer, attention everything from the first.
 
     python demos/07_receptive_fields.py            a minute or two
     python demos/07_receptive_fields.py --quick    some ten seconds
 
-Prints the receptive fields of a stack of convolutions and of a ViT, and how far each head of a ViT looks, before and after it has
-learned the digits pixel by pixel; draws receptive_fields.png.
+Prints the receptive fields of a stack of convolutions and of a ViT, and how far each head of a ViT looks, before and
+after it has learned the digits pixel by pixel; draws receptive_fields.png.
 """
 
 import argparse
@@ -32,7 +34,8 @@ def convolutions(depth):
 def fields():
     """{kind: {depth: the receptive field of an output in the middle}} of networks at random weights."""
     x = np.random.default_rng(0).standard_normal((64, SIDE, SIDE, 3), np.float32)
-    model = minivit.create_model("vit", image_size=SIDE, patch_size=PATCH, width=48, depth=max(DEPTHS), heads=3, pool="mean")
+    model = minivit.create_model("vit", image_size=SIDE, patch_size=PATCH, width=48, depth=max(DEPTHS), heads=3,
+                                 pool="mean")
     token = SIDE // PATCH // 2 * (SIDE // PATCH + 1)                  # the one in the middle
     return {"convolutions": {depth: receptive_field(convolutions(depth), x, (MIDDLE, MIDDLE)) for depth in DEPTHS},
             "ViT": {depth: receptive_field(FirstBlocks(model, depth), x, (token,)) for depth in DEPTHS}}
@@ -52,7 +55,8 @@ def main():
 
     seen = fields()
     for kind, by_depth in seen.items():
-        print(f"{kind}: " + "; ".join(f"depth {depth} sees {max(extent(field))} of {SIDE} pixels a side, spread {spread(field):.1f}"
+        print(f"{kind}: " + "; ".join(f"depth {depth} sees {max(extent(field))} of {SIDE} pixels a side, spread "
+                                      f"{spread(field):.1f}"
                                       for depth, field in by_depth.items()))
     data = minivit.load_data("digits")
     model = model_for(data, patch_size=1)
@@ -63,9 +67,12 @@ def main():
     uniform = float(mean_distance(np.full((1, 1, model.tokens, model.tokens), 1.0))[0, 0])
     before, after = looks["untrained"], looks["trained"]
     print("The convolutions see 2 pixels more a side with each layer, the ViT all from the first.")
-    print(f"Untrained, each head of a ViT for the digits looks {before.min():.1f} to {before.max():.1f} pixels far, as one who looks "
-          f"everywhere alike ({uniform:.1f}); trained to {result.accuracy:.1%}, {after.min():.1f} to {after.max():.1f}: on so few "
-          "pictures the heads stay nearly global. Local ones, as in the paper's figure 7, need far more (Raghu et al., arXiv:2108.08810).")
+    print(f"Untrained, each head of a ViT for the digits looks {before.min():.1f} to {before.max():.1f} pixels far, as "
+          "one who looks "
+          f"everywhere alike ({uniform:.1f}); trained to {result.accuracy:.1%}, {after.min():.1f} to "
+          f"{after.max():.1f}: on so few "
+          "pictures the heads stay nearly global. Local ones, as in the paper's figure 7, need far more (Raghu et al., "
+          "arXiv:2108.08810).")
     draw_fields(seen, looks, uniform, model.image_size, options.out)
     print(f"Picture: {options.out}")
 

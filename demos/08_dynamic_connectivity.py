@@ -3,8 +3,9 @@
     python demos/08_dynamic_connectivity.py            Fashion-MNIST, found or downloaded: some two minutes
     python demos/08_dynamic_connectivity.py --quick    the digits that come with minivit: some ten seconds
 
-Prints which share of the weights between places depends on the picture, and draws dynamic_connectivity.png: where a trained model looks,
-the filters of its first layer, and its positions. `minivit attend RUN IMAGE --out PNG` shows every head of every layer of a run.
+Prints which share of the weights between places depends on the picture, and draws dynamic_connectivity.png: where a
+trained model looks, the filters of its first layer, and its positions. `minivit attend RUN IMAGE --out PNG` shows every
+head of every layer of a run.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from minivit.runs.default_model import model_for
 
 def shares(model, images):
     """{layer: the share of its weights that depends on the picture}."""
-    return {f"layer {l + 1}": variation(probs) for l, probs in enumerate(attention_probabilities(model, images).values())}
+    return {f"layer {l + 1}": variation(probs) for l,
+            probs in enumerate(attention_probabilities(model, images).values())}
 
 
 def share_of_a_convolution(images):
@@ -52,16 +54,20 @@ def main():
     untrained = np.mean(list(shares(model, images).values()))
     result = minivit.train(model, data, epochs=2, batch_size=32 if options.quick else 128, progress=not options.quick)
     found = shares(model, images) | {"convolution": share_of_a_convolution(images)}
-    print(f"Of the weights with which attention connects places, {untrained:.0%} depend on the picture before training; after it, at an "
-          f"accuracy of {result.accuracy:.1%}, " + ", ".join(f"{share:.0%} in {layer}" for layer, share in list(found.items())[:-1])
+    print(f"Of the weights with which attention connects places, {untrained:.0%} depend on the picture before "
+          "training; after it, at an "
+          f"accuracy of {result.accuracy:.1%}, " + ", ".join(f"{share:.0%} in "
+                                                             f"{layer}" for layer, share in list(found.items())[:-1])
           + f"; of a convolution's {found['convolution']:.0%}.")
     count = min(16, model.patch_embed.proj.weight.shape[0])
     filters, variances = principal_filters(model, count)
     similarity = position_similarity(model.pos_embed.data)
     near, far = similarity_by_distance(similarity)
     half = int(np.searchsorted(variances.cumsum(), 0.5)) + 1
-    print(f"Of the {len(model.patch_embed.proj.weight.data)} directions in which the first layer's filters may vary, {half} hold half "
-          f"the variance. The positions {'have' if near > far + 0.1 else 'have not'} learned how the patches lie: the mean cosine is "
+    print(f"Of the {len(model.patch_embed.proj.weight.data)} directions in which the first layer's filters may vary, "
+          f"{half} hold half "
+          f"the variance. The positions {'have' if near > far + 0.1 else 'have not'} learned how the patches lie: the "
+          "mean cosine is "
           f"{near:.2f} between neighbours, and {far:.2f} between others.")
     chosen = [int(np.flatnonzero(data.test_labels == k)[0]) for k in (0, 1, 5, 7, 8, 9)]
     looks = look(model, data.test_images[chosen], class_names=data.class_names)

@@ -3,9 +3,9 @@
     python demos/09_other_signals.py            half a minute
     python demos/09_other_signals.py --quick    some ten seconds
 
-The text is a question and a table, such as "m? k4 b7 m1 z9 ...", cut into patches of two characters; the answer here is 1. Letters and
-digits are drawn anew for every text, so there is nothing to remember: the question must be compared with the table. Prints the
-accuracy of the transformer, and of two networks without attention, and draws other_signals.png.
+The text is a question and a table, such as "m? k4 b7 m1 z9 ...", cut into patches of two characters; the answer here is
+1. Letters and digits are drawn anew for every text, so there is nothing to remember: the question must be compared with
+the table. Prints the accuracy of the transformer, and of two networks without attention, and draws other_signals.png.
 """
 
 import argparse
@@ -45,15 +45,18 @@ def one_hot(texts):
 
 
 class Reader(Model):
-    """A transformer encoder on texts: (B, 1, T, A) -> logits (B, 10). The question stands where a picture has its class token.
+    """A transformer encoder on texts: (B, 1, T, A) -> logits (B, 10).
 
-    patch: how many characters make a token. Without attention the blocks have in its place an MLP of as many weights, which treats every
-    token by itself, and the mean of the tokens is read.
+    The question stands where a picture has its class token.
+
+    patch: how many characters make a token. Without attention the blocks have in its place an MLP of as many weights,
+    which treats every token by itself, and the mean of the tokens is read.
     """
 
     def __init__(self, patch=2, attention=True):
         super().__init__({"image_size": LENGTH, "channels": len(ALPHABET), "classes": 10, "mean": 0.0, "std": 1.0})
-        self.input_shape, self.tokens, self.pool = (1, LENGTH, len(ALPHABET)), LENGTH // patch, "token" if attention else "mean"
+        self.input_shape, self.tokens, self.pool = (1, LENGTH,
+                                                    len(ALPHABET)), LENGTH // patch, "token" if attention else "mean"
         self.embed = Linear(patch * len(ALPHABET), WIDTH)
         self.positions = Parameter((self.tokens, WIDTH), partial(normal, std=0.02))
         self.blocks = [Block(WIDTH, heads=4, mlp_ratio=2) for _ in range(2)]
@@ -109,22 +112,27 @@ def main():
     test, steps = tables(np.random.default_rng(0), 2000), 120 if options.quick else 600
     counts = np.apply_along_axis(np.bincount, 1, test[0][:, 3::2] - LETTERS, minlength=10)
     guess = counts.max(axis=1).mean() / ROWS
-    print(f"Who knows the digits of a table, but not which stands where, is right in {guess:.1%} by naming the most frequent.")
-    models = {"with attention": Reader(), "without attention": Reader(attention=False), "the whole text as one token": Reader(LENGTH)}
+    print(f"Who knows the digits of a table, but not which stands where, is right in {guess:.1%} by naming the most "
+          "frequent.")
+    models = {"with attention": Reader(), "without "
+                                          "attention": Reader(attention=False),
+                                          "the whole text as one token": Reader(LENGTH)}
     curves = {}
     for name, model in models.items():
         model.pack()
         start = time.perf_counter()
         curves[name] = train(model, steps, test)
         seconds, right = time.perf_counter() - start, curves[name][1][-1]
-        print(f"{name:28} {model.vector.size:7,} parameters, {steps} steps in {seconds:2.0f} s: {right:.1%} of {len(test[1]):,} "
+        print(f"{name:28} {model.vector.size:7,} parameters, {steps} steps in {seconds:2.0f} s: {right:.1%} of "
+              f"{len(test[1]):,} "
               "new questions are answered rightly", flush=True)
 
     probs = list(attention_probabilities(models["with attention"], one_hot(test[0])).values())
     asked = (test[0][:, 2::2] == test[0][:, :1]).nonzero()[1] + 1     # the token that has the answer
     shares = [p[np.arange(len(asked)), :, 0, asked].mean(axis=0) for p in probs]      # (h,) of each layer
     layer, head = np.unravel_index(np.argmax(shares), np.shape(shares))
-    print(f"The question gives {shares[layer][head]:.0%} of its attention, in head {head + 1} of layer {layer + 1}, to the row of the "
+    print(f"The question gives {shares[layer][head]:.0%} of its attention, in head {head + 1} of layer {layer + 1}, to "
+          "the row of the "
           f"table that it asks for (everywhere alike: {1 / (ROWS + 1):.0%}).")
     cells = [["".join(ALPHABET[c] for c in pair) for pair in text.reshape(-1, 2)] for text in test[0][:8]]
     draw_table(curves, guess, cells, probs[layer][:8, head, 0], options.out)

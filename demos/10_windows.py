@@ -3,9 +3,9 @@
     python demos/10_windows.py            pictures of 32x32 to 160x160
     python demos/10_windows.py --quick    32x32 and 64x64
 
-Both models have patches of 4x4, width 48, 4 blocks of 3 heads and the same MLP; Swin looks 8x8 tokens far, and is kept to one stage, so
-that nothing but the windows differs. Draws windows.png, and prints the time of a forward and backward of one picture, and what the
-FLOPs say.
+Both models have patches of 4x4, width 48, 4 blocks of 3 heads and the same MLP; Swin looks 8x8 tokens far, and is kept
+to one stage, so that nothing but the windows differs. Draws windows.png, and prints the time of a forward and backward
+of one picture, and what the FLOPs say.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from minivit.ops import cross_entropy
 from minivit.parallel.blas import blas_threads
 
 COMMON = {"patch_size": 4, "channels": 3, "classes": 10, "width": 48, "mlp_ratio": 2}
-MODELS = {"ViT": ("vit", {"depth": 4, "heads": 3, "pool": "mean"}), "Swin": ("swin", {"depths": [4], "heads": [3], "window": 8})}
+MODELS = {"ViT": ("vit", {"depth": 4, "heads": 3, "pool": "mean"}),
+          "Swin": ("swin", {"depths": [4], "heads": [3], "window": 8})}
 
 
 def steps(sides):
@@ -29,7 +30,8 @@ def steps(sides):
     for name, (family, options) in MODELS.items():
         for side in sides:
             model = minivit.create_model(family, image_size=side, **COMMON, **options)
-            image, target = np.random.default_rng(0).standard_normal((1, side, side, 3), np.float32), np.eye(10, dtype=np.float32)[:1]
+            image, target = np.random.default_rng(0).standard_normal((1, side, side, 3),
+                                                                     np.float32), np.eye(10, dtype=np.float32)[:1]
 
             def step(model=model, image=image, target=target):
                 _, cache = cross_entropy.forward(model.forward(image), target)
@@ -56,7 +58,8 @@ def draw(made, seconds, sides, path):
     figure = new_figure(6, 4)
     axes = figure.subplots()
     for name, colour in zip(MODELS, SERIES, strict=False):
-        axes.loglog([made[name, side][0] for side in sides], [1e3 * seconds[name, side] for side in sides], "o-", color=colour, label=name)
+        axes.loglog([made[name, side][0] for side in sides], [1e3 * seconds[name, side] for side in sides], "o-",
+                    color=colour, label=name)
     axes.set(xlabel="tokens, that is area of the picture", ylabel="ms a picture, forward and backward, one core")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
@@ -74,7 +77,8 @@ def main():
     print(f"{'':5} {'side':>5} {'tokens':>7} {'ms':>8} {'a token':>11} {'relative':>9} {'FLOPs say':>10}")
     for (name, side), (tokens, flops, _) in made.items():
         first = made[name, sides[0]]
-        print(f"{name:5} {side:5} {tokens:7} {1e3 * seconds[name, side]:8.2f} {1e6 * seconds[name, side] / tokens:8.2f} us "
+        print(f"{name:5} {side:5} {tokens:7} {1e3 * seconds[name, side]:8.2f} "
+              f"{1e6 * seconds[name, side] / tokens:8.2f} us "
               f"{seconds[name, side] / seconds[name, sides[0]]:9.1f} {flops / first[1]:10.1f}")
     draw(made, seconds, sides, options.out)
     print(options.out)

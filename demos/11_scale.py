@@ -1,22 +1,25 @@
-"""When does a Vision Transformer beat a convolutional network? Both, and one in between, on more and more training images.
+"""When does a Vision Transformer beat a convolutional network? Both, and one in between, on more and more training
+images.
 
     python demos/11_scale.py --tune           first: choose learning rates on validation images; writes demos/scale_tuning.csv
     python demos/11_scale.py                  then: the study; writes demos/scale.csv, and draws scale.png
     python demos/11_scale.py --quick          all of it, small, on the digits; keeps only the picture
     python demos/11_scale.py --data digits    on the digits (--tune first); the files are scale_digits*.csv
 
-A study takes hours, but may be interrupted at any moment: the same command goes on with the points that it was at. As many points are
-measured at once as there are cores, each on one: small models get more out of two cores so than by sharing each step, and
-the number of threads changes no bit of a result. --limit 5 measures five points and stops; the picture shows what there is so far.
+A study takes hours, but may be interrupted at any moment: the same command goes on with the points that it was at. As
+many points are measured at once as there are cores, each on one: small models get more out of two cores so than by
+sharing each step, and the number of threads changes no bit of a result. --limit 5 measures five points and stops; the
+picture shows what there is so far.
 
-The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: a convolution's bias helps while images are few, and with enough
-of them a Transformer learns better what it is not told. Here are a ViT with learned positions, a ViT with a convolutional stem and
-relative biases, and the paper's own baseline, a ResNetV2 with group norm. All have equally many parameters, within 7% (but with --quick):
-the ViT with a stem is the narrower for it (the numbers are printed). Every run takes equally many steps, on a subset of the training images
-(stratified; the smaller lies in the larger), and is scored after the last. The learning rate of each model is chosen from the same grid,
-at a small and at a large number of images (a point takes that of the nearer), by a sixth of the training images; the test chooses nothing.
-Seeds differ in subset, weights and order. Nothing is augmented, but in the last part, where augmentation stands in for what an architecture
-does not know.
+The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: a convolution's bias helps while images are few,
+and with enough of them a Transformer learns better what it is not told. Here are a ViT with learned positions, a ViT
+with a convolutional stem and relative biases, and the paper's own baseline, a ResNetV2 with group norm. All have
+equally many parameters, within 7% (but with --quick): the ViT with a stem is the narrower for it (the numbers are
+printed). Every run takes equally many steps, on a subset of the training images (stratified; the smaller lies in the
+larger), and is scored after the last. The learning rate of each model is chosen from the same grid, at a small and at a
+large number of images (a point takes that of the nearer), by a sixth of the training images; the test chooses nothing.
+Seeds differ in subset, weights and order. Nothing is augmented, but in the last part, where augmentation stands in for
+what an architecture does not know.
 """
 
 import argparse
@@ -42,8 +45,11 @@ TUNING_SEED = 99                                                      # none of 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study. tuned: the numbers of images at which learning rates are chosen, and augmentation is tried. augment: by which steps.
-    epochs: of the whole data. widths: of the CNN, of the ViT, and of the one with a stem; depth: of the two."""
+    """A study. tuned: the numbers of images at which learning rates are chosen, and augmentation is tried. augment:
+
+    by which steps. epochs: of the whole data. widths: of the CNN, of the ViT, and of the one with a stem; depth: of the
+    two.
+    """
 
     data: str
     sizes: tuple
@@ -69,17 +75,20 @@ class Plan:
     @property
     def training(self):
         """The settings of `minivit.train` that all points share."""
-        return {"epochs": self.epochs, "batch_size": self.batch_size, "optimiser": "adamw", "weight_decay": 0.05, "label_smoothing": 0.1,
+        return {"epochs": self.epochs, "batch_size": self.batch_size, "optimiser": "adamw", "weight_decay": 0.05,
+                "label_smoothing": 0.1,
                 "clip": 1.0, "warmup": 0.1, "ema": 0.0}
 
     @property
     def settings(self):
         """All that a result depends on beside its point and the learning rates."""
-        return {"data": self.data, "models": {name: [*model] for name, model in self.models.items()}, "training": self.training}
+        return {"data": self.data, "models": {name: [*model] for name, model in self.models.items()},
+                "training": self.training}
 
     @property
     def tuning_points(self):
-        return [{"model": model, "images": size, "lr": lr} for size in self.tuned for model in self.models for lr in self.rates]
+        return [{"model": model, "images": size, "lr": lr} for size in self.tuned for model in self.models
+                for lr in self.rates]
 
     @property
     def points(self):
@@ -94,15 +103,20 @@ PLANS = {
     "fashion-mnist": Plan("fashion-mnist", (500, 1500, 5000, 15000, 30000, 60000), (1500, 30000), (0, 1, 2),
                           (3e-4, 1e-3, 3e-3, 9e-3, 2.7e-2, 8.1e-2), epochs=5, batch_size=128,
                           augment="crop:0.07,alternating-flip,cutout:0.4:0.5", widths=(16, 48, 36)),
-    "digits": Plan("digits", (100, 200, 400, 700, 1000, 1400), (200, 1000), (0, 1, 2), (1e-3, 3e-3, 9e-3), epochs=30, batch_size=32,
+    "digits": Plan("digits", (100, 200, 400, 700, 1000, 1400), (200, 1000), (0, 1, 2), (1e-3, 3e-3, 9e-3), epochs=30,
+                   batch_size=32,
                    augment="affine", widths=(16, 48, 39)),
 }
-QUICK = Plan("digits", (100, 400, 1400), (400,), (0, 1), (3e-3, 9e-3), epochs=1, batch_size=32, augment="affine", widths=(8, 24, 18),
+QUICK = Plan("digits", (100, 400, 1400), (400,), (0, 1), (3e-3, 9e-3), epochs=1, batch_size=32, augment="affine",
+             widths=(8, 24, 18),
              depth=2)
 
 
 def train(plan, data, name, images, seed, **settings):
-    """Train the model of that name -> what a point gives: its parameters, its accuracy in the test, and its loss in the last epoch."""
+    """Train the model of that name -> what a point gives:
+
+    its parameters, its accuracy in the test, and its loss in the last epoch.
+    """
     variant, options = plan.models[name]
     part = subset(data, images, seed)
     model = model_for(part, variant, seed=seed, **options)
@@ -125,7 +139,8 @@ def measure_rate(plan, threads, model, images, lr):
 def measure_point(plan, threads, rates, model, images, augment, seed):
     """Measure a point of the study, with the rate that was chosen at the nearest number of images."""
     near = min(plan.tuned, key=lambda size: abs(math.log(size / images)))
-    return train(plan, minivit.load_data(plan.data), model, images, seed, augment=augment, lr=rates[model][near], threads=threads)
+    return train(plan, minivit.load_data(plan.data), model, images, seed, augment=augment, lr=rates[model][near],
+                 threads=threads)
 
 
 def threads_of(jobs):
@@ -140,17 +155,23 @@ def tune(plan, file, limit, jobs=1):
 
 
 def chosen_rates(plan, file):
-    """{model: {images: the learning rate with the best accuracy in validation}}. Raises ValueError if the tuning is not finished."""
+    """{model: {images: the learning rate with the best accuracy in validation}}.
+
+    Raises ValueError if the tuning is not finished.
+    """
     study = Study(file, plan.settings)
     found = {tuple(row[name] for name in ("model", "images", "lr")): row["accuracy"] for row in study.rows}
     if missing := [point for point in plan.tuning_points if tuple(point.values()) not in found]:
-        raise ValueError(f"{file} lacks {len(missing)} of {len(plan.tuning_points)} points: run --tune first, with the same options")
-    return {model: {size: max(plan.rates, key=lambda lr: found[model, size, lr]) for size in plan.tuned} for model in plan.models}
+        raise ValueError(f"{file} lacks {len(missing)} of {len(plan.tuning_points)} points: run --tune first, with the "
+                         "same options")
+    return {model: {size: max(plan.rates, key=lambda lr: found[model, size, lr]) for size in plan.tuned}
+            for model in plan.models}
 
 
 def sweep(plan, file, rates, limit, jobs=1):
     """Measure the points of the study, so many at once -> (Study, how many are left)."""
-    words = {model: {str(size): lr for size, lr in by_size.items()} for model, by_size in rates.items()}    # JSON has no numbers as names
+    # JSON has no numbers as names
+    words = {model: {str(size): lr for size, lr in by_size.items()} for model, by_size in rates.items()}
     study = Study(file, plan.settings | {"rates": words})
     measure = partial(measure_point, plan, threads_of(jobs), rates)
     return study, study.run(plan.points, measure, limit, jobs)
@@ -158,18 +179,23 @@ def sweep(plan, file, rates, limit, jobs=1):
 
 def report(plan, study, picture):
     """Say what the table shows, and draw it."""
-    curves = {model: {size: found for size in plan.sizes if (found := study.by_seed("accuracy", model=model, images=size, augment="none"))}
+    curves = {model: {size: found for size in plan.sizes
+                      if (found := study.by_seed("accuracy", model=model, images=size, augment="none"))}
               for model in plan.models}
-    print(f"\naccuracy in %, mean and standard error over the seeds\n{'images':>10}" + "".join(f"{model:>24}" for model in plan.models))
+    print("\naccuracy in %, mean and standard error over the "
+          f"seeds\n{'images':>10}" + "".join(f"{model:>24}" for model in plan.models))
     for size in plan.sizes:
         cells = [_percent(mean_and_error(curve[size].values())) if size in curve else "-" for curve in curves.values()]
         print(f"{size:10,}" + "".join(f"{cell:>24}" for cell in cells))
     counts = [max(study.by_seed("parameters", model=model).values(), default=0) for model in plan.models]
     print("parameters" + "".join(f"{count:24,.0f}" for count in counts) + "\n")
 
-    found = {f"{CNN} - {model}": {size: paired(curves[CNN][size], curves[model][size]) for size in curves[CNN] if size in curves[model]}
+    found = {f"{CNN} - "
+             f"{model}": {size: paired(curves[CNN][size], curves[model][size])
+                          for size in curves[CNN] if size in curves[model]}
              for model in (VIT, HYBRID)}
-    gaps = {name: gap for name, by_size in found.items() if (gap := {size: pairs for size, pairs in by_size.items() if pairs})}
+    gaps = {name: gap for name, by_size in found.items()
+            if (gap := {size: pairs for size, pairs in by_size.items() if pairs})}
     lines = {name: slope(gap) for name, gap in gaps.items() if len(gap) > 1}
     for name, (grows, error, _) in lines.items():
         print(f"{name}: {100 * grows:+.2f} +- {100 * error:.2f} points for ten times as many images. "
@@ -203,7 +229,8 @@ def run(plan, options, tuning, file):
         for model, by_size in rates.items():
             print(f"{model}: the best of the learning rates {', '.join(f'{lr:g}' for lr in plan.rates)} is "
                   + ", ".join(f"{lr:g} at {size:,} images" for size, lr in by_size.items())
-                  + ("; one at an end: beyond it may be better" if {plan.rates[0], plan.rates[-1]} & {*by_size.values()} else ""))
+                  + ("; one at an end: beyond it may be "
+                     "better" if {plan.rates[0], plan.rates[-1]} & {*by_size.values()} else ""))
         print(f"{tuning}: {left} points left")
         if not options.quick:
             return
@@ -215,11 +242,13 @@ def run(plan, options, tuning, file):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small models, few images, two seeds; keeps only the picture")
+    parser.add_argument("--quick", action="store_true", help="small models, few images, two seeds; keeps only the "
+                                                             "picture")
     parser.add_argument("--data", choices=PLANS, default="fashion-mnist", help="which study (default: fashion-mnist)")
     parser.add_argument("--tune", action="store_true", help="choose the learning rates")
     parser.add_argument("--limit", type=int, metavar="N", help="measure so many points at most")
-    parser.add_argument("--jobs", type=int, metavar="N", help="points at once (default: as many as there are cores; with --quick one)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="points at once (default: as many as there are cores; "
+                                                              "with --quick one)")
     parser.add_argument("--csv", type=Path, help="the table (default: scale.csv or scale_digits.csv beside this file)")
     parser.add_argument("--out", default="scale.png", help="the picture to write")
     options = parser.parse_args()

@@ -3,13 +3,14 @@
     python demos/12_distillation.py            the study; writes demos/distillation.csv, and draws distillation.png
     python demos/12_distillation.py --quick    small, on the digits: keeps only the picture
 
-The study may be interrupted at any moment: the same command goes on with the point that it was at. --limit 5 measures five points and
-stops; the picture shows what there is so far.
+The study may be interrupted at any moment: the same command goes on with the point that it was at. --limit 5 measures
+five points and stops; the picture shows what there is so far.
 
-The claim is that of Touvron et al., arXiv:2012.12877: a DeiT, whose second token listens to a teacher, takes over what a convolutional
-network knows by its build, and needs fewer images. The same DeiT is trained alone, with hard distillation (the teacher's first class
-counts) and with soft (all that it says). Teacher and students learn from the same subset of Fashion-MNIST, in equally many steps, with the
-same settings, chosen for none of them; all see pictures augmented, as a teacher that knows every picture says no more than its label.
+The claim is that of Touvron et al., arXiv:2012.12877: a DeiT, whose second token listens to a teacher, takes over what
+a convolutional network knows by its build, and needs fewer images. The same DeiT is trained alone, with hard
+distillation (the teacher's first class counts) and with soft (all that it says). Teacher and students learn from the
+same subset of Fashion-MNIST, in equally many steps, with the same settings, chosen for none of them; all see pictures
+augmented, as a teacher that knows every picture says no more than its label.
 """
 
 import argparse
@@ -49,22 +50,26 @@ class Plan:
         """{role: (a name for `model_for`, its options)}."""
         teacher, student = self.widths
         deit = "deit_mini", {"width": student, "heads": 3, "depth": self.depth, "drop_path_rate": 0.1}
-        return {TEACHER: ("resnet_mini", {"width": teacher, "groups": 8, "drop_path_rate": 0.1}), ALONE: deit} | dict.fromkeys(TAUGHT, deit)
+        return {TEACHER: ("resnet_mini", {"width": teacher, "groups": 8, "drop_path_rate": 0.1}),
+                ALONE: deit} | dict.fromkeys(TAUGHT, deit)
 
     @property
     def training(self):
         """The settings of `minivit.train` that all points share."""
-        return {"epochs": self.epochs, "batch_size": self.batch_size, "optimiser": "muon", "lr": self.lr, "weight_decay": 0.05,
+        return {"epochs": self.epochs, "batch_size": self.batch_size, "optimiser": "muon", "lr": self.lr,
+                "weight_decay": 0.05,
                 "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1, "ema": 0.0, "augment": self.augment}
 
     @property
     def settings(self):
         """All that a result depends on beside its point."""
-        return {"data": self.data, "models": {role: [*model] for role, model in self.models.items()}, "training": self.training}
+        return {"data": self.data, "models": {role: [*model] for role, model in self.models.items()},
+                "training": self.training}
 
     @property
     def points(self):
-        return [{"role": role, "images": size, "seed": seed} for seed in self.seeds for size in self.sizes for role in self.models]
+        return [{"role": role, "images": size, "seed": seed} for seed in self.seeds for size in self.sizes
+                for role in self.models]
 
 
 FULL = Plan("fashion-mnist", (2000, 20000), (0, 1, 2), epochs=1.2, batch_size=128, augment="crop:0.07,alternating-flip")
@@ -72,7 +77,10 @@ QUICK = Plan("digits", (200, 1400), (0, 1), epochs=1, batch_size=32, augment="af
 
 
 def train(plan, role, images, seed, **more):
-    """Train the model of a role on its subset -> what its point gives: parameters, accuracy in the test, loss of the last epoch."""
+    """Train the model of a role on its subset -> what its point gives:
+
+    parameters, accuracy in the test, loss of the last epoch.
+    """
     variant, options = plan.models[role]
     data = subset(minivit.load_data(plan.data), images, seed)
     model = model_for(data, variant, seed=seed, **options)
@@ -86,7 +94,10 @@ def teach(plan, folder, images, seed):
 
 
 def study(plan, file, teachers, limit):
-    """Measure the points -> (Study, how many are left). teachers: the folder for the runs of the teachers, which are kept."""
+    """Measure the points -> (Study, how many are left). teachers:
+
+    the folder for the runs of the teachers, which are kept.
+    """
     table = Study(file, plan.settings)
 
     def measure(role, images, seed):
@@ -104,27 +115,33 @@ def study(plan, file, teachers, limit):
 
 def report(plan, table, picture):
     """Say what the table shows, and draw it."""
-    groups = {f"{size:,} images": {role: found for role in plan.models if (found := table.by_seed("accuracy", role=role, images=size))}
+    groups = {f"{size:,} "
+              "images": {role: found for role in plan.models
+                         if (found := table.by_seed("accuracy", role=role, images=size))}
               for size in plan.sizes}
     for label, found in groups.items():
         print(f"\n{label}")
         for role, accuracies in found.items():
             mean, error = mean_and_error(accuracies.values())
             count = max(table.by_seed("parameters", role=role).values())
-            print(f"{role:24} {count:7,.0f} parameters: {100 * mean:.2f} +- {100 * error:.2f} %, mean and standard error of "
+            print(f"{role:24} {count:7,.0f} parameters: {100 * mean:.2f} +- {100 * error:.2f} %, mean and standard "
+                  "error of "
                   f"{len(accuracies)} seeds")
         for role in TAUGHT:
             if len(gain := paired(found.get(role, {}), found.get(ALONE, {}))) > 1:    # one seed alone shows nothing
                 mean, error = mean_and_error(gain.values())
-                words = {1: "helps", 0: "is not shown to help or to harm, with 95% confidence", -1: "harms"}[decided(gain)]
-                print(f"With {label}, {TAUGHT[role]} distillation {words}: {100 * mean:+.2f} +- {100 * error:.2f} points.")
+                words = {1: "helps", 0: "is not shown to help or to harm, with 95% "
+                                        "confidence", -1: "harms"}[decided(gain)]
+                print(f"With {label}, {TAUGHT[role]} distillation {words}: {100 * mean:+.2f} +- {100 * error:.2f} "
+                      "points.")
     draw_groups({label: found for label, found in groups.items() if found}, picture)
     print(f"Picture: {picture}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small models, few images, two seeds; keeps only the picture")
+    parser.add_argument("--quick", action="store_true", help="small models, few images, two seeds; keeps only the "
+                                                             "picture")
     parser.add_argument("--limit", type=int, metavar="N", help="measure so many points at most")
     parser.add_argument("--csv", type=Path, help="the table (default: distillation.csv beside this file)")
     parser.add_argument("--teachers", type=Path, help="folder of the teachers' runs (default: runs/distillation)")

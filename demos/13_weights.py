@@ -1,12 +1,15 @@
-"""What weights that others have trained are worth to few pictures of one's own: a probe, fine-tuning, and a start from nothing.
+"""What weights that others have trained are worth to few pictures of one's own:
+
+a probe, fine-tuning, and a start from nothing.
 
     python demos/13_weights.py            some minutes
     python demos/13_weights.py --quick    some seconds
 
-A small ViT learns the digits 0 to 6, and its weights are written to a file under timm's names: they stand for those that one finds. The
-pictures of one's own are a folder of PNGs of the digits 7, 8 and 9, a few of each to train with and the rest for the test. What of the
-file goes where is shown, and then the folder is learned in three ways, by as many passes over it. Prints the accuracies, and draws
-weights.png, accuracy against the number of pictures. With real weights the same is
+A small ViT learns the digits 0 to 6, and its weights are written to a file under timm's names: they stand for those
+that one finds. The pictures of one's own are a folder of PNGs of the digits 7, 8 and 9, a few of each to train with and
+the rest for the test. What of the file goes where is shown, and then the folder is learned in three ways, by as many
+passes over it. Prints the accuracies, and draws weights.png, accuracy against the number of pictures. With real weights
+the same is
 
     minivit weights FILE --model NAME --classes 3
     minivit train FOLDER --fine-tune FILE --model NAME --probe
@@ -29,18 +32,21 @@ from minivit.runs.fine_tune import fine_tuned_model
 from minivit.runs.weight_source import WeightSource
 from minivit.weights.timm import write_weights
 
-NAME, KNOWN = "vit_mini_patch2_8", 7                                  # the digits before 7 are known to the file, the others not
+NAME, KNOWN = "vit_mini_patch2_8", 7  # the digits before 7 are known to the file, the others not
 WAYS = {"from scratch": "o--", "probe": "s-", "fine-tuned": "^-"}
 
 
 def write_file(path, digits, epochs):
     """Train the named model on the digits 0 to 6, and write its weights."""
     train, test = digits.train_labels < KNOWN, digits.test_labels < KNOWN
-    data = replace(digits, train_images=digits.train_images[train], train_labels=digits.train_labels[train], source=None,
-                   test_images=digits.test_images[test], test_labels=digits.test_labels[test], class_names=digits.class_names[:KNOWN])
+    data = replace(digits, train_images=digits.train_images[train], train_labels=digits.train_labels[train],
+                   source=None,
+                   test_images=digits.test_images[test], test_labels=digits.test_labels[test],
+                   class_names=digits.class_names[:KNOWN])
     result = minivit.train(minivit.create_model(NAME, classes=KNOWN), data, epochs=epochs, progress=False)
     write_weights(path, result.model)
-    print(f"{path.name}: a {NAME} that tells the digits 0 to 6 apart in {result.accuracy:.1%} of {result.test.images} pictures")
+    print(f"{path.name}: a {NAME} that tells the digits 0 to 6 apart in {result.accuracy:.1%} of {result.test.images} "
+          "pictures")
 
 
 def write_folder(folder, digits, count, seed):
@@ -106,7 +112,8 @@ def main():
                 for way in WAYS:
                     accuracies[way][i, j], seconds[way][i, j] = learn(way, file, data, epochs, seed)
             for way in WAYS:
-                print(f"{count:2} pictures of each class, {way:12}: {accuracies[way][i].mean():.1%} of {len(data.test_labels)} new ones "
+                print(f"{count:2} pictures of each class, {way:12}: {accuracies[way][i].mean():.1%} of "
+                      f"{len(data.test_labels)} new ones "
                       f"right, in {np.median(seconds[way][i]):.1f} s", flush=True)
     draw(counts, accuracies, options.out)
     print(f"Picture: {options.out}")

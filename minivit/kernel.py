@@ -14,8 +14,9 @@ convolution are called *filters* here.) `@kernel` compiles a loop with these set
 A kernel calls only helpers of its own file and of this file.
 
 One source serves float32 and float64. Constants inside a kernel take the dtype of an array (`x.dtype.type(0.5)`). A
-bare Python literal is a float64 and would promote the whole loop. `exp` and `erf` have one implementation per dtype: float64
-calls the C library; float32 uses the polynomials below, because LLVM cannot vectorise a call into the C library.
+bare Python literal is a float64 and would promote the whole loop. `exp` and `erf` have one implementation per dtype:
+float64 calls the C library; float32 uses the polynomials below, because LLVM cannot vectorise a call into the C
+library.
 """
 
 import hashlib

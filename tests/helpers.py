@@ -22,7 +22,8 @@ def google_arrays(model):
 
     values, arrays, names = to_timm(model), {}, {"head": "head"}
     kernel = values["patch_embed.proj.weight"].transpose(2, 3, 1, 0)
-    arrays |= {"embedding/kernel": kernel, "embedding/bias": values["patch_embed.proj.bias"], "cls": values["cls_token"],
+    arrays |= {"embedding/kernel": kernel, "embedding/bias": values["patch_embed.proj.bias"],
+               "cls": values["cls_token"],
                "Transformer/posembed_input/pos_embedding": values["pos_embed"]} | halves("head")
     norms = {"Transformer/encoder_norm": "norm"}
     for l, layer in enumerate(model.blocks):

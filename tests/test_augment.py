@@ -48,7 +48,7 @@ def test_fast_warp_equals_reference(strength):
     out = np.empty_like(images)
     _warp(images, coefficients, out)
     difference = np.abs(out.astype(int) - reference_warp(images, coefficients))
-    assert difference.max() <= 1                                      # where the value lies just between two grey levels
+    assert difference.max() <= 1  # where the value lies just between two grey levels
     assert (difference > 0).mean() < 1e-3
 
 
@@ -148,7 +148,8 @@ def test_cutout_blackens_a_square_of_its_size_at_most_anywhere():
     black = (varied("cutout:0.5:0.75", images)[0] == 0).all(axis=3)
     areas = black.sum(axis=(1, 2))
     assert set(np.unique(black.any(axis=2).sum(axis=1))) <= set(range(5))
-    np.testing.assert_array_equal(areas, black.any(axis=2).sum(axis=1) * black.any(axis=1).sum(axis=1))   # it is a rectangle
+    # it is a rectangle
+    np.testing.assert_array_equal(areas, black.any(axis=2).sum(axis=1) * black.any(axis=1).sum(axis=1))
     assert abs((areas > 0).mean() - 0.75) < 0.05
     assert areas.max() == 16
     assert black.any(axis=0).all()
@@ -184,7 +185,8 @@ def test_cutmix_mixes_targets_by_the_share_of_the_pixels():
         shares = np.bincount(mixed[k].ravel(), minlength=41)[1:] / 100
         np.testing.assert_allclose(targets[k], shares, atol=1e-12)
     pieces = (mixed[..., 0] != np.arange(1, 41)[:, None, None])
-    np.testing.assert_array_equal(pieces.sum(axis=(1, 2)), pieces.any(axis=2).sum(axis=1) * pieces.any(axis=1).sum(axis=1))
+    np.testing.assert_array_equal(pieces.sum(axis=(1, 2)),
+                                  pieces.any(axis=2).sum(axis=1) * pieces.any(axis=1).sum(axis=1))
     assert 15 < pieces.any(axis=(1, 2)).sum() < 40
 
 
@@ -251,7 +253,8 @@ def test_the_same_step_twice_draws_twice():
 
 @pytest.mark.parametrize(("lanes", "micro_batch"), [(2, 3), (3, 2), (7, 1)])
 def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
-    model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1, heads=2, dtype=np.float64)
+    model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1, heads=2,
+                                 dtype=np.float64)
     model.head.weight.data = np.random.default_rng(0).standard_normal((12, 3))
     images, targets = pictures((7, 8, 8, 1)), cross_entropy.targets(np.arange(7) % 3, 3, 0.1, np.float64)
 
@@ -260,14 +263,17 @@ def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
         loss, _, norm = lanes.forward_backward(images, targets, step=4, epoch=1, dataset_indices=np.arange(7) + 10)
         return np.concatenate([[loss, norm], model.gradients])
 
-    np.testing.assert_allclose(gradient(BatchSplit(lanes, micro_batch)), gradient(BatchSplit(1, 7)), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradient(BatchSplit(lanes, micro_batch)), gradient(BatchSplit(1, 7)), rtol=1e-9,
+                               atol=1e-12)
 
 
 def test_any_number_of_threads_gives_the_same_bits_with_every_step():
     def trained(threads):
-        model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1, heads=2)
+        model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1,
+                                     heads=2)
         trainer = minivit.Trainer(model, lr=1e-2, threads=threads, augment=Augmentation(ALL))
-        losses = [trainer.step(pictures((21, 8, 8, 1)), np.arange(21) % 3, None, epoch, np.arange(21)) for epoch in range(3)]
+        losses = [trainer.step(pictures((21, 8, 8, 1)), np.arange(21) % 3, None, epoch, np.arange(21))
+                  for epoch in range(3)]
         return losses, model.vector.tobytes()
 
     assert trained(1) == trained(2) == trained(3)
@@ -280,7 +286,8 @@ def test_any_number_of_threads_gives_the_same_bits_with_every_step():
     ("crop:2", "reach of crop .*at most 1"),
     ("flip:1.5", "probability of flip .*at most 1"),
     ("flip:often", "the parameters in 'flip:often' must be numbers: write flip:PROBABILITY"),
-    ("alternating-flip:0.5", "'alternating-flip:0.5': alternating-flip takes at most 0 parameters, not 1; write alternating-flip$"),
+    ("alternating-flip:0.5", "'alternating-flip:0.5': alternating-flip takes at most 0 parameters, not 1; write "
+                             "alternating-flip$"),
     ("cutout:nan", "size of cutout"),
     ("erase:0.001", "area of erase .*at least 0.02"),
     ("mixup:0", "alpha of mixup .*at least 0.05"),
@@ -295,7 +302,8 @@ def test_texts_that_are_no_augmentation_are_named(text, message):
 def test_a_step_wants_a_number_for_each_image():
     model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1, heads=2)
     with pytest.raises(ValueError, match="dataset_indices must have 5 entries, not 4"):
-        minivit.Trainer(model, augment=Augmentation("flip")).step(pictures((5, 8, 8, 1)), np.zeros(5, int), dataset_indices=np.arange(4))
+        minivit.Trainer(model, augment=Augmentation("flip")).step(pictures((5, 8, 8, 1)), np.zeros(5, int),
+                                                                  dataset_indices=np.arange(4))
 
 
 def test_none_changes_nothing_and_floats_are_refused():

@@ -15,12 +15,16 @@ from minivit.bench.contestant import CONTESTANTS, Contestant
 from minivit.bench.shapes import SHAPES, Shape, select
 from minivit.weights.timm import to_timm
 
-SMALL = {                                                             # of each family, with all that its peers must have
-    "vit": Shape("vit", 3, options={"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 16, "depth": 2, "heads": 2}),
-    "deit": Shape("deit", 3, options={"image_size": 8, "patch_size": 2, "channels": 3, "classes": 3, "width": 16, "depth": 2, "heads": 2}),
-    "swin": Shape("swin", 3, options={"image_size": 16, "patch_size": 2, "classes": 3, "width": 8, "depths": [2, 2], "heads": [2, 4],
+SMALL = {  # of each family, with all that its peers must have
+    "vit": Shape("vit", 3, options={"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 16,
+                                    "depth": 2, "heads": 2}),
+    "deit": Shape("deit", 3, options={"image_size": 8, "patch_size": 2, "channels": 3, "classes": 3, "width": 16,
+                                      "depth": 2, "heads": 2}),
+    "swin": Shape("swin", 3, options={"image_size": 16, "patch_size": 2, "classes": 3, "width": 8, "depths": [2, 2],
+                                      "heads": [2, 4],
                                       "window": 4, "mlp_ratio": 2}),
-    "resnet": Shape("resnet", 3, options={"image_size": 12, "classes": 3, "layers": [1, 2], "width": 8, "block": "basic", "reduction": 2,
+    "resnet": Shape("resnet", 3, options={"image_size": 12, "classes": 3, "layers": [1, 2], "width": 8,
+                                          "block": "basic", "reduction": 2,
                                           "groups": 4}),
 }
 
@@ -84,7 +88,8 @@ def contestants_of(shape):
     return Contestant(*given), lambda variant: torch_peer.Contestant(*given, variant=variant)
 
 
-COMPILER = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a compiler of C++")
+COMPILER = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))),
+                              reason="torch.compile needs a compiler of C++")
 
 
 @pytest.mark.parametrize("variant", ["", "channels_last", pytest.param("compile", marks=[pytest.mark.slow, COMPILER])])
@@ -102,13 +107,16 @@ def test_torch_infers_and_trains_alike(family, variant):
             contestant.train()
         after = ours.infer()
         np.testing.assert_allclose(theirs.infer() - before, after - before, atol=0.02 * np.abs(after - before).max())
-        # The first step of Adam hides the length of the gradient, and lr times decay is small: clipping and decay show here only.
+        # The first step of Adam hides the length of the gradient, and lr times decay is small: clipping and decay show
+        # here only.
         assert ours.trainer.grad_norm > 1.05
         moments = [state["exp_avg"] for state in theirs.optimiser.state.values()]
-        norms = math.sqrt(sum(float(m.square().sum()) for m in moments)), float(np.linalg.norm(ours.trainer.optimiser.m))
+        norms = math.sqrt(sum(float(m.square().sum())
+                              for m in moments)), float(np.linalg.norm(ours.trainer.optimiser.m))
         assert norms == pytest.approx((0.1, 0.1), rel=1e-3)
         decayed, plain = theirs.optimiser.param_groups
-        assert (decayed["weight_decay"], plain["weight_decay"]) == pytest.approx((ours.trainer.optimiser.decays.max(), 0))
+        assert (decayed["weight_decay"],
+                plain["weight_decay"]) == pytest.approx((ours.trainer.optimiser.decays.max(), 0))
         assert sum(p.numel() for p in decayed["params"]) == sum(p.size for p in ours.model.parameters() if p.decay)
     finally:
         torch.set_num_threads(threads)
@@ -125,7 +133,8 @@ def test_every_family_has_shapes_of_its_own_and_the_default_is_the_vit():
 def installed(monkeypatch):
     """Say which libraries are installed beside NumPy; none of them is started by that."""
     def installed(*libraries):
-        monkeypatch.setattr(compare.importlib.util, "find_spec", lambda name: name if name in ("numpy", *libraries) else None)
+        monkeypatch.setattr(compare.importlib.util, "find_spec",
+                            lambda name: name if name in ("numpy", *libraries) else None)
     return installed
 
 
@@ -143,11 +152,13 @@ def test_unless_asked_for_only_who_can_takes_part(installed):
     (["--contestant", "jax", "--contestant", "torch.compile"],
      "contestant torch.compile needs torch, which is not installed: install it, or leave torch.compile out"),
     (["--plot", "x.png", "--contestant", "torch"], "contestant torch needs torch, which is not installed"),
-    (["--contestant", "jax", "--family", "swin"], "contestant jax has no swin, only vit: leave it out, or measure what it has"),
+    (["--contestant", "jax", "--family", "swin"], "contestant jax has no swin, only vit: leave it out, or measure what "
+                                                  "it has"),
     (["--contestant", "jax", "--shape", "digits", "--shape", "resnet-28"], "contestant jax has no resnet, only vit"),
     (["--contestant", "torch.channels_last"], "contestant torch.channels_last has no vit, only resnet"),
 ])
-def test_who_is_asked_for_and_cannot_take_part_is_named_before_any_measuring(installed, monkeypatch, refused, arguments, words):
+def test_who_is_asked_for_and_cannot_take_part_is_named_before_any_measuring(
+    installed, monkeypatch, refused, arguments, words):
     installed("jax")
     monkeypatch.setattr(compare, "_Process", None)
     assert words in refused("bench", *arguments)
@@ -188,7 +199,8 @@ def test_other_work_is_left_out():
 def compared(installed, monkeypatch):
     """Compare with processes that only pretend, two rounds long.
 
-    compared(name, verb, call, error): the error is raised when that process is asked that verb for that time, counted from 0.
+    compared(name, verb, call, error): the error is raised when that process is asked that verb for that time, counted
+    from 0.
     """
     class Fake:
         def __init__(self, name, threads, folder):
@@ -216,7 +228,7 @@ def compared(installed, monkeypatch):
 
 
 BOTH = ["train", "infer"]
-START, FIRST, LAST_TRAIN, LAST_INFER = 0, 1, 3, 6                      # of a limit: it is asked for each verb, and in a round that warms up
+START, FIRST, LAST_TRAIN, LAST_INFER = 0, 1, 3, 6  # of a limit: it is asked for each verb, and in a round that warms up
 
 
 @pytest.mark.parametrize(("fails", "left_out", "rows"), [
@@ -226,13 +238,16 @@ START, FIRST, LAST_TRAIN, LAST_INFER = 0, 1, 3, 6                      # of a li
     (("limit-torch", "limit", START), ["limit-torch", "torch", "torch.compile"], {}),
     (("limit-torch", "limit", FIRST), ["limit-torch", "torch", "torch.compile"], {}),
     (("limit-torch", "limit", LAST_TRAIN), ["limit-torch", "torch", "torch.compile"], {}),
-    (("limit-torch", "memory", 0), ["limit-torch", "torch", "torch.compile"], {"torch": ["train"], "torch.compile": ["train"]}),
-    (("limit-torch", "limit", LAST_INFER), ["limit-torch", "torch", "torch.compile"], {"torch": ["train"], "torch.compile": ["train"]}),
+    (("limit-torch", "memory", 0), ["limit-torch", "torch", "torch.compile"],
+     {"torch": ["train"], "torch.compile": ["train"]}),
+    (("limit-torch", "limit", LAST_INFER), ["limit-torch", "torch", "torch.compile"],
+     {"torch": ["train"], "torch.compile": ["train"]}),
 ])
 def test_who_fails_is_left_out_and_the_others_go_on(compared, fails, left_out, rows):
     part = compared(*fails)
     assert list(part["failed"]) == left_out
-    assert {name: [verb for verb in BOTH if verb in row] for name, row in part["contestants"].items()} == {"minivit": BOTH} | rows
+    assert {name: [verb for verb in BOTH if verb in row] for name,
+            row in part["contestants"].items()} == {"minivit": BOTH} | rows
     assert all(process.ended for process in compared.started)
 
 
@@ -271,7 +286,8 @@ def test_the_profile_adds_up_and_leaves_the_ops_as_they_were():
     before = linear.forward, np.matmul
     result = bench.profile("digits", steps=2)
     assert (linear.forward, np.matmul) == before
-    assert 0 < sum(row["products"] for row in result["rows"]) < sum(row["seconds"] for row in result["rows"]) < result["step"]
+    assert 0 < sum(row["products"] for row in result["rows"]) < sum(row["seconds"]
+                                                                    for row in result["rows"]) < result["step"]
     calls = {(row["op"], row["pass"]): row["calls"] for row in result["rows"]}
     assert calls["linear", "forward"] == calls["linear", "backward"] == 2 * (4 * 4 + 2)
     assert "not matrix products" in bench.profile_table(result)
@@ -290,11 +306,13 @@ def test_growth_covers_the_axes_and_expects_what_the_flops_say(monkeypatch):
     def small(batch, patch_size=4):
         return Shape("vit", batch, options=SMALL["vit"].options | {"patch_size": patch_size})
 
-    monkeypatch.setattr(scaling, "AXES", {"batch": {2: small(2), 4: small(4)}, "tokens": {5: small(2), 17: small(2, 2)}})
+    monkeypatch.setattr(scaling, "AXES", {"batch": {2: small(2), 4: small(4)},
+                                          "tokens": {5: small(2), 17: small(2, 2)}})
     for name in ("digits", "fashion", "cifar"):
         monkeypatch.setitem(SHAPES, name, small(4))
     result = bench.growth(seconds=0.01, rounds=1, threads=1)
-    assert [(row["axis"], row["value"]) for row in result["rows"]] == [("batch", 2), ("batch", 4), ("tokens", 5), ("tokens", 17)]
+    assert [(row["axis"], row["value"]) for row in result["rows"]] == [("batch", 2), ("batch", 4), ("tokens", 5),
+                                                                       ("tokens", 17)]
     assert [row["relative"] for row in result["rows"][::2]] == [1, 1]
     assert [row["expected"] for row in result["rows"][:3]] == [1, 1, 1]
     assert 17 / 5 < result["rows"][3]["expected"] < (17 / 5) ** 2
@@ -334,7 +352,7 @@ def test_a_pinned_blas_is_warned_of(monkeypatch):
     (["--growth", "--rounds", "0"], "number of rounds must be a whole number at least 1"),
     (["--plot", "x.png", "--contestant", "keras"], "unknown contestant 'keras'"),
     (["--plot", "x.png", "--threads", "0"], "number of threads must be a whole number at least 1"),
-    (["--plot", "x.v2", "--threads", "0"], "unknown ending of a picture 'v2'"),
+    (["--plot", "x.v2", "--threads", "0"], "unknown ending of an image file 'v2'"),
 ])
 def test_bad_input_is_answered_with_one_line(arguments, words, refused):
     assert words in refused("bench", *arguments)

@@ -43,10 +43,12 @@ def cifar(count, classes, seed):
     images = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)
     labels = (np.arange(count) % classes).astype(np.uint8)
     coarse = [labels[:, None] // 5] if classes == 100 else []
-    return images, labels, np.hstack([*coarse, labels[:, None], images.transpose(0, 3, 1, 2).reshape(count, 3072)]).tobytes()
+    return images, labels, np.hstack([*coarse, labels[:, None],
+                                      images.transpose(0, 3, 1, 2).reshape(count, 3072)]).tobytes()
 
 
-CIFAR10 = {name: cifar(10, 10, seed) for seed, name in enumerate([*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"])}
+CIFAR10 = {name: cifar(10, 10, seed) for seed,
+           name in enumerate([*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"])}
 CIFAR100 = {"train.bin": cifar(200, 100, 8), "test.bin": cifar(100, 100, 9)}
 CONTENT = {
     "mnist": {name: idx(array) for name, array in IDX.items()},
@@ -89,8 +91,10 @@ def ours(monkeypatch):
     """The four data sets as if our small files were what was published, at an address where nobody answers."""
     for name, known in published.PUBLISHED.items():
         monkeypatch.setitem(published.PUBLISHED, name, dataclasses.replace(
-            known, files={part: {file: sha256(CONTENT[name][file]) for file in files} for part, files in known.files.items()},
-            archives={file: sha256(content) for file, content in archives(name).items()}, urls=("http://127.0.0.1:9/",)))
+            known, files={part: {file: sha256(CONTENT[name][file]) for file in files} for part,
+                          files in known.files.items()},
+            archives={file: sha256(content) for file, content in archives(name).items()},
+            urls=("http://127.0.0.1:9/",)))
 
 
 @pytest.fixture
@@ -136,7 +140,8 @@ def test_idx_files_are_read_gzipped_or_not(tmp_path, zipped):
 
 
 def test_idx_files_under_other_names(tmp_path):
-    contents = {f"emnist-{name}".replace("t10k", "test").replace("-idx", ".idx"): content for name, content in CONTENT["mnist"].items()}
+    contents = {f"emnist-{name}".replace("t10k", "test").replace("-idx", ".idx"): content for name,
+                content in CONTENT["mnist"].items()}
     check_mnist(load_data(write(tmp_path / "mine", contents)))
 
 
@@ -147,13 +152,15 @@ def test_unzipped_file_comes_before_the_zipped_one(tmp_path):
 
 def test_idx_files_in_colour(tmp_path):
     images = RANDOM.integers(0, 256, (20, 6, 5, 3), np.uint8)
-    contents = {"train-images-idx4-ubyte": idx(images), "train-labels-idx1-ubyte": idx(np.arange(20, dtype=np.uint8) % 2)}
+    contents = {"train-images-idx4-ubyte": idx(images),
+                "train-labels-idx1-ubyte": idx(np.arange(20, dtype=np.uint8) % 2)}
     data = load_data(write(tmp_path / "mine", contents), test_fraction=1)
     np.testing.assert_array_equal(data.test_images, images)
 
 
 def test_training_part_alone_is_split_and_test_part_alone_is_only_for_scoring(tmp_path):
-    train = load_data(write(tmp_path / "a", {name: c for name, c in CONTENT["mnist"].items() if "train" in name}), seed=3)
+    train = load_data(write(tmp_path / "a", {name: c for name, c in CONTENT["mnist"].items() if "train" in name}),
+                      seed=3)
     assert (len(train.train_images), len(train.test_images)) == (30, 10)
     test = load_data(write(tmp_path / "b", {name: c for name, c in CONTENT["mnist"].items() if "t10k" in name}))
     assert (len(test.train_images), len(test.test_images)) == (0, 20)
@@ -161,20 +168,26 @@ def test_training_part_alone_is_split_and_test_part_alone_is_only_for_scoring(tm
 
 LABELS = IDX["train-labels-idx1-ubyte"]
 BAD_IDX = {
-    "wrong magic": ({"train-labels-idx1-ubyte": b"\x08\x01" + bytes(100)}, r"train-labels-idx1-ubyte is no IDX file.*begins with 08 01"),
-    "empty": ({"train-images-idx3-ubyte": b""}, "train-images-idx3-ubyte is no IDX file.*nothing"),
-    "text": ({"train-images-idx3-ubyte": b"<html>not found</html>"}, "is no IDX file: it begins with 3c 68 74 6d"),
-    "within the header": ({"train-images-idx3-ubyte": idx(IDX["train-images-idx3-ubyte"])[:9]}, "truncated: it ends within its header"),
+    "wrong magic": ({"train-labels-idx1-ubyte": b"\x08\x01" + bytes(100)},
+                    r"train-labels-idx1-ubyte is not an IDX file.*begins with 08 01"),
+    "empty": ({"train-images-idx3-ubyte": b""}, "train-images-idx3-ubyte is not an IDX file.*nothing"),
+    "text": ({"train-images-idx3-ubyte": b"<html>not found</html>"}, "is not an IDX file: it begins with 3c 68 74 6d"),
+    "within the "
+    "header": ({"train-images-idx3-ubyte": idx(IDX["train-images-idx3-ubyte"])[:9]},
+               "truncated: it ends within its header"),
     "within the pixels": ({"train-images-idx3-ubyte": idx(IDX["train-images-idx3-ubyte"])[:-5]},
                           r"truncated: it has 31,355 entries; the header says 40 x 28 x 28 = 31,360"),
     "too long": ({"train-labels-idx1-ubyte": idx(LABELS) + b"\0"}, "longer than its header says"),
-    "floats": ({"train-images-idx3-ubyte": idx(IDX["train-images-idx3-ubyte"], kind=0x0D)}, "type 0x0d, but must hold uint8"),
-    "huge": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + b"\xff" * 12 + bytes(99)}, r"4294967295 x 4294967295.*GiB of memory"),
-    "huge by little": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + struct.pack(">3I", 1_000_000, 28, 28)}, "truncated"),
+    "floats": ({"train-images-idx3-ubyte": idx(IDX["train-images-idx3-ubyte"], kind=0x0D)},
+               "type 0x0d, but must have uint8"),
+    "huge": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + b"\xff" * 12 + bytes(99)},
+             r"4294967295 x 4294967295.*GiB of memory"),
+    "huge by "
+    "little": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + struct.pack(">3I", 1_000_000, 28, 28)}, "truncated"),
     "200 axes": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 200]) + b"\xff" * 900}, "200 axes by its header"),
     "flat images": ({"train-images-idx3-ubyte": idx(np.zeros((40, 784), np.uint8))}, r"\(40, 784\).*\(B, H, W\)"),
     "no images": ({"train-images-idx3-ubyte": idx(np.zeros((0, 28, 28), np.uint8))}, r"\(0, 28, 28\)"),
-    "fewer labels": ({"train-labels-idx1-ubyte": idx(LABELS[:-1])}, r"train-labels.*\(39,\).*each of the 40 images"),
+    "fewer labels": ({"train-labels-idx1-ubyte": idx(LABELS[:-1])}, r"train-labels.*\(39,\).*each of 40 images"),
     "swapped": ({"train-labels-idx1-ubyte": idx(IDX["train-images-idx3-ubyte"])}, r"train-labels.*\(40, 28, 28\)"),
     "two sizes": ({"t10k-images-idx3-ubyte": idx(np.zeros((20, 14, 14), np.uint8))}, r"\(28, 28, 1\).*\(14, 14, 1\)"),
     "truncated gzip": ({"train-images-idx3-ubyte": gzip.compress(idx(IDX["train-images-idx3-ubyte"]))[:-500]},
@@ -198,7 +211,8 @@ def test_false_header_and_zip_bomb_take_no_memory(tmp_path):
     header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 1_000_000, 28, 28)
     bomb = gzip.compress(idx(IDX["train-images-idx3-ubyte"]) + bytes(300_000_000), mtime=0, compresslevel=1)
     folder = write(tmp_path / "mine", CONTENT["mnist"])
-    for content, message in ((header + bytes(100), "truncated"), (gzip.compress(header), "truncated"), (bomb, "longer than")):
+    for content, message in ((header + bytes(100), "truncated"), (gzip.compress(header), "truncated"),
+                             (bomb, "longer than")):
         (folder / "train-images-idx3-ubyte").write_bytes(content)
         tracemalloc.start()
         try:
@@ -221,7 +235,8 @@ def test_idx_file_without_its_partner_is_named(tmp_path, missing):
 
 def test_cifar10_files_are_read(tmp_path):
     data = load_data(write(tmp_path / "mine", CONTENT["cifar10"]))
-    np.testing.assert_array_equal(data.train_images, np.concatenate([CIFAR10[f"data_batch_{k}.bin"][0] for k in range(1, 6)]))
+    np.testing.assert_array_equal(data.train_images,
+                                  np.concatenate([CIFAR10[f"data_batch_{k}.bin"][0] for k in range(1, 6)]))
     np.testing.assert_array_equal(data.train_labels, np.tile(np.arange(10), 5))
     np.testing.assert_array_equal(data.test_images, CIFAR10["test_batch.bin"][0])
     assert data.class_names[0] == "airplane"
@@ -230,7 +245,8 @@ def test_cifar10_files_are_read(tmp_path):
 
 
 def test_cifar100_files_are_read_with_their_fine_labels(tmp_path):
-    data = load_data(write(tmp_path / "mine", {f"{name}.gz": gzip.compress(content) for name, content in CONTENT["cifar100"].items()}))
+    data = load_data(write(tmp_path / "mine", {f"{name}.gz": gzip.compress(content) for name,
+                                               content in CONTENT["cifar100"].items()}))
     np.testing.assert_array_equal(data.train_images, CIFAR100["train.bin"][0])
     np.testing.assert_array_equal(data.train_labels, CIFAR100["train.bin"][1])
     np.testing.assert_array_equal(data.test_labels, CIFAR100["test.bin"][1])
@@ -238,7 +254,8 @@ def test_cifar100_files_are_read_with_their_fine_labels(tmp_path):
 
 
 def test_cifar_class_names_come_from_the_file_beside(tmp_path):
-    folder = write(tmp_path / "mine", CONTENT["cifar10"] | {"batches.meta.txt": b"a\nb\nc\nd\ne\nf\ng\nh\ni\nlong name\n\n"})
+    folder = write(tmp_path / "mine", CONTENT["cifar10"]
+                   | {"batches.meta.txt": b"a\nb\nc\nd\ne\nf\ng\nh\ni\nlong name\n\n"})
     assert load_data(folder).class_names == (*"abcdefghi", "long name")
     (folder / "batches.meta.txt").write_text("a\nb\n")
     with pytest.raises(ValueError, match=r"batches\.meta\.txt has 2 class names, but cifar10 has 10"):
@@ -274,7 +291,8 @@ def test_mnist_is_found_below_the_data_dir(ours, tmp_path, below, zipped):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 @pytest.mark.parametrize("kind", ["files", "gzipped", "archive"])
 def test_cifar_is_found_below_the_data_dir(ours, tmp_path, name, kind):
-    contents = {"files": CONTENT[name], "gzipped": {f"{file}.gz": gzip.compress(c) for file, c in CONTENT[name].items()},
+    contents = {"files": CONTENT[name], "gzipped": {f"{file}.gz": gzip.compress(c) for file,
+                                                    c in CONTENT[name].items()},
                 "archive": archives(name)}[kind]
     write(tmp_path / "data" / published.PUBLISHED[name].folder, contents)
     data = load_data(name, data_dir=tmp_path / "data")
@@ -309,9 +327,11 @@ def test_one_changed_bit_is_noticed(ours, tmp_path):
 
 def test_other_or_damaged_tar_is_named(ours, tmp_path):
     [(archive, content)] = archives("cifar100").items()
-    for damaged in (b"", b"no tar", content[:len(content) // 2], content[:999] + bytes(99) + content[1098:], gzip.compress(content)):
+    for damaged in (b"", b"no tar", content[:len(content) // 2], content[:999] + bytes(99) + content[1098:],
+                    gzip.compress(content)):
         write(tmp_path / "data", {archive: damaged})
-        with pytest.raises(ValueError, match=rf"{archive} is not the file that was published as cifar100, but has .*: remove it"):
+        with pytest.raises(ValueError,
+                           match=rf"{archive} is not the file that was published as cifar100, but has .*: remove it"):
             load_data("cifar100", data_dir=tmp_path / "data")
 
 
@@ -337,7 +357,8 @@ def test_system_package_is_found(ours, tmp_path, monkeypatch):
 def test_data_dir_that_is_none_is_named(tmp_path, monkeypatch, how):
     given = {"data_dir": tmp_path / "nowhere"} if how == "argument" else {}
     monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match=f"nowhere, given as {'--data-dir' if given else 'MINIVIT_DATA'}, is no folder"):
+    with pytest.raises(FileNotFoundError, match=f"nowhere, given as {'--data-dir' if given else 'MINIVIT_DATA'}, is no "
+                                                "folder"):
         load_data("mnist", **given)
 
 
@@ -349,7 +370,8 @@ def test_data_set_is_downloaded_once(server, tmp_path, name):
     _, asked = server
     first = load_data(name)
     assert [Path(path).name for path in asked] == list(archives(name))
-    assert sorted(file.name for file in (tmp_path / "cache" / "minivit" / "data" / name).iterdir()) == sorted(archives(name))
+    assert sorted(file.name
+                  for file in (tmp_path / "cache" / "minivit" / "data" / name).iterdir()) == sorted(archives(name))
     assert load_data(name).digest == first.digest == load_data(write(tmp_path / "plain", CONTENT[name])).digest
     assert len(asked) == len(archives(name))
 
@@ -370,7 +392,8 @@ def test_interrupted_download_goes_on(server, tmp_path):
 
 def test_next_place_is_asked_when_the_first_fails(server, monkeypatch):
     known = published.PUBLISHED["mnist"]
-    monkeypatch.setitem(published.PUBLISHED, "mnist", dataclasses.replace(known, urls=("http://127.0.0.1:9/", *known.urls)))
+    monkeypatch.setitem(published.PUBLISHED, "mnist", dataclasses.replace(known,
+                                                                          urls=("http://127.0.0.1:9/", *known.urls)))
     check_mnist(load_data("mnist"))
 
 
@@ -379,7 +402,8 @@ def test_wrong_hash_is_refused_and_nothing_kept(server, tmp_path):
     (root / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"something else"))
     with pytest.raises(ConnectionError, match="what came is not the published file, by its SHA-256"):
         load_data("mnist")
-    assert [file.name for file in (tmp_path / "cache" / "minivit" / "data" / "mnist").iterdir()] == ["train-images-idx3-ubyte.gz"]
+    assert [file.name
+            for file in (tmp_path / "cache" / "minivit" / "data" / "mnist").iterdir()] == ["train-images-idx3-ubyte.gz"]
 
 
 def test_missing_page_is_told(server):
@@ -394,7 +418,8 @@ def test_missing_page_is_told(server):
 def test_without_network_one_line_says_what_to_put_where(ours, tmp_path, name, capsys):
     assert cli.main(["train", name]) == 2
     line = capsys.readouterr().err
-    assert re.fullmatch(rf"minivit: error: {name} could not be downloaded \(ConnectionError\): get .* from http.* and put them into "
+    assert re.fullmatch(
+        rf"minivit: error: {name} could not be downloaded \(ConnectionError\): get .* from http.* and put them into "
                         rf"{tmp_path}/cache/minivit/data/{name}, or name the folder that has them with --data-dir or MINIVIT_DATA\n", line)
     write(tmp_path / "cache" / "minivit" / "data" / name, archives(name))
     assert load_data(name).classes in (10, 100)      # what it said helps
@@ -409,10 +434,12 @@ def test_published_sums_are_sums():
         assert len(known.archives) == 1 or list(known.archives) == [f"{file}.gz" for file in known.sums]
 
 
-# ---- the real thing, where it is installed ----------------------------------------------------------------------------
+# ---- the real thing, where it is installed
+# ----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="the package dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(),
+                    reason="the package dataset-fashion-mnist is not installed")
 def test_fashion_mnist_of_the_system_package(monkeypatch):
     monkeypatch.setattr(published, "SYSTEM", Path("/usr/share/datasets"))
     data = load_data("fashion-mnist")
@@ -423,7 +450,8 @@ def test_fashion_mnist_of_the_system_package(monkeypatch):
     assert std == pytest.approx([0.3530], abs=1e-4)
 
 
-# ---- a model for each -------------------------------------------------------------------------------------------------
+# ---- a model for each
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("side", "channels", "patch", "width", "depth"), [
@@ -432,13 +460,15 @@ def test_fashion_mnist_of_the_system_package(monkeypatch):
 def test_preset_follows_the_size_of_the_images(side, channels, patch, width, depth):
     images, labels = np.random.default_rng(0).integers(0, 256, (6, side, side, channels), np.uint8), np.arange(6) % 3
     model = model_for(Dataset("mine", images, labels, images, labels, ("a", "b", "c")))
-    assert model.config.items() >= {"image_size": side, "patch_size": patch, "channels": channels, "classes": 3, "width": width,
+    assert model.config.items() >= {"image_size": side, "patch_size": patch, "channels": channels, "classes": 3,
+                                    "width": width,
                                     "depth": depth}.items()
     np.testing.assert_allclose(model.mean, (images / 255).mean(axis=(0, 1, 2)))
     np.testing.assert_allclose(model.std, (images / 255).std(axis=(0, 1, 2)))
 
 
-# ---- train, evaluate, predict -----------------------------------------------------------------------------------------
+# ---- train, evaluate, predict
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CONTENT)
@@ -446,7 +476,7 @@ def test_preset_follows_the_size_of_the_images(side, channels, patch, width, dep
 def test_train_evaluate_and_resume(ours, tmp_path, capsys, name, by):
     write(tmp_path / "data" / name, CONTENT[name])
     data = [name, "--data-dir", tmp_path / "data"] if by == "name" else [tmp_path / "data" / name]
-    size = ["--model", "vit"] if "cifar" in name else []     # a small one; the preset is chosen by the size of the images
+    size = ["--model", "vit"] if "cifar" in name else []  # a small one; the preset is chosen by the size of the images
 
     def call(*arguments):
         assert cli.main([str(a) for a in (*arguments, "--json")]) == 0, capsys.readouterr().err
@@ -455,6 +485,7 @@ def test_train_evaluate_and_resume(ours, tmp_path, capsys, name, by):
     run = tmp_path / "run"
     first = call("train", *data, *size, "--epochs", 0.5, "--batch-size", 20, "--out", run)
     result = call("evaluate", run)
-    assert (result["accuracy"], result["images"]) == (first["accuracy"], len(load_data(*data[:1], data_dir=tmp_path / "data").test_labels))
+    assert (result["accuracy"], result["images"]) == (first["accuracy"],
+                                                      len(load_data(*data[:1], data_dir=tmp_path / "data").test_labels))
     assert call("evaluate", run, *data)["accuracy"] == first["accuracy"]
     assert call("train", *data[:1], "--resume", "--out", run)["accuracy"] == first["accuracy"]

@@ -170,13 +170,15 @@ COMPLEX = X + 1j
 
 
 @pytest.mark.parametrize(("target", "inputs", "error", "message"), [
-    ((square, lambda dy, x: (2 * x * dy)[0]), [X], ValueError, r"gradient of x has the shape \(5,\), but x itself \(3, 5\)"),
+    ((square, lambda dy, x: (2 * x * dy)[0]), [X], ValueError,
+     r"gradient of x has the shape \(5,\), but x itself \(3, 5\)"),
     ((square, lambda dy, x: None), [X], ValueError, "None for x: did it forget to return dx"),
     (NoReturn(5, 2), [X], ValueError, "None for x: did it forget to return dx"),
     ((square, square_backward), [np.arange(3)], TypeError, "nothing to check"),
     ((square, square_backward), [], TypeError, "nothing to check"),
     ((square, square_backward), [np.zeros((0, 3))], TypeError, "nothing to check"),
-    ((lambda x, y: (x * y, None), lambda dy, _: (dy, dy, dy)), [X, X], ValueError, r"3 gradients for 2 floating-point inputs \(x, y\)"),
+    ((lambda x, y: (x * y, None), lambda dy, _: (dy, dy, dy)), [X, X], ValueError,
+     r"3 gradients for 2 floating-point inputs \(x, y\)"),
     ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError, "forward gives NaN or infinity"),
     ((square, square_backward), [np.where(X > 0, X, np.nan)], ValueError, "x holds NaN or infinity"),
     ((square, square_backward), [COMPLEX], TypeError, "complex arrays"),
@@ -184,15 +186,19 @@ COMPLEX = X + 1j
     ((lambda x: (x * np.random.default_rng().random(), x), square_backward), [X], ValueError, "two different results"),
     ((square, lambda dy, x: 2 * x * dy * next(calls)), [X], ValueError, "two different gradients of x .* is random"),
     ((lambda x: (np.multiply(x, 2, out=x), x), square_backward), [X], ValueError, "forward changes x"),
-    ((square, lambda dy, x: np.multiply(x, 2 * dy, out=x)), [X], ValueError, "gradients of x from one cache: it changes it"),
+    ((square, lambda dy, x: np.multiply(x, 2 * dy, out=x)), [X], ValueError,
+     "gradients of x from one cache: it changes it"),
     ((lambda x: (x * x, (x, x.copy())), spoiling), [X], ValueError, "backward changes x"),
     ((square, clipping), [3 * X], ValueError, "backward changes dy"),
-    ((lambda x: (x * x, 2 * x), consuming), [X], ValueError, "two different gradients of x from one cache: it changes it"),
-    (type("Complex", (Doubling,), {"__init__": lambda self: setattr(self, "w", np.ones(5) * 1j)})(), [X], TypeError, "complex arrays"),
+    ((lambda x: (x * x, 2 * x), consuming), [X], ValueError, "two different gradients of x from one cache: it changes "
+                                                             "it"),
+    (type("Complex", (Doubling,), {"__init__": lambda self: setattr(self, "w", np.ones(5) * 1j)})(), [X], TypeError,
+     "complex arrays"),
     (faulty(backward=decaying), [X], ValueError, "backward changes w"),
     (faulty(backward=lambda self, dy: 2 * dy * self.w), [X], ValueError, "no gradient for w"),
     (faulty(forward=in_float32), [X], ValueError, "does not see a small move of .: it computes in float32"),
-    ((lambda x: (x.astype(np.float32) ** 2, x), square_backward), [X], ValueError, "forward gives float32 for float64 inputs"),
+    ((lambda x: (x.astype(np.float32) ** 2, x), square_backward), [X], ValueError,
+     "forward gives float32 for float64 inputs"),
     ((square, lambda dy, x: (2 * x * dy).astype(np.float32)), [X], ValueError, "gradient of x is float32"),
     ((lambda x: x * x, square_backward), [X], TypeError, r"must return \(y, cache\), not ndarray"),
     (faulty(forward=lambda self, x: None), [X], TypeError, "not NoneType: did it forget to return y"),
@@ -255,7 +261,8 @@ def test_options_that_do_not_fit_are_named(options, message):
 
 
 def test_the_complex_step_has_no_round_off():
-    report = minivit.gradcheck((lambda x: (np.exp(x) * np.sin(x), x), lambda dy, x: dy * np.exp(x) * (np.sin(x) + np.cos(x))), X,
+    report = minivit.gradcheck((lambda x: (np.exp(x) * np.sin(x), x), lambda dy,
+                                x: dy * np.exp(x) * (np.sin(x) + np.cos(x))), X,
                                method="complex")
     assert report.ok
     assert report.worst < 1e-14
@@ -274,7 +281,8 @@ def test_what_is_not_analytic_is_refused_by_the_complex_step(target, message):
 
 
 @pytest.mark.parametrize(("slope", "order"), [(2.0, 2.0), (2.06, 1.0)])
-def test_the_taylor_remainder_falls_with_order_2_for_a_right_gradient_and_1_for_one_that_is_3_percent_wrong(slope, order):
+def test_the_taylor_remainder_falls_with_order_2_for_a_right_gradient_and_1_for_one_that_is_3_percent_wrong(
+    slope, order):
     line = Line(lambda: X * X, X.reshape(-1), slice(None))
     dy = np.random.default_rng(1).standard_normal(X.shape)
     assert taylor_order(line, 1.0, float(np.sum(slope * X * dy)), dy, 1e-15) == pytest.approx(order, abs=0.02)
@@ -300,7 +308,8 @@ def test_the_filters_measure_entries_only_where_they_fail():
     block, x = minivit.layers.Block(24, 3, 2), np.random.default_rng(0).standard_normal((2, 5, 24))
     for method in ("directional", "taylor"):
         assert {row.method for row in minivit.gradcheck(block, x, method=method).rows} == {method}
-    wrong = minivit.gradcheck((lambda x, y: (x * y, (x, y)), lambda dy, c: (dy * c[1], 1.01 * dy * c[0])), X, X[::-1], method="directional")
+    wrong = minivit.gradcheck((lambda x, y: (x * y, (x, y)), lambda dy, c: (dy * c[1], 1.01 * dy * c[0])), X, X[::-1],
+                              method="directional")
     assert [(row.tensor, row.method) for row in wrong.rows] == [("x", "directional"), ("y", "richardson")]
 
 
@@ -502,10 +511,12 @@ def test_a_part_that_is_wrong_is_named():
 
 def test_constants_have_no_row_and_no_gradient():
     mask = (X > 0) * 1.0
-    report = minivit.gradcheck((lambda x, mask: (x * mask, mask), lambda dy, mask: dy * mask), X, mask, constants="mask")
+    report = minivit.gradcheck((lambda x, mask: (x * mask, mask), lambda dy, mask: dy * mask), X, mask,
+                               constants="mask")
     assert report.ok
     assert [row.tensor for row in report.rows] == ["x"]
-    assert minivit.gradcheck((lambda x, scale, name: (x * scale, scale), lambda dy, scale: dy * scale), X, 3.0, "a name").ok
+    assert minivit.gradcheck((lambda x, scale, name: (x * scale, scale), lambda dy, scale: dy * scale), X, 3.0,
+                             "a name").ok
 
 
 def test_a_scalar_result_has_a_scalar_upstream_gradient():
@@ -540,7 +551,7 @@ def test_the_plot_is_a_picture(tmp_path):
     assert [len(axes.lines) for axes in figure.axes] == [5]           # two tensors by two methods, and the tolerance
     assert report.plot(axes=figure.axes[0]) is figure
     assert [len(axes.lines) for axes in figure.axes] == [12]
-    with pytest.raises(ValueError, match="unknown ending of a picture 'v2'"):
+    with pytest.raises(ValueError, match="unknown ending of an image file 'v2'"):
         report.plot(tmp_path / "v.v2", axes=figure.axes[0])
     assert [len(axes.lines) for axes in figure.axes] == [12]          # refused before anything was measured
 
@@ -565,8 +576,10 @@ def scaling(make, weight, **methods):
 
 
 @pytest.mark.parametrize(("target", "name"), [
-    (scaling(lambda self: setattr(self, "params", [(np.ones(5), "a name")]), lambda self: self.params[0][0]), "params.0.0"),
-    (scaling(lambda self: setattr(self, "params", {"one": {"w": np.ones(5)}}), lambda self: self.params["one"]["w"]), "params.one.w"),
+    (scaling(lambda self: setattr(self, "params", [(np.ones(5), "a name")]), lambda self: self.params[0][0]),
+     "params.0.0"),
+    (scaling(lambda self: setattr(self, "params", {"one": {"w": np.ones(5)}}), lambda self: self.params["one"]["w"]),
+     "params.one.w"),
     (scaling(lambda self: setattr(self, "w", np.ones(5)), lambda self: self.w, __slots__=("w",)), "w"),
     (scaling(lambda self: None, lambda self: self.w, w=np.ones(5)), "w"),
     (scaling(lambda self: setattr(self, "w", np.array(1.0)), lambda self: self.w), "w"),
@@ -667,7 +680,8 @@ def test_beside_the_end_of_what_a_function_takes_the_step_is_smaller(factor):
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_a_magnitude_may_have_a_square_that_is_none(scale):
-    assert minivit.gradcheck((lambda x: ((x / scale) ** 2, x), lambda dy, x: 2 * dy * (x / scale) / scale), scale * X).ok
+    assert minivit.gradcheck((lambda x: ((x / scale) ** 2, x), lambda dy, x: 2 * dy * (x / scale) / scale),
+                             scale * X).ok
 
 
 def test_a_jump_does_not_hide_a_wrong_gradient_elsewhere():
@@ -678,7 +692,8 @@ def test_a_jump_does_not_hide_a_wrong_gradient_elsewhere():
 
 def test_a_gradient_that_is_nan_in_one_entry_of_many_is_named():
     x = np.random.default_rng(0).standard_normal((20, 30))
-    report = minivit.gradcheck((square, lambda dy, x: np.where(np.arange(600).reshape(20, 30) == 94, np.nan, 2 * x * dy)), x)
+    report = minivit.gradcheck((square, lambda dy, x: np.where(np.arange(600).reshape(20, 30) == 94, np.nan,
+                                                               2 * x * dy)), x)
     assert not report.ok
     assert report.rows[0].index == (3, 4)
 

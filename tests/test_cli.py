@@ -209,7 +209,7 @@ def test_train_takes_an_npz_of_any_square_size(call, tmp_path, channels):
 
 def test_folder_with_the_name_of_a_data_set_does_not_hide_it_and_is_noted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    note = "minivit: note: digits is the built-in data set; for the folder say ./digits\n"
+    note = "minivit: note: digits is the built-in data set; for the folder, pass ./digits\n"
     assert cli.main(["train", "digits", "--epochs", "0.1", "--out", "run"]) == 0
     assert note not in capsys.readouterr().err
     (tmp_path / "digits").mkdir()
@@ -527,7 +527,7 @@ BAD_FILES = [
     ("train from1.npz", r"from1\.npz has no training images of class 0: add some, .*labels count from 0"),
     ("train gaps.npz", r"gaps\.npz has no training images of class 1, 3: "),
     ("train one.npz", r"one\.npz has one class only, 0"),
-    ("train garbage.npz", r"garbage\.npz is no readable \.npz file"),
+    ("train garbage.npz", r"garbage\.npz is not a readable \.npz file"),
     ("train garbage.png", r"garbage\.png.*\.npz"),
     ("train digits --out RUN", "already holds a run.*--resume"),
     ("train digits --out RUN --resume --lr 0.1", r"was started with lr 0\.003, not 0\.1: "),

@@ -164,7 +164,8 @@ def test_npz_without_test_part_is_split(npz, channels):
 @pytest.mark.parametrize("channels", [None, 1, 3])
 def test_npz_with_test_part_is_taken_as_it_is(npz, channels):
     images, labels = some_images(channels=channels)
-    data = load_data(npz(train_images=images[:30], train_labels=labels[:30], test_images=images[30:], test_labels=labels[30:]))
+    data = load_data(npz(train_images=images[:30], train_labels=labels[:30], test_images=images[30:],
+                         test_labels=labels[30:]))
     np.testing.assert_array_equal(data.train_images, images[:30].reshape(30, 6, 6, -1))
     np.testing.assert_array_equal(data.test_images, images[30:].reshape(10, 6, 6, -1))
     np.testing.assert_array_equal(data.test_labels, labels[30:])
@@ -172,7 +173,8 @@ def test_npz_with_test_part_is_taken_as_it_is(npz, channels):
 
 def test_npz_gives_class_names(npz):
     images, labels = some_images(classes=3)
-    assert load_data(npz(images=images, labels=labels, class_names=np.array(["cat", "dog", "eel"]))).class_names == ("cat", "dog", "eel")
+    assert load_data(npz(images=images, labels=labels,
+                         class_names=np.array(["cat", "dog", "eel"]))).class_names == ("cat", "dog", "eel")
     assert load_data(npz(images=images, labels=labels)).class_names == ("0", "1", "2")
 
 
@@ -183,7 +185,8 @@ def test_npz_may_name_classes_without_images(npz):
 
 def test_npz_classes_are_counted_over_both_parts(npz):
     images, labels = some_images(classes=4)
-    assert load_data(npz(train_images=images, train_labels=labels % 2, test_images=images, test_labels=labels)).classes == 4
+    assert load_data(npz(train_images=images, train_labels=labels % 2, test_images=images,
+                         test_labels=labels)).classes == 4
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.uint64])
@@ -194,7 +197,8 @@ def test_npz_labels_may_be_any_integers(npz, dtype):
 
 def test_npz_may_have_images_for_validation(npz):
     images, labels = some_images()
-    data = load_data(npz(train_images=images[:20], train_labels=labels[:20], val_images=images[20:28], val_labels=labels[20:28],
+    data = load_data(npz(train_images=images[:20], train_labels=labels[:20], val_images=images[20:28],
+                         val_labels=labels[20:28],
                          test_images=images[28:], test_labels=labels[28:]))
     assert [len(labels) for _, labels in data.parts.values()] == [20, 12, 8]
     np.testing.assert_array_equal(data.val_images[..., 0], images[20:28])
@@ -228,7 +232,9 @@ BAD_ARRAYS = {
     "flat images": ({"images": X.reshape(40, -1), "labels": Y}, ValueError, r"\(40, 36\)"),
     "five axes": ({"images": X[..., None, None], "labels": Y}, ValueError, r"\(40, 6, 6, 1, 1\)"),
     "no image": ({"images": X[:0], "labels": Y[:0]}, ValueError, r"\(0, 6, 6, 1\)"),
-    "no image to test": ({"train_images": X, "train_labels": Y, "test_images": X[:0], "test_labels": Y[:0]}, ValueError, "test_images"),
+    "no image to "
+    "test": ({"train_images": X, "train_labels": Y, "test_images": X[:0], "test_labels": Y[:0]}, ValueError,
+             "test_images"),
     "two-dimensional labels": ({"images": X, "labels": Y[:, None]}, ValueError, r"\(40, 1\)"),
     "one label": ({"images": X, "labels": np.int64(3)}, ValueError, r"labels.*\(\)"),
     "too few labels": ({"images": X, "labels": Y[:-1]}, ValueError, r"40 images.*\(39,\)"),
@@ -236,12 +242,19 @@ BAD_ARRAYS = {
     "negative labels": ({"images": X, "labels": Y - 1}, ValueError, r"span -1\.\.2"),
     "float labels": ({"images": X, "labels": Y.astype(float)}, TypeError, "float64.*integers"),
     "text labels": ({"images": X, "labels": Y.astype(str)}, TypeError, "integers"),
-    "more labels than names": ({"images": X, "labels": Y, "class_names": np.array(["a", "b"])}, ValueError, r"0\.\.1.*span 0\.\.3"),
-    "one name for all": ({"images": X, "labels": Y, "class_names": np.array("a")}, (TypeError, ValueError), "class_names"),
-    "two names alike": ({"images": X, "labels": Y, "class_names": np.array(["a", "b", "a", "c"])}, ValueError, "same name: a, b, a, c"),
-    "no validation labels": ({"train_images": X, "train_labels": Y, "test_images": X, "test_labels": Y, "val_images": X}, ValueError,
+    "more labels than "
+    "names": ({"images": X, "labels": Y, "class_names": np.array(["a", "b"])}, ValueError, r"0\.\.1.*span 0\.\.3"),
+    "one name for "
+    "all": ({"images": X, "labels": Y, "class_names": np.array("a")}, (TypeError, ValueError), "class_names"),
+    "two names "
+    "alike": ({"images": X, "labels": Y, "class_names": np.array(["a", "b", "a", "c"])}, ValueError,
+              "same name: a, b, a, c"),
+    "no validation "
+    "labels": ({"train_images": X, "train_labels": Y, "test_images": X, "test_labels": Y, "val_images": X}, ValueError,
                              "lacks val_labels"),
-    "grey and colour": ({"train_images": X, "train_labels": Y, "test_images": np.stack([X] * 3, axis=-1), "test_labels": Y}, ValueError,
+    "grey and "
+    "colour": ({"train_images": X, "train_labels": Y, "test_images": np.stack([X] * 3, axis=-1), "test_labels": Y},
+               ValueError,
                         r"\(6, 6, 1\).*\(6, 6, 3\)"),
     "two sizes": ({"train_images": X, "train_labels": Y, "test_images": X[:, :4], "test_labels": Y}, ValueError,
                   r"\(6, 6, 1\).*\(4, 6, 1\)"),
@@ -270,7 +283,8 @@ def test_class_of_one_image_is_named(npz):
     ({"class_names": ("a",)}, ValueError, "train labels must be in"),
 ])
 def test_dataset_checks_its_arrays(change, kind, message):
-    good = {"train_images": X[..., None], "train_labels": Y, "test_images": X[..., None], "test_labels": Y, "class_names": tuple("abcd")}
+    good = {"train_images": X[..., None], "train_labels": Y, "test_images": X[..., None], "test_labels": Y,
+            "class_names": tuple("abcd")}
     Dataset("mine", **good)
     with pytest.raises(kind, match=f"mine: {message}"):
         Dataset("mine", **(good | change))
@@ -330,7 +344,7 @@ def test_truncated_npz_is_refused(tmp_path, keep):
     content = good_bytes(tmp_path)
     path = tmp_path / "cut.npz"
     path.write_bytes(content[:int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(ValueError, match=r"cut\.npz is no readable \.npz file"):
+    with pytest.raises(ValueError, match=r"cut\.npz is not a readable \.npz file"):
         load_data(path)
 
 
@@ -339,7 +353,7 @@ def test_truncated_npz_is_refused(tmp_path, keep):
 def test_file_that_is_no_zip_is_called_unreadable(tmp_path, content):
     path = tmp_path / "wrong.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"wrong\.npz is no readable \.npz file"):
+    with pytest.raises(ValueError, match=r"wrong\.npz is not a readable \.npz file"):
         load_data(path)
 
 

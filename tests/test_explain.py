@@ -18,7 +18,8 @@ from minivit.ops import patches
 from minivit.runs.classify_images import attend_images, classify_images
 from minivit.runs.folder import RunFolder
 
-SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 2}
+SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 2, "heads": 2,
+         "mlp_ratio": 2}
 
 
 def random_model(seed=0, dtype=np.float64, **options):
@@ -86,7 +87,8 @@ def test_transforms_do_what_they_say():
     image = np.arange(16).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(explain.shift(1, 0)(image)[0, :, 0, 0], [12, 0, 4, 8])
     np.testing.assert_array_equal(explain.permute_patches([1, 0, 2, 3], 2)(image)[0, 0, :, 0], [2, 3, 0, 1])
-    np.testing.assert_array_equal(explain.shift_tokens(0, 1, (2, 2))(np.arange(4)[None, :, None])[0, :, 0], [1, 0, 3, 2])
+    np.testing.assert_array_equal(explain.shift_tokens(0, 1, (2, 2))(np.arange(4)[None, :, None])[0, :, 0],
+                                  [1, 0, 3, 2])
     np.testing.assert_array_equal(explain.permute_tokens([1, 0], first=1)(np.arange(3)[None])[0], [0, 2, 1])
 
 
@@ -128,12 +130,16 @@ def test_first_blocks_leave_the_model_as_it_is():
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: explain.FirstBlocks(random_model(), 3), "number of blocks.*at most 2, not 3"),
     (lambda: explain.FirstBlocks(Linear(2, 3), 0), "Linear has no list of blocks"),
-    (lambda: explain.attention_probabilities(Linear(2, 3), np.ones((1, 2), np.float32)), "Linear has no layer with attention"),
-    (lambda: explain.rollout([np.ones((1, 1, 4, 4)), np.ones((1, 1, 9, 9))]), r"equal numbers of tokens, .*not \[4, 9\]"),
-    (lambda: explain.rollout([np.ones((1, 1, 17, 17)), np.ones((1, 1, 4, 4))]), r"equal numbers of tokens, .*not \[17, 4\]"),
+    (lambda: explain.attention_probabilities(Linear(2, 3), np.ones((1, 2), np.float32)),
+     "Linear has no layer with attention"),
+    (lambda: explain.rollout([np.ones((1, 1, 4, 4)), np.ones((1, 1, 9, 9))]),
+     r"equal numbers of tokens, .*not \[4, 9\]"),
+    (lambda: explain.rollout([np.ones((1, 1, 17, 17)), np.ones((1, 1, 4, 4))]),
+     r"equal numbers of tokens, .*not \[17, 4\]"),
     (lambda: explain.principal_filters(random_model(stem="conv"), 3), "linear patch embedding"),
     (lambda: explain.principal_filters(random_model(), 5), "number of filters.*at most 4, not 5"),
-    (lambda: explain.receptive_field(Linear(2, 3), np.ones((1, 4, 4, 2), np.float32), (9, 0)), r"\(1, 4, 4, 3\) has no place \(9, 0\)"),
+    (lambda: explain.receptive_field(Linear(2, 3), np.ones((1, 4, 4, 2), np.float32), (9, 0)),
+     r"\(1, 4, 4, 3\) has no place \(9, 0\)"),
     (lambda: explain.receptive_field(Linear(2, 3), np.ones((1, 4, 4, 2), np.float32), (1,)), r"has no place \(1,\)"),
 ])
 def test_what_does_not_fit_is_named(make, message):
@@ -147,7 +153,8 @@ def test_what_does_not_fit_is_named(make, message):
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_convolutions_see_two_pixels_more_with_each_layer(depth):
     stack = explain.Sequential([Convolution(2, 2, size=3, padding=1) for _ in range(depth)])
-    field = explain.receptive_field(stack, np.random.default_rng(0).standard_normal((1, 15, 15, 2)).astype(np.float32), (7, 7))
+    field = explain.receptive_field(stack, np.random.default_rng(0).standard_normal((1, 15, 15, 2)).astype(np.float32),
+                                    (7, 7))
     assert explain.extent(field) == (1 + 2 * depth, 1 + 2 * depth)
     assert not field[:7 - depth].any()
 
@@ -196,7 +203,8 @@ def test_probabilities_are_between_forward_and_backward():
 def test_probabilities_of_every_layer_and_the_model_untouched():
     model = random_model()
     found = explain.attention_probabilities(model, pictures())
-    assert {path: probs.shape for path, probs in found.items()} == {"blocks.0.attn": (3, 2, 17, 17), "blocks.1.attn": (3, 2, 17, 17)}
+    assert {path: probs.shape for path, probs in found.items()} == {"blocks.0.attn": (3, 2, 17, 17),
+                                                                    "blocks.1.attn": (3, 2, 17, 17)}
     x = model.patch_embed.forward(model.prepare(pictures()))
     x = np.concatenate([np.broadcast_to(model.cls_token.data, (3, 1, 16)), x], axis=1) + model.pos_embed.data
     q, k, _ = np.split(model.blocks[0].attn.qkv.forward(model.blocks[0].norm1.forward(x)), 3, axis=-1)
@@ -218,9 +226,9 @@ def test_probabilities_within_windows_are_those_of_the_whole_picture(shift):
     probs = layer.probabilities
     assert probs.shape == (2, 2, 36, 36)
     np.testing.assert_allclose(probs.sum(axis=-1), 1)
-    values = layer.qkv.forward(x.reshape(2, 36, 4))[..., 8:].reshape(2, 36, 2, 2).transpose(0, 2, 1, 3)           # (B, h, N, d)
+    values = layer.qkv.forward(x.reshape(2, 36, 4))[..., 8:].reshape(2, 36, 2, 2).transpose(0, 2, 1, 3)  # (B, h, N, d)
     np.testing.assert_allclose((probs @ values).transpose(0, 2, 1, 3).reshape(x.shape), y, rtol=1e-10, atol=1e-12)
-    window = (np.arange(6) + 3 - shift) // 3                          # of a row, or of a column; those that are cut off are by themselves
+    window = (np.arange(6) + 3 - shift) // 3  # of a row, or of a column; those that are cut off are by themselves
     same = (window[:, None] == window).astype(float)
     np.testing.assert_array_equal(probs.min(axis=(0, 1)) > 1e-30, np.kron(same, same) > 0)
 
@@ -248,7 +256,8 @@ def test_a_layer_of_another_kind_may_have_probabilities():
     np.testing.assert_allclose(explain.mean_distance(probs), (0 + 1 + 1 + np.sqrt(2)) / 4)
 
 
-@pytest.mark.parametrize(("tokens", "expected"), [(16, (4, 0)), (17, (4, 1)), (18, (4, 2)), (197, (14, 1)), (49, (7, 0))])
+@pytest.mark.parametrize(("tokens", "expected"), [(16, (4, 0)), (17, (4, 1)), (18, (4, 2)), (197, (14, 1)),
+                                                  (49, (7, 0))])
 def test_patches_make_a_square_and_the_rest_comes_first(tokens, expected):
     assert grid(tokens) == expected
 
@@ -290,7 +299,7 @@ def test_rollout_through_a_merging_by_hand():
     after[0, 0, :, 3] = 1                                             # and then at the last quarter
     through = explain.rollout([looks, after])[0]                      # (4, 16)
     assert through.shape == (4, 16)
-    quarters = np.zeros((4, 16))                                      # each token a half of itself, and a half of the one all look at
+    quarters = np.zeros((4, 16))  # each token a half of itself, and a half of the one all look at
     for q, tokens in enumerate(([0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15])):
         quarters[q, tokens] = 1 / 8
     quarters[:, 5] += 1 / 2
@@ -323,7 +332,8 @@ def test_a_convolution_has_fixed_weights_and_attention_has_not():
 def test_principal_filters_are_those_along_which_the_filters_vary():
     model, rng = random_model(), np.random.default_rng(0)
     direction = np.array([1.0, -1, 1, -1]) / 2
-    model.patch_embed.proj.weight.data = np.outer(direction, rng.standard_normal(16)) + 0.3    # and a mean, which does not count
+    # and a mean, which does not count
+    model.patch_embed.proj.weight.data = np.outer(direction, rng.standard_normal(16)) + 0.3
     filters, shares = explain.principal_filters(model, 2)
     assert filters.shape == (2, 2, 2, 1)
     assert shares[0] == pytest.approx(1)
@@ -383,9 +393,11 @@ MODELS = {
     "token": ("vit", SIZES),
     "mean": ("vit", SIZES | {"pool": "mean"}),
     "deit": ("deit", SIZES),
-    "swin": ("swin", {"image_size": 8, "patch_size": 1, "channels": 1, "classes": 10, "width": 8, "depths": [2, 2], "heads": [2, 4],
+    "swin": ("swin", {"image_size": 8, "patch_size": 1, "channels": 1, "classes": 10, "width": 8, "depths": [2, 2],
+                      "heads": [2, 4],
                       "window": 4, "mlp_ratio": 2}),
-    "resnet": ("resnet", {"image_size": 8, "channels": 1, "classes": 10, "layers": [1], "width": 8, "block": "basic", "reduction": 2,
+    "resnet": ("resnet", {"image_size": 8, "channels": 1, "classes": 10, "layers": [1], "width": 8, "block": "basic",
+                          "reduction": 2,
                           "groups": 2}),
 }
 
@@ -406,7 +418,8 @@ def attend(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize(("name", "grids"), [("token", [4, 4]), ("mean", [4, 4]), ("deit", [4, 4]), ("swin", [8, 8, 4, 4])])
+@pytest.mark.parametrize(("name", "grids"), [("token", [4, 4]), ("mean", [4, 4]), ("deit", [4, 4]),
+                                             ("swin", [8, 8, 4, 4])])
 def test_attend_gives_the_maps_of_the_run(capsys, runs, tmp_path, name, grids):
     digits = minivit.load_data("digits")
     code, out, _ = attend(capsys, runs[name], 3, 0, "--out", tmp_path / "look.png", "--json")
@@ -421,7 +434,8 @@ def test_attend_gives_the_maps_of_the_run(capsys, runs, tmp_path, name, grids):
     assert [layer["layer"] for layer in rows[0]["layers"]] == list(probs)
     for l, (p, side) in enumerate(zip(probs.values(), grids, strict=True)):
         assert np.shape(rows[0]["layers"][l]["maps"])[1:] == (side, side)
-        np.testing.assert_allclose([row["layers"][l]["maps"] for row in rows], explain.readout_maps(p), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose([row["layers"][l]["maps"] for row in rows], explain.readout_maps(p), rtol=1e-4,
+                                   atol=1e-6)
         distances = [row["layers"][l]["mean_distance"] for row in rows]
         np.testing.assert_allclose(distances, explain.mean_distance(p, 8 / side), rtol=1e-4)
     through = explain.readout_maps(explain.rollout(list(probs.values()))[:, None])[:, 0]
@@ -445,7 +459,8 @@ def test_attend_takes_files_as_predict_does(capsys, runs, tmp_path):
     by_file, by_number = json.loads(out)
     assert (by_file["image"], by_file["true"]) == (str(file), None)
     assert by_file["rollout"] == by_number["rollout"]
-    assert classify_images(RunFolder(runs["token"]), [5])[0]["classes"] == classify_images(RunFolder(runs["token"]), [file])[0]["classes"]
+    assert classify_images(RunFolder(runs["token"]),
+                           [5])[0]["classes"] == classify_images(RunFolder(runs["token"]), [file])[0]["classes"]
 
 
 def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):
@@ -458,13 +473,15 @@ def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "named"), [
-    (["RUN", "359", "--out", "LOOK"], "number of a test image of digits must be a whole number at least 0 and at most 358, not 359"),
+    (["RUN", "359", "--out", "LOOK"], "number of a test image of digits must be a whole number at least 0 and at most "
+                                      "358, not 359"),
     (["RUN", "nowhere.png", "--out", "LOOK"], "nowhere.png: no such file"),
     (["nowhere", "0", "--out", "LOOK"], "nowhere is not a run"),
     (["RUN", "0"], "--out"),
     (["RUN", "--out", "LOOK"], "IMAGE"),
     (["RUN", "0", "--out", "nowhere/look.png"], "nowhere/look.png"),
-    (["nowhere", "0", "--out", "look.v2"], "unknown ending of a picture 'v2': known: "),       # before the run is even sought
+    # before the run is even sought
+    (["nowhere", "0", "--out", "look.v2"], "unknown ending of an image file 'v2': known: "),
     (["nowhere", "0", "--out", "look.pgn"], "did you mean 'png'?"),
 ])
 def test_attend_answers_bad_input_with_one_line(capsys, runs, tmp_path, monkeypatch, arguments, named):
@@ -477,7 +494,8 @@ def test_attend_answers_bad_input_with_one_line(capsys, runs, tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<?xml")])
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a", b"\x89PNG"), ("a.PDF", b"%PDF"),
+                                             ("a.svg", b"<?xml")])
 def test_the_ending_of_a_picture_is_its_format(tmp_path, name, start):
     figure.save(figure.new_figure(1, 1), tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
@@ -485,7 +503,7 @@ def test_the_ending_of_a_picture_is_its_format(tmp_path, name, start):
 
 @pytest.mark.parametrize("name", ["a.v2", "a.pgf", ".png.tmp"])
 def test_no_picture_is_written_with_another_ending(tmp_path, name):
-    with pytest.raises(ValueError, match="unknown ending of a picture"):
+    with pytest.raises(ValueError, match="unknown ending of an image file"):
         figure.save(figure.new_figure(1, 1), tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -51,7 +51,8 @@ def _normal(rng, *shape):
 RANDOM = {  # rng, seven random sizes n -> target, inputs, names of constants
     "linear": _of(linear, lambda r, n: (_normal(r, *n[:3]), _normal(r, n[2], n[3]), _normal(r, n[3]), ())),
     "gelu": _of(gelu, lambda r, n: (3 * _normal(r, *n[:3]), ())),
-    "layer_norm": _of(layer_norm, lambda r, n: (_normal(r, n[0], 1 + n[1]), _normal(r, 1 + n[1]), _normal(r, 1 + n[1]), 0.1, ())),
+    "layer_norm": _of(layer_norm, lambda r, n: (_normal(r, n[0], 1 + n[1]), _normal(r, 1 + n[1]), _normal(r, 1 + n[1]),
+                                                0.1, ())),
     "softmax": _of(softmax, lambda r, n: (_normal(r, *n[:3]), r.uniform(0.1, 2), ())),
     "attention": _of(attention, lambda r, n: (_normal(r, n[0], n[1], 3 * n[2] * n[3]), n[2], ())),
     "cross_entropy": _of(cross_entropy, lambda r, n: (_normal(r, n[0], 1 + n[1]), cross_entropy.targets(
@@ -76,7 +77,8 @@ def test_right_code_passes(seed):
     rng = np.random.default_rng(seed)
     name = list(RANDOM)[seed % len(RANDOM)]
     target, inputs, constants = RANDOM[name](rng, rng.integers(1, 8, 7).tolist())
-    inputs = [10.0 ** rng.uniform(-2, 1) * x if isinstance(x, np.ndarray) and i == 0 else x for i, x in enumerate(inputs)]
+    inputs = [10.0 ** rng.uniform(-2, 1) * x if isinstance(x, np.ndarray) and i == 0 else x for i,
+              x in enumerate(inputs)]
     for method in METHODS:
         report = gradcheck(target, *inputs, constants=constants, method=method, seed=seed)
         assert report.ok, f"{name}, {method}\n{report}"

@@ -362,8 +362,8 @@ def test_a_probe_works_for_every_family(image_folder, tmp_path, call, name, file
     assert code == 0, error
     assert json.loads(said)["accuracy"] == 1                          # dark and light images are easy to separate
     old, new = to_timm(model), to_timm(minivit.load(tmp_path / "run"))
-    assert {key for key in old if not np.array_equal(old[key], new[key])} == {key for key in old
-                                                                              if key.startswith("head")}
+    assert {key for key in old
+            if not np.array_equal(old[key], new[key])} == {key for key in old if key.startswith("head")}
 
 
 def interrupted(monkeypatch, owner, name, calls, *arguments):
@@ -499,16 +499,16 @@ def test_a_probe_resumes_only_with_its_own_backbone(tmp_path, monkeypatch):
         minivit.train(RunFolder(tmp_path / "run").declare_model().pack(seed=1), dataset(), resume=True, **settings)
     run = RunFolder(tmp_path / "run")                                 # as if an earlier version had started it
     config = run.config()
-    config["versions"]["minivit"], config["training"]["trunk"] = "0.0.9", training_features.backbone_digest(model,
-                                                                                                            "0.0.9")
+    config["versions"]["minivit"], config["training"]["trunk"] = "0.0.9", training_features.backbone_digest(
+        model, "0.0.9")
     run.write_config(config)
     minivit.train(model, dataset(), resume=True, **settings)
 
 
 @pytest.mark.parametrize("option", ["--teacher", "--fine-tune"])
 @pytest.mark.parametrize("change", ["one image less", "one more", "another name of the folder"])
-def test_a_run_that_has_seen_test_images_is_refused_after_the_folder_changed(image_folder, tmp_path, call, option,
-                                                                                    change):
+def test_a_run_that_has_seen_test_images_is_refused_after_the_folder_changed(
+    image_folder, tmp_path, call, option, change):
     train = ("train", "--epochs", 1, "--batch-size", 4, "--json", "--out")
     assert call(*train, tmp_path / "first", image_folder)[0] == 0
     if change == "one image less":
@@ -581,10 +581,10 @@ def test_changed_weights_are_refused(image_folder, tmp_path, monkeypatch, call):
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch4_32"], "the weights of w.safetensors do not fit "
                                                                         "(these weights are of an"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch9"], "unknown model 'vit_mini_patch9'"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--pool", "mean"], "do not fit a model with "
-                                                                                         "{'pool': 'mean'}"),
-    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"], "image size 9 must be "
-                                                                                            "divisible by the patch"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--pool", "mean"],
+     "do not fit a model with {'pool': 'mean'}"),
+    (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"],
+     "image size 9 must be divisible by the patch"),
     (["--fine-tune", "nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
     (["--fine-tune", "nowhere"], "nowhere is not a run"),
     (["--fine-tune", "image_folder", "--model", "vit_mini_patch2_8"], "image_folder is a folder: a run has its own "
@@ -592,7 +592,7 @@ def test_changed_weights_are_refused(image_folder, tmp_path, monkeypatch, call):
                                                                   "leave out --model"),
     (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"], "bad.safetensors is no readable safetensors "
                                                                          "file"),
-    (["--fine-tune", "bad.npz", "--model", "vit_mini_patch2_8"], "bad.npz is no readable .npz file"),
+    (["--fine-tune", "bad.npz", "--model", "vit_mini_patch2_8"], "bad.npz is not a readable .npz file"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--augment", "flip"],
      "a probe sees each image once"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--minutes", "1"],

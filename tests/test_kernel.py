@@ -1,4 +1,7 @@
-"""The kernel decorator and its exp and erf: accuracy over the whole range, values that are not finite, and the store on disk."""
+"""The kernel decorator and its exp and erf:
+
+accuracy over the whole range, values that are not finite, and the store on disk.
+"""
 
 import ast
 import importlib
@@ -45,7 +48,8 @@ def values(function, x, dtype):
 def sweep(low, high, count):
     """Evenly spaced and random float32 numbers in [low, high], both ends among them, and tiny ones of both signs."""
     tiny = 10.0 ** np.arange(-45, 0, 0.25)
-    x = np.concatenate([np.linspace(low, high, count), np.random.default_rng(0).uniform(low, high, count), tiny, -tiny, [0.0]])
+    x = np.concatenate([np.linspace(low, high, count), np.random.default_rng(0).uniform(low, high, count), tiny, -tiny,
+                        [0.0]])
     return np.clip(x.astype(np.float32), low, high)
 
 
@@ -270,7 +274,8 @@ def foreign_names(source):
             if (node.module or "").rpartition(".")[2] != "kernel":
                 foreign |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            foreign |= {(alias.asname or alias.name).split(".")[0] for alias in node.names if alias.name.startswith("minivit")}
+            foreign |= {(alias.asname or alias.name).split(".")[0]
+                        for alias in node.names if alias.name.startswith("minivit")}
     for node in tree.body:
         used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
         if isinstance(node, ast.FunctionDef):
@@ -293,11 +298,13 @@ def foreign_names(source):
     return found
 
 
-MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py")) if "@kernel" in path.read_text()}
+MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))
+           if "@kernel" in path.read_text()}
 
 
 def test_the_modules_with_kernels_are_found():
-    assert {"ops/gelu.py", "ops/softmax.py", "training/adamw.py", "parallel/lanes.py"} <= {Path(name).as_posix() for name in MODULES}
+    assert {"ops/gelu.py", "ops/softmax.py", "training/adamw.py",
+            "parallel/lanes.py"} <= {Path(name).as_posix() for name in MODULES}
 
 
 @pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
@@ -317,13 +324,15 @@ def test_kernels_call_compiled_functions_of_their_own_module_only(path):
         for name in value.py_func.__code__.co_names:
             called = value.py_func.__globals__.get(name)
             if isinstance(called, CPUDispatcher):
-                assert called.py_func.__module__ in (module.__name__, "minivit.kernel"), f"{value.py_func.__name__} calls {name}"
+                assert called.py_func.__module__ in (module.__name__,
+                                                     "minivit.kernel"), f"{value.py_func.__name__} calls {name}"
 
 
 @pytest.mark.parametrize(("lines", "found"), [
     ("from .softmax import _row\n@kernel\ndef f(x):\n    return _row(x)", ["f: _row"]),
     ("from . import softmax\nalias = softmax._row\n@kernel\ndef f(x):\n    return alias(x)", ["f: softmax"]),
-    ("from minivit.ops.gelu import HALF as h\n@kernel\ndef f(x):\n    return g(x)\n@kernel\ndef g(x):\n    return h * x", ["f: h", "g: h"]),
+    ("from minivit.ops.gelu import HALF as h\n@kernel\ndef f(x):\n    return g(x)\n@kernel\ndef g(x):\n    return h * "
+     "x", ["f: h", "g: h"]),
     ("import minivit.ops as ops\n@kernel\ndef f(x):\n    return ops.gelu._row(x)", ["f: ops"]),
     ("from ..kernel import exp, kernel\nfrom . import softmax\n@kernel\ndef f(x):\n    return exp(x)", []),
 ])

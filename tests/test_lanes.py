@@ -176,7 +176,8 @@ def large_model(name, monkeypatch):
     model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
     monkeypatch.setattr(prediction, "MIN_SHARED_ROWS", 1)
     monkeypatch.setattr(sequence_parallel, "LEAST", 1)
-    monkeypatch.setattr(sequence_parallel, "attend_and_mlp", lambda *args: calls.append(args[0]) or attend_and_mlp(*args))
+    monkeypatch.setattr(sequence_parallel, "attend_and_mlp",
+                        lambda *args: calls.append(args[0]) or attend_and_mlp(*args))
     return model, calls
 
 

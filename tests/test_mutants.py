@@ -5,7 +5,8 @@ from mutants import METHODS, MUTANTS, caught, check_of, torch_passes
 
 from minivit.selftest import catalogue
 
-each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.name}: {m.tensor}: {m.bug}".replace("/", "per"))
+each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.name}: {m.tensor}: "
+                                                                       f"{m.bug}".replace("/", "per"))
 
 
 def test_there_is_a_mutant_for_every_op_layer_and_family():
@@ -53,7 +54,8 @@ def test_torch_passes_the_twin_too(check):
     ("tokens", "the class token's gets nothing", "wrong only where the index on axis 0 is 0"),
     ("pooling by token", "the last token gets the first's gradient", "the right numbers in the wrong places"),
     ("dropout of a path", "the mask is another image's", "wrong only where the index on axis 0 is"),
-    ("patches", "the last patch is forgotten", "wrong only where the index on axis 1 is 2, 3 and the index on axis 2 is 4, 5"),
+    ("patches", "the last patch is "
+                "forgotten", "wrong only where the index on axis 1 is 2, 3 and the index on axis 2 is 4, 5"),
     ("PatchEmbed", "the images leak into each other", "has a part in the gradients of other images"),
     ("Block", "the residual path is dropped", "dy itself is missing"),
     ("Block", "one entry of 1152 is wrong", "wrong only where the index on axis 0 is 7 and the index on axis 1 is 31"),

@@ -1,7 +1,7 @@
 """The chapters of `minivit.ops`: the fast pair is the reference pair, both are right, and neither surprises its caller.
 
-Most tests run over the catalogue's table of operations and shapes: a new chapter needs one entry there, in `minivit/selftest/catalogue.py`, and a
-value in KNOWN. Their gradients are in `test_catalogue.py`.
+Most tests run over the catalogue's table of operations and shapes: a new chapter needs one entry there, in
+`minivit/selftest/catalogue.py`, and a value in KNOWN. Their gradients are in `test_catalogue.py`.
 """
 
 import math
@@ -104,7 +104,8 @@ over_dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtyp
 def test_every_chapter_has_a_known_value():
     without_backward = {"philox", "pixels", "sincos"}
     chapters = {module.name for module in pkgutil.iter_modules(minivit.ops.__path__)} - without_backward
-    assert {op.__name__.rpartition(".")[2] for op, *_ in KNOWN.values()} == chapters, "give KNOWN a value worked out by hand"
+    assert {op.__name__.rpartition(".")[2] for op,
+            *_ in KNOWN.values()} == chapters, "give KNOWN a value worked out by hand"
 
 
 @over_dtypes
@@ -175,11 +176,13 @@ def test_nan_and_infinity_are_seen_where_the_reference_sees_them(case, place, va
         np.testing.assert_array_equal(np.isnan(result), np.isnan(right))
 
 
-KERNELS = {f"{value.py_func.__module__}.{name}": (case, value) for case in CASES.values() for name, value in vars(case.op).items()
+KERNELS = {f"{value.py_func.__module__}.{name}": (case, value) for case in CASES.values() for name,
+           value in vars(case.op).items()
            if isinstance(value, CPUDispatcher) and value.py_func.__module__ == case.op.__name__}
 
 KERNELS |= {f"minivit.kernel.{name}": (CASES[case], getattr(minivit.kernel, name)) for name, case in
-            (("_add_row", "linear"), ("_row_max", "softmax")) if isinstance(getattr(minivit.kernel, name), CPUDispatcher)}
+            (("_add_row", "linear"), ("_row_max", "softmax"))
+            if isinstance(getattr(minivit.kernel, name), CPUDispatcher)}
 
 # These kernels only move and compare numbers.
 MOVERS = {"minivit.ops.convolution._gather", "minivit.ops.max_pooling._forward", "minivit.kernel._row_max"}
@@ -189,7 +192,8 @@ MOVERS = {"minivit.ops.convolution._gather", "minivit.ops.max_pooling._forward",
 def test_float32_kernels_do_not_compute_in_float64(case, kernel):
     """A bare literal in a kernel would promote its loop: more digits than asked for, at half the speed."""
     run(pair_of(case.op, "fast"), *draw(case, np.float32))
-    arrays = [[x for x in signature if isinstance(x, types.Array) and x.dtype in types.real_domain] for signature in kernel.signatures]
+    arrays = [[x for x in signature if isinstance(x, types.Array) and x.dtype in types.real_domain]
+              for signature in kernel.signatures]
     signatures = [signature for signature, arrays in zip(kernel.signatures, arrays, strict=True)
                   if all(x.dtype == types.float32 and x.layout == "C" for x in arrays)]
     assert signatures
@@ -206,7 +210,8 @@ def test_float32_kernels_do_not_compute_in_float64(case, kernel):
 
 LN3 = math.log(3)
 GELU_1 = 0.8413447460685429  # Phi(1)
-QKV = [[2 * LN3, 0, 0, 0, 0, 0, 0, 0] + [0] * 8 + [4, 0, 0, 0, 8, 0, 0, 0],  # q, k, v of two heads: head 0 of token 0 prefers token 1
+# q, k, v of two heads: head 0 of token 0 prefers token 1
+QKV = [[2 * LN3, 0, 0, 0, 0, 0, 0, 0] + [0] * 8 + [4, 0, 0, 0, 8, 0, 0, 0],
        [0] * 8 + [1, 0, 0, 0, 0, 0, 0, 0] + [0, 4, 0, 0, 0, 8, 0, 0]]
 FOUR_BY_FOUR = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
 
@@ -219,29 +224,44 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "softmax": (softmax, [[[0, LN3], [5, 5]]], {}, [[0.25, 0.75], [0.5, 0.5]]),
     "softmax scale": (softmax, [[0, LN3]], {"scale": 2.0}, [0.1, 0.9]),
     "attention": (attention, [[QKV]], {"heads": 2}, [[[1, 3, 0, 0, 4, 4, 0, 0], [2, 2, 0, 0, 4, 4, 0, 0]]]),
-    "attention_variants bias": (attention_variants, [[[[0, 0, 4], [0, 0, 8]]]], {"heads": 1, "bias": np.array([[[0, LN3], [LN3, 0]]])}, [[[7], [5]]]),
+    "attention_variants "
+    "bias": (attention_variants, [[[[0, 0, 4], [0, 0, 8]]]], {"heads": 1, "bias": np.array([[[0, LN3], [LN3, 0]]])},
+             [[[7], [5]]]),
     "attention_variants bias per window": (attention_variants, [3 * [[[0, 0, 4], [0, 0, 8]]]],
-                                  {"heads": 1, "bias": np.array([[[[0, LN3], [LN3, 0]]], [[[0, 0], [0, 0]]], [[[LN3, 0], [0, LN3]]]])},
+                                  {"heads": 1,
+                                   "bias": np.array([[[[0, LN3], [LN3, 0]]], [[[0, 0], [0, 0]]],
+                                                     [[[LN3, 0], [0, LN3]]]])},
                                   [[[7], [5]], [[6], [6]], [[5], [7]]]),
-    "relative_bias": (relative_bias, [[[1, 10], [2, 20], [3, 30]]], {"rows": 1, "columns": 2}, [[[2, 1], [3, 2]], [[20, 10], [30, 20]]]),
-    "relative_bias class token": (relative_bias, [[[1], [2], [3], [4], [5], [6]]], {"rows": 2, "columns": 1, "class_token": True},
+    "relative_bias": (relative_bias, [[[1, 10], [2, 20], [3, 30]]], {"rows": 1, "columns": 2},
+                      [[[2, 1], [3, 2]], [[20, 10], [30, 20]]]),
+    "relative_bias class "
+    "token": (relative_bias, [[[1], [2], [3], [4], [5], [6]]], {"rows": 2, "columns": 1, "class_token": True},
                                   [[[6, 4, 4], [5, 2, 1], [5, 3, 2]]]),
-    "convolution": (convolution, [[[[[1], [2], [3]], [[4], [5], [6]]]], [[[[1]], [[10]]], [[[100]], [[1000]]]], [0.5]], {},
+    "convolution": (convolution, [[[[[1], [2], [3]], [[4], [5], [6]]]], [[[[1]], [[10]]], [[[100]], [[1000]]]], [0.5]],
+                    {},
                     [[[[5421.5], [6532.5]]]]),
-    "convolution padded": (convolution, [[[[[1], [2], [3]]]], np.ones((3, 3, 1, 2)), [0, 7]], {"stride": 2, "padding": 1},
+    "convolution "
+    "padded": (convolution, [[[[[1], [2], [3]]]], np.ones((3, 3, 1, 2)), [0, 7]], {"stride": 2, "padding": 1},
                            [[[[3, 10], [5, 12]]]]),
-    "winograd": (winograd, [[[[[1], [2], [3], [4]]]], [3 * [[[0]]], [[[100]], [[10]], [[1]]], 3 * [[[0]]]], [0.5]], {"padding": 1},
+    "winograd": (winograd, [[[[[1], [2], [3], [4]]]], [3 * [[[0]]], [[[100]], [[10]], [[1]]], 3 * [[[0]]]], [0.5]],
+                 {"padding": 1},
                  [[[[12.5], [123.5], [234.5], [340.5]]]]),
     "winograd channels": (winograd, [np.ones((1, 3, 3, 2)), np.ones((3, 3, 2, 1))], {}, [[[[18]]]]),
     "weight_standardisation": (weight_standardisation, [[[[[1, -4], [3, 4]]]]], {"eps": 0.0}, [[[[-1, -1], [1, 1]]]]),
     "weight_standardisation eps": (weight_standardisation, [[[[[-1], [1]]]]], {"eps": 3.0}, [[[[-0.5], [0.5]]]]),
-    "group_norm": (group_norm, [[[[[1, -40], [3, 40]]]], [10, 100], [0, 7]], {"groups": 2, "eps": 0.0}, [[[[-10, -93], [10, 107]]]]),
-    "group_norm one group": (group_norm, [[[[[1, 3], [3, 1]]]], [1, 10], [0, 0]], {"groups": 1, "eps": 3.0}, [[[[-0.5, 5], [0.5, -5]]]]),
-    "group_norm relu": (group_norm, [[[[[1, -40], [3, 40]]]], [10, 100], [0, 7]], {"groups": 2, "eps": 0.0, "relu": True},
+    "group_norm": (group_norm, [[[[[1, -40], [3, 40]]]], [10, 100], [0, 7]], {"groups": 2, "eps": 0.0},
+                   [[[[-10, -93], [10, 107]]]]),
+    "group_norm one "
+    "group": (group_norm, [[[[[1, 3], [3, 1]]]], [1, 10], [0, 0]], {"groups": 1, "eps": 3.0},
+              [[[[-0.5, 5], [0.5, -5]]]]),
+    "group_norm "
+    "relu": (group_norm, [[[[[1, -40], [3, 40]]]], [10, 100], [0, 7]], {"groups": 2, "eps": 0.0, "relu": True},
                         [[[[0, 0], [10, 107]]]]),
     "relu": (relu, [[-1, 0, 2]], {}, [0, 0, 2]),
     "max_pooling": (max_pooling, [[[[[1], [2], [7]], [[4], [5], [-6]]]]], {"size": 2}, [[[[5], [7]]]]),
-    "max_pooling padded": (max_pooling, [[[[[-1, 5], [-2, 6], [-3, 7]]]]], {"size": 3, "stride": 2, "padding": 1}, [[[[0, 6], [0, 7]]]]),
+    "max_pooling "
+    "padded": (max_pooling, [[[[[-1, 5], [-2, 6], [-3, 7]]]]], {"size": 3, "stride": 2, "padding": 1},
+               [[[[0, 6], [0, 7]]]]),
     "cross_entropy": (cross_entropy, [[[0, LN3], [0, LN3]], [[0, 1], [1, 0]]], {}, (math.log(4 / 3) + math.log(4)) / 2),
     "cross_entropy lane": (cross_entropy, [[[0, LN3]], [[0, 1]]], {"batch_size": 5}, math.log(4 / 3) / 5),
     "distillation": (distillation, [[[0, 2 * LN3], [0, 2 * LN3]], [[0.5, 0.5], [0.25, 0.75]]], {"temperature": 2.0},
@@ -277,38 +297,73 @@ def _ones(*shape):
 
 
 ERRORS = {
-    "linear width": (lambda: linear.forward(_ones(2, 3), _ones(4, 5), _ones(5)), r"linear: x \(2, 3\) needs weight \(3, O\).*\(4, 5\)"),
+    "linear width": (lambda: linear.forward(_ones(2, 3), _ones(4, 5), _ones(5)),
+                     r"linear: x \(2, 3\) needs weight \(3, O\).*\(4, 5\)"),
     "linear bias": (lambda: linear.forward(_ones(2, 3), _ones(3, 5), _ones(4)), r"bias \(4,\)"),
-    "layer_norm weight": (lambda: layer_norm.forward(_ones(2, 3), _ones(1), _ones(3)), r"layer norm: x \(2, 3\).*\(3,\), not \(1,\)"),
+    "layer_norm "
+    "weight": (lambda: layer_norm.forward(_ones(2, 3), _ones(1), _ones(3)),
+               r"layer norm: x \(2, 3\).*\(3,\), not \(1,\)"),
     "layer_norm bias": (lambda: layer_norm.forward(_ones(2, 3), _ones(3), _ones(4)), r"not \(3,\) and \(4,\)"),
     "attention heads": (lambda: attention.forward(_ones(2, 5, 12), 3), r"divisible by 3 heads, not \(2, 5, 12\)"),
     "attention axes": (lambda: attention.forward(_ones(5, 12), 2), r"qkv must be \(B, N, 3 D\).*\(5, 12\)"),
-    "attention bias": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, _ones(2, 5, 4)), r"a bias \(2, 5, 5\), not \(2, 5, 4\)"),
-    "attention queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(6)), r"a slice of the 5 tokens.*slice\(None, 6"),
-    "attention number of queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=2), r"a slice of the 5 tokens.*not 2"),
-    "attention no queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(0)), r"of the 5 tokens, with at least one"),
+    "attention "
+    "bias": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, _ones(2, 5, 4)),
+             r"a bias \(2, 5, 5\), not \(2, 5, 4\)"),
+    "attention "
+    "queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(6)),
+                r"a slice of the 5 tokens.*slice\(None, 6"),
+    "attention number of "
+    "queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=2), r"a slice of the 5 tokens.*not 2"),
+    "attention no "
+    "queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(0)),
+                r"of the 5 tokens, with at least one"),
     "attention bias of queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, _ones(2, 5, 5), slice(1)),
                                   r"a bias \(2, 1, 5\), not \(2, 5, 5\)"),
-    "attention windows": (lambda: attention_variants.forward(_ones(5, 4, 12), 2, _ones(3, 2, 4, 4)), r"number of windows that divides the batch of 5"),
-    "relative_bias table": (lambda: relative_bias.forward(_ones(9, 2), 2, 2, True), r"2x2 with a class token needs a table \(12, h\)"),
-    "convolution channels": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)), r"x is \(2, 5, 5, 3\) and w"),
-    "convolution size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)), r"3x3 does not fit .* 2x5"),
-    "convolution bias": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), _ones(3)), r"needs a bias \(4,\), not \(3,\)"),
-    "winograd stride": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), stride=2), r"3x3 and the stride 1, not 3x3 and 2"),
-    "winograd kernel": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(1, 1, 3, 4)), r"3x3 and the stride 1, not 1x1 and 1"),
-    "winograd channels": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)), r"x is \(2, 5, 5, 3\) and w"),
-    "weight_standardisation axes": (lambda: weight_standardisation.forward(_ones(3, 4)), r"weight must be \(k, k, C, D\), not \(3, 4\)"),
-    "group_norm weight": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(3), _ones(6), 2), r"weight and bias \(6,\), not \(3,\)"),
-    "group_norm groups": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(6), _ones(6), 4), r"6 channels .* divided into 4 groups"),
+    "attention "
+    "windows": (lambda: attention_variants.forward(_ones(5, 4, 12), 2, _ones(3, 2, 4, 4)),
+                r"number of windows that divides the batch of 5"),
+    "relative_bias "
+    "table": (lambda: relative_bias.forward(_ones(9, 2), 2, 2, True),
+              r"2x2 with a class token needs a table \(12, h\)"),
+    "convolution "
+    "channels": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)),
+                 r"x is \(2, 5, 5, 3\) and w"),
+    "convolution "
+    "size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)), r"3x3 does not fit .* 2x5"),
+    "convolution "
+    "bias": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), _ones(3)),
+             r"needs a bias \(4,\), not \(3,\)"),
+    "winograd "
+    "stride": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), stride=2),
+               r"3x3 and the stride 1, not 3x3 and 2"),
+    "winograd "
+    "kernel": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(1, 1, 3, 4)), r"3x3 and the stride 1, not 1x1 and 1"),
+    "winograd "
+    "channels": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)),
+                 r"x is \(2, 5, 5, 3\) and w"),
+    "weight_standardisation "
+    "axes": (lambda: weight_standardisation.forward(_ones(3, 4)), r"weight must be \(k, k, C, D\), not \(3, 4\)"),
+    "group_norm "
+    "weight": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(3), _ones(6), 2),
+               r"weight and bias \(6,\), not \(3,\)"),
+    "group_norm "
+    "groups": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(6), _ones(6), 4),
+               r"6 channels .* divided into 4 groups"),
     "max_pooling axes": (lambda: max_pooling.forward(_ones(2, 2, 3), 2), r"x must be \(B, H, W, C\), not \(2, 2, 3\)"),
-    "max_pooling size": (lambda: max_pooling.forward(_ones(1, 2, 5, 3), 3), r"squares of 3x3 do not fit into images of 2x5 with padding 0"),
-    "cross_entropy shapes": (lambda: cross_entropy.forward(_ones(2, 3), _ones(2, 4)), r"logits \(2, 3\) and targets \(2, 4\)"),
+    "max_pooling "
+    "size": (lambda: max_pooling.forward(_ones(1, 2, 5, 3), 3),
+             r"squares of 3x3 do not fit into images of 2x5 with padding 0"),
+    "cross_entropy "
+    "shapes": (lambda: cross_entropy.forward(_ones(2, 3), _ones(2, 4)), r"logits \(2, 3\) and targets \(2, 4\)"),
     "cross_entropy axes": (lambda: cross_entropy.forward(_ones(3), _ones(3)), r"must both be \(B, K\)"),
-    "label too large": (lambda: cross_entropy.targets(np.array([0, 5]), 5), r"0\.\.4 for 5 classes, but they span 0\.\.5"),
+    "label too "
+    "large": (lambda: cross_entropy.targets(np.array([0, 5]), 5), r"0\.\.4 for 5 classes, but they span 0\.\.5"),
     "label negative": (lambda: cross_entropy.targets(np.array([-1, 2]), 5), r"span -1\.\.2"),
     "smoothing 1": (lambda: cross_entropy.targets(np.array([0]), 5, 1.0), r"below 1, not 1\.0"),
     "smoothing negative": (lambda: cross_entropy.targets(np.array([0]), 5, -0.1), r"at least 0.*not -0\.1"),
-    "distillation shapes": (lambda: distillation.forward(_ones(2, 3), _ones(2, 4)), r"logits \(2, 3\) and the teacher's targets \(2, 4\)"),
+    "distillation "
+    "shapes": (lambda: distillation.forward(_ones(2, 3), _ones(2, 4)),
+               r"logits \(2, 3\) and the teacher's targets \(2, 4\)"),
     "distillation temperature": (lambda: distillation.forward(_ones(2, 3), _ones(2, 3), 0.0), r"above 0, not 0\.0"),
     "windows height": (lambda: windows.forward(_ones(1, 5, 4, 1), 2), r"H and W divisible by 2.*not \(1, 5, 4, 1\)"),
     "windows width": (lambda: windows.forward(_ones(1, 4, 5, 1), 2), r"not \(1, 4, 5, 1\)"),
@@ -317,7 +372,8 @@ ERRORS = {
     "patches height": (lambda: patches.forward(_ones(1, 5, 4, 1), 2), r"side 2 .*divisible by 2, not \(1, 5, 4, 1\)"),
     "patches width": (lambda: patches.forward(_ones(1, 4, 5, 1), 2), r"not \(1, 4, 5, 1\)"),
     "patches axes": (lambda: patches.forward(_ones(4, 4, 1), 2), r"images \(B, H, W, C\).*\(4, 4, 1\)"),
-    "tokens positions": (lambda: tokens.forward(_ones(2, 3, 5), _ones(5), _ones(3, 5)), r"4 tokens of width 5 .*\(4, 5\), not \(3, 5\)"),
+    "tokens positions": (lambda: tokens.forward(_ones(2, 3, 5), _ones(5), _ones(3, 5)),
+                         r"4 tokens of width 5 .*\(4, 5\), not \(3, 5\)"),
     "tokens without class": (lambda: tokens.forward(_ones(2, 3, 5), None, _ones(4, 5)), r"3 tokens of width 5"),
     "sincos width": (lambda: sincos.sincos_2d(2, 2, 6), r"divisible by 4, not 6"),
     "pooling": (lambda: pooling.forward(_ones(2, 3, 5), "max"), r"pool must be .*not 'max'"),
@@ -420,7 +476,8 @@ def test_layer_norm_variance_survives_a_large_mean():
 def test_layer_norm_gradient_has_no_part_along_shift_and_scaling(which):
     forward, backward = pair_of(layer_norm, which)
     rng = np.random.default_rng(0)
-    x, dy, weight, bias = rng.standard_normal((5, 7)), rng.standard_normal((5, 7)), rng.standard_normal(7), rng.standard_normal(7)
+    x, dy, weight, bias = rng.standard_normal((5, 7)), rng.standard_normal((5, 7)), rng.standard_normal(
+        7), rng.standard_normal(7)
     dx, _, _ = backward(dy, forward(x, weight, bias, eps=0.0)[1])
     assert np.abs(dx).max() > 0.1
     assert np.abs(dx.sum(axis=1)).max() < 1e-13
@@ -532,7 +589,8 @@ def test_smoothed_targets_share_a_part_among_all_classes():
     np.testing.assert_allclose(t, [[0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]], rtol=1e-14)
 
 
-@pytest.mark.parametrize("labels", [np.array([0.0, 1.0]), np.array([[0], [1]]), np.array([True, False])], ids=["float", "2-D", "bool"])
+@pytest.mark.parametrize("labels", [np.array([0.0, 1.0]), np.array([[0], [1]]), np.array([True, False])],
+                         ids=["float", "2-D", "bool"])
 def test_labels_must_be_integers_in_one_axis(labels):
     with pytest.raises(TypeError, match=r"one-dimensional array of integers, not \w+ of shape \(2"):
         cross_entropy.targets(labels, 3)
@@ -559,7 +617,8 @@ def test_cross_entropy_of_lanes_adds_up_to_that_of_the_batch():
 # ---- patches, tokens, pooling ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("shape", "side"), [((3, 4, 6, 3), 2), ((2, 9, 3, 1), 3), ((1, 5, 7, 2), 1), ((2, 5, 5, 4), 5)])
+@pytest.mark.parametrize(("shape", "side"), [((3, 4, 6, 3), 2), ((2, 9, 3, 1), 3), ((1, 5, 7, 2), 1),
+                                             ((2, 5, 5, 4), 5)])
 def test_unpatchify_is_the_exact_inverse_of_patchify(shape, side):
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     cut = patches.patchify(images, side)
@@ -639,13 +698,16 @@ def test_the_mask_parts_what_came_in_from_the_other_side():
     mask = windows.mask(4, 4, 2, 1)
     assert mask.shape == (4, 4, 4)
     assert not mask[0].any()                                          # nothing came in there
-    np.testing.assert_array_equal(mask[1], -100 * (np.arange(4)[:, None] % 2 != np.arange(4) % 2))       # the right column did
-    np.testing.assert_array_equal(mask[2], -100 * (np.arange(4)[:, None] // 2 != np.arange(4) // 2))     # the lower row did
+    # the right column did
+    np.testing.assert_array_equal(mask[1], -100 * (np.arange(4)[:, None] % 2 != np.arange(4) % 2))
+    # the lower row did
+    np.testing.assert_array_equal(mask[2], -100 * (np.arange(4)[:, None] // 2 != np.arange(4) // 2))
     np.testing.assert_array_equal(mask[3], -100 * (1 - np.eye(4)))    # four corners meet
 
 
 @over_pairs
-@pytest.mark.parametrize(("rows", "columns", "side", "shift"), [(8, 8, 4, 2), (6, 9, 3, 1), (14, 14, 7, 3), (4, 4, 4, 0)])
+@pytest.mark.parametrize(("rows", "columns", "side", "shift"),
+                         [(8, 8, 4, 2), (6, 9, 3, 1), (14, 14, 7, 3), (4, 4, 4, 0)])
 def test_masked_windows_see_only_neighbours(rows, columns, side, shift, which):
     """Tokens that may look at each other stand less than a window apart in the picture itself."""
     y, x = np.indices((rows, columns))
@@ -678,7 +740,8 @@ def test_hard_distillation_is_the_cross_entropy_with_the_teachers_class(which):
     logits, teacher = rng.standard_normal((5, 7)), rng.standard_normal((5, 7))
     labels = cross_entropy.targets(teacher.argmax(axis=1), 7, 0.0, np.float64)
     expected = run(pair_of(cross_entropy, which), {"logits": logits, "t": labels}, 1.0)
-    for ours, theirs in zip(run(pair_of(distillation, which), {"logits": logits, "q": distillation.targets(teacher)}, 1.0), expected,
+    for ours, theirs in zip(run(pair_of(distillation, which), {"logits": logits, "q": distillation.targets(teacher)},
+                                1.0), expected,
                             strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-13)
 
@@ -695,10 +758,13 @@ def test_the_gradient_of_distillation_keeps_its_size_as_the_temperature_grows():
 
 def test_group_norm_of_a_large_map_keeps_its_digits():
     rng = np.random.default_rng(0)
-    x, dy = (np.maximum(rng.standard_normal((1, 112, 112, 8)), 0) + 1).astype(np.float32), rng.standard_normal((1, 112, 112, 8), np.float32)
+    x, dy = (np.maximum(rng.standard_normal((1, 112, 112, 8)), 0)
+             + 1).astype(np.float32), rng.standard_normal((1, 112, 112, 8), np.float32)
     weight, bias = np.ones(8, np.float32), np.zeros(8, np.float32)
-    exact, cache = group_norm.reference_forward(x.astype(np.float64), weight.astype(np.float64), bias.astype(np.float64), 4)
+    exact, cache = group_norm.reference_forward(x.astype(np.float64), weight.astype(np.float64),
+                                                bias.astype(np.float64), 4)
     y, fast = group_norm.forward(x, weight, bias, 4)
-    for value, expected in zip((y, *group_norm.backward(dy, fast)), (exact, *group_norm.reference_backward(dy.astype(np.float64), cache)),
+    for value, expected in zip((y, *group_norm.backward(dy, fast)),
+                               (exact, *group_norm.reference_backward(dy.astype(np.float64), cache)),
                                strict=True):
         assert np.abs(value - expected).max() <= 5e-6 * np.abs(expected).max()

@@ -1,4 +1,7 @@
-"""The counter-based random numbers: the published function, in both versions, and numbers that depend on their name alone."""
+"""The counter-based random numbers:
+
+the published function, in both versions, and numbers that depend on their name alone.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +20,8 @@ ARGUMENTS = [  # seed, step, stream, samples, count
 @pytest.mark.parametrize(("counter", "key", "words"), [
     ([0, 0, 0, 0], [0, 0], [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
     ([FULL] * 4, [FULL] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
-    ([0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], [0xA4093822, 0x299F31D0], [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]),
+    ([0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], [0xA4093822, 0x299F31D0],
+     [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]),
 ], ids=["zeros", "ones", "pi"])
 def test_words_are_the_published_vectors(counter, key, words):
     """The known-answer vectors of philox4x32-10 in Random123."""
@@ -61,7 +65,8 @@ def test_a_number_does_not_depend_on_how_many_are_asked():
     np.testing.assert_array_equal(philox.uniform(3, 14, 15, [9], 6), philox.uniform(3, 14, 15, [9], 50)[:, :6])
 
 
-@pytest.mark.parametrize("other", [(4, 1, 1, [1]), (1 + (1 << 32), 1, 1, [1]), (1, 2, 1, [1]), (1, 1, 2, [1]), (1, 1, 1, [2])],
+@pytest.mark.parametrize("other", [(4, 1, 1, [1]), (1 + (1 << 32), 1, 1, [1]), (1, 2, 1, [1]), (1, 1, 2, [1]),
+                                   (1, 1, 1, [2])],
                          ids=["seed", "upper seed", "step", "stream", "sample"])
 def test_another_name_gives_other_numbers(other):
     assert not (philox.uniform(1, 1, 1, [1], 100) == philox.uniform(*other, 100)).any()
@@ -78,7 +83,8 @@ def test_numbers_are_uniform():
     assert numbers.var() == pytest.approx(1 / 12, abs=4 * np.sqrt(1 / 180 / numbers.size))
 
 
-@pytest.mark.parametrize("neighbour", [(0, 0, 0, 1), (0, 0, 1, 0), (0, 1, 0, 0), (1, 0, 0, 0)], ids=["sample", "stream", "step", "seed"])
+@pytest.mark.parametrize("neighbour", [(0, 0, 0, 1), (0, 0, 1, 0), (0, 1, 0, 0), (1, 0, 0, 0)],
+                         ids=["sample", "stream", "step", "seed"])
 def test_neighbours_are_uncorrelated(neighbour):
     seed, step, stream, sample = neighbour
     a = philox.uniform(0, 0, 0, [0], 5000)[0]
@@ -97,6 +103,7 @@ def test_a_generator_names_numbers_by_sample_and_lasting_ones_by_image():
     np.testing.assert_array_equal(rng.for_samples([0, 4]).uniform(9, 6), philox.uniform(5, 3, 9, [0, 4], 6))
     lasting = rng.uniform_per_image(9, 2)
     np.testing.assert_array_equal(lasting, philox.uniform(5, 0, 9, [70, 70000], 2))
-    rng.start_batch(step=8, epoch=3, dataset_indices=[70000, 700, 7, 7000, 70])     # the same images elsewhere, at another step
+    # the same images elsewhere, at another step
+    rng.start_batch(step=8, epoch=3, dataset_indices=[70000, 700, 7, 7000, 70])
     np.testing.assert_array_equal(rng.for_samples([4, 0]).uniform_per_image(9, 2), lasting)
     assert not np.array_equal(rng.uniform(9, 6), philox.uniform(5, 3, 9, [1, 4], 6))

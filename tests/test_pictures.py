@@ -1,4 +1,7 @@
-"""Folders of pictures: how each picture is prepared, how classes and parts are found, and what is said of damaged files."""
+"""Folders of pictures:
+
+how each picture is prepared, how classes and parts are found, and what is said of damaged files.
+"""
 
 import io
 import json
@@ -40,7 +43,8 @@ def thirds(width, height):
     for k, colour in enumerate((RED, GREEN, BLUE)):
         pixels[:, k * pixels.shape[1] // 3:(k + 1) * pixels.shape[1] // 3] = colour
     picture = Image.fromarray(pixels[:1])
-    return (picture if width > height else picture.rotate(-90, expand=True)).resize((width, height), Image.Resampling.NEAREST)
+    return (picture if width > height else picture.rotate(-90, expand=True)).resize(
+        (width, height), Image.Resampling.NEAREST)
 
 
 def read(tmp_path, picture, size=8, channels=3, fit="crop", suffix="png", **options):
@@ -86,7 +90,8 @@ def test_any_size_is_taken(tmp_path, size, fit):
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_long_strip_takes_no_square_of_its_length(tmp_path, fit):
-    image = read(tmp_path, Image.new("RGB", (200_000, 20), RED), fit=fit, suffix="png")       # a square of that would be 120 GB
+    # a square of that would be 120 GB
+    image = read(tmp_path, Image.new("RGB", (200_000, 20), RED), fit=fit, suffix="png")
     assert image[3 if fit == "pad" else 0].tolist() == [list(RED)] * 8
 
 
@@ -100,7 +105,8 @@ def test_downscaling_is_the_mean_of_what_a_pixel_covers(tmp_path):
 def test_exif_rotation_is_undone(tmp_path, orientation, suffix):
     upright = smooth(64, 48)
     turn = [None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
-            Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270][orientation]
+            Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_270][orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = read(tmp_path, upright if turn is None else upright.transpose(turn), suffix=suffix, exif=exif)
@@ -117,7 +123,8 @@ def test_large_jpeg_decoded_small_is_the_same_picture(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_any_mode_is_taken(tmp_path, mode, channels):
     picture = Image.new(mode, (10, 7))
-    assert read(tmp_path, picture, channels=channels, suffix="jpg" if mode == "YCbCr" else "tif").shape == (8, 8, channels)
+    assert read(tmp_path, picture, channels=channels, suffix="jpg"
+                if mode == "YCbCr" else "tif").shape == (8, 8, channels)
 
 
 def test_16_bit_grey_is_scaled(tmp_path):
@@ -172,7 +179,8 @@ NO_PICTURES = {
     "photo.heic": (b"\0\0\0\x18ftypheic", "not one of PNG, JPEG"),
     "truncated.png": (encoded(smooth(60, 50))[:900], "truncated"),
     "truncated.jpg": (encoded(smooth(60, 50), "JPEG")[:700], "truncated"),
-    "bomb.png": (png_that_claims(60_000, 60_000), "60000x60000 pixels, more than 134,217,728; scale it down|decompression bomb"),
+    "bomb.png": (png_that_claims(60_000, 60_000), "60000x60000 pixels, more than 134,217,728; scale it "
+                                                  "down|decompression bomb"),
     "large.png": (png_that_claims(12_000, 12_000), "12000x12000 pixels, more than 134,217,728; scale it down"),
     "floats.tif": (encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "floating-point"),
 }
@@ -182,7 +190,8 @@ NO_PICTURES = {
 def test_file_that_is_no_picture_is_named(tmp_path, name, recwarn):
     content, reason = NO_PICTURES[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name} is no readable picture \(.*({reason}).*\): mend, convert or remove it") as error:
+    with pytest.raises(ValueError,
+                       match=rf"{name} is no readable picture \(.*({reason}).*\): mend, convert or remove it") as error:
         read_image_files([tmp_path / name], 8, 3)
     assert "\n" not in str(error.value)
     assert not recwarn
@@ -193,7 +202,9 @@ def test_all_files_that_are_no_pictures_are_named_up_to_five(tmp_path):
     for k in range(12):
         files.append(tmp_path / f"{k}.png")
         files[-1].write_bytes(b"none" if k % 3 else encoded(smooth(9, 9)))
-    with pytest.raises(ValueError, match=r"7\.png are no readable pictures \(not one of PNG, .*\); and 3 more: .* remove them") as error:
+    with pytest.raises(
+        ValueError,
+        match=r"7\.png are no readable pictures \(not one of PNG, .*\); and 3 more: .* remove them") as error:
         read_image_files(files, 8, 3)
     assert re.findall(r"(\d+)\.png", str(error.value)) == list("12457")
     assert str(error.value).count("not one of PNG") == 1
@@ -203,7 +214,8 @@ def test_all_bad_files_of_a_folder_are_named_at_once(tmp_path):
     folder = make_folder(tmp_path / "mine", {"a": 3, "b": 3})
     (folder / "a" / "0.png").write_bytes(b"no picture")               # its header tells
     (folder / "b" / "1.jpg").write_bytes(NO_PICTURES["truncated.jpg"][0])  # only reading it all tells
-    with pytest.raises(ValueError, match=r"a/0\.png is no readable picture .*; .*b/1\.jpg is no readable picture .*remove them"):
+    with pytest.raises(ValueError,
+                       match=r"a/0\.png is no readable picture .*; .*b/1\.jpg is no readable picture .*remove them"):
         load_data(folder)
 
 
@@ -236,11 +248,13 @@ def test_sub_folders_are_the_classes(tmp_path):
     assert np.bincount(data.test_labels).tolist() == [1, 2, 1]
     files = sorted((tmp_path / "pets" / "dog").iterdir())
     dogs = np.concatenate([data.train_images[data.train_labels == 1], data.test_images[data.test_labels == 1]])
-    assert sorted(image.tobytes() for image in dogs) == sorted(image.tobytes() for image in read_image_files(files, 16, 3))
+    assert sorted(image.tobytes() for image in dogs) == sorted(image.tobytes()
+                                                               for image in read_image_files(files, 16, 3))
 
 
 def test_other_files_and_hidden_folders_are_passed_over(tmp_path):
-    pets = make_folder(tmp_path / "pets", {"cat": 4, "dog/old/blurred": 4, ".git": 1, "__MACOSX": 1, "cat/.ipynb_checkpoints": 1})
+    pets = make_folder(tmp_path / "pets", {"cat": 4, "dog/old/blurred": 4, ".git": 1, "__MACOSX": 1,
+                                           "cat/.ipynb_checkpoints": 1})
     for litter in ("Thumbs.db", ".DS_Store", "notes.txt", "._0.png"):
         (pets / "cat" / litter).write_bytes(b"litter")
     (pets / "overview.png").write_bytes(encoded(smooth(5, 5)))
@@ -264,7 +278,8 @@ def test_image_size_and_fit_can_be_chosen(tmp_path):
     data = load_data(folder, image_size=12, fit="pad", channels=1)
     assert data.test_images.shape[1:] == (12, 12, 1)
     assert data.test_images[:, 0].max() == 0          # the padding
-    assert data.source == {"source": str(folder), "seed": 0, "test_fraction": 0.2, "image_size": 12, "channels": 1, "fit": "pad"}
+    assert data.source == {"source": str(folder), "seed": 0, "test_fraction": 0.2, "image_size": 12, "channels": 1,
+                           "fit": "pad"}
     assert load_data(**data.source).digest == data.digest
 
 
@@ -283,10 +298,12 @@ def test_channels_are_one_if_all_pictures_are_grey(tmp_path):
 ], ids=str)
 def test_test_images_know_their_files(tmp_path, counts):
     data = load_data(make_folder(tmp_path / "mine", counts))
-    np.testing.assert_array_equal(data.test_images, read_image_files([tmp_path / "mine" / file for file in data.test_files], 16, 3))
+    np.testing.assert_array_equal(data.test_images,
+                                  read_image_files([tmp_path / "mine" / file for file in data.test_files], 16, 3))
     with pytest.raises(ValueError, match="files of 1 test images"):
         replace(data, test_images=data.test_images[:1], test_labels=data.test_labels[:1])
-    assert [data.class_names.index(Path(file).parts[-2].replace("old", "b")) for file in data.test_files] == data.test_labels.tolist()
+    assert [data.class_names.index(Path(file).parts[-2].replace("old", "b"))
+            for file in data.test_files] == data.test_labels.tolist()
 
 
 @pytest.mark.parametrize(("train", "val"), [("train", "val"), ("Training", "validation"), ("train", "valid")])
@@ -295,7 +312,8 @@ def test_parts_are_sub_folders(tmp_path, train, val):
     data = load_data(make_folder(tmp_path / "mine", counts))
     found = {part: np.bincount(labels).tolist() for part, (_, labels) in data.parts.items()}
     assert found == {"train": [3, 4], "val": [2, 1], "test": [1, 2]}
-    np.testing.assert_array_equal(data.test_images[:1], read_image_files([tmp_path / "mine" / "test" / "a" / "0.png"], 16, 3))
+    np.testing.assert_array_equal(data.test_images[:1], read_image_files([tmp_path / "mine" / "test" / "a" / "0.png"],
+                                                                         16, 3))
     assert data.class_names == ("a", "b")
 
 
@@ -312,7 +330,8 @@ def test_train_alone_is_split_and_test_alone_is_for_scoring(tmp_path):
 
 
 def test_classes_may_have_the_names_of_parts(tmp_path):
-    assert load_data(make_folder(tmp_path / "vehicles", {"car": 2, "train": 2}), test_fraction=1).class_names == ("car", "train")
+    assert load_data(make_folder(tmp_path / "vehicles", {"car": 2, "train": 2}),
+                     test_fraction=1).class_names == ("car", "train")
 
 
 BAD_FOLDERS = {
@@ -320,8 +339,11 @@ BAD_FOLDERS = {
     "no sub-folders": ({"": 3}, "mine holds pictures, but not in sub-folders: put"),
     "empty sub-folders": ({"a": 0, "b": 0}, "mine holds no pictures in sub-folders: put"),
     "an empty class": ({"a": 3, "b": 0, "c": 0}, r"mine has no pictures of b, c: add some"),
-    "one level too many": ({"pets/cat": 2, "pets/dog": 2}, "one class only, pets: if cat, dog are the classes, give .*mine/pets as DATA"),
-    "parts and classes": ({"train/a": 2, "train/b": 2, "c": 2}, "has c beside train: it may have either classes or parts"),
+    "one level too "
+    "many": ({"pets/cat": 2, "pets/dog": 2}, "one class only, pets: if cat, dog are the classes, give .*mine/pets as "
+                                             "DATA"),
+    "parts and "
+    "classes": ({"train/a": 2, "train/b": 2, "c": 2}, "has c beside train: it may have either classes or parts"),
     "a part twice": ({"val/a": 2, "val/b": 2, "valid/a": 2, "valid/b": 2}, "one part twice: val, valid"),
     "an empty class in a part": ({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0}, "test has no pictures of b"),
     "one picture of a class": ({"a": 3, "b": 1}, "mine: class b has one image only"),
@@ -340,11 +362,13 @@ def test_folder_that_does_not_fit_is_answered_with_one_line(tmp_path, capsys, ca
 
 BAD_CALLS = {
     "one class": ({"a": 5}, [], "mine has one class only, a: a classifier needs at least two"),
-    "class of the test part": ({"train/a": 5, "train/b": 5, "test/a": 2, "test/Cat": 2}, [], "no training images of class Cat"),
+    "class of the test "
+    "part": ({"train/a": 5, "train/b": 5, "test/a": 2, "test/Cat": 2}, [], "no training images of class Cat"),
     "nothing to train on": ({"test/a": 5, "test/b": 5}, [], "mine has no training images"),
     "size 0": ({"a": 5, "b": 5}, ["--image-size", "0"], "image size must be a whole number at least 4, not 0"),
     "prime size": ({"a": 5, "b": 5}, ["--image-size", "47"], "no patch size fits images of 47x47 pixels"),
-    "unheard-of size": ({"a": 5, "b": 5}, ["--image-size", "1000000"], "10 pictures of 1000000x1000000 would take .* GiB"),
+    "unheard-of "
+    "size": ({"a": 5, "b": 5}, ["--image-size", "1000000"], "10 pictures of 1000000x1000000 would take .* GiB"),
     "unknown fit": ({"a": 5, "b": 5}, ["--fit", "crp"], "unknown fit 'crp': did you mean 'crop'"),
 }
 
@@ -370,7 +394,7 @@ def test_classes_without_test_pictures_are_noted(tmp_path, capsys):
 @pytest.mark.parametrize("option", [["--image-size", "32"], ["--fit", "pad"]], ids="".join)
 def test_preparation_is_for_pictures_only(capsys, option):
     assert cli.main(["train", "digits", *option]) == 2
-    assert "can be chosen for a folder of pictures only: digits" in capsys.readouterr().err
+    assert "only for a folder of image files; the images of digits" in capsys.readouterr().err
 
 
 # ---- kept in the cache ----------------------------------------------------------------------------------------------
@@ -381,7 +405,8 @@ def reads(monkeypatch):
     """The number of pictures of each call that had to read files; whatever takes any time is kept."""
     counts = []
     monkeypatch.setattr(folder_module, "SLOW", 0)
-    monkeypatch.setattr(folder_module, "read_image_files", lambda files, *more: counts.append(len(files)) or read_image_files(files, *more))
+    monkeypatch.setattr(folder_module, "read_image_files", lambda files,
+                        *more: counts.append(len(files)) or read_image_files(files, *more))
     return counts
 
 
@@ -425,7 +450,8 @@ def test_what_is_read_quickly_is_not_kept(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-# ---- train, evaluate, predict -----------------------------------------------------------------------------------------
+# ---- train, evaluate, predict
+# -----------------------------------------------------------------------------------------
 
 
 def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
@@ -438,9 +464,11 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     first = call("train", "pets", "--epochs", 2, "--image-size", 16, "--fit", "pad")
     assert first["run"] == "runs/pets-seed0"
     result = call("evaluate", "runs/pets-seed0")
-    assert (result["accuracy"], result["images"], result["class_names"]) == (first["accuracy"], 5, ["cat", "dog", "eel"])
+    assert (result["accuracy"], result["images"],
+            result["class_names"]) == (first["accuracy"], 5, ["cat", "dog", "eel"])
     assert call("evaluate", "runs/pets-seed0", "pets") == result          # the same pictures: its own test part again
-    assert call("train", "pets", "--resume")["accuracy"] == first["accuracy"]     # without the options that it was started with
+    # without the options that it was started with
+    assert call("train", "pets", "--resume")["accuracy"] == first["accuracy"]
 
     assert cli.main(["train", "digits", "--resume", "--out", "runs/pets-seed0"]) == 2
     assert "digits does not fit the model: it has 10 classes of images (8, 8, 1), the model 3 classes" in capsys.readouterr().err
@@ -487,7 +515,8 @@ def test_evaluate_says_from_how_many_of_the_pictures_the_run_has_learned(tmp_pat
         return result["learned"], result["images"]
 
     pets, run = make_folder(tmp_path / "pets", {"cat": 12, "dog": 12, "eel": 6}), str(tmp_path / "run")
-    assert cli.main(["train", str(pets), "--epochs", "1", "--image-size", "16", "--val-fraction", "0.2", "--out", run]) == 0
+    assert cli.main(["train", str(pets), "--epochs", "1", "--image-size", "16", "--val-fraction", "0.2", "--out",
+                     run]) == 0
     capsys.readouterr()
     assert learned() == learned(pets) == (0, 5)
     held_out = load_data(pets, image_size=16).test_files

@@ -1,4 +1,7 @@
-"""The evaluation in numbers, and the report: one page that needs nothing else, in which everything is as it was measured."""
+"""The evaluation in numbers, and the report:
+
+one page that needs nothing else, in which everything is as it was measured.
+"""
 
 import base64
 import dataclasses
@@ -22,7 +25,8 @@ from minivit.training.evaluation import KEPT_MISTAKES, Evaluation, evaluate
 from minivit.training.evaluation_text import SHOWN_MISTAKES, class_table, describe_evaluation, evaluation_text
 
 pytestmark = pytest.mark.usefixtures("no_curve")
-TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+        "mlp_ratio": 2}
 VOID = {"meta", "img", "link", "br", "line", "polyline", "circle"}
 
 
@@ -44,7 +48,8 @@ class Page(HTMLParser):
         if tag == "img":
             kind, content = attributes["src"].split(",", 1)
             assert kind == "data:image/png;base64"
-            self.pictures.append((attributes["alt"], np.asarray(Image.open(io.BytesIO(base64.b64decode(content, validate=True))))))
+            self.pictures.append((attributes["alt"],
+                                  np.asarray(Image.open(io.BytesIO(base64.b64decode(content, validate=True))))))
         elif tag == "table":
             self.tables.append([])
         elif tag == "tr":
@@ -80,7 +85,8 @@ def trained(tmp_path_factory, no_curve):
     return folder, result, (folder / "report.html").read_text()
 
 
-# ---- the evaluation ----------------------------------------------------------------------------------------------------
+# ---- the evaluation
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_classes_are_counted_as_they_are(trained):
@@ -133,8 +139,9 @@ def test_a_class_without_images_or_predictions_has_no_share():
     np.testing.assert_array_equal(evaluation.recall, [1, 0, np.nan])
     np.testing.assert_array_equal(evaluation.precision, [0.5, np.nan, np.nan])
     assert evaluation.most_confused() == [(2, 1, 0)]
-    assert [line.split() for line in class_table(evaluation, ["a", "b", "c"]).splitlines()[2:]] == [["b", "2", "-", "0.0%"],
-                                                                                                    ["c", "0", "-", "-"]]
+    assert [line.split()
+            for line in class_table(evaluation, ["a", "b", "c"]).splitlines()[2:]] == [
+                ["b", "2", "-", "0.0%"], ["c", "0", "-", "-"]]
     described = json.loads(json.dumps(describe_evaluation(evaluation, ["a", "b", "c"])))
     assert described["classes"][2] == {"class": "c", "images": 0, "precision": None, "recall": None}
 
@@ -149,7 +156,9 @@ def test_a_class_without_images_or_predictions_has_no_share():
 def test_all_or_none_right_is_no_certainty(images, right, words):
     evaluation = Evaluation(right / images, images, np.zeros((2, 2), int), [])
     assert str(evaluation) == words
-    assert describe_evaluation(evaluation, "ab")["standard_error"] == pytest.approx(np.sqrt(right * (images - right) / images) / images)
+    assert describe_evaluation(evaluation,
+                               "ab")["standard_error"] == pytest.approx(
+                                   np.sqrt(right * (images - right) / images) / images)
 
 
 def test_text_of_many_classes_names_the_most_frequent_confusions():
@@ -164,7 +173,8 @@ def test_text_of_many_classes_names_the_most_frequent_confusions():
     assert len(text.splitlines()) == 1 + 40 + 1 + 3 + 1 + 1 + SHOWN_MISTAKES
 
 
-# ---- the page ------------------------------------------------------------------------------------------------------------
+# ---- the page
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_page_is_well_formed_and_needs_nothing_else(trained):
@@ -187,11 +197,13 @@ def test_page_says_what_was_measured(trained):
     assert "on 359 held-out test images" in words
     assert "minivit train digits --epochs 3" in words
     confusion, classes, *_ = page.tables
-    np.testing.assert_array_equal([[int(cell or 0) for cell in row[1:]] for row in confusion[1:]], result.test.confusion)
+    np.testing.assert_array_equal([[int(cell or 0) for cell in row[1:]] for row in confusion[1:]],
+                                  result.test.confusion)
     assert [row[1] for row in classes[1:]] == [f"{count}" for count in result.test.support]
     settings = {row[0]: row[1] for table in page.tables[3:] for row in table}
     config = json.loads((folder / "config.json").read_text())
-    assert {"batch_size": "64", "steps": "66", "width": "16", "python": config["versions"]["python"]}.items() <= settings.items()
+    assert {"batch_size": "64", "steps": "66", "width": "16",
+            "python": config["versions"]["python"]}.items() <= settings.items()
 
 
 def test_pictures_in_the_page_are_the_mistakes_and_the_samples(trained):
@@ -224,7 +236,8 @@ def test_curves_go_through_the_records(trained):
     assert all(0 <= x <= 420 and 0 <= y <= 240 for line in (loss, accuracy, test_accuracy) for x, y in line)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 2.3), (10, 100), (98.2, 99.4), (5, 5), (0, 0), (0, 1e-5), (-1, 1), (1, 300), (0.3, 0.9)])
+@pytest.mark.parametrize(("low", "high"), [(0, 2.3), (10, 100), (98.2, 99.4), (5, 5), (0, 0), (0, 1e-5), (-1, 1),
+                                           (1, 300), (0.3, 0.9)])
 def test_ticks_are_few_and_round_and_enclose(low, high):
     ticks = report._ticks(low, high)
     assert ticks[0] <= low + 1e-9
@@ -237,8 +250,10 @@ def test_ticks_are_few_and_round_and_enclose(low, high):
 
 def test_names_cannot_break_the_page(tmp_path):
     rng, names = np.random.default_rng(0), ["<script>alert(1)</script>", "a & \"b\" 'c'", "ünï $title ${x}"]
-    np.savez(tmp_path / "evil.npz", images=rng.integers(0, 256, (60, 8, 8, 3), np.uint8), labels=np.arange(60) % 3, class_names=names)
-    train(tmp_path / "run", tmp_path / "evil.npz", model=minivit.create_model("vit", **(TINY | {"classes": 3, "channels": 3})), epochs=1,
+    np.savez(tmp_path / "evil.npz", images=rng.integers(0, 256, (60, 8, 8, 3), np.uint8), labels=np.arange(60) % 3,
+             class_names=names)
+    train(tmp_path / "run", tmp_path / "evil.npz",
+          model=minivit.create_model("vit", **(TINY | {"classes": 3, "channels": 3})), epochs=1,
           command="minivit train '</pre><b>'")
     page = Page((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     assert {"script", "b"}.isdisjoint(tag for tag, _ in page.tags)
@@ -286,7 +301,8 @@ def test_a_model_without_mistakes_has_a_page(trained):
     assert "How it learned" not in text          # no records
 
 
-# ---- the commands ----------------------------------------------------------------------------------------------------------
+# ---- the commands
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_evaluate_writes_the_page_that_training_left(trained, tmp_path, capsys):
@@ -312,7 +328,8 @@ def test_evaluate_offers_no_pictures_of_mistakes_where_there_are_none(trained, t
     digits, model = minivit.load_data("digits"), minivit.load(trained[0])
     right = model.predict(digits.test_images).argmax(axis=1) == digits.test_labels
     np.savez(tmp_path / "easy.npz", images=digits.test_images[right], labels=digits.test_labels[right])
-    assert cli.main(["evaluate", str(trained[0]), str(tmp_path / "easy.npz"), "--report", str(tmp_path / "page.html")]) == 0
+    assert cli.main(["evaluate", str(trained[0]), str(tmp_path / "easy.npz"), "--report",
+                     str(tmp_path / "page.html")]) == 0
     said = capsys.readouterr().out
     assert "mistakes" not in said
     assert said.endswith(f"\nreport: {tmp_path / 'page.html'}\n")
@@ -322,7 +339,8 @@ def test_page_on_other_data_names_them(trained, tmp_path, capsys):
     folder, _, _ = trained
     digits = minivit.load_data("digits")
     np.savez(tmp_path / "other.npz", images=digits.test_images[:50], labels=digits.test_labels[:50])
-    assert cli.main(["evaluate", str(folder), str(tmp_path / "other.npz"), "--report", str(tmp_path / "page.html")]) == 0
+    assert cli.main(["evaluate", str(folder), str(tmp_path / "other.npz"), "--report",
+                     str(tmp_path / "page.html")]) == 0
     assert "on 50 images of other.npz" in " ".join(Page((tmp_path / "page.html").read_text()).text.split())
 
 
@@ -339,7 +357,8 @@ def test_page_of_an_unfinished_run_says_so(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     (folder / "model.safetensors").unlink()
     evaluate_run(RunFolder(folder), report=tmp_path / "page.html")
-    assert "is not finished: this is its checkpoint after step 66 of 66" in Page((tmp_path / "page.html").read_text()).text
+    assert "is not finished: this is its checkpoint after step 66 of 66" in Page(
+        (tmp_path / "page.html").read_text()).text
 
 
 def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
@@ -347,7 +366,8 @@ def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
     text = Page((tmp_path / "run" / "report.html").read_text()).text
     steps, epochs = re.search(r"these (\d+) steps, pass --epochs ([\d.]+) instead\.", text).groups()
     assert round(float(epochs) * (1438 // 64)) == int(steps)
-    settings = {row[0]: row[1] for table in Page((tmp_path / "run" / "report.html").read_text()).tables for row in table if len(row) == 2}
+    settings = {row[0]: row[1] for table in Page((tmp_path / "run" / "report.html").read_text()).tables
+                for row in table if len(row) == 2}
     assert settings["epochs"] == epochs
 
 

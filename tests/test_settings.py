@@ -60,8 +60,8 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(wrong, right):
 
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("optimiser", "adam", r"unknown optimiser 'adam': did you mean 'adamw'\? known: adamw, muon"),
-    ("distillation", "medium", "unknown distillation 'medium'"), ("checkpoint_steps", 0, "number of steps between "
-                                                                                         "checkpoints"),
+    ("distillation", "medium", "unknown distillation 'medium'"),
+    ("checkpoint_steps", 0, "number of steps between checkpoints"),
     ("minutes", -1, "number of minutes"), ("augment", 3, "augment must be text, not 3"),
     ("layers", ["head"], "layers must be .pattern"),
     ("layers", [["head.*"]], "layers must be .pattern"), ("lr", "fast", "learning rate must be a finite number above "

@@ -1,4 +1,7 @@
-"""Studies: a table that survives interruption and refuses what is not its own; what a trend says; the demos that use them."""
+"""Studies: a table that survives interruption and refuses what is not its own; what a trend says;
+
+the demos that use them.
+"""
 
 import csv
 import importlib.util
@@ -23,7 +26,8 @@ from minivit.explain.tools.plots import draw_groups, draw_scale
 
 DEMOS = Path(__file__).parents[1] / "demos"
 SETTINGS = {"epochs": 5, "models": {"vit": ["vit_mini", {"width": 8}]}}
-POINTS = [{"model": model, "images": images, "seed": seed} for seed in (0, 1) for images in (100, 1000) for model in ('a "b", c', "vit")]
+POINTS = [{"model": model, "images": images, "seed": seed} for seed in (0, 1) for images in (100, 1000)
+          for model in ('a "b", c', "vit")]
 
 
 def measure(model, images, seed):
@@ -62,7 +66,7 @@ def test_an_interrupted_study_goes_on_to_the_same_table(tmp_path, stops_at):
         Study(broken, SETTINGS).run(POINTS, interrupted)
     assert broken.exists() == (stops_at > 0)
     assert Study(broken, SETTINGS).run(POINTS, interrupted) == 0
-    assert calls == [*POINTS[:stops_at + 1], *POINTS[stops_at:]]           # only the one that was not finished is measured twice
+    assert calls == [*POINTS[:stops_at + 1], *POINTS[stops_at:]]  # only the one that was not finished is measured twice
     assert without_seconds(broken) == without_seconds(whole.file)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["broken.csv", "whole.csv"]
 
@@ -87,7 +91,8 @@ def fail(folder, seed):
     return {"accuracy": 0.5}
 
 
-@pytest.mark.parametrize(("seed", "error", "words"), [(1, FloatingPointError, "not finite"), (2, OSError, "a process was killed")])
+@pytest.mark.parametrize(("seed", "error", "words"),
+                         [(1, FloatingPointError, "not finite"), (2, OSError, "a process was killed")])
 def test_an_error_begins_no_further_point(tmp_path, seed, error, words):
     study, measure = Study(tmp_path / "t.csv", {}), partial(fail, tmp_path)
     with pytest.raises(error, match=words):
@@ -98,7 +103,7 @@ def test_an_error_begins_no_further_point(tmp_path, seed, error, words):
     assert kept == {row["seed"] for row in Study(tmp_path / "t.csv", {}).rows}
     if seed == 1:                                                     # beside an error what was begun still counts
         assert kept == begun - {1}
-    else:                                                             # beside a kill only what had ended, which takes seed 3 three seconds
+    else:  # beside a kill only what had ended, which takes seed 3 three seconds
         assert kept <= {0}
 
 
@@ -163,12 +168,14 @@ def test_a_table_reads_back_as_it_was_and_tells_of_its_progress(tmp_path, capsys
     assert study.run(POINTS, measure, limit=0) == 5
     again = Study(tmp_path / "t.csv", SETTINGS)
     assert again.rows == study.rows
-    assert [{name: row[name] for name in ("accuracy", "loss")} for row in again.rows] == [measure(**point) for point in POINTS[:3]]
+    assert [{name: row[name] for name in ("accuracy", "loss")}
+            for row in again.rows] == [measure(**point) for point in POINTS[:3]]
     assert again.run(POINTS, measure) == 0
     said = capsys.readouterr().err
     assert "3 of 8 points already" in said
     assert "8 of 8: model vit, images 1000, seed 1: accuracy 0.8436, loss 0.001; 0 s; the rest will take some 0 seconds" in said
-    assert again.by_seed("accuracy", model="vit", images=100) == {seed: measure("vit", 100, seed)["accuracy"] for seed in (0, 1)}
+    assert again.by_seed("accuracy", model="vit", images=100) == {seed: measure("vit", 100, seed)["accuracy"]
+                                                                  for seed in (0, 1)}
     assert again.by_seed("accuracy", model="vit", images=101) == {}
     assert again.run([], measure) == 0
 
@@ -194,7 +201,8 @@ def test_other_settings_are_refused(tmp_path, change):
     file = tmp_path / "t.csv"
     Study(file, SETTINGS).run(POINTS, measure)
     before, name = file.read_bytes(), next(iter(change))
-    with pytest.raises(ValueError, match=rf"t\.csv was made with other settings.*: {name} \(.* there, .* here\)\. Move it away"):
+    with pytest.raises(ValueError,
+                       match=rf"t\.csv was made with other settings.*: {name} \(.* there, .* here\)\. Move it away"):
         Study(file, SETTINGS | change)
     with pytest.raises(ValueError, match=rf"{next(iter(SETTINGS))} \(5 there, None here\)"):
         Study(file, {"models": SETTINGS["models"]})
@@ -220,7 +228,8 @@ def test_any_text_of_one_line_reads_back(tmp_path):
 
 def test_points_of_another_kind_are_refused(tmp_path):
     Study(tmp_path / "t.csv", SETTINGS).run(POINTS, measure)
-    with pytest.raises(ValueError, match="has the columns model, images, seed, accuracy, loss, seconds, but its points here begin with "
+    with pytest.raises(ValueError, match="has the columns model, images, seed, accuracy, loss, seconds, but its points "
+                                         "here begin with "
                                          "model, lr, seed"):
         Study(tmp_path / "t.csv", SETTINGS).run([{"model": "vit", "lr": 1.0, "seed": 0}], measure)
     with pytest.raises(ValueError, match="limit of points must be a whole number at least 0, not -1"):
@@ -240,14 +249,18 @@ def test_points_of_another_kind_are_refused(tmp_path):
     (lambda text: text.replace('"vit",100,0', '"vit",100'), 4),
     (lambda text: text.replace('"vit",100,0', '\n"vit",100,0'), 4),
     (lambda text: text + '"vit",5', 11),
-], ids=["empty", "no settings", "half the settings", "other settings", "a zero", "no rows", "cut off", "no end of line", "no quotes",
+], ids=["empty", "no settings", "half the "
+                                "settings", "other settings", "a zero", "no rows", "cut off", "no end of line",
+                                "no quotes",
         "a value lost", "an empty line", "half a row"])
 def test_a_damaged_table_is_a_clear_error(tmp_path, damage, line):
     file = tmp_path / "t.csv"
     Study(file, SETTINGS).run(POINTS, measure)
     file.write_text(damage(file.read_text()))
     before = file.read_bytes()
-    with pytest.raises(ValueError, match=rf"t\.csv is damaged in line {line} \(.*\): bring back an earlier one, or begin anew without it"):
+    with pytest.raises(
+        ValueError,
+        match=rf"t\.csv is damaged in line {line} \(.*\): bring back an earlier one, or begin anew without it"):
         Study(file, SETTINGS)
     assert file.read_bytes() == before
 
@@ -329,7 +342,7 @@ def test_mean_error_and_pairs():
     assert trend.decided({0: -1.0, 1: -1.1}) == -1
     assert trend.decided({0: 0.1, 1: -0.05}) == 0
     assert trend.decided({0: 9.0}) == 0                                   # a single seed decides nothing
-    assert trend.decided({0: 0.1, 1: 0.2, 2: 0.3}) == 0                   # 3.5 standard errors, but of three numbers only
+    assert trend.decided({0: 0.1, 1: 0.2, 2: 0.3}) == 0  # 3.5 standard errors, but of three numbers only
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 6, 12])
@@ -340,17 +353,22 @@ def test_where_there_is_no_difference_one_in_twenty_studies_finds_one(seeds):
 
 
 @pytest.mark.parametrize(("differences", "words"), [
-    (gap({0: (0.5, -0.10), 1: (0.505, -0.10)}), "do not cross: the CNN is ahead at every size from 100 to 10,000 images"),
+    (gap({0: (0.5, -0.10), 1: (0.505, -0.10)}), "do not cross: the CNN is ahead at every size from 100 to 10,000 "
+                                                "images"),
     (gap({0: (-0.5, 0.10), 1: (-0.505, 0.10)}), "do not cross: the ViT is ahead at every size"),
     (gap({0: (0.35, -0.10), 1: (0.352, -0.10)}),
      "cross between 1,000 and 10,000 images: the CNN is ahead at 1,000, and the ViT at 10,000[.]"),
-    (gap({0: (-0.25, 0.10), 1: (-0.252, 0.10)}), "cross between 100 and 1,000 images: the ViT is ahead at 100, and the CNN at 1,000[.]"),
+    (gap({0: (-0.25, 0.10), 1: (-0.252, 0.10)}), "cross between 100 and 1,000 images: the ViT is ahead at 100, and the "
+                                                 "CNN at 1,000[.]"),
     (gap({0: (0.3, -0.10), 1: (0.31, -0.10), 2: (0.29, -0.10)}),              # undecided between
-     "cross between 100 and 10,000 images: the CNN is ahead at 100, and the ViT at 10,000; at 1,000 of 3 sizes nothing is shown"),
+     "cross between 100 and 10,000 images: the CNN is ahead at 100, and the ViT at 10,000; at 1,000 of 3 sizes nothing "
+     "is shown"),
     ({10: {0: -0.5, 1: -0.5}, 20: {0: 0.5, 1: 0.5}, 30: {0: 0.1, 1: -0.1}},
      "cross between 10 and 20 images: the ViT is ahead at 10, and the CNN at 20; at 30 of 3 sizes nothing is shown"),
-    (gap({0: (0.401, -0.10), 1: (0.399, -0.10)}), "No crossing is shown.*the CNN is ahead; at 10,000 of 3 sizes nothing is shown"),
-    (gap({0: (0.1, 0.0), 1: (-0.1, 0.0)}), "Nowhere from 100 to 10,000 images is a difference between the CNN and the ViT shown"),
+    (gap({0: (0.401, -0.10), 1: (0.399, -0.10)}), "No crossing is shown.*the CNN is ahead; at 10,000 of 3 sizes "
+                                                  "nothing is shown"),
+    (gap({0: (0.1, 0.0), 1: (-0.1, 0.0)}), "Nowhere from 100 to 10,000 images is a difference between the CNN and the "
+                                           "ViT shown"),
     (gap({0: (0.5, -0.10)}), "Two seeds at least are needed"),
 ])
 def test_the_verdict_says_no_more_than_was_measured(differences, words):
@@ -362,7 +380,8 @@ def test_the_verdict_says_no_more_than_was_measured(differences, words):
 def test_pictures_of_a_study_at_any_stage(tmp_path):
     whole = gap({0: (0.5, 0.10), 1: (0.55, 0.10)})
     one = {100: {0: 0.5}}
-    for name, arguments in {"whole": ({"CNN": whole, "ViT": whole}, {"CNN - ViT": whole}, {"CNN - ViT": trend.slope(whole)},
+    for name, arguments in {"whole": ({"CNN": whole, "ViT": whole}, {"CNN - ViT": whole},
+                                      {"CNN - ViT": trend.slope(whole)},
                                       {"100 images": {"CNN": {0: 0.4, 1: 0.6}}, "1,000 images": {"ViT": {0: 0.7}}}),
                             "first": ({"CNN": one, "ViT": {}}, {}, {}, {})}.items():
         draw_scale(*arguments, tmp_path / f"{name}.png")
@@ -377,8 +396,9 @@ def test_pictures_of_a_study_at_any_stage(tmp_path):
 def test_the_study_of_scale_is_fair():
     scale = demo("11_scale")
     for plan in (*scale.PLANS.values(), scale.QUICK):
-        assert set(plan.tuned) <= set(plan.sizes)                         # augmentation is compared with points of the main part
-        assert len({(point["model"], point["images"], point["lr"]) for point in plan.tuning_points}) == len(plan.tuning_points)
+        assert set(plan.tuned) <= set(plan.sizes)  # augmentation is compared with points of the main part
+        assert len({(point["model"], point["images"], point["lr"])
+                    for point in plan.tuning_points}) == len(plan.tuning_points)
         for model in plan.models:
             tried = [(point["images"], point["lr"]) for point in plan.tuning_points if point["model"] == model]
             assert tried == [(size, lr) for size in plan.tuned for lr in plan.rates]
@@ -389,7 +409,8 @@ def test_the_study_of_scale_is_fair():
 def test_the_best_rate_is_chosen_for_each_model_and_size(tmp_path):
     scale = demo("11_scale")
     plan = scale.PLANS["fashion-mnist"]
-    best = {point: plan.rates[i % 3] for i, point in enumerate((model, size) for model in plan.models for size in plan.tuned)}
+    best = {point: plan.rates[i % 3] for i, point in enumerate((model, size) for model in plan.models
+                                                               for size in plan.tuned)}
 
     def accuracy(model, images, lr):
         return {"accuracy": 1 - abs(math.log(lr / best[model, images]))}
@@ -406,7 +427,8 @@ def test_the_sweep_takes_the_rate_of_the_nearer_size(tmp_path, monkeypatch):
     scale, taken = demo("11_scale"), {}
     plan = scale.PLANS["fashion-mnist"]
     monkeypatch.setattr(minivit, "load_data", lambda name: None)
-    monkeypatch.setattr(scale, "train", lambda plan, data, model, images, *_, lr, **__: taken.update({images: lr}) or {"accuracy": 0.5})
+    monkeypatch.setattr(scale, "train", lambda plan, data, model, images, *_, lr,
+                        **__: taken.update({images: lr}) or {"accuracy": 0.5})
     rates = {model: {1500: 1.0, 30000: 2.0} for model in plan.models}
     study, left = scale.sweep(plan, tmp_path / "scale.csv", rates, None)
     assert left == 0
@@ -419,10 +441,12 @@ def test_the_sweep_takes_the_rate_of_the_nearer_size(tmp_path, monkeypatch):
 
 def test_no_image_of_the_test_chooses_a_rate(tmp_path, monkeypatch):
     scale, seen = demo("11_scale"), []
-    monkeypatch.setattr(scale, "train", lambda plan, data, *_, **__: seen.append(data) or {"parameters": 1, "accuracy": 0.5, "loss": 1.0})
+    monkeypatch.setattr(scale, "train", lambda plan, data, *_,
+                        **__: seen.append(data) or {"parameters": 1, "accuracy": 0.5, "loss": 1.0})
     scale.tune(scale.QUICK, tmp_path / "t.csv", 1)
     whole = minivit.load_data("digits")
-    parts = [{image.tobytes() for image in images} for images in (seen[0].train_images, seen[0].test_images, whole.test_images)]
+    parts = [{image.tobytes() for image in images} for images in (seen[0].train_images, seen[0].test_images,
+                                                                  whole.test_images)]
     assert len(seen[0].test_images) == pytest.approx(len(whole.train_images) / 6, abs=6)
     assert not parts[0] & parts[1]
     assert not (parts[0] | parts[1]) & parts[2]

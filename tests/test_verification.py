@@ -1,4 +1,7 @@
-"""`minivit gradcheck`: the whole catalogue in one table, exit code 1 for what is wrong, and one line for what is not known."""
+"""`minivit gradcheck`:
+
+the whole catalogue in one table, exit code 1 for what is wrong, and one line for what is not known.
+"""
 
 import json
 
@@ -80,5 +83,5 @@ def test_another_seed_is_another_check():
 
 def test_every_check_draws_its_own_inputs_by_name():
     first, second = catalogue.select(["gelu"])[:2]
-    np.testing.assert_array_equal(first.inputs(5)[0], second.inputs(5)[0])       # the plain and the fast pair see the same
+    np.testing.assert_array_equal(first.inputs(5)[0], second.inputs(5)[0])  # the plain and the fast pair see the same
     assert not np.array_equal(first.inputs(5)[0], first.inputs(6)[0])

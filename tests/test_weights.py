@@ -1,4 +1,7 @@
-"""Weights from elsewhere: what is read, what is resized or made anew, what is said of the rest, and what no file can do."""
+"""Weights from elsewhere:
+
+what is read, what is resized or made anew, what is said of the rest, and what no file can do.
+"""
 
 import json
 import mmap
@@ -25,7 +28,8 @@ from minivit.weights.google import read_google
 from minivit.weights.safetensors_io import read_tensors, write_tensors
 from minivit.weights.timm import classes_in, from_timm, match_timm, read_weights, to_timm, write_weights
 
-SIZES = {"image_size": 8, "patch_size": 2, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
+SIZES = {"image_size": 8, "patch_size": 2, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3,
+         "mlp_ratio": 2}
 
 
 def make(seed=0, family="vit", **options):
@@ -47,7 +51,8 @@ def write_safetensors(path, header, content=b""):
     return path
 
 
-# ---- what is read -------------------------------------------------------------------------------------------------------
+# ---- what is read
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_half_precision_is_read(tmp_path):
@@ -97,9 +102,12 @@ def test_googles_file_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda a: a.pop("cls"), "holds no Vision Transformer of Google's: it lacks embedding/kernel and cls, and has embedding/kernel"),
-    (lambda a: a.pop("Transformer/encoderblock_1/MultiHeadDotProductAttention_1/key/bias"), "has no query, key and value that fit"),
-    (lambda a: a.pop("Transformer/encoderblock_0/MlpBlock_3/Dense_0/bias"), r"1 missing \(blocks\.0\.mlp\.fc1\.bias \(24,\)\)"),
+    (lambda a: a.pop("cls"), "holds no Vision Transformer of Google's: it lacks embedding/kernel and cls, and has "
+                             "embedding/kernel"),
+    (lambda a: a.pop("Transformer/encoderblock_1/MultiHeadDotProductAttention_1/key/bias"),
+     "has no query, key and value that fit"),
+    (lambda a: a.pop("Transformer/encoderblock_0/MlpBlock_3/Dense_0/bias"),
+     r"1 missing \(blocks\.0\.mlp\.fc1\.bias \(24,\)\)"),
     (lambda a: a.update({"pre_logits/kernel": np.zeros((2, 3))}), r"1 unexpected \(pre_logits/kernel \(3, 2\)\)"),
     (lambda a: a.update(cls=np.array([{}], object)), "pickled Python objects, which are never loaded"),
     (lambda a: a.update(cls=np.zeros(4)), r"cls_token: \(4,\) in the file, \(1, 1, 12\) in the model"),
@@ -112,7 +120,8 @@ def test_what_is_wrong_with_googles_file_is_named(tmp_path, change, message):
         minivit.create_model("vit", weights=tmp_path / "google.npz", **SIZES)
 
 
-# ---- what goes where ----------------------------------------------------------------------------------------------------
+# ---- what goes where
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_every_name_has_a_line(tmp_path):
@@ -127,7 +136,8 @@ def test_every_name_has_a_line(tmp_path):
     verdicts = {row.name: row.verdict for row in found.rows}
     assert verdicts.keys() == tensors.keys() | {p.name for p in model.parameters()}
     assert {name: v for name, v in verdicts.items() if v != "taken"} == {
-        "pos_embed": "resized", "extra": "unexpected", "norm.bias": "missing", "blocks.0.attn.relative_position_index": "left out",
+        "pos_embed": "resized", "extra": "unexpected", "norm.bias": "missing",
+        "blocks.0.attn.relative_position_index": "left out",
         "blocks.1.mlp.fc1.bias": "no floats", "blocks.1.mlp.fc2.bias": "not finite", "head.bias": "another shape"}
     assert not found.ok
     lines = str(found).splitlines()
@@ -135,14 +145,18 @@ def test_every_name_has_a_line(tmp_path):
     assert re.search(r"pos_embed +\(1, 5, 12\) +\(1, 17, 12\) +resized", str(found))
     assert re.search(r"norm\.bias +- +\(12,\) +missing", str(found))
     assert lines[-1].startswith(f"{len(verdicts)} tensors: 1 ")
-    with pytest.raises(ValueError, match=r"of another model: .*1 missing \(norm\.bias \(12,\)\).*head\.bias: \(7,\) in the file, \(5,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"of another model: .*1 missing \(norm\.bias \(12,\)\).*head\.bias: \(7,\) in the file, \(5,\)"):
         from_timm(tensors, model)
 
 
 def test_a_new_head_is_made_on_request_only(tmp_path):
     model = make(classes=7)
     write_weights(tmp_path / "w.safetensors", model)
-    with pytest.raises(ValueError, match=r"head\.weight: \(7, 12\) in the file, \(5, 12\) in the .*; a new head is made with new_head"):
+    with pytest.raises(
+        ValueError,
+        match=r"head\.weight: \(7, 12\) in the file, \(5, 12\) in the .*; a new head is made with new_head"):
         minivit.create_model("vit", weights=tmp_path / "w.safetensors", **SIZES)
     new = minivit.create_model("vit", weights=tmp_path / "w.safetensors", new_head=True, **SIZES)
     assert new.classes == 5
@@ -162,7 +176,8 @@ def test_weights_in_timms_layout_are_copies():
 def test_positions_are_resized_to_the_models_grid(tmp_path, size):
     model = make(relative_bias=True)
     write_weights(tmp_path / "w.safetensors", model)
-    new = minivit.create_model("vit", weights=tmp_path / "w.safetensors", **(SIZES | {"image_size": size, "relative_bias": True}))
+    new = minivit.create_model("vit", weights=tmp_path / "w.safetensors",
+                               **(SIZES | {"image_size": size, "relative_bias": True}))
     np.testing.assert_array_equal(new.pos_embed.data[0], model.pos_embed.data[0])
     tables = [m.blocks[0].attn.rel_pos.relative_position_bias_table.data for m in (new, model)]
     np.testing.assert_array_equal(tables[0][-3:], tables[1][-3:])
@@ -176,7 +191,8 @@ def test_positions_that_lie_on_no_square_are_refused(tmp_path):
         from_timm(tensors, make())
 
 
-# ---- names --------------------------------------------------------------------------------------------------------------
+# ---- names
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_named_models_of_imagenet_know_how_pictures_are_prepared():
@@ -185,7 +201,9 @@ def test_named_models_of_imagenet_know_how_pictures_are_prepared():
             assert name not in CROPS
             continue
         model = declare_model(name)
-        expected = ([0.5] * 3, [0.5] * 3) if name.startswith(("vit_", "resnetv2_")) else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        expected = ([0.5] * 3,
+                    [0.5] * 3) if name.startswith(("vit_", "resnetv2_")) else (
+                        [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         assert (model.mean.tolist(), model.std.tolist()) == expected
         assert CROPS[name] == (0.875 if name.startswith("resnetv2_") else 0.9)
 
@@ -196,7 +214,8 @@ def test_predict_takes_a_file_of_weights(tmp_path, capsys):
     write_weights(tmp_path / "w.safetensors", model)
     pixels = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    assert cli.main(["predict", str(tmp_path / "w.safetensors"), str(tmp_path / "x.png"), "--model", "vit_mini_patch2_8", "--json",
+    assert cli.main(["predict", str(tmp_path / "w.safetensors"), str(tmp_path / "x.png"), "--model",
+                     "vit_mini_patch2_8", "--json",
                      "--top", "7"]) == 0
     [row] = json.loads(capsys.readouterr().out)
     logits = model.predict(pixels[None, ..., None])[0].astype(np.float64)
@@ -207,7 +226,8 @@ def test_predict_takes_a_file_of_weights(tmp_path, capsys):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["w.safetensors", "x.png"], "w.safetensors is a file, not a run: say with --model"),
-    (["w.safetensors", "x.png", "--model", "vit_mini_patch2_9"], "unknown model 'vit_mini_patch2_9': did you mean 'vit_mini_patch2_8'"),
+    (["w.safetensors", "x.png", "--model", "vit_mini_patch2_9"], "unknown model 'vit_mini_patch2_9': did you mean "
+                                                                 "'vit_mini_patch2_8'"),
     (["w.safetensors", "x.png", "--model", "vit"], "unknown model 'vit'"),
     (["w.safetensors", "x.png", "--model", "vit_mini_patch4_32"], "these weights are of another model"),
     (["nowhere.safetensors", "x.png", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
@@ -224,13 +244,15 @@ def test_predict_says_what_does_not_fit(tmp_path, monkeypatch, capsys, arguments
     assert message in error
 
 
-# ---- what fits, in words ------------------------------------------------------------------------------------------------
+# ---- what fits, in words
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def file(tmp_path):
     """The weights of a small named model with seven classes."""
-    write_weights(tmp_path / "w.safetensors", make(family="vit_mini_patch2_8", image_size=8, channels=1, classes=7, width=64, depth=4,
+    write_weights(tmp_path / "w.safetensors", make(family="vit_mini_patch2_8", image_size=8, channels=1, classes=7,
+                                                   width=64, depth=4,
                                                    heads=4))
     return tmp_path / "w.safetensors"
 
@@ -272,7 +294,8 @@ def test_the_verb_knows_weights_without_a_classifier(file, capsys, tmp_path):
     arguments = ("weights", tmp_path / "trunk.safetensors", "--model", "vit_mini_patch2_8")
     code, said = call(capsys, *arguments)
     assert code == 1
-    assert said.out.endswith("these weights are of this model, without its classifier: with --classes a new one is made\n")
+    assert said.out.endswith("these weights are of this model, without its classifier: with --classes a new one is "
+                             "made\n")
     assert call(capsys, *arguments, "--classes", 3)[0] == 0
 
 
@@ -305,8 +328,10 @@ def test_the_verb_names_the_number_formats(tmp_path, capsys):
     (["w.safetensors", "--model", "vit_mini_patch2_9"], "did you mean 'vit_mini_patch2_8'"),
     (["nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
     ([".", "--model", "vit_mini_patch2_8"], "is a folder"),
-    (["w.safetensors", "--model", "vit_mini_patch2_8", "--classes", "0"], "classes must be a whole number at least 1, not 0"),
-    (["w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"], "image size 9 must be divisible by the patch size 2"),
+    (["w.safetensors", "--model", "vit_mini_patch2_8", "--classes", "0"], "classes must be a whole number at least 1, "
+                                                                          "not 0"),
+    (["w.safetensors", "--model", "vit_mini_patch2_8", "--image-size", "9"],
+     "image size 9 must be divisible by the patch size 2"),
     (["w.npz", "--model", "swin_mini_patch1_window4_8"], "an .npz is read for a ViT only"),
 ])
 def test_the_verb_says_what_is_wrong(file, monkeypatch, capsys, arguments, message):
@@ -317,13 +342,16 @@ def test_the_verb_says_what_is_wrong(file, monkeypatch, capsys, arguments, messa
     assert said.err.count("\n") == 1
 
 
-# ---- what is written ----------------------------------------------------------------------------------------------------
+# ---- what is written
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_what_is_written_the_library_reads(tmp_path):
     rng = np.random.default_rng(0)
-    tensors = {"odd": rng.standard_normal(3).astype(np.float16), "turned": rng.standard_normal((4, 3, 2)).transpose(2, 0, 1),
-               "big end": rng.standard_normal((3, 2)).astype(">f4"), "every second": np.arange(9)[::2], "none": np.empty((0, 4)),
+    tensors = {"odd": rng.standard_normal(3).astype(np.float16),
+               "turned": rng.standard_normal((4, 3, 2)).transpose(2, 0, 1),
+               "big end": rng.standard_normal((3, 2)).astype(">f4"), "every second": np.arange(9)[::2],
+               "none": np.empty((0, 4)),
                "number": np.array(1.5), 'a "name" in \u00fcml\u00e4uts\n': np.array([True, False])}
     for file, given in (("a", tensors), ("b", dict(reversed(tensors.items())))):
         write_tensors(tmp_path / file, given, {"k\u00e4y": "v\u00e4lue"})
@@ -352,7 +380,8 @@ def test_numbers_that_no_file_can_hold_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# ---- memory -------------------------------------------------------------------------------------------------------------
+# ---- memory
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_written_with_one_tensor_in_memory_beside_the_model(tmp_path):
@@ -394,18 +423,22 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_base_16_is_held_once(tmp_path):
-    """The most memory that predicting with B/16 ever takes, beyond what a model of no size takes, is its file and a third more."""
+    """The most memory that predicting with B/16 ever takes, beyond what a model of no size takes, is its file and a
+    third more.
+    """
     Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "x.png")
     peaks, file = {}, tmp_path / "w.safetensors"
     for name in ("vit_mini_patch4_32", "vit_base_patch16_224"):
         write_weights(file, minivit.create_model(name))
         command = [sys.executable, "-c", PREDICT, str(file), str(tmp_path / "x.png"), "--model", name]
         for _ in range(2):                                            # the first may compile
-            peaks[name] = 1024 * int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+            peaks[name] = 1024 * int(subprocess.run(command, capture_output=True, text=True,
+                                                    check=True).stdout.split()[-1])
     assert peaks["vit_base_patch16_224"] - peaks["vit_mini_patch4_32"] < 1.3 * file.stat().st_size
 
 
-# ---- what no file can do ------------------------------------------------------------------------------------------------
+# ---- what no file can do
+# ------------------------------------------------------------------------------------------------
 
 
 def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
@@ -436,10 +469,12 @@ HOSTILE = {
     "text for a tensor": ({"a": "x"}, 8),
     "content left over": ({"a": entry()}, 80),
     "a name twice": (b'{"a":%s,"a":%s}' % (2 * (json.dumps(entry()).encode(),)), 8),
-    "a name twice, with other shapes": (b'{"a":%s,"a":%s}' % (json.dumps(entry("I64", (1,))).encode(), json.dumps(entry()).encode()), 8),
+    "a name twice, with other "
+    "shapes": (b'{"a":%s,"a":%s}' % (json.dumps(entry("I64", (1,))).encode(), json.dumps(entry()).encode()), 8),
     "a long header": (b"{}" + b" " * (5 << 20), 0),
     "a header of 100 MB": (b"{}" + b" " * 100_000_000, 0),
-    "many names": (b"{%s}" % b",".join(b'"%d":%s' % (i, json.dumps(entry(shape=(0,), offsets=(0, 0))).encode()) for i in range(80_000)), 0),
+    "many names": (b"{%s}" % b",".join(b'"%d":%s' % (i, json.dumps(entry(shape=(0,), offsets=(0, 0))).encode())
+                                       for i in range(80_000)), 0),
     "a hundred dimensions": ({"a": entry(shape=[1] * 100 + [2])}, 8),
     "a size that only zero makes fit": ({"a": entry(shape=(0, 2**62, 2**62), offsets=(0, 0))}, 0),
     "a shape beyond all integers": ({"a": entry(shape=(2**70,))}, 8),
@@ -466,7 +501,8 @@ def test_hostile_files_end_in_one_line(tmp_path, case):
 
 
 def test_names_are_printed_without_harm(tmp_path, capsys):
-    tensors = to_timm(make()) | {"\x1b[2J\nminivit: all is well": np.zeros(2, np.float32), "long" * 10_000: np.zeros(2, np.float32)}
+    tensors = to_timm(make()) | {"\x1b[2J\nminivit: all is "
+                                 "well": np.zeros(2, np.float32), "long" * 10_000: np.zeros(2, np.float32)}
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="2 unexpected") as error:
         read_weights(tmp_path / "w.safetensors", make())
@@ -476,11 +512,13 @@ def test_names_are_printed_without_harm(tmp_path, capsys):
     assert all(line.isprintable() and len(line) < 200 for line in capsys.readouterr().out.splitlines())
 
 
-@pytest.mark.parametrize("tensor", [np.zeros((0, 12), np.float32), np.zeros((2**31, 0), np.float32), np.zeros((10**6, 1), np.float32)])
+@pytest.mark.parametrize("tensor", [np.zeros((0, 12), np.float32), np.zeros((2**31, 0), np.float32),
+                                    np.zeros((10**6, 1), np.float32)])
 def test_a_head_of_an_impossible_size_is_refused(tmp_path, capsys, tensor):
     save_file(to_timm(make()) | {"head.weight": tensor}, tmp_path / "w.safetensors")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.png")
-    assert cli.main(["predict", str(tmp_path / "w.safetensors"), str(tmp_path / "x.png"), "--model", "vit_mini_patch2_8"]) == 2
+    assert cli.main(["predict", str(tmp_path / "w.safetensors"), str(tmp_path / "x.png"), "--model",
+                     "vit_mini_patch2_8"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -521,7 +559,8 @@ def damaged(content, rng):
         content[place:place] = rng.bytes(int(rng.integers(1, 30)))
     else:
         text = bytes(content[8:header])
-        old, new = [(b"F32", b"F16"), (b"F32", b"I32"), (b"F32", b"F64"), (b"shape", b"shade"), (b"[", b"[9,")][rng.integers(5)]
+        old, new = [(b"F32", b"F16"), (b"F32", b"I32"), (b"F32", b"F64"), (b"shape", b"shade"),
+                    (b"[", b"[9,")][rng.integers(5)]
         text = text.replace(old, new, int(rng.integers(1, 4)))
         return len(text).to_bytes(8, "little") + text + bytes(content[header:])
     return bytes(content)

@@ -1,6 +1,7 @@
 """How fast: our training step and inference, against this machine's own limit and against other frameworks.
 
-One process for each contestant, all alive at once and asked in turn, so that what disturbs the machine disturbs them alike:
+One process for each contestant, all alive at once and asked in turn, so that what disturbs the machine disturbs them
+alike:
 
     limits        the best rate of float32 matrix products, of each contestant's own library, on all threads
     minivit       this package
@@ -8,15 +9,15 @@ One process for each contestant, all alive at once and asked in turn, so that wh
                   `torch.channels_last`: eager, in the other order of memory, for convolutions
     jax           one jitted function, of the ViT             where jax is installed
 
-Every contestant has the same architecture, weights, batch, dtype, threads and optimiser (AdamW, with clipping), and must
-first give our logits. A step counts 3 x the forward's matrix products: forward, and backward to inputs and to weights. Of a convolution
-they are those of its definition, and of a block those for all tokens; Winograd's algorithm, and a last block of which only the class token
-is read, do fewer, and the share of the limit is the larger for it.
+Every contestant has the same architecture, weights, batch, dtype, threads and optimiser (AdamW, with clipping), and
+must first give our logits. A step counts 3 x the forward's matrix products: forward, and backward to inputs and to
+weights. Of a convolution they are those of its definition, and of a block those for all tokens; Winograd's algorithm,
+and a last block of which only the class token is read, do fewer, and the share of the limit is the larger for it.
 
-The limit is the rate of the best of several products: square ones, and with the model's largest matrices. Shares are of the machine's
-limit (NumPy's) and of each contestant's own, which says how good its code is whatever BLAS it stands on. Ratios and shares are
-taken within a round, in which all have been asked once, and what is reported is their median over the rounds: so neither a
-slow minute of the machine nor a lucky moment decides.
+The limit is the rate of the best of several products: square ones, and with the model's largest matrices. Shares are of
+the machine's limit (NumPy's) and of each contestant's own, which says how good its code is whatever BLAS it stands on.
+Ratios and shares are taken within a round, in which all have been asked once, and what is reported is their median over
+the rounds: so neither a slow minute of the machine nor a lucky moment decides.
 """
 
 import contextlib
@@ -49,7 +50,8 @@ class _Process:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         self.name = name
         command = [sys.executable, "-m", "minivit.bench.worker", name, str(threads), str(folder)]
-        self.process: Any = subprocess.Popen(command, text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process: Any = subprocess.Popen(command, text=True, env=environment, stdin=subprocess.PIPE,
+                                             stdout=subprocess.PIPE,
                                              stderr=subprocess.PIPE)
 
     def ask(self, verb, seconds=0.0):
@@ -59,7 +61,8 @@ class _Process:
             self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self.name} failed: " + " | ".join(self.process.stderr.read().strip().splitlines()[-2:]))
+            raise RuntimeError(f"{self.name} failed: "
+                               + " | ".join(self.process.stderr.read().strip().splitlines()[-2:]))
         return json.loads(answer)
 
     def end(self):
@@ -73,26 +76,32 @@ class _Process:
 def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None, family=None):
     """Compare; returns {"machine": ..., "shapes": {shape: {"limits": ..., "contestants": {name: ...}, "failed": ...}}}.
 
-    shapes, family: as for `select`. contestants: names of CONTESTANTS, to compare with (default: all that are installed and have the
-    family). seconds: of each of the `rounds` bursts. progress: a function that is given a line of words now and then.
-    Raises ValueError for unknown names, contestants that cannot take part and numbers out of range, RuntimeError if minivit itself fails.
+    shapes, family: as for `select`. contestants: names of CONTESTANTS, to compare with (default: all that are installed
+    and have the family). seconds: of each of the `rounds` bursts. progress: a function that is given a line of words
+    now and then. Raises ValueError for unknown names, contestants that cannot take part and numbers out of range,
+    RuntimeError if minivit itself fails.
     """
     from ..parallel.threads import available_threads
 
-    threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
+    threads = available_threads() if threads is None else check_number("number of "
+                                                                       "threads", threads, least=1, whole=True)
     results = {}
     names = select(shapes, family)
     for name in names:
         _entrants(contestants, SHAPES[name].family)                   # all shapes, before the first is measured
     for name in names:
-        results[name] = compare(name, SHAPES[name], contestants, threads, seconds, rounds, progress or (lambda line: None))
+        results[name] = compare(name, SHAPES[name], contestants, threads, seconds, rounds,
+                                progress or (lambda line: None))
         if SHAPES[name].trained:
             results[name]["not_products"] = profile(name, steps=3)["not_products"]
     return {"machine": describe_machine(threads), "shapes": results}
 
 
 def compare(title, shape, contestants, threads, seconds, rounds, progress):
-    """All contestants on one `Shape`, in turn; returns {"batch", "limits", "contestants", "failed"}. Arguments and errors as `bench`."""
+    """All contestants on one `Shape`, in turn; returns {"batch", "limits", "contestants", "failed"}.
+
+    Arguments and errors as `bench`.
+    """
     contestants = _entrants(contestants, shape.family)
     check_number("seconds", seconds, above=0)
     check_number("number of rounds", rounds, least=1, whole=True)
@@ -102,7 +111,7 @@ def compare(title, shape, contestants, threads, seconds, rounds, progress):
         verbs = ["train", "infer"] if shape.trained else ["infer"]
         times: dict[tuple[str, str], list] = {}                       # (name, verb): the answers, round by round
         memory: dict[str, int | None] = {}
-        for verb in verbs:                                            # training first: its memory is read before inference adds its own
+        for verb in verbs:  # training first: its memory is read before inference adds its own
             for turn in range(rounds + 1):
                 progress(f"{title}: {verb}, round {turn} of {rounds}")
                 for name, answer in field.ask(verb, seconds).items():
@@ -122,10 +131,13 @@ def _entrants(names, family):
     for name in names or ():
         entrant = CONTESTANTS[check_name("contestant", name, CONTESTANTS)]
         if family not in entrant.families:
-            raise ValueError(f"contestant {name} has no {family}, only {', '.join(entrant.families)}: leave it out, or measure what it has")
+            raise ValueError(f"contestant {name} has no {family}, only {', '.join(entrant.families)}: leave it out, or "
+                             "measure what it has")
         if not importlib.util.find_spec(entrant.library):
-            raise ValueError(f"contestant {name} needs {entrant.library}, which is not installed: install it, or leave {name} out")
-    able = [name for name, entrant in CONTESTANTS.items() if family in entrant.families and importlib.util.find_spec(entrant.library)]
+            raise ValueError(f"contestant {name} needs {entrant.library}, which is not installed: install it, or leave "
+                             f"{name} out")
+    able = [name for name, entrant in CONTESTANTS.items() if family in entrant.families
+            and importlib.util.find_spec(entrant.library)]
     return list(dict.fromkeys(["minivit", *(names or able)]))
 
 
@@ -135,7 +147,9 @@ def _limit(name):
 
 
 class _Field:
-    """All processes, `ready` by name: the contestants, and a limit for each library. One that fails is left out, and `failed` says why.
+    """All processes, `ready` by name: the contestants, and a limit for each library.
+
+    One that fails is left out, and `failed` says why.
 
     At the end of the `with` block, however it ends, all have ended.
     """
@@ -163,24 +177,32 @@ class _Field:
                     _agree(name, process, self.ready["minivit"])
 
     def ask(self, verb, seconds=0.0):
-        """The answer of each in turn, by name; a limit does not train or infer, but multiplies. Raises RuntimeError if minivit fails."""
+        """The answer of each in turn, by name; a limit does not train or infer, but multiplies.
+
+        Raises RuntimeError if minivit fails.
+        """
         answers = {}
         for name in list(self.ready):
             if name in self.ready:
                 with self.leaving_out(name):
-                    answers[name] = self.ready[name].ask("limit" if name.startswith("limit-") and verb != "memory" else verb, seconds)
+                    answers[name] = self.ready[name].ask("limit" if name.startswith("limit-") and verb != "memory"
+                                                         else verb, seconds)
         return answers
 
     @contextlib.contextmanager
     def leaving_out(self, name):
-        """Of a contestant that fails within, and of all that stand on a library whose limit does; nobody can be compared without ours."""
+        """Of a contestant that fails within, and of all that stand on a library whose limit does;
+
+        nobody can be compared without ours.
+        """
         try:
             yield
         except RuntimeError as error:
             if name in ("minivit", "limit-numpy"):
                 raise
             self.failed[name] = str(error)
-            self.failed |= {c: f"{c} has no limit without {name}" for c in self.ready if c != name and _limit(c) == name}
+            self.failed |= {c: f"{c} has no limit without "
+                               f"{name}" for c in self.ready if c != name and _limit(c) == name}
             for other in self.failed.keys() & self.ready.keys():
                 self.ready.pop(other).end()
 
@@ -196,7 +218,8 @@ def _prepare(shape, folder):
     matrices = {(math.prod(p.shape[:-1]), p.shape[-1]) for p in model.parameters() if p.decay}
     products = [(side, side, side) for side in (512, 1024, 2048)]
     products += [(shape.batch * model.matmul_rows, k, n) for k, n in sorted(matrices, key=math.prod)[-3:]]
-    (folder / "shape.json").write_text(json.dumps({"family": shape.family, "config": model.config, "products": products}))
+    (folder / "shape.json").write_text(json.dumps({"family": shape.family, "config": model.config,
+                                                   "products": products}))
     return model.flops
 
 
@@ -210,7 +233,8 @@ def _agree(name, process, ours):
 
 def _summarise(times, memory, flops, batch):
     """Medians, spreads, shares and ratios. times: {(name, verb): rounds of seconds, or of FLOP/s for a limit}."""
-    limits = {name.removeprefix("limit-"): [r[0] for r in rounds] for (name, _), rounds in times.items() if name.startswith("limit-")}
+    limits = {name.removeprefix("limit-"): [r[0] for r in rounds] for (name, _),
+              rounds in times.items() if name.startswith("limit-")}
     rows: dict[str, dict] = {}
     for (name, verb), rounds in times.items():
         if name.startswith("limit-"):
@@ -219,12 +243,14 @@ def _summarise(times, memory, flops, batch):
         rates = (3 if verb == "train" else 1) * flops * batch / each
         low, median, high = np.percentile(np.concatenate(rounds), [25, 50, 75])
         rows.setdefault(name, {"peak_memory": memory.get(name)})[verb] = {
-            "images_per_second": batch / median, "seconds": median, "quartiles": [low, high], "flops_per_second": float(np.median(rates)),
+            "images_per_second": batch / median, "seconds": median, "quartiles": [low, high],
+            "flops_per_second": float(np.median(rates)),
             "share_of_limit": _share(rates, times["limit-numpy", verb]),
             "share_of_own_limit": _share(rates, times[_limit(name), verb]),
             "minivit_is_faster_by": float(np.median(each / [np.median(seconds) for seconds in times["minivit", verb]])),
         }
-    return {"batch": batch, "limits": {library: float(np.median(rates)) for library, rates in limits.items()}, "contestants": rows}
+    return {"batch": batch, "limits": {library: float(np.median(rates)) for library, rates in limits.items()},
+            "contestants": rows}
 
 
 def _share(rates, limits):
@@ -241,16 +267,20 @@ def table(result):
     for shape, part in result["shapes"].items():
         limits = ", ".join(f"{library} {rate / 1e9:.0f}" for library, rate in part["limits"].items())
         lines += ["", f"{shape}, batch {part['batch']}; matrix products at best, GFLOP/s: {limits}",
-                  f"{'':19} {'':5} {'images/s':>9} {'ms, quartiles':>20} {'minivit is':>11} {'of limit':>9} {'of own':>7} {'MiB':>6}"]
+                  f"{'':19} {'':5} {'images/s':>9} {'ms, quartiles':>20} {'minivit is':>11} {'of limit':>9} "
+                  f"{'of own':>7} {'MiB':>6}"]
         lines += [_row(name, verb, row[verb], row["peak_memory"])
                   for name, row in part["contestants"].items() for verb in ("train", "infer") if verb in row]
         lines += [f"left out: {reason}" for reason in part["failed"].values()]
         if "not_products" in part:
-            lines.append(f"of a training step of minivit, {part['not_products']:.0%} is not matrix products (on one thread)")
+            lines.append(f"of a training step of minivit, {part['not_products']:.0%} is not matrix products (on one "
+                         "thread)")
     return "\n".join(lines)
 
 
 def _row(name, verb, r, memory):
     low, median, high = (1e3 * seconds for seconds in (r["quartiles"][0], r["seconds"], r["quartiles"][1]))
-    return (f"{name:19} {verb:5} {r['images_per_second']:9,.0f} {median:8.2f} {low:5.1f}-{high:<5.1f} {r['minivit_is_faster_by']:9.2f}x "
-            f"{r['share_of_limit']:8.0%} {r['share_of_own_limit']:7.0%} {memory / 2**20 if memory else float('nan'):6.0f}")
+    return (f"{name:19} {verb:5} {r['images_per_second']:9,.0f} {median:8.2f} {low:5.1f}-{high:<5.1f} "
+            f"{r['minivit_is_faster_by']:9.2f}x "
+            f"{r['share_of_limit']:8.0%} {r['share_of_own_limit']:7.0%} "
+            f"{memory / 2**20 if memory else float('nan'):6.0f}")

@@ -18,7 +18,7 @@ class Entrant:
 CONTESTANTS = {
     "minivit": Entrant("numpy"),
     "torch": Entrant("torch"),
-    "torch.channels_last": Entrant("torch", ("resnet",)),             # its other order of memory, which convolutions may prefer
+    "torch.channels_last": Entrant("torch", ("resnet",)),  # its other order of memory, which convolutions may prefer
     "torch.compile": Entrant("torch"),
     "jax": Entrant("jax", ("vit",)),
 }

@@ -18,9 +18,11 @@ def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
     """
     from ..parallel.threads import available_threads
 
-    threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
+    threads = available_threads() if threads is None else check_number("number of "
+                                                                       "threads", threads, least=1, whole=True)
     return {"machine": describe_machine(threads), "sizes": {
-        width: compare(f"width {width}", replace(SHAPES["cifar"], batch=64, options={"width": width, "heads": width // 32}), contestants,
+        width: compare(f"width {width}", replace(SHAPES["cifar"], batch=64,
+                                                 options={"width": width, "heads": width // 32}), contestants,
                        threads, seconds, rounds, progress or (lambda line: None)) for width in WIDTHS}}
 
 
@@ -34,12 +36,14 @@ def draw(result, path):
     figure = new_figure(9, 3.6)
     panels = figure.subplots(1, 2, sharey=True)
     for panel, key, title in zip(panels, ("share_of_limit", "share_of_own_limit"),
-                                 ("of NumPy's fastest matrix product", "of one's own fastest matrix product"), strict=True):
+                                 ("of NumPy's fastest matrix "
+                                  "product", "of one's own fastest matrix product"), strict=True):
         for name, colour in _COLOURS.items():
             points = [(width, 100 * part["contestants"][name]["train"][key])
                       for width, part in result["sizes"].items() if name in part["contestants"]]
             if points:
-                panel.plot(*zip(*points, strict=True), marker="o", color=colour, label=name, lw=2.5 if name == "minivit" else 1.5)
+                panel.plot(*zip(*points, strict=True), marker="o", color=colour, label=name,
+                           lw=2.5 if name == "minivit" else 1.5)
         panel.set(title=title, xlabel="width of the model", xscale="log", ylim=(0, None))
         panel.set_xticks(list(result["sizes"]), [str(width) for width in result["sizes"]])
         panel.minorticks_off()

@@ -1,4 +1,7 @@
-"""Where the time of a training step goes, or of inference: every op, forward and backward, and the matrix products within."""
+"""Where the time of a training step goes, or of inference:
+
+every op, forward and backward, and the matrix products within.
+"""
 
 import importlib
 import time
@@ -14,12 +17,13 @@ from .shapes import SHAPES
 
 
 def profile(name="cifar", steps=10):
-    """Seconds that a training step of a shape spends in each op, forward and backward, and in matrix products, on one thread: of processor
-    time, which other work on the machine changes little.
+    """Seconds that a training step of a shape spends in each op, forward and backward, and in matrix products, on one
+    thread: of processor time, which other work on the machine changes little.
 
-    Of a shape that is not trained, it is the inference of a batch. Returns {"shape", "task": "train" or "infer", "step": seconds,
-    "not_products": share, "rows": [{op, pass, calls, seconds, products}]}: seconds are an op's own, without the ops it calls; products is
-    the part of them inside `np.matmul`. The ops are wrapped for as long as this runs. Raises ValueError for an unknown shape.
+    Of a shape that is not trained, it is the inference of a batch. Returns {"shape", "task": "train" or "infer",
+    "step": seconds, "not_products": share, "rows": [{op, pass, calls, seconds, products}]}: seconds are an op's own,
+    without the ops it calls; products is the part of them inside `np.matmul`. The ops are wrapped for as long as this
+    runs. Raises ValueError for an unknown shape.
     """
     from ..weights.timm import to_timm
 
@@ -46,7 +50,8 @@ def profile(name="cifar", steps=10):
             patch.stop()
     rows = [{"op": op, "pass": name, "calls": calls // steps, "seconds": own / steps, "products": products / steps}
             for (op, name), (calls, own, products) in clock.rows.items()]
-    return {"shape": name, "task": task, "step": total, "not_products": 1 - sum(row["products"] for row in rows) / total,
+    return {"shape": name, "task": task, "step": total,
+            "not_products": 1 - sum(row["products"] for row in rows) / total,
             "rows": sorted(rows, key=lambda row: -row["seconds"])}
 
 

@@ -35,21 +35,25 @@ AXES = {                                                              # axis: {v
 
 
 def growth(seconds=0.5, rounds=7, threads=None, progress=None):
-    """Measure; returns {"machine", "rows": [{axis, value, seconds, relative, expected}], "threads": [{shape, gain, expected}]}.
+    """Measure; returns {"machine", "rows": [{axis, value, seconds, relative, expected}], "threads":
 
-    seconds: of each burst; in a row, of one image. relative, expected: the cost of an image, measured and by the model above, as
-    multiples of what it is at the first value of the axis. gain, expected: of two threads over one, for a step and for
-    products side by side. Raises ValueError for numbers out of range.
+    [{shape, gain, expected}]}.
+
+    seconds: of each burst; in a row, of one image. relative, expected: the cost of an image, measured and by the model
+    above, as multiples of what it is at the first value of the axis. gain, expected: of two threads over one, for a
+    step and for products side by side. Raises ValueError for numbers out of range.
     """
     from ..parallel.threads import available_threads
 
     check_number("seconds", seconds, above=0)
     check_number("number of rounds", rounds, least=1, whole=True)
-    threads = available_threads() if threads is None else check_number("number of threads", threads, least=1, whole=True)
+    threads = available_threads() if threads is None else check_number("number of "
+                                                                       "threads", threads, least=1, whole=True)
     progress = progress or (lambda line: None)
     rows = [row for axis in AXES for row in _axis(axis, seconds, rounds, threads, progress)]
     shapes = [name for name in select() if SHAPES[name].trained]
-    return {"machine": describe_machine(threads), "rows": rows, "threads": [_threads(shape, seconds, rounds, progress) for shape in shapes]}
+    return {"machine": describe_machine(threads), "rows": rows,
+            "threads": [_threads(shape, seconds, rounds, progress) for shape in shapes]}
 
 
 def _axis(axis, seconds, rounds, threads, progress):
@@ -113,7 +117,8 @@ def growth_table(result):
     lines = [f"{machine['processor']}, {machine['threads']} threads; a training step of `fashion` but for the axis",
              f"{'axis':8} {'value':>6} {'us an image':>12} {'relative':>9} {'expected':>9} {'ratio':>6}"]
     for row in result["rows"]:
-        lines.append(f"{row['axis']:8} {row['value']:6} {1e6 * row['seconds']:12,.0f} {row['relative']:9.2f} {row['expected']:9.2f} "
+        lines.append(f"{row['axis']:8} {row['value']:6} {1e6 * row['seconds']:12,.0f} {row['relative']:9.2f} "
+                     f"{row['expected']:9.2f} "
                      f"{row['relative'] / row['expected']:6.2f}")
     lines += ["", f"{'two threads instead of one':28} {'a step gains':>13} {'products gain':>14} {'ratio':>6}"]
     lines += [f"{row['shape']:28} {row['gain']:12.2f}x {row['expected']:13.2f}x {row['gain'] / row['expected']:6.2f}"

@@ -9,7 +9,10 @@ from ..common.checks import check_name
 
 @dataclass(frozen=True)
 class Shape:
-    """A model, by the name and the options of `create_model`; the images of a batch; trained: whether its training is measured, too."""
+    """A model, by the name and the options of `create_model`; the images of a batch; trained:
+
+    whether its training is measured, too.
+    """
 
     model: str
     batch: int

@@ -67,7 +67,8 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
             arrays = {key: archive[key] for key in archive.files}
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for damaged files
         if "allow_pickle" in str(error):
-            raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain arrays") from None
+            raise ValueError(f"{path} holds pickled Python objects, which are never loaded: save plain "
+                             "arrays") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} is not a readable .npz file: {reason}") from None
     for key, array in arrays.items():

@@ -4,5 +4,6 @@ from .dataset import Dataset, split, stratified_order, subset
 from .image_files import read_image_files
 from .load import is_image_folder, load_data, shadowing_folder
 
-__all__ = ["Dataset", "is_image_folder", "load_data", "read_image_files", "shadowing_folder", "split", "stratified_order",
+__all__ = ["Dataset", "is_image_folder", "load_data", "read_image_files", "shadowing_folder", "split",
+           "stratified_order",
            "subset"]

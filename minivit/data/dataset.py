@@ -178,7 +178,8 @@ def stratified_order(labels, seed):
     place = np.empty(len(labels))
     for label in np.unique(labels):  # the i-th image of n of a class stands at the share (i + 1/2) / n
         members = np.flatnonzero(labels == label)
-        place[np.random.default_rng([seed, int(label)]).permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+        place[np.random.default_rng([seed, int(label)]).permutation(members)] = (np.arange(len(members)) + 0.5) / len(
+            members)
     return np.argsort(place, kind="stable")
 
 

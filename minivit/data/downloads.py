@@ -88,7 +88,8 @@ PUBLISHED = {
     ),
     "fashion-mnist": Published(
         read=_idx,
-        class_names=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        class_names=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+                     "Ankle boot"),
         fit="pad",
         files={
             "train": {
@@ -188,7 +189,8 @@ def _read_parts(published, streams):
 
 def _check_sum(name, path, found, expected):
     if found != expected:
-        raise ValueError(f"{path} is not the file that was published as {name}, but has the SHA-256 {found}: remove it, and the right "
+        raise ValueError(f"{path} is not the file that was published as {name}, but has the SHA-256 {found}: remove "
+                         "it, and the right "
                          "one is downloaded (other data in its format have their folder as DATA)")
 
 
@@ -226,7 +228,8 @@ def _download(name, published, folder):
                 reasons.append(_reason(error))
         else:
             raise ConnectionError(f"{name} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): "
-                                  f"get {', '.join(published.archives)} from {published.urls[0]} and put them into {folder}, "
+                                  f"get {', '.join(published.archives)} from {published.urls[0]} and put them into "
+                                  f"{folder}, "
                                   "or name the folder that has them with --data-dir or MINIVIT_DATA")
     return folder if len(published.archives) == len(published.sums) else folder / next(iter(published.archives))
 

@@ -94,7 +94,8 @@ def _of_each(files, function, doing, errors):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on sizes, which are checked above, and on damage that does no harm
-            for path, (result, error) in zip(files, tqdm(pool.map(call, files), f"{doing} pictures", len(files), leave=False,
+            for path, (result, error) in zip(
+                files, tqdm(pool.map(call, files), f"{doing} pictures", len(files), leave=False,
                                                          unit="", unit_scale=True, disable=None), strict=True):
                 if error:
                     errors[path] = error
@@ -121,7 +122,8 @@ def _refuse(errors):
                                                                            f"pictures ({reason})"
                  for reason, files in files_of.items()]
         rest = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
-        raise ValueError("; ".join(named + rest) + ": mend, convert or remove " + ("it" if len(errors) == 1 else "them"))
+        raise ValueError("; ".join(named + rest) + ": mend, convert or remove "
+                         + ("it" if len(errors) == 1 else "them"))
 
 
 def _reason(error):

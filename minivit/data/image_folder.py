@@ -49,8 +49,10 @@ def load_folder(folder, seed, test_fraction, image_size=None, channels=None, fit
     labels = [class_names.index(name) for classes in parts.values() for name in classes for _ in classes[name]]
     ends = np.cumsum([sum(map(len, classes.values())) for classes in parts.values()])[:-1]
     pairs = zip(np.split(images, ends), np.split(np.array(labels), ends), strict=True)
-    names = {part: [str(file.relative_to(folder)) for name in classes for file in classes[name]] for part, classes in parts.items()}
-    return make_dataset(Path(folder).resolve().name, dict(zip(parts, pairs, strict=True)), class_names, seed, test_fraction, fit,
+    names = {part: [str(file.relative_to(folder)) for name in classes for file in classes[name]] for part,
+             classes in parts.items()}
+    return make_dataset(Path(folder).resolve().name, dict(zip(parts, pairs, strict=True)), class_names, seed,
+                        test_fraction, fit,
                         {"image_size": image_size, "channels": channels, "fit": fit}, names)
 
 
@@ -85,7 +87,8 @@ def _read_or_recall(files, image_size, channels, fit):
 def find_pictures(folder):
     """{part: {class name: files}} of a folder, sorted; part is "train" where there are no parts. Raises ValueError."""
     below = _subfolders(folder)
-    parts = {sub: PARTS[sub.name.lower()] for sub in below if sub.name.lower() in PARTS and _subfolders(sub) and not _pictures(sub, "*")}
+    parts = {sub: PARTS[sub.name.lower()] for sub in below if sub.name.lower() in PARTS and _subfolders(sub)
+             and not _pictures(sub, "*")}
     if not parts:
         return {"train": _classes(Path(folder))}
     names = ", ".join(sub.name for sub in parts)

@@ -21,7 +21,8 @@ def load_npz(path: str | Path, seed: int, test_fraction: float, name: str | None
         parts["val"] = "val_"
     missing = [prefix + key for prefix in parts.values() for key in ("images", "labels") if prefix + key not in arrays]
     if missing:
-        raise ValueError(f"{name} lacks {', '.join(missing)}: an .npz data set holds images and labels, or train_images, "
+        raise ValueError(f"{name} lacks {', '.join(missing)}: an .npz data set holds images and labels, or "
+                         "train_images, "
                          f"train_labels, test_images, test_labels; this one holds {', '.join(arrays) or 'nothing'}")
     pairs = {part: (_with_channels(arrays[f"{prefix}images"]), arrays[f"{prefix}labels"])
              for part, prefix in parts.items()}

@@ -17,6 +17,8 @@ from .receptive import extent, receptive_field, spread
 from .symmetry import equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
 from .tools.study import Study
 
-__all__ = ["FirstBlocks", "Sequential", "Study", "attention_probabilities", "equivariance_error", "extent", "mean_distance", "permute_patches",
-           "permute_tokens", "position_similarity", "principal_filters", "readout_maps", "receptive_field", "rollout", "shift",
+__all__ = ["FirstBlocks", "Sequential", "Study", "attention_probabilities", "equivariance_error", "extent",
+           "mean_distance", "permute_patches",
+           "permute_tokens", "position_similarity", "principal_filters", "readout_maps", "receptive_field", "rollout",
+           "shift",
            "shift_tokens", "spread", "unchanged", "variation", "with_all_tokens"]

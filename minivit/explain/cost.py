@@ -1,4 +1,6 @@
-"""What pixels as tokens would cost: attention compares every token with every other, so its work and memory grow as N^2.
+"""What pixels as tokens would cost:
+
+attention compares every token with every other, so its work and memory grow as N^2.
 
     tokens   N = (H / P)^2           entries   N^2 for each head and layer           multiply-adds   2 N^2 D for q k^T and probs v
 """
@@ -21,8 +23,8 @@ def count(image_size, patch_size):
 def measure(sizes, width=64, repetitions=3):
     """The cost of one head of attention, forward, over N tokens for N in `sizes`: (seconds, bytes), two arrays.
 
-    seconds: of one thread's processor time, the least of the repetitions; what else the machine does hardly counts. bytes: the most that
-    was allocated at one time, beside the input.
+    seconds: of one thread's processor time, the least of the repetitions; what else the machine does hardly counts.
+    bytes: the most that was allocated at one time, beside the input.
     """
     seconds, memory = [], []
     with blas_threads(1):

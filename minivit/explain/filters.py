@@ -1,8 +1,10 @@
-"""What the first layer and the positions have learned: figure 7, left and middle, of Dosovitskiy et al., arXiv:2010.11929.
+"""What the first layer and the positions have learned:
 
-The D filters of the patch embedding are points in the space of a patch's P P C numbers. Their principal components are the directions in
-which they differ most: what the model looks for in a patch. Positions are vectors without names; which of them are alike tells
-whether the model has learned how the patches lie.
+figure 7, left and middle, of Dosovitskiy et al., arXiv:2010.11929.
+
+The D filters of the patch embedding are points in the space of a patch's P P C numbers. Their principal components are
+the directions in which they differ most: what the model looks for in a patch. Positions are vectors without names;
+which of them are alike tells whether the model has learned how the patches lie.
 """
 
 import numpy as np
@@ -13,8 +15,9 @@ from .attention import grid
 
 
 def principal_filters(model, count):
-    """The first `count` principal components of the filters of a linear patch embedding: (count, P, P, C), and each one's share of the
-    variance (count,).
+    """The first `count` principal components of the filters of a linear patch embedding:
+
+    (count, P, P, C), and each one's share of the variance (count,).
 
     Raises ValueError if the patches are not embedded linearly, or have fewer numbers.
     """
@@ -29,9 +32,12 @@ def principal_filters(model, count):
 
 
 def position_similarity(positions):
-    """Positions (N, D) -> the cosine of the angle between those of any two patches: (S, S, S, S), class tokens left out.
+    """Positions (N, D) -> the cosine of the angle between those of any two patches:
 
-    similarity[y, x] is the map, over all patches, of how much their positions are like that of the patch in row y and column x.
+    (S, S, S, S), class tokens left out.
+
+    similarity[y, x] is the map, over all patches, of how much their positions are like that of the patch in row y and
+    column x.
     """
     side, first = grid(len(positions))
     unit = positions[first:].astype(np.float64)

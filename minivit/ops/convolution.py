@@ -3,9 +3,9 @@
     y[b, i, j] = sum over u, v of x[b, s i + u - p, s j + v - p] W[u, v] + bias          (x is 0 outside the image)
 
 W is a *filter* of k x k places, each a matrix (C, D); s is the stride and p the padding. At one place the filter covers
-a square of k k C numbers. (The filter is not mirrored: strictly, this is a cross-correlation, as in all of deep learning.)
-With these squares written as rows, the convolution is a linear map. The literature calls the gather im2col, these rows
-columns, and the transpose col2im:
+a square of k k C numbers. (The filter is not mirrored: strictly, this is a cross-correlation, as in all of deep
+learning.) With these squares written as rows, the convolution is a linear map. The literature calls the gather im2col,
+these rows columns, and the transpose col2im:
 
     columns = gather(x)                     (B H' W', k k C)          H' = (H + 2p - k) // s + 1, W' alike
     y       = columns W + bias              (B H' W', D)

@@ -3,8 +3,8 @@
     p    = softmax(logits / tau)                                       (B, K)     the student, softened
     loss = (tau**2 / B) sum_b sum_k q[b, k] (log q[b, k] - log p[b, k])           a single number
 
-The *temperature* tau > 1 softens a distribution: it raises the small probabilities, which tell what else the teacher finds
-possible. q comes from the teacher (see `targets`) and is constant:
+The *temperature* tau > 1 softens a distribution: it raises the small probabilities, which tell what else the teacher
+finds possible. q comes from the teacher (see `targets`) and is constant:
 
     soft    q = softmax(teacher / tau): the whole distribution
     hard    q = 1 at the teacher's most probable class, else 0, and tau = 1: the cross-entropy with that class as label

@@ -3,8 +3,8 @@
     y[b, i, j, c] = max over u, v of x[b, s i + u - p, s j + v - p, c]                  (x is 0 outside the image)
 
 Each channel is pooled by itself; s is the stride and p the padding. The zeros outside take part, as in BiT, which pads
-the image with zeros first: at the border, y is never negative. (Other libraries pad with minus infinity. After a ReLU the
-results are the same.)
+the image with zeros first: at the border, y is never negative. (Other libraries pad with minus infinity. After a ReLU
+the results are the same.)
 
 Backward. y depends only on the largest number of its square. If (r, t) is the place of that number,
 
@@ -62,7 +62,8 @@ def forward(x: np.ndarray, size: int, stride: int = 1, padding: int = 0) -> tupl
     B, H, W, C = x.shape
     height, width = output_size(H, size, stride, padding), output_size(W, size, stride, padding)
     if min(height, width) < 1:
-        raise ValueError(f"max pooling: squares of {size}x{size} do not fit into images of {H}x{W} with padding {padding}"
+        raise ValueError(f"max pooling: squares of {size}x{size} do not fit into images of {H}x{W} with padding "
+                         f"{padding}"
                          ": use a smaller size, or more padding")
     y = np.empty((B, height, width, C), x.dtype)
     largest = np.empty(y.shape, np.int32)                             # its place in x, as r W + t; -1 outside

@@ -65,7 +65,8 @@ def reference_uniform(seed, step, stream, samples, count):
 def uniform(seed, step, stream, samples, count):
     """`count` numbers in [0, 1) for each sample -> (len(samples), count), float32, multiples of 2**-24.
 
-    seed: 0 to 2**64 - 1; step, stream and each of samples: 0 to 2**32 - 1. The same arguments always give the same numbers.
+    seed: 0 to 2**64 - 1; step, stream and each of samples: 0 to 2**32 - 1. The same arguments always give the same
+    numbers.
     """
     out = np.empty((len(samples), count), np.float32)
     _uniform(np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32), np.uint64(step), np.uint64(stream),
@@ -76,8 +77,9 @@ def uniform(seed, step, stream, samples, count):
 class Generator:
     """The random numbers of one share of a training batch, named by (seed, step, stream, sample).
 
-    seed: of the run. step: of training. samples: the indices of this share's images in the whole batch. epoch: how often the data
-    were gone through before. dataset_indices: the index of each image of the whole batch in its data set.
+    seed: of the run. step: of training. samples: the indices of this share's images in the whole batch. epoch: how
+    often the data were gone through before. dataset_indices: the index of each image of the whole batch in its data
+    set.
     """
 
     def __init__(self, seed, step=0, samples=(), epoch=0, dataset_indices=()):

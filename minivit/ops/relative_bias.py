@@ -1,14 +1,14 @@
 """Relative position bias: attention between two tokens depends on how far apart they are, and in which direction.
 
-Tokens lie on a grid of R rows and S columns. Token n at row y, column x and token m at row y', column x' are y - y' rows
-and x - x' columns apart. There are (2R - 1)(2S - 1) such offsets. For each offset, every head learns one number, which
-attention adds to the scaled score of the pair (see `attention_variants`):
+Tokens lie on a grid of R rows and S columns. Token n at row y, column x and token m at row y', column x' are y - y'
+rows and x - x' columns apart. There are (2R - 1)(2S - 1) such offsets. For each offset, every head learns one number,
+which attention adds to the scaled score of the pair (see `attention_variants`):
 
     bias[a, n, m] = table[index[n, m], a]               for head a
     index[n, m]   = (y - y' + R - 1)(2S - 1) + (x - x' + S - 1)
 
-A class token has no place on the grid. It gets three more rows of the table: class token to token, token to class token,
-and class token to itself.
+A class token has no place on the grid. It gets three more rows of the table: class token to token, token to class
+token, and class token to itself.
 
 Positions that are added to the tokens (see `tokens`) tell where a token is. The bias depends only on offsets, so it is
 the same everywhere in the image. Every block learns its own.

@@ -3,11 +3,12 @@
     x (B, H, W, D)  ->  windows (B G, n, D)          n = w w tokens in a window of side w, G = (H / w) (W / w) per image
 
 The windows of an image follow each other row by row, and the windows of one image come before those of the next. With N
-tokens, attention computes N**2 scores. In windows it computes N n, which grows only linearly with the area of the image.
+tokens, attention computes N**2 scores. In windows it computes N n, which grows only linearly with the area of the
+image.
 
 Windows must exchange information. So every second block shifts the image first, by s rows up and s columns to the left:
-its windows then lie across the borders of those before. What leaves at the top comes in at the bottom (a cyclic shift), so
-there are as many windows as before, and all are full:
+its windows then lie across the borders of those before. What leaves at the top comes in at the bottom (a cyclic shift),
+so there are as many windows as before, and all are full:
 
     shifted[b, i, j] = x[b, (i + s) mod H, (j + s) mod W]
 
@@ -17,8 +18,8 @@ other. A mask adds -100 to the scores of such pairs, so their probability is neg
     mask[g, a, b] = 0      if tokens a and b of window g came from the same side, in both rows and columns
                     -100   otherwise
 
-Backward. Each number moves to one new place, so its gradient moves back. Backward puts the windows together and shifts the
-image back. A layer also uses it in its own forward, to turn windows into an image again:
+Backward. Each number moves to one new place, so its gradient moves back. Backward puts the windows together and shifts
+the image back. A layer also uses it in its own forward, to turn windows into an image again:
 
     dx = unshift(join(dwindows))
 
@@ -87,7 +88,8 @@ def permutation(rows: int, columns: int, side: int, shift: int) -> tuple[np.ndar
 def forward(x: np.ndarray, side: int, shift: int = 0) -> tuple[np.ndarray, tuple]:
     """Fast version of `reference_forward`. Raises ValueError if w does not divide H and W, or s is not in 0..w-1."""
     if x.ndim != 4 or side < 1 or x.shape[1] % side or x.shape[2] % side or not 0 <= shift < side:
-        raise ValueError(f"windows of side {side}, shifted by {shift}, need x (B, H, W, D) with H and W divisible by {side}, "
+        raise ValueError(f"windows of side {side}, shifted by {shift}, need x (B, H, W, D) with H and W divisible by "
+                         f"{side}, "
                          f"and a shift in 0..{side - 1}, not {x.shape}")
     B, H, W, D = x.shape
     order, _ = permutation(H, W, side, shift)

@@ -40,13 +40,15 @@ def curve_figure(records: Sequence[Mapping], floor: float = 0.0, kept: int = -1)
     loss.plot(epochs, [r["loss"] for r in records], color="tab:blue", linewidth=2)
     loss.set(title="Training loss", ylim=(0, None))
     if floor > 0:
-        loss.axhline(floor, color="tab:gray", linestyle="--", label=f"lowest possible with label smoothing: {floor:.2f}")
+        loss.axhline(floor, color="tab:gray", linestyle="--", label="lowest possible with label smoothing: "
+                                                                    f"{floor:.2f}")
         loss.legend(frameon=False, loc="best", fontsize=11)
     for name, (label, colour) in SERIES.items():
         if name in records[-1]:
             accuracy.plot(epochs, [100 * r[name] for r in records], color=colour, linewidth=2, label=label)
     epoch = "last epoch" if kept in (-1, len(records) - 1) else f"epoch {epochs[kept]:g}"
-    test = f"Test accuracy {records[kept]['test_accuracy']:.2%} ({epoch})" if "test_accuracy" in records[-1] else "Accuracy"
+    test = f"Test accuracy {records[kept]['test_accuracy']:.2%} ({epoch})" if "test_accuracy" in records[
+        -1] else "Accuracy"
     accuracy.set(title=test, ylabel="accuracy in %", ylim=(None, 100.5))
     accuracy.legend(frameon=False, loc="best", fontsize=11)
     for axes in (loss, accuracy):

@@ -77,12 +77,14 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
     return text.substitute(
         title=_escape(f"{config['model']['family']} trained on {config['data']['name']}"),
         subtitle=_escape(f"{parameters:,} parameters, {tokens}{model.flops / 1e6:,.1f} MFLOPs per image. "
-                         f"{data.classes} classes, images of {' x '.join(map(str, data.test_images.shape[1:3]))} pixels with "
+                         f"{data.classes} classes, images of {' x '.join(map(str, data.test_images.shape[1:3]))} "
+                         "pixels with "
                          f"{data.test_images.shape[3]} {plural(data.test_images.shape[3], 'channel')}."),
         accuracy=f"{evaluation.accuracy:.2%}", uncertainty=evaluation.uncertainty.replace("+-", "±"),
         explanation=_escape(f"Accuracy on {scored}, with {_kept_weights(config['training'])}. {uncertainty} covers the "
                             "choice of the images only. Runs with other seeds differ too."),
-        warnings="\n".join(f'<p class="warning">{_escape(words)}</p>' for words in (unfinished, leakage_warning) if words),
+        warnings="\n".join(f'<p class="warning">{_escape(words)}</p>'
+                           for words in (unfinished, leakage_warning) if words),
         sections="\n".join(f"<section>\n<h2>{_escape(title)}</h2>\n{body}\n</section>"
                            for title, body in sections if body))
 

@@ -1,7 +1,10 @@
-"""Everything in this project that has a gradient, at small odd sizes: what `minivit gradcheck` checks, and what the tests run over.
+"""Everything in this project that has a gradient, at small odd sizes:
 
-A new op, layer or model family is declared here, once: OPS by shapes, LAYERS by a constructor, MODELS by the options of `create_model`.
-The first word of a name, up to a blank or comma, is the op's module, the layer's class or the family, and chooses it on the command line.
+what `minivit gradcheck` checks, and what the tests run over.
+
+A new op, layer or model family is declared here, once: OPS by shapes, LAYERS by a constructor, MODELS by the options of
+`create_model`. The first word of a name, up to a blank or comma, is the op's module, the layer's class or the family,
+and chooses it on the command line.
 """
 
 import inspect
@@ -83,13 +86,17 @@ OPS = {
     "attention, heads of width 1": Op(attention, {"qkv": (3, 7, 9)}, {"heads": 3}),
     "attention, one head": Op(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
     "attention of one token": Op(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
-    "attention_variants of the first tokens": Op(attention_variants, {"qkv": (2, 5, 18)}, {"heads": 2, "queries": slice(2)}),
-    "attention_variants of some tokens, with a bias": Op(attention_variants, {"qkv": (2, 4, 18), "bias": (2, 2, 4)}, {"heads": 2, "queries": slice(1, 3)}),
+    "attention_variants of the first "
+    "tokens": Op(attention_variants, {"qkv": (2, 5, 18)}, {"heads": 2, "queries": slice(2)}),
+    "attention_variants of some tokens, with a "
+    "bias": Op(attention_variants, {"qkv": (2, 4, 18), "bias": (2, 2, 4)}, {"heads": 2, "queries": slice(1, 3)}),
     "attention_variants with a bias": Op(attention_variants, {"qkv": (2, 5, 18), "bias": (2, 5, 5)}, {"heads": 2}),
-    "attention_variants with a bias per window": Op(attention_variants, {"qkv": (6, 4, 18), "bias": (3, 2, 4, 4)}, {"heads": 2}),
+    "attention_variants with a bias per "
+    "window": Op(attention_variants, {"qkv": (6, 4, 18), "bias": (3, 2, 4, 4)}, {"heads": 2}),
     "attention_variants": Op(attention_variants, {"qkv": (2, 5, 18)}, {"heads": 2}),
     "relative_bias": Op(relative_bias, {"table": (15, 2)}, {"rows": 2, "columns": 3}),
-    "relative_bias with a class token": Op(relative_bias, {"table": (28, 3)}, {"rows": 3, "columns": 3, "class_token": True}),
+    "relative_bias with a class "
+    "token": Op(relative_bias, {"table": (28, 3)}, {"rows": 3, "columns": 3, "class_token": True}),
     "relative_bias of one token": Op(relative_bias, {"table": (1, 5)}, {"rows": 1, "columns": 1}),
     "convolution": Op(convolution, {"x": (2, 5, 7, 3), "weight": (3, 3, 3, 5), "bias": (5,)}),
     "convolution with stride and padding": Op(convolution, {"x": (3, 7, 6, 2), "weight": (3, 3, 2, 4), "bias": (4,)},
@@ -106,9 +113,11 @@ OPS = {
     "weight_standardisation": Op(weight_standardisation, {"weight": (3, 3, 2, 5)}),
     "weight_standardisation of one place": Op(weight_standardisation, {"weight": (1, 1, 7, 3)}, {"eps": 1e-2}),
     "group_norm": Op(group_norm, {"x": (3, 2, 5, 6), "weight": (6,), "bias": (6,)}, {"groups": 2}),
-    "group_norm of single channels": Op(group_norm, {"x": (2, 3, 3, 5), "weight": (5,), "bias": (5,)}, {"groups": 5, "eps": 1e-2}),
+    "group_norm of single "
+    "channels": Op(group_norm, {"x": (2, 3, 3, 5), "weight": (5,), "bias": (5,)}, {"groups": 5, "eps": 1e-2}),
     "group_norm of one group": Op(group_norm, {"x": (2, 1, 3, 7), "weight": (7,), "bias": (7,)}, {"groups": 1}),
-    "group_norm with a relu": Op(group_norm, {"x": (3, 3, 2, 6), "weight": (6,), "bias": (6,)}, {"groups": 3, "relu": True}),
+    "group_norm with a "
+    "relu": Op(group_norm, {"x": (3, 3, 2, 6), "weight": (6,), "bias": (6,)}, {"groups": 3, "relu": True}),
     "relu": Op(relu, {"x": (3, 5, 7)}),
     "max_pooling": Op(max_pooling, {"x": (2, 5, 7, 3)}, {"size": 2}),
     "max_pooling with stride and padding": Op(max_pooling, {"x": (3, 6, 5, 2)}, {"size": 3, "stride": 2, "padding": 1}),
@@ -118,7 +127,8 @@ OPS = {
     "cross_entropy of a lane": Op(cross_entropy, {"logits": (3, 5)}, {"t": _targets(3, 5, 0.0), "batch_size": 11}),
     "distillation": Op(distillation, {"logits": (5, 7)}, {"q": _teacher(5, 7, 3.0), "temperature": 3.0}),
     "distillation, hard": Op(distillation, {"logits": (3, 37)}, {"q": _teacher(3, 37)}),
-    "distillation of a lane": Op(distillation, {"logits": (3, 5)}, {"q": _teacher(3, 5, 0.5), "temperature": 0.5, "batch_size": 11}),
+    "distillation of a "
+    "lane": Op(distillation, {"logits": (3, 5)}, {"q": _teacher(3, 5, 0.5), "temperature": 0.5, "batch_size": 11}),
     "windows": Op(windows, {"x": (2, 4, 6, 3)}, {"side": 2}),
     "windows, shifted": Op(windows, {"x": (3, 6, 3, 5)}, {"side": 3, "shift": 1}),
     "windows as large as the picture": Op(windows, {"x": (2, 3, 3, 1)}, {"side": 3}),
@@ -154,7 +164,7 @@ def _recomputing(block):
     return block
 
 
-LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constructor, and the shape of the input, if it takes one
+LAYERS: dict[str, tuple[Callable, tuple | None]] = {  # a constructor, and the shape of the input, if it takes one
     "Linear": (lambda: layers.Linear(5, 7), (2, 3, 5)),
     "Linear without a bias": (lambda: layers.Linear(5, 7, bias=False), (2, 3, 5)),
     "LayerNorm": (lambda: layers.LayerNorm(6), (2, 3, 6)),
@@ -164,7 +174,8 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "Block": (lambda: layers.Block(width=24, heads=3, mlp_ratio=2), (2, 5, 24)),
     "PatchEmbed": (lambda: layers.PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
     "AttentionVariant with a relative bias": (lambda: layers.AttentionVariant(12, 3, grid=(2, 2, True)), (2, 5, 12)),
-    "Block with a relative bias": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)), (2, 6, 12)),
+    "Block with a relative "
+    "bias": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)), (2, 6, 12)),
     "RelativeBias": (lambda: layers.RelativeBias(2, 3, heads=2), None),
     "Convolution": (lambda: layers.Convolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
     "Convolution of many channels": (lambda: layers.Convolution(16, 16, size=3, padding=1), (2, 3, 4, 16)),
@@ -172,13 +183,18 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "ConvStem of one halving": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
     "WindowAttention": (lambda: layers.WindowAttention(12, 3, 4, 6, side=2), (2, 4, 6, 12)),
     "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, 6, 3, side=3, shift=1), (2, 6, 3, 6)),
-    "Block of which one token is read": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, output_tokens=1), (2, 5, 12)),
+    "Block of which one token is "
+    "read": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, output_tokens=1), (2, 5, 12)),
     "Block with a relative bias, of which one token is read":
         (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 2, True), output_tokens=1), (2, 5, 12)),
-    "Block with windows": (lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 4, side=2, shift=1), eps=1e-5), (2, 4, 4, 6)),
+    "Block with "
+    "windows": (lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 4, side=2, shift=1), eps=1e-5),
+                (2, 4, 4, 6)),
     "Block that recomputes": (lambda: _recomputing(layers.Block(6, 3, 2)), (2, 5, 6)),
-    "Stage": (lambda: layers.Stage([layers.ResidualBlock(4, 6, stride=2, groups=2), layers.ResidualBlock(6, 6, groups=2)]), (2, 5, 4, 4)),
-    "Stage behind a merging": (lambda: layers.Stage([layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 2, 2, side=2))],
+    "Stage": (lambda: layers.Stage([layers.ResidualBlock(4, 6, stride=2, groups=2),
+                                    layers.ResidualBlock(6, 6, groups=2)]), (2, 5, 4, 4)),
+    "Stage behind a "
+    "merging": (lambda: layers.Stage([layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 2, 2, side=2))],
                                                     layers.PatchMerging(3)), (2, 4, 4, 3)),
     "PatchMerging": (lambda: layers.PatchMerging(5), (2, 4, 6, 5)),
     "MeanHead": (lambda: layers.MeanHead(5, 7), (2, 3, 4, 5)),
@@ -190,16 +206,21 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {                  # a constr
     "ResidualBlock": (lambda: layers.ResidualBlock(4, 4, groups=2), (2, 4, 5, 4)),
     "ResidualBlock that halves": (lambda: layers.ResidualBlock(4, 6, stride=2, groups=2), (2, 5, 4, 4)),
     "ResidualBlock with a bottleneck": (lambda: layers.ResidualBlock(16, 16, bottleneck=True, groups=2), (2, 3, 4, 16)),
-    "ResidualBlock in training": (lambda: _in_training(layers.ResidualBlock(4, 16, 2, True, 2, drop_path_rate=0.4)), (3, 4, 3, 4)),
+    "ResidualBlock in "
+    "training": (lambda: _in_training(layers.ResidualBlock(4, 16, 2, True, 2, drop_path_rate=0.4)), (3, 4, 3, 4)),
     "Dropout": (lambda: layers.Dropout(0.5), (3, 4)),
     "DropPath": (lambda: layers.DropPath(0.5), (3, 4)),
     "Dropout in training": (lambda: _in_training(layers.Dropout(0.5)), (3, 4)),
     "DropPath in training": (lambda: _in_training(layers.DropPath(0.5)), (3, 4)),
-    "Block in training": (lambda: _in_training(layers.Block(width=6, heads=3, mlp_ratio=2, drop_rate=0.2, drop_path_rate=0.4)), (3, 5, 6)),
+    "Block in "
+    "training": (lambda: _in_training(layers.Block(width=6, heads=3, mlp_ratio=2, drop_rate=0.2, drop_path_rate=0.4)),
+                 (3, 5, 6)),
 }
 
-_SMALL: dict = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3, "mlp_ratio": 2}
-_SWIN: dict = {"image_size": 4, "patch_size": 1, "channels": 3, "classes": 5, "width": 6, "depths": [2, 1], "heads": [2, 3], "window": 2,
+_SMALL: dict = {"image_size": 6, "patch_size": 3, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3,
+                "mlp_ratio": 2}
+_SWIN: dict = {"image_size": 4, "patch_size": 1, "channels": 3, "classes": 5, "width": 6, "depths": [2, 1],
+               "heads": [2, 3], "window": 2,
                "mlp_ratio": 2}
 _SMALL_CNN: dict = {"image_size": 9, "channels": 3, "classes": 5, "width": 4, "layers": [1, 1], "groups": 2}
 MODELS: dict[str, dict] = {                                           # options of `create_model`
@@ -217,7 +238,8 @@ MODELS: dict[str, dict] = {                                           # options 
     "vit with both, by mean": _SMALL | {"stem": "conv", "patch_size": 2, "relative_bias": True, "pool": "mean"},
     "resnet": _SMALL_CNN,
     "resnet of basic blocks": _SMALL_CNN | {"layers": [1, 2], "block": "basic", "reduction": 2},
-    "resnet without a stride in the stem": _SMALL_CNN | {"layers": [1, 1], "block": "basic", "reduction": 1, "image_size": 4},
+    "resnet without a stride in the "
+    "stem": _SMALL_CNN | {"layers": [1, 1], "block": "basic", "reduction": 1, "image_size": 4},
 }
 
 
@@ -226,7 +248,10 @@ def _first_word(name):
 
 
 def arguments_of(case, draw):
-    """All arguments of an op's forward, {name: value}: inputs drawn by `draw(shape)`, constants, and the defaults of the rest."""
+    """All arguments of an op's forward, {name: value}:
+
+    inputs drawn by `draw(shape)`, constants, and the defaults of the rest.
+    """
     given = {name: draw(shape) for name, shape in case.shapes.items()} | case.constants
     defaults = inspect.signature(case.op.reference_forward).parameters
     return {name: given.get(name, p.default) for name, p in defaults.items()}
@@ -256,7 +281,8 @@ class Check:
 
     def report(self, target=None, seed=0, **options):
         """`gradcheck` of the target, or of another in its place, on its inputs; options as there."""
-        return gradcheck(self.make() if target is None else target, *self.inputs(seed), constants=self.constants, seed=seed, **options)
+        return gradcheck(self.make() if target is None else target, *self.inputs(seed), constants=self.constants,
+                         seed=seed, **options)
 
 
 def _of_op(name, kind):
@@ -273,14 +299,18 @@ def _of_layer(name):
 def _of_model(name):
     options = MODELS[name]
     shape = (3, options["image_size"], options["image_size"], options["channels"])
-    return Check(name, "model", lambda: create_model(_first_word(name), **options), lambda rng: [rng.standard_normal(shape)])
+    return Check(name, "model", lambda: create_model(_first_word(name), **options),
+                 lambda rng: [rng.standard_normal(shape)])
 
 
 CHECKS = [*(_of_op(name, kind) for name in OPS for kind in PAIRS), *map(_of_layer, LAYERS), *map(_of_model, MODELS)]
 
 
 def select(names=()):
-    """The checks of those names, each a family or one name in it; all, if there are none. Raises ValueError for an unknown name."""
+    """The checks of those names, each a family or one name in it; all, if there are none.
+
+    Raises ValueError for an unknown name.
+    """
     known = {name: None for check in CHECKS for name in (check.family, check.name)}
     for name in names:
         check_name("op, layer or model", name, known)

@@ -12,7 +12,7 @@ from ..testing import Report
 from ..testing.report import table_lines
 from .catalogue import Check, select
 
-METHODS = ("richardson", "central", "directional", "taylor")          # those that every op, layer and model can be checked by
+METHODS = ("richardson", "central", "directional", "taylor")  # those that every op, layer and model can be checked by
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Verification:
 def verify(names=(), method="richardson", seed=0, threads=None):
     """Check the gradients of the ops, layers and models of these names (all, if there are none) -> `Verification`.
 
-    What breaks in one check, such as a gradient of the wrong shape, is its outcome, and the others go on. Raises ValueError for an
-    unknown name or method. threads: for matrix products (default: the cores of this process).
+    What breaks in one check, such as a gradient of the wrong shape, is its outcome, and the others go on. Raises
+    ValueError for an unknown name or method. threads: for matrix products (default: the cores of this process).
     """
     checks = select(names)
     check_name("method", method, METHODS)
@@ -89,7 +89,8 @@ def table(verification):
             worst = max(outcomes, key=lambda o: o.worst)
             failed = sum(not o.ok for o in outcomes)
             tensors = sum(len(o.report.rows) for o in outcomes if o.report)
-            lines.append(f"{len(outcomes):3} {plural:12} {tensors:4} tensors, worst error {worst.worst:.1e} ({_label(worst.check)}): "
+            lines.append(f"{len(outcomes):3} {plural:12} {tensors:4} tensors, worst error {worst.worst:.1e} "
+                         f"({_label(worst.check)}): "
                          + (f"{failed} FAIL" if failed else "all pass"))
     lines.append(f"in {verification.seconds:.1f} seconds")
     return "\n".join(lines)
@@ -106,4 +107,5 @@ def as_json(verification):
 
     return plain({"ok": verification.ok, "worst": verification.worst, "seconds": verification.seconds, "checks": [
         {"name": o.check.name, "kind": o.check.kind, "ok": o.ok, "worst": o.worst, "error": o.error,
-         "rows": [dataclasses.asdict(row) for row in o.report.rows] if o.report else []} for o in verification.outcomes]})
+         "rows": [dataclasses.asdict(row) for row in o.report.rows] if o.report
+         else []} for o in verification.outcomes]})

@@ -14,7 +14,8 @@ def _must_be_unchanged(subject, before, who):
         if not np.array_equal(x, before[name]):
             what = "which it was given: it must work on a copy"
             if name in subject.parameters and not subject.is_layer:
-                what = ("which the object held before: is it a weight? (A result of an earlier forward or a running mean "
+                what = ("which the object held before: is it a weight? (A result of an earlier forward or a running "
+                        "mean "
                         f"belongs into constants=({name!r},))")
             raise ValueError(f"the {who} changes {name}, {what}")
 
@@ -33,7 +34,8 @@ def checked_result(subject):
     _must_be_unchanged(subject, before, "forward")
     y = np.array(y)
     if y.dtype != np.float64:
-        raise ValueError(f"the forward gives {y.dtype} for float64 inputs: differences need all digits of float64 from start to end")
+        raise ValueError(f"the forward gives {y.dtype} for float64 inputs: differences need all digits of float64 from "
+                         "start to end")
     if not np.isfinite(y).all():
         raise ValueError("the forward gives NaN or infinity")
     if not np.array_equal(y, np.array(subject.forward())):
@@ -53,13 +55,16 @@ def checked_gradients(subject, dy):
     for name, x in subject.tensors.items():
         gradient = gradients.get(name)
         if gradient is None and name in subject.inputs:
-            raise ValueError(f"the backward returns None for {name}: did it forget to return dx? (A constant belongs into constants=(...))")
+            raise ValueError(f"the backward returns None for {name}: did it forget to return dx? (A constant belongs "
+                             "into constants=(...))")
         if gradient is None:
-            raise ValueError(f"the backward gives no gradient for {name} (a constant belongs into constants=({name!r},))")
+            raise ValueError(f"the backward gives no gradient for {name} (a constant belongs into "
+                             f"constants=({name!r},))")
         if gradient.shape != x.shape:
             raise ValueError(f"the gradient of {name} has the shape {gradient.shape}, but {name} itself {x.shape}")
         if gradient.dtype != np.float64:
-            raise ValueError(f"the gradient of {name} is {gradient.dtype}: the backward must compute in float64 where the forward does")
+            raise ValueError(f"the gradient of {name} is {gradient.dtype}: the backward must compute in float64 where "
+                             "the forward does")
     for name, again in subject.backward(dy.copy()).items():
         if not np.array_equal(again, gradients[name], equal_nan=True):
             raise ValueError(f"the backward gives two different gradients of {name} for the same input: it is random")
@@ -71,7 +76,8 @@ def coupling(subject, y, rng, independent):
     name, x = next(iter(subject.inputs.items()), (None, np.zeros(0)))
     testable = min(x.ndim, y.ndim) >= 2 and len(x) == len(y) > 1
     if independent and not testable:
-        raise ValueError("independent=True needs an input and a result of the same two images or more on the first axis")
+        raise ValueError("independent=True needs an input and a result of the same two images or more on the first "
+                         "axis")
     if independent is False or not testable:
         return ()
 
@@ -83,9 +89,11 @@ def coupling(subject, y, rng, independent):
         x[images] = kept
         return [i for i in range(len(y)) if i not in images and moved[i] > 1e-9 * np.abs(y).max()]
 
-    # Two images differ in a bit of their numbers: by all whose bit is 0, and all whose bit is 1, every pair is tried in a few forwards.
+    # Two images differ in a bit of their numbers: by all whose bit is 0, and all whose bit is 1, every pair is tried in
+    # a few forwards.
     numbers = range(len(x))
-    halves = [[b for b in numbers if b >> bit & 1 == value] for bit in range((len(x) - 1).bit_length()) for value in (0, 1)]
+    halves = [[b for b in numbers if b >> bit & 1 == value] for bit in range((len(x) - 1).bit_length())
+              for value in (0, 1)]
     for half in halves:
         if seen_by(half):
             b, seen = next(((b, seen) for b in half if (seen := seen_by([b]))), (half, seen_by(half)))

@@ -6,19 +6,20 @@ With D(h) the central difference,
     richardson     (4 D(h/2) - D(h)) / 3                                    error O(h**4)
     complex        Im L(x + i h v) / h                                      error O(h**2), and h may be 1e-20
 
-Too large an h leaves this truncation error, too small an h the round-off eps L / h: the error against h is a V. The step is the
-power of eps that balances both, times the root mean square of the tensor. The complex step subtracts nothing, so it has no round-off,
-but every function on the way must be analytic. The difference of two losses is taken as sum((y+ - y-) * dy): the same number, with less
-cancellation.
+Too large an h leaves this truncation error, too small an h the round-off eps L / h: the error against h is a V. The
+step is the power of eps that balances both, times the root mean square of the tensor. The complex step subtracts
+nothing, so it has no round-off, but every function on the way must be analytic. The difference of two losses is taken
+as sum((y+ - y-) * dy): the same number, with less cancellation.
 
-A line is one entry (v = e_i) or a *direction*: all entries of a tensor at once, by random amounts. Its slope is g.v, which sees an error
-in any entry of the gradient g, for the price of one. The amounts are between 1/2 and 3/2 of the step, of either sign: signs alone could
-meet a symmetry (the gradient of a softmax has no part along ones).
+A line is one entry (v = e_i) or a *direction*: all entries of a tensor at once, by random amounts. Its slope is g.v,
+which sees an error in any entry of the gradient g, for the price of one. The amounts are between 1/2 and 3/2 of the
+step, of either sign: signs alone could meet a symmetry (the gradient of a softmax has no part along ones).
 
-The Taylor remainder needs no choice of h: |L(x + h v) - L(x) - h g.v| falls as h**2 if g is the gradient, and as h if it is not.
+The Taylor remainder needs no choice of h: |L(x + h v) - L(x) - h g.v| falls as h**2 if g is the gradient, and as h if
+it is not.
 
-Sources: Richardson 1911; Squire and Trapp, SIAM Review 40 (1998), for the complex step; Farrell et al., SIAM J. Sci. Comput. 35 (2013), for
-the Taylor remainder as a test of gradients.
+Sources: Richardson 1911; Squire and Trapp, SIAM Review 40 (1998), for the complex step; Farrell et al., SIAM J. Sci.
+Comput. 35 (2013), for the Taylor remainder as a test of gradients.
 """
 
 import itertools
@@ -76,7 +77,10 @@ def complex_step(line, h, dy):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to measure a slope, the step that suits it, and the size of step by which round-off is divided; both relative to the tensor."""
+    """A way to measure a slope, the step that suits it, and the size of step by which round-off is divided;
+
+    both relative to the tensor.
+    """
 
     slope: Callable
     step: float
@@ -93,9 +97,9 @@ SLOPES = {
 def bend(line, h, dy):
     """How far the forward is from smooth within +-h, in units of slope.
 
-    A second difference falls by four when h is halved, but for terms of order h**4; at a kink (ReLU at zero, two maxima that change
-    places) it does not. So |S(h) - 4 S(h/2)| / h, with S(h) = y(h) - 2 y(0) + y(-h), is O(h**3) on smooth ground and as large as the
-    jump of the slope at a kink.
+    A second difference falls by four when h is halved, but for terms of order h**4; at a kink (ReLU at zero, two maxima
+    that change places) it does not. So |S(h) - 4 S(h/2)| / h, with S(h) = y(h) - 2 y(0) + y(-h), is O(h**3) on smooth
+    ground and as large as the jump of the slope at a kink.
     """
     y = line(0.0)
     far, near = (line(t) - 2 * y + line(-t) for t in (h, h / 2))
@@ -103,10 +107,13 @@ def bend(line, h, dy):
 
 
 def taylor_order(line, scale, slope, dy, noise):
-    """The order in h with which the remainder of L(x + h v) = L(x) + h slope falls: 2 or more if `slope` is right, 1 if not.
+    """The order in h with which the remainder of L(x + h v) = L(x) + h slope falls:
 
-    The remainder is the root mean square over +h and -h, so that an even and an odd term cannot cancel. It is taken at the
-    smallest two steps, scale / 4**k, where it stands clear of `noise`, the round-off in L; infinity if it never does (L is linear).
+    2 or more if `slope` is right, 1 if not.
+
+    The remainder is the root mean square over +h and -h, so that an even and an odd term cannot cancel. It is taken at
+    the smallest two steps, scale / 4**k, where it stands clear of `noise`, the round-off in L; infinity if it never
+    does (L is linear).
     """
     y = line(0.0)
 

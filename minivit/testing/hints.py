@@ -1,7 +1,8 @@
 """What a wrong gradient looks like, in words: each recogniser knows one pattern of error, and names it or returns None.
 
-The evidence is a few whole rows (along the last axis) of the wrong tensor and some entries from all over it, each measured once more.
-A pattern is recognised if it explains all but a hundredth of the difference; the words are a hint, no proof.
+The evidence is a few whole rows (along the last axis) of the wrong tensor and some entries from all over it, each
+measured once more. A pattern is recognised if it explains all but a hundredth of the difference; the words are a hint,
+no proof.
 """
 
 import math
@@ -17,8 +18,8 @@ _ALL = 256                                                            # so many 
 class Evidence:
     """A tensor whose gradient is wrong: `x`, its `analytic` gradient, and `numeric` at the flat `indices`.
 
-    index: of an entry that is wrong, which is among them; None if only a direction is known. rows: places in `indices` of rows of the
-    tensor, or of a long stretch of them, one array for each.
+    index: of an entry that is wrong, which is among them; None if only a direction is known. rows: places in `indices`
+    of rows of the tensor, or of a long stretch of them, one array for each.
     """
 
     def __init__(self, trial, name, index, rng):
@@ -47,7 +48,9 @@ class Evidence:
         return np.asarray(self.trial.subject.backward(dy)[self.name])
 
     def explained_by(self, *terms):
-        """Whether in every row the difference is a combination of these terms (arrays like the tensor), and not too small to tell."""
+        """Whether in every row the difference is a combination of these terms (arrays like the tensor), and not too
+        small to tell.
+        """
         if len(self.rows[0]) < len(terms) + 2:
             return False
         for row in self.rows:
@@ -126,7 +129,8 @@ def _of_one_image(e):
         if np.array_equal(under, e.gradient):
             return f"only dy[{b}] has a part in it: is the sum over the first axis missing?"
         others = np.arange(images) != b
-        if e.name in e.trial.subject.inputs and len(e.x) == images and not e.trial.coupled and (under != without_dy)[others].any():
+        if e.name in e.trial.subject.inputs and len(e.x) == images and not e.trial.coupled and (under != without_dy)[
+            others].any():
             return f"dy[{b}] has a part in the gradients of other images: they leak into each other"
     return None
 
@@ -160,7 +164,8 @@ def _confined(e):
     if wrong.all() or not wrong.any():
         return None
     places = np.unravel_index(e.indices, e.x.shape)
-    box = [sorted(set(place[wrong].tolist())) for place in places]    # the indices on each axis under which something is wrong
+    # the indices on each axis under which something is wrong
+    box = [sorted(set(place[wrong].tolist())) for place in places]
     inside = np.all([np.isin(place, bad) for place, bad in zip(places, box, strict=True)], axis=0)
     if (inside & ~wrong).any():
         return None
@@ -175,11 +180,15 @@ def _in_words(indices):
     return ", ".join(map(str, indices[:5])) + (", ..." if len(indices) > 5 else "")
 
 
-_RECOGNISERS = (_not_finite, _not_measured, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places, _of_one_image,
+_RECOGNISERS = (_not_finite, _not_measured, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places,
+                _of_one_image,
                 _missing_dy, _missing_term, _factor_outside_of_means, _confined)
 
 
 def hint_for(trial, name, index, rng):
-    """What the error of a wrong tensor looks like, or an empty string. index: flat, of an entry that is wrong; None for a direction."""
+    """What the error of a wrong tensor looks like, or an empty string. index: flat, of an entry that is wrong;
+
+    None for a direction.
+    """
     evidence = Evidence(trial, name, index, rng)
     return next((found for recognise in _RECOGNISERS if (found := recognise(evidence))), "")

@@ -13,10 +13,11 @@ from .differences import central, richardson
 class Row:
     """The verdict on one tensor.
 
-    entries: how many were measured one by one (or along how many directions, by a filter), of `size`. kinks: how many were skipped.
-    error: the largest. index, numeric, analytic: of the entry that has it in a wrong tensor, of the largest in a right one (an empty
-    index: of a direction). unseen: whether entries were left that no direction could see, for a kink.
-    hint: what the error looks like, for the first few. order: of the Taylor remainder, for method "taylor".
+    entries: how many were measured one by one (or along how many directions, by a filter), of `size`. kinks: how many
+    were skipped. error: the largest. index, numeric, analytic: of the entry that has it in a wrong tensor, of the
+    largest in a right one (an empty index: of a direction). unseen: whether entries were left that no direction could
+    see, for a kink. hint: what the error looks like, for the first few. order: of the Taylor remainder, for method
+    "taylor".
     """
 
     tensor: str
@@ -49,11 +50,13 @@ def table_lines(groups):
     label_width = max((len(label) for label, _ in groups), default=0)
     name_width = max(len("tensor"), *(len(row.tensor) for _, rows in groups for row in rows))
     head = f"{'':{label_width}}  " if label_width else ""
-    lines = [f"{head}{'tensor':{name_width}}  {'entries':>11}  {'method':11}  {'error':>7}  {'numeric':>12}  {'analytic':>12}"]
+    lines = [f"{head}{'tensor':{name_width}}  {'entries':>11}  {'method':11}  {'error':>7}  {'numeric':>12}  "
+             f"{'analytic':>12}"]
     for label, rows in groups:
         for i, row in enumerate(rows):
             head = f"{'' if i else label:{label_width}}  " if label_width else ""
-            entries = f"{row.entries} direction" if row.method in ("directional", "taylor") else f"{row.entries}/{row.size}"
+            entries = f"{row.entries} direction" if row.method in ("directional",
+                                                                   "taylor") else f"{row.entries}/{row.size}"
             lines.append(f"{head}{row.tensor:{name_width}}  {entries:>11}  {row.method:11}  {row.error:7.1e}  "
                          f"{row.numeric:12.5g}  {row.analytic:12.5g}  {row.verdict}")
             if row.hint:
@@ -63,7 +66,10 @@ def table_lines(groups):
 
 @dataclass(frozen=True)
 class Report:
-    """What `gradcheck` found: `ok`, `worst`, `rows` (one per tensor), `notes`; `str(report)` is a table, `report.plot()` a picture."""
+    """What `gradcheck` found: `ok`, `worst`, `rows` (one per tensor), `notes`;
+
+    `str(report)` is a table, `report.plot()` a picture.
+    """
 
     rows: tuple[Row, ...]
     tolerance: float
@@ -89,13 +95,16 @@ class Report:
         return "\n".join([*table_lines([("", self.rows)]), *notes, summary])
 
     def errors_by_step(self, row):
-        """Steps (S,), relative to the tensor, and the errors (S,) of the central difference and of Richardson extrapolation at one entry.
+        """Steps (S,), relative to the tensor, and the errors (S,) of the central difference and of Richardson
+        extrapolation at one entry.
 
-        The entry is the row's, or the largest of the gradient if the row is of a direction. Errors are relative to the gradient there.
+        The entry is the row's, or the largest of the gradient if the row is of a direction. Errors are relative to the
+        gradient there.
         """
         trial = self._trial
         gradient = trial.gradients[row.tensor]
-        index = row.index if row.index or not gradient.ndim else np.unravel_index(int(np.argmax(np.abs(gradient))), gradient.shape)
+        index = row.index if row.index or not gradient.ndim else np.unravel_index(
+            int(np.argmax(np.abs(gradient))), gradient.shape)
         line = trial.line(row.tensor, int(np.ravel_multi_index(index, gradient.shape)) if gradient.ndim else 0)
         scale, analytic = trial.scale(row.tensor), float(gradient[index])
         size = max(abs(analytic), abs(row.numeric) if row.index else 0.0) or 1.0
@@ -104,15 +113,18 @@ class Report:
         return steps, *(np.maximum(np.abs(np.array(found) - analytic) / size, 1e-17) for found in slopes)
 
     def plot(self, path=None, axes=None, tensors=4):
-        """Draw the error against the step, for the tensors that fail and those with the largest errors -> a matplotlib Figure.
+        """Draw the error against the step, for the tensors that fail and those with the largest errors -> a matplotlib
+        Figure.
 
-        A right gradient gives a V: with a larger step the truncation error rises, as h**2 for the central difference and as h**4 for
-        Richardson extrapolation; with a smaller one, round-off. (Where the forward is linear in a tensor, only round-off is left.) A
-        wrong one stays at its error. path: where to save the figure, if anywhere: as its name ends (.png, .svg, .pdf), or else as
-        PNG. axes: to draw on, instead of a figure of its own. Runs the forward some 240 times for each tensor. Raises ValueError for an
-        ending that matplotlib does not know, before that; OSError.
+        A right gradient gives a V: with a larger step the truncation error rises, as h**2 for the central difference
+        and as h**4 for Richardson extrapolation; with a smaller one, round-off. (Where the forward is linear in a
+        tensor, only round-off is left.) A wrong one stays at its error. path: where to save the figure, if anywhere: as
+        its name ends (.png, .svg, .pdf), or else as PNG. axes: to draw on, instead of a figure of its own. Runs the
+        forward some 240 times for each tensor. Raises ValueError for an ending that matplotlib does not know, before
+        that; OSError.
         """
-        from ..common.figures import new_figure, picture_format, save  # here, because matplotlib takes its time to import
+        # here, because matplotlib takes its time to import
+        from ..common.figures import new_figure, picture_format, save
 
         if path is not None:
             picture_format(path)
@@ -125,7 +137,8 @@ class Report:
             axes.loglog(steps, error_of_richardson, color=f"C{i}", lw=width, ls="--")
         axes.axhline(self.tolerance, color="0.5", lw=1, ls=":")
         axes.text(steps[0], 0.5 * self.tolerance, "tolerance", color="0.4", fontsize=8, va="top")
-        axes.set(xlabel="step h, relative to the tensor (solid: central, dashed: Richardson)", ylabel="relative error", ylim=(1e-15, 10))
+        axes.set(xlabel="step h, relative to the tensor (solid: central, dashed: "
+                        "Richardson)", ylabel="relative error", ylim=(1e-15, 10))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower left")

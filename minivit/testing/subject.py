@@ -1,4 +1,7 @@
-"""What can be checked, made uniform: named float64 tensors, `forward()` that reads them, and `backward(dy)`, their gradients by name."""
+"""What can be checked, made uniform:
+
+named float64 tensors, `forward()` that reads them, and `backward(dy)`, their gradients by name.
+"""
 
 import copy
 import inspect
@@ -16,10 +19,10 @@ from ..common.checks import check_name
 class Subject:
     """A target whose forward and backward take their tensors from here.
 
-    inputs, parameters: the float64 arrays that are checked, by name; they are contiguous, and moved in place.
-    forward: () -> y. backward: dy -> {name: gradient, or None}, after a forward of its own.
-    state: () -> {name: array}, all that neither may change. as_complex: () -> the same with complex tensors; None unless it is a
-    pair of functions. is_layer: whether it promises that the images of a batch do not see each other.
+    inputs, parameters: the float64 arrays that are checked, by name; they are contiguous, and moved in place. forward:
+    () -> y. backward: dy -> {name: gradient, or None}, after a forward of its own. state: () -> {name: array}, all that
+    neither may change. as_complex: () -> the same with complex tensors; None unless it is a pair of functions.
+    is_layer: whether it promises that the images of a batch do not see each other.
     """
 
     inputs: dict[str, np.ndarray]
@@ -50,7 +53,10 @@ def make_subject(target, inputs, constants, rng):
 
 
 def _is_layer(x):
-    """Whether x is a layer or model of ours; by its methods, for checking stands beside the layers and does not import them."""
+    """Whether x is a layer or model of ours;
+
+    by its methods, for checking stands beside the layers and does not import them.
+    """
     return all(callable(getattr(x, name, None)) for name in ("parameters", "astype", "name_parameters"))
 
 
@@ -59,7 +65,10 @@ def _is_floating(x):
 
 
 class _Inputs:
-    """The arguments of a forward: `values` in their order, the `arrays` among them by name, and those of them that are `checked`."""
+    """The arguments of a forward:
+
+    `values` in their order, the `arrays` among them by name, and those of them that are `checked`.
+    """
 
     def __init__(self, forward, values, constants, taken=(), dtype=np.float64):
         self.values = [_converted(x, dtype) for x in values]
@@ -75,7 +84,10 @@ class _Inputs:
                 raise ValueError(f"{name} holds NaN or infinity")
 
     def gradients(self, returned):
-        """{name: gradient} from what a backward returned: one array, or one for each argument, floating array or checked one."""
+        """{name: gradient} from what a backward returned:
+
+        one array, or one for each argument, floating array or checked one.
+        """
         if isinstance(returned, dict):
             raise TypeError("the backward must return its gradients in the order of the inputs, not a dict")
         returned = list(returned) if isinstance(returned, tuple | list) else [returned]
@@ -123,11 +135,13 @@ def _of_functions(forward, backward, inputs):
 
     def backward_twice(dy):
         _, cache = run()
-        first, second = ({name: np.copy(g) for name, g in inputs.gradients(backward(upstream, cache)).items() if g is not None}
+        first, second = ({name: np.copy(g) for name, g in inputs.gradients(backward(upstream, cache)).items()
+                          if g is not None}
                          for upstream in (dy, dy.copy()))
         for name in first:
             if not np.array_equal(first[name], second[name], equal_nan=True):
-                raise ValueError(f"the backward gives two different gradients of {name} from one cache: it changes it, or is random")
+                raise ValueError(f"the backward gives two different gradients of {name} from one cache: it changes it, "
+                                 "or is random")
         return first
 
     def as_complex():
@@ -170,7 +184,9 @@ def _of_layer(layer, values, constants, rng):
 
 @dataclass
 class _Held:
-    """A float array that an object holds in its attribute `name`, or under `keys` in the lists, tuples or dicts that the attribute is."""
+    """A float array that an object holds in its attribute `name`, or under `keys` in the lists, tuples or dicts that
+    the attribute is.
+    """
 
     path: str
     owner: Any
@@ -189,7 +205,10 @@ class _Held:
 
     @property
     def gradient(self):
-        """`d<name>` of the owner, or `grads[name]`, or (of an array in a list, tuple or dict) `grads[key]`; None if there is none."""
+        """`d<name>` of the owner, or `grads[name]`, or (of an array in a list, tuple or dict) `grads[key]`;
+
+        None if there is none.
+        """
         grads = getattr(self.owner, "grads", None)
         places = [(getattr(self.owner, f"d{self.name}", None), self.keys), (grads, (self.name, *self.keys))]
         places += [(grads, self.keys)] if self.keys else []
@@ -260,7 +279,8 @@ def _attributes(owner):
     for cls in reversed(type(owner).__mro__):
         slots = vars(cls).get("__slots__", ())
         found |= {name: value for name, value in vars(cls).items() if _is_floating(value)}
-        found |= {name: getattr(owner, name) for name in ([slots] if isinstance(slots, str) else slots) if hasattr(owner, name)}
+        found |= {name: getattr(owner, name) for name in ([slots] if isinstance(slots, str) else slots)
+                  if hasattr(owner, name)}
     return found | getattr(owner, "__dict__", {})
 
 
@@ -274,7 +294,8 @@ def _leaves(value, keys=(), around=()):
 
 
 def _walk(owner, path="", seen=None):
-    """All float arrays that an object holds, and those of the objects in it that have a forward and a backward themselves.
+    """All float arrays that an object holds, and those of the objects in it that have a forward and a backward
+    themselves.
 
     In their place, what holds an array but has no forward and backward is an `_OutOfReach`.
     """
@@ -307,7 +328,8 @@ def _of_object(target, values, constants, rng):
     for held in _walk(target):
         if isinstance(held, _OutOfReach):
             if held.path not in constants:
-                raise TypeError(f"{held.path} holds an array, {held.what}, but has no forward and backward: hold the array itself, "
+                raise TypeError(f"{held.path} holds an array, {held.what}, but has no forward and backward: hold the "
+                                "array itself, "
                                 f"so that it is checked (a constant belongs into constants=({held.path!r},))")
             passed_over.append(held.path)
             continue
@@ -322,7 +344,7 @@ def _of_object(target, values, constants, rng):
     fresh, latest = copy.deepcopy(target), target
 
     def forward():
-        for path, x in moved.items():                                 # an earlier forward may have put an equal array in its place
+        for path, x in moved.items():  # an earlier forward may have put an equal array in its place
             parameters[path].value = x
         return target.forward(*inputs.values)
 

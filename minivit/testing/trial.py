@@ -10,13 +10,16 @@ from .hints import hint_for
 from .report import Row
 
 FILTERS = ("directional", "taylor")
-_HINTS = 5                                                            # where more tensors are wrong, most are so by one bug
+_HINTS = 5  # where more tensors are wrong, most are so by one bug
 _TINY = float(np.finfo(np.float64).tiny)                              # 0 / 0 is no error
 
 
 @dataclass(frozen=True)
 class Slope:
-    """A slope, measured and computed: at the entry with a flat index, or (None) along a direction; `kink` if it could not be measured."""
+    """A slope, measured and computed: at the entry with a flat index, or (None) along a direction;
+
+    `kink` if it could not be measured.
+    """
 
     index: int | None
     numeric: float
@@ -42,7 +45,8 @@ class Trial:
     def _complex_subject(self, y):
         subject = self.subject.as_complex() if self.subject.as_complex else None
         if subject is None:
-            raise TypeError('method "complex" takes a pair of analytic functions, (forward, backward); use "richardson" here')
+            raise TypeError(
+                'method "complex" takes a pair of analytic functions, (forward, backward); use "richardson" here')
         try:
             z = np.asarray(subject.forward())
         except Exception as error:
@@ -54,14 +58,16 @@ class Trial:
     def scale(self, name):
         """The magnitude of a tensor, of which steps are fractions: its root mean square; 1 for a tensor of zeros.
 
-        A tensor so small that its moves would drown in round-off, although its gradient is not zero, moves further: so far that
-        round-off is a tenth of what the tolerance allows. Where the forward is not smooth that far, the slope is unsteady.
+        A tensor so small that its moves would drown in round-off, although its gradient is not zero, moves further: so
+        far that round-off is a tenth of what the tolerance allows. Where the forward is not smooth that far, the slope
+        is unsteady.
         """
         if name not in self._scales:
             x, largest = self.subject.tensors[name], float(np.abs(self.gradients[name]).max())
             scale = magnitude(x)
             is_zero = not 8 * self.noise / SLOPES["richardson"].divisor < scale * largest < math.inf
-            needed = 10 * self.noise / SLOPES["central" if self.method in FILTERS else self.method].divisor / self.tolerance
+            needed = 10 * self.noise / SLOPES["central" if self.method in FILTERS
+                                              else self.method].divisor / self.tolerance
             if not is_zero and scale * largest < needed:
                 scale = needed / largest
             self._scales[name] = scale
@@ -73,7 +79,9 @@ class Trial:
         return Line(subject.forward, subject.tensors[name].reshape(-1), where, direction)
 
     def floor(self, name, way, cut=1):
-        """The slope below which differences of a tensor, at the step of a method divided by `cut`, are round-off, over the tolerance."""
+        """The slope below which differences of a tensor, at the step of a method divided by `cut`, are round-off, over
+        the tolerance.
+        """
         return self.noise * cut / (way.divisor * self.scale(name) * self.tolerance)
 
     # ---- one slope -------------------------------------------------------------------------------------------
@@ -90,7 +98,7 @@ class Trial:
             slope = Slope(index, numeric, analytic, math.inf)
             if not math.isfinite(analytic) or (method == "complex" and not math.isfinite(numeric)):
                 return slope
-            if not math.isfinite(numeric):                            # as beside the end of a logarithm: a smaller step may stay inside
+            if not math.isfinite(numeric):  # as beside the end of a logarithm: a smaller step may stay inside
                 continue
             if cut > 1 and floor > max(size, abs(numeric)):           # round-off would hide the difference
                 return replace(slope, kink=True)
@@ -99,7 +107,7 @@ class Trial:
             if slope.error <= self.tolerance or method == "complex":
                 return slope
             if abs(numeric - way.slope(line, h / 2, self.dy)) + bend(line, h, self.dy) <= 0.1 * difference:
-                return slope                                          # the step does not explain it: the gradient is wrong
+                return slope  # the step does not explain it: the gradient is wrong
         return replace(slope, kink=math.isfinite(slope.numeric))
 
     def direction(self, name, rng, part=slice(None)):
@@ -110,26 +118,34 @@ class Trial:
     def along(self, name, direction, method, part=slice(None)):
         """The `Slope` along a direction in a part of a tensor."""
         gradient = self.gradients[name].reshape(-1)[part]
-        return self.measure(name, None, part, direction, float(gradient @ direction), float(np.linalg.norm(gradient)), method)
+        return self.measure(name, None, part, direction, float(gradient @ direction), float(np.linalg.norm(gradient)),
+                            method)
 
     def entries(self, name, indices, method):
         """The `Slope` of each entry with these flat indices; what seems wrong at first is measured with more care."""
         analytic = self.gradients[name].reshape(-1)[indices]
         way, subject = SLOPES[method], self.complex if method == "complex" else None
-        numeric = np.array([way.slope(self.line(name, i, subject=subject), way.step * self.scale(name), self.dy) for i in indices])
+        numeric = np.array([way.slope(self.line(name, i, subject=subject), way.step * self.scale(name), self.dy)
+                            for i in indices])
         size = max((float(abs(v)) for v in analytic if math.isfinite(v)), default=0.0)
         errors = np.abs(numeric - analytic) / np.maximum(np.abs(numeric), max(size, self.floor(name, way), _TINY))
-        first = [Slope(i, float(n), float(a), float(error)) for i, n, a, error in zip(indices, numeric, analytic, errors, strict=True)]
-        return [s if s.error <= self.tolerance else self.measure(name, s.index, s.index, 1.0, s.analytic, size, method) for s in first]
+        first = [Slope(i, float(n), float(a), float(error)) for i, n, a,
+                 error in zip(indices, numeric, analytic, errors, strict=True)]
+        return [s if s.error <= self.tolerance else self.measure(name, s.index, s.index, 1.0, s.analytic, size, method)
+                for s in first]
 
     def locate(self, name, rng, method):
-        """The flat index of an entry where numeric and analytic differ, by bisection: the half that differs more goes on."""
+        """The flat index of an entry where numeric and analytic differ, by bisection:
+
+        the half that differs more goes on.
+        """
         if not np.isfinite(self.gradients[name]).all():
             return int(np.argmin(np.isfinite(self.gradients[name])))
         low, high = 0, self.gradients[name].size
         while high - low > 1:
             middle = (low + high) // 2
-            halves = [self.along(name, self.direction(name, rng, half), method, half) for half in (slice(low, middle), slice(middle, high))]
+            halves = [self.along(name, self.direction(name, rng, half), method, half)
+                      for half in (slice(low, middle), slice(middle, high))]
             first, second = (abs(half.numeric - half.analytic) for half in halves)
             low, high = (low, middle) if first > second else (middle, high)
         return low
@@ -150,14 +166,17 @@ class Trial:
         slope = self.along(name, direction, "central")
         order = math.nan
         if self.method == "taylor":
-            order = taylor_order(self.line(name, slice(None), direction), self.scale(name), slope.analytic, self.dy, self.noise)
+            order = taylor_order(self.line(name, slice(None), direction), self.scale(name), slope.analytic, self.dy,
+                                 self.noise)
         ok = slope.error <= self.tolerance and not slope.kink and not order < 1.5
-        return Row(name, 1, self.gradients[name].size, self.method, slope.error, (), slope.numeric, slope.analytic, ok, order=order)
+        return Row(name, 1, self.gradients[name].size, self.method, slope.error, (), slope.numeric, slope.analytic, ok,
+                   order=order)
 
     def judge_by_entries(self, name, rng, method):
         """The row of one tensor by its entries, and along one direction if not all are measured."""
         size = self.gradients[name].size
-        indices = list(range(size)) if size <= self.samples else sorted(int(i) for i in rng.choice(size, self.samples, replace=False))
+        indices = list(range(size)) if size <= self.samples else sorted(
+            int(i) for i in rng.choice(size, self.samples, replace=False))
         slopes = self.entries(name, indices, method)
         kinks = sum(slope.kink for slope in slopes)
         smooth = [slope for slope in slopes if not slope.kink]
@@ -172,8 +191,10 @@ class Trial:
         worst = max(smooth or slopes, key=lambda slope: slope.error)
         ok = worst.error <= self.tolerance and 2 * kinks <= len(indices)
         shown = self._shown(smooth or slopes, ok)
-        index = () if shown.index is None else tuple(int(j) for j in np.unravel_index(shown.index, self.gradients[name].shape))
-        row = Row(name, len(indices), size, method, worst.error, index, shown.numeric, shown.analytic, ok, kinks=kinks, unseen=unseen)
+        index = () if shown.index is None else tuple(int(j)
+                                                     for j in np.unravel_index(shown.index, self.gradients[name].shape))
+        row = Row(name, len(indices), size, method, worst.error, index, shown.numeric, shown.analytic, ok, kinks=kinks,
+                  unseen=unseen)
         if ok:
             return row
         self.must_see_small_changes(name)
@@ -181,14 +202,21 @@ class Trial:
         return row if self.wrong > _HINTS else replace(row, hint=hint_for(self, name, shown.index, rng))
 
     def _shown(self, slopes, ok):
-        """The slope that stands in the row: the largest if all is right, which does not depend on round-off, else the most wrong entry."""
+        """The slope that stands in the row:
+
+        the largest if all is right, which does not depend on round-off, else the most wrong entry.
+        """
         entries = [s for s in slopes if s.index is not None and (ok or s.error > self.tolerance)]
         return max(entries or slopes, key=lambda s: abs(s.analytic) if ok else s.error)
 
     def must_see_small_changes(self, name):
-        """Raise ValueError if the result stays the same where a move of this tensor should change it by 1e-10 of itself."""
-        line, far = self.line(name, slice(None), np.where(np.arange(self.gradients[name].size) % 2, 1.0, -1.0)), 1e-3 * self.scale(name)
+        """Raise ValueError if the result stays the same where a move of this tensor should change it by 1e-10 of
+        itself.
+        """
+        line, far = self.line(name, slice(None), np.where(np.arange(self.gradients[name].size) % 2, 1.0,
+                                                          -1.0)), 1e-3 * self.scale(name)
         y = line(0.0)
         change = float(np.linalg.norm(line(far) - y))
         if change and np.array_equal(line(far * min(1.0, 1e-10 * float(np.linalg.norm(y)) / change)), y):
-            raise ValueError(f"the forward does not see a small move of {name}: it computes in float32 inside, or rounds")
+            raise ValueError(f"the forward does not see a small move of {name}: it computes in float32 inside, or "
+                             "rounds")

@@ -32,7 +32,9 @@ _ATTENTION = "MultiHeadDotProductAttention_1"
 
 
 def read_google(path):
-    """The tensors of such a file under timm's names and in its layout, {name: array}; what has no such name keeps its own.
+    """The tensors of such a file under timm's names and in its layout, {name: array};
+
+    what has no such name keeps its own.
 
     Raises FileNotFoundError, or ValueError if the file is damaged, is none of these, or holds pickled objects.
     """
@@ -79,6 +81,7 @@ def _packed(path, arrays):
                 flat = [part.reshape(*part.shape[:first], -1) for part in parts]    # (D, h, d) -> (D, D)
                 tensors[f"blocks.{block}.attn.qkv.{name}"] = np.concatenate(flat, axis=first).T
             except (KeyError, ValueError) as error:
-                raise ValueError(f"{path} is damaged: {place}/{_ATTENTION} has no query, key and value that fit together: "
+                raise ValueError(f"{path} is damaged: {place}/{_ATTENTION} has no query, key and value that fit "
+                                 "together: "
                                  f"{error}") from None
     return tensors

@@ -1,6 +1,7 @@
 """What of a file's tensors goes where in a model, name by name.
 
-Every tensor of the file and every parameter of the model has one line in a `Match`, with the shapes of both and a verdict:
+Every tensor of the file and every parameter of the model has one line in a `Match`, with the shapes of both and a
+verdict:
 
     taken           it fits
     resized         it lies on a grid, and is interpolated to the model's: learned positions, and tables of relative biases
@@ -25,7 +26,10 @@ HEADS = ("head.", "head_dist.")                                       # how the 
 
 @dataclass(frozen=True)
 class Row:
-    """One name: the shape in the file and in the model, in timm's layout (None where it does not exist), and the verdict."""
+    """One name:
+
+    the shape in the file and in the model, in timm's layout (None where it does not exist), and the verdict.
+    """
 
     name: str
     found: tuple | None
@@ -39,7 +43,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Match:
-    """The rows of all names, and the values for the model's parameters, {name: array} in our layout, of those that are good."""
+    """The rows of all names, and the values for the model's parameters, {name:
+
+    array} in our layout, of those that are good.
+    """
 
     rows: tuple[Row, ...]
     values: dict
@@ -68,7 +75,8 @@ class Match:
                 bad.setdefault(row.verdict, []).append(row)
         words = [f"{len(rows)} {verdict} ({', '.join(map(_in_words, rows[:3]))}{', ...' if len(rows) > 3 else ''})"
                  for verdict, rows in bad.items()]
-        hint = "; a new head is made with new_head" if all(row.name.startswith(HEADS) for rows in bad.values() for row in rows) else ""
+        hint = "; a new head is made with new_head" if all(row.name.startswith(HEADS) for rows in bad.values()
+                                                           for row in rows) else ""
         raise ValueError("these weights are of another model: " + "; ".join(words) + hint)
 
 
@@ -87,9 +95,9 @@ def _in_words(row):
 def match(tensors, parameters, outward, inward, grids=(), new_head=False):
     """tensors {name: array in the file's layout} and a model's parameters -> Match.
 
-    outward(parameter) -> its shape in the file's layout; inward(name, tensor, shape) -> the tensor in ours. grids: of parameters that lie
-    on one, {name: (rows, columns, first, last)}, with so many rows more at the front and at the end. new_head: whether the model's
-    classifier starts anew.
+    outward(parameter) -> its shape in the file's layout; inward(name, tensor, shape) -> the tensor in ours. grids: of
+    parameters that lie on one, {name: (rows, columns, first, last)}, with so many rows more at the front and at the
+    end. new_head: whether the model's classifier starts anew.
     """
     grids, rows, values, known = dict(grids), [], {}, set()
     for p in parameters:
@@ -125,16 +133,18 @@ def _resized(tensor, grid, shape):
     rows, columns, first, last = grid
     old = tensor.reshape(-1, tensor.shape[-1]) if tensor.ndim > 1 else tensor
     side = math.isqrt(max(0, len(old) - first - last))
-    if old.ndim != 2 or old.shape[1] != shape[-1] or not side or side * side + first + last != len(old) or not np.isfinite(old).all():
+    if old.ndim != 2 or old.shape[1] != shape[-1] or not side or side * side + first + last != len(
+        old) or not np.isfinite(old).all():
         return None
     return resized_grid(old, (side, side), (rows, columns), first, last)
 
 
 def resized_grid(table, old, new, first=0, last=0):
-    """table (N, D), of which all rows but the `first` and `last` lie on a grid `old` (rows, columns) -> on the grid `new`.
+    """table (N, D), of which all rows but the `first` and `last` lie on a grid `old` (rows, columns) -> on the grid
+    `new`.
 
-    By bicubic interpolation, over all old places that one new place covers, as the ViT paper does to fine-tune on larger pictures
-    (Dosovitskiy et al., arXiv:2010.11929, section 3.2).
+    By bicubic interpolation, over all old places that one new place covers, as the ViT paper does to fine-tune on
+    larger pictures (Dosovitskiy et al., arXiv:2010.11929, section 3.2).
     """
     from PIL import Image  # here, because it is seldom needed
 

@@ -1,12 +1,15 @@
-"""Tensors in files: read where they lie, whatever number format they have, and never unpickled; written one after another.
+"""Tensors in files: read where they lie, whatever number format they have, and never unpickled;
 
-A safetensors file is the length of a header (8 bytes), the header, which is JSON with {name: {dtype, shape, data_offsets}}, and the
-numbers. The library checks the header: that it lies within the file, that shapes fit the bytes they claim, and that these neither overlap
-nor leave holes. Here is checked besides that no name stands twice, and that the header is no longer than a model's may be. An array is then
-a view of the file, mapped into memory: its numbers are copied when a model that is to be trained takes them, and not before, so none is
-ever held twice.
+written one after another.
 
-NumPy does not know bfloat16. Its 16 bits are the upper half of a float32's, so it is widened by shifting them there, which is exact.
+A safetensors file is the length of a header (8 bytes), the header, which is JSON with {name: {dtype, shape,
+data_offsets}}, and the numbers. The library checks the header: that it lies within the file, that shapes fit the bytes
+they claim, and that these neither overlap nor leave holes. Here is checked besides that no name stands twice, and that
+the header is no longer than a model's may be. An array is then a view of the file, mapped into memory: its numbers are
+copied when a model that is to be trained takes them, and not before, so none is ever held twice.
+
+NumPy does not know bfloat16. Its 16 bits are the upper half of a float32's, so it is widened by shifting them there,
+which is exact.
 """
 
 import json
@@ -20,22 +23,26 @@ import safetensors
 from ..common.files import atomic_file
 
 _BFLOAT16 = "BF16"
-_LONGEST_HEADER = 4 << 20                                             # bytes, of some forty thousand tensors; it is parsed as a whole
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+_LONGEST_HEADER = 4 << 20  # bytes, of some forty thousand tensors; it is parsed as a whole
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
+           "I8": "i1",
            "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 _FORMATS = {np.dtype(dtype): name for name, dtype in _DTYPES.items() if name != _BFLOAT16}
 
 
 def write_tensors(path, tensors, metadata):
-    """Write {name: array} and metadata {name: text} to a safetensors file, all or nothing; equal tensors give equal bytes.
+    """Write {name: array} and metadata {name: text} to a safetensors file, all or nothing;
 
-    The library takes all tensors at once, each as it is to lie in the file. Here they are written one after another, and only the one in
-    hand is copied, if it lies otherwise in memory, transposed for instance. Raises OSError, or ValueError for numbers that the format does
-    not know.
+    equal tensors give equal bytes.
+
+    The library takes all tensors at once, each as it is to lie in the file. Here they are written one after another,
+    and only the one in hand is copied, if it lies otherwise in memory, transposed for instance. Raises OSError, or
+    ValueError for numbers that the format does not know.
     """
     if unknown := [f"{name}, of {array.dtype}" for name, array in tensors.items() if _in_file(array) not in _FORMATS]:
         raise ValueError(f"a safetensors file cannot hold {', '.join(unknown)}")
-    tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))    # larger numbers first: so each is aligned
+    # larger numbers first: so each is aligned
+    tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))
     header, end = {"__metadata__": metadata}, 0
     for name, array in tensors.items():
         start, end = end, end + array.nbytes
@@ -65,14 +72,20 @@ def read_tensors(path):
 
 
 def formats(path):
-    """The number format of each tensor of a safetensors file, such as "F32" or "BF16": a list. Errors as `read_tensors`."""
+    """The number format of each tensor of a safetensors file, such as "F32" or "BF16": a list.
+
+    Errors as `read_tensors`.
+    """
     read_metadata(path)
     with _readable(path):
         return [entry["dtype"] for entry in _entries(path)[0].values()]
 
 
 def _entries(path):
-    """What the header says of each tensor, {name: {dtype, shape, data_offsets}}, and the bytes behind it, mapped into memory."""
+    """What the header says of each tensor, {name:
+
+    {dtype, shape, data_offsets}}, and the bytes behind it, mapped into memory.
+    """
     content = np.memmap(path, np.uint8, "r").view(np.ndarray)
     start = 8 + int.from_bytes(content[:8].tobytes(), "little")
     header = json.loads(content[8:start].tobytes(), object_pairs_hook=_each_once)
@@ -122,7 +135,8 @@ def _opened(path):
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
     except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no readable safetensors file ({_what_else(path) or 'truncated, or of another format'}): "
+        raise ValueError(f"{path} is no readable safetensors file "
+                         f"({_what_else(path) or 'truncated, or of another format'}): "
                          f"{error}") from None
 
 

@@ -9,8 +9,8 @@ The names are ours already. Only the layouts differ:
     cls_token           ours (D,)                 timm's (1, 1, D), and dist_token alike
     pos_embed           ours (N, D)               timm's (1, N, D)
 
-Swin's authors count each `downsample` to the stage before it, not behind it, and call `head.fc` `head`: their names are read, too. So are
-Google's `.npz` files of Vision Transformers (see `google.py`).
+Swin's authors count each `downsample` to the stage before it, not behind it, and call `head.fc` `head`: their names are
+read, too. So are Google's `.npz` files of Vision Transformers (see `google.py`).
 """
 
 import json
@@ -108,7 +108,8 @@ def read_any(path):
 
 def classes_in(tensors):
     """How many classes the classifier in these tensors has; None if there is none."""
-    heads = [tensor for name, tensor in tensors.items() if name in ("head.weight", "head.fc.weight") and tensor.ndim > 1]
+    heads = [tensor for name, tensor in tensors.items() if name in ("head.weight", "head.fc.weight")
+             and tensor.ndim > 1]
     return heads[0].shape[0] if heads else None
 
 

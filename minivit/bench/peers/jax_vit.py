@@ -1,4 +1,7 @@
-"""The Vision Transformer in JAX, jitted as one function, under timm's names: a contestant of `minivit bench`. Needs jax."""
+"""The Vision Transformer in JAX, jitted as one function, under timm's names: a contestant of `minivit bench`.
+
+Needs jax.
+"""
 
 import os
 

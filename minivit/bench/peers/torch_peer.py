@@ -16,7 +16,8 @@ MODELS = {"vit": TorchViT, "deit": TorchDeiT, "swin": TorchSwin, "resnet": Torch
 class Contestant:
     """What `minivit bench` times: one training step, and inference. See `minivit/bench/`.
 
-    variant: "" for eager; "compile"; "channels_last" for eager with images and maps in the order (B, H, W, C) in memory.
+    variant: "" for eager; "compile"; "channels_last" for eager with images and maps in the order (B, H, W, C) in
+    memory.
     """
 
     def __init__(self, family, config, weights, images, labels, threads, variant=""):

@@ -1,6 +1,9 @@
-"""A ResNetV2 with group norm and weight standardisation in ordinary PyTorch, under timm's names: what minivit is compared with.
+"""A ResNetV2 with group norm and weight standardisation in ordinary PyTorch, under timm's names:
 
-Written from the papers (He et al., arXiv:1603.05027; Kolesnikov et al., arXiv:1912.11370) and knowing nothing of minivit. Needs torch.
+what minivit is compared with.
+
+Written from the papers (He et al., arXiv:1603.05027; Kolesnikov et al., arXiv:1912.11370) and knowing nothing of
+minivit. Needs torch.
 """
 
 from torch import nn
@@ -12,7 +15,8 @@ class StdConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, size, stride, padding=size // 2, bias=False)
 
     def forward(self, x):
-        weight = F.batch_norm(self.weight.reshape(1, len(self.weight), -1), None, None, training=True, eps=1e-8).reshape_as(self.weight)
+        weight = F.batch_norm(self.weight.reshape(1, len(self.weight), -1), None, None, training=True,
+                              eps=1e-8).reshape_as(self.weight)
         return F.conv2d(x, weight, None, self.stride, self.padding)
 
 
@@ -94,7 +98,8 @@ class TorchResNet(nn.Module):
         stages, inputs = [], width
         for stage, blocks in enumerate(layers):
             outputs = width * 2**stage * (4 if block == "bottleneck" else 1)
-            stages.append(Stage([Block(outputs if l else inputs, outputs, 2 if stage and not l else 1, block == "bottleneck", groups)
+            stages.append(Stage([Block(outputs if l else inputs, outputs, 2 if stage and not l else 1,
+                                       block == "bottleneck", groups)
                                  for l in range(blocks)]))
             inputs = outputs
         self.stages = nn.Sequential(*stages)

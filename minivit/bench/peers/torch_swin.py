@@ -34,7 +34,7 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * side - 1) ** 2, heads))
-        place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")).flatten(1)     # (2, n)
+        place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")).flatten(1)  # (2, n)
         apart = place[:, :, None] - place[:, None] + side - 1
         self.register_buffer("index", apart[0] * (2 * side - 1) + apart[1], persistent=False)
         mask = None
@@ -44,7 +44,8 @@ class WindowAttention(nn.Module):
                 for b, columns in enumerate((slice(-side), slice(-side, -shift), slice(-shift, None))):
                     part[rows, columns] = 3 * a + b
             part = cut(part[None, ..., None], side).squeeze(-1)       # (M, n)
-            mask = torch.zeros(len(part), 1, side**2, side**2).masked_fill((part[:, None] != part[:, :, None])[:, None], -100.0)
+            mask = torch.zeros(len(part), 1, side**2, side**2).masked_fill((part[:, None] != part[:, :, None])[:, None],
+                                                                           -100.0)
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x):
@@ -53,9 +54,9 @@ class WindowAttention(nn.Module):
             x = torch.roll(x, (-self.shift, -self.shift), (1, 2))
         x = cut(x, self.side)
         q, k, v = self.qkv(x).view(len(x), -1, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)[None]                               # (1, h, n, n)
+        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)[None]  # (1, h, n, n)
         if self.mask is not None:
-            bias = (bias + self.mask).repeat(B, 1, 1, 1)                                                          # (B M, h, n, n)
+            bias = (bias + self.mask).repeat(B, 1, 1, 1)  # (B M, h, n, n)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(x.shape)
         y = join(self.proj(y), self.side, H, W)
         return torch.roll(y, (self.shift, self.shift), (1, 2)) if self.shift else y
@@ -91,7 +92,8 @@ class Stage(nn.Module):
         side = min(window, grid)
         shift = side // 2 if side < grid else 0
         self.downsample = PatchMerging(width // 2) if merges else nn.Identity()
-        self.blocks = nn.Sequential(*[Block(width, heads, grid, side, shift * (l % 2), mlp_ratio) for l in range(depth)])
+        self.blocks = nn.Sequential(*[Block(width, heads, grid, side, shift * (l % 2), mlp_ratio)
+                                      for l in range(depth)])
 
     def forward(self, x):
         return self.blocks(self.downsample(x))

@@ -1,4 +1,6 @@
-"""A Vision Transformer, and DeiT, in ordinary PyTorch, under timm's names: what minivit is compared with, for equality and for speed.
+"""A Vision Transformer, and DeiT, in ordinary PyTorch, under timm's names:
+
+what minivit is compared with, for equality and for speed.
 
 Written from the paper's equations (Dosovitskiy et al., arXiv:2010.11929) and knowing nothing of minivit. Needs torch.
 """
@@ -81,7 +83,10 @@ class TorchViT(nn.Module):
 
 
 class TorchDeiT(TorchViT):
-    """A ViT with a distillation token and a second head (Touvron et al., arXiv:2012.12877); the logits are the mean of both."""
+    """A ViT with a distillation token and a second head (Touvron et al., arXiv:2012.12877);
+
+    the logits are the mean of both.
+    """
 
     def __init__(self, image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, positions):
         super().__init__(image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, "token", positions)

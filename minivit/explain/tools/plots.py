@@ -1,4 +1,7 @@
-"""The pictures of `explain`: each function takes numbers, and writes a file, in the format that its name ends with (see `figure.save`)."""
+"""The pictures of `explain`:
+
+each function takes numbers, and writes a file, in the format that its name ends with (see `figure.save`).
+"""
 
 import math
 
@@ -27,7 +30,9 @@ def show(axes, picture, title="", **options):
 
 
 def lit(image, heat):
-    """A picture (H, W, C) uint8 under a map (S, S) in colour, from dark (its least) to bright (its most) -> (H, W, 3), 0 to 1."""
+    """A picture (H, W, C) uint8 under a map (S, S) in colour, from dark (its least) to bright (its most) -> (H, W, 3),
+    0 to 1.
+    """
     grey = (image[..., :3] if image.shape[-1] > 2 else image[..., :1]).mean(axis=-1) / 255
     heat = (heat - heat.min()) / max(np.ptp(heat), 1e-12)
     smooth = Image.fromarray(heat.astype(np.float32)).resize(image.shape[1::-1], Image.Resampling.BILINEAR)
@@ -48,7 +53,8 @@ def draw_looks(looks, path):
         truth = "" if look.true in (None, look.said) else f", is {look.true}"
         show(picture, look.image, f"{look.name}\nsays {look.said} ({look.probability:.0%}){truth}")
         show(through, lit(look.image, look.rollout), "rollout, through all layers")
-        for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), look.maps.values(), strict=True)):
+        for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), look.maps.values(),
+                                            strict=True)):
             for a, axes in enumerate(row):
                 if a < len(maps):
                     show(axes, maps[a], f"head {a + 1}" if l == 0 else "", cmap=HEAT, vmin=0)
@@ -60,10 +66,12 @@ def draw_looks(looks, path):
 
 
 def draw_connectivity(looks, shares, filters, variances, similarity, path):
-    """Above, where a model looks in some pictures; below, how much of that depends on them, the first layer, the positions.
+    """Above, where a model looks in some pictures;
 
-    looks: a list of `Look`, of whose last layer the heads are shown. shares: {what: `variation`}. filters, variances: as of
-    `principal_filters`; similarity: as `position_similarity`.
+    below, how much of that depends on them, the first layer, the positions.
+
+    looks: a list of `Look`, of whose last layer the heads are shown. shares: {what: `variation`}. filters, variances:
+    as of `principal_filters`; similarity: as `position_similarity`.
     """
     heads, height = len(list(looks[0].maps.values())[-1]), 1.0 * math.ceil(len(looks) / 2)
     figure = new_figure(10, height + 3.4)
@@ -93,7 +101,8 @@ def draw_connectivity(looks, shares, filters, variances, similarity, path):
     for axes in tiles.flat[len(filters):]:
         axes.set_axis_off()
     middle.suptitle("first layer: principal filters,\nand their shares of the variance", fontsize=9)
-    for axes, maps in zip(right.subplots(*similarity.shape[:2]).flat, similarity.reshape(-1, *similarity.shape[2:]), strict=True):
+    for axes, maps in zip(right.subplots(*similarity.shape[:2]).flat, similarity.reshape(-1, *similarity.shape[2:]),
+                          strict=True):
         show(axes, maps, cmap="viridis", vmin=-1, vmax=1)
     right.suptitle("positions: which are like that of the patch\nin this row and column (bright: alike)", fontsize=9)
     save(figure, path)
@@ -103,10 +112,12 @@ def draw_connectivity(looks, shares, filters, variances, similarity, path):
 
 
 def draw_cost(sizes, costs, fits, marks, image, side, path):
-    """Above, the costs of attention over N with their fits; below, a picture (H, W, 3), its patches, and the tokens that they become.
+    """Above, the costs of attention over N with their fits;
 
-    costs: {label of the axis: array, one number for each of `sizes`}. fits: {the same label: coefficients of `cost.quadratic`}.
-    marks: {N: what has so many tokens}. side: P.
+    below, a picture (H, W, 3), its patches, and the tokens that they become.
+
+    costs: {label of the axis: array, one number for each of `sizes`}. fits: {the same label: coefficients of
+    `cost.quadratic`}. marks: {N: what has so many tokens}. side: P.
     """
     figure = new_figure(9.6, 5.9)
     above, below = figure.subfigures(2, 1, height_ratios=[1.15, 1])
@@ -117,7 +128,8 @@ def draw_cost(sizes, costs, fits, marks, image, side, path):
         for tokens, name in marks.items():
             axes.axvline(tokens, color="k", lw=0.7, ls=":")
             last = tokens == max(marks)
-            axes.annotate(f" {name} \n {tokens:,} tokens ", (tokens, 0.6 if last else 0.97), xycoords=("data", "axes fraction"), fontsize=8,
+            axes.annotate(f" {name} \n {tokens:,} tokens ", (tokens, 0.6 if last else 0.97),
+                          xycoords=("data", "axes fraction"), fontsize=8,
                           va="top", ha="right" if last else "left")
         axes.set(xlabel="tokens N", ylabel=label)
         axes.legend(frameon=False, fontsize=8, loc="upper center")
@@ -142,8 +154,8 @@ def draw_cost(sizes, costs, fits, marks, image, side, path):
 def draw_symmetry(rows, steps, growth, bounds, path):
     """Left, the error of each theorem; right, how far permuted patches change a model as it trains.
 
-    rows: (claim, whether it holds, error). growth: {kind of positions: errors at `steps`}. bounds: an error at most where a theorem holds,
-    and at least where it is broken.
+    rows: (claim, whether it holds, error). growth: {kind of positions: errors at `steps`}. bounds: an error at most
+    where a theorem holds, and at least where it is broken.
     """
     figure = new_figure(11, 0.5 + 0.27 * len(rows))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
@@ -155,11 +167,13 @@ def draw_symmetry(rows, steps, growth, bounds, path):
     for bound, words, side in zip(bounds, ("holds", "broken"), ("right", "left"), strict=True):
         left.axvline(bound, color="k", lw=0.7, ls=":")
         left.text(bound, -1, f" {words} ", fontsize=8, ha=side, va="center")
-    left.set(xscale="log", xlim=(least / 3, 30), ylim=(len(rows) - 0.4, -1.6), xlabel="error of f(T x) = T' f(x)   (white: exactly 0)")
+    left.set(xscale="log", xlim=(least / 3, 30), ylim=(len(rows) - 0.4, -1.6),
+             xlabel="error of f(T x) = T' f(x)   (white: exactly 0)")
     left.grid(axis="y", alpha=0.2)
     for k, (kind, errors) in enumerate(growth.items()):
         right.plot(steps, errors, "o-", ms=3.5, color=SERIES[k % 4], label=kind)
-    right.set(xscale="symlog", yscale="log", xlabel="steps of training", ylabel="change of the tokens, share of the largest",
+    right.set(xscale="symlog", yscale="log", xlabel="steps of "
+                                                    "training", ylabel="change of the tokens, share of the largest",
               title="patches permuted: are the tokens the same?")
     right.title.set_fontsize(10)
     right.legend(frameon=False, fontsize=9, loc="center right")
@@ -174,8 +188,8 @@ def draw_symmetry(rows, steps, growth, bounds, path):
 def draw_fields(fields, distances, uniform, side, path):
     """Above, receptive fields; below, their sizes over the depth, and how far the heads of a model look.
 
-    fields: {kind of model: {depth: (H, W)}}. distances: {"untrained" and so on: (L, h) in pixels}. uniform: the distance of one who looks
-    everywhere alike, in a picture of `side` pixels.
+    fields: {kind of model: {depth: (H, W)}}. distances: {"untrained" and so on: (L, h) in pixels}. uniform: the
+    distance of one who looks everywhere alike, in a picture of `side` pixels.
     """
     figure = new_figure(9.6, 1.75 * len(fields) + 3.2)
     above, below = figure.subfigures(2, 1, height_ratios=[1.75 * len(fields), 3.2])
@@ -187,16 +201,20 @@ def draw_fields(fields, distances, uniform, side, path):
     sizes, heads = below.subplots(1, 2)
     for (kind, by_depth), colour in zip(fields.items(), (INK, "#30638e"), strict=False):
         depths, seen = list(by_depth), list(by_depth.values())
-        sizes.plot(depths, [max(extent(field)) for field in seen], "o-", color=colour, label=f"{kind}: all that it sees")
-        sizes.plot(depths, [2 * spread(field) for field in seen], "o--", color=colour, mfc="white", label=f"{kind}: twice the spread")
+        sizes.plot(depths, [max(extent(field)) for field in seen], "o-", color=colour,
+                   label=f"{kind}: all that it sees")
+        sizes.plot(depths, [2 * spread(field) for field in seen], "o--", color=colour, mfc="white",
+                   label=f"{kind}: twice the spread")
     sizes.set(xlabel="depth", ylabel="pixels a side", ylim=(0, 1.55 * max(seen[0].shape)), xticks=depths)
     sizes.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
     for (kind, values), colour, move in zip(distances.items(), (FAINT, INK), (-0.12, 0.12), strict=True):
         layers = np.repeat(np.arange(1, len(values) + 1)[:, None], values.shape[1], axis=1)
         heads.plot((layers + move).ravel(), values.ravel(), "o", color=colour, ms=5, label=kind)
     heads.axhline(uniform, color="k", lw=0.7, ls=":")
-    heads.annotate("everywhere alike", (1, uniform), xycoords=("axes fraction", "data"), fontsize=8, ha="right", va="bottom")
-    heads.set(xlabel="layer", ylabel=f"pixels of {side}", title="mean attention distance of each head", ylim=(0, 1.3 * uniform),
+    heads.annotate("everywhere "
+                   "alike", (1, uniform), xycoords=("axes fraction", "data"), fontsize=8, ha="right", va="bottom")
+    heads.set(xlabel="layer", ylabel="pixels of "
+                                     f"{side}", title="mean attention distance of each head", ylim=(0, 1.3 * uniform),
               xticks=range(1, len(next(iter(distances.values()))) + 1))
     heads.title.set_fontsize(10)
     heads.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
@@ -209,7 +227,9 @@ def draw_fields(fields, distances, uniform, side, path):
 
 
 def draw_table(curves, guess, cells, attention, path):
-    """Left, accuracies {name: (steps, values)} and that of a guess; right, the tokens of some texts, and how much the first looks at each.
+    """Left, accuracies {name: (steps, values)} and that of a guess;
+
+    right, the tokens of some texts, and how much the first looks at each.
 
     cells: for each text the words of its tokens; attention: (texts, N).
     """
@@ -218,7 +238,8 @@ def draw_table(curves, guess, cells, attention, path):
     for (name, (steps, accuracies)), colour in zip(curves.items(), (INK, "#30638e", "#edae49"), strict=False):
         learning.plot(steps, 100 * np.array(accuracies), color=colour, label=name)
     learning.axhline(100 * guess, color="k", lw=0.7, ls=":")
-    learning.annotate("the digits known, but not their letters", (1, 100 * guess - 4), xycoords=("axes fraction", "data"), fontsize=8,
+    learning.annotate("the digits known, but not their "
+                      "letters", (1, 100 * guess - 4), xycoords=("axes fraction", "data"), fontsize=8,
                       va="top", ha="right")
     learning.set(xlabel="steps of 128 new texts", ylabel="% answered rightly", ylim=(0, 105))
     learning.set_title("new questions in the test", fontsize=10)
@@ -226,7 +247,8 @@ def draw_table(curves, guess, cells, attention, path):
     learning.spines[["top", "right"]].set_visible(False)
     show(texts, attention, cmap=HEAT, vmin=0, vmax=1, aspect="auto")
     for (y, x), share in np.ndenumerate(attention):
-        texts.text(x, y, cells[y][x], color="k" if share > 0.6 else "w", ha="center", va="center", family="monospace", fontsize=10)
+        texts.text(x, y, cells[y][x], color="k" if share > 0.6 else "w", ha="center", va="center", family="monospace",
+                   fontsize=10)
     texts.set_title("where the question (left) looks: bright, at the row that it asks for", fontsize=10)
     save(figure, path)
 
@@ -235,10 +257,12 @@ def draw_table(curves, guess, cells, attention, path):
 
 
 def draw_scale(curves, gaps, lines, groups, path):
-    """Left, the accuracy over the number of training images; in the middle, differences with their lines; right, `draw_groups`.
+    """Left, the accuracy over the number of training images; in the middle, differences with their lines;
 
-    curves: {model: {N: {seed: accuracy}}}. gaps: {"CNN - ViT" and so on: {N: {seed: difference}}}. lines: {the same: as of `trend.slope`}.
-    Bars are the standard deviation over seeds.
+    right, `draw_groups`.
+
+    curves: {model: {N: {seed: accuracy}}}. gaps: {"CNN - ViT" and so on: {N: {seed: difference}}}. lines: {the same: as
+    of `trend.slope`}. Bars are the standard deviation over seeds.
     """
     figure = new_figure(13.5, 4.2)
     accuracy, difference, right = figure.subplots(1, 3)
@@ -264,7 +288,10 @@ def draw_scale(curves, gaps, lines, groups, path):
 
 
 def draw_groups(groups, path):
-    """Accuracies in groups {"2,000 images" and so on: {what: {seed: accuracy}}}: mean and standard deviation, and a ring for each seed."""
+    """Accuracies in groups {"2,000 images" and so on: {what: {seed: accuracy}}}:
+
+    mean and standard deviation, and a ring for each seed.
+    """
     figure = new_figure(2 + 2.2 * len(groups), 4)
     _groups(figure.subplots(), groups)
     save(figure, path)
@@ -274,18 +301,21 @@ def _errorbars(axes, x, series, colour, name, style):
     """Shares {seed: share} at each x, in percent: their mean, and their standard deviation where there are some."""
     values = [100 * np.array(list(by_seed.values())) for by_seed in series]
     deviations = [value.std(ddof=1) if len(value) > 1 else 0 for value in values]
-    axes.errorbar(list(x), [value.mean() for value in values], deviations, fmt=style, color=colour, ms=4, capsize=3, label=name)
+    axes.errorbar(list(x), [value.mean() for value in values], deviations, fmt=style, color=colour, ms=4, capsize=3,
+                  label=name)
 
 
 def _groups(axes, groups):
     """See `draw_groups`."""
     names = list(dict.fromkeys(name for members in groups.values() for name in members))
     for k, (name, colour) in enumerate(zip(names, SERIES, strict=False)):
-        found = [(place + 0.7 * ((k + 0.5) / len(names) - 0.5), members[name]) for place, members in enumerate(groups.values())
+        found = [(place + 0.7 * ((k + 0.5) / len(names) - 0.5), members[name]) for place,
+                 members in enumerate(groups.values())
                  if name in members]
         _errorbars(axes, [x for x, _ in found], [by_seed for _, by_seed in found], colour, name, "o")
         for x, by_seed in found:
-            axes.plot([x + 0.04] * len(by_seed), [100 * value for value in by_seed.values()], "o", color=colour, mfc="white", ms=4)
+            axes.plot([x + 0.04] * len(by_seed), [100 * value for value in by_seed.values()], "o", color=colour,
+                      mfc="white", ms=4)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set(ylabel="% of the test images classified correctly", xlim=(-0.5, max(1, len(groups)) - 0.5))
     _legend_above(axes)

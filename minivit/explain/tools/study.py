@@ -1,13 +1,15 @@
-"""A study is a question that takes many runs: one for each of its points, and a table in a CSV file with what each has given.
+"""A study is a question that takes many runs:
+
+one for each of its points, and a table in a CSV file with what each has given.
 
     # {"epochs": 5, "lr": 0.002}             what all points share
     "model","images","seed","accuracy","seconds"
     "vit",500,0,0.7134,151.2                 a point, and what came out
 
-After each run the file is written anew, whole. What is in it is not run again, so a study that is interrupted loses the run that it was
-in, and goes on with that one. Where points are measured side by side, each in a process of its own, the rows stand in the order in
-which they ended, and an interruption loses what each process was at. Texts are quoted and numbers are not, so the table reads back as
-what it was; others read it with `pandas.read_csv(file, comment="#")`.
+After each run the file is written anew, whole. What is in it is not run again, so a study that is interrupted loses the
+run that it was in, and goes on with that one. Where points are measured side by side, each in a process of its own, the
+rows stand in the order in which they ended, and an interruption loses what each process was at. Texts are quoted and
+numbers are not, so the table reads back as what it was; others read it with `pandas.read_csv(file, comment="#")`.
 """
 
 import csv
@@ -43,23 +45,27 @@ class Study:
             self.text, there, self.rows = _read(self.file)
             names = [*(there | self.settings)]
             if other := [name for name in names if there.get(name) != self.settings.get(name)]:
-                differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} here)" for name in other)
-                raise ValueError(f"{self.file} was made with other settings, and its results cannot stand beside new ones: {differences}. "
+                differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} "
+                                        "here)" for name in other)
+                raise ValueError(f"{self.file} was made with other settings, and its results cannot stand beside new "
+                                 f"ones: {differences}. "
                                  "Move it away, or take another file")
 
     def run(self, points, measure, limit=None, jobs=1):
         """Measure the points that the table has not yet, in their order -> how many are left after that.
 
-        points: dicts of texts and numbers, all with the same names. measure: a function of a point's values by name, which gives a dict of
-        numbers; how many seconds it took is added. limit: how many points to measure now, at most (default: all). jobs: how many at once;
-        more than one are measured in processes of their own, so `measure` must be a function of a module, or a partial of one.
-        Raises ValueError if the table has no such columns, or a value is no number and no text of one line; OSError if it cannot be
-        written, and then it is as it was, or if a process was killed; and what `measure` raises.
+        points: dicts of texts and numbers, all with the same names. measure: a function of a point's values by name,
+        which gives a dict of numbers; how many seconds it took is added. limit: how many points to measure now, at most
+        (default: all). jobs: how many at once; more than one are measured in processes of their own, so `measure` must
+        be a function of a module, or a partial of one. Raises ValueError if the table has no such columns, or a value
+        is no number and no text of one line; OSError if it cannot be written, and then it is as it was, or if a process
+        was killed; and what `measure` raises.
         """
         check_number("number of jobs", jobs, least=1, whole=True)
         names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
         if results and results[:len(names)] != names:
-            raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with {', '.join(names)}")
+            raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with "
+                             f"{', '.join(names)}")
         known = [{name: row[name] for name in names} for row in self.rows]
         todo = [_checked(point) for point in points if point not in known]
         now = todo if limit is None else todo[:check_number("limit of points", limit, least=0, whole=True)]
@@ -68,13 +74,15 @@ class Study:
         for done, (point, found, seconds) in enumerate(_measured(now, measure, jobs), 1):
             self._add(point | found | {"seconds": seconds})
             left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows) / jobs
-            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {seconds:.0f} s; "
+            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {seconds:.0f} "
+                  "s; "
                   f"the rest will take some {_duration(left)}", file=sys.stderr, flush=True)
         return len(todo) - len(now)
 
     def by_seed(self, result, **fields):
         """{seed: a result} of the rows that have these fields, by rising seeds: ("accuracy", model="vit", images=500)."""
-        found = {row["seed"]: row[result] for row in self.rows if all(row[name] == value for name, value in fields.items())}
+        found = {row["seed"]: row[result] for row in self.rows
+                 if all(row[name] == value for name, value in fields.items())}
         return dict(sorted(found.items()))
 
     def _add(self, row):
@@ -110,13 +118,17 @@ def _measured(points, measure, jobs):
                 if not failed:
                     yield point, *future.result()
     if isinstance(error, BrokenProcessPool):
-        raise ChildProcessError("a process was killed while it measured a point, perhaps for want of memory: run again, with fewer at once")
+        raise ChildProcessError("a process was killed while it measured a point, perhaps for want of memory: run "
+                                "again, with fewer at once")
     if error:
         raise error
 
 
 def _end_with_parent():
-    """End this process when the one that started it has ended, however that was: nobody waits any more for what it measures."""
+    """End this process when the one that started it has ended, however that was:
+
+    nobody waits any more for what it measures.
+    """
     threading.Thread(target=_exit_after, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
@@ -147,19 +159,22 @@ def _read(file):
             raise ValueError("it ends too early")
         return text, settings, rows
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{file} is damaged in line {number} ({error}): bring back an earlier one, or begin anew without it") from None
+        raise ValueError(f"{file} is damaged in line {number} ({error}): bring back an earlier one, or begin anew "
+                         "without it") from None
 
 
 def _checked(fields):
     """The fields, if the table can hold them so that they read back as they were."""
     for name, value in fields.items():
-        if isinstance(value, bool) or not isinstance(value, str | int | float | np.integer | np.floating) or "\n" in str(value):
+        if isinstance(value, bool) or not isinstance(value, str | int | float | np.integer
+                                                     | np.floating) or "\n" in str(value):
             raise ValueError(f"a study keeps numbers, and texts of one line, but {name} is {value!r}")
     return fields
 
 
 def _words(fields):
-    return ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in fields.items())
+    return ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name,
+                     value in fields.items())
 
 
 def _duration(seconds):

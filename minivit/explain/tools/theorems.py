@@ -1,4 +1,5 @@
-"""The theorems of `symmetry.py`, each with the function that measures its error, in float64 at random weights and inputs.
+"""The theorems of `symmetry.py`, each with the function that measures its error, in float64 at random weights and
+inputs.
 
 Where a theorem holds the error is round-off; where a condition of it is broken, it is not.
 """
@@ -15,7 +16,7 @@ from ..partial_models import FirstBlocks, Sequential
 from ..symmetry import circular_convolution, equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
 
 HOLDS, BROKEN = 1e-12, 1e-3                                           # an error at most, and at least
-WIDTH, HEADS, DEPTH, SIDE, PATCH = 24, 3, 4, 12, 3                    # of the models and pictures; a grid of GRID x GRID patches
+WIDTH, HEADS, DEPTH, SIDE, PATCH = 24, 3, 4, 12, 3  # of the models and pictures; a grid of GRID x GRID patches
 GRID = SIDE // PATCH
 
 
@@ -41,7 +42,8 @@ def _random(layer, rng):
 
 
 def _vit(rng, **options):
-    return _random(create_model("vit", image_size=SIDE, patch_size=PATCH, classes=5, width=WIDTH, heads=HEADS, depth=DEPTH, **options), rng)
+    return _random(create_model("vit", image_size=SIDE, patch_size=PATCH, classes=5, width=WIDTH, heads=HEADS,
+                                depth=DEPTH, **options), rng)
 
 
 def _images(rng):
@@ -52,7 +54,8 @@ def _tokens_permuted(make):
     """Equivariance of a layer (B, N, D) -> (B, N, D) under permutations of the tokens."""
     def error(rng):
         layer = make(rng)
-        return equivariance_error(layer.forward, permute_tokens(rng.permutation(GRID * GRID)), rng.standard_normal((2, GRID * GRID, WIDTH)))
+        return equivariance_error(layer.forward, permute_tokens(rng.permutation(GRID * GRID)),
+                                  rng.standard_normal((2, GRID * GRID, WIDTH)))
     return error
 
 
@@ -60,7 +63,8 @@ def _patches_permuted(**options):
     """Invariance of a ViT's logits under permutations of the patches."""
     def error(rng):
         model = _vit(rng, **options)
-        return equivariance_error(model.forward, permute_patches(rng.permutation(GRID * GRID), PATCH), _images(rng), unchanged)
+        return equivariance_error(model.forward, permute_patches(rng.permutation(GRID * GRID), PATCH), _images(rng),
+                                  unchanged)
     return error
 
 
@@ -79,9 +83,11 @@ def _convolution_shifted(pixels, stride=1, circular=True, inside=False):
         weight, bias = rng.standard_normal((3, 3, 3, 4)), rng.standard_normal(4)
 
         def f(x):
-            return circular_convolution(x, weight, bias, stride) if circular else convolution.forward(x, weight, bias, stride, 1)[0]
+            return circular_convolution(x, weight, bias,
+                                        stride) if circular else convolution.forward(x, weight, bias, stride, 1)[0]
 
-        margin = slice(pixels + 1, -1) if inside else slice(None)     # what came in at the other side, and what saw zeros, is left out
+        # what came in at the other side, and what saw zeros, is left out
+        margin = slice(pixels + 1, -1) if inside else slice(None)
         return equivariance_error(f, shift(pixels, pixels), _images(rng), shift(pixels // stride, pixels // stride),
                                   lambda y: y[:, margin, margin])
     return error
@@ -93,18 +99,21 @@ def _patch_embedding_shifted(rng):
 
 
 THEOREMS = [
-    Theorem("self-attention, tokens permuted", True, _tokens_permuted(lambda rng: _random(Attention(WIDTH, HEADS), rng))),
+    Theorem("self-attention, tokens "
+            "permuted", True, _tokens_permuted(lambda rng: _random(Attention(WIDTH, HEADS), rng))),
     Theorem("MLP, tokens permuted", True, _tokens_permuted(lambda rng: _random(MLP(WIDTH, 2 * WIDTH), rng))),
     Theorem("block, tokens permuted", True, _tokens_permuted(lambda rng: _random(Block(WIDTH, HEADS), rng))),
     Theorem("encoder, tokens permuted", True,
             _tokens_permuted(lambda rng: Sequential([_random(Block(WIDTH, HEADS), rng) for _ in range(DEPTH)]))),
-    Theorem("logits by class token, no positions, patches permuted", True, _patches_permuted(positions="none", pool="token")),
+    Theorem("logits by class token, no positions, patches "
+            "permuted", True, _patches_permuted(positions="none", pool="token")),
     Theorem("logits by mean, no positions, patches permuted", True, _patches_permuted(positions="none", pool="mean")),
     Theorem("the same with learned positions", False, _patches_permuted(positions="learned")),
     Theorem("the same with sin-cos positions", False, _patches_permuted(positions="sincos")),
     Theorem("the same with a relative bias", False, _patches_permuted(positions="none", relative_bias=True)),
     Theorem("convolution, periodic, shifted by 1", True, _convolution_shifted(1)),
-    Theorem("convolution, zeros around, inside, shifted by 1", True, _convolution_shifted(1, circular=False, inside=True)),
+    Theorem("convolution, zeros around, inside, shifted by "
+            "1", True, _convolution_shifted(1, circular=False, inside=True)),
     Theorem("convolution, zeros around, everywhere, shifted by 1", False, _convolution_shifted(1, circular=False)),
     Theorem("convolution of stride 3, periodic, shifted by 3", True, _convolution_shifted(3, stride=3)),
     Theorem("convolution of stride 3, periodic, shifted by 1", False, _convolution_shifted(1, stride=3)),

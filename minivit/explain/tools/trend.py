@@ -1,8 +1,8 @@
 """How a difference changes as the number of training images N grows, from some seeds.
 
-The subsets of one seed lie in each other, so its results at several N are no independent measurements, and a line through all points would
-have an error that is too small. Each seed has a line of its own, then, d = a + b log10 N by least squares, and the error of the
-slope is that of the mean over seeds: std(b) / sqrt(seeds).
+The subsets of one seed lie in each other, so its results at several N are no independent measurements, and a line
+through all points would have an error that is too small. Each seed has a line of its own, then, d = a + b log10 N by
+least squares, and the error of the slope is that of the mean over seeds: std(b) / sqrt(seeds).
 """
 
 import math
@@ -12,7 +12,10 @@ import numpy as np
 
 
 def mean_and_error(values):
-    """The mean of some numbers, and its standard error std / sqrt(n), which is NaN for a single one. Raises ValueError for none."""
+    """The mean of some numbers, and its standard error std / sqrt(n), which is NaN for a single one.
+
+    Raises ValueError for none.
+    """
     values = np.asarray(list(values), np.float64)
     if not values.size:
         raise ValueError("there are no values to take the mean of")
@@ -25,7 +28,9 @@ def paired(ours, theirs):
 
 
 def slope(differences):
-    """How a difference grows when N grows tenfold: (mean slope of the seeds, its standard error, mean value of the lines at N = 1).
+    """How a difference grows when N grows tenfold:
+
+    (mean slope of the seeds, its standard error, mean value of the lines at N = 1).
 
     differences: {N: {seed: number}}; a seed counts that has at least two N. The error is NaN for a single seed.
     Raises ValueError without such a seed.
@@ -42,12 +47,15 @@ def slope(differences):
     return *mean_and_error(slopes), float(np.mean(starts))
 
 
-# Student's t: a mean of n numbers is farther from the truth than this many of its standard errors in 5% of all cases, n = 2, 3, ...
+# Student's t: a mean of n numbers is farther from the truth than this many of its standard errors in 5% of all cases, n
+# = 2, 3, ...
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def decided(values):
-    """1 if the mean of {seed: number} is above zero with 95% confidence (Student's t), -1 if below; 0 if neither is shown.
+    """1 if the mean of {seed: number} is above zero with 95% confidence (Student's t), -1 if below;
+
+    0 if neither is shown.
 
     A single seed shows nothing, whatever its number.
     """
@@ -58,7 +66,9 @@ def decided(values):
 
 
 def crossing(differences):
-    """Where a difference changes its sign: (N, N') if it is decided at both, with another sign, and undecided between; else None.
+    """Where a difference changes its sign: (N, N') if it is decided at both, with another sign, and undecided between;
+
+    else None.
 
     differences: {N: {seed: number}}. The last such change is what counts.
     """
@@ -70,7 +80,10 @@ def crossing(differences):
 
 
 def verdict(differences, one, other):
-    """What {N: {seed: accuracy of `one` - accuracy of `other`}} says about who is ahead, and about a crossing, in a sentence."""
+    """What {N: {seed:
+
+    accuracy of `one` - accuracy of `other`}} says about who is ahead, and about a crossing, in a sentence.
+    """
     sizes = sorted(differences)
     signs = {size: decided(differences[size]) for size in sizes}
     measured = f"from {sizes[0]:,} to {sizes[-1]:,} images"
@@ -79,7 +92,8 @@ def verdict(differences, one, other):
         return "Two seeds at least are needed at every number of images, to say who is ahead."
     if found := crossing(differences):
         leads, follows = (one, other) if signs[found[1]] > 0 else (other, one)
-        return (f"The curves cross between {found[0]:,} and {found[1]:,} images: {follows} is ahead at {found[0]:,}, and {leads} at "
+        return (f"The curves cross between {found[0]:,} and {found[1]:,} images: {follows} is ahead at {found[0]:,}, "
+                f"and {leads} at "
                 f"{found[1]:,}{_but(undecided, signs)}.")
     if len(undecided) == len(sizes):
         return f"Nowhere {measured} is a difference between {one} and {other} shown with 95% confidence."
