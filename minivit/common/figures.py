@@ -6,6 +6,7 @@ matplotlib figures that need no screen, display themselves in notebooks, and are
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ class NotebookFigure(Figure):
         return content.getvalue()
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Any:
     """Return an empty figure of the given size in inches. Its axes are laid out without overlap."""
     figure = NotebookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def write_atomic(path: str | os.PathLike, content: bytes | str) -> None:
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def atomic_file(path: str | os.PathLike) -> Iterator[Any]:
     """Open a binary file for writing that appears under `path` only when the `with` block ends.
 
     The bytes go to a temporary file in the same folder, which is flushed and then renamed. If anything fails, `path`

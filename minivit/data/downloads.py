@@ -173,7 +173,7 @@ def _read_tar(name, published, archive):
 
 def _read_folder(name, published, folder):
     with ExitStack() as stack:
-        streams = {file: stack.enter_context(open_binary(find_binary(folder, file))) for file in published.sums}
+        streams = {file: stack.enter_context(open_binary(find_binary(folder, file) or file)) for file in published.sums}
         parts = _read_parts(published, streams)
     for file, sha256 in published.sums.items():
         _check_sum(name, streams[file].name, streams[file].sha256, sha256)

@@ -5,7 +5,6 @@ A new source needs a function (source, seed, test_fraction) -> Dataset and a lin
 
 import dataclasses
 import difflib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ def shadowing_folder(source: Any) -> str | None:
     return f"{source} is the built-in data set; for the folder, pass ./{source}" if hidden else None
 
 
-def _reader(source: Any) -> Callable[..., Dataset]:
+def _reader(source: Any) -> Any:
     """Return the function that reads this source."""
     if source == "digits":
         return load_digits
