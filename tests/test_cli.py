@@ -1,6 +1,5 @@
-"""The command line: what each verb prints, that bad input ends in one line and code 2, and that help comes at once."""
+"""The command line: what each verb prints; bad input gives one line and exit code 2; help imports nothing heavy."""
 
-import ast
 import dataclasses
 import io
 import json
@@ -26,27 +25,30 @@ from minivit.training.settings import GROUPS
 from minivit.weights.timm import write_weights
 
 pytestmark = pytest.mark.usefixtures("no_curve")
-PACKAGE = Path(minivit.__file__).parent
 PARAMETERS = {
     "vit_tiny_patch16_224": 5_717_416, "vit_small_patch16_224": 22_050_664, "vit_base_patch16_224": 86_567_656,
     "vit_base_patch32_224": 88_224_232, "vit_large_patch16_224": 304_326_632, "vit_large_patch32_224": 306_535_400,
     "vit_huge_patch14_224": 632_045_800,
 }
-TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+        "mlp_ratio": 2}
 
 
 def minivit_process(*arguments, **options):
-    return subprocess.run([sys.executable, "-m", "minivit", *map(str, arguments)], capture_output=True, text=True, timeout=60, **options)
+    """Run the command line in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "minivit", *map(str, arguments)], capture_output=True, text=True,
+                          timeout=60, **options)
 
 
 def python(code, *arguments):
-    """What a fresh interpreter prints for some code."""
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=True).stdout
+    """Return what a new process prints for some code."""
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60,
+                          check=True).stdout
 
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
-    """A tiny model, trained on the digits for two epochs; not to be changed."""
+    """The run of a tiny model, trained on the digits for two epochs. Tests must not change it."""
     folder = tmp_path_factory.mktemp("cli") / "run"
     minivit.train(minivit.create_model("vit", **TINY), "digits", epochs=2, out=folder, progress=False)
     return folder
@@ -59,7 +61,7 @@ def digits():
 
 @pytest.fixture
 def call(capsys):
-    """Call a verb that must go well -> what it printed."""
+    """Call a verb that must succeed, and return what it printed."""
     def call(*arguments):
         capsys.readouterr()
         code = cli.main([str(a) for a in arguments])
@@ -71,7 +73,7 @@ def call(capsys):
 
 @pytest.fixture
 def refused(capsys):
-    """Call a verb that must be refused: code 2 and one line -> what it said."""
+    """Call a verb that must fail with exit code 2 and one line, and return the line."""
     def refused(*arguments):
         capsys.readouterr()
         code = cli.main([str(a) for a in arguments])
@@ -87,7 +89,7 @@ def refused(capsys):
 # ---- train ------------------------------------------------------------------------------------------------------
 
 
-def test_train_gives_json_and_a_run(call, tmp_path):
+def test_train_prints_json_and_writes_a_run(call, tmp_path):
     result = json.loads(call("train", "digits", "--epochs", 2, "--out", tmp_path / "run", "--json"))
     assert result["run"] == str(tmp_path / "run")
     assert result["images"] == 359
@@ -97,7 +99,7 @@ def test_train_gives_json_and_a_run(call, tmp_path):
     assert minivit.load(tmp_path / "run").vector.size == 136_138      # the mini ViT for 8x8
 
 
-def test_train_tells_the_accuracy_and_what_comes_next(call, tmp_path):
+def test_train_prints_the_accuracy_and_the_next_command(call, tmp_path):
     text = call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "run")
     assert re.search(r"accuracy \d+\.\d+% \+- \d", text)
     assert f"minivit evaluate {tmp_path / 'run'}" in text
@@ -105,25 +107,28 @@ def test_train_tells_the_accuracy_and_what_comes_next(call, tmp_path):
     assert f"next: minivit evaluate '{tmp_path / 'my run'}')" in text
 
 
-def test_train_hands_its_options_on(call, tmp_path):
-    call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "run", "--seed", 5, "--threads", 1, "--batch-size", 32, "--lr", 0.01,
-         "--weight-decay", 0.2, "--label-smoothing", 0.05, "--drop-rate", 0.1, "--drop-path-rate", 0.2, "--pool", "mean",
-         "--positions", "sincos", "--relative-bias", "--stem", "conv", "--augment", "crop:0.1,cutmix:1:0.5", "--ema", 0.9,
-         "--val-fraction", 0.2, "--patience", 3, "--layer", "head.*:0.5:0")
+def test_train_passes_its_options_to_the_library(call, tmp_path):
+    call("train", "digits", "--epochs", 0.1, "--out", tmp_path / "run", "--seed", 5, "--threads", 1,
+         "--batch-size", 32, "--lr", 0.01, "--weight-decay", 0.2, "--label-smoothing", 0.05, "--drop-rate", 0.1,
+         "--drop-path-rate", 0.2, "--pool", "mean", "--positions", "sincos", "--relative-bias", "--stem", "conv",
+         "--augment", "crop:0.1,cutmix:1:0.5", "--ema", 0.9, "--val-fraction", 0.2, "--patience", 3,
+         "--layer", "head.*:0.5:0")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["training"].items() >= {"epochs": 0.1, "batch_size": 32, "lr": 0.01, "weight_decay": 0.2, "label_smoothing": 0.05,
-                                          "seed": 5, "augment": "crop:0.1,cutmix:1:0.5", "ema": 0.9, "val_fraction": 0.2,
-                                          "patience": 3, "layers": [["head.*", 0.5, 0.0]]}.items()
-    assert config["model"]["options"].items() >= {"drop_rate": 0.1, "drop_path_rate": 0.2, "pool": "mean", "positions": "sincos",
-                                                  "relative_bias": True, "stem": "conv"}.items()
+    assert config["training"].items() >= {
+        "epochs": 0.1, "batch_size": 32, "lr": 0.01, "weight_decay": 0.2, "label_smoothing": 0.05, "seed": 5,
+        "augment": "crop:0.1,cutmix:1:0.5", "ema": 0.9, "val_fraction": 0.2, "patience": 3,
+        "layers": [["head.*", 0.5, 0.0]]}.items()
+    assert config["model"]["options"].items() >= {
+        "drop_rate": 0.1, "drop_path_rate": 0.2, "pool": "mean", "positions": "sincos", "relative_bias": True,
+        "stem": "conv"}.items()
     assert config["data"]["source"] == {"source": "digits", "seed": 5, "test_fraction": 0.2}
 
 
-def test_train_goes_into_runs_by_default(call, tmp_path, monkeypatch):
+def test_train_writes_to_runs_by_default(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call("train", "digits", "--epochs", 0.1, "--seed", 4)
     assert (tmp_path / "runs" / "digits-seed4" / "model.safetensors").is_file()
-    call("train", "digits", "--epochs", 0.1, "--seed", 4, "--model", "vit_mini_patch2_8")          # beside it
+    call("train", "digits", "--epochs", 0.1, "--seed", 4, "--model", "vit_mini_patch2_8")
     assert (tmp_path / "runs" / "digits-vit_mini_patch2_8-seed4" / "model.safetensors").is_file()
     call("train", "digits", "--seed", 4, "--model", "vit_mini_patch2_8", "--resume")
 
@@ -132,7 +137,8 @@ def test_a_new_run_gets_a_folder_of_its_own(call, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     runs = [json.loads(call("train", "digits", "--epochs", epochs, "--json"))["run"] for epochs in (0.1, 0.2, 0.1)]
     assert runs == ["runs/digits-seed0", "runs/digits-seed0-2", "runs/digits-seed0-3"]
-    assert [json.loads((Path(run) / "config.json").read_text())["training"]["epochs"] for run in runs] == [0.1, 0.2, 0.1]
+    configs = [json.loads((Path(run) / "config.json").read_text()) for run in runs]
+    assert [config["training"]["epochs"] for config in configs] == [0.1, 0.2, 0.1]
     (tmp_path / "runs" / "digits-seed0-2" / "model.safetensors").unlink()
     capsys.readouterr()
     assert cli.main(["train", "digits", "--epochs", "0.2", "--quiet"]) == 0
@@ -149,7 +155,8 @@ def test_resume_without_out_finds_the_newest_unfinished_run_that_fits(call, refu
         os.utime(folder / "config.json", (k, k))
         (folder / "model.safetensors").unlink()
     assert resumed("--model", "vit_mini") == "runs/digits-vit_mini-seed0"
-    assert "was started with epochs 0.1, not 0.3" in refused("train", "digits", "--resume", "--seed", 3, "--epochs", 0.3)
+    other = refused("train", "digits", "--resume", "--seed", 3, "--epochs", 0.3)
+    assert "was started with epochs 0.1, not 0.3" in other
     assert resumed("--epochs", 0.1, "--seed", 0) == "runs/digits-seed0"
     assert resumed() == "runs/digits-seed0-2"                         # the newest
     assert resumed() == "runs/digits-seed3"                           # the only one that is left
@@ -207,39 +214,42 @@ def test_train_takes_an_npz_of_any_square_size(call, tmp_path, channels):
     assert result["class_names"] == ["cat", "dog"]
 
 
-def test_folder_with_the_name_of_a_data_set_does_not_hide_it_and_is_noted(tmp_path, monkeypatch, capsys):
+def test_a_folder_named_like_a_data_set_does_not_hide_it_and_is_noted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     note = "minivit: note: digits is the built-in data set; for the folder, pass ./digits\n"
     assert cli.main(["train", "digits", "--epochs", "0.1", "--out", "run"]) == 0
     assert note not in capsys.readouterr().err
     (tmp_path / "digits").mkdir()
-    for verb in (["train", "digits", "--epochs", "0.1", "--out", "another", "--json"], ["evaluate", "run", "digits", "--json"]):
+    train = ["train", "digits", "--epochs", "0.1", "--out", "another", "--json"]
+    for verb in (train, ["evaluate", "run", "digits", "--json"]):
         assert cli.main(verb) == 0
         said, noted = capsys.readouterr()
         assert json.loads(said)["images"] == 359
         assert noted.startswith(note)
 
 
-def test_without_a_terminal_train_says_a_line_for_each_epoch(capsys, tmp_path):
+def test_without_a_terminal_train_prints_a_line_for_each_epoch(capsys, tmp_path):
     options = ["--epochs", "2", "--batch-size", "64", "--val-fraction", "0.1"]
     assert cli.main(["train", "digits", *options, "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err
     assert re.match(r"digits: 1295 training and 359 test images of 10 classes; 136,138 parameters\n", said)
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    first, last = (f"epoch {r['epoch']}/2: loss {r['loss']:.3f}, train {r['accuracy']:.1%}, validation {r['val_accuracy']:.1%}, "
-                   f"test {r['test_accuracy']:.1%}; {tqdm.format_interval(r['seconds'])} of training, " for r in records)
+    first, last = (f"epoch {r['epoch']}/2: loss {r['loss']:.3f}, train {r['accuracy']:.1%}, "
+                   f"validation {r['val_accuracy']:.1%}, test {r['test_accuracy']:.1%}; "
+                   f"{tqdm.format_interval(r['seconds'])} of training, " for r in records)
     first += f"{tqdm.format_interval(records[0]['seconds'])} remaining"  # as long again
     assert said.split("\n")[1:] == [first, last + "00:00 remaining", ""]
 
 
-def test_without_a_terminal_a_probe_says_a_line_of_its_features(capsys, run_folder, tmp_path):
+def test_without_a_terminal_a_probe_prints_a_line_on_its_features(capsys, run_folder, tmp_path):
     arguments = ["train", "digits", "--fine-tune", run_folder, "--probe", "--epochs", 0.1, "--out", tmp_path / "run"]
     assert cli.main([str(a) for a in arguments]) == 0
-    assert re.fullmatch(r"features: 1797 of 1797 images\ndigits: .* of the head\nepoch 1/1: .*\n", capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"features: 1797 of 1797 images\ndigits: .* of the head\nepoch 1/1: .*\n", said)
 
 
 @pytest.mark.parametrize("probe", [False, True])
-def test_on_a_terminal_train_has_a_bar(monkeypatch, tmp_path, run_folder, probe):
+def test_on_a_terminal_train_shows_a_bar(monkeypatch, tmp_path, run_folder, probe):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -253,7 +263,7 @@ def test_on_a_terminal_train_has_a_bar(monkeypatch, tmp_path, run_folder, probe)
     assert not re.search(r"features: \d+ of", said)
 
 
-def test_interrupted_train_says_so_and_gives_130(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_train_says_so_and_exits_with_130(tmp_path, monkeypatch, capsys):
     from minivit.training.trainer import Trainer
 
     def interrupted(*_, **__):
@@ -285,19 +295,11 @@ def test_evaluate_prints_a_table_of_all_classes(call, run_folder):
     assert len(re.findall(r"^ *\d \|.*\| +\d+\.\d%$", text, re.MULTILINE)) == 10
 
 
-def test_evaluate_takes_the_number_of_threads(call, run_folder, monkeypatch):
-    asked = []
-    predict = minivit.models.ViT.predict
-    monkeypatch.setattr(minivit.models.ViT, "predict", lambda model, images, threads=None: asked.append(threads) or predict(model, images))
-    call("evaluate", run_folder, "--threads", 3)
-    assert asked == [3]
-
-
 def test_evaluate_with_the_source_of_the_run_scores_only_held_out_images(call, run_folder):
     assert call("evaluate", run_folder, "digits", "--json") == call("evaluate", run_folder, "--json")
 
 
-def test_evaluate_knows_the_source_of_the_run_by_another_path(call, tmp_path, monkeypatch, digits):
+def test_evaluate_recognises_the_data_of_the_run_at_another_path(call, tmp_path, monkeypatch, digits):
     np.savez(tmp_path / "mine.npz", images=digits.train_images[:200], labels=digits.train_labels[:200])
     monkeypatch.chdir(tmp_path)
     call("train", "mine.npz", "--epochs", 1, "--out", "run", "--seed", 2)
@@ -322,7 +324,7 @@ def test_evaluate_on_other_data_with_a_test_part_scores_that(call, run_folder, t
     assert json.loads(call("evaluate", run_folder, tmp_path / "other.npz", "--json"))["images"] == 30
 
 
-def test_evaluate_needs_no_two_images_of_a_class(call, run_folder, tmp_path, digits):
+def test_evaluate_works_with_one_image_of_a_class(call, run_folder, tmp_path, digits):
     first = [int(np.flatnonzero(digits.test_labels == k)[0]) for k in range(10)]
     np.savez(tmp_path / "one_each.npz", images=digits.test_images[first], labels=digits.test_labels[first])
     assert json.loads(call("evaluate", run_folder, tmp_path / "one_each.npz", "--json"))["images"] == 10
@@ -338,7 +340,7 @@ def picture(tmp_path, digits):
     return tmp_path / "digit.png"
 
 
-def test_predict_gives_the_probabilities_of_the_model(call, run_folder, picture, digits):
+def test_predict_prints_the_probabilities_of_the_model(call, run_folder, picture, digits):
     logits = minivit.load(run_folder).predict(digits.test_images[:1])[0].astype(np.float64)
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     [row] = json.loads(call("predict", run_folder, picture, "--top", 10, "--json"))
@@ -368,7 +370,7 @@ def test_predict_takes_the_number_of_a_test_image(call, run_folder, digits):
     assert re.fullmatch(line, call("predict", run_folder, 7))
 
 
-def test_predict_takes_several_pictures_and_keeps_their_order(call, run_folder, tmp_path, digits):
+def test_predict_keeps_the_order_of_several_files(call, run_folder, tmp_path, digits):
     files = [tmp_path / f"{k}.png" for k in range(4)]
     for file, image in zip(files, digits.test_images, strict=False):
         Image.fromarray(image[..., 0]).save(file)
@@ -379,9 +381,9 @@ def test_predict_takes_several_pictures_and_keeps_their_order(call, run_folder, 
 
 
 @pytest.mark.parametrize("weights", ["a run", "a file"])
-def test_predict_names_unreadable_pictures_and_classifies_the_others(call, capsys, run_folder, picture, tmp_path, weights):
-    def predict(*pictures):
-        code = cli.main(["predict", *map(str, (*model, *pictures))])
+def test_predict_names_unreadable_files_and_classifies_the_others(call, capsys, run_folder, picture, tmp_path, weights):
+    def predict(*files):
+        code = cli.main(["predict", *map(str, (*model, *files))])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -397,7 +399,8 @@ def test_predict_names_unreadable_pictures_and_classifies_the_others(call, capsy
     first, second = errors.splitlines()
     assert first.startswith(f"minivit: error: {broken} is no readable picture (")
     assert second == f"minivit: error: {gone}: no such file"
-    assert [row["image"] for row in json.loads(predict(picture, broken, gone, last, "--json")[1])] == [str(picture), str(last)]
+    rows = json.loads(predict(picture, broken, gone, last, "--json")[1])
+    assert [row["image"] for row in rows] == [str(picture), str(last)]
     code, said, _ = predict(broken, "--json")
     assert (code, json.loads(said)) == (2, [])
 
@@ -407,12 +410,13 @@ def test_predict_names_numbers_out_of_range_and_classifies_the_others(call, run_
     assert cli.main(["predict", *map(str, (run_folder, picture, 359, 358, -1, 0))]) == 2
     said = capsys.readouterr()
     assert said.out == right
-    assert said.err.splitlines() == [f"minivit: error: number of a test image of digits must be a whole number at least 0 and at most 358, "
-                                     f"not {number}" for number in (359, -1)]
+    assert said.err.splitlines() == [
+        f"minivit: error: number of a test image of digits must be a whole number at least 0 and at most 358, "
+        f"not {number}" for number in (359, -1)]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
-def test_predict_takes_pictures_of_any_size_and_mode(call, run_folder, tmp_path, mode):
+def test_predict_takes_image_files_of_any_size_and_mode(call, run_folder, tmp_path, mode):
     Image.new(mode, (31, 17)).save(tmp_path / "any.tif")
     assert len(json.loads(call("predict", run_folder, tmp_path / "any.tif", "--json"))) == 1
 
@@ -438,7 +442,7 @@ def test_models_are_described_without_memory_for_their_weights(call):
         tracemalloc.stop()
 
 
-def test_models_table_has_a_line_for_each(call):
+def test_models_prints_a_line_for_each_model(call):
     lines = call("models").splitlines()
     assert len(lines) == 1 + len(json.loads(call("models", "--json"))) + 2
     assert lines[-1] == "vit_mini, deit_mini, swin_mini, resnet_mini adapt to the size of the images."
@@ -485,7 +489,8 @@ BAD_INPUT = [
     ("train digits --stem convolution", "unknown stem.*did you mean 'conv'"),
     ("train digits --fine-tune nowhere", "nowhere is not a run"),
     ("train digits --fine-tune nowhere --model vit_mini_patch2_8", "nowhere: no such file"),
-    ("train digits --fine-tune . --model vit_mini_patch2_8", "is a folder: a run has its own model, so leave out --model"),
+    ("train digits --fine-tune . --model vit_mini_patch2_8", "is a folder: a run has its own model, so leave out "
+     "--model"),
     ("train digits --seed -1", "seed.*-1"),
     ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is no folder"),
     ("train cifar-10", "did you mean 'cifar10'"),
@@ -531,7 +536,8 @@ BAD_FILES = [
     ("train garbage.png", r"garbage\.png.*\.npz"),
     ("train digits --out RUN", "already holds a run.*--resume"),
     ("train digits --out RUN --resume --lr 0.1", r"was started with lr 0\.003, not 0\.1: "),
-    ("train digits --out RUN --resume --epochs 4 --seed 1", r"was started with epochs 2, not 4, and seed 0, not 1: leave out what differs"),
+    ("train digits --out RUN --resume --epochs 4 --seed 1",
+     r"was started with epochs 2, not 4, and seed 0, not 1: leave out what differs"),
     ("train digits --out garbage.png", r"garbage\.png"),
     ("train digits --out garbage.png/run", r"garbage\.png"),
     ("evaluate garbage.png", r"garbage\.png is not a run"),
@@ -541,7 +547,8 @@ BAD_FILES = [
     ("predict RUN half.png", r"half\.png is no readable picture"),
     ("predict RUN RUN", r"run: no such file, but a folder: its pictures are \S*/run/\*"),
     ("predict RUN -1", "test image of digits must be a whole number at least 0 and at most 358, not -1"),
-    ("attend RUN 359 --out look.png", "test image of digits must be a whole number at least 0 and at most 358, not 359"),
+    ("attend RUN 359 --out look.png",
+     "test image of digits must be a whole number at least 0 and at most 358, not 359"),
     ("predict RUN digit.png --top 0", "classes to show.*0"),
 ]
 
@@ -568,12 +575,12 @@ def test_a_misspelt_folder_or_data_set_is_suggested(refused, tmp_path, monkeypat
     assert f"did you mean '{right}'" in refused("train", wrong)
 
 
-def test_train_on_a_run_is_told_how_to_go_on_with_it(refused, run_folder, tmp_path):
+def test_train_on_a_run_names_the_command_that_resumes_it(refused, run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "my run")
     assert f"is a run, not data: minivit train DATA --out '{folder}' --resume resumes it" in refused("train", folder)
 
 
-def test_train_into_the_run_of_another_leaves_it_alone(refused, run_folder):
+def test_train_into_an_existing_run_changes_nothing(refused, run_folder):
     before = {file: file.read_bytes() for file in run_folder.iterdir()}
     refused("train", "digits", "--out", run_folder)
     assert {file: file.read_bytes() for file in run_folder.iterdir()} == before
@@ -588,35 +595,36 @@ def test_truncated_weights_are_answered_with_one_line(refused, run_folder, pictu
     assert "model.safetensors" in refused(verb, folder, *([picture] if verb == "predict" else []))
 
 
-def test_run_that_has_not_ended_is_answered_with_one_line(refused, run_folder, tmp_path):
+def test_a_run_without_weights_is_answered_with_one_line(refused, run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     (folder / "model.safetensors").unlink()
     (folder / "checkpoint.safetensors").unlink()
     assert "--resume" in refused("evaluate", folder)
 
 
-def test_run_that_has_not_ended_is_used_as_it_is_and_says_so(run_folder, picture, tmp_path, capsys):
+def test_an_unfinished_run_is_used_as_it_is_with_a_note(run_folder, picture, tmp_path, capsys):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     verbs = (["evaluate", str(folder), "--json"], ["predict", str(folder), str(picture), "--json"])
     finished = [cli.main(verb) or capsys.readouterr() for verb in verbs]
     (folder / "model.safetensors").unlink()
     unfinished = [cli.main(verb) or capsys.readouterr() for verb in verbs]
-    # The checkpoint was written behind the last step, so it has the final weights.
+    # The checkpoint was written after the last step, so it has the final weights.
     assert [text.out for text in unfinished] == [text.out for text in finished]
     assert [text.err for text in finished] == ["", ""]
-    assert all(re.fullmatch(r"minivit: note: .* is not finished: .* step 44 of 44; resume it with: minivit train .* --resume\n", text.err)
-               for text in unfinished)
+    note = r"minivit: note: .* is not finished: .* step 44 of 44; resume it with: minivit train .* --resume\n"
+    assert all(re.fullmatch(note, text.err) for text in unfinished)
 
 
 def test_checkpoint_of_another_model_is_answered_with_one_line(refused, run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     (folder / "model.safetensors").unlink()
-    minivit.train(minivit.create_model("vit", **(TINY | {"width": 32})), "digits", epochs=0.1, out=tmp_path / "other", progress=False)
+    wider = minivit.create_model("vit", **(TINY | {"width": 32}))
+    minivit.train(wider, "digits", epochs=0.1, out=tmp_path / "other", progress=False)
     shutil.copy(tmp_path / "other" / "checkpoint.safetensors", folder)
     assert "checkpoint.safetensors is the checkpoint of another model" in refused("evaluate", folder)
 
 
-def test_pictures_of_two_channels_have_no_file_format(refused, tmp_path, picture):
+def test_image_files_cannot_have_two_channels(refused, tmp_path, picture):
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 2), np.uint8)
     np.savez(tmp_path / "two.npz", images=images, labels=np.arange(20) % 2)
     model = minivit.create_model("vit", **(TINY | {"channels": 2}))
@@ -624,7 +632,7 @@ def test_pictures_of_two_channels_have_no_file_format(refused, tmp_path, picture
     assert re.search("2 channels|channels.*2", refused("predict", tmp_path / "run", picture))
 
 
-def test_run_on_arrays_asks_for_data(refused, tmp_path, digits):
+def test_a_run_on_arrays_asks_for_data(refused, tmp_path, digits):
     digits = dataclasses.replace(digits, source=None)
     minivit.train(minivit.create_model("vit", **TINY), digits, epochs=0.1, out=tmp_path / "run", progress=False)
     assert "name the data" in refused("evaluate", tmp_path / "run")
@@ -681,7 +689,8 @@ def test_every_verb_that_predicts_takes_the_number_of_threads(call, run_folder, 
     monkeypatch.setattr(minivit.models.ViT, "predict", spy)
     write_weights(tmp_path / "w.safetensors", minivit.create_model("vit_mini"))
     arguments = {"predict": [run_folder, 7], "attend": [run_folder, 7, "--out", tmp_path / "look.png"],
-                 "evaluate": [run_folder], "predict --model": [tmp_path / "w.safetensors", picture, "--model", "vit_mini"]}
+                 "evaluate": [run_folder],
+                 "predict --model": [tmp_path / "w.safetensors", picture, "--model", "vit_mini"]}
     call(verb.split()[0], *arguments[verb], "--threads", 3)
     assert asked == [3]
 
@@ -702,7 +711,8 @@ def test_every_verb_knows_the_small_models(call, tmp_path, name):
     write_weights(tmp_path / "w.safetensors", minivit.create_model(name))
     Image.new("L", (size, size)).save(tmp_path / "x.png")
     assert json.loads(call("weights", tmp_path / "w.safetensors", "--model", name, "--json"))["ok"]
-    assert len(json.loads(call("predict", tmp_path / "w.safetensors", tmp_path / "x.png", "--model", name, "--json"))) == 1
+    rows = json.loads(call("predict", tmp_path / "w.safetensors", tmp_path / "x.png", "--model", name, "--json"))
+    assert len(rows) == 1
     call("train", "digits", "--model", name, "--epochs", 0.02, "--out", tmp_path / "run")
     if name != "resnet_mini":
         call("train", "digits", "--model", name, "--fine-tune", tmp_path / "w.safetensors", "--epochs", 0.02,
@@ -728,7 +738,8 @@ verbs = re.findall(r"^    ([a-z]+) +[a-z]", text, re.MULTILINE)
 answers = {verb: ask(verb) for verb in verbs}
 assert code == 0 and all(code == 0 and f"minivit {verb}" in text for verb, (code, text) in answers.items()), answers
 print(*verbs)
-print(*(name for name in ("numpy", "numba", "matplotlib", "PIL", "safetensors", "threadpoolctl", "tqdm", "pooch") if name in sys.modules))
+heavy = ("numpy", "numba", "matplotlib", "PIL", "safetensors", "threadpoolctl", "tqdm", "pooch")
+print(*(name for name in heavy if name in sys.modules))
 """
 
 
@@ -808,46 +819,3 @@ def test_help_answers_at_once():
         assert minivit_process("--help").returncode == 0
         seconds.append(time.perf_counter() - start)
     assert statistics.median(seconds) < 1.0      # it takes less than 0.3; the rest is for a busy machine
-
-
-@pytest.mark.parametrize(("statement", "unwanted"), [
-    ("import minivit", "numpy numba matplotlib minivit.ops"),
-    ("from minivit.ops import attention", "matplotlib PIL tqdm safetensors minivit.training minivit.data minivit.models minivit.layers"),
-    ("from minivit.models import create_model", "matplotlib PIL tqdm minivit.training minivit.data"),
-    ("from minivit.data import load_data", "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
-    ("from minivit.runs.training_run import train", "matplotlib minivit.cli minivit.explain"),
-    ("from minivit.explain import rollout", "matplotlib tqdm minivit.training minivit.data minivit.cli"),
-], ids=["minivit", "ops", "models", "data", "training", "explain"])
-def test_imports_run_downwards_only(statement, unwanted):
-    code = f"{statement}\nimport sys\nprint(*(name for name in sys.argv[1:] if name in sys.modules))"
-    assert python(code, *unwanted.split()).strip() == ""
-
-
-HOUSE = ["common kernel", "ops", "testing layers weights data", "parallel", "models", "training explain selftest", "runs plain",
-         "bench interop", "cli", "__main__"]                          # each room imports only from the floors before its own
-
-
-def part_of(file):
-    """The part of minivit that a file of it belongs to, such as "ops"."""
-    return file.relative_to(PACKAGE).with_suffix("").parts[0]
-
-
-def imported(file):
-    """The other parts that a file of minivit imports anywhere, in functions too."""
-    package = ("minivit", *file.relative_to(PACKAGE).parts[:-1])
-    names = []
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            origin = [*(package[:len(package) - node.level + 1] if node.level else ()), *filter(None, [node.module])]
-            names += [".".join([*origin, alias.name]) for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-    return {name.split(".")[1] for name in names if name.startswith("minivit.")} - {"__version__", part_of(file)}
-
-
-def test_nothing_imports_what_stands_beside_or_above_it_not_even_within_a_function():
-    floors = {part: floor for floor, parts in enumerate(HOUSE) for part in parts.split()}
-    files = [file for file in PACKAGE.rglob("*.py") if part_of(file) != "__init__"]
-    assert [f"{file} imports {part}" for file in files for part in imported(file) if floors[part] >= floors[part_of(file)]] == []
-    beside = [file for file in files if part_of(file) in ("data", "testing")]
-    assert [f"{file} imports {part}" for file in beside for part in imported(file) - {"common", "ops"}] == []

@@ -70,8 +70,8 @@ def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: 
                     threads: int | None = None) -> list[dict[str, Any]]:
     """Return the most probable classes of images with the latest model of a run, as `classify`.
 
-    For a test image of the run, the entry also has "number", and "true", its true class. Parameters and errors as for `read_images`,
-    `latest_model` and `classify`.
+    For a test image of the run, the entry also has "number", and "true", its true class. Parameters and errors as for
+    `read_images`, `latest_model` and `classify`.
     """
     model = latest_model(run)
     pixels, true = read_images(run, images, model, unreadable)
