@@ -95,4 +95,5 @@ def _placeholder(name: str, error: ImportError) -> type:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    """List the public names, the submodules that are imported, and the module's own attributes."""
+    return sorted({*globals(), *_MODULES} - {"Any", "TYPE_CHECKING", "importlib", "_placeholder", "_MODULES"})

@@ -27,7 +27,8 @@ def add_completion(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit completion`."""
     verb = verbs.add_parser("completion", help="print a completion script for a shell",
                             description="Print a script with which SHELL completes commands and options.",
-                            epilog="example:\n  minivit completion bash >> ~/.bashrc")
+                            epilog="example:\n  minivit completion bash > "
+                                   "~/.local/share/bash-completion/completions/minivit")
     verb.add_argument("shell", metavar="SHELL", help="bash, zsh or tcsh.")
     verb.set_defaults(verb=_completion)
 

@@ -54,10 +54,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         self._width = min(self._width, COLUMNS)
 
 
-def add_threads(verb: argparse._ActionsContainer) -> None:
-    """Add --threads."""
-    verb.add_argument("--threads", type=int, metavar="T",
-                      help="Number of threads. It does not change the result. Default: all cores.")
+def add_threads(verb: argparse._ActionsContainer, note: str = "") -> None:
+    """Add --threads. note: a sentence for its help."""
+    verb.add_argument("--threads", type=int, metavar="T", help=f"Number of threads. {note}Default: all cores.")
 
 
 def add_json(verb: argparse._ActionsContainer, what: str = "the result") -> None:

@@ -29,7 +29,7 @@ def add_train(verbs: argparse._SubParsersAction) -> None:
     _add_model_options(verb)
     groups = {name: verb.add_argument_group(name) for name in GROUPS}
     _add_output_options(groups["output"])
-    add_threads(groups["computation"])
+    add_threads(groups["computation"], "It does not change the result. ")
     add_setting_options(groups)
 
 
