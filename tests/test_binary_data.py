@@ -172,8 +172,7 @@ BAD_IDX = {
                     r"train-labels-idx1-ubyte is not an IDX file.*begins with 08 01"),
     "empty": ({"train-images-idx3-ubyte": b""}, "train-images-idx3-ubyte is not an IDX file.*nothing"),
     "text": ({"train-images-idx3-ubyte": b"<html>not found</html>"}, "is not an IDX file: it begins with 3c 68 74 6d"),
-    "within the "
-    "header": ({"train-images-idx3-ubyte": idx(IDX["train-images-idx3-ubyte"])[:9]},
+    "within the header": ({"train-images-idx3-ubyte": idx(IDX["train-images-idx3-ubyte"])[:9]},
                "truncated: it ends within its header"),
     "within the pixels": ({"train-images-idx3-ubyte": idx(IDX["train-images-idx3-ubyte"])[:-5]},
                           r"truncated: it has 31,355 entries; the header says 40 x 28 x 28 = 31,360"),
@@ -182,8 +181,8 @@ BAD_IDX = {
                "type 0x0d, but must have uint8"),
     "huge": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + b"\xff" * 12 + bytes(99)},
              r"4294967295 x 4294967295.*GiB of memory"),
-    "huge by "
-    "little": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + struct.pack(">3I", 1_000_000, 28, 28)}, "truncated"),
+    "huge by little": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + struct.pack(">3I", 1_000_000, 28, 28)},
+                       "truncated"),
     "200 axes": ({"train-images-idx3-ubyte": bytes([0, 0, 8, 200]) + b"\xff" * 900}, "200 axes by its header"),
     "flat images": ({"train-images-idx3-ubyte": idx(np.zeros((40, 784), np.uint8))}, r"\(40, 784\).*\(B, H, W\)"),
     "no images": ({"train-images-idx3-ubyte": idx(np.zeros((0, 28, 28), np.uint8))}, r"\(0, 28, 28\)"),
@@ -357,8 +356,8 @@ def test_system_package_is_found(ours, tmp_path, monkeypatch):
 def test_data_dir_that_is_none_is_named(tmp_path, monkeypatch, how):
     given = {"data_dir": tmp_path / "nowhere"} if how == "argument" else {}
     monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match=f"nowhere, given as {'--data-dir' if given else 'MINIVIT_DATA'}, is no "
-                                                "folder"):
+    with pytest.raises(FileNotFoundError,
+                       match=f"nowhere, given as {'--data-dir' if given else 'MINIVIT_DATA'}, is not a folder"):
         load_data("mnist", **given)
 
 
@@ -400,7 +399,7 @@ def test_next_place_is_asked_when_the_first_fails(server, monkeypatch):
 def test_wrong_hash_is_refused_and_nothing_kept(server, tmp_path):
     root, _ = server
     (root / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"something else"))
-    with pytest.raises(ConnectionError, match="what came is not the published file, by its SHA-256"):
+    with pytest.raises(ConnectionError, match="the downloaded file is not the published one: its SHA-256 differs"):
         load_data("mnist")
     assert [file.name
             for file in (tmp_path / "cache" / "minivit" / "data" / "mnist").iterdir()] == ["train-images-idx3-ubyte.gz"]

@@ -397,7 +397,7 @@ def test_predict_names_unreadable_files_and_classifies_the_others(call, capsys, 
     code, said, errors = predict(picture, broken, gone, last)
     assert (code, said) == (2, call("predict", *model, picture, last))
     first, second = errors.splitlines()
-    assert first.startswith(f"minivit: error: {broken} is no readable picture (")
+    assert first.startswith(f"minivit: error: {broken} is not a readable image file (")
     assert second == f"minivit: error: {gone}: no such file"
     rows = json.loads(predict(picture, broken, gone, last, "--json")[1])
     assert [row["image"] for row in rows] == [str(picture), str(last)]
@@ -492,7 +492,7 @@ BAD_INPUT = [
     ("train digits --fine-tune . --model vit_mini_patch2_8", "is a folder: a run has its own model, so leave out "
      "--model"),
     ("train digits --seed -1", "seed.*-1"),
-    ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is no folder"),
+    ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is not a folder"),
     ("train cifar-10", "did you mean 'cifar10'"),
     ("train digits --resume", r"is not a run.*config\.json"),
     ("train digits --colour red", r"unrecognized arguments: --colour red \(see minivit train --help\)"),
@@ -542,9 +542,9 @@ BAD_FILES = [
     ("train digits --out garbage.png/run", r"garbage\.png"),
     ("evaluate garbage.png", r"garbage\.png is not a run"),
     ("predict RUN nowhere.png", r"nowhere\.png: no such file"),
-    ("predict RUN garbage.png", r"garbage\.png is no readable picture"),
-    ("predict RUN empty.png", r"empty\.png is no readable picture"),
-    ("predict RUN half.png", r"half\.png is no readable picture"),
+    ("predict RUN garbage.png", r"garbage\.png is not a readable image file"),
+    ("predict RUN empty.png", r"empty\.png is not a readable image file"),
+    ("predict RUN half.png", r"half\.png is not a readable image file"),
     ("predict RUN RUN", r"run: no such file, but a folder: its pictures are \S*/run/\*"),
     ("predict RUN -1", "test image of digits must be a whole number at least 0 and at most 358, not -1"),
     ("attend RUN 359 --out look.png",

@@ -232,8 +232,7 @@ BAD_ARRAYS = {
     "flat images": ({"images": X.reshape(40, -1), "labels": Y}, ValueError, r"\(40, 36\)"),
     "five axes": ({"images": X[..., None, None], "labels": Y}, ValueError, r"\(40, 6, 6, 1, 1\)"),
     "no image": ({"images": X[:0], "labels": Y[:0]}, ValueError, r"\(0, 6, 6, 1\)"),
-    "no image to "
-    "test": ({"train_images": X, "train_labels": Y, "test_images": X[:0], "test_labels": Y[:0]}, ValueError,
+    "no image to test": ({"train_images": X, "train_labels": Y, "test_images": X[:0], "test_labels": Y[:0]}, ValueError,
              "test_images"),
     "two-dimensional labels": ({"images": X, "labels": Y[:, None]}, ValueError, r"\(40, 1\)"),
     "one label": ({"images": X, "labels": np.int64(3)}, ValueError, r"labels.*\(\)"),
@@ -242,18 +241,17 @@ BAD_ARRAYS = {
     "negative labels": ({"images": X, "labels": Y - 1}, ValueError, r"span -1\.\.2"),
     "float labels": ({"images": X, "labels": Y.astype(float)}, TypeError, "float64.*integers"),
     "text labels": ({"images": X, "labels": Y.astype(str)}, TypeError, "integers"),
-    "more labels than "
-    "names": ({"images": X, "labels": Y, "class_names": np.array(["a", "b"])}, ValueError, r"0\.\.1.*span 0\.\.3"),
-    "one name for "
-    "all": ({"images": X, "labels": Y, "class_names": np.array("a")}, (TypeError, ValueError), "class_names"),
-    "two names "
-    "alike": ({"images": X, "labels": Y, "class_names": np.array(["a", "b", "a", "c"])}, ValueError,
+    "more labels than names": ({"images": X, "labels": Y, "class_names": np.array(["a", "b"])}, ValueError,
+                               r"0\.\.1.*span 0\.\.3"),
+    "one name for all": ({"images": X, "labels": Y, "class_names": np.array("a")}, (TypeError, ValueError),
+                         "class_names"),
+    "two names alike": ({"images": X, "labels": Y, "class_names": np.array(["a", "b", "a", "c"])}, ValueError,
               "same name: a, b, a, c"),
-    "no validation "
-    "labels": ({"train_images": X, "train_labels": Y, "test_images": X, "test_labels": Y, "val_images": X}, ValueError,
+    "no validation labels": (
+        {"train_images": X, "train_labels": Y, "test_images": X, "test_labels": Y, "val_images": X}, ValueError,
                              "lacks val_labels"),
-    "grey and "
-    "colour": ({"train_images": X, "train_labels": Y, "test_images": np.stack([X] * 3, axis=-1), "test_labels": Y},
+    "grey and colour": (
+        {"train_images": X, "train_labels": Y, "test_images": np.stack([X] * 3, axis=-1), "test_labels": Y},
                ValueError,
                         r"\(6, 6, 1\).*\(6, 6, 3\)"),
     "two sizes": ({"train_images": X, "train_labels": Y, "test_images": X[:, :4], "test_labels": Y}, ValueError,
@@ -430,3 +428,12 @@ def test_file_of_another_kind_is_refused(tmp_path):
 def test_negative_seed_is_refused_by_name():
     with pytest.raises(ValueError, match="seed"):
         load_data("digits", seed=-1)
+
+
+def test_a_dataset_describes_itself_in_a_line_and_with_sample_images():
+    digits = load_data("digits")
+    assert repr(digits) == "<Dataset digits: 1,438 training, 359 test images of 8x8x1, 10 classes>"
+    page = digits._repr_html_()
+    assert page.count("<img") == 10
+    assert "&lt;Dataset digits" in page
+    assert len(page) < 30_000

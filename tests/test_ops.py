@@ -224,8 +224,8 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "softmax": (softmax, [[[0, LN3], [5, 5]]], {}, [[0.25, 0.75], [0.5, 0.5]]),
     "softmax scale": (softmax, [[0, LN3]], {"scale": 2.0}, [0.1, 0.9]),
     "attention": (attention, [[QKV]], {"heads": 2}, [[[1, 3, 0, 0, 4, 4, 0, 0], [2, 2, 0, 0, 4, 4, 0, 0]]]),
-    "attention_variants "
-    "bias": (attention_variants, [[[[0, 0, 4], [0, 0, 8]]]], {"heads": 1, "bias": np.array([[[0, LN3], [LN3, 0]]])},
+    "attention_variants bias": (attention_variants, [[[[0, 0, 4], [0, 0, 8]]]],
+                                {"heads": 1, "bias": np.array([[[0, LN3], [LN3, 0]]])},
              [[[7], [5]]]),
     "attention_variants bias per window": (attention_variants, [3 * [[[0, 0, 4], [0, 0, 8]]]],
                                   {"heads": 1,
@@ -234,14 +234,14 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
                                   [[[7], [5]], [[6], [6]], [[5], [7]]]),
     "relative_bias": (relative_bias, [[[1, 10], [2, 20], [3, 30]]], {"rows": 1, "columns": 2},
                       [[[2, 1], [3, 2]], [[20, 10], [30, 20]]]),
-    "relative_bias class "
-    "token": (relative_bias, [[[1], [2], [3], [4], [5], [6]]], {"rows": 2, "columns": 1, "class_token": True},
+    "relative_bias class token": (relative_bias, [[[1], [2], [3], [4], [5], [6]]],
+                                  {"rows": 2, "columns": 1, "class_token": True},
                                   [[[6, 4, 4], [5, 2, 1], [5, 3, 2]]]),
     "convolution": (convolution, [[[[[1], [2], [3]], [[4], [5], [6]]]], [[[[1]], [[10]]], [[[100]], [[1000]]]], [0.5]],
                     {},
                     [[[[5421.5], [6532.5]]]]),
-    "convolution "
-    "padded": (convolution, [[[[[1], [2], [3]]]], np.ones((3, 3, 1, 2)), [0, 7]], {"stride": 2, "padding": 1},
+    "convolution padded": (convolution, [[[[[1], [2], [3]]]], np.ones((3, 3, 1, 2)), [0, 7]],
+                           {"stride": 2, "padding": 1},
                            [[[[3, 10], [5, 12]]]]),
     "winograd": (winograd, [[[[[1], [2], [3], [4]]]], [3 * [[[0]]], [[[100]], [[10]], [[1]]], 3 * [[[0]]]], [0.5]],
                  {"padding": 1},
@@ -251,16 +251,14 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "weight_standardisation eps": (weight_standardisation, [[[[[-1], [1]]]]], {"eps": 3.0}, [[[[-0.5], [0.5]]]]),
     "group_norm": (group_norm, [[[[[1, -40], [3, 40]]]], [10, 100], [0, 7]], {"groups": 2, "eps": 0.0},
                    [[[[-10, -93], [10, 107]]]]),
-    "group_norm one "
-    "group": (group_norm, [[[[[1, 3], [3, 1]]]], [1, 10], [0, 0]], {"groups": 1, "eps": 3.0},
+    "group_norm one group": (group_norm, [[[[[1, 3], [3, 1]]]], [1, 10], [0, 0]], {"groups": 1, "eps": 3.0},
               [[[[-0.5, 5], [0.5, -5]]]]),
-    "group_norm "
-    "relu": (group_norm, [[[[[1, -40], [3, 40]]]], [10, 100], [0, 7]], {"groups": 2, "eps": 0.0, "relu": True},
+    "group_norm relu": (group_norm, [[[[[1, -40], [3, 40]]]], [10, 100], [0, 7]],
+                        {"groups": 2, "eps": 0.0, "relu": True},
                         [[[[0, 0], [10, 107]]]]),
     "relu": (relu, [[-1, 0, 2]], {}, [0, 0, 2]),
     "max_pooling": (max_pooling, [[[[[1], [2], [7]], [[4], [5], [-6]]]]], {"size": 2}, [[[[5], [7]]]]),
-    "max_pooling "
-    "padded": (max_pooling, [[[[[-1, 5], [-2, 6], [-3, 7]]]]], {"size": 3, "stride": 2, "padding": 1},
+    "max_pooling padded": (max_pooling, [[[[[-1, 5], [-2, 6], [-3, 7]]]]], {"size": 3, "stride": 2, "padding": 1},
                [[[[0, 6], [0, 7]]]]),
     "cross_entropy": (cross_entropy, [[[0, LN3], [0, LN3]], [[0, 1], [1, 0]]], {}, (math.log(4 / 3) + math.log(4)) / 2),
     "cross_entropy lane": (cross_entropy, [[[0, LN3]], [[0, 1]]], {"batch_size": 5}, math.log(4 / 3) / 5),
@@ -300,69 +298,55 @@ ERRORS = {
     "linear width": (lambda: linear.forward(_ones(2, 3), _ones(4, 5), _ones(5)),
                      r"linear: x \(2, 3\) needs weight \(3, O\).*\(4, 5\)"),
     "linear bias": (lambda: linear.forward(_ones(2, 3), _ones(3, 5), _ones(4)), r"bias \(4,\)"),
-    "layer_norm "
-    "weight": (lambda: layer_norm.forward(_ones(2, 3), _ones(1), _ones(3)),
+    "layer_norm weight": (lambda: layer_norm.forward(_ones(2, 3), _ones(1), _ones(3)),
                r"layer norm: x \(2, 3\).*\(3,\), not \(1,\)"),
     "layer_norm bias": (lambda: layer_norm.forward(_ones(2, 3), _ones(3), _ones(4)), r"not \(3,\) and \(4,\)"),
     "attention heads": (lambda: attention.forward(_ones(2, 5, 12), 3), r"divisible by 3 heads, not \(2, 5, 12\)"),
     "attention axes": (lambda: attention.forward(_ones(5, 12), 2), r"qkv must be \(B, N, 3 D\).*\(5, 12\)"),
-    "attention "
-    "bias": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, _ones(2, 5, 4)),
+    "attention bias": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, _ones(2, 5, 4)),
              r"a bias \(2, 5, 5\), not \(2, 5, 4\)"),
-    "attention "
-    "queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(6)),
+    "attention queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(6)),
                 r"a slice of the 5 tokens.*slice\(None, 6"),
-    "attention number of "
-    "queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=2), r"a slice of the 5 tokens.*not 2"),
-    "attention no "
-    "queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(0)),
+    "attention number of queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=2),
+                                    r"a slice of the 5 tokens.*not 2"),
+    "attention no queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, queries=slice(0)),
                 r"of the 5 tokens, with at least one"),
     "attention bias of queries": (lambda: attention_variants.forward(_ones(2, 5, 12), 2, _ones(2, 5, 5), slice(1)),
                                   r"a bias \(2, 1, 5\), not \(2, 5, 5\)"),
-    "attention "
-    "windows": (lambda: attention_variants.forward(_ones(5, 4, 12), 2, _ones(3, 2, 4, 4)),
+    "attention windows": (lambda: attention_variants.forward(_ones(5, 4, 12), 2, _ones(3, 2, 4, 4)),
                 r"number of windows that divides the batch of 5"),
-    "relative_bias "
-    "table": (lambda: relative_bias.forward(_ones(9, 2), 2, 2, True),
+    "relative_bias table": (lambda: relative_bias.forward(_ones(9, 2), 2, 2, True),
               r"2x2 with a class token needs a table \(12, h\)"),
-    "convolution "
-    "channels": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)),
+    "convolution channels": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)),
                  r"x is \(2, 5, 5, 3\) and w"),
-    "convolution "
-    "size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)), r"3x3 does not fit .* 2x5"),
-    "convolution "
-    "bias": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), _ones(3)),
+    "convolution size": (lambda: convolution.forward(_ones(2, 2, 5, 3), _ones(3, 3, 3, 4), _ones(4)),
+                         r"3x3 does not fit .* 2x5"),
+    "convolution bias": (lambda: convolution.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), _ones(3)),
              r"needs a bias \(4,\), not \(3,\)"),
-    "winograd "
-    "stride": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), stride=2),
+    "winograd stride": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), stride=2),
                r"3x3 and the stride 1, not 3x3 and 2"),
-    "winograd "
-    "kernel": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(1, 1, 3, 4)), r"3x3 and the stride 1, not 1x1 and 1"),
-    "winograd "
-    "channels": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)),
+    "winograd kernel": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(1, 1, 3, 4)),
+                        r"3x3 and the stride 1, not 1x1 and 1"),
+    "winograd channels": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)),
                  r"x is \(2, 5, 5, 3\) and w"),
-    "weight_standardisation "
-    "axes": (lambda: weight_standardisation.forward(_ones(3, 4)), r"weight must be \(k, k, C, D\), not \(3, 4\)"),
-    "group_norm "
-    "weight": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(3), _ones(6), 2),
+    "weight_standardisation axes": (lambda: weight_standardisation.forward(_ones(3, 4)),
+                                    r"weight must be \(k, k, C, D\), not \(3, 4\)"),
+    "group_norm weight": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(3), _ones(6), 2),
                r"weight and bias \(6,\), not \(3,\)"),
-    "group_norm "
-    "groups": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(6), _ones(6), 4),
+    "group_norm groups": (lambda: group_norm.forward(_ones(1, 2, 2, 6), _ones(6), _ones(6), 4),
                r"6 channels .* divided into 4 groups"),
     "max_pooling axes": (lambda: max_pooling.forward(_ones(2, 2, 3), 2), r"x must be \(B, H, W, C\), not \(2, 2, 3\)"),
-    "max_pooling "
-    "size": (lambda: max_pooling.forward(_ones(1, 2, 5, 3), 3),
+    "max_pooling size": (lambda: max_pooling.forward(_ones(1, 2, 5, 3), 3),
              r"squares of 3x3 do not fit into images of 2x5 with padding 0"),
-    "cross_entropy "
-    "shapes": (lambda: cross_entropy.forward(_ones(2, 3), _ones(2, 4)), r"logits \(2, 3\) and targets \(2, 4\)"),
+    "cross_entropy shapes": (lambda: cross_entropy.forward(_ones(2, 3), _ones(2, 4)),
+                             r"logits \(2, 3\) and targets \(2, 4\)"),
     "cross_entropy axes": (lambda: cross_entropy.forward(_ones(3), _ones(3)), r"must both be \(B, K\)"),
-    "label too "
-    "large": (lambda: cross_entropy.targets(np.array([0, 5]), 5), r"0\.\.4 for 5 classes, but they span 0\.\.5"),
+    "label too large": (lambda: cross_entropy.targets(np.array([0, 5]), 5),
+                        r"0\.\.4 for 5 classes, but they span 0\.\.5"),
     "label negative": (lambda: cross_entropy.targets(np.array([-1, 2]), 5), r"span -1\.\.2"),
     "smoothing 1": (lambda: cross_entropy.targets(np.array([0]), 5, 1.0), r"below 1, not 1\.0"),
     "smoothing negative": (lambda: cross_entropy.targets(np.array([0]), 5, -0.1), r"at least 0.*not -0\.1"),
-    "distillation "
-    "shapes": (lambda: distillation.forward(_ones(2, 3), _ones(2, 4)),
+    "distillation shapes": (lambda: distillation.forward(_ones(2, 3), _ones(2, 4)),
                r"logits \(2, 3\) and the teacher's targets \(2, 4\)"),
     "distillation temperature": (lambda: distillation.forward(_ones(2, 3), _ones(2, 3), 0.0), r"above 0, not 0\.0"),
     "windows height": (lambda: windows.forward(_ones(1, 5, 4, 1), 2), r"H and W divisible by 2.*not \(1, 5, 4, 1\)"),

@@ -17,6 +17,7 @@ from PIL import Image
 
 import minivit
 from minivit import cli
+from minivit.common.html import LARGEST, image_element
 from minivit.ops import softmax
 from minivit.runs import report
 from minivit.runs.evaluate_run import evaluate_run
@@ -278,9 +279,9 @@ def test_any_channels_and_many_classes_have_a_page(tmp_path, channels, classes):
 def test_large_pictures_are_shown_small():
     image = np.zeros((300, 200, 3), np.uint8)
     image[:, 100:] = 255
-    [(words, picture)] = Page(report._image(image, "large")).pictures
+    [(words, picture)] = Page(image_element(image, "large")).pictures
     assert words == "large"
-    assert picture.shape == (report.LARGEST, report.LARGEST * 2 // 3, 3)
+    assert picture.shape == (LARGEST, LARGEST * 2 // 3, 3)
     assert picture[:, :40].max() == 0
     assert picture[:, 45:].min() == 255
 

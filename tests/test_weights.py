@@ -469,8 +469,8 @@ HOSTILE = {
     "text for a tensor": ({"a": "x"}, 8),
     "content left over": ({"a": entry()}, 80),
     "a name twice": (b'{"a":%s,"a":%s}' % (2 * (json.dumps(entry()).encode(),)), 8),
-    "a name twice, with other "
-    "shapes": (b'{"a":%s,"a":%s}' % (json.dumps(entry("I64", (1,))).encode(), json.dumps(entry()).encode()), 8),
+    "a name twice, with other shapes": (
+        b'{"a":%s,"a":%s}' % (json.dumps(entry("I64", (1,))).encode(), json.dumps(entry()).encode()), 8),
     "a long header": (b"{}" + b" " * (5 << 20), 0),
     "a header of 100 MB": (b"{}" + b" " * 100_000_000, 0),
     "many names": (b"{%s}" % b",".join(b'"%d":%s' % (i, json.dumps(entry(shape=(0,), offsets=(0, 0))).encode())

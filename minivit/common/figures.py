@@ -32,7 +32,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def picture_format(path: str | os.PathLike) -> str:
-    """Return the format for a file name: its ending, or "png" if it has none. Raises ValueError for an unknown ending."""
+    """Return the format for a file name: its ending, or "png" without one. Raises ValueError for an unknown one."""
     known = set(FigureCanvasAgg.get_supported_filetypes()) - {"pgf"}                      # pgf needs TeX
     return check_name("ending of an image file", Path(path).suffix[1:].lower() or "png", sorted(known))
 

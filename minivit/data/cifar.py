@@ -1,18 +1,19 @@
-"""The binary version of CIFAR-10 and CIFAR-100: records of fixed length, without a header.
+"""The binary version of CIFAR-10 and CIFAR-100: records of fixed length without a header.
 
     CIFAR-10     1 byte label,                       3072 bytes of pixels: the red plane of 32x32, the green, the blue
     CIFAR-100    1 byte coarse label, 1 fine label,  3072 bytes of pixels
 
-A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009;
+Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009;
 https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from .binary import find_binary, open_binary
-from .dataset import check_labels, make_dataset
+from .binary import Stream, find_binary, open_binary
+from .dataset import Dataset, check_labels, make_dataset
 
 _MOST = 2**30                                        # bytes of a file: the published ones have 153,700,000 at most
 CLASS_NAMES = {
@@ -37,8 +38,8 @@ FORMATS = {
 }
 
 
-def find_cifar(folder):
-    """(format, {part: paths}) of CIFAR's binary files in a folder, or None. Not all of them need be there."""
+def find_cifar(folder: str | Path) -> tuple[str, dict[str, list[Path]]] | None:
+    """Find CIFAR's binary files in a folder -> (format, {part: paths}), or None. Some of the files may be missing."""
     for name, (parts, _, _) in FORMATS.items():
         found = {part: [path for file in files if (path := find_binary(folder, file))] for part, files in parts.items()}
         if any(found.values()):
@@ -46,9 +47,9 @@ def find_cifar(folder):
     return None
 
 
-def load_cifar(folder, seed, test_fraction):
-    """CIFAR's binary files in a folder -> Dataset. Raises ValueError."""
-    name, files = find_cifar(folder)
+def load_cifar(folder: str | Path, seed: int, test_fraction: float) -> Dataset:
+    """Load CIFAR's binary files in a folder as a Dataset. Raises ValueError."""
+    name, files = find_cifar(folder) or ("", {})
     parts = {}
     for part, paths in files.items():
         batches = []
@@ -59,12 +60,10 @@ def load_cifar(folder, seed, test_fraction):
     return make_dataset(Path(folder).resolve().name, parts, _class_names(folder, name), seed, test_fraction, fit="crop")
 
 
-def read_cifar(stream, name):
-    """A Stream of `name`'s records -> (images (B, 32, 32, 3), labels (B,)), uint8;
+def read_cifar(stream: Stream, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a Stream of records -> (images (B, 32, 32, 3), labels (B,)), uint8.
 
-    CIFAR-100's labels are the fine ones.
-
-    Raises ValueError if the length is no number of records, or a label is none.
+    The labels of CIFAR-100 are the fine ones. Raises ValueError if the length or a label does not fit.
     """
     label_bytes, classes = FORMATS[name][1], len(CLASS_NAMES[name])
     length, content = label_bytes + 3072, stream.read(_MOST + 1)
@@ -77,17 +76,14 @@ def read_cifar(stream, name):
     return np.ascontiguousarray(images), labels
 
 
-def join(batches):
-    """[(images, labels), ...] -> (images, labels)."""
+def join(batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Concatenate [(images, labels), ...] -> (images, labels)."""
     images, labels = zip(*batches, strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
 def _class_names(folder, name):
-    """From the file that comes with the data, which tells where other data took on this format;
-
-    without it, CIFAR's own.
-    """
+    """Read the class names from the file beside the data, or return CIFAR's own. Other data use this format too."""
     path, classes = Path(folder, FORMATS[name][2]), len(CLASS_NAMES[name])
     if not path.is_file():
         return CLASS_NAMES[name]

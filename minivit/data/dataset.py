@@ -1,26 +1,45 @@
-"""What a data set is, what its arrays must be, and how one is split into a training and a test part."""
+"""What a data set is, which arrays it takes, and how it is split into a training and a test part."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from html import escape
+from typing import Any
 
 import numpy as np
 
 from ..common.checks import check_name, check_number
 
-FITS = ("crop", "pad", "stretch")                     # how an oblong picture is made square: see pictures.py
+FITS = ("crop", "pad", "stretch")  # how an image is made square: see image_files.py
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
-    """Pictures and labels:
+    """Images and labels: a training part, a test part, and optionally a validation part, which is never trained on.
 
-    to train, to test, and perhaps some more to choose by (val), which `train` scores and never learns from.
+    Parameters
+    ----------
+    name : str
+        Name for messages and file names.
+    train_images, test_images : (B, H, W, C) uint8
+        Pixels 0..255.
+    train_labels, test_labels : (B,) integers
+        Classes 0..K-1.
+    class_names : tuple of K str
+        One name for each class.
+    source : dict, optional
+        The arguments with which `load_data` loads it again; None for arrays in memory.
+    val_images, val_labels : optional
+        The validation part.
+    fit : {"stretch", "crop", "pad"}
+        How to make another image square so that it looks like these.
+    test_files : tuple of str, optional
+        The file of each test image.
 
-    images (B, H, W, C) uint8, labels (B,) integers 0..K-1, class_names K strings. source: the arguments with which
-    `load_data` gives it again, or None for arrays in memory. fit: how a picture is to be made square to look like these
-    ("crop", "pad" or "stretch"). test_files: the file of each test image, where each has one. Raises TypeError or
-    ValueError, naming the array, if they do not fit together.
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays do not fit together; the message names the array.
     """
 
     name: str
@@ -35,7 +54,7 @@ class Dataset:
     fit: str = "stretch"
     test_files: tuple[str, ...] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_name("fit", self.fit, FITS)
         if len(set(self.class_names)) < self.classes:
             raise ValueError(f"{self.name}: two classes have the same name: {', '.join(self.class_names)}")
@@ -48,34 +67,50 @@ class Dataset:
                 raise ValueError(f"{self.name}: training images are {self.train_images.shape[1:]}, {part} images "
                                  f"{images.shape[1:]}")
 
+    def __repr__(self) -> str:
+        counts = {"training": self.train_labels, "validation": self.val_labels, "test": self.test_labels}
+        images = ", ".join(f"{len(labels):,} {part}" for part, labels in counts.items() if labels is not None)
+        shape = "x".join(map(str, self.train_images.shape[1:]))
+        return f"<Dataset {self.name}: {images} images of {shape}, {self.classes} classes>"
+
+    def _repr_html_(self) -> str:
+        """A line about the data and up to ten sample images, one of each class, for notebooks."""
+        from ..common.html import image_element  # here, because it loads Pillow
+
+        images, labels = self.parts["train" if len(self.train_labels) else "test"]
+        first = [(name, np.flatnonzero(labels == k)[:1]) for k, name in enumerate(self.class_names[:10])]
+        samples = "".join(image_element(images[i[0]], name, width=48) for name, i in first if len(i))
+        return f"<p>{escape(repr(self))}</p><p>{samples}</p>"
+
     @property
-    def parts(self):
-        """{"train": (images, labels), "test": ..., and "val" where there is one}."""
+    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The parts as {"train": (images, labels), "test": ...}, with "val" if there is one."""
         parts = {"train": (self.train_images, self.train_labels), "test": (self.test_images, self.test_labels)}
-        return parts if self.val_images is None else parts | {"val": (self.val_images, self.val_labels)}
+        if self.val_images is not None and self.val_labels is not None:
+            parts["val"] = (self.val_images, self.val_labels)
+        return parts
 
     @cached_property
-    def digest(self):
-        """What identifies the pictures and labels of all parts together, in whatever order and however they are split."""
+    def digest(self) -> str:
+        """SHA-256 of all images and labels together. It does not depend on their order or on the split."""
         pairs = [sha256(image.tobytes() + int(label).to_bytes(8, "little")).digest()
                  for images, labels in self.parts.values() for image, label in zip(images, labels, strict=True)]
         return sha256(b"".join(sorted(pairs))).hexdigest()
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """K, the number of classes."""
         return len(self.class_names)
 
     @property
-    def untested(self):
-        """The names of the classes that have images to train, and none to test."""
+    def untested(self) -> list[str]:
+        """The names of classes with training images but no test images."""
         return [self.class_names[k] for k in np.setdiff1d(self.train_labels, self.test_labels)]
 
-    def pixel_statistics(self):
-        """Mean and standard deviation of the training pixels, one each a channel, of pixels between 0 and 1.
+    def pixel_statistics(self) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of the training pixels, scaled to 0..1, for each channel.
 
-        Both come from the counts of the 256 values, so they are exact however many pixels there are. Raises ValueError
-        without images.
+        Both come from the counts of the 256 pixel values, so they are exact. Raises ValueError without training images.
         """
         if not len(self.train_images):
             raise ValueError(f"{self.name} has no training images")
@@ -91,14 +126,21 @@ class Dataset:
         return means, deviations
 
 
-def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", options=None, files=None):
-    """A Dataset of `parts`: {"train", "val", "test": (images, labels)}, of which any may be missing.
+def make_dataset(name: str, parts: dict, class_names: tuple[str, ...], seed: int, test_fraction: float,
+                 fit: str = "stretch", options: dict | None = None, files: dict | None = None) -> Dataset:
+    """Make a Dataset of the given parts.
 
-    options: with what else than source, seed and test_fraction `load_data` gives it again. files: {part: the file of
-    each of its images}.
+    Without a test part, the validation part becomes the test part. Without either, the training part is split by
+    `seed`, with `test_fraction` of every class for the test.
 
-    Without a test part, the val part is the test; without either, the training part is split by `seed`, with
-    `test_fraction` of every class for the test. Errors as `Dataset` and `split`.
+    Parameters
+    ----------
+    parts : dict
+        {"train", "val", "test": (images, labels)}; any may be missing.
+    options : dict, optional
+        Further arguments with which `load_data` loads the data again.
+    files : dict, optional
+        {part: the file of each image}.
     """
     parts = {part: (images, labels.astype(np.int64)) for part, (images, labels) in parts.items()}
     files = dict(files or {})
@@ -120,12 +162,12 @@ def make_dataset(name, parts, class_names, seed, test_fraction, fit="stretch", o
                    test_files=tuple(files["test"]) if files.get("test") else None)
 
 
-def image_hashes(images):
-    """A number for each picture, (B,) uint64, by which it is known again: equal pictures have equal numbers."""
+def image_hashes(images: np.ndarray) -> np.ndarray:
+    """Return a hash for each image, (B,) uint64. Equal images have equal hashes."""
     return np.array([int.from_bytes(sha256(image.tobytes()).digest()[:8], "little") for image in images], np.uint64)
 
 
-def check_images(what, images):
+def check_images(what: str, images: np.ndarray) -> None:
     """Raise TypeError or ValueError unless `images` is a (B, H, W, C) array of uint8."""
     if images.dtype != np.uint8:
         nan = " and hold NaN" if np.issubdtype(images.dtype, np.floating) and np.isnan(images).any() else ""
@@ -135,8 +177,8 @@ def check_images(what, images):
         raise ValueError(f"{what} must be (B, H, W, C), none of H, W, C 0, not {images.shape}")
 
 
-def check_labels(what, labels, images, classes):
-    """Raise TypeError or ValueError unless `labels` is one integer 0..classes-1 for each of `images`."""
+def check_labels(what: str, labels: np.ndarray, images: np.ndarray, classes: int) -> None:
+    """Raise TypeError or ValueError unless `labels` has an integer 0..classes-1 for each image."""
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"{what} are {labels.dtype}, but must be integers")
     if labels.shape != (len(images),):
@@ -146,11 +188,29 @@ def check_labels(what, labels, images, classes):
                          f"{labels.min()}..{labels.max()}")
 
 
-def split(labels, fraction, seed, class_names=None):
-    """Indices (rest, part) of a random split of `labels` (B,) in which `part` holds `fraction` of every class.
+def split(labels: np.ndarray, fraction: float, seed: int, class_names: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Split labels at random into two parts, the second with a fraction of every class.
 
-    Both are sorted; the split depends on the labels and the seed alone; a fraction of 1 takes all. class_names: for the
-    message. Raises ValueError unless 0 < fraction <= 1 and every class has at least two images.
+    Parameters
+    ----------
+    labels : (B,) integers
+        The class of each image.
+    fraction : float, above 0 and at most 1
+        Size of the second part. With 1 it takes all.
+    seed : int
+        The split depends on the labels and this seed alone.
+    class_names : sequence of str, optional
+        For the error message.
+
+    Returns
+    -------
+    (array, array)
+        Sorted indices of the first and of the second part.
+
+    Raises
+    ------
+    ValueError
+        If the fraction is out of range or a class has fewer than two images.
     """
     check_number("test fraction", fraction, above=0, most=1)
     check_number("seed", seed, least=0, whole=True)
@@ -168,11 +228,10 @@ def split(labels, fraction, seed, class_names=None):
     return np.setdiff1d(np.arange(len(labels)), part), part
 
 
-def stratified_order(labels, seed):
-    """A random order of all images, as indices (B,), of which every beginning holds the classes in about their shares
-    of the whole.
+def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return a random order (B,) of all images in which every beginning has about the class proportions of the whole.
 
-    So its beginnings are subsets that lie in each other. It depends on `labels` (B,) and the seed alone.
+    So the beginnings are nested subsets. The order depends on the labels (B,) and the seed alone.
     """
     check_number("seed", seed, least=0, whole=True)
     place = np.empty(len(labels))
@@ -183,12 +242,11 @@ def stratified_order(labels, seed):
     return np.argsort(place, kind="stable")
 
 
-def subset(data, count, seed):
-    """A Dataset with only `count` of the training images, the first of `stratified_order`, and all others as they are.
+def subset(data: Dataset, count: int, seed: int) -> Dataset:
+    """Return a Dataset with only `count` training images: the first of `stratified_order`.
 
-    They are repeated until there are as many as in the whole, so that an epoch is equally long for all counts: with
-    equal epochs, models have seen equally many images, in equally many steps, and were scored equally often. Raises
-    ValueError for a count out of range.
+    They are repeated up to the original number, so an epoch has the same length for every count: with the same number
+    of epochs, models have seen equally many images in equally many steps. Raises ValueError for a count out of range.
     """
     whole = len(data.train_labels)
     check_number("number of training images", count, least=1, most=whole, whole=True)

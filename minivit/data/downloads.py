@@ -1,8 +1,7 @@
 """MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 by name: found in a folder or downloaded, and verified.
 
-A name stands for exactly the data that were published: a tar archive must have the SHA-256 below, and so must what any
-other file holds when unzipped, wherever it came from and whoever zipped it. Other data in the same formats are given as
-a path.
+A name stands for exactly the published data. A tar archive must have the SHA-256 below, and so must every other file
+after unzipping. Other data in the same formats are loaded by path.
 """
 
 import os
@@ -12,12 +11,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from .binary import find_binary, open_binary, read_archive
 from .cifar import CLASS_NAMES, join, read_cifar
-from .dataset import make_dataset
+from .dataset import Dataset, make_dataset
 from .idx import read_idx_pair
 
 SYSTEM = Path("/usr/share/datasets")  # where a system's packages put data sets (Debian: dataset-fashion-mnist)
@@ -25,12 +25,12 @@ SYSTEM = Path("/usr/share/datasets")  # where a system's packages put data sets 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a data set comes from, and how it is known.
+    """Where to get a data set, and how to verify it.
 
-    read: what makes (images, labels) of the Streams of one part. files: for each part, the SHA-256 of each file,
-    unzipped. archives: that of each file to download, which is a file's .gz or a tar of all. urls: the places that have
-    them, in the order in which they are asked. folder: where torchvision or the tar puts the files, below the folder of
-    all data sets. class_names, fit: see `Dataset`.
+    read: turns the Streams of one part into (images, labels). files: {part: {file: SHA-256 after unzipping}}. archives:
+    {file to download: SHA-256}; it is one file's .gz or a tar archive of all. urls: servers, in the order in which they
+    are tried. folder: where torchvision or the archive puts the files, below the data folder. class_names, fit: see
+    `Dataset`.
     """
 
     read: Callable
@@ -42,7 +42,7 @@ class Published:
     folder: str
 
     @property
-    def sums(self):
+    def sums(self) -> dict[str, str]:
         """{file: SHA-256} of all parts."""
         return {file: sha256 for files in self.files.values() for file, sha256 in files.items()}
 
@@ -150,13 +150,20 @@ PUBLISHED = {
 }
 
 
-def load_published(name, seed, test_fraction, data_dir=None):
-    """The data set of that name -> Dataset.
+def load_published(name: str, seed: int, test_fraction: float, data_dir: Any = None) -> Dataset:
+    """Load a named data set.
 
-    data_dir: the folder where data sets are kept, in which it is found or else downloaded to (default: the
-    environment's MINIVIT_DATA, or the user's cache). Raises FileNotFoundError if data_dir does not exist;
-    ConnectionError if the download fails, and then says what to put where; ValueError if a file is damaged or is not
-    the published one.
+    Parameters ---------- name : str A key of PUBLISHED. data_dir : path, optional The folder of all data sets (default:
+    the environment variable MINIVIT_DATA, or the user's cache). Files that are missing are downloaded to it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `data_dir` does not exist.
+    ConnectionError
+        If the download fails. The message says which file to put where.
+    ValueError
+        If a file is damaged or is not the published one.
     """
     published = PUBLISHED[name]
     where = _find(name, published, _data_dir(data_dir)) or _download(name, published, _data_dir(data_dir) / name)
@@ -195,15 +202,15 @@ def _check_sum(name, path, found, expected):
 
 
 def _data_dir(given):
-    """The folder of all data sets. Raises FileNotFoundError if it was named and is none."""
+    """Return the folder of all data sets. Raises FileNotFoundError if it was named and does not exist."""
     folder = given or os.environ.get("MINIVIT_DATA")
     if folder and not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder}, given as {'--data-dir' if given else 'MINIVIT_DATA'}, is no folder")
+        raise FileNotFoundError(f"{folder}, given as {'--data-dir' if given else 'MINIVIT_DATA'}, is not a folder")
     return Path(folder) if folder else platformdirs.user_cache_path("minivit") / "data"
 
 
 def _find(name, published, data_dir):
-    """The folder that holds all files, or their tar archive; None if there is none."""
+    """Return the folder that holds all files, or their tar archive; None if there is none."""
     for folder in (data_dir / name, data_dir / published.folder, data_dir, SYSTEM / name):
         if all(find_binary(folder, file) for file in published.sums):
             return folder
@@ -214,7 +221,7 @@ def _find(name, published, data_dir):
 
 
 def _download(name, published, folder):
-    """Download the archives into `folder`, each from the first of the places that has it; returns what `_find` does."""
+    """Download the archives into `folder`, each from the first server that has it; return what `_find` returns."""
     import pooch  # here, because it brings a whole library for HTTP
 
     pooch.get_logger().setLevel("WARNING")
@@ -235,9 +242,9 @@ def _download(name, published, folder):
 
 
 def _reason(error):
-    """A library's error in a few words."""
+    """Return the error of a library in a few words."""
     if isinstance(error, ValueError) and "hash" in str(error):
-        return "what came is not the published file, by its SHA-256"
+        return "the downloaded file is not the published one: its SHA-256 differs"
     if isinstance(error, PermissionError):
         return str(error.strerror or error)
     return type(error).__name__ if "Max retries" in str(error) else str(error)

@@ -1,19 +1,21 @@
-"""Pictures from files, made to fit a model: the same way for training and for prediction.
+"""Read image files so that they fit a model: in the same way for training and for prediction.
 
-A picture of any size and mode becomes (size, size, channels) in four steps:
+An image of any size and mode becomes (size, size, channels) in four steps:
 
-    turn      as its EXIF tag says, so that a photo taken upright is upright
-    colour    to grey, RGB or RGBA; 16-bit grey is scaled to 8; transparency lies on white, except in RGBA
-    square    crop: the largest square in the middle, as for photos; pad: black is added at the shorter sides, so that nothing
-              is lost; stretch: both sides are scaled on their own
+    rotate    as its EXIF tag says, so that a photograph taken upright is upright
+    colour    to gray, RGB or RGBA; 16-bit gray is scaled to 8 bits; transparent pixels become white, except in RGBA
+    square    crop: the largest square in the middle; pad: add black at the shorter sides, so that nothing is lost;
+              stretch: scale both sides independently
     resize    bicubic, over all pixels that one new pixel covers
 """
 
 import os
 import shlex
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -35,26 +37,45 @@ _MOST_PIXELS = 2**27                                 # 134 million; a file of a 
 
 
 class Unreadable(ValueError):
-    """A file that is no readable picture, and the reason."""
+    """The error for a file that is not a readable image file, with the reason."""
 
-    def __init__(self, path, reason):
-        super().__init__(f"{path} is no readable picture ({reason})")
+    def __init__(self, path: Any, reason: str) -> None:
+        super().__init__(f"{path} is not a readable image file ({reason})")
         self.reason = reason
 
 
-def read_image_files(files, size, channels, fit="crop", share=1.0, unreadable=None):
-    """Picture files of any size and mode -> (B, size, size, channels) uint8.
+def read_image_files(files: Sequence, size: int, channels: int, fit: str = "crop", share: float = 1.0,
+                     unreadable: dict | None = None) -> np.ndarray:
+    """Read image files of any size and mode.
 
-    channels: 1 (grey), 3 (colour) or 4 (and opacity). fit: "crop", "pad" or "stretch". share: of the shorter side,
-    which a crop keeps, such as 0.9 for many models of ImageNet; it is rounded so that the whole side would have a whole
-    number of pixels. unreadable: a dict, to which {file: its error} is added for each file that is missing or no
-    readable picture, and its image is black; without it, raises FileNotFoundError, or ValueError that names every file
-    that is no readable picture.
+    Parameters
+    ----------
+    files : list of paths
+        The image files.
+    size : int
+        Side of the result, in pixels.
+    channels : int
+        1 (gray), 3 (RGB) or 4 (RGBA).
+    fit : {"crop", "pad", "stretch"}
+        How to make an image square; see the module.
+    share : float
+        Fraction of the shorter side that a crop keeps, such as 0.9 for many ImageNet models.
+    unreadable : dict, optional
+        Receives {file: error} for each file that is missing or unreadable; its image is black then.
+
+    Returns
+    -------
+    (B, size, size, channels) uint8
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Without `unreadable`: for a missing file, or for all files that are not readable.
     """
     if channels not in _MODES:
-        raise ValueError(f"pictures have 1, 3 or 4 channels, but the model takes {channels}")
+        raise ValueError(f"image files have 1, 3 or 4 channels, but the model takes {channels}")
     check_name("fit", fit, FITS)
-    check_memory(f"{len(files)} pictures of {size}x{size}", len(files) * size * size * channels)
+    check_memory(f"{len(files)} images of {size}x{size}", len(files) * size * size * channels)
     images, errors = np.zeros((len(files), size, size, channels), np.uint8), {} if unreadable is None else unreadable
     pictures = _of_each(files, lambda file: _prepare(file, size, channels, fit, share), "reading", errors)
     for row, picture in zip(images, pictures, strict=True):
@@ -65,8 +86,11 @@ def read_image_files(files, size, channels, fit="crop", share=1.0, unreadable=No
     return images
 
 
-def inspect_image_files(files):
-    """(shorter sides in pixels, whether grey) of each picture, from their headers alone. Errors as `read_image_files`."""
+def inspect_image_files(files: Sequence) -> Any:
+    """Read only the headers -> (shorter sides in pixels, whether gray), one of each per file.
+
+    Errors as `read_image_files`.
+    """
     errors: dict = {}
     found = list(_of_each(files, lambda file: (min(file.size), file.mode in _GREY), "finding", errors))
     _refuse(errors)
@@ -74,13 +98,13 @@ def inspect_image_files(files):
 
 
 def _of_each(files, function, doing, errors):
-    """What `function` gives for each opened file, in their order, on all cores; None where it fails, and {file:
+    """Call `function` on each opened file, in order, on all cores; on failure yield None and put {file:
 
-    why} goes to `errors`.
+    error} into `errors`.
     """
     def call(path):
         if not Path(path).is_file():
-            folder = f", but a folder: its pictures are {shlex.quote(str(Path(path)))}/*" if Path(path).is_dir() else ""
+            folder = f", but a folder: its files are {shlex.quote(str(Path(path)))}/*" if Path(path).is_dir() else ""
             return None, FileNotFoundError(f"{path}: no such file{folder}")
         try:
             with Image.open(path, formats=_FORMATS) as file:
@@ -94,9 +118,9 @@ def _of_each(files, function, doing, errors):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on sizes, which are checked above, and on damage that does no harm
-            for path, (result, error) in zip(
-                files, tqdm(pool.map(call, files), f"{doing} pictures", len(files), leave=False,
-                                                         unit="", unit_scale=True, disable=None), strict=True):
+            bar = tqdm(pool.map(call, files), f"{doing} image files", len(files), leave=False, unit="", unit_scale=True,
+                       disable=None)
+            for path, (result, error) in zip(files, bar, strict=True):
                 if error:
                     errors[path] = error
                 yield result
@@ -105,12 +129,7 @@ def _of_each(files, function, doing, errors):
 
 
 def _refuse(errors):
-    """Raise one error for all of {file: error}, if there are any:
-
-    FileNotFoundError of the first missing file, or ValueError.
-
-    It names five files, each reason once.
-    """
+    """Raise one error for {file: error}, if there are any. It names five files and each reason once."""
     files_of: dict[str, list[str]] = {}
     for path, error in errors.items():
         if isinstance(error, FileNotFoundError):
@@ -118,22 +137,22 @@ def _refuse(errors):
         if sum(map(len, files_of.values())) < 5:
             files_of.setdefault(error.reason, []).append(str(path))
     if errors:
-        named = [str(Unreadable(files[0], reason)) if len(files) == 1 else f"{', '.join(files)} are no readable "
-                                                                           f"pictures ({reason})"
-                 for reason, files in files_of.items()]
+        named = [str(Unreadable(files[0], reason)) if len(files) == 1
+                 else f"{', '.join(files)} are not readable image files ({reason})" for reason, files in files_of.items()]
         rest = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
-        raise ValueError("; ".join(named + rest) + ": mend, convert or remove "
+        raise ValueError("; ".join(named + rest) + ": repair, convert or remove "
                          + ("it" if len(errors) == 1 else "them"))
 
 
 def _reason(error):
+    """Return the error of a library in a few words."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not one of " + ", ".join(_FORMATS)
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _prepare(file, size, channels, fit, share):
-    """An opened picture -> (size, size, channels): the four steps above, those that shrink it as early as they can be."""
+    """Turn an opened image into (size, size, channels) by the four steps above, shrinking as early as possible."""
     whole = int(size / share)                         # pixels of the shorter side, of which `size` are seen
     # a JPEG need not be decoded larger than this, which is several times faster
     file.draft(None, (2 * whole, 2 * whole))
@@ -155,7 +174,7 @@ def _prepare(file, size, channels, fit, share):
 
 
 def _as_plain_mode(picture):
-    """In mode L, RGB or RGBA, of which the last has something transparent."""
+    """Convert to mode L, RGB, or RGBA if some pixels are transparent."""
     if picture.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range: save it with 8 bits")
     if picture.mode.startswith("I"):                  # Pillow clips 16-bit grey instead of scaling it

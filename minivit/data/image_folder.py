@@ -1,4 +1,4 @@
-"""A folder of pictures: one sub-folder for each class, perhaps within train, val and test.
+"""A folder of image files: one sub-folder for each class, optionally within train, val and test.
 
     pictures/cat/1.jpg            or      pictures/train/cat/1.jpg
     pictures/cat/old/2.png                pictures/test/cat/3.jpg
@@ -18,8 +18,8 @@ import platformdirs
 
 from ..common.checks import check_number
 from ..common.files import read_npz, write_atomic
-from . import image_files as pictures
-from .dataset import make_dataset
+from . import image_files
+from .dataset import Dataset, make_dataset
 from .image_files import SUFFIXES, inspect_image_files, read_image_files
 
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -27,14 +27,27 @@ LARGEST = 64                                          # default side: 64 patches
 SLOW = 2.0                                            # seconds of reading from which the pictures are kept
 
 
-def load_folder(folder, seed, test_fraction, image_size=None, channels=None, fit="crop"):
-    """The pictures below `folder` -> Dataset.
+def load_folder(folder: str | Path, seed: int, test_fraction: float, image_size: int | None = None,
+                channels: int | None = None, fit: str = "crop") -> Dataset:
+    """Load the image files below a folder as a Dataset.
 
-    image_size: side in pixels, 4 at least (default: LARGEST, or less where all pictures are smaller, a multiple of 4).
-    channels: 1 grey, 3 colour, 4 colour and opacity (default: grey if all pictures are, else colour). fit: "crop",
-    "pad" or "stretch". Raises ValueError.
+    Parameters
+    ----------
+    folder : path
+        See the module for its layout.
+    image_size : int, at least 4, optional
+        Side in pixels (default: 64, or less if all images are smaller; a multiple of 4).
+    channels : int, optional
+        1 gray, 3 RGB, 4 RGBA (default: gray if all images are gray, else RGB).
+    fit : {"crop", "pad", "stretch"}
+        How to make images square; see `image_files`.
+
+    Raises
+    ------
+    ValueError
+        If the layout is unclear or a file is not readable.
     """
-    parts = find_pictures(folder)
+    parts = find_image_files(folder)
     files = [file for classes in parts.values() for name in classes for file in classes[name]]
     if image_size is None or channels is None:
         try:
@@ -57,17 +70,16 @@ def load_folder(folder, seed, test_fraction, image_size=None, channels=None, fit
 
 
 def _read_or_recall(files, image_size, channels, fit):
-    """`read_image_files`, kept in the user's cache if it was slow, and taken from there as long as neither files nor
-    code change.
+    """Call `read_image_files`, or take its result from the user's cache while files and code are unchanged.
 
-    There is one entry for a folder and a preparation, so that a folder that grows does not fill the cache. 4,000 JPEGs
-    of 500x375 took 5.5 and 8.4 s the first time, 0.9 and 0.5 s the second, on two shared cores: `import minivit, time;
-    t = time.time(); minivit.load_data("photos"); print(time.time() - t)`.
+    Only slow reads are cached. There is one entry for each folder and preparation, so a growing folder does not fill
+    the cache. 4,000 JPEG files of 500x375 took 5.5 and 8.4 s the first time, 0.9 and 0.5 s the second, on two shared
+    cores: `import minivit, time; t = time.time(); minivit.load_data("photos"); print(time.time() - t)`.
     """
     place = repr((os.path.commonpath([file.absolute() for file in files]), image_size, channels, fit))
     store = platformdirs.user_cache_path("minivit") / "pictures" / f"{sha256(place.encode()).hexdigest()[:16]}.npz"
     stats = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    state = sha256(repr((stats, PIL.__version__)).encode() + Path(pictures.__file__).read_bytes()).hexdigest()
+    state = sha256(repr((stats, PIL.__version__)).encode() + Path(image_files.__file__).read_bytes()).hexdigest()
     # no such file, a damaged one, or another's: then the pictures are read
     with suppress(OSError, ValueError, KeyError):
         arrays = read_npz(store)
@@ -84,33 +96,35 @@ def _read_or_recall(files, image_size, channels, fit):
     return images
 
 
-def find_pictures(folder):
-    """{part: {class name: files}} of a folder, sorted; part is "train" where there are no parts. Raises ValueError."""
+def find_image_files(folder):
+    """Find the files of a folder -> {part: {class name: files}}, sorted; the part is "train" without parts."""
     below = _subfolders(folder)
     parts = {sub: PARTS[sub.name.lower()] for sub in below if sub.name.lower() in PARTS and _subfolders(sub)
-             and not _pictures(sub, "*")}
+             and not _image_files(sub, "*")}
     if not parts:
         return {"train": _classes(Path(folder))}
     names = ", ".join(sub.name for sub in parts)
-    if others := [sub.name for sub in below if sub not in parts and _pictures(sub)]:
-        raise ValueError(f"{folder} has {', '.join(others)} beside {names}: it may have either classes or parts")
+    if others := [sub.name for sub in below if sub not in parts and _image_files(sub)]:
+        raise ValueError(f"{folder} has {', '.join(others)} beside {names}: put all classes into the parts, or remove "
+                         "the parts")
     if len(set(parts.values())) < len(parts):
-        raise ValueError(f"{folder} has one part twice: {names}")
+        raise ValueError(f"{folder} has one part twice, as {names}: merge them")
     return {part: _classes(sub) for sub, part in parts.items()}
 
 
 def _classes(folder):
-    """{class name: files} of the sub-folders."""
-    classes = {sub.name: _pictures(sub) for sub in _subfolders(folder)}
+    """Return {class name: files} of the sub-folders."""
+    classes = {sub.name: _image_files(sub) for sub in _subfolders(folder)}
     if not any(classes.values()):
-        found = "pictures, but not in sub-folders" if _pictures(folder, "*") else "no pictures in sub-folders"
-        raise ValueError(f"{folder} holds {found}: put the pictures of each class into a sub-folder with the name of "
+        found = "image files, but not in sub-folders" if _image_files(folder, "*") else "no image files in sub-folders"
+        raise ValueError(f"{folder} holds {found}: put the files of each class into a sub-folder with the name of "
                          "the class")
     if empty := [name for name, files in classes.items() if not files]:
-        raise ValueError(f"{folder} has no pictures of {', '.join(empty)}: add some (PNG, JPEG), or remove the empty "
+        raise ValueError(f"{folder} has no image files of {', '.join(empty)}: add some (PNG, JPEG), or remove the "
+                         "empty "
                          "folder")
     [first, *more] = classes
-    if not more and not _pictures(folder / first, "*"):
+    if not more and not _image_files(folder / first, "*"):
         inner = [sub.name for sub in _subfolders(folder / first)]
         raise ValueError(f"{folder} has one class only, {first}: if {', '.join(inner)} are the classes, give "
                          f"{folder / first} as DATA")
@@ -118,10 +132,11 @@ def _classes(folder):
 
 
 def _subfolders(folder):
+    """Return the sub-folders that are not hidden, sorted."""
     return sorted(sub for sub in Path(folder).iterdir() if sub.is_dir() and not sub.name.startswith((".", "__MACOSX")))
 
 
-def _pictures(folder, pattern="**/*"):
-    """All picture files that are not hidden, nor in a hidden folder such as .ipynb_checkpoints."""
+def _image_files(folder, pattern="**/*"):
+    """Return all image files that are not hidden and not in a hidden folder such as .ipynb_checkpoints."""
     return sorted(file for file in Path(folder).glob(pattern) if file.suffix.lower() in SUFFIXES and file.is_file()
                   and not any(part.startswith(".") for part in file.relative_to(folder).parts))

@@ -59,7 +59,7 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
     (1438, 8, 8, 1)
     """
     options = {"image_size": image_size, "channels": channels, "fit": fit}
-    preparation = {name: value for name, value in options.items() if value is not None}
+    preparation: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if is_image_folder(source):
         data = load_folder(source, seed, test_fraction, **preparation)
     elif preparation and (source in NAMES or Path(source or ".").exists()):    # a missing path is named below

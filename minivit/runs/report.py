@@ -3,9 +3,7 @@
 `report.html` holds the layout and the style; the functions below fill in the sections.
 """
 
-import base64
 import html
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..common.html import image_element, png_url
 from ..common.text import percent, plural
 from ..data.dataset import Dataset
 from ..ops.cross_entropy import smoothing_floor
@@ -26,7 +25,6 @@ from ..training.settings import SETTINGS as TRAINING_SETTINGS
 NEEDED_SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")
 SAMPLES = 8             # sample images of each class
 SAMPLE_CLASSES = 20     # number of classes with sample images, at most
-LARGEST = 128           # longest side of an image on the page, in pixels, so that the page stays small
 TABLE_CLASSES = 20      # number of classes, at most, for which the confusion matrix is a table
 
 
@@ -177,20 +175,6 @@ def _ticks(low, high):
 # ---- images -----------------------------------------------------------------------------------------------
 
 
-def _image(image, words):
-    """Return an image (H, W, C) as an HTML element. If C is neither 3 nor 4, only the first channel is shown."""
-    pillow = Image.fromarray(np.ascontiguousarray(image if image.shape[-1] in (3, 4) else image[..., 0]))
-    pillow.thumbnail((LARGEST, LARGEST))
-    return f'<img class="image" alt="{_escape(words)}" src="{_png(pillow)}">'
-
-
-def _png(pillow):
-    """Return a Pillow image as a data URL."""
-    file = io.BytesIO()
-    pillow.save(file, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
-
-
 def _mistakes(evaluation, class_names):
     """Return the images of the worst mistakes."""
     if not evaluation.mistakes:
@@ -200,7 +184,7 @@ def _mistakes(evaluation, class_names):
         true, predicted = f"true {class_names[mistake.true]}", f"predicted {class_names[mistake.predicted]}"
         probability = f"({mistake.probability:.0%})"
         caption = "<br>".join(map(_escape, (true, f"{predicted} {probability}", mistake.name)))
-        image = _image(mistake.image, f"{true}, {predicted} {probability}")
+        image = image_element(mistake.image, f"{true}, {predicted} {probability}")
         figures.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
     wrong = evaluation.images - int(np.trace(evaluation.confusion))
     return (f'<p class="note">{len(figures)} of {wrong:,} {plural(wrong, "mistake")}. The first are those where the '
@@ -213,7 +197,7 @@ def _samples(data):
     images, labels = data.parts["train" if len(data.train_images) else "test"]
     rows = []
     for label, name in enumerate(data.class_names[:SAMPLE_CLASSES]):
-        samples = "".join(_image(images[i], name) for i in np.flatnonzero(labels == label)[:SAMPLES])
+        samples = "".join(image_element(images[i], name) for i in np.flatnonzero(labels == label)[:SAMPLES])
         rows.append(f'<tr><th scope="row">{_escape(name)}</th><td>{samples}</td></tr>')
     rest = data.classes - SAMPLE_CLASSES
     more = f'\n<p class="note">Number of classes not shown: {rest}.</p>' if rest > 0 else ""
@@ -239,7 +223,7 @@ def _confusion(evaluation, class_names):
         matrix = f'<div class="scroll"><table class="{kind}">\n{chr(10).join(rows)}\n</table></div>'
     else:
         ink = np.rint(255 * (1 - np.sqrt(shares))).astype(np.uint8)   # the root makes rare confusions visible
-        matrix = f'<img class="heat" alt="confusion matrix" src="{_png(Image.fromarray(ink))}">'
+        matrix = f'<img class="heat" alt="confusion matrix" src="{png_url(Image.fromarray(ink))}">'
     frequent = [f"true {class_names[t]}, predicted {class_names[p]} ({count} times)"
                 for count, t, p in evaluation.most_confused(5) if count > 1]
     often = f'\n<p class="note">Most frequent: {_escape("; ".join(frequent))}.</p>' if frequent else ""

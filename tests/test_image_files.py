@@ -191,7 +191,7 @@ def test_file_that_is_no_picture_is_named(tmp_path, name, recwarn):
     content, reason = NO_PICTURES[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError,
-                       match=rf"{name} is no readable picture \(.*({reason}).*\): mend, convert or remove it") as error:
+                       match=rf"{name} is not a readable image file \(.*({reason}).*\): repair, convert or remove it") as error:
         read_image_files([tmp_path / name], 8, 3)
     assert "\n" not in str(error.value)
     assert not recwarn
@@ -204,7 +204,7 @@ def test_all_files_that_are_no_pictures_are_named_up_to_five(tmp_path):
         files[-1].write_bytes(b"none" if k % 3 else encoded(smooth(9, 9)))
     with pytest.raises(
         ValueError,
-        match=r"7\.png are no readable pictures \(not one of PNG, .*\); and 3 more: .* remove them") as error:
+        match=r"7\.png are not readable image files \(not one of PNG, .*\); and 3 more: .* remove them") as error:
         read_image_files(files, 8, 3)
     assert re.findall(r"(\d+)\.png", str(error.value)) == list("12457")
     assert str(error.value).count("not one of PNG") == 1
@@ -215,7 +215,7 @@ def test_all_bad_files_of_a_folder_are_named_at_once(tmp_path):
     (folder / "a" / "0.png").write_bytes(b"no picture")               # its header tells
     (folder / "b" / "1.jpg").write_bytes(NO_PICTURES["truncated.jpg"][0])  # only reading it all tells
     with pytest.raises(ValueError,
-                       match=r"a/0\.png is no readable picture .*; .*b/1\.jpg is no readable picture .*remove them"):
+                       match=r"a/0\.png is not a readable image file .*; .*b/1\.jpg is not a readable image file .*remove them"):
         load_data(folder)
 
 
@@ -223,7 +223,7 @@ def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png: no such file"):
         read_image_files([tmp_path / "nowhere.png"], 8, 3)
     (tmp_path / "my news").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no such file, but a folder: its pictures are '\S+/my news'/\*"):
+    with pytest.raises(FileNotFoundError, match=r"no such file, but a folder: its files are '\S+/my news'/\*"):
         read_image_files([f"{tmp_path}/my news/"], 8, 3)
 
 
@@ -335,17 +335,17 @@ def test_classes_may_have_the_names_of_parts(tmp_path):
 
 
 BAD_FOLDERS = {
-    "nothing in it": ({}, "mine holds no pictures in sub-folders: put"),
-    "no sub-folders": ({"": 3}, "mine holds pictures, but not in sub-folders: put"),
-    "empty sub-folders": ({"a": 0, "b": 0}, "mine holds no pictures in sub-folders: put"),
-    "an empty class": ({"a": 3, "b": 0, "c": 0}, r"mine has no pictures of b, c: add some"),
-    "one level too "
-    "many": ({"pets/cat": 2, "pets/dog": 2}, "one class only, pets: if cat, dog are the classes, give .*mine/pets as "
+    "nothing in it": ({}, "mine holds no image files in sub-folders: put"),
+    "no sub-folders": ({"": 3}, "mine holds image files, but not in sub-folders: put"),
+    "empty sub-folders": ({"a": 0, "b": 0}, "mine holds no image files in sub-folders: put"),
+    "an empty class": ({"a": 3, "b": 0, "c": 0}, r"mine has no image files of b, c: add some"),
+    "one level too many": ({"pets/cat": 2, "pets/dog": 2},
+                           "one class only, pets: if cat, dog are the classes, give .*mine/pets as "
                                              "DATA"),
-    "parts and "
-    "classes": ({"train/a": 2, "train/b": 2, "c": 2}, "has c beside train: it may have either classes or parts"),
-    "a part twice": ({"val/a": 2, "val/b": 2, "valid/a": 2, "valid/b": 2}, "one part twice: val, valid"),
-    "an empty class in a part": ({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0}, "test has no pictures of b"),
+    "parts and classes": ({"train/a": 2, "train/b": 2, "c": 2}, "has c beside train: put all classes into the parts"),
+    "a part twice": ({"val/a": 2, "val/b": 2, "valid/a": 2, "valid/b": 2}, "one part twice, as val, valid: merge them"),
+    "an empty class in a part": ({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0},
+                                 "test has no image files of b"),
     "one picture of a class": ({"a": 3, "b": 1}, "mine: class b has one image only"),
 }
 
@@ -362,13 +362,13 @@ def test_folder_that_does_not_fit_is_answered_with_one_line(tmp_path, capsys, ca
 
 BAD_CALLS = {
     "one class": ({"a": 5}, [], "mine has one class only, a: a classifier needs at least two"),
-    "class of the test "
-    "part": ({"train/a": 5, "train/b": 5, "test/a": 2, "test/Cat": 2}, [], "no training images of class Cat"),
+    "class of the test part": ({"train/a": 5, "train/b": 5, "test/a": 2, "test/Cat": 2}, [],
+                               "no training images of class Cat"),
     "nothing to train on": ({"test/a": 5, "test/b": 5}, [], "mine has no training images"),
     "size 0": ({"a": 5, "b": 5}, ["--image-size", "0"], "image size must be a whole number at least 4, not 0"),
     "prime size": ({"a": 5, "b": 5}, ["--image-size", "47"], "no patch size fits images of 47x47 pixels"),
-    "unheard-of "
-    "size": ({"a": 5, "b": 5}, ["--image-size", "1000000"], "10 pictures of 1000000x1000000 would take .* GiB"),
+    "unheard-of size": ({"a": 5, "b": 5}, ["--image-size", "1000000"],
+                        "10 images of 1000000x1000000 would take .* GiB"),
     "unknown fit": ({"a": 5, "b": 5}, ["--fit", "crp"], "unknown fit 'crp': did you mean 'crop'"),
 }
 
