@@ -510,7 +510,6 @@ BAD_INPUT = [
     ("help trian", "unknown command 'trian': did you mean 'train'"),
     ("completion fish", "unknown shell 'fish'.*known: bash, zsh, tcsh"),
     ("weights nowhere.safetensors --model vit_mini", r"nowhere\.safetensors"),
-    ("gradcheck --threads 0 gelu", "threads.*at least 1.*0"),
 ]
 
 
@@ -693,16 +692,6 @@ def test_every_verb_that_predicts_takes_the_number_of_threads(call, run_folder, 
                  "predict --model": [tmp_path / "w.safetensors", picture, "--model", "vit_mini"]}
     call(verb.split()[0], *arguments[verb], "--threads", 3)
     assert asked == [3]
-
-
-def test_gradcheck_limits_the_threads_of_matrix_products(call, monkeypatch):
-    from minivit.selftest import runner
-
-    asked = []
-    limit = runner.blas_threads
-    monkeypatch.setattr(runner, "blas_threads", lambda threads: asked.append(threads) or limit(threads))
-    call("gradcheck", "gelu", "--threads", 1)
-    assert asked == [1]
 
 
 @pytest.mark.parametrize("name", ["vit_mini", "deit_mini", "swin_mini", "resnet_mini"])

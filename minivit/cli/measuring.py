@@ -14,7 +14,7 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
         "gradcheck", help="check all gradients numerically",
         description="Compare the gradients of every op (reference and fast version), layer and model family with\n"
                     "numerical ones, tensor by tensor, in float64 at small odd sizes.\n"
-                    "The exit code is 1 if a gradient is wrong.",
+                    "It runs on one thread, because the arrays are small. The exit code is 1 if a gradient is wrong.",
         epilog="example:\n  minivit gradcheck layer_norm Block vit")
     verb.set_defaults(verb=_gradcheck)
     verb.add_argument("names", metavar="NAME", nargs="*",
@@ -23,14 +23,13 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
                       help="richardson, central, directional or taylor. Default: richardson.")
     verb.add_argument("--seed", type=int, default=0, metavar="S",
                       help="Seed of the inputs, weights, upstream gradients and sampled entries. Default: 0.")
-    add_threads(verb)
     add_json(verb, "ok, worst, seconds and checks, each with its rows,")
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
     from ..selftest.runner import as_json, table, verify
 
-    result = verify(options.names, options.method, options.seed, options.threads)
+    result = verify(options.names, options.method, options.seed)
     print(json.dumps(as_json(result)) if options.json else table(result))
     return 0 if result.ok else 1
 

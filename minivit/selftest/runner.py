@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 
 from ..common.checks import check_name, check_number
-from ..parallel.blas import blas_threads
-from ..parallel.threads import Workers
 from ..testing import Report
 from ..testing.report import table_lines
 from .catalogue import Check, select
@@ -52,18 +50,17 @@ class Verification:
         return max(outcome.worst for outcome in self.outcomes)
 
 
-def verify(names=(), method="richardson", seed=0, threads=None):
+def verify(names=(), method="richardson", seed=0):
     """Check the gradients of the ops, layers and models of these names (all, if there are none) -> `Verification`.
 
     What breaks in one check, such as a gradient of the wrong shape, is its outcome, and the others go on. Raises
-    ValueError for an unknown name or method. threads: for matrix products (default: the cores of this process).
+    ValueError for an unknown name or method.
     """
     checks = select(names)
     check_name("method", method, METHODS)
     check_number("seed", seed, least=0, whole=True)
     start = time.perf_counter()
-    with blas_threads(Workers(threads).threads):
-        outcomes = tuple(_outcome(check, method, seed) for check in checks)
+    outcomes = tuple(_outcome(check, method, seed) for check in checks)
     return Verification(outcomes, time.perf_counter() - start)
 
 

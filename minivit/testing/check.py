@@ -1,5 +1,8 @@
 """`gradcheck`: the one function, and its rules."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import threadpoolctl
 
@@ -11,7 +14,8 @@ from .subject import make_subject
 from .trial import FILTERS, Trial
 
 
-def gradcheck(target, *inputs, constants=(), method="richardson", samples=32, tolerance=1e-6, independent=None, seed=0):
+def gradcheck(target: Any, *inputs: Any, constants: str | Iterable[str] = (), method: str = "richardson",
+              samples: int = 32, tolerance: float = 1e-6, independent: bool | None = None, seed: int = 0) -> Report:
     """Check every gradient of `target` against the slope of its forward; returns a `Report`:
 
     `ok`, `worst`, `rows`, `str()`, `plot()`.

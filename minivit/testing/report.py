@@ -78,12 +78,12 @@ class Report:
     _trial: Any = field(default=None, repr=False, compare=False)
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether every tensor passed."""
         return all(row.ok for row in self.rows)
 
     @property
-    def worst(self):
+    def worst(self) -> float:
         """The largest error of all tensors."""
         return max(row.error for row in self.rows)
 
