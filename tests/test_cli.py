@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -544,7 +542,7 @@ BAD_FILES = [
     ("predict RUN garbage.png", r"garbage\.png is not a readable image file"),
     ("predict RUN empty.png", r"empty\.png is not a readable image file"),
     ("predict RUN half.png", r"half\.png is not a readable image file"),
-    ("predict RUN RUN", r"run: no such file, but a folder: its pictures are \S*/run/\*"),
+    ("predict RUN RUN", r"run: no such file, but a folder: its files are \S*/run/\*"),
     ("predict RUN -1", "test image of digits must be a whole number at least 0 and at most 358, not -1"),
     ("attend RUN 359 --out look.png",
      "test image of digits must be a whole number at least 0 and at most 358, not 359"),
@@ -802,9 +800,11 @@ def test_completion_says_that_it_needs_shtab(refused, monkeypatch):
 
 
 def test_help_answers_at_once():
+    """Within 0.3 s of processor time, which other processes do not change much."""
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = os.times()
         assert minivit_process("--help").returncode == 0
-        seconds.append(time.perf_counter() - start)
-    assert statistics.median(seconds) < 1.0      # it takes less than 0.3; the rest is for a busy machine
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert 0 < min(seconds) < 0.3
