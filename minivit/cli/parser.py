@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import sys
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from ..common.checks import check_name
@@ -26,18 +25,18 @@ class Parser(argparse.ArgumentParser):
         """Parse arguments. Raises ValueError for an unknown one, with the nearest option."""
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
+            self.error(self._unknown_text(unknown))
         return namespace, unknown
 
-    def _suggestion(self, unknown: Iterable[str]) -> str:
-        """Return "; did you mean --epochs?" for the first unknown option that is close to a known one."""
+    def _unknown_text(self, unknown: list[str]) -> str:
+        """Return the error for unknown arguments, with the option that is nearest to the first unknown one."""
+        options = [word.split("=")[0] for word in unknown if word.startswith("-")]
+        if not options:
+            return f"unexpected argument{'s' * (len(unknown) > 1)}: {' '.join(unknown)}"
         known = [option for option in self._option_string_actions if option.startswith("--")]
-        for name in (word.split("=")[0] for word in unknown if word.startswith("--")):
-            # an abbreviation first
-            near = [k for k in known if k.startswith(name)] or difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-            if near:
-                return f"; did you mean {near[0]}?"
-        return ""
+        near = ([option for option in known if option.startswith(options[0]) and len(options[0]) > 2]     # abbreviated
+                or difflib.get_close_matches(options[0], known, n=1, cutoff=0.7))
+        return f"unknown option {options[0]}" + (f": did you mean {near[0]}?" if near else "")
 
     def _check_value(self, action, value):
         """Check a choice. Only the verbs are choices."""
