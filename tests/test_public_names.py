@@ -41,6 +41,16 @@ def test_static_tools_see_every_public_name():
     assert set(minivit.__all__) == set(static) - {"ViTClassifier"}
 
 
+def test_every_op_is_an_attribute_of_ops():
+    files = sorted(file.stem for file in (ROOT / "minivit" / "ops").glob("*.py") if file.stem != "__init__")
+    assert minivit.ops.__all__ == files
+    text = (ROOT / "minivit" / "ops" / "__init__.py").read_text()
+    static = re.search(r"from \. import \((.*?)\)", text, re.DOTALL)[1]
+    assert [name.strip() for name in static.split(",") if name.strip()] == files
+    said = python("import minivit; print(minivit.ops.softmax.__name__, hasattr(minivit.ops, 'sotfmax'))")
+    assert said == "minivit.ops.softmax False\n"
+
+
 WITHOUT_SCIKIT_LEARN = """
 import sys
 sys.modules["sklearn"] = None                    # as if it were not installed
