@@ -34,7 +34,7 @@ def test_torch_passes_the_twin_too(check):
 
 
 @pytest.mark.parametrize(("name", "bug", "hint"), [
-    ("linear", "the sum over the tokens is missing", "only dy[0] has a part in it"),
+    ("linear", "the sum over the tokens is missing", "only dy[0] contributes"),
     ("linear", "a mean that should be a sum", "6 times too small: is a mean taken"),
     ("linear", "0.1% too large", "off by a constant factor: 1.001 times what it should be"),
     ("linear", "weight decay is in the gradient", "proportional to weight itself"),
@@ -47,16 +47,16 @@ def test_torch_passes_the_twin_too(check):
     ("layer_norm", "the variance is taken as constant", "proportional to 1 and one proportional to x itself"),
     ("layer_norm", "mean and variance are taken as constant", "proportional to 1 and one proportional to x itself"),
     ("layer_norm", "the weight stands outside the means", "is weight outside of a mean that it belongs in?"),
-    ("softmax", "the sign is wrong", "its sign is wrong"),
+    ("softmax", "the sign is wrong", "the sign is wrong"),
     ("cross_entropy", "the upstream gradient is ignored", "the backward ignores its upstream gradient"),
     ("cross_entropy", "the mean over the images is forgotten", "5 times too large: is a sum taken"),
-    ("tokens", "it gets nothing", "zero throughout"),
+    ("tokens", "it gets nothing", "zero everywhere"),
     ("tokens", "the class token's gets nothing", "wrong only where the index on axis 0 is 0"),
     ("pooling by token", "the last token gets the first's gradient", "the right numbers in the wrong places"),
     ("dropout of a path", "the mask is another image's", "wrong only where the index on axis 0 is"),
     ("patches", "the last patch is "
                 "forgotten", "wrong only where the index on axis 1 is 2, 3 and the index on axis 2 is 4, 5"),
-    ("PatchEmbed", "the images leak into each other", "has a part in the gradients of other images"),
+    ("PatchEmbed", "the images leak into each other", "changes the gradients of other images"),
     ("Block", "the residual path is dropped", "dy itself is missing"),
     ("Block", "one entry of 1152 is wrong", "wrong only where the index on axis 0 is 7 and the index on axis 1 is 31"),
 ])

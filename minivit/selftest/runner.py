@@ -29,7 +29,7 @@ class Outcome:
     @property
     def worst(self):
         """The largest error; infinity without a report."""
-        return self.report.worst if self.report else math.inf
+        return self.report.worst if self.report is not None else math.inf
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ def _label(check):
 
 def table(verification):
     """The table as text: every tensor, and a summary for ops, layers and models."""
-    lines = table_lines([(_label(o.check), o.report.rows) for o in verification.outcomes if o.report])
-    lines += [f"{_label(o.check)}: {o.error}" for o in verification.outcomes if not o.report]
+    lines = table_lines([(_label(o.check), o.report.rows) for o in verification.outcomes if o.report is not None])
+    lines += [f"{_label(o.check)}: {o.error}" for o in verification.outcomes if o.report is None]
     lines.append("")
     for plural, kinds in (("pairs of ops", ("reference", "fast")), ("layers", ("layer",)), ("models", ("model",))):
         outcomes = [o for o in verification.outcomes if o.check.kind in kinds]
         if outcomes:
             worst = max(outcomes, key=lambda o: o.worst)
             failed = sum(not o.ok for o in outcomes)
-            tensors = sum(len(o.report.rows) for o in outcomes if o.report)
+            tensors = sum(len(o.report.rows) for o in outcomes if o.report is not None)
             lines.append(f"{len(outcomes):3} {plural:12} {tensors:4} tensors, worst error {worst.worst:.1e} "
                          f"({_label(worst.check)}): "
                          + (f"{failed} FAIL" if failed else "all pass"))
@@ -104,5 +104,5 @@ def as_json(verification):
 
     return plain({"ok": verification.ok, "worst": verification.worst, "seconds": verification.seconds, "checks": [
         {"name": o.check.name, "kind": o.check.kind, "ok": o.ok, "worst": o.worst, "error": o.error,
-         "rows": [dataclasses.asdict(row) for row in o.report.rows] if o.report
+         "rows": [dataclasses.asdict(row) for row in o.report.rows] if o.report is not None
          else []} for o in verification.outcomes]})

@@ -1,6 +1,6 @@
-"""`gradcheck`: the one function, and its rules."""
+"""`gradcheck`, the public function, and its pass rule."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,46 +14,73 @@ from .subject import make_subject
 from .trial import FILTERS, Trial
 
 
-def gradcheck(target: Any, *inputs: Any, constants: str | Iterable[str] = (), method: str = "richardson",
+def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), method: str = "richardson",
               samples: int = 32, tolerance: float = 1e-6, independent: bool | None = None, seed: int = 0) -> Report:
-    """Check every gradient of `target` against the slope of its forward; returns a `Report`:
+    """Check every gradient of `target` against finite differences of its forward.
 
-    `ok`, `worst`, `rows`, `str()`, `plot()`.
+    Parameters ---------- target : pair of functions, layer, model or object A pair: `forward(*inputs) -> y, cache` and
+    `backward(dy, cache) -> gradients` in the order of the inputs. A layer or model of minivit. Any object with
+    `forward(*inputs) -> y` and `backward(dy) -> gradients of the inputs`: its parameters are the float arrays that it
+    holds before the first forward, also in lists, tuples, dicts, and in parts with a forward and a backward; their
+    gradients are `d<name>` or `grads[name]` after the backward. The target is not changed: copies in float64 are
+    checked, with random parameters. *inputs : arrays and other arguments of the forward Floating arrays are checked.
+    Integers, single numbers, strings and None are constants. constants : sequence of str Names of floating inputs or
+    parameters without a gradient, such as a mask. method : str "richardson" or "central": entry by entry. "complex":
+    the complex step, for a pair of analytic functions. "directional" or "taylor": fast filters that check each tensor
+    along one random direction, and its entries only if that fails. A filter is no proof: "directional" misses an error
+    of a fraction e of the gradient with a probability of about tolerance / e. samples : int Entries to check in each
+    tensor, at random; all if the tensor has no more. A larger tensor is also checked along one direction over all
+    entries; if that fails, bisection finds a wrong entry. tolerance : float Largest error that passes; see Notes.
+    independent : bool, optional Whether the images of a batch (first axis) must not influence each other. True: it is
+    an error if they do. False: they may, as in batch norm. None: an error for a layer or model, else a note. seed : int
+    Seed of the weights, dy, and the samples.
 
-    target: one of three. A pair of functions, `forward(*inputs) -> y, cache` and `backward(dy, cache) -> gradients` in
-        the order of the inputs. A layer or model of minivit. Any object with `forward(*inputs) -> y` and `backward(dy)
-        -> gradients of the inputs`: its parameters are the float arrays that it holds before the first forward (also in
-        lists, tuples, dicts, and parts that have a forward and a backward themselves), and their gradients `d<name>` or
-        `grads[name]` after the backward. Nothing given is changed: what is checked are copies in float64, their
-        parameters moved to random places. inputs: floating arrays are checked; integers (labels, uint8 pixels), single
-        numbers, strings and None are constants. constants: names of floating inputs or parameters that have no gradient
-        (a mask, a table). method: "richardson" or "central", entry by entry; "complex", the same by the complex step,
-        for a pair of analytic functions; "directional" or "taylor", fast filters that look at each tensor along one
-        random direction, and measure entries by Richardson extrapolation only where it fails. A filter is no proof: an
-        error of a fraction e of the gradient escapes "directional" with a probability of about tolerance / e. samples:
-        entries measured in each tensor, at random; all, if it has no more. If it has, one direction over all of it is
-        measured as well, and where that fails, bisection finds an entry that is wrong; where it meets a kink, "the rest
-        not seen" is said. tolerance: of the error below. independent: whether images, the first axis of the first input
-        and of the result, must not see each other in the forward, as in a batch norm. True: it is an error if they do;
-        False: they may; None: it is an error in a layer or model, and elsewhere a note.
+    Returns
+    -------
+    Report
+        `ok`, `worst`, `rows`; `str()` is a table, `plot()` a figure. A report is true if all gradients are right.
 
-    The pass rule. For an entry, with h the step (`differences.SLOPES`, times the `scale` of the tensor) and |.| the
-    2-norm,
+    Raises ------ TypeError If there is nothing to check or no backward. ValueError If the forward or backward changes
+    its inputs, is not deterministic, or returns something that is not finite or not float64; if a gradient is missing
+    or has the wrong shape; if images influence each other and must not.
 
-        error = |numeric - analytic| / max(G, floor)          G: the largest |analytic| of those measured in this tensor
-        floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off ("complex": h is the tensor's magnitude)
+    Notes
+    -----
+    For an entry, with the step h (`differences.SLOPES`, times the scale of the tensor) and |.| the 2-norm,
 
-    or |numeric| if that is larger; for a direction, G is |gradient|, or |numeric| if that is larger. A tensor passes if
-    no measured error is above the tolerance. Where the forward has a kink (ReLU at zero), it has no slope: a
-    measurement above the tolerance which the step itself may explain (with half the step it changes, or the forward
-    bends, `differences.bend`, by more than a tenth of the difference) or that is not finite, is repeated by Richardson
-    extrapolation with a step 32 and 1024 times smaller, and if it is no better, skipped and counted as a kink (one that
-    is still not finite fails); a tensor of which less than half of the entries are left fails. "taylor" demands besides
-    that the remainder falls with an order of at least 1.5.
+        error = |numeric - analytic| / max(G, floor)          G: the largest |analytic| among the checked entries
+        floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off
 
-    Raises TypeError if there is nothing to check or no backward; ValueError if the forward or backward changes what it
-    was given, gives two different results for the same input or one that is not finite or not float64, if a gradient is
-    missing or of the wrong shape, or if images see each other that must not.
+    or |numeric| if that is larger. For "complex", h in the floor is the scale of the tensor. For a direction, G is
+    |gradient|, or |numeric| if that is larger. A tensor passes if no error exceeds the tolerance.
+
+    At a kink, such as ReLU at zero, there is no slope. If an error exceeds the tolerance and the step itself may
+    explain it (it changes with half the step, or the forward bends, `differences.bend`, by more than a tenth of the
+    difference), or if the slope is not finite, the measurement is repeated with steps 32 and 1024 times smaller. If
+    that does not help, the entry is skipped and counted as a kink; a slope that stays infinite fails. A tensor fails if
+    fewer than half of its entries remain. "taylor" also requires that the remainder falls with an order of at least
+    1.5.
+
+    Examples
+    --------
+    A pair of functions:
+
+    >>> import numpy as np
+    >>> import minivit
+    >>> x = np.random.default_rng(0).standard_normal((3, 5))
+    >>> minivit.gradcheck((lambda x: (x**3, x), lambda dy, x: 3 * x**2 * dy), x).ok
+    True
+
+    A layer of minivit:
+
+    >>> minivit.gradcheck(minivit.layers.LayerNorm(5), x).ok
+    True
+
+    A wrong gradient:
+
+    >>> report = minivit.gradcheck((lambda x: (x**3, x), lambda dy, x: 2 * x**2 * dy), x)
+    >>> print(report.rows[0].hint)
+    off by a constant factor: 0.666667 times what it should be
     """
     check_name("method", method, [*SLOPES, *FILTERS])
     check_number("number of samples", samples, least=1, whole=True)
@@ -62,13 +89,13 @@ def gradcheck(target: Any, *inputs: Any, constants: str | Iterable[str] = (), me
     rng = np.random.default_rng(seed)
     subject = make_subject(target, inputs, [constants] if isinstance(constants, str) else constants, rng)
     if not any(x.size for x in subject.tensors.values()):
-        raise TypeError("there is nothing to check: no floating-point input and no parameter")
-    # One thread: the products of a small subject are faster without a second, and do not wait for it on a busy machine.
+        raise TypeError("nothing to check: found no floating-point input and no parameter, pass at least one")
+    # One BLAS thread: small products are faster without a second one.
     with threadpoolctl.threadpool_limits(1, "blas"):
         y = checked_result(subject)
         dy = rng.standard_normal(y.shape)
         gradients = checked_gradients(subject, dy)
         notes = coupling(subject, y, rng, independent)
         trial = Trial(subject, y, dy, gradients, method, samples, tolerance, coupled=bool(notes))
-        rows = tuple(trial.judge(name, rng) for name in gradients)
+        rows = tuple(trial.check(name, rng) for name in gradients)
     return Report(rows, tolerance, method, notes, trial)

@@ -1,4 +1,4 @@
-"""What a forward and backward must keep to before their numbers are worth a look; what does not is one clear error."""
+"""The contract of a forward and a backward. Each violation is one clear error, before any number is compared."""
 
 import numpy as np
 
@@ -6,10 +6,12 @@ from .differences import magnitude
 
 
 def _snapshot(subject):
+    """Return copies of everything that forward and backward must not change."""
     return {name: x.copy() for name, x in subject.state().items()}
 
 
 def _must_be_unchanged(subject, before, who):
+    """Raise ValueError that names an array which `who` has changed."""
     for name, x in subject.state().items():
         if not np.array_equal(x, before[name]):
             what = "which it was given: it must work on a copy"
@@ -21,7 +23,7 @@ def _must_be_unchanged(subject, before, who):
 
 
 def checked_result(subject):
-    """The forward's result, once it has proved to be float64, finite, and the same again, and to change nothing."""
+    """Return the forward's result; it must be float64, finite and repeatable, and the forward must change nothing."""
     before = _snapshot(subject)
     try:
         y = subject.forward()
@@ -37,16 +39,17 @@ def checked_result(subject):
         raise ValueError(f"the forward gives {y.dtype} for float64 inputs: differences need all digits of float64 from "
                          "start to end")
     if not np.isfinite(y).all():
-        raise ValueError("the forward gives NaN or infinity")
+        raise ValueError("the forward returns NaN or infinity")
     if not np.array_equal(y, np.array(subject.forward())):
-        raise ValueError("the forward gives two different results for the same input: fix what is random in it")
+        raise ValueError("the forward is random: it returns two different results for the same input, fix its random "
+                         "numbers")
     if not y.size:
         raise ValueError(f"there is nothing to check: the forward's result is empty, {y.shape}")
     return y
 
 
 def checked_gradients(subject, dy):
-    """{name: gradient} of every tensor, once each is there, has its shape and dtype, and is the same again."""
+    """Return {name: gradient}; each must exist, have the tensor's shape, be float64 and repeatable."""
     before, lent = _snapshot(subject), dy.copy()
     gradients: dict = {name: None if g is None else np.array(g) for name, g in subject.backward(lent).items()}
     _must_be_unchanged(subject, before, "backward")
@@ -72,7 +75,10 @@ def checked_gradients(subject, dy):
 
 
 def coupling(subject, y, rng, independent):
-    """A note, or an error if `independent`, if other images of the result move with one image of the first input."""
+    """Return a note if images of the result depend on other images of the first input, else an empty tuple.
+
+    Raises ValueError instead of a note if `independent`.
+    """
     name, x = next(iter(subject.inputs.items()), (None, np.zeros(0)))
     testable = min(x.ndim, y.ndim) >= 2 and len(x) == len(y) > 1
     if independent and not testable:

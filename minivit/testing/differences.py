@@ -1,22 +1,22 @@
-"""The slope of L = sum(y * dy) along a line x + t v through one tensor, measured from values of the forward alone.
+"""Finite differences: the slope of L = sum(y * dy) along a line x + t v through one tensor.
 
-With D(h) the central difference,
+They need values of the forward alone. With D(h) the central difference,
 
     central        D(h) = (L(x + h v) - L(x - h v)) / 2h                    error O(h**2)
     richardson     (4 D(h/2) - D(h)) / 3                                    error O(h**4)
     complex        Im L(x + i h v) / h                                      error O(h**2), and h may be 1e-20
 
-Too large an h leaves this truncation error, too small an h the round-off eps L / h: the error against h is a V. The
-step is the power of eps that balances both, times the root mean square of the tensor. The complex step subtracts
-nothing, so it has no round-off, but every function on the way must be analytic. The difference of two losses is taken
-as sum((y+ - y-) * dy): the same number, with less cancellation.
+A large h has a large truncation error; a small h has a large round-off error eps L / h. So the error against h is a V.
+The step is the power of eps that balances both, times the root mean square of the tensor. The complex step subtracts
+nothing and has no round-off, but every function on the way must be analytic. The difference of two losses is computed
+as sum((y+ - y-) * dy), which cancels less.
 
-A line is one entry (v = e_i) or a *direction*: all entries of a tensor at once, by random amounts. Its slope is g.v,
-which sees an error in any entry of the gradient g, for the price of one. The amounts are between 1/2 and 3/2 of the
-step, of either sign: signs alone could meet a symmetry (the gradient of a softmax has no part along ones).
+A line moves one entry (v = e_i) or follows a *direction*: it moves all entries of a tensor at once, by random amounts.
+Its slope is g.v, so one measurement sees an error in any entry of the gradient g. The amounts are between 1/2 and 3/2
+of the step, with random signs. Signs alone could meet a symmetry: the gradient of a softmax has no component along
+ones.
 
-The Taylor remainder needs no choice of h: |L(x + h v) - L(x) - h g.v| falls as h**2 if g is the gradient, and as h if
-it is not.
+The Taylor remainder |L(x + h v) - L(x) - h g.v| needs no choice of h. It falls as h**2 if g is the gradient, else as h.
 
 Sources: Richardson 1911; Squire and Trapp, SIAM Review 40 (1998), for the complex step; Farrell et al., SIAM J. Sci.
 Comput. 35 (2013), for the Taylor remainder as a test of gradients.
@@ -34,16 +34,17 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 def magnitude(x):
-    """The root mean square of an array, whose squares may overflow; 1 if it is zero."""
+    """Return the root mean square of an array without overflow, or 1 if the array is zero."""
     largest = float(np.abs(x).max(initial=0.0))
     return largest * float(np.sqrt(np.mean((x / largest) ** 2))) if largest else 1.0
 
 
 @dataclass(frozen=True)
 class Line:
-    """t -> y(x + t v): the forward along one line of a tensor, given as the flat view `x`, which is moved and put back.
+    """The forward along one line of a tensor: t -> y(x + t v). The tensor is moved and put back.
 
-    where: an index or a slice of `x`; v is `direction` there (a number, or an array for a slice) and zero elsewhere.
+    x: flat view of the tensor. where: an index or a slice of x. v is `direction` there (a number, or an array for a
+    slice), and zero elsewhere.
     """
 
     forward: Callable[[], Any]
@@ -52,34 +53,35 @@ class Line:
     direction: Any = 1.0
 
     def __call__(self, t):
+        """Return y(x + t v), a copy."""
         here = np.copy(self.x[self.where])
         self.x[self.where] = here + t * self.direction
         try:
-            return np.array(self.forward())                           # a copy: a forward may return its input
+            return np.array(self.forward())                           # a copy, because a forward may return its input
         finally:
             self.x[self.where] = here
 
 
 def central(line, h, dy):
-    """The slope along the line, by the central difference."""
+    """Return the slope along the line by the central difference."""
     return float(np.sum((line(h) - line(-h)) * dy)) / (2 * h)
 
 
 def richardson(line, h, dy):
-    """The slope along the line, by Richardson extrapolation of the central difference."""
+    """Return the slope along the line by Richardson extrapolation of the central difference."""
     return (4 * central(line, h / 2, dy) - central(line, h, dy)) / 3
 
 
 def complex_step(line, h, dy):
-    """The slope along the line of a complex tensor, by the complex step."""
+    """Return the slope along the line of a complex tensor by the complex step."""
     return float(np.sum(line(1j * h).imag * dy)) / h
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to measure a slope, the step that suits it, and the size of step by which round-off is divided;
+    """A way to measure a slope. `step` suits it; `divisor` is the step by which round-off is divided.
 
-    both relative to the tensor.
+    Both are relative to the scale of the tensor.
     """
 
     slope: Callable
@@ -95,11 +97,11 @@ SLOPES = {
 
 
 def bend(line, h, dy):
-    """How far the forward is from smooth within +-h, in units of slope.
+    """Return how far the forward is from smooth within +-h, in units of slope.
 
-    A second difference falls by four when h is halved, but for terms of order h**4; at a kink (ReLU at zero, two maxima
-    that change places) it does not. So |S(h) - 4 S(h/2)| / h, with S(h) = y(h) - 2 y(0) + y(-h), is O(h**3) on smooth
-    ground and as large as the jump of the slope at a kink.
+    A second difference becomes four times smaller when h is halved, up to terms of order h**4. At a kink (ReLU at zero,
+    two maxima that change places) it does not. So |S(h) - 4 S(h/2)| / h, with S(h) = y(h) - 2 y(0) + y(-h), is O(h**3)
+    where the forward is smooth, and as large as the jump of the slope at a kink.
     """
     y = line(0.0)
     far, near = (line(t) - 2 * y + line(-t) for t in (h, h / 2))
@@ -107,13 +109,11 @@ def bend(line, h, dy):
 
 
 def taylor_order(line, scale, slope, dy, noise):
-    """The order in h with which the remainder of L(x + h v) = L(x) + h slope falls:
+    """Return the order in h with which the remainder of L(x + h v) = L(x) + h slope falls.
 
-    2 or more if `slope` is right, 1 if not.
-
-    The remainder is the root mean square over +h and -h, so that an even and an odd term cannot cancel. It is taken at
-    the smallest two steps, scale / 4**k, where it stands clear of `noise`, the round-off in L; infinity if it never
-    does (L is linear).
+    It is at least 2 if `slope` is right, and 1 if not. The remainder is the root mean square over +h and -h, so an even
+    and an odd term cannot cancel. The order comes from the two smallest steps scale / 4**k at which the remainder
+    exceeds `noise`, the round-off in L. It is infinite if the remainder never does, because L is linear.
     """
     y = line(0.0)
 

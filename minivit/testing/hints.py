@@ -1,8 +1,7 @@
-"""What a wrong gradient looks like, in words: each recogniser knows one pattern of error, and names it or returns None.
+"""Recognise common mistakes in a wrong gradient. Each recogniser knows one pattern and describes it, or returns None.
 
-The evidence is a few whole rows (along the last axis) of the wrong tensor and some entries from all over it, each
-measured once more. A pattern is recognised if it explains all but a hundredth of the difference; the words are a hint,
-no proof.
+The evidence is a few rows (along the last axis) of the wrong tensor and some entries elsewhere, measured again. A
+pattern counts if it explains all but a hundredth of the difference. A hint is no proof.
 """
 
 import math
@@ -16,10 +15,10 @@ _ALL = 256                                                            # so many 
 
 
 class Evidence:
-    """A tensor whose gradient is wrong: `x`, its `analytic` gradient, and `numeric` at the flat `indices`.
+    """A tensor with a wrong gradient: `x`, its `analytic` gradient, and `numeric` slopes at the flat `indices`.
 
-    index: of an entry that is wrong, which is among them; None if only a direction is known. rows: places in `indices`
-    of rows of the tensor, or of a long stretch of them, one array for each.
+    index: a wrong entry, which is among them; None if only a direction is known. rows: positions in `indices` of rows
+    of the tensor, or of long parts of them.
     """
 
     def __init__(self, trial, name, index, rng):
@@ -38,19 +37,17 @@ class Evidence:
         self.difference = self.numeric - self.analytic
 
     def slopes(self, indices):
-        """The measured slopes of the entries with these flat indices, an array."""
+        """Measure the slopes of the entries with these flat indices."""
         way = SLOPES["central"]
         step = way.step * self.trial.scale(self.name)
         return np.array([way.slope(self.trial.line(self.name, i), step, self.trial.dy) for i in indices])
 
     def gradient_under(self, dy):
-        """The analytic gradient of this tensor under another upstream gradient."""
+        """Return the analytic gradient of this tensor under another upstream gradient."""
         return np.asarray(self.trial.subject.backward(dy)[self.name])
 
     def explained_by(self, *terms):
-        """Whether in every row the difference is a combination of these terms (arrays like the tensor), and not too
-        small to tell.
-        """
+        """Return whether in every row the difference is a linear combination of these terms."""
         if len(self.rows[0]) < len(terms) + 2:
             return False
         for row in self.rows:
@@ -63,12 +60,12 @@ class Evidence:
 
 
 def _is_close(a, b, difference):
-    """Whether b explains a, to a hundredth of the difference that there is to explain."""
+    """Return whether b explains a, up to a hundredth of the difference."""
     return bool(np.linalg.norm(a - b) <= 0.01 * np.linalg.norm(difference))
 
 
 def _not_finite(e):
-    return None if np.isfinite(e.gradient).all() else "it holds NaN or infinity"
+    return None if np.isfinite(e.gradient).all() else "the gradient holds NaN or infinity"
 
 
 def _not_measured(e):
@@ -76,17 +73,17 @@ def _not_measured(e):
 
 
 def _zero(e):
-    return None if e.gradient.any() else "it is zero throughout: is it computed at all?"
+    return None if e.gradient.any() else "the gradient is zero everywhere: is it computed at all?"
 
 
 def _ignores_dy(e):
     if np.array_equal(e.gradient_under(2 * e.trial.dy + 1), e.gradient):
-        return "the same for another dy: the backward ignores its upstream gradient"
+        return "the gradient is the same for another dy: the backward ignores its upstream gradient"
     return None
 
 
 def _should_be_zero(e):
-    return "it should be zero" if np.abs(e.numeric).max() < 1e-6 * np.abs(e.analytic).max() else None
+    return "the gradient should be zero" if np.abs(e.numeric).max() < 1e-6 * np.abs(e.analytic).max() else None
 
 
 def _factor(e):
@@ -94,7 +91,7 @@ def _factor(e):
     if not _is_close(e.numeric, factor * e.analytic, e.difference):
         return None
     if abs(factor + 1) < 1e-6:
-        return "its sign is wrong"
+        return "the sign is wrong"
     lengths = {math.prod(shape[start:stop]) for shape in (e.trial.dy.shape, e.x.shape)
                for start in range(len(shape)) for stop in range(start + 1, len(shape) + 1)}
     for length in sorted(lengths - {1}):
@@ -127,11 +124,11 @@ def _of_one_image(e):
         alone[b] = dy[b]
         under = e.gradient_under(alone)
         if np.array_equal(under, e.gradient):
-            return f"only dy[{b}] has a part in it: is the sum over the first axis missing?"
+            return f"only dy[{b}] contributes: is the sum over the first axis missing?"
         others = np.arange(images) != b
-        if e.name in e.trial.subject.inputs and len(e.x) == images and not e.trial.coupled and (under != without_dy)[
-            others].any():
-            return f"dy[{b}] has a part in the gradients of other images: they leak into each other"
+        per_image = e.name in e.trial.subject.inputs and len(e.x) == images and not e.trial.coupled
+        if per_image and (under != without_dy)[others].any():
+            return f"dy[{b}] changes the gradients of other images: images leak into each other"
     return None
 
 
@@ -146,7 +143,7 @@ def _missing_term(e):
     for terms, words in (((ones,), "1 (the same for a whole row, as a mean is)"), ((e.x,), f"{e.name} itself"),
                          ((ones, e.x), f"1 and one proportional to {e.name} itself")):
         if e.explained_by(*terms):
-            return f"in each row a term is missing, or too many, proportional to {words}"
+            return f"in each row a term proportional to {words} is missing or added"
     return None
 
 
@@ -155,7 +152,9 @@ def _factor_outside_of_means(e):
         if name != e.name and w.shape == e.x.shape[-1:]:
             w = np.broadcast_to(w, e.x.shape)
             if e.explained_by(np.ones(e.x.shape), e.x, w, w * e.x):
-                return f"the difference is made of 1, {e.name}, {name} and their product: is {name} outside of a mean that it belongs in?"
+                return (f"the difference is a combination of 1, {e.name}, {name} and their product: is {name} outside "
+                        "of a "
+                        "mean that it belongs in?")
     return None
 
 
@@ -174,21 +173,20 @@ def _confined(e):
 
 
 def _in_words(indices):
-    """Sorted indices in words: "3 to 7", or one by one."""
+    """Return sorted indices in words: "3 to 7", or one by one."""
     if len(indices) > 2 and indices[-1] - indices[0] == len(indices) - 1:
         return f"{indices[0]} to {indices[-1]}"
     return ", ".join(map(str, indices[:5])) + (", ..." if len(indices) > 5 else "")
 
 
 _RECOGNISERS = (_not_finite, _not_measured, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places,
-                _of_one_image,
-                _missing_dy, _missing_term, _factor_outside_of_means, _confined)
+                _of_one_image, _missing_dy, _missing_term, _factor_outside_of_means, _confined)
 
 
 def hint_for(trial, name, index, rng):
-    """What the error of a wrong tensor looks like, or an empty string. index: flat, of an entry that is wrong;
+    """Return a hint on the mistake in a wrong tensor, or an empty string.
 
-    None for a direction.
+    index: flat index of a wrong entry; None for a direction.
     """
     evidence = Evidence(trial, name, index, rng)
     return next((found for recognise in _RECOGNISERS if (found := recognise(evidence))), "")

@@ -1,5 +1,6 @@
-"""What `gradcheck` found, as a table and as a picture."""
+"""The report of a gradient check: a table and a figure."""
 
+import html
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +12,12 @@ from .differences import central, richardson
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one tensor.
+    """The result for one tensor.
 
-    entries: how many were measured one by one (or along how many directions, by a filter), of `size`. kinks: how many
-    were skipped. error: the largest. index, numeric, analytic: of the entry that has it in a wrong tensor, of the
-    largest in a right one (an empty index: of a direction). unseen: whether entries were left that no direction could
-    see, for a kink. hint: what the error looks like, for the first few. order: of the Taylor remainder, for method
+    entries: how many of its `size` entries were checked (or along how many directions, by a filter). kinks: how many
+    were skipped at kinks. error: the largest. index, numeric, analytic: of the worst entry if the tensor is wrong, else
+    of the largest entry; an empty index stands for a direction. unseen: whether some entries could not be checked
+    because of a kink. hint: the likely mistake, for the first few wrong tensors. order: of the Taylor remainder, for
     "taylor".
     """
 
@@ -35,18 +36,19 @@ class Row:
     unseen: bool = False
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """In words: ok, or where it is wrong."""
         kinks = (f", {self.kinks} at kinks" if self.kinks else "") + (", the rest not seen" if self.unseen else "")
         if self.ok:
             return f"ok{kinks}" + ("" if math.isnan(self.order) else f", order {self.order:.2f}")
         if 2 * self.kinks > self.entries:
             return f"NOT CHECKED{kinks}: move the inputs"
-        return f"WRONG at {self.index}{kinks}" if self.index else f"WRONG along a direction{kinks}" if self.size > 1 else f"WRONG{kinks}"
+        place = f" at {self.index}" if self.index else " along a direction" if self.size > 1 else ""
+        return f"WRONG{place}{kinks}"
 
 
-def table_lines(groups):
-    """A table of rows: a list of lines. groups: pairs (label, rows); without labels there is no column for them."""
+def table_lines(groups: Any) -> list[str]:
+    """Return a table of rows as lines. groups: pairs (label, rows); without labels there is no label column."""
     label_width = max((len(label) for label, _ in groups), default=0)
     name_width = max(len("tensor"), *(len(row.tensor) for _, rows in groups for row in rows))
     head = f"{'':{label_width}}  " if label_width else ""
@@ -64,11 +66,20 @@ def table_lines(groups):
     return lines
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """What `gradcheck` found: `ok`, `worst`, `rows` (one per tensor), `notes`;
+    """The result of `gradcheck`. `str()` is a table, `plot()` a figure; it is true if all gradients are right.
 
-    `str(report)` is a table, `report.plot()` a picture.
+    Attributes
+    ----------
+    rows : tuple of Row
+        One for each tensor.
+    tolerance : float
+        Largest error that passes.
+    method : str
+        How slopes were measured.
+    notes : tuple of str
+        Other findings.
     """
 
     rows: tuple[Row, ...]
@@ -87,19 +98,37 @@ class Report:
         """The largest error of all tensors."""
         return max(row.error for row in self.rows)
 
-    def __str__(self):
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __repr__(self) -> str:
+        failed = sum(not row.ok for row in self.rows)
+        verdict = f"{failed} of {len(self.rows)} tensors FAIL" if failed else f"{len(self.rows)} tensors ok"
+        return f"<gradcheck: {verdict}, worst error {self.worst:.1e}>"
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks; wrong rows are red."""
+        head = "".join(f"<th>{name}</th>" for name in ("tensor", "entries", "error", "numeric", "analytic", "verdict"))
+        rows = []
+        for row in self.rows:
+            cells = (row.tensor, f"{row.entries}/{row.size}", f"{row.error:.1e}", f"{row.numeric:.5g}",
+                     f"{row.analytic:.5g}", row.verdict + (f"; {row.hint}" if row.hint else ""))
+            style = "" if row.ok else ' style="color: #c00; font-weight: bold"'
+            rows.append(f"<tr{style}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+        return f"<table><tr>{head}</tr>{''.join(rows)}</table><p>{html.escape(repr(self))}</p>"
+
+    def __str__(self) -> str:
         failed = sum(not row.ok for row in self.rows)
         verdict = "all tensors pass" if self.ok else f"{failed} of {len(self.rows)} tensors FAIL"
         notes = [f"note: {note}" for note in self.notes]
         summary = f"{verdict}: worst error {self.worst:.1e}, tolerance {self.tolerance:.0e}"
         return "\n".join([*table_lines([("", self.rows)]), *notes, summary])
 
-    def errors_by_step(self, row):
-        """Steps (S,), relative to the tensor, and the errors (S,) of the central difference and of Richardson
-        extrapolation at one entry.
+    def errors_by_step(self, row: Row) -> tuple[np.ndarray, ...]:
+        """Return steps (S,), relative to the tensor's scale, and two arrays (S,) of errors at one entry.
 
-        The entry is the row's, or the largest of the gradient if the row is of a direction. Errors are relative to the
-        gradient there.
+        The errors are those of the central difference and of Richardson extrapolation, relative to the gradient there.
+        The entry is the row's, or the largest of the gradient if the row is of a direction.
         """
         trial = self._trial
         gradient = trial.gradients[row.tensor]
@@ -112,18 +141,34 @@ class Report:
         slopes = [[slope(line, h * scale, trial.dy) for h in steps] for slope in (central, richardson)]
         return steps, *(np.maximum(np.abs(np.array(found) - analytic) / size, 1e-17) for found in slopes)
 
-    def plot(self, path=None, axes=None, tensors=4):
-        """Draw the error against the step, for the tensors that fail and those with the largest errors -> a matplotlib
-        Figure.
+    def plot(self, path: Any = None, axes: Any = None, tensors: int = 4) -> Any:
+        """Draw the error against the step size for wrong tensors and those with the largest errors.
 
-        A right gradient gives a V: with a larger step the truncation error rises, as h**2 for the central difference
-        and as h**4 for Richardson extrapolation; with a smaller one, round-off. (Where the forward is linear in a
-        tensor, only round-off is left.) A wrong one stays at its error. path: where to save the figure, if anywhere: as
-        its name ends (.png, .svg, .pdf), or else as PNG. axes: to draw on, instead of a figure of its own. Runs the
-        forward some 240 times for each tensor. Raises ValueError for an ending that matplotlib does not know, before
-        that; OSError.
+        A right gradient gives a V. With a larger step the truncation error rises: as h**2 for the central difference,
+        as h**4 for Richardson extrapolation. With a smaller step round-off rises. If the forward is linear in a tensor,
+        only round-off remains. A wrong gradient keeps its error at every step. This runs the forward about 240 times
+        for each tensor.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the figure; the ending chooses the format (.png, .svg, .pdf), PNG without one.
+        axes : matplotlib axes, optional
+            Where to draw, instead of in a new figure.
+        tensors : int
+            Number of tensors to draw.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook displays it when it is the value of a cell.
+
+        Raises
+        ------
+        ValueError
+            For an ending that matplotlib does not know.
         """
-        # here, because matplotlib takes its time to import
+        # here, because importing matplotlib takes long
         from ..common.figures import new_figure, picture_format, save
 
         if path is not None:

@@ -1,7 +1,4 @@
-"""What can be checked, made uniform:
-
-named float64 tensors, `forward()` that reads them, and `backward(dy)`, their gradients by name.
-"""
+"""One interface for everything that can be checked: named float64 tensors, a forward that reads them, a backward."""
 
 import copy
 import inspect
@@ -17,12 +14,12 @@ from ..common.checks import check_name
 
 @dataclass(frozen=True)
 class Subject:
-    """A target whose forward and backward take their tensors from here.
+    """A target whose tensors can be moved.
 
-    inputs, parameters: the float64 arrays that are checked, by name; they are contiguous, and moved in place. forward:
-    () -> y. backward: dy -> {name: gradient, or None}, after a forward of its own. state: () -> {name: array}, all that
-    neither may change. as_complex: () -> the same with complex tensors; None unless it is a pair of functions.
-    is_layer: whether it promises that the images of a batch do not see each other.
+    inputs, parameters: the float64 arrays to check, by name; contiguous, and moved in place. forward: () -> y.
+    backward: dy -> {name: gradient or None}, after a forward of its own. state: () -> {name: array} of everything that
+    neither may change. as_complex: () -> the same with complex tensors; None unless the target is a pair of functions.
+    is_layer: whether it is a layer of minivit, whose images must not influence each other.
     """
 
     inputs: dict[str, np.ndarray]
@@ -35,12 +32,12 @@ class Subject:
 
     @property
     def tensors(self):
-        """All that is checked: inputs, then parameters."""
+        """All tensors to check: inputs, then parameters."""
         return self.inputs | self.parameters
 
 
 def make_subject(target, inputs, constants, rng):
-    """A `Subject` of float64 copies of the target and its inputs, with random weights. Raises as `gradcheck` says."""
+    """Make a `Subject` of float64 copies of the target and its inputs, with random weights. Raises as `gradcheck`."""
     if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
         return _of_functions(*target, _Inputs(target[0], inputs, constants))
     for method in ("forward", "backward"):
@@ -53,22 +50,17 @@ def make_subject(target, inputs, constants, rng):
 
 
 def _is_layer(x):
-    """Whether x is a layer or model of ours;
-
-    by its methods, for checking stands beside the layers and does not import them.
-    """
+    """Return whether x is a layer of minivit, by its methods: the checker does not import layers."""
     return all(callable(getattr(x, name, None)) for name in ("parameters", "astype", "name_parameters"))
 
 
 def _is_floating(x):
+    """Return whether x is a floating array."""
     return isinstance(x, np.ndarray) and x.dtype.kind in "fc"
 
 
 class _Inputs:
-    """The arguments of a forward:
-
-    `values` in their order, the `arrays` among them by name, and those of them that are `checked`.
-    """
+    """The arguments of a forward: `values` in order, the `arrays` among them by name, and those to be `checked`."""
 
     def __init__(self, forward, values, constants, taken=(), dtype=np.float64):
         self.values = [_converted(x, dtype) for x in values]
@@ -84,10 +76,7 @@ class _Inputs:
                 raise ValueError(f"{name} holds NaN or infinity")
 
     def gradients(self, returned):
-        """{name: gradient} from what a backward returned:
-
-        one array, or one for each argument, floating array or checked one.
-        """
+        """Return {name: gradient} from the backward's result: one array, or one for each argument or checked array."""
         if isinstance(returned, dict):
             raise TypeError("the backward must return its gradients in the order of the inputs, not a dict")
         returned = list(returned) if isinstance(returned, tuple | list) else [returned]
@@ -102,7 +91,7 @@ class _Inputs:
 
 
 def _converted(x, dtype):
-    """A float64 copy of a floating array, a copy of another; what is no array (a number, a string, None) as it is."""
+    """Return a copy of an array, floating arrays as `dtype`; other values unchanged."""
     if not isinstance(x, np.ndarray | np.floating | list):
         return x
     x = np.array(x, order="C")
@@ -112,7 +101,7 @@ def _converted(x, dtype):
 
 
 def _argument_names(forward, count, taken):
-    """The names of the forward's first arguments; "input 0", ... where it has none, or where one is also a parameter's."""
+    """Return the names of the first arguments of the forward, or "input 0", ... where they are unknown or taken."""
     try:
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         names = [p.name for p in inspect.signature(forward).parameters.values() if p.kind in kinds][:count]
@@ -127,6 +116,7 @@ def _argument_names(forward, count, taken):
 
 
 def _of_functions(forward, backward, inputs):
+    """Make the subject of a pair of functions."""
     def run():
         result = forward(*inputs.values)
         if not isinstance(result, tuple) or len(result) != 2:
@@ -155,12 +145,13 @@ def _of_functions(forward, backward, inputs):
 
 
 def _randomised(value, rng):
-    """Somewhere near `value`, but nowhere special: matrices by their fan-in, so that nothing saturates."""
+    """Return random values of the size of `value`; matrices scaled by their fan-in, so that nothing saturates."""
     spread = 1 / math.sqrt(value.shape[0]) if value.ndim > 1 else 0.5
     return np.asarray(value + spread * rng.standard_normal(value.shape))
 
 
 def _of_layer(layer, values, constants, rng):
+    """Make the subject of a layer or model of minivit."""
     layer = layer.astype(np.float64)
     layer.name_parameters()
     parameters = layer.parameters()
@@ -184,9 +175,7 @@ def _of_layer(layer, values, constants, rng):
 
 @dataclass
 class _Held:
-    """A float array that an object holds in its attribute `name`, or under `keys` in the lists, tuples or dicts that
-    the attribute is.
-    """
+    """A float array that an object holds in attribute `name`, or under `keys` in the list, tuple or dict there."""
 
     path: str
     owner: Any
@@ -205,10 +194,7 @@ class _Held:
 
     @property
     def gradient(self):
-        """`d<name>` of the owner, or `grads[name]`, or (of an array in a list, tuple or dict) `grads[key]`;
-
-        None if there is none.
-        """
+        """`d<name>` of the owner, or `grads[name]`, or `grads[key]` for an array in a container; else None."""
         grads = getattr(self.owner, "grads", None)
         places = [(getattr(self.owner, f"d{self.name}", None), self.keys), (grads, (self.name, *self.keys))]
         places += [(grads, self.keys)] if self.keys else []
@@ -216,12 +202,12 @@ class _Held:
 
     @property
     def is_memory_for_a_gradient(self):
-        """Whether it is a `dw` beside a `w`, or in `grads`."""
+        """Whether it is a `dw` beside a `w`, or lies in `grads`."""
         return self.name == "grads" or (self.name[:1] == "d" and self.name[1:] in _attributes(self.owner))
 
 
 def _at(held, keys):
-    """What stands under these keys, one within the other; None if nothing does."""
+    """Return the value under nested keys, or None."""
     for key in keys:
         try:
             held = held[key]
@@ -231,7 +217,7 @@ def _at(held, keys):
 
 
 def _replaced(held, keys, array):
-    """The same with the array under these keys: tuples anew, lists and dicts in place."""
+    """Return the container with the array under these keys: tuples are new, lists and dicts change in place."""
     if not keys:
         return array
     inner = _replaced(held[keys[0]], keys[1:], array)
@@ -244,7 +230,7 @@ def _replaced(held, keys, array):
 
 @dataclass
 class _HeldByLayer:
-    """A parameter of a layer of ours that an object holds."""
+    """A parameter of a minivit layer that an object holds."""
 
     path: str
     parameter: Any
@@ -261,20 +247,20 @@ class _HeldByLayer:
 
     @property
     def gradient(self):
-        """What the layer's backward has assigned; None before."""
+        """The gradient that the layer's backward has assigned; None before."""
         return self.parameter.grad
 
 
 @dataclass
 class _OutOfReach:
-    """An object that holds the array `what`, but has no forward and backward: nobody knows where its gradient is."""
+    """A part that holds the array `what` but has no forward and backward, so its gradient cannot be found."""
 
     path: str
     what: str
 
 
 def _attributes(owner):
-    """{name: value} of an object: its own attributes, in slots too, and the float arrays of its class."""
+    """Return {name: value} of an object: its attributes, its slots, and the float arrays of its class."""
     found: dict = {}
     for cls in reversed(type(owner).__mro__):
         slots = vars(cls).get("__slots__", ())
@@ -285,7 +271,7 @@ def _attributes(owner):
 
 
 def _leaves(value, keys=(), around=()):
-    """Pairs (keys, part): what a value holds in lists, tuples and dicts, however deep, or itself."""
+    """Yield pairs (keys, part) of all values in nested lists, tuples and dicts, or the value itself."""
     if not isinstance(value, dict | list | tuple):
         yield keys, value
     elif id(value) not in around:
@@ -294,10 +280,9 @@ def _leaves(value, keys=(), around=()):
 
 
 def _walk(owner, path="", seen=None):
-    """All float arrays that an object holds, and those of the objects in it that have a forward and a backward
-    themselves.
+    """Yield all float arrays that an object holds, and those of its parts that have a forward and a backward.
 
-    In their place, what holds an array but has no forward and backward is an `_OutOfReach`.
+    A part that holds an array but has no forward and backward yields an `_OutOfReach`.
     """
     seen = set() if seen is None else seen
     seen.add(id(owner))
@@ -323,6 +308,7 @@ def _walk(owner, path="", seen=None):
 
 
 def _of_object(target, values, constants, rng):
+    """Make the subject of an object with a forward and a backward."""
     target = copy.deepcopy(target)
     parameters, passed_over = {}, []
     for held in _walk(target):

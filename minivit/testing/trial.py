@@ -1,4 +1,4 @@
-"""The judgement of one tensor: entries, directions, kinks, and the search for what is wrong."""
+"""The check of one tensor: its entries, directions, kinks, and the search for a wrong entry."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,16 +10,13 @@ from .hints import hint_for
 from .report import Row
 
 FILTERS = ("directional", "taylor")
-_HINTS = 5  # where more tensors are wrong, most are so by one bug
+_HINTS = 5  # hints at most: many wrong tensors usually have one cause
 _TINY = float(np.finfo(np.float64).tiny)                              # 0 / 0 is no error
 
 
 @dataclass(frozen=True)
 class Slope:
-    """A slope, measured and computed: at the entry with a flat index, or (None) along a direction;
-
-    `kink` if it could not be measured.
-    """
+    """A measured and a computed slope, at the entry `index` or along a direction (None). kink: not measurable."""
 
     index: int | None
     numeric: float
@@ -29,9 +26,9 @@ class Slope:
 
 
 class Trial:
-    """One target under one random dy, with the gradients that its backward gave: what each tensor is judged by.
+    """One target with one random dy and the gradients that its backward returned. It checks tensor by tensor.
 
-    gradients: by tensor. coupled: whether images see each other in the forward. The rest as for `gradcheck`.
+    gradients: by name. coupled: whether images influence each other in the forward. The rest as for `gradcheck`.
     """
 
     def __init__(self, subject, y, dy, gradients, method, samples, tolerance, coupled):
@@ -39,10 +36,11 @@ class Trial:
         self.method, self.samples, self.tolerance = method, samples, tolerance
         self.noise = 4 * EPS * float(np.linalg.norm(y * dy))          # round-off in L
         self._scales: dict[str, float] = {}
-        self.wrong = 0                                                # tensors, so far
+        self.wrong = 0                                                # number of wrong tensors
         self.complex = self._complex_subject(y) if method == "complex" else None
 
     def _complex_subject(self, y):
+        """Return the target with complex tensors, for method "complex". Raises TypeError if it is not analytic."""
         subject = self.subject.as_complex() if self.subject.as_complex else None
         if subject is None:
             raise TypeError(
@@ -50,17 +48,19 @@ class Trial:
         try:
             z = np.asarray(subject.forward())
         except Exception as error:
-            raise TypeError(f'the forward does not take complex numbers, as method "complex" needs; use "richardson" ({error})') from error
+            raise TypeError('method "complex" needs a forward that takes complex numbers; use "richardson" here '
+                            f"({error})") from error
         if not np.iscomplexobj(z) or np.abs(z - y).max() > 1e-9 * np.abs(y).max():
-            raise TypeError('the forward is not analytic (its complex result has lost its imaginary part, or differs); use "richardson"')
+            raise TypeError("the forward is not analytic: its complex result has lost its imaginary part, or differs; "
+                            "use "
+                            '"richardson"')
         return subject
 
     def scale(self, name):
-        """The magnitude of a tensor, of which steps are fractions: its root mean square; 1 for a tensor of zeros.
+        """Return the scale of a tensor, to which steps are relative: its root mean square, or 1 for zeros.
 
-        A tensor so small that its moves would drown in round-off, although its gradient is not zero, moves further: so
-        far that round-off is a tenth of what the tolerance allows. Where the forward is not smooth that far, the slope
-        is unsteady.
+        If the tensor is so small that its moves would drown in round-off although its gradient is not zero, the scale
+        is larger: round-off is then a tenth of what the tolerance allows.
         """
         if name not in self._scales:
             x, largest = self.subject.tensors[name], float(np.abs(self.gradients[name]).max())
@@ -74,22 +74,21 @@ class Trial:
         return self._scales[name]
 
     def line(self, name, where, direction=1.0, subject=None):
-        """The forward along one line of a tensor."""
+        """Return the forward along one line of a tensor."""
         subject = subject or self.subject
         return Line(subject.forward, subject.tensors[name].reshape(-1), where, direction)
 
     def floor(self, name, way, cut=1):
-        """The slope below which differences of a tensor, at the step of a method divided by `cut`, are round-off, over
-        the tolerance.
-        """
+        """Return the slope below which differences are round-off, over the tolerance. cut: divides the step."""
         return self.noise * cut / (way.divisor * self.scale(name) * self.tolerance)
 
     # ---- one slope -------------------------------------------------------------------------------------------
 
     def measure(self, name, index, where, direction, analytic, size, method):
-        """The `Slope` along a line, against the `analytic` one, with smaller steps where the first may be too large.
+        """Measure the slope along a line and compare it with `analytic`; retry with smaller steps if needed.
 
-        size: of the gradient, by which the error is divided, but for the numeric slope or round-off if they are larger.
+        size: of the gradient. The error is relative to it, or to the numeric slope or the round-off floor if those are
+        larger.
         """
         line = self.line(name, where, direction, self.complex if method == "complex" else None)
         for way, cut in ((SLOPES[method], 1), (SLOPES["richardson"], 32), (SLOPES["richardson"], 1024)):
@@ -98,7 +97,7 @@ class Trial:
             slope = Slope(index, numeric, analytic, math.inf)
             if not math.isfinite(analytic) or (method == "complex" and not math.isfinite(numeric)):
                 return slope
-            if not math.isfinite(numeric):  # as beside the end of a logarithm: a smaller step may stay inside
+            if not math.isfinite(numeric):  # beside the edge of a domain; a smaller step may stay inside
                 continue
             if cut > 1 and floor > max(size, abs(numeric)):           # round-off would hide the difference
                 return replace(slope, kink=True)
@@ -111,18 +110,18 @@ class Trial:
         return replace(slope, kink=math.isfinite(slope.numeric))
 
     def direction(self, name, rng, part=slice(None)):
-        """A random direction in a part of a flat tensor: every entry has its share, and none of them the same."""
+        """Return a random direction in a part of a flat tensor. Every entry has a component, and all differ."""
         size = self.gradients[name].reshape(-1)[part].size
         return rng.uniform(0.5, 1.5, size) * rng.choice([-1.0, 1.0], size)
 
     def along(self, name, direction, method, part=slice(None)):
-        """The `Slope` along a direction in a part of a tensor."""
+        """Measure the slope along a direction in a part of a tensor."""
         gradient = self.gradients[name].reshape(-1)[part]
         return self.measure(name, None, part, direction, float(gradient @ direction), float(np.linalg.norm(gradient)),
                             method)
 
     def entries(self, name, indices, method):
-        """The `Slope` of each entry with these flat indices; what seems wrong at first is measured with more care."""
+        """Measure the slopes of the entries with these flat indices; repeat with more care where they seem wrong."""
         analytic = self.gradients[name].reshape(-1)[indices]
         way, subject = SLOPES[method], self.complex if method == "complex" else None
         numeric = np.array([way.slope(self.line(name, i, subject=subject), way.step * self.scale(name), self.dy)
@@ -135,10 +134,7 @@ class Trial:
                 for s in first]
 
     def locate(self, name, rng, method):
-        """The flat index of an entry where numeric and analytic differ, by bisection:
-
-        the half that differs more goes on.
-        """
+        """Return the flat index of a wrong entry, by bisection along directions."""
         if not np.isfinite(self.gradients[name]).all():
             return int(np.argmin(np.isfinite(self.gradients[name])))
         low, high = 0, self.gradients[name].size
@@ -152,16 +148,16 @@ class Trial:
 
     # ---- one tensor ------------------------------------------------------------------------------------------
 
-    def judge(self, name, rng):
-        """The row of one tensor."""
+    def check(self, name, rng):
+        """Check one tensor and return its row."""
         if self.method in FILTERS:
-            row = self.judge_by_direction(name, rng)
+            row = self.check_by_direction(name, rng)
             if row.ok:
                 return row
-        return self.judge_by_entries(name, rng, "richardson" if self.method in FILTERS else self.method)
+        return self.check_by_entries(name, rng, "richardson" if self.method in FILTERS else self.method)
 
-    def judge_by_direction(self, name, rng):
-        """The row of one tensor along one random direction; for "taylor", by the order of the remainder too."""
+    def check_by_direction(self, name, rng):
+        """Check one tensor along one random direction; for "taylor", also by the order of the remainder."""
         direction = self.direction(name, rng)
         slope = self.along(name, direction, "central")
         order = math.nan
@@ -172,8 +168,8 @@ class Trial:
         return Row(name, 1, self.gradients[name].size, self.method, slope.error, (), slope.numeric, slope.analytic, ok,
                    order=order)
 
-    def judge_by_entries(self, name, rng, method):
-        """The row of one tensor by its entries, and along one direction if not all are measured."""
+    def check_by_entries(self, name, rng, method):
+        """Check one tensor by its entries, and along one direction if not all are measured."""
         size = self.gradients[name].size
         indices = list(range(size)) if size <= self.samples else sorted(
             int(i) for i in rng.choice(size, self.samples, replace=False))
@@ -202,17 +198,12 @@ class Trial:
         return row if self.wrong > _HINTS else replace(row, hint=hint_for(self, name, shown.index, rng))
 
     def _shown(self, slopes, ok):
-        """The slope that stands in the row:
-
-        the largest if all is right, which does not depend on round-off, else the most wrong entry.
-        """
+        """Return the slope for the row: the worst entry if the tensor is wrong, else the largest entry."""
         entries = [s for s in slopes if s.index is not None and (ok or s.error > self.tolerance)]
         return max(entries or slopes, key=lambda s: abs(s.analytic) if ok else s.error)
 
     def must_see_small_changes(self, name):
-        """Raise ValueError if the result stays the same where a move of this tensor should change it by 1e-10 of
-        itself.
-        """
+        """Raise ValueError if a relative move of 1e-10 does not change the result: it computes in float32 inside."""
         line, far = self.line(name, slice(None), np.where(np.arange(self.gradients[name].size) % 2, 1.0,
                                                           -1.0)), 1e-3 * self.scale(name)
         y = line(0.0)

@@ -179,7 +179,7 @@ COMPLEX = X + 1j
     ((square, square_backward), [np.zeros((0, 3))], TypeError, "nothing to check"),
     ((lambda x, y: (x * y, None), lambda dy, _: (dy, dy, dy)), [X, X], ValueError,
      r"3 gradients for 2 floating-point inputs \(x, y\)"),
-    ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError, "forward gives NaN or infinity"),
+    ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError, "forward returns NaN or infinity"),
     ((square, square_backward), [np.where(X > 0, X, np.nan)], ValueError, "x holds NaN or infinity"),
     ((square, square_backward), [COMPLEX], TypeError, "complex arrays"),
     ((square, square_backward), [np.array(["a", "b"])], TypeError, "an array of numbers"),
@@ -272,7 +272,7 @@ def test_the_complex_step_has_no_round_off():
 @pytest.mark.parametrize(("target", "message"), [
     (Linear(5, 2), "takes a pair of analytic functions"),
     ((lambda x: (np.abs(x), x), lambda dy, x: dy * np.sign(x)), "is not analytic"),
-    ((softmax.forward, softmax.backward), "does not take complex numbers"),
+    ((softmax.forward, softmax.backward), "needs a forward that takes complex numbers"),
 ])
 @pytest.mark.filterwarnings("ignore:Casting complex")
 def test_what_is_not_analytic_is_refused_by_the_complex_step(target, message):
@@ -703,3 +703,15 @@ def test_where_kinks_keep_a_direction_from_seeing_the_rest_the_table_says_so():
     assert "seen" not in str(minivit.gradcheck((relu, relu_backward), x))
     x[::7, ::3] = 0
     assert "at kinks, the rest not seen" in str(minivit.gradcheck((relu, relu_backward), x))
+
+
+def test_a_report_is_true_if_all_is_right_and_describes_itself():
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    right = minivit.gradcheck((lambda x: (x**2, x), lambda dy, x: 2 * x * dy), x)
+    wrong = minivit.gradcheck((lambda x: (x**2, x), lambda dy, x: 3 * x * dy), x)
+    assert right
+    assert not wrong
+    assert repr(right).startswith("<gradcheck: 1 tensors ok, worst error ")
+    assert repr(wrong).startswith("<gradcheck: 1 of 1 tensors FAIL, worst error 3.3e-01")
+    assert "#c00" in wrong._repr_html_()
+    assert "#c00" not in right._repr_html_()
