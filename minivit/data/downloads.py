@@ -153,8 +153,13 @@ PUBLISHED = {
 def load_published(name: str, seed: int, test_fraction: float, data_dir: Any = None) -> Dataset:
     """Load a named data set.
 
-    Parameters ---------- name : str A key of PUBLISHED. data_dir : path, optional The folder of all data sets (default:
-    the environment variable MINIVIT_DATA, or the user's cache). Files that are missing are downloaded to it.
+    Parameters
+    ----------
+    name : str
+        A key of PUBLISHED.
+    data_dir : path, optional
+        The folder of all data sets (default: the environment variable MINIVIT_DATA, or the user's cache). Missing
+        files are downloaded to it.
 
     Raises
     ------

@@ -18,31 +18,46 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
               samples: int = 32, tolerance: float = 1e-6, independent: bool | None = None, seed: int = 0) -> Report:
     """Check every gradient of `target` against finite differences of its forward.
 
-    Parameters ---------- target : pair of functions, layer, model or object A pair: `forward(*inputs) -> y, cache` and
-    `backward(dy, cache) -> gradients` in the order of the inputs. A layer or model of minivit. Any object with
-    `forward(*inputs) -> y` and `backward(dy) -> gradients of the inputs`: its parameters are the float arrays that it
-    holds before the first forward, also in lists, tuples, dicts, and in parts with a forward and a backward; their
-    gradients are `d<name>` or `grads[name]` after the backward. The target is not changed: copies in float64 are
-    checked, with random parameters. *inputs : arrays and other arguments of the forward Floating arrays are checked.
-    Integers, single numbers, strings and None are constants. constants : sequence of str Names of floating inputs or
-    parameters without a gradient, such as a mask. method : str "richardson" or "central": entry by entry. "complex":
-    the complex step, for a pair of analytic functions. "directional" or "taylor": fast filters that check each tensor
-    along one random direction, and its entries only if that fails. A filter is no proof: "directional" misses an error
-    of a fraction e of the gradient with a probability of about tolerance / e. samples : int Entries to check in each
-    tensor, at random; all if the tensor has no more. A larger tensor is also checked along one direction over all
-    entries; if that fails, bisection finds a wrong entry. tolerance : float Largest error that passes; see Notes.
-    independent : bool, optional Whether the images of a batch (first axis) must not influence each other. True: it is
-    an error if they do. False: they may, as in batch norm. None: an error for a layer or model, else a note. seed : int
-    Seed of the weights, dy, and the samples.
+    Parameters
+    ----------
+    target : pair of functions, layer, model or object
+        A pair: `forward(*inputs) -> y, cache` and `backward(dy, cache) -> gradients` in the order of the inputs.
+        A layer or model of minivit. Any object with `forward(*inputs) -> y` and `backward(dy) -> gradients of the
+        inputs`: its parameters are the float arrays that it holds before the first forward, also in lists, tuples,
+        dicts, and in parts with a forward and a backward. Their gradients are `d<name>` or `grads[name]` after the
+        backward. The target is not changed: gradcheck checks copies in float64, with random parameters.
+    *inputs : arrays and other arguments of the forward
+        Floating arrays are checked. Integers, single numbers, strings and None are constants.
+    constants : str or sequence of str
+        Names of floating inputs or parameters without a gradient, such as a mask.
+    method : str
+        "richardson" or "central": entry by entry. "complex": entry by entry with the complex step, for a pair of
+        analytic functions. "directional" or "taylor": fast filters that check each tensor along one random direction,
+        and its entries only if that fails. A filter is no proof: "directional" misses an error of a fraction e of the
+        gradient with a probability of about tolerance / e.
+    samples : int
+        Number of entries to check in each tensor, at random; all if the tensor has no more. A larger tensor is also
+        checked along one direction over all entries. If that fails, bisection finds a wrong entry.
+    tolerance : float
+        Largest error that passes; see Notes.
+    independent : bool, optional
+        Whether the images of a batch (first axis) must not influence each other. True: it is an error if they do.
+        False: they may, as in batch norm. None: an error for a layer or model, else a note.
+    seed : int
+        Seed of the weights, of dy, and of the sampled entries.
 
     Returns
     -------
     Report
         `ok`, `worst`, `rows`; `str()` is a table, `plot()` a figure. A report is true if all gradients are right.
 
-    Raises ------ TypeError If there is nothing to check or no backward. ValueError If the forward or backward changes
-    its inputs, is not deterministic, or returns something that is not finite or not float64; if a gradient is missing
-    or has the wrong shape; if images influence each other and must not.
+    Raises
+    ------
+    TypeError
+        If there is nothing to check, or the target has no backward.
+    ValueError
+        If the forward or backward changes its inputs, is not deterministic, or returns something that is not finite
+        or not float64; if a gradient is missing or has the wrong shape; if images influence each other and must not.
 
     Notes
     -----
@@ -71,16 +86,30 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
     >>> minivit.gradcheck((lambda x: (x**3, x), lambda dy, x: 3 * x**2 * dy), x).ok
     True
 
-    A layer of minivit:
+    An object with a parameter `w`, whose gradient is `dw` after the backward:
 
-    >>> minivit.gradcheck(minivit.layers.LayerNorm(5), x).ok
-    True
+    >>> class Scale:
+    ...     def __init__(self):
+    ...         self.w = np.ones(5)
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return x * self.w
+    ...     def backward(self, dy):
+    ...         self.dw = (dy * self.x).sum(axis=0)
+    ...         return dy * self.w
+    >>> [row.tensor for row in minivit.gradcheck(Scale(), x).rows]
+    ['x', 'w']
 
-    A wrong gradient:
+    A wrong gradient, and its table:
 
     >>> report = minivit.gradcheck((lambda x: (x**3, x), lambda dy, x: 2 * x**2 * dy), x)
-    >>> print(report.rows[0].hint)
-    off by a constant factor: 0.666667 times what it should be
+    >>> bool(report)
+    False
+    >>> print(report)                                                # doctest: +ELLIPSIS
+    tensor      entries  method         error       numeric      analytic
+    x             15/15  richardson   3.3e-01 ...  WRONG at ...
+        hint: off by a constant factor: 0.666667 times what it should be
+    1 of 1 tensors FAIL: worst error 3.3e-01, tolerance 1e-06
     """
     check_name("method", method, [*SLOPES, *FILTERS])
     check_number("number of samples", samples, least=1, whole=True)

@@ -17,8 +17,7 @@ def _must_be_unchanged(subject, before, who):
             what = "which it was given: it must work on a copy"
             if name in subject.parameters and not subject.is_layer:
                 what = ("which the object held before: is it a weight? (A result of an earlier forward or a running "
-                        "mean "
-                        f"belongs into constants=({name!r},))")
+                        f"mean belongs into constants=({name!r},))")
             raise ValueError(f"the {who} changes {name}, {what}")
 
 

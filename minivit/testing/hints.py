@@ -153,8 +153,7 @@ def _factor_outside_of_means(e):
             w = np.broadcast_to(w, e.x.shape)
             if e.explained_by(np.ones(e.x.shape), e.x, w, w * e.x):
                 return (f"the difference is a combination of 1, {e.name}, {name} and their product: is {name} outside "
-                        "of a "
-                        "mean that it belongs in?")
+                        "of a mean that it belongs in?")
     return None
 
 

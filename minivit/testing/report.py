@@ -57,8 +57,8 @@ def table_lines(groups: Any) -> list[str]:
     for label, rows in groups:
         for i, row in enumerate(rows):
             head = f"{'' if i else label:{label_width}}  " if label_width else ""
-            entries = f"{row.entries} direction" if row.method in ("directional",
-                                                                   "taylor") else f"{row.entries}/{row.size}"
+            is_filter = row.method in ("directional", "taylor")
+            entries = f"{row.entries} direction" if is_filter else f"{row.entries}/{row.size}"
             lines.append(f"{head}{row.tensor:{name_width}}  {entries:>11}  {row.method:11}  {row.error:7.1e}  "
                          f"{row.numeric:12.5g}  {row.analytic:12.5g}  {row.verdict}")
             if row.hint:
@@ -182,8 +182,8 @@ class Report:
             axes.loglog(steps, error_of_richardson, color=f"C{i}", lw=width, ls="--")
         axes.axhline(self.tolerance, color="0.5", lw=1, ls=":")
         axes.text(steps[0], 0.5 * self.tolerance, "tolerance", color="0.4", fontsize=8, va="top")
-        axes.set(xlabel="step h, relative to the tensor (solid: central, dashed: "
-                        "Richardson)", ylabel="relative error", ylim=(1e-15, 10))
+        axes.set(xlabel="step h, relative to the tensor (solid: central, dashed: Richardson)",
+                 ylabel="relative error", ylim=(1e-15, 10))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower left")

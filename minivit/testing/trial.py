@@ -52,8 +52,7 @@ class Trial:
                             f"({error})") from error
         if not np.iscomplexobj(z) or np.abs(z - y).max() > 1e-9 * np.abs(y).max():
             raise TypeError("the forward is not analytic: its complex result has lost its imaginary part, or differs; "
-                            "use "
-                            '"richardson"')
+                            'use "richardson"')
         return subject
 
     def scale(self, name):
@@ -128,8 +127,8 @@ class Trial:
                             for i in indices])
         size = max((float(abs(v)) for v in analytic if math.isfinite(v)), default=0.0)
         errors = np.abs(numeric - analytic) / np.maximum(np.abs(numeric), max(size, self.floor(name, way), _TINY))
-        first = [Slope(i, float(n), float(a), float(error)) for i, n, a,
-                 error in zip(indices, numeric, analytic, errors, strict=True)]
+        first = [Slope(i, float(n), float(a), float(error))
+                 for i, n, a, error in zip(indices, numeric, analytic, errors, strict=True)]
         return [s if s.error <= self.tolerance else self.measure(name, s.index, s.index, 1.0, s.analytic, size, method)
                 for s in first]
 
@@ -187,8 +186,8 @@ class Trial:
         worst = max(smooth or slopes, key=lambda slope: slope.error)
         ok = worst.error <= self.tolerance and 2 * kinks <= len(indices)
         shown = self._shown(smooth or slopes, ok)
-        index = () if shown.index is None else tuple(int(j)
-                                                     for j in np.unravel_index(shown.index, self.gradients[name].shape))
+        shape = self.gradients[name].shape
+        index = () if shown.index is None else tuple(int(j) for j in np.unravel_index(shown.index, shape))
         row = Row(name, len(indices), size, method, worst.error, index, shown.numeric, shown.analytic, ok, kinks=kinks,
                   unseen=unseen)
         if ok:
@@ -204,8 +203,8 @@ class Trial:
 
     def must_see_small_changes(self, name):
         """Raise ValueError if a relative move of 1e-10 does not change the result: it computes in float32 inside."""
-        line, far = self.line(name, slice(None), np.where(np.arange(self.gradients[name].size) % 2, 1.0,
-                                                          -1.0)), 1e-3 * self.scale(name)
+        signs = np.where(np.arange(self.gradients[name].size) % 2, 1.0, -1.0)
+        line, far = self.line(name, slice(None), signs), 1e-3 * self.scale(name)
         y = line(0.0)
         change = float(np.linalg.norm(line(far) - y))
         if change and np.array_equal(line(far * min(1.0, 1e-10 * float(np.linalg.norm(y)) / change)), y):
