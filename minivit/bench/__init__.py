@@ -1,10 +1,10 @@
-"""How fast: against this machine's own limit and against other frameworks, where the time goes, and how the cost grows.
+"""Speed: against this machine's limit and other frameworks, where the time goes, and how the cost grows.
 
-    shapes      what is measured: a model, a batch, a task
-    compare     our training step and inference, and those of the peers that are installed: one process each
+    shapes      what is measured: a model, a batch, and a task
+    compare     our training step and inference and those of the installed peers, one process each
     profiling   one training step, op by op
-    scaling     the cost of an image against batch, tokens, depth, width and threads, beside what it should be
-    plot        ours and the peers' share of the machine's limit, over the width of the model
+    scaling     the cost of an image against batch, tokens, depth, width and threads
+    plot        the share of the machine's limit over the width of the model
 """
 
 from .compare import bench, table

@@ -1,23 +1,22 @@
-"""How fast: our training step and inference, against this machine's own limit and against other frameworks.
+"""Compare our training step and inference with this machine's limit and with other frameworks.
 
-One process for each contestant, all alive at once and asked in turn, so that what disturbs the machine disturbs them
-alike:
+Each contestant has its own process. All processes stay alive and are asked in turn, so a disturbance of the machine
+affects all alike:
 
-    limits        the best rate of float32 matrix products, of each contestant's own library, on all threads
+    limits        the best rate of float32 matrix products of each contestant's own library, on all threads
     minivit       this package
-    torch         PyTorch eager, and `torch.compile`          where torch is installed
-                  `torch.channels_last`: eager, in the other order of memory, for convolutions
-    jax           one jitted function, of the ViT             where jax is installed
+    torch         PyTorch eager, and `torch.compile`          if torch is installed
+                  `torch.channels_last`: eager, with channels last in memory, for convolutions
+    jax           one jitted function, of the ViT             if jax is installed
 
-Every contestant has the same architecture, weights, batch, dtype, threads and optimiser (AdamW, with clipping), and
-must first give our logits. A step counts 3 x the forward's matrix products: forward, and backward to inputs and to
-weights. Of a convolution they are those of its definition, and of a block those for all tokens; Winograd's algorithm,
-and a last block of which only the class token is read, do fewer, and the share of the limit is the larger for it.
+Every contestant has the same architecture, weights, batch, dtype, threads and optimiser (AdamW with clipping), and must
+first return our logits. A step counts three times the forward's matrix products: forward, and backward to inputs and
+weights. The products of a convolution are those of its definition, and those of a block are for all tokens. Winograd's
+algorithm, and a last block that computes only the class token, do fewer, which raises their share of the limit.
 
-The limit is the rate of the best of several products: square ones, and with the model's largest matrices. Shares are of
-the machine's limit (NumPy's) and of each contestant's own, which says how good its code is whatever BLAS it stands on.
-Ratios and shares are taken within a round, in which all have been asked once, and what is reported is their median over
-the rounds: so neither a slow minute of the machine nor a lucky moment decides.
+The limit is the best rate of several products: square ones, and those with the model's largest matrices. Shares are of
+the machine's limit (NumPy's) and of each contestant's own. Ratios and shares are computed within a round, in which all
+are asked once; the median over the rounds is reported.
 """
 
 import contextlib
@@ -43,7 +42,7 @@ _AGREE = 1e-3           # largest difference of logits, relative to the largest 
 
 
 class _Process:
-    """A contestant in a process of its own."""
+    """A contestant in its own process."""
 
     def __init__(self, name, threads, folder):
         # Frameworks read the number of threads when they start.
@@ -55,7 +54,7 @@ class _Process:
                                              stderr=subprocess.PIPE)
 
     def ask(self, verb, seconds=0.0):
-        """Send one line; returns the answer. Raises RuntimeError with the end of its words if the process has failed."""
+        """Send one line and return the answer. Raises RuntimeError with the end of stderr if the process has failed."""
         with contextlib.suppress(BrokenPipeError):                    # it has ended: its last words follow
             self.process.stdin.write(f"{verb} {seconds}\n")
             self.process.stdin.flush()
@@ -66,7 +65,7 @@ class _Process:
         return json.loads(answer)
 
     def end(self):
-        """Close its input, upon which it ends."""
+        """Close its input, so that it ends."""
         self.process.communicate()
 
 
@@ -74,12 +73,34 @@ class _Process:
 
 
 def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None, family=None):
-    """Compare; returns {"machine": ..., "shapes": {shape: {"limits": ..., "contestants": {name: ...}, "failed": ...}}}.
+    """Compare contestants on some shapes.
 
-    shapes, family: as for `select`. contestants: names of CONTESTANTS, to compare with (default: all that are installed
-    and have the family). seconds: of each of the `rounds` bursts. progress: a function that is given a line of words
-    now and then. Raises ValueError for unknown names, contestants that cannot take part and numbers out of range,
-    RuntimeError if minivit itself fails.
+    Parameters
+    ----------
+    shapes, family
+        As for `select`.
+    contestants : list of str, optional
+        Names of CONTESTANTS (default: all that are installed and have the family).
+    threads : int, optional
+        Threads of each contestant (default: all cores).
+    seconds : float
+        Length of a burst.
+    rounds : int
+        Number of bursts of each contestant.
+    progress : function, optional
+        Receives lines of text.
+
+    Returns
+    -------
+    dict
+        {"machine": ..., "shapes": {shape: {"limits": ..., "contestants": {name: ...}, "failed": ...}}}
+
+    Raises
+    ------
+    ValueError
+        For unknown names, contestants that cannot take part, and numbers out of range.
+    RuntimeError
+        If minivit itself fails.
     """
     from ..parallel.threads import available_threads
 
@@ -98,10 +119,7 @@ def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, pr
 
 
 def compare(title, shape, contestants, threads, seconds, rounds, progress):
-    """All contestants on one `Shape`, in turn; returns {"batch", "limits", "contestants", "failed"}.
-
-    Arguments and errors as `bench`.
-    """
+    """Compare all contestants on one `Shape` -> {"batch", "limits", "contestants", "failed"}. Otherwise as `bench`."""
     contestants = _entrants(contestants, shape.family)
     check_number("seconds", seconds, above=0)
     check_number("number of rounds", rounds, least=1, whole=True)
@@ -124,9 +142,9 @@ def compare(title, shape, contestants, threads, seconds, rounds, progress):
 
 
 def _entrants(names, family):
-    """Ours, and the contestants of those names; without any, all that are installed and have the family.
+    """Return "minivit" and the named contestants; without names, all that are installed and have the family.
 
-    Raises ValueError for a name that is unknown, not installed or without the family.
+    Raises ValueError for a name that is unknown, not installed, or lacks the family.
     """
     for name in names or ():
         entrant = CONTESTANTS[check_name("contestant", name, CONTESTANTS)]
@@ -142,16 +160,14 @@ def _entrants(names, family):
 
 
 def _limit(name):
-    """The name of the limit that a contestant stands on; a limit's own."""
+    """Return the name of the limit of a contestant."""
     return name if name.startswith("limit-") else f"limit-{CONTESTANTS[name].library}"
 
 
 class _Field:
     """All processes, `ready` by name: the contestants, and a limit for each library.
 
-    One that fails is left out, and `failed` says why.
-
-    At the end of the `with` block, however it ends, all have ended.
+    One that fails is left out, and `failed` says why. All processes end with the `with` block.
     """
 
     def __init__(self):
@@ -166,7 +182,7 @@ class _Field:
             process.end()
 
     def start(self, title, contestants, threads, folder, progress):
-        """The contestants, of which those stay that give our logits, and their limits."""
+        """Start the contestants and their limits; contestants with other logits are left out."""
         for name in dict.fromkeys([*contestants, *map(_limit, contestants)]):
             progress(f"{title}: starting {name}")
             self.ready[name] = process = _Process(name, threads, folder)
@@ -177,10 +193,7 @@ class _Field:
                     _agree(name, process, self.ready["minivit"])
 
     def ask(self, verb, seconds=0.0):
-        """The answer of each in turn, by name; a limit does not train or infer, but multiplies.
-
-        Raises RuntimeError if minivit fails.
-        """
+        """Ask each process in turn -> {name: answer}; a limit multiplies. Raises RuntimeError if minivit fails."""
         answers = {}
         for name in list(self.ready):
             if name in self.ready:
@@ -191,10 +204,7 @@ class _Field:
 
     @contextlib.contextmanager
     def leaving_out(self, name):
-        """Of a contestant that fails within, and of all that stand on a library whose limit does;
-
-        nobody can be compared without ours.
-        """
+        """Leave out a contestant that fails in the block, and all contestants of a limit that fails."""
         try:
             yield
         except RuntimeError as error:
@@ -208,13 +218,13 @@ class _Field:
 
 
 def _prepare(shape, folder):
-    """Write the model, a batch and the limit's products for all contestants; returns the forward's FLOPs for an image."""
+    """Write model, batch and the products of the limit for all contestants; return the forward's FLOPs per image."""
     from ..weights.timm import to_timm
 
     model, images, labels = shape.make()
-    # What starts at 0 or 1, such as the classifier and the norms, has a say in the logits then.
+    # Move weights that start at 0 or 1, such as classifier and norms, so that they influence the logits.
     model.vector[:] += 0.02 * np.random.default_rng(1).standard_normal(model.vector.size)
-    np.savez(folder / "batch.npz", images=images, labels=labels, **to_timm(model))
+    np.savez(folder / "batch.npz", images=images, labels=labels, **to_timm(model))  # type: ignore[arg-type]
     matrices = {(math.prod(p.shape[:-1]), p.shape[-1]) for p in model.parameters() if p.decay}
     products = [(side, side, side) for side in (512, 1024, 2048)]
     products += [(shape.batch * model.matmul_rows, k, n) for k, n in sorted(matrices, key=math.prod)[-3:]]
@@ -224,7 +234,7 @@ def _prepare(shape, folder):
 
 
 def _agree(name, process, ours):
-    """Raise RuntimeError unless a contestant gives our logits: only equal work is compared."""
+    """Raise RuntimeError unless a contestant returns our logits."""
     logits, expected = np.array(process.ask("logits")), np.array(ours.ask("logits"))
     difference = np.abs(logits - expected).max() / np.abs(expected).max()
     if not difference < _AGREE:
@@ -232,7 +242,7 @@ def _agree(name, process, ours):
 
 
 def _summarise(times, memory, flops, batch):
-    """Medians, spreads, shares and ratios. times: {(name, verb): rounds of seconds, or of FLOP/s for a limit}."""
+    """Return medians, spreads, shares, ratios. times: {(name, verb): rounds of seconds, or FLOP/s of a limit}."""
     limits = {name.removeprefix("limit-"): [r[0] for r in rounds] for (name, _),
               rounds in times.items() if name.startswith("limit-")}
     rows: dict[str, dict] = {}
@@ -254,12 +264,12 @@ def _summarise(times, memory, flops, batch):
 
 
 def _share(rates, limits):
-    """The median over the rounds of a rate's share of the limit."""
+    """Return the median over the rounds of a rate's share of the limit."""
     return float(np.median(rates / np.array(limits)[:, 0]))
 
 
 def table(result):
-    """The result of `bench` as text."""
+    """Return the result of `bench` as text."""
     machine = result["machine"]
     blas = ", ".join(f"{b['internal_api']} {b['version']} {b['architecture']}" for b in machine["blas"])
     lines = [f"{machine['processor']}, {machine['threads']} threads; NumPy {machine['numpy']}, {blas}"]
@@ -279,6 +289,7 @@ def table(result):
 
 
 def _row(name, verb, r, memory):
+    """Return one line of the table."""
     low, median, high = (1e3 * seconds for seconds in (r["quartiles"][0], r["seconds"], r["quartiles"][1]))
     return (f"{name:19} {verb:5} {r['images_per_second']:9,.0f} {median:8.2f} {low:5.1f}-{high:<5.1f} "
             f"{r['minivit_is_faster_by']:9.2f}x "

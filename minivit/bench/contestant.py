@@ -1,4 +1,4 @@
-"""Who is compared, and what is timed of this package."""
+"""The contestants, and what is timed of this package."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ ALL = ("vit", "deit", "swin", "resnet")
 
 @dataclass(frozen=True)
 class Entrant:
-    """A contestant: the library that its limit is measured with, which must be installed, and the families that it has."""
+    """A contestant: the library that must be installed, whose products set its limit, and the families that it has."""
 
     library: str
     families: tuple = ALL
@@ -18,14 +18,14 @@ class Entrant:
 CONTESTANTS = {
     "minivit": Entrant("numpy"),
     "torch": Entrant("torch"),
-    "torch.channels_last": Entrant("torch", ("resnet",)),  # its other order of memory, which convolutions may prefer
+    "torch.channels_last": Entrant("torch", ("resnet",)),  # memory format that convolutions may prefer
     "torch.compile": Entrant("torch"),
     "jax": Entrant("jax", ("vit",)),
 }
 
 
 class Contestant:
-    """What is timed of this package: one training step, and inference."""
+    """What is timed of this package: a training step, and inference."""
 
     def __init__(self, family, config, weights, images, labels, threads):
         from ..models.create import declare_model
@@ -42,12 +42,12 @@ class Contestant:
         self.trainer.step(self.images, self.labels)
 
     def infer(self):
-        """Logits (B, K)."""
+        """Return logits (B, K)."""
         return self.model.predict(self.images, self.threads)
 
 
 def product(m, k, n, threads):
-    """A function that multiplies (m, k) by (k, n) in float32 with NumPy."""
+    """Return a function that multiplies (m, k) by (k, n) in float32 with NumPy."""
     from ..parallel.blas import blas_threads
 
     a, b, out = np.ones((m, k), np.float32), np.ones((k, n), np.float32), np.empty((m, n), np.float32)

@@ -1,4 +1,4 @@
-"""The processor and the BLAS that the figures stand on."""
+"""The processor and the BLAS that were measured."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import threadpoolctl
 
 
 def describe_machine(threads):
-    """The processor, the BLAS that NumPy uses, and a warning where the environment pins it to an old kernel."""
+    """Return the processor, NumPy's BLAS, and a warning if the environment pins it to an old kernel."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")),
                  platform.processor())

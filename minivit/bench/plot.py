@@ -1,4 +1,4 @@
-"""The picture of the comparison: ours and the peers' share of the machine's limit, over the width of the model."""
+"""The figure of a comparison: the share of the machine's limit over the width of the model."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ _COLOURS = {"minivit": "#d1495b", "torch": "#30638e", "torch.compile": "#00798c"
 
 
 def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
-    """Compare training over WIDTHS: `cifar` with one head for each 32 of width, and batch 64.
+    """Compare training over WIDTHS: `cifar` with one head per 32 of width and batch 64.
 
     Returns {"machine", "sizes": {width: as `compare`}}. Arguments and errors as `bench`.
     """
@@ -27,11 +27,8 @@ def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
 
 
 def draw(result, path):
-    """Write the result of `sizes` as a picture: left, of the machine's limit; right, of each contestant's own.
-
-    path: its ending says the format, as for `figure.save`.
-    """
-    from ..common.figures import new_figure, save  # here, because matplotlib takes its time to import
+    """Draw the result of `sizes`: shares of the machine's limit (left) and of each contestant's own (right)."""
+    from ..common.figures import new_figure, save  # here, because importing matplotlib takes long
 
     figure = new_figure(9, 3.6)
     panels = figure.subplots(1, 2, sharey=True)

@@ -1,7 +1,4 @@
-"""Where the time of a training step goes, or of inference:
-
-every op, forward and backward, and the matrix products within.
-"""
+"""Where the time of a training step or of inference goes: every op, forward and backward, and its matrix products."""
 
 import importlib
 import time
@@ -17,13 +14,18 @@ from .shapes import SHAPES
 
 
 def profile(name="cifar", steps=10):
-    """Seconds that a training step of a shape spends in each op, forward and backward, and in matrix products, on one
-    thread: of processor time, which other work on the machine changes little.
+    """Measure how long each op takes in a training step of a shape, on one thread, in processor time.
 
-    Of a shape that is not trained, it is the inference of a batch. Returns {"shape", "task": "train" or "infer",
-    "step": seconds, "not_products": share, "rows": [{op, pass, calls, seconds, products}]}: seconds are an op's own,
-    without the ops it calls; products is the part of them inside `np.matmul`. The ops are wrapped for as long as this
-    runs. Raises ValueError for an unknown shape.
+    For a shape that is not trained, it is the inference of a batch. The ops are wrapped while this runs.
+
+    Returns ------- dict {"shape", "task": "train" or "infer", "step": seconds, "not_products": share, "rows": [{op,
+    pass, calls, seconds, products}]}. seconds: of the op itself, without the ops that it calls. products: the part
+    within `np.matmul`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown shape.
     """
     from ..weights.timm import to_timm
 
@@ -56,13 +58,13 @@ def profile(name="cifar", steps=10):
 
 
 class _Clock:
-    """Own time of nested calls: {(op, name): [calls, seconds, seconds in products]}."""
+    """Time of nested calls without the calls within: {(op, name): [calls, seconds, seconds in products]}."""
 
     def __init__(self):
         self.rows, self.stack = {}, []
 
     def op(self, op, name, function):
-        """`function`, timed as a row of its own."""
+        """Return `function`, timed as its own row."""
         row = self.rows.setdefault((op, name), [0, 0.0, 0.0])
 
         def timed(*arguments, **more):
@@ -79,7 +81,7 @@ class _Clock:
         return timed
 
     def product(self, matmul):
-        """`np.matmul`, whose time is noted in the row of the op that calls it."""
+        """Return `np.matmul`, timed in the row of the op that calls it."""
         def timed(*arguments, **more):
             start = time.thread_time()
             result = matmul(*arguments, **more)
@@ -91,7 +93,7 @@ class _Clock:
 
 
 def profile_table(result):
-    """The result of `profile` as text."""
+    """Return the result of `profile` as text."""
     what = "one training step" if result["task"] == "train" else "inference of one batch"
     lines = [f"{result['shape']}: {what} on one thread, {1e3 * result['step']:.2f} ms of processor time",
              f"{'op':22} {'pass':9} {'calls':>6} {'ms':>9} {'share':>7} {'of it products':>15}"]

@@ -1,13 +1,13 @@
-"""How the cost of training grows, beside what it should follow.
+"""How the cost of training grows, and what to expect.
 
     batch       the cost of an image stays the same
-    tokens      it grows as the FLOPs of the matrix products do: a N + b N**2, where the square is attention's
-    depth       linearly, but for the patches and the head
+    tokens      it grows as the FLOPs of the matrix products: a N + b N**2, where the square belongs to attention
+    depth       linearly, apart from the patch embedding and the classifier
     width       as the FLOPs: a D + b D**2
-    threads     it falls as much as two matrix products side by side gain over one after the other, which
-                is all that this machine's memory and clock allow
+    threads     it falls by as much as two matrix products side by side gain over one after the other;
+                memory and clock allow no more
 
-Every size of an axis is trained in turn, round by round, so that a slow minute of the machine meets all of them.
+All sizes of an axis are trained in turn, round by round, so that a slow minute of the machine affects all.
 """
 
 from dataclasses import replace
@@ -23,6 +23,7 @@ _POOLED = {"image_size": 32, "channels": 3, "pool": "mean"}           # no class
 
 
 def _fashion(batch, **options):
+    """Return the shape `fashion` with another batch or other options."""
     return replace(SHAPES["fashion"], batch=batch, options=options)
 
 
@@ -35,13 +36,16 @@ AXES = {                                                              # axis: {v
 
 
 def growth(seconds=0.5, rounds=7, threads=None, progress=None):
-    """Measure; returns {"machine", "rows": [{axis, value, seconds, relative, expected}], "threads":
+    """Measure how the cost grows.
 
-    [{shape, gain, expected}]}.
+    Returns ------- dict {"machine", "rows": [{axis, value, seconds, relative, expected}], "threads": [{shape, gain,
+    expected}]}. seconds: per image. relative, expected: the cost of an image, measured and expected, as multiples of
+    the first value of the axis. gain, expected: of two threads over one, for a step and for products side by side.
 
-    seconds: of each burst; in a row, of one image. relative, expected: the cost of an image, measured and by the model
-    above, as multiples of what it is at the first value of the axis. gain, expected: of two threads over one, for a
-    step and for products side by side. Raises ValueError for numbers out of range.
+    Raises
+    ------
+    ValueError
+        For numbers out of range.
     """
     from ..parallel.threads import available_threads
 
@@ -57,7 +61,7 @@ def growth(seconds=0.5, rounds=7, threads=None, progress=None):
 
 
 def _axis(axis, seconds, rounds, threads, progress):
-    """The rows of one axis."""
+    """Return the rows of one axis."""
     steps: dict = {}
     flops, batches, first = {}, {}, min(AXES[axis])
     for value, shape in AXES[axis].items():
@@ -70,7 +74,7 @@ def _axis(axis, seconds, rounds, threads, progress):
 
 
 def _threads(name, seconds, rounds, progress):
-    """What a second thread gains on one shape, and what it gains for two single-threaded products."""
+    """Return the gain of a second thread, for a step and for single-threaded products."""
     from ..parallel.blas import blas_threads
     from ..parallel.threads import Workers
 
@@ -91,7 +95,7 @@ def _threads(name, seconds, rounds, progress):
 
 
 def _training(shape, threads):
-    """A model, and a function that trains it for one step."""
+    """Return a model and a function that trains it for one step."""
     from ..training.trainer import Trainer
 
     model, images, labels = shape.make()
@@ -100,7 +104,10 @@ def _training(shape, threads):
 
 
 def _in_turn(title, works, seconds, rounds, progress):
-    """{key: the median seconds of each round's burst} of functions that are asked in turn; a first round warms up."""
+    """Return {key: median seconds of each round's burst} of functions that are called in turn;
+
+    the first round warms up.
+    """
     medians: dict = {key: [] for key in works}
     for turn in range(rounds + 1):
         progress(f"growth: {title}, round {turn} of {rounds}")
@@ -112,7 +119,7 @@ def _in_turn(title, works, seconds, rounds, progress):
 
 
 def growth_table(result):
-    """The result of `growth` as text."""
+    """Return the result of `growth` as text."""
     machine = result["machine"]
     lines = [f"{machine['processor']}, {machine['threads']} threads; a training step of `fashion` but for the axis",
              f"{'axis':8} {'value':>6} {'us an image':>12} {'relative':>9} {'expected':>9} {'ratio':>6}"]

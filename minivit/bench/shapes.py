@@ -1,4 +1,4 @@
-"""The shapes that are measured: each a model, a batch, and whether it is trained or only infers."""
+"""The shapes that are measured: a model, a batch, and whether it is trained or only infers."""
 
 from dataclasses import dataclass, field
 
@@ -9,10 +9,7 @@ from ..common.checks import check_name
 
 @dataclass(frozen=True)
 class Shape:
-    """A model, by the name and the options of `create_model`; the images of a batch; trained:
-
-    whether its training is measured, too.
-    """
+    """A model by the name and options of `create_model`, a batch size, and whether its training is measured too."""
 
     model: str
     batch: int
@@ -27,7 +24,7 @@ class Shape:
         return VARIANTS[self.model][0] if self.model in VARIANTS else self.model
 
     def make(self):
-        """The model and a batch for it, by fixed random numbers: model, images (B, H, W, C), labels (B,)."""
+        """Return the model and a random batch with fixed seeds: model, images (B, H, W, C), labels (B,)."""
         from ..models import create_model
 
         model, rng = create_model(self.model, **self.options), np.random.default_rng(0)
@@ -52,7 +49,7 @@ SHAPES = {
 
 
 def select(names=None, family=None):
-    """The names of shapes: those given, or else all of a family (default: "vit"). Raises ValueError for an unknown one."""
+    """Return the given names of shapes, or all of a family (default: "vit"). Raises ValueError for unknown names."""
     if names:
         return [check_name("shape", name, SHAPES) for name in names]
     families = {name: shape.family for name, shape in SHAPES.items()}

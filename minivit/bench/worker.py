@@ -1,4 +1,4 @@
-"""The process of one contestant: it makes its model, and answers the driver's lines one by one.
+"""The process of one contestant. It makes its model and answers the driver line by line.
 
     python -m minivit.bench.worker NAME THREADS FOLDER
 """
@@ -15,7 +15,7 @@ from .contestant import Contestant, product
 
 
 def _make(name, threads, folder):
-    """The contestant of that name on the model and batch in `folder`."""
+    """Return the contestant of that name on the model and batch in `folder`."""
     shape = json.loads((folder / "shape.json").read_text())
     with np.load(folder / "batch.npz") as batch:
         arrays = {key: batch[key] for key in batch.files}
@@ -31,7 +31,7 @@ def _make(name, threads, folder):
 
 
 def _products(library, threads, folder):
-    """Pairs (floating-point operations, function) of the products that the limit is taken from."""
+    """Return pairs (floating-point operations, function) of the products that set the limit."""
     if library == "numpy":
         make = product
     elif library == "jax":
@@ -43,7 +43,7 @@ def _products(library, threads, folder):
 
 
 def burst(work, seconds):
-    """Repeat `work` for about so many seconds, at least twice -> the seconds of each."""
+    """Repeat `work` for about this many seconds, at least twice, and return the seconds of each call."""
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < end:
@@ -54,7 +54,7 @@ def burst(work, seconds):
 
 
 def _peak_memory():
-    """The most memory this process has held, in bytes; None where the system does not tell."""
+    """Return the peak memory of this process in bytes; None if the system does not tell."""
     try:
         import resource
     except ImportError:
@@ -63,7 +63,7 @@ def _peak_memory():
 
 
 def _serve(name, threads, folder):
-    """Answer the driver, one JSON line for each of its lines."""
+    """Answer the driver: one JSON line for each of its lines."""
     limit = name.startswith("limit-")
     subject = _products(name.removeprefix("limit-"), threads, folder) if limit else _make(name, threads, folder)
     for line in sys.stdin:

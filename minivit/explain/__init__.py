@@ -1,13 +1,13 @@
-"""What a Vision Transformer does, and why it is built so: questions that are answered by running code.
+"""Questions about Vision Transformers, answered by running code.
 
-    symmetry    what a layer keeps when its input is permuted or shifted; `theorems`, each with its error
-    receptive   how far an output sees, by its gradient
-    attention   where the tokens look: maps, rollout, distances, and how much of it depends on the picture
+    symmetry    what a layer preserves when its input is permuted or shifted
+    receptive   which pixels an output depends on
+    attention   where the tokens look: maps, rollout, distances, and how much of it depends on the image
     filters     what the first layer and the positions have learned
-    cost        what pixels as tokens would cost
-    study       questions that take many runs, and a table of their results; `trend`, what such a table shows
+    cost        what attention among pixels would cost
 
-These give numbers; `plots` draws them. Each question has a script in `demos/`.
+These chapters compute numbers. `tools/` has the rest: `study` runs many trainings and keeps a table, `trend` analyses
+it, `theorems` measures each symmetry, and `plots` draws figures. Each question has a script in `demos/`.
 """
 
 from .attention import attention_probabilities, mean_distance, readout_maps, rollout, variation

@@ -1,37 +1,53 @@
 """Where the tokens of a model look.
 
-Attention replaces fixed weights between places by probabilities that it computes from the picture: probs (B, h, N, N),
-a row for each token that looks, a column for each that is looked at. Any layer has them whose class has a property
-`probabilities`; where a token looks no further than its window, as in Swin, its row is 0 beyond.
+In attention, each token looks at every token with a probability that depends on the image: probs (B, h, N, N), with a
+row for each token that looks and a column for each token that is looked at. A layer has them if its class has the
+property `probabilities`. In Swin a token looks only within its window, so the rest of its row is 0.
 
-The patches of a square picture make a square of side S; tokens beyond these S S have no place in it and come first
-(class token). What *reads* the picture is the first of them, or without any, the mean over all tokens.
+The patches of a square image lie on a square grid of side S. Other tokens (the class token) come first. The classifier
+reads the *readout*: the class token, or without one the mean of all tokens.
 
-    readout_maps     where the reader looks, head by head
-    mean_distance   how far away it looks: sum over m of probs[n, m] |n - m|, the mean over n, in pixels
-    rollout         where it looks through all layers: the product of all A_l = (mean over heads of probs + 1) / 2, the 1 for the residual;
-                    where four neighbouring tokens become one, as in Swin, the mean of their rows comes between
-    variation       which share of the weights depends on the picture
+    readout_maps    where the readout looks, for each head
+    mean_distance   how far tokens look: the mean over n of sum over m of probs[n, m] |n - m|, in pixels
+    rollout         where the readout looks through all layers: the product of all A_l, where
+                    A_l = (mean over heads of probs + 1) / 2, with the 1 for the residual connection;
+                    where four tokens are merged, as in Swin, their rows are averaged
+    variation       which share of the weights depends on the image
 
 Sources: Dosovitskiy et al., arXiv:2010.11929, figure 7 and appendix D.7; Abnar and Zuidema, "Quantifying Attention Flow
 in Transformers", arXiv:2005.00928.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .partial_models import with_all_tokens
 
 
-def attention_probabilities(layer, x):
-    """The probabilities of each layer with attention in `layer`, when it sees x: {path:
+def attention_probabilities(layer: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Run a forward and return the attention probabilities of each layer.
 
-    (B, h, N, N)}, from the first to the last.
+    Parameters
+    ----------
+    layer : Layer
+        A layer or model with attention.
+    x : array
+        Its input.
 
-    Raises ValueError if there is none; errors as the forward.
+    Returns
+    -------
+    dict
+        {path of the layer: (B, h, N, N)}, from the first to the last.
+
+    Raises
+    ------
+    ValueError
+        If there is no attention.
     """
-    replica = with_all_tokens(layer)  # so that the layer's own caches stay as they are
+    replica = with_all_tokens(layer)  # the layer keeps its own caches
     replica.forward(x)
     found = {path: part.probabilities for path, part in replica.named_layers() if hasattr(type(part), "probabilities")}
     if not found:
@@ -40,24 +56,24 @@ def attention_probabilities(layer, x):
     return found
 
 
-def grid(tokens):
-    """(S, first) of so many tokens: the side of the square of patches, and how many tokens come before it."""
+def grid(tokens: int) -> tuple[int, int]:
+    """Return (S, first): the side of the square of patches, and the number of tokens before it."""
     side = math.isqrt(tokens)
     return side, tokens - side * side
 
 
-def readout_maps(probs):
-    """probs (B, h, N, N), or (B, h, M, N) of M that look -> how much the reader looks at each patch: (B, h, S, S)."""
+def readout_maps(probs: np.ndarray) -> np.ndarray:
+    """Return how much the readout looks at each patch, (B, h, S, S), for probs (B, h, N, N) or (B, h, T, N)."""
     B, heads, _, N = probs.shape
     side, first = grid(N)
     looks = probs[:, :, 0, first:] if first else probs.mean(axis=2)
     return looks.reshape(B, heads, side, side)
 
 
-def mean_distance(probs, patch_size=1):
-    """probs (B, h, N, N) -> (B, h): from patch to patch, in pixels, the mean over the patches that look;
+def mean_distance(probs: np.ndarray, patch_size: float = 1) -> np.ndarray:
+    """Return the mean distance of attention (B, h), in pixels, for probs (B, h, N, N).
 
-    class tokens are left out.
+    It is the mean over the patches that look; class tokens are left out.
     """
     side, first = grid(probs.shape[-1])
     y, x = (patch_size * place.ravel() for place in np.indices((side, side)))
@@ -66,13 +82,16 @@ def mean_distance(probs, patch_size=1):
     return ((among * distances).sum(axis=-1) / among.sum(axis=-1)).mean(axis=-1)
 
 
-def rollout(layers):
-    """probs (B, h, N, N) of the layers, first to last -> (B, M, N):
+def rollout(layers: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the attention rollout (B, M, N): how much of each first token is in each last token.
 
-    how much each token of the last holds of each of the first.
+    Parameters ---------- layers : list of (B, h, N, N) Probabilities of the layers, first to last. A layer of patches
+    only may have a quarter of the tokens of the layer before it: each of its tokens is four merged neighbours.
 
-    A layer may have a quarter of the tokens of the one before it, if these are of patches only: then each is four
-    neighbours. Raises ValueError for any other numbers of tokens.
+    Raises
+    ------
+    ValueError
+        For any other numbers of tokens.
     """
     tokens = [probs.shape[-1] for probs in layers]
     through = np.eye(tokens[0])[None]
@@ -88,11 +107,10 @@ def rollout(layers):
     return through
 
 
-def variation(weights):
-    """Which share of weights (B, ...), one set for each picture, depends on the picture:
+def variation(weights: np.ndarray) -> float:
+    """Return which share of weights (B, ...), one set for each image, depends on the image.
 
-    their variance over their mean square.
-
-    0 says that all pictures meet the same weights, as in a convolution; 1 that they have nothing in common.
+    It is their variance over their mean square: 0 if all images have the same weights, as in a convolution; 1 if they
+    have nothing in common.
     """
     return float(weights.var(axis=0, dtype=np.float64).sum() / np.square(weights, dtype=np.float64).mean(axis=0).sum())

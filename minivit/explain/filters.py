@@ -1,11 +1,11 @@
-"""What the first layer and the positions have learned:
-
-figure 7, left and middle, of Dosovitskiy et al., arXiv:2010.11929.
+"""What the first layer and the positions have learned (figure 7, left and middle, of arXiv:2010.11929).
 
 The D filters of the patch embedding are points in the space of a patch's P P C numbers. Their principal components are
-the directions in which they differ most: what the model looks for in a patch. Positions are vectors without names;
-which of them are alike tells whether the model has learned how the patches lie.
+the directions in which they differ most: what the model looks for in a patch. Positions are learned vectors. If those
+of neighbouring patches are similar, the model has learned the layout of the patches.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +14,31 @@ from ..layers import PatchEmbed
 from .attention import grid
 
 
-def principal_filters(model, count):
-    """The first `count` principal components of the filters of a linear patch embedding:
+def principal_filters(model: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the principal components of the filters of a linear patch embedding.
 
-    (count, P, P, C), and each one's share of the variance (count,).
+    Parameters
+    ----------
+    model : Model
+        A model with a linear patch embedding.
+    count : int
+        Number of components, first to last.
 
-    Raises ValueError if the patches are not embedded linearly, or have fewer numbers.
+    Returns
+    -------
+    components : (count, P, P, C)
+    shares : (count,)
+        Share of the variance of each component.
+
+    Raises
+    ------
+    ValueError
+        If the embedding is not linear, or has fewer components.
     """
     embed = getattr(model, "patch_embed", None)
     if not isinstance(embed, PatchEmbed):
-        raise ValueError("principal filters are of a linear patch embedding, which this model has not")
+        raise ValueError("principal filters need a linear patch embedding, and this model has none: take a model with "
+                         "stem='patch'")
     filters = embed.proj.weight.data.T.astype(np.float64)             # (D, P P C)
     check_number("number of filters", count, least=1, most=min(filters.shape), whole=True)
     _, values, components = np.linalg.svd(filters - filters.mean(axis=0), full_matrices=False)
@@ -31,13 +46,11 @@ def principal_filters(model, count):
     return components[:count].reshape(count, embed.patch_size, embed.patch_size, -1), shares[:count]
 
 
-def position_similarity(positions):
-    """Positions (N, D) -> the cosine of the angle between those of any two patches:
+def position_similarity(positions: np.ndarray) -> np.ndarray:
+    """Return the cosine similarity of the positions (N, D) of any two patches, (S, S, S, S).
 
-    (S, S, S, S), class tokens left out.
-
-    similarity[y, x] is the map, over all patches, of how much their positions are like that of the patch in row y and
-    column x.
+    similarity[y, x] is a map over all patches: how similar their positions are to that of the patch in row y, column x.
+    Class tokens are left out.
     """
     side, first = grid(len(positions))
     unit = positions[first:].astype(np.float64)

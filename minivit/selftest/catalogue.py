@@ -1,18 +1,17 @@
-"""Everything in this project that has a gradient, at small odd sizes:
+"""Everything in this project that has a gradient, at small odd sizes. `minivit gradcheck` and the tests run over it.
 
-what `minivit gradcheck` checks, and what the tests run over.
-
-A new op, layer or model family is declared here, once: OPS by shapes, LAYERS by a constructor, MODELS by the options of
-`create_model`. The first word of a name, up to a blank or comma, is the op's module, the layer's class or the family,
-and chooses it on the command line.
+Declare a new op, layer or model family here once: in OPS by the shapes of its inputs, in LAYERS by a constructor, in
+MODELS by the options of `create_model`. The first word of an entry's name, up to a blank or comma, is the op's module,
+the layer's class or the family. It selects the entry on the command line.
 """
 
 import inspect
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +43,12 @@ from ..ops import (
     windows,
     winograd,
 )
-from ..testing import gradcheck
+from ..testing import Report, gradcheck
 
 
 @dataclass(frozen=True)
 class Op:
-    """An operation with the shapes of its inputs by name, in the order of their gradients, and its other arguments."""
+    """An op with the shapes of its inputs by name, in the order of their gradients, and its constant arguments."""
 
     op: ModuleType
     shapes: dict
@@ -57,14 +56,17 @@ class Op:
 
 
 def _targets(rows, classes, smoothing):
+    """Return target distributions (rows, classes)."""
     return cross_entropy.targets(np.arange(rows) * 2 % classes, classes, smoothing, np.float64)
 
 
 def _teacher(rows, classes, temperature=None):
+    """Return the targets of a teacher (rows, classes)."""
     return distillation.targets(np.random.default_rng(7).standard_normal((rows, classes)), temperature)
 
 
 def _mask(*shape):
+    """Return a dropout mask of this shape."""
     return dropout.mask(np.random.default_rng(5).random(shape), 0.3)
 
 
@@ -152,7 +154,7 @@ PAIRS = {"reference": ("reference_forward", "reference_backward"), "fast": ("for
 
 
 def _in_training(layer):
-    """The layer with random numbers for three images, as a lane's replica has them."""
+    """Give a layer random numbers for three images, as in the replica of a lane."""
     rng = philox.Generator(seed=0)
     rng.samples = np.arange(3)
     use_generator(layer, rng)
@@ -160,6 +162,7 @@ def _in_training(layer):
 
 
 def _recomputing(block):
+    """Let a block compute its activations again in the backward."""
     recompute_blocks(block)
     return block
 
@@ -244,14 +247,12 @@ MODELS: dict[str, dict] = {                                           # options 
 
 
 def _first_word(name):
+    """Return the name up to the first blank or comma."""
     return re.split(r"[ ,]", name)[0]
 
 
-def arguments_of(case, draw):
-    """All arguments of an op's forward, {name: value}:
-
-    inputs drawn by `draw(shape)`, constants, and the defaults of the rest.
-    """
+def arguments_of(case: Op, draw: Callable) -> dict[str, Any]:
+    """Return all arguments of an op's forward by name: inputs from `draw(shape)`, constants, and defaults."""
     given = {name: draw(shape) for name, shape in case.shapes.items()} | case.constants
     defaults = inspect.signature(case.op.reference_forward).parameters
     return {name: given.get(name, p.default) for name, p in defaults.items()}
@@ -259,9 +260,9 @@ def arguments_of(case, draw):
 
 @dataclass(frozen=True)
 class Check:
-    """One subject of `gradcheck`: kind is "reference" or "fast" (the pair of an op), "layer" or "model".
+    """One subject of the gradient check. kind: "reference" or "fast" (the pair of an op), "layer" or "model".
 
-    make() -> target; draw(rng) -> inputs; constants: the names of those that have no gradient.
+    make() -> target. draw(rng) -> inputs. constants: names of inputs without a gradient.
     """
 
     name: str
@@ -271,32 +272,35 @@ class Check:
     constants: tuple = ()
 
     @property
-    def family(self):
-        """The op's module, the layer's class, the model's family."""
+    def family(self) -> str:
+        """The op's module, the layer's class, or the model's family."""
         return _first_word(self.name)
 
-    def inputs(self, seed=0):
-        """The inputs for a seed, a list."""
+    def inputs(self, seed: int = 0) -> list:
+        """Return the list of inputs for a seed."""
         return self.draw(np.random.default_rng([seed, zlib.crc32(self.name.encode())]))
 
-    def report(self, target=None, seed=0, **options):
-        """`gradcheck` of the target, or of another in its place, on its inputs; options as there."""
+    def report(self, target: Any = None, seed: int = 0, **options: Any) -> Report:
+        """Run `gradcheck` on the target, or on another one in its place, with its inputs and these options."""
         return gradcheck(self.make() if target is None else target, *self.inputs(seed), constants=self.constants,
                          seed=seed, **options)
 
 
 def _of_op(name, kind):
+    """Make the check of an op's pair."""
     case = OPS[name]
     return Check(name, kind, lambda: tuple(getattr(case.op, function) for function in PAIRS[kind]),
                  lambda rng: list(arguments_of(case, rng.standard_normal).values()), tuple(case.constants))
 
 
 def _of_layer(name):
+    """Make the check of a layer."""
     make, shape = LAYERS[name]
     return Check(name, "layer", make, lambda rng: [] if shape is None else [rng.standard_normal(shape)])
 
 
 def _of_model(name):
+    """Make the check of a model."""
     options = MODELS[name]
     shape = (3, options["image_size"], options["image_size"], options["channels"])
     return Check(name, "model", lambda: create_model(_first_word(name), **options),
@@ -306,11 +310,8 @@ def _of_model(name):
 CHECKS = [*(_of_op(name, kind) for name in OPS for kind in PAIRS), *map(_of_layer, LAYERS), *map(_of_model, MODELS)]
 
 
-def select(names=()):
-    """The checks of those names, each a family or one name in it; all, if there are none.
-
-    Raises ValueError for an unknown name.
-    """
+def select(names: Sequence[str] = ()) -> list[Check]:
+    """Return the checks of these families or names; all without names. Raises ValueError for an unknown name."""
     known = {name: None for check in CHECKS for name in (check.family, check.name)}
     for name in names:
         check_name("op, layer or model", name, known)

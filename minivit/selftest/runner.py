@@ -1,4 +1,4 @@
-"""All gradients of the project in one table: what `minivit gradcheck` runs and prints."""
+"""Check all gradients of the project and print one table: what `minivit gradcheck` runs."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ METHODS = ("richardson", "central", "directional", "taylor")  # those that every
 
 @dataclass(frozen=True)
 class Outcome:
-    """A check of the catalogue with its report, or with the error that kept it from having one."""
+    """A check of the catalogue with its report, or with the error that prevented a report."""
 
     check: Check
     report: Report | None
@@ -23,7 +23,7 @@ class Outcome:
 
     @property
     def ok(self):
-        """Whether there is a report, and it is all right."""
+        """Whether there is a report and all its gradients are right."""
         return self.report is not None and self.report.ok
 
     @property
@@ -34,7 +34,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcomes of all checks, and how long they took."""
+    """The outcomes of all checks, and the seconds that they took."""
 
     outcomes: tuple[Outcome, ...]
     seconds: float
@@ -46,15 +46,34 @@ class Verification:
 
     @property
     def worst(self):
-        """The largest error of all."""
+        """The largest error of all checks."""
         return max(outcome.worst for outcome in self.outcomes)
 
 
 def verify(names=(), method="richardson", seed=0):
-    """Check the gradients of the ops, layers and models of these names (all, if there are none) -> `Verification`.
+    """Check the gradients of the ops, layers and models with these names.
 
-    What breaks in one check, such as a gradient of the wrong shape, is its outcome, and the others go on. Raises
-    ValueError for an unknown name or method.
+    An exception in one check is its outcome, and the others continue.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Families or entries of the catalogue; all by default.
+    method : str
+        "richardson", "central", "directional" or "taylor"; see `gradcheck`.
+    seed : int
+        Seed of inputs, weights and dy.
+    threads : int, optional
+        How many checks run at the same time; it changes no result.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or method.
     """
     checks = select(names)
     check_name("method", method, METHODS)
@@ -65,6 +84,7 @@ def verify(names=(), method="richardson", seed=0):
 
 
 def _outcome(check, method, seed):
+    """Run one check."""
     try:
         return Outcome(check, check.report(method=method, seed=seed))
     except Exception as error:                                        # whatever a broken op, layer or model does
@@ -72,11 +92,12 @@ def _outcome(check, method, seed):
 
 
 def _label(check):
+    """Return the name of a check, with the version of an op."""
     return f"{check.name} ({check.kind})" if check.kind in ("reference", "fast") else check.name
 
 
 def table(verification):
-    """The table as text: every tensor, and a summary for ops, layers and models."""
+    """Return the table as text: every tensor, and a summary of ops, layers and models."""
     lines = table_lines([(_label(o.check), o.report.rows) for o in verification.outcomes if o.report is not None])
     lines += [f"{_label(o.check)}: {o.error}" for o in verification.outcomes if o.report is None]
     lines.append("")
@@ -94,7 +115,7 @@ def table(verification):
 
 
 def as_json(verification):
-    """The same as plain dicts and lists; a number that is not finite is None."""
+    """Return the result as plain dicts and lists; numbers that are not finite become None."""
     def plain(value):
         if isinstance(value, dict):
             return {name: plain(v) for name, v in value.items()}

@@ -1,4 +1,4 @@
-"""Weights of Google's own Vision Transformers: the `.npz` files of github.com/google-research/vision_transformer.
+"""Google's weights of Vision Transformers: the `.npz` files of github.com/google-research/vision_transformer.
 
     embedding/{kernel (P, P, C, D), bias}                             the patch embedding, as a convolution
     cls (1, 1, D)
@@ -11,9 +11,10 @@
     Transformer/encoder_norm/{scale, bias}
     head/{kernel (D, K), bias}
 
-Their matrices are (in, out), as ours. Here each gets timm's name and layout, and then travels like timm's own.
+Matrices are (in, out), as in this project. The reader gives each array timm's name and layout.
 """
 
+import os
 import re
 
 import numpy as np
@@ -31,12 +32,10 @@ _IN_A_BLOCK = {
 _ATTENTION = "MultiHeadDotProductAttention_1"
 
 
-def read_google(path):
-    """The tensors of such a file under timm's names and in its layout, {name: array};
+def read_google(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read such a file -> {timm's name: array in timm's layout}; unknown arrays keep their own names.
 
-    what has no such name keeps its own.
-
-    Raises FileNotFoundError, or ValueError if the file is damaged, is none of these, or holds pickled objects.
+    Raises FileNotFoundError; ValueError if the file is damaged, has another content, or holds pickled objects.
     """
     arrays = read_npz(path)
     if "embedding/kernel" not in arrays or "cls" not in arrays:
@@ -47,6 +46,7 @@ def read_google(path):
 
 
 def _name(key):
+    """Return timm's name for a key."""
     place, _, kind = key.rpartition("/")
     if key in _NAMES:
         return _NAMES[key]
@@ -59,6 +59,7 @@ def _name(key):
 
 
 def _as_timm(key, array):
+    """Return an array in timm's layout."""
     if key.endswith("out/kernel") and array.ndim == 3:                # (h, d, D) -> (D, D)
         array = array.reshape(-1, array.shape[-1])
     if key.endswith("kernel"):
@@ -67,11 +68,12 @@ def _as_timm(key, array):
 
 
 def _is_packed(key):
+    """Return whether timm packs this array into qkv."""
     return re.fullmatch(rf"Transformer/encoderblock_\d+/{_ATTENTION}/(query|key|value)/(kernel|bias)", key)
 
 
 def _packed(path, arrays):
-    """Query, key and value of each block, side by side: qkv.weight (3 D, D), qkv.bias (3 D,)."""
+    """Return query, key and value of each block side by side: qkv.weight (3 D, D), qkv.bias (3 D,)."""
     tensors = {}
     for place in {key.rpartition(f"/{_ATTENTION}/")[0] for key in arrays if _is_packed(key)}:
         block = place.rpartition("_")[2]

@@ -1,35 +1,33 @@
-"""What of a file's tensors goes where in a model, name by name.
+"""Match the tensors of a file to the parameters of a model, by name.
 
-Every tensor of the file and every parameter of the model has one line in a `Match`, with the shapes of both and a
-verdict:
+Every tensor of the file and every parameter of the model has a row in a `Match`, with both shapes and a verdict:
 
     taken           it fits
-    resized         it lies on a grid, and is interpolated to the model's: learned positions, and tables of relative biases
-    new             a head that starts anew, because that was asked for
-    left out        it is not needed: what the model computes itself, such as an index, and a head in whose place a new one comes
+    resized         it lies on a grid and is interpolated to the model's: learned positions, relative position bias
+    new             a classifier that starts anew on request
+    left out        not needed: an index that the model computes itself, or a classifier that is replaced
 
-and where one of these stands, the weights are of another model:
+Any other verdict means that the weights belong to another model:
 
     missing, unexpected, another shape, no floats, not finite
 """
 
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 GOOD = ("taken", "resized", "new", "left out")
-_COMPUTED = ("relative_position_index", "attn_mask")                  # kept in some files beside the weights
-HEADS = ("head.", "head_dist.")                                       # how the names of a classifier's parameters begin
+_COMPUTED = ("relative_position_index", "attn_mask")                  # some files store them beside the weights
+HEADS = ("head.", "head_dist.")  # first parts of the names of a classifier's parameters
 
 
 @dataclass(frozen=True)
 class Row:
-    """One name:
-
-    the shape in the file and in the model, in timm's layout (None where it does not exist), and the verdict.
-    """
+    """One name: its shape in the file and in the model, in timm's layout (None where it is absent), and the verdict."""
 
     name: str
     found: tuple | None
@@ -43,30 +41,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Match:
-    """The rows of all names, and the values for the model's parameters, {name:
-
-    array} in our layout, of those that are good.
-    """
+    """The rows of all names, and `values`: {name: array in our layout} of all parameters that match."""
 
     rows: tuple[Row, ...]
     values: dict
 
     @property
-    def ok(self):
-        """Whether every parameter has a value, or starts anew on request, and nothing of the file is left over."""
+    def ok(self) -> bool:
+        """Whether every parameter has a value or starts anew on request, and no tensor is left over."""
         return all(row.verdict in GOOD for row in self.rows)
 
     @property
-    def summary(self):
+    def summary(self) -> str:
         """One line: how many tensors have which verdict."""
         counts = Counter(row.verdict for row in self.rows)
         return f"{len(self.rows)} tensors: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
 
-    def __str__(self):
+    def __repr__(self) -> str:
+        return f"<Match: {self.summary}>"
+
+    def __str__(self) -> str:
         return "\n".join([f"{'tensor':55} {'in the file':20} {'in the model':20}", *map(str, self.rows), self.summary])
 
-    def check(self):
-        """Raise ValueError, in one line that names the tensors and shows their shapes, unless all is good."""
+    def check(self) -> None:
+        """Raise ValueError unless all match. Its one line names the tensors and shows their shapes."""
         if self.ok:
             return
         bad: dict[str, list] = {}
@@ -80,24 +78,26 @@ class Match:
         raise ValueError("these weights are of another model: " + "; ".join(words) + hint)
 
 
-def shown(name):
-    """A name as it can be printed: a file may call its tensors anything."""
+def shown(name: str) -> str:
+    """Return a printable form of a name; a file may call its tensors anything."""
     plain = name if name.isprintable() else ascii(name)
     return plain if len(plain) <= 80 else f"{plain[:77]}..."
 
 
 def _in_words(row):
+    """Return the name and shapes of a row."""
     if row.found and row.expected and row.found != row.expected:
         return f"{row.name}: {row.found} in the file, {row.expected} in the model"
     return f"{shown(row.name)} {row.found if row.expected is None else row.expected}"
 
 
-def match(tensors, parameters, outward, inward, grids=(), new_head=False):
-    """tensors {name: array in the file's layout} and a model's parameters -> Match.
+def match(tensors: Mapping[str, np.ndarray], parameters: Iterable, outward: Callable, inward: Callable, grids: Any = (),
+          new_head: bool = False) -> Match:
+    """Match tensors {name: array in the file's layout} to a model's parameters.
 
-    outward(parameter) -> its shape in the file's layout; inward(name, tensor, shape) -> the tensor in ours. grids: of
-    parameters that lie on one, {name: (rows, columns, first, last)}, with so many rows more at the front and at the
-    end. new_head: whether the model's classifier starts anew.
+    outward(parameter) -> its shape in the file's layout. inward(name, tensor, shape) -> the tensor in our layout.
+    grids: {name: (rows, columns, first, last)} of parameters that lie on a grid, with `first` extra rows at the front
+    and `last` at the end. new_head: whether the classifier starts anew.
     """
     grids, rows, values, known = dict(grids), [], {}, set()
     for p in parameters:
@@ -121,6 +121,7 @@ def match(tensors, parameters, outward, inward, grids=(), new_head=False):
 
 
 def _verdict(tensor, expected):
+    """Return the verdict on a tensor and the expected shape."""
     if tensor.dtype.kind != "f":
         return "no floats"
     if tuple(tensor.shape) != expected:
@@ -129,24 +130,24 @@ def _verdict(tensor, expected):
 
 
 def _resized(tensor, grid, shape):
-    """The tensor (..., N, D) on the model's grid; None if it has another width, or its own grid is no square."""
+    """Return the tensor (..., N, D) on the model's grid; None if its width differs or its grid is not a square."""
     rows, columns, first, last = grid
     old = tensor.reshape(-1, tensor.shape[-1]) if tensor.ndim > 1 else tensor
     side = math.isqrt(max(0, len(old) - first - last))
-    if old.ndim != 2 or old.shape[1] != shape[-1] or not side or side * side + first + last != len(
-        old) or not np.isfinite(old).all():
+    fits = old.ndim == 2 and old.shape[1] == shape[-1] and side and side * side + first + last == len(old)
+    if not fits or not np.isfinite(old).all():
         return None
     return resized_grid(old, (side, side), (rows, columns), first, last)
 
 
-def resized_grid(table, old, new, first=0, last=0):
-    """table (N, D), of which all rows but the `first` and `last` lie on a grid `old` (rows, columns) -> on the grid
-    `new`.
+def resized_grid(table: np.ndarray, old: tuple[int, int], new: tuple[int, int], first: int = 0,
+                 last: int = 0) -> np.ndarray:
+    """Interpolate a table (N, D) from the grid `old` (rows, columns) to the grid `new`.
 
-    By bicubic interpolation, over all old places that one new place covers, as the ViT paper does to fine-tune on
-    larger pictures (Dosovitskiy et al., arXiv:2010.11929, section 3.2).
+    The `first` and `last` rows do not lie on the grid and stay. The interpolation is bicubic, with antialiasing, as the
+    ViT paper does for larger images (Dosovitskiy et al., arXiv:2010.11929, section 3.2).
     """
-    from PIL import Image  # here, because it is seldom needed
+    from PIL import Image  # here, because few models need it
 
     if tuple(old) == tuple(new):
         return table

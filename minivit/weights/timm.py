@@ -1,56 +1,57 @@
 """Weights under timm's names and in its layout, in safetensors files: the one format of weights on disk.
 
-The names are ours already. Only the layouts differ:
+The names in this project are timm's. Only the layouts differ:
 
     linear weight       ours (in, out)            timm's (out, in)
-    patch embedding     ours (P P C, D)           timm's (D, C, P, P), the kernel of a convolution
+    patch embedding     ours (P P C, D)           timm's (D, C, P, P), the filters of a convolution
     convolution         ours (k, k, C, D)         timm's (D, C, k, k), the head of a ResNet too, with k = 1
     bias table          ours (T, h)               timm's (T, h)
     cls_token           ours (D,)                 timm's (1, 1, D), and dist_token alike
     pos_embed           ours (N, D)               timm's (1, N, D)
 
-Swin's authors count each `downsample` to the stage before it, not behind it, and call `head.fc` `head`: their names are
-read, too. So are Google's `.npz` files of Vision Transformers (see `google.py`).
+The authors of Swin count each `downsample` to the previous stage and call `head.fc` `head`; their names are read too,
+as are Google's `.npz` files of Vision Transformers (see `google.py`).
 """
 
 import json
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .google import read_google
-from .match import match
+from .match import Match, match
 from .safetensors_io import read_tensors, write_tensors
 
 _AS_IT_IS = "relative_position_bias_table"
 _TOKENS = ("cls_token", "dist_token")
 
 
-def to_timm(model):
-    """All weights of a model as {name: array in timm's layout}; the arrays are copies."""
+def to_timm(model: Any) -> dict[str, np.ndarray]:
+    """Return copies of all weights of a model as {name: array in timm's layout}."""
     return {name: np.array(view, order="C") for name, view in _views(model).items()}
 
 
 def _views(model):
+    """Yield the weights of a model in timm's layout, as views."""
     return {p.name: _outward(p.name, p.data, model) for p in model.parameters()}
 
 
-def match_timm(tensors, model, new_head=False):
-    """{name: array in timm's layout} -> Match: what of it goes where in `model`, name by name (see `match.py`).
-
-    new_head: whether the classifier starts anew, as for other classes.
-    """
+def match_timm(tensors: Mapping[str, np.ndarray], model: Any, new_head: bool = False) -> Match:
+    """Match {name: array in timm's layout} to a model. new_head: whether the classifier starts anew. See `match.py`."""
     def outward(p):
         return _outward(p.name, np.broadcast_to(np.float32(0), p.shape), model).shape
 
     return match(_renamed(tensors), model.parameters(), outward, _inward, model.position_grids(), new_head)
 
 
-def from_timm(tensors, model, new_head=False):
-    """{name: array in timm's layout} -> {name: array in ours}, complete for `model` but for a head that is to be new.
+def from_timm(tensors: Mapping[str, np.ndarray], model: Any, new_head: bool = False) -> dict[str, np.ndarray]:
+    """Convert {name: array in timm's layout} to {name: array in ours} for all parameters of a model.
 
-    Raises ValueError that names the tensors that are missing, unexpected or of another shape.
+    With `new_head` the classifier is left out. Raises ValueError that names tensors which do not fit.
     """
     found = match_timm(tensors, model, new_head)
     found.check()
@@ -58,6 +59,7 @@ def from_timm(tensors, model, new_head=False):
 
 
 def _renamed(tensors):
+    """Give the tensors of Swin's authors timm's names."""
     if "layers.0.downsample.reduction.weight" not in tensors:
         return tensors
 
@@ -69,6 +71,7 @@ def _renamed(tensors):
 
 
 def _outward(name, data, model):
+    """Return an array in timm's layout."""
     if name == "patch_embed.proj.weight":
         P, C = model.patch_embed.patch_size, model.channels
         data = data.reshape(P, P, C, -1)
@@ -84,6 +87,7 @@ def _outward(name, data, model):
 
 
 def _inward(name, tensor, shape):
+    """Return a tensor in our layout."""
     if name.endswith(_AS_IT_IS):
         return tensor
     if tensor.ndim == 4:
@@ -93,30 +97,30 @@ def _inward(name, tensor, shape):
     return tensor.reshape(shape)
 
 
-def write_weights(path, model):
-    """Write all weights of `model` to a safetensors file; equal weights give equal bytes."""
+def write_weights(path: str | os.PathLike, model: Any) -> None:
+    """Write all weights of a model to a safetensors file. Equal weights give equal bytes."""
     write_tensors(path, _views(model), {"minivit": json.dumps({"config": model.config}, sort_keys=True)})
 
 
-def read_any(path):
-    """The tensors of a safetensors file, or of Google's `.npz`, {timm's name: array in timm's layout}.
+def read_any(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read a safetensors file or Google's `.npz` -> {timm's name: array in timm's layout}.
 
-    Raises FileNotFoundError, or ValueError if the file is damaged or of another format.
+    Raises FileNotFoundError; ValueError if the file is damaged or has another format.
     """
     return _renamed(read_google(path) if Path(path).suffix == ".npz" else read_tensors(path)[0])
 
 
-def classes_in(tensors):
-    """How many classes the classifier in these tensors has; None if there is none."""
+def classes_in(tensors: Mapping[str, np.ndarray]) -> int | None:
+    """Return the number of classes of the classifier in these tensors; None without a classifier."""
     heads = [tensor for name, tensor in tensors.items() if name in ("head.weight", "head.fc.weight")
              and tensor.ndim > 1]
     return heads[0].shape[0] if heads else None
 
 
-def read_weights(path, model, new_head=False):
-    """The weights in a file, by name and in our layout; new_head as for `match_timm`.
+def read_weights(path: str | os.PathLike, model: Any, new_head: bool = False) -> dict[str, np.ndarray]:
+    """Read the weights in a file, by name and in our layout. new_head: as for `match_timm`.
 
-    Raises FileNotFoundError, or ValueError that says what does not fit.
+    Raises FileNotFoundError; ValueError that says what does not fit.
     """
     found = match_timm(read_any(path), model, new_head)
     try:

@@ -1,7 +1,4 @@
-"""The Vision Transformer in JAX, jitted as one function, under timm's names: a contestant of `minivit bench`.
-
-Needs jax.
-"""
+"""The Vision Transformer in JAX, jitted as one function, under timm's names. Needs jax."""
 
 import os
 
@@ -11,15 +8,18 @@ import numpy as np
 
 
 def _linear(w, name, x):
+    """x weight + bias."""
     return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
 
 def _norm(w, name, x):
+    """Layer norm."""
     x = x - x.mean(axis=-1, keepdims=True)
     return x * jax.lax.rsqrt((x * x).mean(axis=-1, keepdims=True) + 1e-6) * w[f"{name}.weight"] + w[f"{name}.bias"]
 
 
 def _attention(w, name, x, heads):
+    """Multi-head attention."""
     B, N, D = x.shape
     q, k, v = _linear(w, f"{name}.qkv", x).reshape(B, N, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
     probs = jax.nn.softmax(q @ k.swapaxes(-1, -2) / np.sqrt(D // heads), axis=-1)
@@ -27,7 +27,7 @@ def _attention(w, name, x, heads):
 
 
 def _forward(w, images, patch_size, depth, heads):
-    """images (B, H, W, C) -> logits (B, K); class token, learned positions."""
+    """Images (B, H, W, C) -> logits (B, K); class token, learned positions."""
     B, H, W, C = images.shape
     P = patch_size
     kernel = w["patch_embed.proj.weight"].transpose(2, 3, 1, 0).reshape(P * P * C, -1)
@@ -42,7 +42,7 @@ def _forward(w, images, patch_size, depth, heads):
 
 
 class Contestant:
-    """What `minivit bench` times: one training step, and inference. See `minivit/bench/`."""
+    """What `minivit bench` times: a training step, and inference."""
 
     def __init__(self, family, config, weights, images, labels, threads):
         # JAX takes its threads from the process's affinity, and has no setting for them.
@@ -77,12 +77,12 @@ class Contestant:
         self.weights["head.bias"].block_until_ready()
 
     def infer(self):
-        """Logits (B, K)."""
+        """Return logits (B, K)."""
         return np.asarray(self.forward(self.weights))
 
 
 def product(m, k, n, threads):
-    """A function that multiplies (m, k) by (k, n) in float32, for the limit of JAX's own matrix product."""
+    """Return a function that multiplies (m, k) by (k, n) in float32, for JAX's own limit."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     a, b = jnp.ones((m, k), jnp.float32), jnp.ones((k, n), jnp.float32)

@@ -1,4 +1,4 @@
-"""The models of PyTorch beside this file, in training and inference: contestants of `minivit bench`. Needs torch."""
+"""The PyTorch models of this folder as contestants of `minivit bench`. Needs torch."""
 
 import inspect
 
@@ -14,10 +14,9 @@ MODELS = {"vit": TorchViT, "deit": TorchDeiT, "swin": TorchSwin, "resnet": Torch
 
 
 class Contestant:
-    """What `minivit bench` times: one training step, and inference. See `minivit/bench/`.
+    """What `minivit bench` times: a training step, and inference.
 
-    variant: "" for eager; "compile"; "channels_last" for eager with images and maps in the order (B, H, W, C) in
-    memory.
+    variant: "" for eager; "compile"; "channels_last" for eager with channels last in memory.
     """
 
     def __init__(self, family, config, weights, images, labels, threads, variant=""):
@@ -43,13 +42,13 @@ class Contestant:
         self.optimiser.step()
 
     def infer(self):
-        """Logits (B, K), without gradients."""
+        """Return logits (B, K), without gradients."""
         with torch.inference_mode():
             return self.forward(self.images).numpy()
 
 
 def product(m, k, n, threads):
-    """A function that multiplies (m, k) by (k, n) in float32, for the limit of torch's own BLAS."""
+    """Return a function that multiplies (m, k) by (k, n) in float32, for torch's own limit."""
     torch.set_num_threads(threads)
     a, b, out = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
     return lambda: torch.mm(a, b, out=out)

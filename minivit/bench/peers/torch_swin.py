@@ -1,6 +1,6 @@
-"""A Swin Transformer in ordinary PyTorch, under timm's names: what minivit is compared with.
+"""A Swin Transformer in ordinary PyTorch, under timm's names, for comparison.
 
-Written from the paper (Liu et al., arXiv:2103.14030) and knowing nothing of minivit. Needs torch.
+Written from the paper (Liu et al., arXiv:2103.14030), independently of minivit. Needs torch.
 """
 
 import torch
@@ -11,19 +11,19 @@ from .torch_vit import Mlp
 
 
 def cut(x, side):
-    """(B, H, W, D) -> windows (B M, n, D)."""
+    """Split (B, H, W, D) into windows (B G, n, D)."""
     B, H, W, D = x.shape
     return x.view(B, H // side, side, W // side, side, D).transpose(2, 3).reshape(-1, side * side, D)
 
 
 def join(windows, side, H, W):
-    """The inverse of `cut`."""
+    """Join windows to (B, H, W, D)."""
     D = windows.shape[-1]
     return windows.view(-1, H // side, W // side, side, side, D).transpose(2, 3).reshape(-1, H, W, D)
 
 
 class WindowAttention(nn.Module):
-    """Attention in windows of side w; shift: of the picture before it is cut."""
+    """Attention in windows of side w; `shift` shifts the image before it is split."""
 
     index: torch.Tensor
     mask: torch.Tensor | None
@@ -49,6 +49,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x):
+        """Map x to y."""
         B, H, W, D = x.shape
         if self.shift:
             x = torch.roll(x, (-self.shift, -self.shift), (1, 2))
@@ -63,6 +64,8 @@ class WindowAttention(nn.Module):
 
 
 class Block(nn.Module):
+    """A block with attention in windows."""
+
     def __init__(self, width, heads, grid, side, shift, mlp_ratio):
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
@@ -71,22 +74,28 @@ class Block(nn.Module):
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
     def forward(self, x):
+        """Map x to y."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 
 class PatchMerging(nn.Module):
+    """Merge four neighbouring tokens."""
+
     def __init__(self, width):
         super().__init__()
         self.norm = nn.LayerNorm(4 * width)
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x):
+        """Map x to y."""
         x = torch.cat([x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]], dim=-1)
         return self.reduction(self.norm(x))
 
 
 class Stage(nn.Module):
+    """Blocks on maps of one size, after merging."""
+
     def __init__(self, width, depth, heads, grid, window, mlp_ratio, merges):
         super().__init__()
         side = min(window, grid)
@@ -96,25 +105,32 @@ class Stage(nn.Module):
                                       for l in range(depth)])
 
     def forward(self, x):
+        """Map x to y."""
         return self.blocks(self.downsample(x))
 
 
 class PatchEmbed(nn.Module):
+    """Patches to tokens."""
+
     def __init__(self, patch_size, channels, width):
         super().__init__()
         self.proj = nn.Conv2d(channels, width, kernel_size=patch_size, stride=patch_size)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, images):
+        """Map x to y."""
         return self.norm(self.proj(images).permute(0, 2, 3, 1))       # (B, D, rows, columns) -> (B, rows, columns, D)
 
 
 class Head(nn.Module):
+    """Mean pooling and a linear map."""
+
     def __init__(self, width, classes):
         super().__init__()
         self.fc = nn.Linear(width, classes)
 
     def forward(self, x):
+        """Map x to y."""
         return self.fc(x.mean(dim=(1, 2)))
 
 
@@ -131,4 +147,5 @@ class TorchSwin(nn.Module):
         self.head = Head(width << len(depths) - 1, classes)
 
     def forward(self, images):
+        """Map images to logits."""
         return self.head(self.norm(self.layers(self.patch_embed(images))))

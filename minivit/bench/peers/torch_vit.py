@@ -1,8 +1,6 @@
-"""A Vision Transformer, and DeiT, in ordinary PyTorch, under timm's names:
+"""A Vision Transformer and a DeiT in ordinary PyTorch, under timm's names, for comparison and for parity tests.
 
-what minivit is compared with, for equality and for speed.
-
-Written from the paper's equations (Dosovitskiy et al., arXiv:2010.11929) and knowing nothing of minivit. Needs torch.
+Written from the paper's equations (Dosovitskiy et al., arXiv:2010.11929), independently of minivit. Needs torch.
 """
 
 from typing import Any
@@ -13,15 +11,20 @@ from torch.nn import functional as F
 
 
 class PatchEmbed(nn.Module):
+    """Patches to tokens."""
+
     def __init__(self, patch_size, channels, width):
         super().__init__()
         self.proj = nn.Conv2d(channels, width, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, images):
+        """Map x to y."""
         return self.proj(images).flatten(2).transpose(1, 2)               # (B, D, rows, columns) -> (B, N, D)
 
 
 class Attention(nn.Module):
+    """Multi-head self-attention."""
+
     def __init__(self, width, heads):
         super().__init__()
         self.heads = heads
@@ -29,12 +32,15 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x):
+        """Map x to y."""
         B, N, D = x.shape
         q, k, v = self.qkv(x).reshape(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, N, D))
 
 
 class Mlp(nn.Module):
+    """Linear, GELU, linear."""
+
     def __init__(self, width, hidden):
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
@@ -42,10 +48,13 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x):
+        """Map x to y."""
         return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
+    """A pre-norm transformer block."""
+
     def __init__(self, width, heads, mlp_ratio):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
@@ -54,6 +63,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
     def forward(self, x):
+        """Map x to y."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -73,6 +83,7 @@ class TorchViT(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, images):
+        """Map images to logits."""
         x = self.patch_embed(images)
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
@@ -83,10 +94,7 @@ class TorchViT(nn.Module):
 
 
 class TorchDeiT(TorchViT):
-    """A ViT with a distillation token and a second head (Touvron et al., arXiv:2012.12877);
-
-    the logits are the mean of both.
-    """
+    """A ViT with a distillation token and a second head (arXiv:2012.12877); the logits are the mean of both."""
 
     def __init__(self, image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, positions):
         super().__init__(image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, "token", positions)
@@ -96,6 +104,7 @@ class TorchDeiT(TorchViT):
         self.head_dist = nn.Linear(width, classes)
 
     def forward(self, images):
+        """Map images to logits."""
         x = self.patch_embed(images)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.dist_token.expand(len(x), -1, -1), x], dim=1)
         if self.pos_embed is not None:

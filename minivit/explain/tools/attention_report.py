@@ -1,4 +1,4 @@
-"""Where a model looks in single pictures: all of `attention.py` for each of them, as `minivit attend` shows it."""
+"""Where a model looks in single images: everything of `attention.py`, as `minivit attend` shows it."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from ..attention import attention_probabilities, grid, mean_distance, readout_ma
 
 @dataclass(frozen=True)
 class Look:
-    """Where a model looks in one picture (H, W, C) uint8, of the given name.
+    """Where a model looks in one image (H, W, C) uint8.
 
-    said, probability: the class it finds most probable; true: the class it is of, None if that is unknown. For each
-    layer with attention, by its path: maps (h, S, S), where the reader looks, and distances (h,), how far the patches
-    look, in pixels. rollout (S, S): where the reader looks through all layers, on the grid of the first.
+    said, probability: the predicted class. true: the true class, None if unknown. maps: {layer: (h, S, S)}, where the
+    readout looks. distances: {layer: (h,)}, how far the patches look, in pixels. rollout (S, S): where the readout
+    looks through all layers, on the grid of the first.
     """
 
     name: str
@@ -28,9 +28,9 @@ class Look:
 
 
 def look(model, images, names=None, class_names=None, true=None, threads=None):
-    """Where `model` looks in each of images (B, H, W, C) uint8: a list of `Look`.
+    """Return a `Look` for each of the images (B, H, W, C) uint8.
 
-    names, true: of the pictures, one each; class_names: of the model's classes (default: numbers); threads: for
+    names, true: names and true classes of the images. class_names: of the model (default: numbers). threads: for
     `predict`. Errors as `attention_probabilities`.
     """
     names = names or [str(i) for i in range(len(images))]
@@ -48,7 +48,7 @@ def look(model, images, names=None, class_names=None, true=None, threads=None):
 
 
 def describe_look(look):
-    """A `Look` as JSON has it: {image, class, probability, true, rollout, layers: [{layer, mean_distance, maps}]}."""
+    """Return a `Look` for JSON: {image, class, probability, true, rollout, layers: [{layer, mean_distance, maps}]}."""
     return {"image": look.name, "class": look.said, "probability": look.probability, "true": look.true,
             "rollout": look.rollout.tolist(),
             "layers": [{"layer": path, "mean_distance": look.distances[path].tolist(), "maps": look.maps[path].tolist()}
@@ -56,7 +56,7 @@ def describe_look(look):
 
 
 def look_text(look):
-    """A `Look` in words: what the model says, and how far each head of each layer looks."""
+    """Return a `Look` in words: the prediction, and how far each head of each layer looks."""
     truth = "" if look.true is None else f", is {look.true}"
     lines = [f"{look.name}: says {look.said} ({look.probability:.1%}){truth}; the heads look so many pixels far, on "
              "average"]

@@ -1,7 +1,4 @@
-"""The pictures of `explain`:
-
-each function takes numbers, and writes a file, in the format that its name ends with (see `figure.save`).
-"""
+"""The figures of `explain`. Each function takes numbers and writes an image file; the ending chooses the format."""
 
 import math
 
@@ -20,7 +17,7 @@ SERIES = (INK, "#30638e", "#edae49", "#00798c")
 
 
 def show(axes, picture, title="", **options):
-    """Show a picture (H, W) or (H, W, C) without ticks."""
+    """Show an image (H, W) or (H, W, C) without ticks."""
     if picture.ndim == 3:
         picture = picture if picture.shape[-1] in (3, 4) else picture[..., 0]
     axes.imshow(picture, **{"cmap": "gray"} | options)
@@ -30,9 +27,7 @@ def show(axes, picture, title="", **options):
 
 
 def lit(image, heat):
-    """A picture (H, W, C) uint8 under a map (S, S) in colour, from dark (its least) to bright (its most) -> (H, W, 3),
-    0 to 1.
-    """
+    """Colour an image (H, W, C) uint8 by a map (S, S), from dark (its minimum) to bright -> (H, W, 3), 0 to 1."""
     grey = (image[..., :3] if image.shape[-1] > 2 else image[..., :1]).mean(axis=-1) / 255
     heat = (heat - heat.min()) / max(np.ptp(heat), 1e-12)
     smooth = Image.fromarray(heat.astype(np.float32)).resize(image.shape[1::-1], Image.Resampling.BILINEAR)
@@ -43,7 +38,7 @@ def lit(image, heat):
 
 
 def draw_looks(looks, path):
-    """For each `Look` the picture, its rollout, and the map of each head (columns) of each layer (rows)."""
+    """Draw each `Look`: the image, its rollout, and the map of each head (columns) of each layer (rows)."""
     layers, heads = len(looks[0].maps), max(len(maps) for maps in looks[0].maps.values())
     cell, left_width = min(0.95, 12 / heads), 2.1
     figure = new_figure(left_width + cell * heads, max(4.6, (cell + 0.06) * layers + 0.4) * len(looks))
@@ -66,12 +61,10 @@ def draw_looks(looks, path):
 
 
 def draw_connectivity(looks, shares, filters, variances, similarity, path):
-    """Above, where a model looks in some pictures;
+    """Draw where a model looks (above); how much depends on the image, the first layer, and the positions (below).
 
-    below, how much of that depends on them, the first layer, the positions.
-
-    looks: a list of `Look`, of whose last layer the heads are shown. shares: {what: `variation`}. filters, variances:
-    as of `principal_filters`; similarity: as `position_similarity`.
+    looks: list of `Look`; the heads of the last layer are shown. shares: {name: `variation`}. filters, variances: from
+    `principal_filters`. similarity: from `position_similarity`.
     """
     heads, height = len(list(looks[0].maps.values())[-1]), 1.0 * math.ceil(len(looks) / 2)
     figure = new_figure(10, height + 3.4)
@@ -112,12 +105,10 @@ def draw_connectivity(looks, shares, filters, variances, similarity, path):
 
 
 def draw_cost(sizes, costs, fits, marks, image, side, path):
-    """Above, the costs of attention over N with their fits;
+    """Draw the costs of attention over N with their fits (above); an image, its patches and its tokens (below).
 
-    below, a picture (H, W, 3), its patches, and the tokens that they become.
-
-    costs: {label of the axis: array, one number for each of `sizes`}. fits: {the same label: coefficients of
-    `cost.quadratic`}. marks: {N: what has so many tokens}. side: P.
+    costs: {axis label: array over `sizes`}. fits: {axis label: coefficients of `cost.quadratic`}. marks: {N: what has
+    this number of tokens}. image (H, W, 3). side: P.
     """
     figure = new_figure(9.6, 5.9)
     above, below = figure.subfigures(2, 1, height_ratios=[1.15, 1])
@@ -152,10 +143,10 @@ def draw_cost(sizes, costs, fits, marks, image, side, path):
 
 
 def draw_symmetry(rows, steps, growth, bounds, path):
-    """Left, the error of each theorem; right, how far permuted patches change a model as it trains.
+    """Draw the error of each theorem (left), and how permuted patches change a model during training (right).
 
-    rows: (claim, whether it holds, error). growth: {kind of positions: errors at `steps`}. bounds: an error at most
-    where a theorem holds, and at least where it is broken.
+    rows: (claim, whether it holds, error). growth: {kind of positions: errors at `steps`}. bounds: the largest error
+    where a theorem holds, and the smallest where it does not.
     """
     figure = new_figure(11, 0.5 + 0.27 * len(rows))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
@@ -186,10 +177,10 @@ def draw_symmetry(rows, steps, growth, bounds, path):
 
 
 def draw_fields(fields, distances, uniform, side, path):
-    """Above, receptive fields; below, their sizes over the depth, and how far the heads of a model look.
+    """Draw receptive fields (above); their sizes over the depth, and how far the heads look (below).
 
-    fields: {kind of model: {depth: (H, W)}}. distances: {"untrained" and so on: (L, h) in pixels}. uniform: the
-    distance of one who looks everywhere alike, in a picture of `side` pixels.
+    fields: {kind of model: {depth: (H, W)}}. distances: {"untrained", ...: (L, h) in pixels}. uniform: the distance of
+    uniform attention in an image of `side` pixels.
     """
     figure = new_figure(9.6, 1.75 * len(fields) + 3.2)
     above, below = figure.subfigures(2, 1, height_ratios=[1.75 * len(fields), 3.2])
@@ -227,11 +218,10 @@ def draw_fields(fields, distances, uniform, side, path):
 
 
 def draw_table(curves, guess, cells, attention, path):
-    """Left, accuracies {name: (steps, values)} and that of a guess;
+    """Draw accuracies over training steps (left); the tokens of some texts and where the first one looks (right).
 
-    right, the tokens of some texts, and how much the first looks at each.
-
-    cells: for each text the words of its tokens; attention: (texts, N).
+    curves: {name: (steps, values)}. guess: the accuracy of guessing. cells: the words of each text. attention: (texts,
+    N).
     """
     figure = new_figure(10, 3.6)
     learning, texts = figure.subplots(1, 2, width_ratios=[1, 1.25])
@@ -257,12 +247,10 @@ def draw_table(curves, guess, cells, attention, path):
 
 
 def draw_scale(curves, gaps, lines, groups, path):
-    """Left, the accuracy over the number of training images; in the middle, differences with their lines;
+    """Draw accuracy over the number of training images (left), differences with fitted lines (middle), groups (right).
 
-    right, `draw_groups`.
-
-    curves: {model: {N: {seed: accuracy}}}. gaps: {"CNN - ViT" and so on: {N: {seed: difference}}}. lines: {the same: as
-    of `trend.slope`}. Bars are the standard deviation over seeds.
+    curves: {model: {N: {seed: accuracy}}}. gaps: {"CNN - ViT", ...: {N: {seed: difference}}}. lines: {the same:
+    `trend.slope`}. Bars are the standard deviation over seeds.
     """
     figure = new_figure(13.5, 4.2)
     accuracy, difference, right = figure.subplots(1, 3)
@@ -288,9 +276,9 @@ def draw_scale(curves, gaps, lines, groups, path):
 
 
 def draw_groups(groups, path):
-    """Accuracies in groups {"2,000 images" and so on: {what: {seed: accuracy}}}:
+    """Draw accuracies in groups {"2,000 images", ...: {name: {seed: accuracy}}}.
 
-    mean and standard deviation, and a ring for each seed.
+    Bars are mean and standard deviation; each ring is a seed.
     """
     figure = new_figure(2 + 2.2 * len(groups), 4)
     _groups(figure.subplots(), groups)
@@ -298,7 +286,7 @@ def draw_groups(groups, path):
 
 
 def _errorbars(axes, x, series, colour, name, style):
-    """Shares {seed: share} at each x, in percent: their mean, and their standard deviation where there are some."""
+    """Draw {seed: share} at each x in percent: the mean, and the standard deviation if there are several seeds."""
     values = [100 * np.array(list(by_seed.values())) for by_seed in series]
     deviations = [value.std(ddof=1) if len(value) > 1 else 0 for value in values]
     axes.errorbar(list(x), [value.mean() for value in values], deviations, fmt=style, color=colour, ms=4, capsize=3,
@@ -306,7 +294,7 @@ def _errorbars(axes, x, series, colour, name, style):
 
 
 def _groups(axes, groups):
-    """See `draw_groups`."""
+    """Draw `groups` of `draw_groups` into axes."""
     names = list(dict.fromkeys(name for members in groups.values() for name in members))
     for k, (name, colour) in enumerate(zip(names, SERIES, strict=False)):
         found = [(place + 0.7 * ((k + 0.5) / len(names) - 0.5), members[name]) for place,
@@ -323,5 +311,6 @@ def _groups(axes, groups):
 
 
 def _legend_above(axes):
+    """Put the legend above the axes."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)

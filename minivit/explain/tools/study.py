@@ -1,15 +1,12 @@
-"""A study is a question that takes many runs:
+"""A study answers a question that takes many runs. It keeps their results in a CSV table, one row for each run.
 
-one for each of its points, and a table in a CSV file with what each has given.
-
-    # {"epochs": 5, "lr": 0.002}             what all points share
+    # {"epochs": 5, "lr": 0.002}             settings that all points share
     "model","images","seed","accuracy","seconds"
-    "vit",500,0,0.7134,151.2                 a point, and what came out
+    "vit",500,0,0.7134,151.2                 a point and its results
 
-After each run the file is written anew, whole. What is in it is not run again, so a study that is interrupted loses the
-run that it was in, and goes on with that one. Where points are measured side by side, each in a process of its own, the
-rows stand in the order in which they ended, and an interruption loses what each process was at. Texts are quoted and
-numbers are not, so the table reads back as what it was; others read it with `pandas.read_csv(file, comment="#")`.
+The file is written completely after each run. Finished points are not run again, so an interrupted study loses only the
+current run. If points run side by side, each in its own process, rows stand in the order in which they ended. Texts are
+quoted and numbers are not, so the table reads back exactly; `pandas.read_csv(file, comment="#")` reads it too.
 """
 
 import csv
@@ -20,10 +17,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,13 +31,27 @@ from ...common.files import write_atomic
 
 
 class Study:
-    """The table in `file`, which need not exist yet. rows: the results so far, each a dict of texts and numbers.
+    """The table of a study.
 
-    settings: a dict of what all points share, and of what a result depends on beside its point; as JSON can hold it.
-    Raises ValueError if the file is damaged, or its results were made with other settings.
+    Parameters
+    ----------
+    file : path
+        The CSV file; it need not exist yet.
+    settings : dict
+        Everything that all points share and that results depend on, as JSON can hold it.
+
+    Attributes
+    ----------
+    rows : list of dict
+        The results so far.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or its results were made with other settings.
     """
 
-    def __init__(self, file, settings):
+    def __init__(self, file: Any, settings: dict) -> None:
         self.file, self.settings = Path(file), json.loads(json.dumps(settings))
         self.text, self.rows = "", []
         if self.file.exists():
@@ -51,15 +64,25 @@ class Study:
                                  f"ones: {differences}. "
                                  "Move it away, or take another file")
 
-    def run(self, points, measure, limit=None, jobs=1):
-        """Measure the points that the table has not yet, in their order -> how many are left after that.
+    def run(self, points: list[dict], measure: Callable, limit: int | None = None, jobs: int = 1) -> int:
+        """Measure the points that the table lacks, in order.
 
-        points: dicts of texts and numbers, all with the same names. measure: a function of a point's values by name,
-        which gives a dict of numbers; how many seconds it took is added. limit: how many points to measure now, at most
-        (default: all). jobs: how many at once; more than one are measured in processes of their own, so `measure` must
-        be a function of a module, or a partial of one. Raises ValueError if the table has no such columns, or a value
-        is no number and no text of one line; OSError if it cannot be written, and then it is as it was, or if a process
-        was killed; and what `measure` raises.
+        Parameters ---------- points : list of dict Texts and numbers, all with the same names. measure : function Takes
+        a point's values by name and returns a dict of numbers. The seconds it took are added. limit : int, optional How
+        many points to measure now, at most. jobs : int How many points to measure at once. With more than one, each
+        runs in its own process, so `measure` must be a function of a module, or a partial of one.
+
+        Returns
+        -------
+        int
+            How many points are left.
+
+        Raises
+        ------
+        ValueError
+            If the table has other columns, or a value is neither a number nor a text of one line.
+        OSError
+            If the table cannot be written (it keeps its old content), or if a process was killed.
         """
         check_number("number of jobs", jobs, least=1, whole=True)
         names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
@@ -79,13 +102,14 @@ class Study:
                   f"the rest will take some {_duration(left)}", file=sys.stderr, flush=True)
         return len(todo) - len(now)
 
-    def by_seed(self, result, **fields):
-        """{seed: a result} of the rows that have these fields, by rising seeds: ("accuracy", model="vit", images=500)."""
+    def by_seed(self, result: str, **fields: Any) -> dict[Any, Any]:
+        """Return {seed: result} of the rows with these fields, sorted: by_seed("accuracy", model="vit", images=500)."""
         found = {row["seed"]: row[result] for row in self.rows
                  if all(row[name] == value for name, value in fields.items())}
         return dict(sorted(found.items()))
 
     def _add(self, row):
+        """Add a row to the table and write it."""
         text = io.StringIO()
         writer = csv.DictWriter(text, [*(self.rows or [row])[0]], quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         if not self.rows:
@@ -98,10 +122,7 @@ class Study:
 
 
 def _measured(points, measure, jobs):
-    """(point, what was found, in how many seconds), as points end that so many processes measure at once.
-
-    After an error no further point is begun; those in hand are measured to their end, and then it is raised.
-    """
+    """Yield (point, results, seconds) as points end; after an error no point is started, running ones end first."""
     if jobs == 1:
         yield from ((point, *_timed(measure, point)) for point in points)
         return
@@ -125,25 +146,24 @@ def _measured(points, measure, jobs):
 
 
 def _end_with_parent():
-    """End this process when the one that started it has ended, however that was:
-
-    nobody waits any more for what it measures.
-    """
+    """End this process when its parent process has ended."""
     threading.Thread(target=_exit_after, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
 def _exit_after(process):
+    """Wait for the end of a process, then exit."""
     process.join()
     os._exit(1)
 
 
 def _timed(measure, point):
+    """Measure one point and its time."""
     start = time.perf_counter()
     return _checked(measure(**point)), round(time.perf_counter() - start, 2)
 
 
 def _read(file):
-    """The text, the settings and the rows of a table. Raises ValueError, with the line, if it is damaged."""
+    """Return the text, the settings and the rows of a table. Raises ValueError that names the damaged line."""
     number, rows, names = 1, [], []
     try:
         text = file.read_text(encoding="utf-8")
@@ -164,7 +184,7 @@ def _read(file):
 
 
 def _checked(fields):
-    """The fields, if the table can hold them so that they read back as they were."""
+    """Return the fields if the table can hold them exactly; raise ValueError otherwise."""
     for name, value in fields.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float | np.integer
                                                      | np.floating) or "\n" in str(value):
@@ -173,9 +193,13 @@ def _checked(fields):
 
 
 def _words(fields):
+    """Return fields as text."""
     return ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name,
                      value in fields.items())
 
 
 def _duration(seconds):
-    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
+    """Return seconds as text."""
+    if seconds < 100:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"

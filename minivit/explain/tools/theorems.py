@@ -1,7 +1,6 @@
-"""The theorems of `symmetry.py`, each with the function that measures its error, in float64 at random weights and
-inputs.
+"""The theorems of `symmetry.py`, each with a function that measures its error in float64 at random weights and inputs.
 
-Where a theorem holds the error is round-off; where a condition of it is broken, it is not.
+Where a theorem holds, the error is round-off. Where one of its conditions is broken, it is not.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,15 @@ from ...layers import MLP, Attention, Block, PatchEmbed
 from ...models import create_model
 from ...ops import convolution
 from ..partial_models import FirstBlocks, Sequential
-from ..symmetry import circular_convolution, equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
+from ..symmetry import (
+    circular_convolution,
+    equivariance_error,
+    permute_patches,
+    permute_tokens,
+    shift,
+    shift_tokens,
+    unchanged,
+)
 
 HOLDS, BROKEN = 1e-12, 1e-3                                           # an error at most, and at least
 WIDTH, HEADS, DEPTH, SIDE, PATCH = 24, 3, 4, 12, 3  # of the models and pictures; a grid of GRID x GRID patches
@@ -22,36 +29,38 @@ GRID = SIDE // PATCH
 
 @dataclass(frozen=True)
 class Theorem:
-    """claim: in words. holds: whether it is true. error: a function of a random generator -> the error of one trial."""
+    """claim: in words. holds: whether it is true. error: function of a random generator -> the error of one trial."""
 
     claim: str
     holds: bool
     error: Callable
 
     def worst(self, trials=5, seed=0):
-        """The error that speaks against it: the largest of some trials where it holds, the smallest where it is broken."""
+        """Return the largest error of some trials if the theorem holds, else the smallest."""
         errors = [self.error(np.random.default_rng([seed, trial])) for trial in range(trials)]
         return max(errors) if self.holds else min(errors)
 
 
 def _random(layer, rng):
-    """The layer in float64, with all its weights random (never as they start: zeros would hide what they multiply)."""
+    """Return the layer in float64 with all weights random; initial zeros would hide what they multiply."""
     layer = layer.astype(np.float64)
     layer.vector[:] = 0.5 * rng.standard_normal(layer.vector.size)
     return layer
 
 
 def _vit(rng, **options):
+    """Make a small random ViT."""
     return _random(create_model("vit", image_size=SIDE, patch_size=PATCH, classes=5, width=WIDTH, heads=HEADS,
                                 depth=DEPTH, **options), rng)
 
 
 def _images(rng):
+    """Make random images."""
     return rng.standard_normal((2, SIDE, SIDE, 3))
 
 
 def _tokens_permuted(make):
-    """Equivariance of a layer (B, N, D) -> (B, N, D) under permutations of the tokens."""
+    """Test that a layer (B, N, D) -> (B, N, D) is equivariant under permutations of the tokens."""
     def error(rng):
         layer = make(rng)
         return equivariance_error(layer.forward, permute_tokens(rng.permutation(GRID * GRID)),
@@ -60,7 +69,7 @@ def _tokens_permuted(make):
 
 
 def _patches_permuted(**options):
-    """Invariance of a ViT's logits under permutations of the patches."""
+    """Test that a ViT's logits are invariant under permutations of the patches."""
     def error(rng):
         model = _vit(rng, **options)
         return equivariance_error(model.forward, permute_patches(rng.permutation(GRID * GRID), PATCH), _images(rng),
@@ -69,7 +78,7 @@ def _patches_permuted(**options):
 
 
 def _picture_shifted(pixels):
-    """Equivariance of a ViT without positions, from the picture to the tokens behind its last block, under shifts."""
+    """Test that a ViT without positions is equivariant under shifts, from the image to its last tokens."""
     def error(rng):
         encoder = FirstBlocks(_vit(rng, positions="none", pool="mean"), DEPTH)
         return equivariance_error(encoder.forward, shift(pixels, -pixels), _images(rng),
@@ -78,7 +87,7 @@ def _picture_shifted(pixels):
 
 
 def _convolution_shifted(pixels, stride=1, circular=True, inside=False):
-    """Equivariance of a convolution of 3 x 3 under shifts by so many pixels, to the right and down."""
+    """Test that a 3 x 3 convolution is equivariant under shifts of this many pixels right and down."""
     def error(rng):
         weight, bias = rng.standard_normal((3, 3, 3, 4)), rng.standard_normal(4)
 
@@ -94,6 +103,7 @@ def _convolution_shifted(pixels, stride=1, circular=True, inside=False):
 
 
 def _patch_embedding_shifted(rng):
+    """Test that the patch embedding is equivariant under shifts by whole patches."""
     embed = _random(PatchEmbed(PATCH, 3, WIDTH), rng)
     return equivariance_error(embed.forward, shift(2 * PATCH, PATCH), _images(rng), shift_tokens(2, 1, (GRID, GRID)))
 

@@ -1,8 +1,8 @@
-"""How a difference changes as the number of training images N grows, from some seeds.
+"""How a difference changes with the number N of training images, measured with several seeds.
 
-The subsets of one seed lie in each other, so its results at several N are no independent measurements, and a line
-through all points would have an error that is too small. Each seed has a line of its own, then, d = a + b log10 N by
-least squares, and the error of the slope is that of the mean over seeds: std(b) / sqrt(seeds).
+The subsets of one seed are nested, so its results at several N are not independent, and a line through all points would
+have too small an error. Instead each seed has its own line d = a + b log10 N, fitted by least squares. The error of the
+slope is that of the mean over seeds: std(b) / sqrt(seeds).
 """
 
 import math
@@ -12,10 +12,7 @@ import numpy as np
 
 
 def mean_and_error(values):
-    """The mean of some numbers, and its standard error std / sqrt(n), which is NaN for a single one.
-
-    Raises ValueError for none.
-    """
+    """Return the mean of some numbers and its standard error std / sqrt(n), NaN for one number. Raises ValueError."""
     values = np.asarray(list(values), np.float64)
     if not values.size:
         raise ValueError("there are no values to take the mean of")
@@ -23,17 +20,15 @@ def mean_and_error(values):
 
 
 def paired(ours, theirs):
-    """{seed: ours - theirs}, for the seeds that both have. Each is {seed: number}."""
+    """Return {seed: ours - theirs} for the seeds that both {seed: number} have."""
     return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
 
 
 def slope(differences):
-    """How a difference grows when N grows tenfold:
+    """Return how a difference grows when N grows tenfold: (mean slope, its standard error, mean value at N = 1).
 
-    (mean slope of the seeds, its standard error, mean value of the lines at N = 1).
-
-    differences: {N: {seed: number}}; a seed counts that has at least two N. The error is NaN for a single seed.
-    Raises ValueError without such a seed.
+    differences: {N: {seed: number}}. A seed counts if it has at least two N. The error is NaN for a single seed. Raises
+    ValueError without such a seed.
     """
     lines = []
     for seed in {seed for by_seed in differences.values() for seed in by_seed}:
@@ -53,11 +48,9 @@ T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def decided(values):
-    """1 if the mean of {seed: number} is above zero with 95% confidence (Student's t), -1 if below;
+    """Return 1 if the mean of {seed: number} is positive with 95% confidence (Student's t), -1 if negative, else 0.
 
-    0 if neither is shown.
-
-    A single seed shows nothing, whatever its number.
+    A single seed decides nothing.
     """
     mean, error = mean_and_error(values.values())
     if len(values) < 2:
@@ -66,11 +59,9 @@ def decided(values):
 
 
 def crossing(differences):
-    """Where a difference changes its sign: (N, N') if it is decided at both, with another sign, and undecided between;
+    """Return the last (N, N') between which a difference changes its sign, or None.
 
-    else None.
-
-    differences: {N: {seed: number}}. The last such change is what counts.
+    It must be decided at both, with opposite signs, and undecided in between. differences: {N: {seed: number}}.
     """
     sizes = sorted(differences)
     signs = [(size, decided(differences[size])) for size in sizes]
@@ -80,10 +71,7 @@ def crossing(differences):
 
 
 def verdict(differences, one, other):
-    """What {N: {seed:
-
-    accuracy of `one` - accuracy of `other`}} says about who is ahead, and about a crossing, in a sentence.
-    """
+    """Return a sentence: which one is ahead, and whether they cross. differences: accuracy of `one` - `other`."""
     sizes = sorted(differences)
     signs = {size: decided(differences[size]) for size in sizes}
     measured = f"from {sizes[0]:,} to {sizes[-1]:,} images"
@@ -104,6 +92,6 @@ def verdict(differences, one, other):
 
 
 def _but(undecided, signs):
-    """What is to be said of the sizes at which nothing is shown, if there are any."""
+    """Return the words for the sizes where nothing is decided."""
     at = ", ".join(f"{size:,}" for size in undecided)
     return f"; at {at} of {len(signs)} sizes nothing is shown with 95% confidence" if undecided else ""
