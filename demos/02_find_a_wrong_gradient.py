@@ -1,10 +1,10 @@
-"""A layer norm written by hand has a wrong gradient and passes a careless check. Here the bug is found.
+"""Find a bug in the backward of a layer norm that passes a careless gradient check.
 
     python demos/02_find_a_wrong_gradient.py            a second
     python demos/02_find_a_wrong_gradient.py --quick    the same
 
-Prints the tables that expose the bug and confirm the fix, and draws wrong_gradient.png: the error against the step of
-the differences.
+Prints the table that shows the bug and the table after the fix. Draws wrong_gradient.png: the error of each gradient
+over the step size of the finite differences.
 """
 
 import argparse
@@ -32,13 +32,13 @@ class LayerNorm:
         return self.gamma * self.through_xhat(dy)  # the bug: gamma is multiplied after the means are taken
 
     def through_xhat(self, dxhat):
-        """dx from dxhat: without its mean, and without its part along xhat."""
+        """Return dx, given dxhat: remove the mean and the component along xhat, then divide by std."""
         along_xhat = self.xhat * (dxhat * self.xhat).mean(axis=-1, keepdims=True)
         return (dxhat - dxhat.mean(axis=-1, keepdims=True) - along_xhat) / self.std
 
 
 class Fixed(LayerNorm):
-    """The same, with gamma inside: y = xhat gamma + beta says dxhat = dy gamma, and the means are of dxhat."""
+    """The correct layer. y = xhat gamma + beta gives dxhat = dy gamma, so the means are taken over dxhat."""
 
     def backward(self, dy):
         super().backward(dy)
@@ -46,7 +46,7 @@ class Fixed(LayerNorm):
 
 
 def careless(layer, x):
-    """How such bugs slip through: the layer as it is made (gamma = 1), dy = 1 everywhere, one loose tolerance for all."""
+    """Check one entry in a way that misses the bug: initial weights (gamma = 1), dy = 1, and a loose tolerance."""
     layer.forward(x)
     dx, h = layer.backward(np.ones_like(x)), 1e-5
     moved = np.zeros_like(x)
@@ -56,10 +56,11 @@ def careless(layer, x):
 
 
 def draw(wrong, fixed, path):
-    """The error of every gradient against the step, before and after."""
+    """Draw the error of every gradient over the step size, with the bug and without it."""
     figure = new_figure(10, 4)
     for axes, report, title in zip(figure.subplots(1, 2, sharey=True), (wrong, fixed),
-                                   ("gamma outside the means", "fixed"), strict=True):
+                                   ("Wrong: the error of x stays the same",
+                                    "Fixed: the error of x has a V shape"), strict=True):
         report.plot(axes=axes)
         axes.set_title(title)
         axes.label_outer()
@@ -68,20 +69,20 @@ def draw(wrong, fixed, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="it is quick anyway")
-    parser.add_argument("--out", default="wrong_gradient.png", help="the picture to write")
+    parser.add_argument("--quick", action="store_true", help="the same: this demo always takes a second")
+    parser.add_argument("--out", default="wrong_gradient.png", help="the image file to write")
     options = parser.parse_args()
 
     x = np.random.default_rng(0).standard_normal((3, 5, 8))           # (B, N, D)
-    print(f"A careless check, at gamma = 1 and dy = 1, says: {'right' if careless(LayerNorm(8), x) else 'wrong'}.")
+    print(f"A careless check, with gamma = 1 and dy = 1, says: {'right' if careless(LayerNorm(8), x) else 'wrong'}.")
     report = minivit.gradcheck(LayerNorm(8), x)
-    print(f"\nminivit.gradcheck, at random gamma and dy:\n\n{report}")
+    print(f"\nminivit.gradcheck, with random gamma and dy:\n\n{report}")
     fixed = minivit.gradcheck(Fixed(8), x)
-    print(f"\nWith gamma inside the means:\n\n{fixed}")
+    print(f"\nAfter the fix, with gamma inside the means:\n\n{fixed}")
     draw(report, fixed, options.out)
-    print("\nThe right gradient of x traces a V over the step: truncation to the right, round-off to the left. The "
-          "wrong one stays at its "
-          f"error, whatever the step. Picture: {options.out}")
+    print("\nThe error of the correct gradient of x has the shape of a V over the step size: truncation error on the "
+          "right, round-off error on the left. The error of the wrong gradient is the same at every step size.")
+    print(f"Figure: {options.out}")
 
 
 if __name__ == "__main__":

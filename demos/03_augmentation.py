@@ -1,10 +1,10 @@
-"""What augmentation shows a model: the same pictures of clothes, varied by each step.
+"""Show what each augmentation does to an image, and measure its cost.
 
-    python demos/03_augmentation.py            Fashion-MNIST: found or downloaded
-    python demos/03_augmentation.py --quick    the digits that come with minivit
+    python demos/03_augmentation.py            Fashion-MNIST, downloaded if necessary
+    python demos/03_augmentation.py --quick    the embedded digits, without download
 
-Draws augmentation.png, and prints what each step costs: microseconds a picture on one core, and the share of a training
-step.
+Draws augmentation.png. Prints the cost of each transform: microseconds per image on one core, and the share of the time
+of a training step.
 """
 
 import argparse
@@ -20,32 +20,28 @@ from minivit.runs.default_model import model_for
 from minivit.runs.presets import preset_for
 from minivit.training.augment import Augmentation
 
-# The text of each row, as `minivit train --augment` takes it; probabilities are 1 here, so that every picture shows the
-# step.
+# The transform of each row, as in `minivit train --augment`. Most probabilities are 1, so every image shows the effect.
 ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1",
         "cutmix:1:1"]
 COLUMNS = 9
-SHARE = 16      # images that a lane varies at once
+SHARE = 16      # images that a lane augments at once
 
 
 def vary(augment, images, targets, step, share=None):
-    """The first `share` images of a batch (default:
-
-    all) at a step of training, which is here the only one of its epoch.
-    """
+    """Augment the first `share` images of a batch (default: all) at a training step. Here each epoch has one step."""
     everywhere = np.arange(len(images))
     return augment(images, targets, Generator(4, step, everywhere[:share], epoch=step, dataset_indices=everywhere))
 
 
 def choose(data):
-    """Three pictures of unlike classes, and behind them a batch from which partners come."""
+    """Return three images of different classes, followed by images to mix them with, and the targets of all."""
     first = [int(np.flatnonzero(data.train_labels == k)[0]) for k in (9, 1, 5)]
     batch = np.concatenate([first, np.arange(253)])
     return data.train_images[batch], cross_entropy.targets(data.train_labels[batch], data.classes)
 
 
 def draw(data, path):
-    """A row for each step of augmentation, a column for each epoch: three pictures, each at several epochs."""
+    """Draw a row for each transform. Its columns are three images, each in three epochs."""
     images, targets = choose(data)
     figure = new_figure(9.6, 1.08 * len(ROWS))
     for text, row in zip(ROWS, figure.subplots(len(ROWS), COLUMNS), strict=True):
@@ -64,7 +60,7 @@ def draw(data, path):
 
 
 def microseconds(task, images, repetitions):
-    """What `task(step)` takes for each of the images: the median, after two that compile and warm up."""
+    """Return the median time of `task(step)` per image. Two runs before it compile and warm up."""
     seconds = []
     for step in range(repetitions + 2):
         start = time.perf_counter()
@@ -75,21 +71,21 @@ def microseconds(task, images, repetitions):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="with the digits, which need no download")
-    parser.add_argument("--out", default="augmentation.png", help="the picture to write")
+    parser.add_argument("--quick", action="store_true", help="use the digits, which need no download")
+    parser.add_argument("--out", default="augmentation.png", help="the image file to write")
     options = parser.parse_args()
 
     data = minivit.load_data("digits" if options.quick else "fashion-mnist")
     images, targets = choose(data)
     trainer = minivit.Trainer(model_for(data), threads=1)
     training = microseconds(lambda _: trainer.step(images[:64], targets[:64].argmax(axis=1)), 64, 3)
-    print(f"a step of training takes {training:,.0f} us a picture on one core; of augmentation")
+    print(f"A training step takes {training:,.0f} us per image on one core. Augmentation takes, per image:")
     for text in (*ROWS[1:], preset_for(data).training.get("augment", "affine")):
         augment = Augmentation(text)
         cost = microseconds(lambda step, augment=augment: vary(augment, images, targets, step, SHARE), SHARE, 50)
         print(f"    {text:45} {cost:6.1f} us, {cost / training:6.2%}")
     draw(data, options.out)
-    print(f"Each row is one step of augmentation, each column another epoch. Picture: {options.out}")
+    print(f"Each row shows one transform on three images, each in three epochs. Figure: {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What makes it fast: nine findings, each measured here and now, without it and with it.
+"""Measure nine optimisations of minivit, each without it and with it.
 
     python demos/04_what_makes_it_fast.py            two minutes
-    python demos/04_what_makes_it_fast.py --quick    half a minute, and rough figures
+    python demos/04_what_makes_it_fast.py --quick    half a minute: too few repetitions for conclusions
 
-Prints the table and draws it to what_makes_it_fast.png. In each finding everything else stays as it is: a kernel is
-compiled from the source that stands in `minivit/ops`, with one option or one helper changed.
+Prints a table and draws what_makes_it_fast.png. Each measurement changes one thing only. For example, a kernel is
+compiled from its source in `minivit/ops` with one option or one helper function replaced.
 """
 
 import argparse
@@ -25,20 +25,20 @@ from minivit.models import create_model
 from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
 from minivit.parallel import blas, lanes, threads
 
-# To make a step, and to read an image, each in a process of its own.
-WAYS = ("threads in every "
-        "product", "fresh memory", "as it is", "an image, threads in every product", "an image, as it is")
+# Ways to run a training step or the inference of one image. Each runs in its own process.
+WAYS = ("threads in every product", "fresh memory", "as it is",
+        "an image, threads in every product", "an image, as it is")
 
 
 def compiled(function, error_model="numpy", **helpers):
-    """The Python source of a kernel, compiled anew, with some of the names that it uses replaced."""
-    source = getattr(function, "py_func", function)                   # under NUMBA_DISABLE_JIT=1 it is its own source
+    """Compile the Python source of a kernel again, with some of its helper functions replaced."""
+    source = getattr(function, "py_func", function)                   # with NUMBA_DISABLE_JIT=1 it is plain Python
     changed = FunctionType(source.__code__, source.__globals__ | helpers, source.__name__)
     return numba.njit(nogil=True, error_model=error_model, fastmath=kernel._FAST)(changed)
 
 
 def batch(shape):
-    """A model, and a batch of its images with their targets, of one of the benchmark's shapes."""
+    """Return a model, images and targets of one of the benchmark's shapes."""
     model, images, labels = SHAPES[shape].make()
     return model, images, cross_entropy.targets(labels, model.classes)
 
@@ -47,7 +47,7 @@ def batch(shape):
 
 
 def division_without_a_check():
-    """Numba asks before every division, as Python does, whether the divisor is zero; or divides as the processor does."""
+    """Without: Numba checks each divisor for zero, as Python does. With: the processor divides without a check."""
     x = np.random.default_rng(0).standard_normal(500_000).astype(np.float32)
     y, slope = np.empty_like(x), np.empty_like(x)
 
@@ -61,7 +61,7 @@ def division_without_a_check():
 
 
 def exp_as_a_polynomial():
-    """A call to the C library for every number; or a polynomial, which the compiler computes for eight numbers at once."""
+    """Without: one call of the C library per number. With: a polynomial, computed for several numbers at once."""
     scores = np.random.default_rng(0).standard_normal((10_000, 65)).astype(np.float32)
     plain, ours = compiled(softmax._forward, exp=np.exp), compiled(softmax._forward)
     largest = scores.max(axis=1)
@@ -69,10 +69,7 @@ def exp_as_a_polynomial():
 
 
 def one_array_in_place():
-    """The same array passed twice, to read and to write, so that the compiler must expect them to overlap;
-
-    or passed once.
-    """
+    """Without: input and output are two arguments, which may overlap. With: one array, changed in place."""
     scores = np.random.default_rng(0).standard_normal(650_000).astype(np.float32)
 
     def exp_into(x, y):
@@ -95,7 +92,7 @@ def one_array_in_place():
 
 
 def only_what_is_read():
-    """A last block that gives all tokens, of which the head reads one; or that computes for this one alone."""
+    """Without: the last block computes all tokens. With: only the class token, which the classifier reads."""
     model, images, targets = batch("fashion")
 
     def step(replica):
@@ -106,19 +103,16 @@ def only_what_is_read():
 
 
 def nothing_remembered():
-    """Inference that keeps every layer's cache, as for a backward;
-
-    or none, so that arrays are used again while they are in the cache.
-    """
+    """Without: inference keeps every layer's cache for a backward. With: it keeps none and reuses its arrays."""
     model, images, _ = batch("digits")
     replica, reader = model.replica(), model.inference_view()
     return lambda: replica.forward(images[:32]), lambda: reader.forward(images[:32])
 
 
 def fewer_multiplications():
-    """A convolution of 3 x 3 as one product with all that each place sees;
+    """Without: a 3x3 convolution as one matrix product over all windows. With: Winograd's algorithm.
 
-    or by Winograd's algorithm, in 16 products instead of 36.
+    Winograd's algorithm needs 16 multiplications for 2x2 outputs instead of 36.
     """
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.standard_normal(shape).astype(np.float32)
@@ -137,7 +131,7 @@ def fewer_multiplications():
 
 
 def measure(pair, rounds):
-    """The median milliseconds of two functions, asked in turn, and the median of their ratio."""
+    """Time two functions in turn. Return the median milliseconds of each and the median of their ratio."""
     times = []
     with blas.blas_threads(1):
         for turn in range(rounds + 2):
@@ -153,7 +147,7 @@ def measure(pair, rounds):
 
 
 def steps(way):
-    """A function that makes a training step, given its number, in one of WAYS."""
+    """Return a function that runs a training step, given its number, in one of WAYS."""
     if way == "fresh memory":
         threads.keep_freed_memory = lambda: None
     model, images, targets = batch("fashion")
@@ -167,7 +161,7 @@ def steps(way):
 
 
 def readings(way):
-    """The same, of the inference of one image."""
+    """Return a function that runs the inference of one image in one of WAYS."""
     model, workers = create_model("deit_tiny_patch16_224"), threads.Workers()
     image = np.zeros((1, *model.input_shape), np.float32)
     shared = way == "an image, as it is"
@@ -181,16 +175,13 @@ def readings(way):
 
 
 def work_when_asked(way):
-    """For every line of input, do the work some times, in one of WAYS;
-
-    print the median milliseconds and page faults of one time.
-    """
+    """For every line of input, repeat the work and print the median milliseconds and page faults of one run."""
     import resource
 
     work = readings(way) if way.startswith("an image") else steps(way)
     for _ in sys.stdin:
         times = []
-        for step in range(5):                                         # as in training, one after the other
+        for step in range(5):                                         # one after the other, as in training
             faults, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
             work(step)
             times.append((1e3 * (time.perf_counter() - start),
@@ -199,13 +190,13 @@ def work_when_asked(way):
 
 
 def work_of_processes(rounds):
-    """The findings about whole steps: one model on the whole batch, with every product on all cores;
+    """Measure the findings about training steps and about one image. Return their rows.
 
-    every step's arrays on fresh pages from the system; and as it is, a lane for each core, and arrays on pages that the
-    last step has freed. And about one image: every product on all cores, or its tokens shared.
+    A training step runs in three ways. First, all cores share every matrix product. Second, each core has a lane but
+    every step gets new memory. Third, as in minivit: lanes, and memory that the last step has freed. The inference of
+    an image runs in two ways: the cores share every product, or they share the tokens.
 
-    A process for each: threads that wait for products go on spinning for a while, and would take a core from lanes
-    beside them.
+    Each way has its own process, because BLAS threads keep spinning after a product and would slow down the lanes.
     """
     processes = [subprocess.Popen([sys.executable, __file__, "--work", way], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
@@ -213,7 +204,7 @@ def work_of_processes(rounds):
     answers = []
     for _ in range(rounds + 2):
         for process in processes:
-            time.sleep(0.3)  # until the threads of the last one have come to rest
+            time.sleep(0.3)  # wait until the threads of the last process are idle
             process.stdin.write("work\n")
             process.stdin.flush()
             answers.append(json.loads(process.stdout.readline()))
@@ -222,37 +213,37 @@ def work_of_processes(rounds):
     times, faults = np.array(answers[2 * len(WAYS):]).reshape(rounds, len(WAYS), 2).transpose(2, 1, 0)
     (threaded, fresh, ours, cut, shared), (_, many, few, *_) = np.median(times, axis=1), np.median(faults, axis=1)
     what = "fashion, forward and backward"
-    return [("a lane for each core, not threads in every "
-             "product", threaded, ours, np.median(times[0] / times[2]), what),
-            ("threads share the tokens of an image, not every "
-             "product", cut, shared, np.median(times[3] / times[4]), "DeiT-Ti, one image"),
-            ("freed memory is "
-             "kept", fresh, ours, np.median(times[1] / times[2]), f"{what}: {many:,.0f} page faults, and {few:,.0f}")]
+    return [("a lane for each core, not threads in every product",
+             threaded, ours, np.median(times[0] / times[2]), what),
+            ("threads share the tokens of an image, not every product",
+             cut, shared, np.median(times[3] / times[4]), "DeiT-Ti, one image"),
+            ("freed memory is kept",
+             fresh, ours, np.median(times[1] / times[2]), f"{what}: {many:,.0f} page faults, and {few:,.0f}")]
 
 
 def findings(rounds):
-    """Rows (finding, milliseconds without, with, ratio, remark)."""
+    """Return rows (finding, milliseconds without, with, ratio, remark)."""
     pairs = {
         "division without Python's check": (division_without_a_check, "GELU of 500,000 numbers"),
-        "exp as a polynomial": (exp_as_a_polynomial, "softmax of 10,000 rows of 65, but for the maximum"),
+        "exp as a polynomial": (exp_as_a_polynomial, "softmax of 10,000 rows of 65, without the maximum"),
         "one array, in place": (one_array_in_place, "exp of 650,000 numbers"),
         "fewer multiplications": (fewer_multiplications, "convolution of 32 images of 14 x 14 x 32, and its backward"),
-        "only what is read, in the last block": (only_what_is_read, "fashion, forward and backward of 16 images"),
-        "inference remembers nothing": (nothing_remembered, "digits, forward of 32 images"),
+        "only the class token in the last block": (only_what_is_read, "fashion, forward and backward of 16 images"),
+        "inference keeps no caches": (nothing_remembered, "digits, forward of 32 images"),
     }
     in_processes = work_of_processes(rounds) if sys.platform == "linux" else []
     return in_processes + [(name, *measure(make(), rounds), remark) for name, (make, remark) in pairs.items()]
 
 
 def draw(rows, path):
-    """Bars of the ratios."""
+    """Draw the ratios as bars."""
     figure = new_figure(9, 0.5 + 0.5 * len(rows))
     axes = figure.subplots()
     names, ratios = [row[0] for row in rows], [row[3] for row in rows]
     bars = axes.barh(names, ratios, color="#d1495b")
     axes.bar_label(bars, [f"{ratio:.1f}x" for ratio in ratios], padding=4)
     axes.axvline(1, color="k", lw=0.8)
-    axes.set(xlabel="times as fast as without it", xlim=(0, 1.15 * max(ratios)))
+    axes.set(xlabel="speed relative to without", xlim=(0, 1.15 * max(ratios)))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)
@@ -261,7 +252,7 @@ def draw(rows, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repetitions")
-    parser.add_argument("--out", default="what_makes_it_fast.png", help="the picture to write")
+    parser.add_argument("--out", default="what_makes_it_fast.png", help="the image file to write")
     parser.add_argument("--work", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=20, help="repetitions of each measurement (default 20)")
     options = parser.parse_args()
@@ -274,7 +265,7 @@ def main():
     for name, before, after, ratio, remark in rows:
         print(f"{name:55} {before:7.2f} ms {after:7.2f} ms {ratio:6.1f}x   {remark}")
     draw(rows, options.out)
-    print(f"The picture is {options.out}")
+    print(f"Figure: {options.out}")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def distances(model, images):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="little training")
-    parser.add_argument("--out", default="receptive_fields.png", help="the picture to write")
+    parser.add_argument("--out", default="receptive_fields.png", help="the image file to write")
     options = parser.parse_args()
 
     seen = fields()
@@ -74,7 +74,7 @@ def main():
           "pictures the heads stay nearly global. Local ones, as in the paper's figure 7, need far more (Raghu et al., "
           "arXiv:2108.08810).")
     draw_fields(seen, looks, uniform, model.image_size, options.out)
-    print(f"Picture: {options.out}")
+    print(f"Figure: {options.out}")
 
 
 if __name__ == "__main__":

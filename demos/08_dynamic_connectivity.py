@@ -44,7 +44,7 @@ def similarity_by_distance(similarity):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="with the digits, which need no download")
-    parser.add_argument("--out", default="dynamic_connectivity.png", help="the picture to write")
+    parser.add_argument("--out", default="dynamic_connectivity.png", help="the image file to write")
     options = parser.parse_args()
 
     data = minivit.load_data("digits" if options.quick else "fashion-mnist")
@@ -72,7 +72,7 @@ def main():
     chosen = [int(np.flatnonzero(data.test_labels == k)[0]) for k in (0, 1, 5, 7, 8, 9)]
     looks = look(model, data.test_images[chosen], class_names=data.class_names)
     draw_connectivity(looks, found, filters, variances, similarity, options.out)
-    print(f"Picture: {options.out}")
+    print(f"Figure: {options.out}")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def train(model, steps, test, lr=3e-3, batch=128):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="less training")
-    parser.add_argument("--out", default="other_signals.png", help="the picture to write")
+    parser.add_argument("--out", default="other_signals.png", help="the image file to write")
     options = parser.parse_args()
 
     test, steps = tables(np.random.default_rng(0), 2000), 120 if options.quick else 600
@@ -136,7 +136,7 @@ def main():
           f"table that it asks for (everywhere alike: {1 / (ROWS + 1):.0%}).")
     cells = [["".join(ALPHABET[c] for c in pair) for pair in text.reshape(-1, 2)] for text in test[0][:8]]
     draw_table(curves, guess, cells, probs[layer][:8, head, 0], options.out)
-    print(f"Picture: {options.out}")
+    print(f"Figure: {options.out}")
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def report(plan, study, picture):
                 print(f"{label}: augmentation changes the {model} by " + "{:+.2f} +- {:.2f} points".format(
                     *(100 * value for value in mean_and_error(gain.values()))))
     draw_scale(curves, gaps, lines, groups, picture)
-    print(f"Picture: {picture}")
+    print(f"Figure: {picture}")
 
 
 def _augmented(study, size, augment):
@@ -250,7 +250,7 @@ def main():
     parser.add_argument("--jobs", type=int, metavar="N", help="points at once (default: as many as there are cores; "
                                                               "with --quick one)")
     parser.add_argument("--csv", type=Path, help="the table (default: scale.csv or scale_digits.csv beside this file)")
-    parser.add_argument("--out", default="scale.png", help="the picture to write")
+    parser.add_argument("--out", default="scale.png", help="the image file to write")
     options = parser.parse_args()
     if options.jobs is None:
         options.jobs = 1 if options.quick else available_threads()

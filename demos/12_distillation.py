@@ -135,7 +135,7 @@ def report(plan, table, picture):
                 print(f"With {label}, {TAUGHT[role]} distillation {words}: {100 * mean:+.2f} +- {100 * error:.2f} "
                       "points.")
     draw_groups({label: found for label, found in groups.items() if found}, picture)
-    print(f"Picture: {picture}")
+    print(f"Figure: {picture}")
 
 
 def main():
@@ -145,7 +145,7 @@ def main():
     parser.add_argument("--limit", type=int, metavar="N", help="measure so many points at most")
     parser.add_argument("--csv", type=Path, help="the table (default: distillation.csv beside this file)")
     parser.add_argument("--teachers", type=Path, help="folder of the teachers' runs (default: runs/distillation)")
-    parser.add_argument("--out", default="distillation.png", help="the picture to write")
+    parser.add_argument("--out", default="distillation.png", help="the image file to write")
     options = parser.parse_args()
     plan = QUICK if options.quick else FULL
     with tempfile.TemporaryDirectory() as scratch:

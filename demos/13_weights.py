@@ -94,7 +94,7 @@ def draw(counts, accuracies, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one number of pictures, one draw of them")
-    parser.add_argument("--out", default="weights.png", help="the picture to write")
+    parser.add_argument("--out", default="weights.png", help="the image file to write")
     options = parser.parse_args()
 
     digits, epochs = minivit.load_data("digits"), 30 if options.quick else 100
@@ -116,7 +116,7 @@ def main():
                       f"{len(data.test_labels)} new ones "
                       f"right, in {np.median(seconds[way][i]):.1f} s", flush=True)
     draw(counts, accuracies, options.out)
-    print(f"Picture: {options.out}")
+    print(f"Figure: {options.out}")
 
 
 if __name__ == "__main__":

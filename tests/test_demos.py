@@ -1,4 +1,4 @@
-"""Every demo runs in its quick mode, says what it found, and draws its picture."""
+"""Every demo runs in its quick mode, prints its results, and draws its figure."""
 
 import re
 import subprocess
@@ -13,8 +13,8 @@ DEMOS = sorted((Path(__file__).parents[1] / "demos").glob("[0-9]*.py"))
 FOUND = {
     "05_why_patches": [(r"([\d,]+) times fewer", lambda times: times == 65_536),
                        (r"memory as N\^(\d\.\d+)", lambda power: 1.7 < power < 2.1),
-                       (r"give the picture back in every bit", lambda: True)],
-    "06_symmetry": [(r"holds does so to (\S+); what is broken is off by (\S+) at least", lambda good,
+                       (r"patches are .* and restore the image bit for bit", lambda: True)],
+    "06_symmetry": [(r"symmetries hold to (\S+); the broken ones are off by at least (\S+)\.\n", lambda good,
                      bad: good <= 1e-12 and bad >= 1e-3),
                     (r"positions none .*by (\S+) before training, by (\S+) after", lambda before,
                      after: max(before, after) <= 1e-12),
