@@ -1,13 +1,14 @@
-"""Questions about Vision Transformers, answered by running code.
+"""What a Vision Transformer computes, and why it is built this way. Each chapter answers one question with code.
 
-    symmetry    what a layer preserves when its input is permuted or shifted
-    receptive   which pixels an output depends on
-    attention   where the tokens look: maps, rollout, distances, and how much of it depends on the image
-    filters     what the first layer and the positions have learned
-    cost        what attention among pixels would cost
+    symmetry     what a layer preserves when its input is permuted or shifted
+    receptive    which pixels an output depends on, measured with its gradient
+    attention    attention maps, rollout, distances, and how much of the weights depends on the image
+    filters      what the patch embedding and the positions have learned
+    cost         why pixels are too many tokens
 
-These chapters compute numbers. `tools/` has the rest: `study` runs many trainings and keeps a table, `trend` analyses
-it, `theorems` measures each symmetry, and `plots` draws figures. Each question has a script in `demos/`.
+The folder `tools` holds what uses the chapters: `theorems` (measured errors of the symmetries), `attention_report`
+(`minivit attend`), `study` (a table of runs), `trend` (statistics of such a table) and `plots` (figures). Each question
+has a script in `demos/`.
 """
 
 from .attention import attention_probabilities, mean_distance, readout_maps, rollout, variation
@@ -18,7 +19,6 @@ from .symmetry import equivariance_error, permute_patches, permute_tokens, shift
 from .tools.study import Study
 
 __all__ = ["FirstBlocks", "Sequential", "Study", "attention_probabilities", "equivariance_error", "extent",
-           "mean_distance", "permute_patches",
-           "permute_tokens", "position_similarity", "principal_filters", "readout_maps", "receptive_field", "rollout",
-           "shift",
-           "shift_tokens", "spread", "unchanged", "variation", "with_all_tokens"]
+           "mean_distance", "permute_patches", "permute_tokens", "position_similarity", "principal_filters",
+           "readout_maps", "receptive_field", "rollout", "shift", "shift_tokens", "spread", "unchanged", "variation",
+           "with_all_tokens"]

@@ -1,18 +1,20 @@
-"""Where the tokens of a model look.
+"""Attention maps: which tokens each token attends to.
 
-In attention, each token looks at every token with a probability that depends on the image: probs (B, h, N, N), with a
-row for each token that looks and a column for each token that is looked at. A layer has them if its class has the
-property `probabilities`. In Swin a token looks only within its window, so the rest of its row is 0.
+Read `ops/attention.py` before. Attention computes its weights from the image: the probabilities probs (B, h, N, N).
+Row n holds the weights with which token n (the query) averages all tokens (the keys). Any layer with a property
+`probabilities` has them. In a window attention, as in Swin, a row is 0 outside of the window.
 
-The patches of a square image lie on a square grid of side S. Other tokens (the class token) come first. The classifier
-reads the *readout*: the class token, or without one the mean of all tokens.
+The patches of a square image form a grid of S x S. The other N - S S tokens have no place in it and come first: the
+class token, for instance. The model pools the tokens for its head: it takes the class token or, if there is none, the
+mean over all tokens. These functions call both *pooling*.
 
-    readout_maps    where the readout looks, for each head
-    mean_distance   how far tokens look: the mean over n of sum over m of probs[n, m] |n - m|, in pixels
-    rollout         where the readout looks through all layers: the product of all A_l, where
-                    A_l = (mean over heads of probs + 1) / 2, with the 1 for the residual connection;
-                    where four tokens are merged, as in Swin, their rows are averaged
-    variation       which share of the weights depends on the image
+    readout_maps     attention of the pooling to each patch, for each head
+    mean_distance    sum over m of probs[n, m] |n - m| in pixels, averaged over n
+    rollout          attention through all layers: the product of A_l = (mean of probs over heads + I) / 2
+    variation        share of the weights that depends on the image
+
+In `rollout`, the identity I stands for the residual connection. If a layer merges four neighbouring tokens into one,
+as in Swin, the product also contains the mean of their four rows.
 
 Sources: Dosovitskiy et al., arXiv:2010.11929, figure 7 and appendix D.7; Abnar and Zuidema, "Quantifying Attention Flow
 in Transformers", arXiv:2005.00928.
@@ -28,52 +30,72 @@ from .partial_models import with_all_tokens
 
 
 def attention_probabilities(layer: Any, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Run a forward and return the attention probabilities of each layer.
+    """Compute the attention probabilities of all layers for an input.
 
     Parameters
     ----------
     layer : Layer
-        A layer or model with attention.
-    x : array
-        Its input.
+        A model, or any layer that contains layers with attention. It is not changed.
+    x : np.ndarray
+        The input of its forward, such as images (B, H, W, C).
 
     Returns
     -------
-    dict
-        {path of the layer: (B, h, N, N)}, from the first to the last.
+    dict of str to np.ndarray
+        Path of each layer with attention, from the first to the last, and its probabilities (B, h, N, N).
 
     Raises
     ------
     ValueError
-        If there is no attention.
+        If no layer has attention, or as the forward.
     """
-    replica = with_all_tokens(layer)  # the layer keeps its own caches
+    replica = with_all_tokens(layer)                                  # keeps the caches of `layer` unchanged
     replica.forward(x)
     found = {path: part.probabilities for path, part in replica.named_layers() if hasattr(type(part), "probabilities")}
     if not found:
-        raise ValueError(f"{type(layer).__name__} has no layer with attention (a ViT, a DeiT and a Swin have; a ResNet "
-                         "has none)")
+        raise ValueError(f"no attention: {type(layer).__name__} has no layer with attention, pass a ViT, a DeiT or a Swin")
     return found
 
 
 def grid(tokens: int) -> tuple[int, int]:
-    """Return (S, first): the side of the square of patches, and the number of tokens before it."""
+    """Return (S, first): the side of the grid of patches, and the number of tokens before them."""
     side = math.isqrt(tokens)
     return side, tokens - side * side
 
 
 def readout_maps(probs: np.ndarray) -> np.ndarray:
-    """Return how much the readout looks at each patch, (B, h, S, S), for probs (B, h, N, N) or (B, h, T, N)."""
+    """Return how much the pooling attends to each patch.
+
+    Parameters
+    ----------
+    probs : np.ndarray
+        Probabilities (B, h, N, N), or (B, h, n, N) of n queries.
+
+    Returns
+    -------
+    np.ndarray
+        Maps (B, h, S, S): the row of the class token or, without one, the mean of all rows.
+    """
     B, heads, _, N = probs.shape
     side, first = grid(N)
-    looks = probs[:, :, 0, first:] if first else probs.mean(axis=2)
-    return looks.reshape(B, heads, side, side)
+    maps = probs[:, :, 0, first:] if first else probs.mean(axis=2)
+    return maps.reshape(B, heads, side, side)
 
 
 def mean_distance(probs: np.ndarray, patch_size: float = 1) -> np.ndarray:
-    """Return the mean distance of attention (B, h), in pixels, for probs (B, h, N, N).
+    """Return the mean attention distance of each head.
 
-    It is the mean over the patches that look; class tokens are left out.
+    Parameters
+    ----------
+    probs : np.ndarray
+        Probabilities (B, h, N, N).
+    patch_size : float
+        Side of a patch in pixels.
+
+    Returns
+    -------
+    np.ndarray
+        Distances (B, h) in pixels, from patch to patch, averaged over the patches. Class tokens are left out.
     """
     side, first = grid(probs.shape[-1])
     y, x = (patch_size * place.ravel() for place in np.indices((side, side)))
@@ -83,15 +105,23 @@ def mean_distance(probs: np.ndarray, patch_size: float = 1) -> np.ndarray:
 
 
 def rollout(layers: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the attention rollout (B, M, N): how much of each first token is in each last token.
+    """Return the attention rollout: how much each token of the last layer depends on each token of the first.
 
-    Parameters ---------- layers : list of (B, h, N, N) Probabilities of the layers, first to last. A layer of patches
-    only may have a quarter of the tokens of the layer before it: each of its tokens is four merged neighbours.
+    Parameters
+    ----------
+    layers : sequence of np.ndarray
+        Probabilities (B, h, N, N) of the layers, first to last. A layer may have a quarter of the tokens of the layer
+        before it, if all of them are patches: each token then stands for four neighbours.
+
+    Returns
+    -------
+    np.ndarray
+        Rollout (B, n, N), with n the tokens of the last layer and N those of the first. Its rows sum to 1.
 
     Raises
     ------
     ValueError
-        For any other numbers of tokens.
+        For other numbers of tokens.
     """
     tokens = [probs.shape[-1] for probs in layers]
     through = np.eye(tokens[0])[None]
@@ -99,18 +129,25 @@ def rollout(layers: Sequence[np.ndarray]) -> np.ndarray:
         if probs.shape[-1] != through.shape[1]:
             side, first = grid(through.shape[1])
             if first or 4 * probs.shape[-1] != side * side:
-                raise ValueError("rollout needs layers of equal numbers of tokens, or of a quarter where they are "
-                                 f"merged, not {tokens}")
-            through = through.reshape(-1, side // 2, 2, side // 2, 2,
-                                      tokens[0]).mean(axis=(2, 4)).reshape(-1, side * side // 4, tokens[0])
+                raise ValueError(f"layers do not fit together: their numbers of tokens are {tokens}, expected equal numbers "
+                                 "of tokens, or a quarter after a merging of patches")
+            quarters = through.reshape(-1, side // 2, 2, side // 2, 2, tokens[0]).mean(axis=(2, 4))
+            through = quarters.reshape(-1, side * side // 4, tokens[0])
         through = (probs.mean(axis=1) + np.eye(probs.shape[-1])) / 2 @ through
     return through
 
 
 def variation(weights: np.ndarray) -> float:
-    """Return which share of weights (B, ...), one set for each image, depends on the image.
+    """Return the share of the weights that depends on the image: their variance over their mean square.
 
-    It is their variance over their mean square: 0 if all images have the same weights, as in a convolution; 1 if they
-    have nothing in common.
+    Parameters
+    ----------
+    weights : np.ndarray
+        Weights (B, ...), one set for each image.
+
+    Returns
+    -------
+    float
+        0 if all images have the same weights, as in a convolution; 1 if the mean of the weights is zero.
     """
     return float(weights.var(axis=0, dtype=np.float64).sum() / np.square(weights, dtype=np.float64).mean(axis=0).sum())

@@ -1,12 +1,15 @@
-"""What attention among pixels would cost. It compares every token with every other, so work and memory grow as N^2.
+"""The cost of pixels as tokens: why a ViT cuts images into patches.
 
-    tokens          N = (H / P)^2
-    entries         N^2 for each head and layer
-    multiply-adds   2 N^2 D for q k^T and probs v
+Attention compares every token with every other token. Its time and memory grow as N^2.
+
+    tokens            N = (H / P)^2
+    probabilities     N^2 for each head and layer
+    multiply-adds     2 N^2 D, for q k^T and probs v
 """
 
 import time
 import tracemalloc
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,31 +19,33 @@ from ..parallel.blas import blas_threads
 
 
 def count(image_size: int, patch_size: int) -> tuple[int, int]:
-    """Return (N, N^2): tokens of a square image without a class token, and entries of one head's probabilities."""
+    """Return (N, N^2): the tokens of a square image without a class token, and the probabilities of one head."""
     tokens = (image_size // patch_size) ** 2
     return tokens, tokens**2
 
 
-def measure(sizes: Any, width: int = 64, repetitions: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the forward of one attention head for each number of tokens.
+def measure(sizes: Iterable[int], width: int = 64, repetitions: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the cost of the forward of attention with one head.
 
     Parameters
     ----------
-    sizes : sequence of int
+    sizes : iterable of int
         Numbers of tokens N.
     width : int
-        D.
+        Width D.
     repetitions : int
-        The shortest time counts.
+        Number of measurements; the fastest counts.
 
     Returns
     -------
-    seconds, bytes : arrays
-        Processor time of one thread, and the largest amount of memory allocated beside the input.
+    seconds : np.ndarray
+        Processor time of one thread, for each of the sizes.
+    memory : np.ndarray
+        Largest number of bytes allocated at one time, without the input.
     """
     seconds, memory = [], []
     with blas_threads(1):
-        attention.forward(np.zeros((1, 4, 3 * width), np.float32), 1)    # compiles
+        attention.forward(np.zeros((1, 4, 3 * width), np.float32), 1)    # compile
         for tokens in sizes:
             qkv = np.random.default_rng(0).standard_normal((1, tokens, 3 * width), np.float32)
             times = []
@@ -56,17 +61,17 @@ def measure(sizes: Any, width: int = 64, repetitions: int = 3) -> tuple[np.ndarr
     return np.array(seconds), np.array(memory)
 
 
-def quadratic(sizes: Any, costs: Any) -> tuple[float, float]:
-    """Fit cost = b N + c N^2 with the smallest relative error and return (b, c); neither is negative."""
+def quadratic(sizes: Sequence[int] | np.ndarray, costs: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Fit cost = b N + c N^2 by least squares of the relative error. Return (b, c), neither of them negative."""
     sizes = np.asarray(sizes, np.float64)
     terms = np.stack([sizes, sizes**2], axis=1) / np.asarray(costs)[:, None]
     b, c = np.linalg.lstsq(terms, np.ones(len(sizes)), rcond=None)[0]
-    if b < 0:                                                         # then fit the square alone
+    if b < 0:                                                         # fit c N^2 alone
         b, c = 0.0, terms[:, 1].sum() / (terms[:, 1] ** 2).sum()
     return float(b), float(c)
 
 
 def predict(coefficients: tuple[float, float], tokens: Any) -> Any:
-    """Return the cost of a fit (b, c) for a number of tokens."""
+    """Return the cost b N + c N^2 for N tokens, a number or an array."""
     b, c = coefficients
     return b * tokens + c * tokens**2

@@ -1,8 +1,12 @@
-"""What the first layer and the positions have learned (figure 7, left and middle, of arXiv:2010.11929).
+"""What the patch embedding and the positions have learned.
 
-The D filters of the patch embedding are points in the space of a patch's P P C numbers. Their principal components are
-the directions in which they differ most: what the model looks for in a patch. Positions are learned vectors. If those
-of neighbouring patches are similar, the model has learned the layout of the patches.
+The D filters of the patch embedding are vectors of P P C weights. Their principal components are the directions in
+which the filters differ most. They show which patterns in a patch the model distinguishes.
+
+Position embeddings are vectors without a given order. Their cosine similarities show whether the model has learned
+the arrangement of the patches: neighbours are then similar.
+
+Source: Dosovitskiy et al., arXiv:2010.11929, figure 7, left and middle.
 """
 
 from typing import Any
@@ -15,30 +19,30 @@ from .attention import grid
 
 
 def principal_filters(model: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the principal components of the filters of a linear patch embedding.
+    """Return the first principal components of the filters of a linear patch embedding.
 
     Parameters
     ----------
     model : Model
-        A model with a linear patch embedding.
+        A model with a linear patch embedding. D is its width.
     count : int
-        Number of components, first to last.
+        Number of components, at most the smaller of D and P P C.
 
     Returns
     -------
-    components : (count, P, P, C)
-    shares : (count,)
-        Share of the variance of each component.
+    components : np.ndarray
+        (count, P, P, C).
+    shares : np.ndarray
+        (count,), share of the variance of each component.
 
     Raises
     ------
     ValueError
-        If the embedding is not linear, or has fewer components.
+        If the patch embedding is not linear, or `count` is too large.
     """
     embed = getattr(model, "patch_embed", None)
     if not isinstance(embed, PatchEmbed):
-        raise ValueError("principal filters need a linear patch embedding, and this model has none: take a model with "
-                         "stem='patch'")
+        raise ValueError(f"no principal filters: {type(model).__name__} has no linear patch embedding, pass a ViT without a stem")
     filters = embed.proj.weight.data.T.astype(np.float64)             # (D, P P C)
     check_number("number of filters", count, least=1, most=min(filters.shape), whole=True)
     _, values, components = np.linalg.svd(filters - filters.mean(axis=0), full_matrices=False)
@@ -47,10 +51,17 @@ def principal_filters(model: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def position_similarity(positions: np.ndarray) -> np.ndarray:
-    """Return the cosine similarity of the positions (N, D) of any two patches, (S, S, S, S).
+    """Return the cosine similarity of the positions of any two patches.
 
-    similarity[y, x] is a map over all patches: how similar their positions are to that of the patch in row y, column x.
-    Class tokens are left out.
+    Parameters
+    ----------
+    positions : np.ndarray
+        Position embeddings (N, D). Those of class tokens come first and are left out.
+
+    Returns
+    -------
+    np.ndarray
+        (S, S, S, S). similarity[y, x] is the map of similarities to the patch in row y and column x.
     """
     side, first = grid(len(positions))
     unit = positions[first:].astype(np.float64)

@@ -1,69 +1,79 @@
-"""Symmetry: what happens to the output of a function when its input is permuted or shifted.
+"""Symmetry: how the output of a function changes when its input is permuted or shifted.
 
-Let a transform T act on the input of a function f, and T' on its output. f is *equivariant* under T if
+Let T transform the input of a function f, and T' its output. f is *equivariant* under T if
 
-    f(T x) = T' f(x)        for every x,
+    f(T x) = T' f(x)        for every x.
 
-and *invariant* if T' changes nothing.
+f is *invariant* if T' is the identity.
 
-**Permutations of tokens.** Self-attention is equivariant under every permutation P. With tokens X (N, D) and queries
-Q = X W_q, the scores of P X are P Q K^T P^T. The softmax acts row by row and preserves this form, and
-(P probs P^T)(P V) = P (probs V). A map that treats every token separately (norm, MLP) is equivariant too, and so are
-sums and compositions of equivariant maps: a block, an encoder. The class token, which stays in place, and the mean over
-the tokens are then invariant. So without positions, an image is a bag of patches.
+Self-attention is equivariant under every permutation P of the tokens. For X (N, D), queries Q = X W_q and keys
+K = X W_k, the steps are:
 
-**Shifts of pixels.** A convolution is equivariant under shifts if each filter meets the same pixels after the shift:
-everywhere for a periodic image, only in the interior for an image padded with zeros. With stride s it is equivariant
-only under shifts by multiples of s, which shift the output by 1/s of them. The patch embedding is a convolution of
-stride P.
+    P X              has the queries P Q, the keys P K and the values P V
+    scores           (P Q)(P K)^T = P Q K^T P^T
+    softmax          works row by row, so its result is P probs P^T
+    output           (P probs P^T)(P V) = P (probs V), because P^T P = I
+
+A function that treats every token separately (norm, MLP) is equivariant too. So are sums and compositions of
+equivariant functions: a block, an encoder. The class token stays at its place, so its output is invariant. The mean
+over the tokens is invariant too. Without positions, a ViT therefore sees an image as a bag of patches.
+
+A convolution is equivariant under shifts if the kernel meets the same pixels after the shift as before. With periodic
+padding this holds everywhere; with zero padding it holds only inside. With stride s it holds only for shifts by
+multiples of s, and a shift by s pixels moves the output by 1. The patch embedding is a convolution of stride P.
 
 Sources: Vaswani et al., arXiv:1706.03762; Lee et al., "Set Transformer", arXiv:1810.00825; Cohen and Welling,
 arXiv:1602.07576; Zhang, "Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..ops import convolution, patches
 
+Transform = Callable[[np.ndarray], np.ndarray]
 
-def equivariance_error(f: Callable, transform: Callable, x: np.ndarray, transform_output: Callable | None = None,
-                       part: Callable | None = None) -> float:
-    """Return how far f is from f(T x) = T' f(x): the largest |f(T x) - T' f(x)| over the largest |f(x)|.
+
+def equivariance_error(f: Transform, transform: Transform, x: np.ndarray, transform_output: Transform | None = None,
+                       part: Transform | None = None) -> float:
+    """Return the largest |f(T x) - T' f(x)|, relative to the largest |f(x)|.
 
     Parameters
     ----------
     f : function
-        Of one array, such as the `forward` of a layer.
+        A function of one array, such as the `forward` of a layer.
     transform : function
-        T, of the input.
-    x : array
+        T, a function of the input.
+    x : np.ndarray
         The input.
     transform_output : function, optional
-        T', of the output (default: T; `unchanged` tests invariance).
+        T', a function of the output. The default is T; pass `unchanged` to measure invariance.
     part : function, optional
-        Selects the part of an output to compare (default: all).
+        Select the part of an output to compare. The default is everything.
 
     Returns
     -------
     float
-        The relative error; 0 / 0 counts as 0.
+        The error. If f(x) is zero, the absolute error.
 
     Raises
     ------
     ValueError
-        If f(T x) and T' f(x) have different shapes, or nothing is compared.
+        If f(T x) and T' f(x) have different shapes or are empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> equivariance_error(lambda x: 3 * x, lambda x: -x, np.ones((1, 2)))
+    0.0
     """
     part = part or unchanged
     moved = part(f(transform(x)))
     expected = part((transform_output or transform)(f(x)))
     if moved.shape != expected.shape or not moved.size:
-        raise ValueError(f"f of the transformed input is {moved.shape}, but the transformed output of f is "
-                         f"{expected.shape}: "
-                         "they must be equal and hold numbers; how does the transform act on the output "
-                         "(transform_output)?")
+        raise ValueError(f"outputs cannot be compared: f(T x) has the shape {moved.shape}, T' f(x) {expected.shape}, "
+                         "expected equal shapes that are not empty, pass transform_output or another part")
     difference, largest = np.abs(moved - expected).max(), np.abs(expected).max()
     return float(difference / largest) if largest else float(difference)
 
@@ -71,34 +81,34 @@ def equivariance_error(f: Callable, transform: Callable, x: np.ndarray, transfor
 # ---- transforms -------------------------------------------------------------------------------------------
 
 
-def unchanged(x: Any) -> Any:
-    """Return x: the transform of the output for invariance."""
+def unchanged(x: np.ndarray) -> np.ndarray:
+    """Return x: the identity."""
     return x
 
 
-def permute_tokens(order: Any, first: int = 0) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that permutes tokens (B, N, ...); the `first` tokens (class token) stay in front."""
+def permute_tokens(order: Sequence[int] | np.ndarray, first: int = 0) -> Transform:
+    """Return a function (B, N, ...) -> (B, N, ...) that permutes the tokens after the `first` ones (class token)."""
     places = np.concatenate([np.arange(first), first + np.asarray(order)])
     return lambda x: x[:, places]
 
 
-def permute_patches(order: Any, side: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that permutes the patches of images (B, H, W, C), of side x side pixels."""
+def permute_patches(order: Sequence[int] | np.ndarray, side: int) -> Transform:
+    """Return a function of images (B, H, W, C) that permutes their patches of side x side pixels."""
     return lambda images: patches.unpatchify(patches.patchify(images, side)[:, order], side, images.shape)
 
 
-def shift(rows: int, columns: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that shifts images (B, H, W, C) periodically, down and to the right."""
+def shift(rows: int, columns: int) -> Transform:
+    """Return a function of images (B, H, W, C) that shifts them down and right, periodically."""
     return lambda images: np.roll(images, (rows, columns), axis=(1, 2))
 
 
-def shift_tokens(rows: int, columns: int, grid: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that shifts tokens (B, R S, ...) on a grid (R, S) periodically."""
+def shift_tokens(rows: int, columns: int, grid: tuple[int, int]) -> Transform:
+    """Return a function (B, R S, ...) -> (B, R S, ...) that shifts tokens on a grid (R, S), periodically."""
     return lambda x: np.roll(x.reshape(len(x), *grid, *x.shape[2:]), (rows, columns), axis=(1, 2)).reshape(x.shape)
 
 
-def circular_convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, stride: int = 1) -> np.ndarray:
-    """Convolve a periodic image: x (B, H, W, C), k odd -> y (B, H / s, W / s, D). See `ops/convolution.py`."""
+def circular_convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int = 1) -> np.ndarray:
+    """Convolve with periodic padding: x (B, H, W, C), odd kernel side -> y (B, H / s, W / s, D)."""
     margin = weight.shape[0] // 2
-    continued = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="wrap")
-    return convolution.forward(continued, weight, bias, stride)[0]
+    padded = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="wrap")
+    return convolution.forward(padded, weight, bias, stride)[0]
