@@ -1,19 +1,45 @@
 """One chapter per operation: equation, derivation, plain NumPy, and the same mathematics made fast.
 
-Every chapter has the same four functions,
+Every chapter has the same four functions:
 
     reference_forward(x, ...)      -> y, cache       plain NumPy, for reading and for tests
     reference_backward(dy, cache)  -> dx, ...        gradients in the order of the inputs
-    forward(x, ...)                -> y, cache       what the layers call
+    forward(x, ...)                -> y, cache       the fast version, which the layers call
     backward(dy, cache)            -> dx, ...
 
-The letters are those of `minivit/__init__.py`: B images, N tokens, D width, h heads, d = D / h, F width of the MLP, K
-classes; delta_ij is 1 if i = j and 0 else. A chapter knows nothing of layers, data or training. Operations never modify
-their inputs. They keep the dtype of the input: float32 to train, float64 to verify.
+A *cache* is what a forward keeps for its backward. (The fast memory of a core is called the processor's cache.) The
+letters are those of `minivit/__init__.py`, and dx always means dLoss/dx. A chapter imports no layer, data or training.
+Operations never modify their inputs, unless their name or `out` says so. They keep the dtype of the input: float32 to
+train, float64 to verify.
 
-Read them in this order: `linear`, `gelu`, `layer_norm`, `softmax`, `attention`, `cross_entropy`; then `patches`,
-`tokens` and `pooling`, which lead from pictures to tokens and back out; `relative_bias`, `convolution` and `winograd`,
-which a model may have; then `dropout`, and `philox`, its random numbers.
+Read the chapters in this order. A Vision Transformer consists of the first nine:
+
+    patches                   an image becomes a sequence of rows of numbers
+    linear                    every token is multiplied by a matrix
+    tokens                    the class token joins, and positions are added
+    layer_norm                each token is brought to mean 0 and variance 1
+    softmax                   scores become probabilities
+    attention                 every token takes a weighted mean of all tokens
+    gelu                      the nonlinear step between two linear maps
+    pooling                   the tokens become one vector per image
+    cross_entropy             the loss: how surprised the model is by the right answer
+
+What training and input need besides:
+
+    pixels                    bytes become numbers with mean 0 and standard deviation 1
+    sincos                    fixed positions instead of learned ones
+    dropout, philox           random masks, and the random numbers for them
+    distillation              learning from another model's probabilities
+
+What other models need:
+
+    attention_variants        attention with a bias on the scores, or with fewer queries
+    relative_bias             a learned bias that depends on the offset of two tokens
+    windows, merging          Swin: attention within squares, and four tokens that become one
+    convolution, winograd     one filter at every place of an image, and the same with fewer multiplications
+    relu, group_norm          the nonlinear step and the norm of convolutional networks
+    weight_standardisation    filters with mean 0 and variance 1
+    max_pooling               the largest number of each square
 """
 
 import importlib

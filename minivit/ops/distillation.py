@@ -21,7 +21,7 @@ d log p_k / d logits_j = (delta_kj - p_j) / tau, where delta_kj is 1 if k = j, e
 Why tau**2: let s and r be the logits of student and teacher, each minus its mean over the classes. For large tau,
 exp(s_j / tau) is about 1 + s_j / tau, and the sum over the K classes is about K. So
 
-    p_j = about (1 + s_j / tau) / K          q_j = about (1 + r_j / tau) / K          p_j - q_j = about (s_j - r_j) / (K tau)
+    p_j ~ (1 + s_j / tau) / K          q_j ~ (1 + r_j / tau) / K          p_j - q_j ~ (s_j - r_j) / (K tau)
 
 Without the factor, the gradient (p_j - q_j) / tau would shrink as 1 / tau**2. With it, the gradient is about
 (s_j - r_j) / K for every large tau, so its size compared with that of the labels does not depend on tau.

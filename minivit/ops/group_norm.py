@@ -27,7 +27,8 @@ dbias and dweight:
 
 Shapes: x, y, dx, dy (B, H, W, C); weight, bias (C,); mean, rstd (B, g). g = 1 is a layer norm of the image, g = C is
 the instance norm. (A batch norm would take its means over the images of the batch, so images would depend on each
-other.) Read before: `layer_norm`, `relu`. Source: Wu and He, "Group Normalization", arXiv:1803.08494.
+other.)
+Read before: `layer_norm`, `relu`. Source: Wu and He, "Group Normalization", arXiv:1803.08494.
 """
 
 import numpy as np

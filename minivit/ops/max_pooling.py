@@ -63,8 +63,7 @@ def forward(x: np.ndarray, size: int, stride: int = 1, padding: int = 0) -> tupl
     height, width = output_size(H, size, stride, padding), output_size(W, size, stride, padding)
     if min(height, width) < 1:
         raise ValueError(f"max pooling: squares of {size}x{size} do not fit into images of {H}x{W} with padding "
-                         f"{padding}"
-                         ": use a smaller size, or more padding")
+                         f"{padding}: use a smaller size, or more padding")
     y = np.empty((B, height, width, C), x.dtype)
     largest = np.empty(y.shape, np.int32)                             # its place in x, as r W + t; -1 outside
     _forward(as_matrix(x).reshape(x.shape), size, stride, padding, y, largest)

@@ -80,7 +80,7 @@ def reference_backward(dwindows: np.ndarray, cache: tuple) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def permutation(rows: int, columns: int, side: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which token of the image stands at each place of its windows, (N,), and the inverse. Do not write to them."""
+    """Return which token of the image stands at each place of its windows, (N,), and the inverse, both shared."""
     order, _ = reference_forward(np.arange(rows * columns).reshape(1, rows, columns, 1), side, shift)
     return order.ravel(), np.argsort(order.ravel())
 
@@ -89,8 +89,7 @@ def forward(x: np.ndarray, side: int, shift: int = 0) -> tuple[np.ndarray, tuple
     """Fast version of `reference_forward`. Raises ValueError if w does not divide H and W, or s is not in 0..w-1."""
     if x.ndim != 4 or side < 1 or x.shape[1] % side or x.shape[2] % side or not 0 <= shift < side:
         raise ValueError(f"windows of side {side}, shifted by {shift}, need x (B, H, W, D) with H and W divisible by "
-                         f"{side}, "
-                         f"and a shift in 0..{side - 1}, not {x.shape}")
+                         f"{side}, and a shift in 0..{side - 1}, not {x.shape}")
     B, H, W, D = x.shape
     order, _ = permutation(H, W, side, shift)
     return np.take(x.reshape(B, H * W, D), order, axis=1).reshape(-1, side * side, D), (x.shape, side, shift)
