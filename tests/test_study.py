@@ -171,9 +171,9 @@ def test_a_table_reads_back_as_it_was_and_tells_of_its_progress(tmp_path, capsys
     assert [{name: row[name] for name in ("accuracy", "loss")}
             for row in again.rows] == [measure(**point) for point in POINTS[:3]]
     assert again.run(POINTS, measure) == 0
-    said = capsys.readouterr().err
-    assert "3 of 8 points already" in said
-    assert "8 of 8: model vit, images 1000, seed 1: accuracy 0.8436, loss 0.001; 0 s; the rest will take some 0 seconds" in said
+    printed = capsys.readouterr().err
+    assert "3 of 8 points already" in printed
+    assert "8 of 8: model vit, images 1000, seed 1: accuracy 0.8436, loss 0.001; 0 s; about 0 seconds left" in printed
     assert again.by_seed("accuracy", model="vit", images=100) == {seed: measure("vit", 100, seed)["accuracy"]
                                                                   for seed in (0, 1)}
     assert again.by_seed("accuracy", model="vit", images=101) == {}
@@ -212,9 +212,9 @@ def test_other_settings_are_refused(tmp_path, change):
 @pytest.mark.parametrize("value", [True, None, "two\nlines", [1]])
 def test_what_would_not_read_back_is_refused_at_once(tmp_path, value):
     study, measured = Study(tmp_path / "t.csv", SETTINGS), []
-    with pytest.raises(ValueError, match="numbers, and texts of one line, but model is "):
+    with pytest.raises(ValueError, match="numbers and texts of one line, but model is "):
         study.run([{"model": value, "seed": 0}], measured.append)
-    with pytest.raises(ValueError, match="numbers, and texts of one line, but accuracy is "):
+    with pytest.raises(ValueError, match="numbers and texts of one line, but accuracy is "):
         study.run([{"model": "vit", "seed": 0}], lambda **_: {"accuracy": value})
     assert not measured
     assert not study.file.exists()
@@ -260,7 +260,7 @@ def test_a_damaged_table_is_a_clear_error(tmp_path, damage, line):
     before = file.read_bytes()
     with pytest.raises(
         ValueError,
-        match=rf"t\.csv is damaged in line {line} \(.*\): bring back an earlier one, or begin anew without it"):
+        match=rf"t\.csv is damaged in line {line} \(.*\): restore an earlier copy, or delete it and start again"):
         Study(file, SETTINGS)
     assert file.read_bytes() == before
 
@@ -328,14 +328,14 @@ def test_the_slope_is_by_least_squares_and_takes_the_sizes_that_a_seed_has():
     slope, error, _ = trend.slope({10: {0: 1.0, 1: 5.0}, 100: {0: 1.0}, 1000: {0: 4.0}})      # seed 1 has one size only
     assert slope == pytest.approx(1.5)
     assert math.isnan(error)
-    with pytest.raises(ValueError, match="a seed with at least two"):
+    with pytest.raises(ValueError, match="a seed with at least two numbers of images: found none"):
         trend.slope({10: {0: 1.0}, 100: {1: 2.0}})
 
 
 def test_mean_error_and_pairs():
     assert trend.mean_and_error([1, 2, 3]) == pytest.approx((2, 1 / math.sqrt(3)))
     assert math.isnan(trend.mean_and_error([2])[1])
-    with pytest.raises(ValueError, match="no values"):
+    with pytest.raises(ValueError, match="at least one value: no values were given"):
         trend.mean_and_error([])
     assert trend.paired({0: 3, 1: 5, 2: 9}, {1: 1, 2: 2, 3: 3}) == {1: 4, 2: 7}
     assert trend.decided({0: 1.0, 1: 1.1}) == 1
@@ -369,7 +369,7 @@ def test_where_there_is_no_difference_one_in_twenty_studies_finds_one(seeds):
                                                   "nothing is shown"),
     (gap({0: (0.1, 0.0), 1: (-0.1, 0.0)}), "Nowhere from 100 to 10,000 images is a difference between the CNN and the "
                                            "ViT shown"),
-    (gap({0: (0.5, -0.10)}), "Two seeds at least are needed"),
+    (gap({0: (0.5, -0.10)}), "every number of images needs at least two seeds"),
 ])
 def test_the_verdict_says_no_more_than_was_measured(differences, words):
     sentence = trend.verdict(differences, "the CNN", "the ViT")

@@ -63,8 +63,6 @@ def verify(names=(), method="richardson", seed=0):
         "richardson", "central", "directional" or "taylor"; see `gradcheck`.
     seed : int
         Seed of inputs, weights and dy.
-    threads : int, optional
-        How many checks run at the same time; it changes no result.
 
     Returns
     -------

@@ -58,19 +58,25 @@ class Study:
             self.text, there, self.rows = _read(self.file)
             names = [*(there | self.settings)]
             if other := [name for name in names if there.get(name) != self.settings.get(name)]:
-                differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} "
-                                        "here)" for name in other)
-                raise ValueError(f"{self.file} was made with other settings, and its results cannot stand beside new "
-                                 f"ones: {differences}. "
-                                 "Move it away, or take another file")
+                differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} here)"
+                                        for name in other)
+                raise ValueError(f"{self.file} was made with other settings: {differences}. Move it away, or use another "
+                                 "file")
 
     def run(self, points: list[dict], measure: Callable, limit: int | None = None, jobs: int = 1) -> int:
         """Measure the points that the table lacks, in order.
 
-        Parameters ---------- points : list of dict Texts and numbers, all with the same names. measure : function Takes
-        a point's values by name and returns a dict of numbers. The seconds it took are added. limit : int, optional How
-        many points to measure now, at most. jobs : int How many points to measure at once. With more than one, each
-        runs in its own process, so `measure` must be a function of a module, or a partial of one.
+        Parameters
+        ----------
+        points : list of dict
+            Texts and numbers, all with the same names.
+        measure : function
+            Takes a point's values by name and returns a dict of numbers. `run` adds the seconds that it took.
+        limit : int, optional
+            Largest number of points to measure now.
+        jobs : int
+            Number of points to measure at once. With more than one, each runs in its own process, so `measure` must be
+            a function of a module, or a partial of one.
 
         Returns
         -------
@@ -97,9 +103,8 @@ class Study:
         for done, (point, found, seconds) in enumerate(_measured(now, measure, jobs), 1):
             self._add(point | found | {"seconds": seconds})
             left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows) / jobs
-            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {seconds:.0f} "
-                  "s; "
-                  f"the rest will take some {_duration(left)}", file=sys.stderr, flush=True)
+            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; "
+                  f"{seconds:.0f} s; about {_duration(left)} left", file=sys.stderr, flush=True)
         return len(todo) - len(now)
 
     def by_seed(self, result: str, **fields: Any) -> dict[Any, Any]:
@@ -117,7 +122,7 @@ class Study:
             writer.writeheader()
         writer.writerow(row)
         write_atomic(self.file, self.text + text.getvalue())
-        self.text += text.getvalue()                                  # what is there stays as it is, to the byte
+        self.text += text.getvalue()                                  # earlier rows keep their bytes
         self.rows.append(row)
 
 
@@ -127,20 +132,20 @@ def _measured(points, measure, jobs):
         yield from ((point, *_timed(measure, point)) for point in points)
         return
     waiting, error = iter(points), None
-    # New processes, not forked ones: these would inherit the locks of BLAS's threads, and no thread that opens them.
+    # Spawn, because a forked process inherits the locks of BLAS's threads without the threads that release them.
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
-        in_hand = {pool.submit(_timed, measure, point): point for point in islice(waiting, jobs)}
-        while in_hand:
-            for future in wait(in_hand, return_when=FIRST_COMPLETED).done:
-                point, failed = in_hand.pop(future), future.exception()
+        running = {pool.submit(_timed, measure, point): point for point in islice(waiting, jobs)}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                point, failed = running.pop(future), future.exception()
                 error = error or failed
                 if not error and (following := next(waiting, None)):
-                    in_hand[pool.submit(_timed, measure, following)] = following
+                    running[pool.submit(_timed, measure, following)] = following
                 if not failed:
                     yield point, *future.result()
     if isinstance(error, BrokenProcessPool):
-        raise ChildProcessError("a process was killed while it measured a point, perhaps for want of memory: run "
-                                "again, with fewer at once")
+        raise ChildProcessError("a process was killed while it measured a point, perhaps because memory ran out: run "
+                                "again with fewer jobs")
     if error:
         raise error
 
@@ -179,23 +184,23 @@ def _read(file):
             raise ValueError("it ends too early")
         return text, settings, rows
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{file} is damaged in line {number} ({error}): bring back an earlier one, or begin anew "
-                         "without it") from None
+        raise ValueError(f"{file} is damaged in line {number} ({error}): restore an earlier copy, or delete it "
+                         "and start again") from None
 
 
 def _checked(fields):
     """Return the fields if the table can hold them exactly; raise ValueError otherwise."""
     for name, value in fields.items():
-        if isinstance(value, bool) or not isinstance(value, str | int | float | np.integer
-                                                     | np.floating) or "\n" in str(value):
-            raise ValueError(f"a study keeps numbers, and texts of one line, but {name} is {value!r}")
+        is_kept = isinstance(value, str | int | float | np.integer | np.floating) and not isinstance(value, bool)
+        if not is_kept or "\n" in str(value):
+            raise ValueError(f"a study keeps numbers and texts of one line, but {name} is {value!r}")
     return fields
 
 
 def _words(fields):
     """Return fields as text."""
-    return ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name,
-                     value in fields.items())
+    return ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in fields.items())
 
 
 def _duration(seconds):

@@ -23,7 +23,7 @@ from ..symmetry import (
 )
 
 HOLDS, BROKEN = 1e-12, 1e-3                                           # an error at most, and at least
-WIDTH, HEADS, DEPTH, SIDE, PATCH = 24, 3, 4, 12, 3  # of the models and pictures; a grid of GRID x GRID patches
+WIDTH, HEADS, DEPTH, SIDE, PATCH = 24, 3, 4, 12, 3  # of the models and images; GRID x GRID patches
 GRID = SIDE // PATCH
 
 
@@ -77,7 +77,7 @@ def _patches_permuted(**options):
     return error
 
 
-def _picture_shifted(pixels):
+def _image_shifted(pixels):
     """Test that a ViT without positions is equivariant under shifts, from the image to its last tokens."""
     def error(rng):
         encoder = FirstBlocks(_vit(rng, positions="none", pool="mean"), DEPTH)
@@ -92,10 +92,11 @@ def _convolution_shifted(pixels, stride=1, circular=True, inside=False):
         weight, bias = rng.standard_normal((3, 3, 3, 4)), rng.standard_normal(4)
 
         def f(x):
-            return circular_convolution(x, weight, bias,
-                                        stride) if circular else convolution.forward(x, weight, bias, stride, 1)[0]
+            if circular:
+                return circular_convolution(x, weight, bias, stride)
+            return convolution.forward(x, weight, bias, stride, 1)[0]
 
-        # what came in at the other side, and what saw zeros, is left out
+        # leave out pixels that came in at the other side, and those that depend on the padding
         margin = slice(pixels + 1, -1) if inside else slice(None)
         return equivariance_error(f, shift(pixels, pixels), _images(rng), shift(pixels // stride, pixels // stride),
                                   lambda y: y[:, margin, margin])
@@ -109,25 +110,25 @@ def _patch_embedding_shifted(rng):
 
 
 THEOREMS = [
-    Theorem("self-attention, tokens "
-            "permuted", True, _tokens_permuted(lambda rng: _random(Attention(WIDTH, HEADS), rng))),
+    Theorem("self-attention, tokens permuted", True,
+            _tokens_permuted(lambda rng: _random(Attention(WIDTH, HEADS), rng))),
     Theorem("MLP, tokens permuted", True, _tokens_permuted(lambda rng: _random(MLP(WIDTH, 2 * WIDTH), rng))),
     Theorem("block, tokens permuted", True, _tokens_permuted(lambda rng: _random(Block(WIDTH, HEADS), rng))),
     Theorem("encoder, tokens permuted", True,
             _tokens_permuted(lambda rng: Sequential([_random(Block(WIDTH, HEADS), rng) for _ in range(DEPTH)]))),
-    Theorem("logits by class token, no positions, patches "
-            "permuted", True, _patches_permuted(positions="none", pool="token")),
+    Theorem("logits by class token, no positions, patches permuted", True,
+            _patches_permuted(positions="none", pool="token")),
     Theorem("logits by mean, no positions, patches permuted", True, _patches_permuted(positions="none", pool="mean")),
     Theorem("the same with learned positions", False, _patches_permuted(positions="learned")),
     Theorem("the same with sin-cos positions", False, _patches_permuted(positions="sincos")),
     Theorem("the same with a relative bias", False, _patches_permuted(positions="none", relative_bias=True)),
     Theorem("convolution, periodic, shifted by 1", True, _convolution_shifted(1)),
-    Theorem("convolution, zeros around, inside, shifted by "
-            "1", True, _convolution_shifted(1, circular=False, inside=True)),
+    Theorem("convolution, zeros around, inside, shifted by 1", True,
+            _convolution_shifted(1, circular=False, inside=True)),
     Theorem("convolution, zeros around, everywhere, shifted by 1", False, _convolution_shifted(1, circular=False)),
     Theorem("convolution of stride 3, periodic, shifted by 3", True, _convolution_shifted(3, stride=3)),
     Theorem("convolution of stride 3, periodic, shifted by 1", False, _convolution_shifted(1, stride=3)),
     Theorem("patch embedding, shifted by whole patches", True, _patch_embedding_shifted),
-    Theorem("ViT without positions, shifted by a patch of 3", True, _picture_shifted(PATCH)),
-    Theorem("ViT without positions, shifted by 1", False, _picture_shifted(1)),
+    Theorem("ViT without positions, shifted by a patch of 3", True, _image_shifted(PATCH)),
+    Theorem("ViT without positions, shifted by 1", False, _image_shifted(1)),
 ]

@@ -15,7 +15,7 @@ def mean_and_error(values):
     """Return the mean of some numbers and its standard error std / sqrt(n), NaN for one number. Raises ValueError."""
     values = np.asarray(list(values), np.float64)
     if not values.size:
-        raise ValueError("there are no values to take the mean of")
+        raise ValueError("the mean needs at least one value: no values were given")
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
 
 
@@ -37,13 +37,12 @@ def slope(differences):
             x, y = np.array(points).T
             lines.append(np.polyfit(x, y, 1))
     if not lines:
-        raise ValueError("a line needs a seed with at least two numbers of images")
+        raise ValueError("the slope needs a seed with at least two numbers of images: found none")
     slopes, starts = zip(*lines, strict=True)
     return *mean_and_error(slopes), float(np.mean(starts))
 
 
-# Student's t: a mean of n numbers is farther from the truth than this many of its standard errors in 5% of all cases, n
-# = 2, 3, ...
+# Two-sided 95% quantiles of Student's t for the mean of n numbers, n = 2, 3, ...
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
@@ -77,12 +76,11 @@ def verdict(differences, one, other):
     measured = f"from {sizes[0]:,} to {sizes[-1]:,} images"
     undecided = [size for size in sizes if not signs[size]]
     if min(len(by_seed) for by_seed in differences.values()) < 2:
-        return "Two seeds at least are needed at every number of images, to say who is ahead."
+        return "To say which one is ahead, every number of images needs at least two seeds."
     if found := crossing(differences):
         leads, follows = (one, other) if signs[found[1]] > 0 else (other, one)
         return (f"The curves cross between {found[0]:,} and {found[1]:,} images: {follows} is ahead at {found[0]:,}, "
-                f"and {leads} at "
-                f"{found[1]:,}{_but(undecided, signs)}.")
+                f"and {leads} at {found[1]:,}{_but(undecided, signs)}.")
     if len(undecided) == len(sizes):
         return f"Nowhere {measured} is a difference between {one} and {other} shown with 95% confidence."
     ahead = one if max(signs.values()) > 0 else other
