@@ -14,7 +14,7 @@ import numpy as np
 
 import minivit
 from minivit.explain import attention_probabilities, position_similarity, principal_filters, receptive_field, variation
-from minivit.explain.tools.attention_report import look
+from minivit.explain.tools.attention_report import attention_reports
 from minivit.explain.tools.plots import draw_connectivity
 from minivit.layers import Convolution
 from minivit.runs.default_model import model_for
@@ -70,8 +70,8 @@ def main():
           "mean cosine is "
           f"{near:.2f} between neighbours, and {far:.2f} between others.")
     chosen = [int(np.flatnonzero(data.test_labels == k)[0]) for k in (0, 1, 5, 7, 8, 9)]
-    looks = look(model, data.test_images[chosen], class_names=data.class_names)
-    draw_connectivity(looks, found, filters, variances, similarity, options.out)
+    reports = attention_reports(model, data.test_images[chosen], class_names=data.class_names)
+    draw_connectivity(reports, found, filters, variances, similarity, options.out)
     print(f"Figure: {options.out}")
 
 

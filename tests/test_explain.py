@@ -12,7 +12,7 @@ from minivit.common import figures as figure
 from minivit.explain import cost
 from minivit.explain.attention import grid
 from minivit.explain.tools import theorems
-from minivit.explain.tools.attention_report import describe_look, look
+from minivit.explain.tools.attention_report import attention_reports, report_as_json
 from minivit.layers import MLP, Attention, Block, Convolution, Layer, Linear, WindowAttention
 from minivit.ops import patches
 from minivit.runs.classify_images import attend_images, classify_images
@@ -467,7 +467,7 @@ def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):
     code, out, _ = attend(capsys, runs["token"], 1, "--out", tmp_path / "look.png")
     [expected] = attend_images(RunFolder(runs["token"]), ["1"])
     assert code == 0
-    assert out.startswith("test image 1: says ")
+    assert out.startswith("test image 1: predicted ")
     assert f"blocks.1.attn          {expected.distances['blocks.1.attn'][0]:.1f}" in out
     assert f"picture: {tmp_path / 'look.png'}" in out
 
@@ -523,7 +523,7 @@ def test_rollout_of_a_model_with_several_grids_is_on_the_first():
         def predict(self, images, threads=None):
             return self.replica().forward(images)
 
-    [one] = look(Pyramid(), pictures(count=1))
+    [one] = attention_reports(Pyramid(), pictures(count=1))
     assert {path: maps.shape for path, maps in one.maps.items()} == {"wide": (2, 4, 4), "narrow": (1, 2, 2)}
     assert one.rollout.shape == (4, 4)
-    assert len(describe_look(one)["layers"]) == 2
+    assert len(report_as_json(one)["layers"]) == 2

@@ -116,18 +116,18 @@ def add_attend(verbs: argparse._SubParsersAction) -> None:
 
 def _attend(options: argparse.Namespace) -> None:
     from ..common.figures import picture_format
-    from ..explain.tools.attention_report import describe_look, look_text
-    from ..explain.tools.plots import draw_looks
+    from ..explain.tools.attention_report import report_as_json, report_as_text
+    from ..explain.tools.plots import draw_attention
     from ..runs.classify_images import attend_images
     from ..runs.folder import RunFolder
     from ..runs.trained_model import unfinished
 
     picture_format(options.out)                                       # report a wrong ending before the computation
     run = RunFolder(options.run)
-    looks = attend_images(run, options.images, options.threads)
-    draw_looks(looks, options.out)
+    reports = attend_images(run, options.images, options.threads)
+    draw_attention(reports, options.out)
     print_note(unfinished(run))
     if options.json:
-        print(json.dumps([describe_look(look) for look in looks]))
+        print(json.dumps([report_as_json(report) for report in reports]))
     else:
-        print("\n".join(map(look_text, looks)) + f"\npicture: {options.out}")
+        print("\n".join(map(report_as_text, reports)) + f"\npicture: {options.out}")

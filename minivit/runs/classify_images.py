@@ -9,7 +9,7 @@ import numpy as np
 
 from ..common.checks import check_number
 from ..data import read_image_files
-from ..explain.tools.attention_report import Look, look
+from ..explain.tools.attention_report import AttentionReport, attention_reports
 from ..models.model import Model
 from ..models.pretrained import load_weights
 from ..ops import softmax
@@ -81,7 +81,7 @@ def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: 
     return [row | known.get(row["image"], {}) for row in rows]
 
 
-def attend_images(run: RunFolder, images: Sequence, threads: int | None = None) -> list[Look]:
+def attend_images(run: RunFolder, images: Sequence, threads: int | None = None) -> list[AttentionReport]:
     """Return where the latest model of a run looks in each image.
 
     Parameters and errors as for `read_images` and `latest_model`.
@@ -90,7 +90,7 @@ def attend_images(run: RunFolder, images: Sequence, threads: int | None = None) 
     pixels, true = read_images(run, images, model)
     names = [f"test image {image}" if label is not None else str(image)
              for image, label in zip(images, true, strict=True)]
-    return look(model, pixels, names, run.class_names(model), true, threads)
+    return attention_reports(model, pixels, names, run.class_names(model), true, threads)
 
 
 def read_images(run: RunFolder, images: Sequence, model: Model,

@@ -1,6 +1,8 @@
-"""Where a model looks in single images: everything of `attention.py`, as `minivit attend` shows it."""
+"""Attention reports: everything of `attention.py` for single images, as `minivit attend` shows it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,57 +11,96 @@ from ..attention import attention_probabilities, grid, mean_distance, readout_ma
 
 
 @dataclass(frozen=True)
-class Look:
-    """Where a model looks in one image (H, W, C) uint8.
+class AttentionReport:
+    """What a model attends to in one image.
 
-    said, probability: the predicted class. true: the true class, None if unknown. maps: {layer: (h, S, S)}, where the
-    readout looks. distances: {layer: (h,)}, how far the patches look, in pixels. rollout (S, S): where the readout
-    looks through all layers, on the grid of the first.
+    Attributes
+    ----------
+    name : str
+        Name of the image.
+    image : np.ndarray
+        (H, W, C) uint8.
+    predicted : str
+        The predicted class.
+    probability : float
+        Its probability.
+    true : str or None
+        The true class, None if it is unknown.
+    maps : dict of str to np.ndarray
+        (h, S, S) for each layer with attention, by its path: attention of the pooling to each patch.
+    distances : dict of str to np.ndarray
+        (h,) for each of these layers: mean attention distance of each head in pixels.
+    rollout : np.ndarray
+        (S, S), attention of the pooling through all layers, on the grid of the first.
     """
 
     name: str
     image: np.ndarray
-    said: str
+    predicted: str
     probability: float
     true: str | None
-    maps: dict
-    distances: dict
+    maps: dict[str, np.ndarray]
+    distances: dict[str, np.ndarray]
     rollout: np.ndarray
 
 
-def look(model, images, names=None, class_names=None, true=None, threads=None):
-    """Return a `Look` for each of the images (B, H, W, C) uint8.
+def attention_reports(model: Any, images: np.ndarray, names: Sequence[str] | None = None,
+                      class_names: Sequence[str] | None = None, true: Sequence[str | None] | None = None,
+                      threads: int | None = None) -> list[AttentionReport]:
+    """Return an attention report for each image.
 
-    names, true: names and true classes of the images. class_names: of the model (default: numbers). threads: for
-    `predict`. Errors as `attention_probabilities`.
+    Parameters
+    ----------
+    model : Model
+        A model with attention.
+    images : np.ndarray
+        (B, H, W, C) uint8.
+    names : sequence of str, optional
+        Names of the images; the default is their number.
+    class_names : sequence of str, optional
+        Names of the model's classes; the default is their number.
+    true : sequence of str or None, optional
+        True classes of the images.
+    threads : int, optional
+        Number of threads for `predict`.
+
+    Returns
+    -------
+    list of AttentionReport
+
+    Raises
+    ------
+    ValueError
+        If no layer of the model has attention.
     """
     names = names or [str(i) for i in range(len(images))]
     class_names, true = class_names or [str(k) for k in range(model.classes)], true or [None] * len(images)
-    said, _ = softmax.forward(model.predict(images, threads))
-    looks = []
-    for i in range(len(images)):  # one by one: of a Swin's many tokens, all pairs take much memory
+    probabilities, _ = softmax.forward(model.predict(images, threads))               # (B, K)
+    reports = []
+    for i in range(len(images)):                     # one by one, because all pairs of a Swin's tokens take much memory
         probs = attention_probabilities(model, images[i:i + 1])
         maps = {path: readout_maps(p)[0] for path, p in probs.items()}
         distances = {path: mean_distance(p, model.image_size / grid(p.shape[-1])[0])[0] for path, p in probs.items()}
         through = readout_maps(rollout(list(probs.values()))[:, None])[0, 0]
-        looks.append(Look(str(names[i]), images[i], class_names[said[i].argmax()], float(said[i].max()), true[i], maps,
-                          distances, through))
-    return looks
+        predicted = class_names[probabilities[i].argmax()]
+        reports.append(AttentionReport(str(names[i]), images[i], predicted, float(probabilities[i].max()), true[i],
+                                       maps, distances, through))
+    return reports
 
 
-def describe_look(look):
-    """Return a `Look` for JSON: {image, class, probability, true, rollout, layers: [{layer, mean_distance, maps}]}."""
-    return {"image": look.name, "class": look.said, "probability": look.probability, "true": look.true,
-            "rollout": look.rollout.tolist(),
-            "layers": [{"layer": path, "mean_distance": look.distances[path].tolist(), "maps": look.maps[path].tolist()}
-                       for path in look.maps]}
+def report_as_json(report: AttentionReport) -> dict[str, Any]:
+    """Return a report as {image, class, probability, true, rollout, layers: [{layer, mean_distance, maps}]}."""
+    layers = [{"layer": path, "mean_distance": report.distances[path].tolist(), "maps": report.maps[path].tolist()}
+              for path in report.maps]
+    return {"image": report.name, "class": report.predicted, "probability": report.probability, "true": report.true,
+            "rollout": report.rollout.tolist(), "layers": layers}
 
 
-def look_text(look):
-    """Return a `Look` in words: the prediction, and how far each head of each layer looks."""
-    truth = "" if look.true is None else f", is {look.true}"
-    lines = [f"{look.name}: says {look.said} ({look.probability:.1%}){truth}; the heads look so many pixels far, on "
-             "average"]
-    lines += [f"    {path:20} " + " ".join(f"{distance:5.1f}" for distance in distances) for path,
-              distances in look.distances.items()]
+def report_as_text(report: AttentionReport) -> str:
+    """Return a report as text: the predicted class, and the mean attention distance of each head of each layer."""
+    truth = "" if report.true is None else f", true class {report.true}"
+    lines = [f"{report.name}: predicted {report.predicted} ({report.probability:.1%}){truth}; mean attention distance "
+             "of each head in pixels:"]
+    lines += [f"    {path:20} " + " ".join(f"{distance:5.1f}" for distance in distances)
+              for path, distances in report.distances.items()]
     return "\n".join(lines)

@@ -37,18 +37,18 @@ def lit(image, heat):
 # ---- attention ------------------------------------------------------------------------------------------------
 
 
-def draw_looks(looks, path):
-    """Draw each `Look`: the image, its rollout, and the map of each head (columns) of each layer (rows)."""
-    layers, heads = len(looks[0].maps), max(len(maps) for maps in looks[0].maps.values())
+def draw_attention(reports, path):
+    """Draw each `AttentionReport`: the image, its rollout, and the map of each head (columns) of each layer (rows)."""
+    layers, heads = len(reports[0].maps), max(len(maps) for maps in reports[0].maps.values())
     cell, left_width = min(0.95, 12 / heads), 2.1
-    figure = new_figure(left_width + cell * heads, max(4.6, (cell + 0.06) * layers + 0.4) * len(looks))
-    for part, look in zip(np.atleast_1d(figure.subfigures(len(looks), 1)), looks, strict=True):
+    figure = new_figure(left_width + cell * heads, max(4.6, (cell + 0.06) * layers + 0.4) * len(reports))
+    for part, report in zip(np.atleast_1d(figure.subfigures(len(reports), 1)), reports, strict=True):
         left, right = part.subfigures(1, 2, width_ratios=[left_width, cell * heads])
         picture, through = left.subplots(2, 1)
-        truth = "" if look.true in (None, look.said) else f", is {look.true}"
-        show(picture, look.image, f"{look.name}\nsays {look.said} ({look.probability:.0%}){truth}")
-        show(through, lit(look.image, look.rollout), "rollout, through all layers")
-        for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), look.maps.values(),
+        truth = "" if report.true in (None, report.predicted) else f", true {report.true}"
+        show(picture, report.image, f"{report.name}\npredicted {report.predicted} ({report.probability:.0%}){truth}")
+        show(through, lit(report.image, report.rollout), "rollout, through all layers")
+        for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), report.maps.values(),
                                             strict=True)):
             for a, axes in enumerate(row):
                 if a < len(maps):
@@ -60,21 +60,21 @@ def draw_looks(looks, path):
 
 
 
-def draw_connectivity(looks, shares, filters, variances, similarity, path):
+def draw_connectivity(reports, shares, filters, variances, similarity, path):
     """Draw where a model looks (above); how much depends on the image, the first layer, and the positions (below).
 
-    looks: list of `Look`; the heads of the last layer are shown. shares: {name: `variation`}. filters, variances: from
-    `principal_filters`. similarity: from `position_similarity`.
+    reports: list of `AttentionReport`; the heads of the last layer are shown. shares: {name: `variation`}. filters,
+    variances: from `principal_filters`. similarity: from `position_similarity`.
     """
-    heads, height = len(list(looks[0].maps.values())[-1]), 1.0 * math.ceil(len(looks) / 2)
+    heads, height = len(list(reports[0].maps.values())[-1]), 1.0 * math.ceil(len(reports) / 2)
     figure = new_figure(10, height + 3.4)
     above, below = figure.subfigures(2, 1, height_ratios=[height, 3.4])
-    for part, pair in zip(above.subfigures(1, 2, wspace=0.03), (looks[0::2], looks[1::2]), strict=True):
-        for row, look in zip(part.subplots(len(pair), 2 + heads, squeeze=False), pair, strict=True):
-            first = look is pair[0]
-            show(row[0], look.image, look.said)
-            show(row[1], lit(look.image, look.rollout), "rollout" if first else "")
-            for a, (axes, heat) in enumerate(zip(row[2:], list(look.maps.values())[-1], strict=True)):
+    for part, pair in zip(above.subfigures(1, 2, wspace=0.03), (reports[0::2], reports[1::2]), strict=True):
+        for row, report in zip(part.subplots(len(pair), 2 + heads, squeeze=False), pair, strict=True):
+            first = report is pair[0]
+            show(row[0], report.image, report.predicted)
+            show(row[1], lit(report.image, report.rollout), "rollout" if first else "")
+            for a, (axes, heat) in enumerate(zip(row[2:], list(report.maps.values())[-1], strict=True)):
                 show(axes, heat, f"head {a + 1}" if first else "", cmap=HEAT, vmin=0)
     left, middle, right = below.subfigures(1, 3, width_ratios=[1.15, 1, 1])
     axes = left.subplots()
