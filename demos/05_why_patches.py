@@ -54,7 +54,8 @@ def main():
 
     (pixels, entries), (tokens, few) = cost.count(SIDE, 1), cost.count(SIDE, PATCH)
     print(f"An image of {SIDE}x{SIDE} has {pixels:,} pixels. Attention between pixels has {entries:,} entries "
-          f"per head. Attention between its {tokens} patches of {PATCH}x{PATCH} has {few:,}: {entries // few:,} times fewer.")
+          f"per head. Attention between its {tokens} patches of {PATCH}x{PATCH} has {few:,}: "
+          f"{entries // few:,} times fewer.")
     sizes = [n for n in SIZES if n <= (2048 if options.quick else max(SIZES))]
     seconds, memory = cost.measure(sizes)
     costs = {"one head, seconds": seconds, "one head, bytes": memory}
@@ -63,7 +64,8 @@ def main():
     growth = np.polyfit(np.log(sizes), np.log(seconds), 1)[0], np.polyfit(np.log(sizes), np.log(memory), 1)[0]
     print(f"From {sizes[0]} to {sizes[-1]:,} tokens the processor time grows as N^{growth[0]:.2f} and the memory as "
           f"N^{growth[1]:.2f}. Extrapolated to pixels, a head takes {slow:,.0f} seconds and {large / 1e9:.1f} GB, "
-          f"and the {HEADS} heads of ViT-B take {slow * HEADS / 60:,.0f} minutes. With patches they take {1e3 * seconds[0] * HEADS:,.0f} ms.")
+          f"and the {HEADS} heads of ViT-B take {slow * HEADS / 60:,.0f} minutes. With patches they take "
+          f"{1e3 * seconds[0] * HEADS:,.0f} ms.")
     image = photograph()
     restored, separated, by_patch, by_pixel = effects_of_patches(image)
     print(f"The patches are the pixels in another order, and "

@@ -63,8 +63,8 @@ def main():
     rows = [(theorem.claim, theorem.holds, theorem.worst()) for theorem in THEOREMS]
     for claim, holds, error in rows:
         print(f"{claim:60} {'holds' if holds else 'broken':6} {error:8.1e}")
-    print(f"The exact symmetries hold to {max(error for _, holds, error in rows if holds):.0e}; the broken ones are off "
-          f"by at least {min(error for _, holds, error in rows if not holds):.0e}.")
+    print(f"The exact symmetries hold to {max(error for _, holds, error in rows if holds):.0e}; the broken ones are "
+          f"off by at least {min(error for _, holds, error in rows if not holds):.0e}.")
 
     steps = [0, 1, 2, 5, 10, 20] + ([] if options.quick else [50, 100, 200])
     growth, data = {}, minivit.load_data("digits")

@@ -1,12 +1,10 @@
-"""How far does a layer see? By its gradient:
-
-a convolution two pixels more with each layer, attention everything from the first.
+"""Measure how far a layer sees, by its gradient. Convolutions see two pixels more per layer, attention sees everything.
 
     python demos/07_receptive_fields.py            a minute or two
-    python demos/07_receptive_fields.py --quick    some ten seconds
+    python demos/07_receptive_fields.py --quick    about ten seconds: too little training for conclusions
 
-Prints the receptive fields of a stack of convolutions and of a ViT, and how far each head of a ViT looks, before and
-after it has learned the digits pixel by pixel; draws receptive_fields.png.
+Prints the receptive fields of a stack of convolutions and of a ViT. Then it trains a ViT on the digits with one token
+per pixel, and prints the mean attention distance of its heads before and after. Draws receptive_fields.png.
 """
 
 import argparse
@@ -14,7 +12,15 @@ import argparse
 import numpy as np
 
 import minivit
-from minivit.explain import FirstBlocks, Sequential, attention_probabilities, extent, mean_distance, receptive_field, spread
+from minivit.explain import (
+    FirstBlocks,
+    Sequential,
+    attention_probabilities,
+    extent,
+    mean_distance,
+    receptive_field,
+    spread,
+)
 from minivit.explain.tools.plots import draw_fields
 from minivit.layers import GELU, Convolution
 from minivit.runs.default_model import model_for
@@ -24,7 +30,7 @@ MIDDLE = SIDE // 2
 
 
 def convolutions(depth):
-    """So many convolutions of 3 x 3 at random weights, with GELU between."""
+    """Return a stack of `depth` 3x3 convolutions with random weights, each followed by GELU."""
     layers = [Convolution(3 if l == 0 else 16, 16, size=3, padding=1) for l in range(depth)]
     for l, layer in enumerate(layers):
         layer.pack(seed=l)
@@ -32,7 +38,7 @@ def convolutions(depth):
 
 
 def fields():
-    """{kind: {depth: the receptive field of an output in the middle}} of networks at random weights."""
+    """Return {kind: {depth: receptive field of the output in the middle}} for networks with random weights."""
     x = np.random.default_rng(0).standard_normal((64, SIDE, SIDE, 3), np.float32)
     model = minivit.create_model("vit", image_size=SIDE, patch_size=PATCH, width=48, depth=max(DEPTHS), heads=3,
                                  pool="mean")
@@ -42,7 +48,7 @@ def fields():
 
 
 def distances(model, images):
-    """How far each head looks: (L, h), in pixels, the mean over the images."""
+    """Return the mean attention distance of each head in pixels, averaged over the images: (L, h)."""
     probs = attention_probabilities(model, images).values()
     return np.stack([mean_distance(p, model.patch_embed.patch_size).mean(axis=0) for p in probs])
 
@@ -66,13 +72,14 @@ def main():
     looks["trained"] = distances(model, images)
     uniform = float(mean_distance(np.full((1, 1, model.tokens, model.tokens), 1.0))[0, 0])
     before, after = looks["untrained"], looks["trained"]
-    print("The convolutions see 2 pixels more a side with each layer, the ViT all from the first.")
-    print(f"Untrained, each head of a ViT for the digits looks {before.min():.1f} to {before.max():.1f} pixels far, as "
-          "one who looks "
-          f"everywhere alike ({uniform:.1f}); trained to {result.accuracy:.1%}, {after.min():.1f} to "
-          f"{after.max():.1f}: on so few "
-          "pictures the heads stay nearly global. Local ones, as in the paper's figure 7, need far more (Raghu et al., "
-          "arXiv:2108.08810).")
+    print("Each convolution adds 2 pixels per side. The ViT sees all pixels from its first layer.")
+    if options.quick:
+        print("With --quick the ViT trains too little for conclusions about its heads.")
+    else:
+        print(f"Mean attention distance of the heads: {before.min():.1f} to {before.max():.1f} pixels before training, "
+              f"{after.min():.1f} to {after.max():.1f} after it (test accuracy {result.accuracy:.1%}). Uniform "
+              f"attention has {uniform:.1f}. With so few images the heads stay nearly global. Local heads, as in figure 7 of the "
+              "ViT paper, need far more images (Raghu et al., arXiv:2108.08810).")
     draw_fields(seen, looks, uniform, model.image_size, options.out)
     print(f"Figure: {options.out}")
 

@@ -1,11 +1,11 @@
-"""Attention decides anew for each picture which places are connected; a convolution has decided once for all.
+"""Measure how much attention weights depend on the image. The weights of a convolution never do.
 
-    python demos/08_dynamic_connectivity.py            Fashion-MNIST, found or downloaded: some two minutes
-    python demos/08_dynamic_connectivity.py --quick    the digits that come with minivit: some ten seconds
+    python demos/08_dynamic_connectivity.py            Fashion-MNIST, downloaded if necessary: about two minutes
+    python demos/08_dynamic_connectivity.py --quick    the embedded digits: about ten seconds
 
-Prints which share of the weights between places depends on the picture, and draws dynamic_connectivity.png: where a
-trained model looks, the filters of its first layer, and its positions. `minivit attend RUN IMAGE --out PNG` shows every
-head of every layer of a run.
+Prints the share of the attention weights that depends on the image. Draws dynamic_connectivity.png: where a trained
+model looks, the filters of its first layer, and the similarity of its position embeddings.
+`minivit attend RUN IMAGE --out PNG` shows every head of every layer of a run.
 """
 
 import argparse
@@ -21,20 +21,20 @@ from minivit.runs.default_model import model_for
 
 
 def shares(model, images):
-    """{layer: the share of its weights that depends on the picture}."""
+    """Return {layer: share of its attention weights that depends on the image}."""
     return {f"layer {l + 1}": variation(probs) for l,
             probs in enumerate(attention_probabilities(model, images).values())}
 
 
 def share_of_a_convolution(images):
-    """The same for a convolution, whose weights between the middle and the pixels around it are read from its gradient."""
+    """Return the same share for a convolution. Its weights around the middle pixel are read from its gradient."""
     layer, middle = Convolution(images.shape[-1], 1, padding=1), images.shape[1] // 2
     x = images.astype(np.float32) / 255
-    return variation(np.stack([receptive_field(layer, picture[None], (middle, middle)) for picture in x]))
+    return variation(np.stack([receptive_field(layer, image[None], (middle, middle)) for image in x]))
 
 
 def similarity_by_distance(similarity):
-    """The mean similarity of the positions of neighbours in a row or column, and of all others."""
+    """Return the mean similarity of the positions of neighbouring patches, and of all other pairs."""
     side = len(similarity)
     y, x = (place.ravel() for place in np.indices((side, side)))
     steps, alike = abs(y[:, None] - y) + abs(x[:, None] - x), similarity.reshape(side * side, -1)
@@ -43,7 +43,7 @@ def similarity_by_distance(similarity):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="with the digits, which need no download")
+    parser.add_argument("--quick", action="store_true", help="use the digits, which need no download")
     parser.add_argument("--out", default="dynamic_connectivity.png", help="the image file to write")
     options = parser.parse_args()
 

@@ -1,11 +1,11 @@
-"""The encoder is no picture's: the same blocks and the same trainer learn to look up a number in a text.
+"""Train the same blocks with the same trainer on text: the model looks up a number in a table.
 
     python demos/09_other_signals.py            half a minute
-    python demos/09_other_signals.py --quick    some ten seconds
+    python demos/09_other_signals.py --quick    about ten seconds, with less training
 
-The text is a question and a table, such as "m? k4 b7 m1 z9 ...", cut into patches of two characters; the answer here is
-1. Letters and digits are drawn anew for every text, so there is nothing to remember: the question must be compared with
-the table. Prints the accuracy of the transformer, and of two networks without attention, and draws other_signals.png.
+The text is a question and a table, such as "m? k4 b7 m1 z9 ...", split into tokens of two characters. The answer here
+is 1. Every text has new random letters and digits, so the model must compare the question with the table. Prints the
+accuracy of the transformer and of two networks without attention. Draws other_signals.png.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LENGTH = 2 * ROWS + 2
 
 
 def tables(rng, count):
-    """Texts (B, T) as indices into ALPHABET, and the answers (B,)."""
+    """Return random texts (B, T), as indices into ALPHABET, and their answers (B,)."""
     letters = rng.permuted(np.tile(np.arange(LETTERS), (count, 1)), axis=1)[:, :ROWS]
     digits, asked = rng.integers(0, 10, (count, ROWS)), (np.arange(count), rng.integers(0, ROWS, count))
     texts = np.empty((count, LENGTH), np.int64)
@@ -40,17 +40,16 @@ def tables(rng, count):
 
 
 def one_hot(texts):
-    """(B, T) -> (B, 1, T, A): as a picture of one row, with a channel for each character."""
+    """Return the texts (B, T) as images of one row, with a channel for each character: (B, 1, T, A)."""
     return np.eye(len(ALPHABET), dtype=np.float32)[texts][:, None]
 
 
 class Reader(Model):
     """A transformer encoder on texts: (B, 1, T, A) -> logits (B, 10).
 
-    The question stands where a picture has its class token.
-
-    patch: how many characters make a token. Without attention the blocks have in its place an MLP of as many weights,
-    which treats every token by itself, and the mean of the tokens is read.
+    The question takes the place of the class token. `patch` is the number of characters per token. Without attention,
+    each block has an MLP with as many weights in its place, which processes every token separately; the classifier
+    then reads the mean of the tokens.
     """
 
     def __init__(self, patch=2, attention=True):
@@ -87,12 +86,12 @@ class Reader(Model):
 
 
 def accuracy(model, texts, answers):
-    """The share of right answers."""
+    """Return the share of correct answers."""
     return np.mean(model.predict(one_hot(texts)).argmax(axis=1) == answers)
 
 
 def train(model, steps, test, lr=3e-3, batch=128):
-    """Train on new texts at every step -> (steps, accuracies on `test` at them)."""
+    """Train on new texts at every step. Return the evaluated steps and the accuracies on `test`."""
     rng, trainer, at, accuracies = np.random.default_rng(1), minivit.Trainer(model, lr), [0], [accuracy(model, *test)]
     for step in range(steps):
         texts, answers = tables(rng, batch)
@@ -112,11 +111,9 @@ def main():
     test, steps = tables(np.random.default_rng(0), 2000), 120 if options.quick else 600
     counts = np.apply_along_axis(np.bincount, 1, test[0][:, 3::2] - LETTERS, minlength=10)
     guess = counts.max(axis=1).mean() / ROWS
-    print(f"Who knows the digits of a table, but not which stands where, is right in {guess:.1%} by naming the most "
-          "frequent.")
-    models = {"with attention": Reader(), "without "
-                                          "attention": Reader(attention=False),
-                                          "the whole text as one token": Reader(LENGTH)}
+    print(f"Always answering the most frequent digit of the table is right in {guess:.1%} of the questions.")
+    models = {"with attention": Reader(), "without attention": Reader(attention=False),
+              "the whole text as one token": Reader(LENGTH)}
     curves = {}
     for name, model in models.items():
         model.pack()
@@ -125,7 +122,7 @@ def main():
         seconds, right = time.perf_counter() - start, curves[name][1][-1]
         print(f"{name:28} {model.vector.size:7,} parameters, {steps} steps in {seconds:2.0f} s: {right:.1%} of "
               f"{len(test[1]):,} "
-              "new questions are answered rightly", flush=True)
+              "new questions answered correctly", flush=True)
 
     probs = list(attention_probabilities(models["with attention"], one_hot(test[0])).values())
     asked = (test[0][:, 2::2] == test[0][:, :1]).nonzero()[1] + 1     # the token that has the answer

@@ -1,15 +1,14 @@
 """When does a Vision Transformer beat a convolutional network? Both, and one in between, on more and more training
 images.
 
-    python demos/11_scale.py --tune           first: choose learning rates on validation images; writes demos/scale_tuning.csv
+    python demos/11_scale.py --tune           first: choose learning rates by validation; writes scale_tuning.csv
     python demos/11_scale.py                  then: the study; writes demos/scale.csv, and draws scale.png
-    python demos/11_scale.py --quick          all of it, small, on the digits; keeps only the picture
+    python demos/11_scale.py --quick          all of it on the digits, too small for conclusions; keeps only the figure
     python demos/11_scale.py --data digits    on the digits (--tune first); the files are scale_digits*.csv
 
-A study takes hours, but may be interrupted at any moment: the same command goes on with the points that it was at. As
-many points are measured at once as there are cores, each on one: small models get more out of two cores so than by
-sharing each step, and the number of threads changes no bit of a result. --limit 5 measures five points and stops; the
-picture shows what there is so far.
+A study takes hours. Interrupt it at any time: the same command continues with the unfinished points. Each core measures
+one point at a time, which is faster for small models than sharing each step. The number of threads does not change the
+results. --limit 5 measures five points and stops; the figure shows the points measured so far.
 
 The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: a convolution's bias helps while images are few,
 and with enough of them a Transformer learns better what it is not told. Here are a ViT with learned positions, a ViT
@@ -144,12 +143,12 @@ def measure_point(plan, threads, rates, model, images, augment, seed):
 
 
 def threads_of(jobs):
-    """The threads of each of so many points at once."""
+    """Return the number of threads for each of `jobs` points that run at once."""
     return max(1, available_threads() // max(jobs, 1))
 
 
 def tune(plan, file, limit, jobs=1):
-    """Measure the points of the tuning, so many at once -> how many are left."""
+    """Measure the points of the tuning, `jobs` at once. Return how many are left."""
     measure = partial(measure_rate, plan, threads_of(jobs))
     return Study(file, plan.settings).run(plan.tuning_points, measure, limit, jobs)
 
@@ -169,7 +168,7 @@ def chosen_rates(plan, file):
 
 
 def sweep(plan, file, rates, limit, jobs=1):
-    """Measure the points of the study, so many at once -> (Study, how many are left)."""
+    """Measure the points of the study, `jobs` at once. Return the Study and how many are left."""
     # JSON has no numbers as names
     words = {model: {str(size): lr for size, lr in by_size.items()} for model, by_size in rates.items()}
     study = Study(file, plan.settings | {"rates": words})
@@ -178,7 +177,7 @@ def sweep(plan, file, rates, limit, jobs=1):
 
 
 def report(plan, study, picture):
-    """Say what the table shows, and draw it."""
+    """Print what the table shows, and draw it."""
     curves = {model: {size: found for size in plan.sizes
                       if (found := study.by_seed("accuracy", model=model, images=size, augment="none"))}
               for model in plan.models}
@@ -246,7 +245,7 @@ def main():
                                                              "picture")
     parser.add_argument("--data", choices=PLANS, default="fashion-mnist", help="which study (default: fashion-mnist)")
     parser.add_argument("--tune", action="store_true", help="choose the learning rates")
-    parser.add_argument("--limit", type=int, metavar="N", help="measure so many points at most")
+    parser.add_argument("--limit", type=int, metavar="N", help="measure at most N points")
     parser.add_argument("--jobs", type=int, metavar="N", help="points at once (default: as many as there are cores; "
                                                               "with --quick one)")
     parser.add_argument("--csv", type=Path, help="the table (default: scale.csv or scale_digits.csv beside this file)")
@@ -265,6 +264,6 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on")
+        sys.exit("interrupted: run the same command to continue")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

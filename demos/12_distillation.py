@@ -1,16 +1,16 @@
 """Does a Transformer learn better from a convolutional network than from the labels alone?
 
     python demos/12_distillation.py            the study; writes demos/distillation.csv, and draws distillation.png
-    python demos/12_distillation.py --quick    small, on the digits: keeps only the picture
+    python demos/12_distillation.py --quick    on the digits, too small for conclusions; keeps only the figure
 
-The study may be interrupted at any moment: the same command goes on with the point that it was at. --limit 5 measures
-five points and stops; the picture shows what there is so far.
+Interrupt the study at any time: the same command continues with the unfinished points. --limit 5 measures five points
+and stops; the figure shows the points measured so far.
 
-The claim is that of Touvron et al., arXiv:2012.12877: a DeiT, whose second token listens to a teacher, takes over what
-a convolutional network knows by its build, and needs fewer images. The same DeiT is trained alone, with hard
-distillation (the teacher's first class counts) and with soft (all that it says). Teacher and students learn from the
-same subset of Fashion-MNIST, in equally many steps, with the same settings, chosen for none of them; all see pictures
-augmented, as a teacher that knows every picture says no more than its label.
+The claim is that of Touvron et al., arXiv:2012.12877: a DeiT, whose second token learns from a teacher, inherits
+the inductive bias of a convolutional teacher and needs fewer images. The same DeiT is trained alone, with hard
+distillation (from the teacher's top class) and with soft distillation (from all its probabilities). Teacher and
+students learn from the same subset of Fashion-MNIST, for the same number of steps, with the same settings. The settings were
+tuned for none of them. All images are augmented: a teacher that has memorised an image only repeats its label.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def study(plan, file, teachers, limit):
 
 
 def report(plan, table, picture):
-    """Say what the table shows, and draw it."""
+    """Print what the table shows, and draw it."""
     groups = {f"{size:,} "
               "images": {role: found for role in plan.models
                          if (found := table.by_seed("accuracy", role=role, images=size))}
@@ -142,7 +142,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small models, few images, two seeds; keeps only the "
                                                              "picture")
-    parser.add_argument("--limit", type=int, metavar="N", help="measure so many points at most")
+    parser.add_argument("--limit", type=int, metavar="N", help="measure at most N points")
     parser.add_argument("--csv", type=Path, help="the table (default: distillation.csv beside this file)")
     parser.add_argument("--teachers", type=Path, help="folder of the teachers' runs (default: runs/distillation)")
     parser.add_argument("--out", default="distillation.png", help="the image file to write")
@@ -161,6 +161,6 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on")
+        sys.exit("interrupted: run the same command to continue")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

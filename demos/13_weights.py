@@ -1,15 +1,12 @@
-"""What weights that others have trained are worth to few pictures of one's own:
+"""Compare three ways to learn from few images: a linear probe, fine-tuning, and training from scratch.
 
-a probe, fine-tuning, and a start from nothing.
+    python demos/13_weights.py            a few minutes
+    python demos/13_weights.py --quick    a few seconds: too few images for conclusions
 
-    python demos/13_weights.py            some minutes
-    python demos/13_weights.py --quick    some seconds
-
-A small ViT learns the digits 0 to 6, and its weights are written to a file under timm's names: they stand for those
-that one finds. The pictures of one's own are a folder of PNGs of the digits 7, 8 and 9, a few of each to train with and
-the rest for the test. What of the file goes where is shown, and then the folder is learned in three ways, by as many
-passes over it. Prints the accuracies, and draws weights.png, accuracy against the number of pictures. With real weights
-the same is
+A small ViT learns the digits 0 to 6, and its weights are written to a file under timm's names. This file stands for
+pretrained weights. The new data is a folder of PNG files of the digits 7, 8 and 9, with a few of each for training and
+the rest for the test. The demo prints which tensor of the file goes where. Then it trains on the folder in three ways,
+for the same number of epochs. Prints the accuracies and draws weights.png. With real weights, the commands are
 
     minivit weights FILE --model NAME --classes 3
     minivit train FOLDER --fine-tune FILE --model NAME --probe
@@ -32,12 +29,12 @@ from minivit.runs.fine_tune import fine_tuned_model
 from minivit.runs.weight_source import WeightSource
 from minivit.weights.timm import write_weights
 
-NAME, KNOWN = "vit_mini_patch2_8", 7  # the digits before 7 are known to the file, the others not
+NAME, KNOWN = "vit_mini_patch2_8", 7  # the pretrained model knows the digits below 7
 WAYS = {"from scratch": "o--", "probe": "s-", "fine-tuned": "^-"}
 
 
 def write_file(path, digits, epochs):
-    """Train the named model on the digits 0 to 6, and write its weights."""
+    """Train the named model on the digits 0 to 6 and write its weights to a file."""
     train, test = digits.train_labels < KNOWN, digits.test_labels < KNOWN
     data = replace(digits, train_images=digits.train_images[train], train_labels=digits.train_labels[train],
                    source=None,
@@ -45,12 +42,12 @@ def write_file(path, digits, epochs):
                    class_names=digits.class_names[:KNOWN])
     result = minivit.train(minivit.create_model(NAME, classes=KNOWN), data, epochs=epochs, progress=False)
     write_weights(path, result.model)
-    print(f"{path.name}: a {NAME} that tells the digits 0 to 6 apart in {result.accuracy:.1%} of {result.test.images} "
-          "pictures")
+    print(f"{path.name}: a {NAME} that classifies {result.accuracy:.1%} of {result.test.images} images of the digits "
+          "0 to 6 correctly")
 
 
 def write_folder(folder, digits, count, seed):
-    """A folder of pictures of 7, 8 and 9: `count` of each to train with, drawn by the seed, all others for the test."""
+    """Write images of 7, 8 and 9 to a folder: `count` random ones of each for training, the others for the test."""
     images = np.concatenate([digits.train_images, digits.test_images])
     labels = np.concatenate([digits.train_labels, digits.test_labels])
     for digit in range(KNOWN, 10):
@@ -63,7 +60,7 @@ def write_folder(folder, digits, count, seed):
 
 
 def learn(way, file, data, epochs, seed, **settings):
-    """Learn the folder in one of the WAYS -> (accuracy, seconds). settings: of `train`, besides."""
+    """Train on the folder in one of WAYS, with more settings of `train`. Return accuracy and seconds."""
     begin, source = time.perf_counter(), WeightSource(file, NAME)
     if way == "from scratch":
         model, start = minivit.create_model(NAME, classes=data.classes, seed=seed), {}
@@ -76,13 +73,13 @@ def learn(way, file, data, epochs, seed, **settings):
 
 
 def draw(counts, accuracies, path):
-    """accuracies: {way: (counts, seeds)}."""
+    """Draw accuracy over the number of images. `accuracies` is {way: (counts, seeds)}."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
     for (way, values), colour in zip(accuracies.items(), SERIES, strict=False):
         mean, spread = 100 * values.mean(axis=1), 100 * values.std(axis=1)
         axes.errorbar(counts, mean, spread, fmt=WAYS[way], color=colour, capsize=3, label=way)
-    axes.set(xscale="log", xlabel="pictures of each class to learn from", ylabel="% of new pictures right",
+    axes.set(xscale="log", xlabel="training images of each class", ylabel="test accuracy in %",
              title="7, 8 and 9, from weights that know 0 to 6")
     axes.set_xticks(counts, map(str, counts))
     axes.minorticks_off()
@@ -93,7 +90,7 @@ def draw(counts, accuracies, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one number of pictures, one draw of them")
+    parser.add_argument("--quick", action="store_true", help="one number of images, one random draw")
     parser.add_argument("--out", default="weights.png", help="the image file to write")
     options = parser.parse_args()
 
@@ -112,9 +109,8 @@ def main():
                 for way in WAYS:
                     accuracies[way][i, j], seconds[way][i, j] = learn(way, file, data, epochs, seed)
             for way in WAYS:
-                print(f"{count:2} pictures of each class, {way:12}: {accuracies[way][i].mean():.1%} of "
-                      f"{len(data.test_labels)} new ones "
-                      f"right, in {np.median(seconds[way][i]):.1f} s", flush=True)
+                print(f"{count:2} images of each class, {way:12}: {accuracies[way][i].mean():.1%} of "
+                      f"{len(data.test_labels)} test images, in {np.median(seconds[way][i]):.1f} s", flush=True)
     draw(counts, accuracies, options.out)
     print(f"Figure: {options.out}")
 
