@@ -1,5 +1,6 @@
 """The gradient checker: passes what is right, fails what is wrong, and names where."""
 
+import threading
 import time
 
 import numpy as np
@@ -715,3 +716,22 @@ def test_a_report_is_true_if_all_is_right_and_describes_itself():
     assert repr(wrong).startswith("<gradcheck: 1 of 1 tensors FAIL, worst error 3.3e-01")
     assert "#c00" in wrong._repr_html_()
     assert "#c00" not in right._repr_html_()
+
+
+def test_a_tiny_gradient_that_is_twice_too_large_is_named():
+    report = minivit.gradcheck((lambda x: (1e-300 * x, None), lambda dy, _: 2e-300 * dy), X)
+    assert not report.ok
+    assert report.rows[0].hint == "off by a constant factor: 2 times what it should be"
+
+
+def test_an_object_that_cannot_be_copied_is_named():
+    target = scaling(lambda self: setattr(self, "lock", threading.Lock()), lambda self: 1.0)
+    with pytest.raises(TypeError, match=r"Scaling cannot be copied .*gradcheck works on a copy"):
+        minivit.gradcheck(target, X)
+
+
+@pytest.mark.parametrize("second", [X, X[:2]], ids=["equal shapes", "unequal shapes"])
+def test_a_list_of_arrays_is_refused(second):
+    pair = lambda xs: (xs[0], None), lambda dy, _: [dy, dy]
+    with pytest.raises(TypeError, match="an input is a list of arrays: pass each array as an argument of its own"):
+        minivit.gradcheck(pair, [X, second])

@@ -53,7 +53,8 @@ def attention_probabilities(layer: Any, x: np.ndarray) -> dict[str, np.ndarray]:
     replica.forward(x)
     found = {path: part.probabilities for path, part in replica.named_layers() if hasattr(type(part), "probabilities")}
     if not found:
-        raise ValueError(f"no attention: {type(layer).__name__} has no layer with attention, pass a ViT, a DeiT or a Swin")
+        raise ValueError(f"no attention: {type(layer).__name__} has no layer with attention, "
+                         "pass a ViT, a DeiT or a Swin")
     return found
 
 
@@ -129,8 +130,8 @@ def rollout(layers: Sequence[np.ndarray]) -> np.ndarray:
         if probs.shape[-1] != through.shape[1]:
             side, first = grid(through.shape[1])
             if first or 4 * probs.shape[-1] != side * side:
-                raise ValueError(f"layers do not fit together: their numbers of tokens are {tokens}, expected equal numbers "
-                                 "of tokens, or a quarter after a merging of patches")
+                raise ValueError(f"layers do not fit together: their numbers of tokens are {tokens}, expected equal "
+                                 "numbers, or a quarter after a merging of patches")
             quarters = through.reshape(-1, side // 2, 2, side // 2, 2, tokens[0]).mean(axis=(2, 4))
             through = quarters.reshape(-1, side * side // 4, tokens[0])
         through = (probs.mean(axis=1) + np.eye(probs.shape[-1])) / 2 @ through

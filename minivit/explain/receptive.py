@@ -60,8 +60,8 @@ def receptive_field(target: Any, x: np.ndarray, place: Sequence[int], seed: int 
     y = target.forward(x)
     where, channels = (slice(None), *place), y.shape[len(place) + 1:]
     if len(channels) != 1 or not all(0 <= i < size for i, size in zip(place, y.shape[1:], strict=False)):
-        raise ValueError(f"unknown place {tuple(place)}: the output has the shape {y.shape}, give an index for each axis "
-                         "between the batch and the channels")
+        raise ValueError(f"unknown place {tuple(place)}: the output has the shape {y.shape}, give an index for each "
+                         "axis between the batch and the channels")
     dy = np.zeros_like(y)
     dy[where] = np.random.default_rng(seed).choice([-1, 1], (len(y), *channels))
     return np.abs(target.backward(dy)).sum(axis=-1).mean(axis=0)

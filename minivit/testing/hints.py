@@ -87,8 +87,11 @@ def _should_be_zero(e):
 
 
 def _factor(e):
-    factor = float(e.numeric @ e.analytic) / float(e.analytic @ e.analytic or 1.0)
-    if not _is_close(e.numeric, factor * e.analytic, e.difference):
+    # Divide by a power of two, which is exact, so that no square underflows or overflows.
+    power = np.frexp(max(np.abs(e.numeric).max(), np.abs(e.analytic).max()))[1]
+    numeric, analytic, difference = (np.ldexp(v, -power) for v in (e.numeric, e.analytic, e.difference))
+    factor = float(numeric @ analytic) / float(analytic @ analytic or 1.0)
+    if factor == 0 or not _is_close(numeric, factor * analytic, difference):
         return None
     if abs(factor + 1) < 1e-6:
         return "the sign is wrong"

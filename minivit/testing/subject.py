@@ -94,6 +94,8 @@ def _converted(x, dtype):
     """Return a copy of an array, floating arrays as `dtype`; other values unchanged."""
     if not isinstance(x, np.ndarray | np.floating | list):
         return x
+    if isinstance(x, list) and any(isinstance(part, np.ndarray) for part in x):
+        raise TypeError("an input is a list of arrays: pass each array as an argument of its own")
     x = np.array(x, order="C")
     if np.iscomplexobj(x) and dtype == np.float64:
         raise TypeError("complex arrays cannot be checked: give real and imaginary parts")
@@ -309,7 +311,11 @@ def _walk(owner, path="", seen=None):
 
 def _of_object(target, values, constants, rng):
     """Make the subject of an object with a forward and a backward."""
-    target = copy.deepcopy(target)
+    try:
+        target = copy.deepcopy(target)
+    except Exception as error:
+        raise TypeError(f"{type(target).__name__} cannot be copied ({error}): gradcheck works on a copy, remove what "
+                        "cannot be copied or define __deepcopy__") from error
     parameters, passed_over = {}, []
     for held in _walk(target):
         if isinstance(held, _OutOfReach):
