@@ -9,8 +9,8 @@ and stops; the figure shows the points measured so far.
 The claim is that of Touvron et al., arXiv:2012.12877: a DeiT, whose second token learns from a teacher, inherits
 the inductive bias of a convolutional teacher and needs fewer images. The same DeiT is trained alone, with hard
 distillation (from the teacher's top class) and with soft distillation (from all its probabilities). Teacher and
-students learn from the same subset of Fashion-MNIST, for the same number of steps, with the same settings. The settings were
-tuned for none of them. All images are augmented: a teacher that has memorised an image only repeats its label.
+students learn from the same subset of Fashion-MNIST, for the same number of steps, with the same settings. The settings
+were tuned for none of them. All images are augmented: a teacher that has memorised an image only repeats its label.
 """
 
 import argparse
