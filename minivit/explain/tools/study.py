@@ -60,8 +60,8 @@ class Study:
             if other := [name for name in names if there.get(name) != self.settings.get(name)]:
                 differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} here)"
                                         for name in other)
-                raise ValueError(f"{self.file} was made with other settings: {differences}. Move it away, or use another "
-                                 "file")
+                raise ValueError(f"{self.file} was made with other settings: {differences}. Move it away, or "
+                                 "use another file")
 
     def run(self, points: list[dict], measure: Callable, limit: int | None = None, jobs: int = 1) -> int:
         """Measure the points that the table lacks, in order.
