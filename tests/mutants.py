@@ -1,6 +1,8 @@
-"""Wrong backwards, planted one by one, and who finds them: the checker is checked.
+"""Mutants: backwards with one bug each, to measure which bugs the gradient checker finds.
 
-    python tests/mutants.py            the mutation score of every method, and of torch.autograd.gradcheck where torch is installed
+    python tests/mutants.py            prints the mutation score of every method, and of torch.autograd.gradcheck
+
+The score of torch is left out if torch is not installed.
 
 A mutant is a check of the catalogue with one bug in its backward. In an op, it is an edit of the source of
 `reference_backward`; in a layer or model, a change of what its backward has computed. It is *caught* if the tensor that
@@ -33,7 +35,7 @@ class OpMutant:
     kind: str = "reference"
 
     def plant(self, target):
-        """The pair with the bug."""
+        """Return the pair with the bug."""
         forward, backward = target
         source = inspect.getsource(backward)
         assert source.count(self.right) == 1, f"{self.name}: its source has no longer one {self.right!r}"
@@ -44,10 +46,7 @@ class OpMutant:
 
 @dataclass(frozen=True)
 class LayerMutant:
-    """A bug in a layer or model:
-
-    after its right backward, `change(layer, dy, dx)` spoils a gradient, or returns a wrong dx.
-    """
+    """A bug in a layer or model: `change(layer, dy, dx)` spoils a gradient after the backward, or returns a wrong dx."""
 
     name: str
     tensor: str
@@ -56,7 +55,7 @@ class LayerMutant:
     kind: str = "layer"
 
     def plant(self, target):
-        """The layer with the bug."""
+        """Return the layer with the bug."""
         right, change = type(target).backward, self.change
 
         class Mutant(type(target)):
@@ -70,7 +69,7 @@ class LayerMutant:
 
 
 def _gradient(name, change):
-    """A change of the gradient of one parameter."""
+    """Return a change of the gradient of one parameter."""
     def spoil(layer, dy, dx):
         (parameter,) = (p for p in layer.parameters() if p.name == name)
         parameter.grad = change(parameter.grad)
@@ -78,7 +77,7 @@ def _gradient(name, change):
 
 
 def _with(g, where, value):
-    """A copy of g with one part replaced."""
+    """Return a copy of g with one part replaced."""
     g = g.copy()
     g[where] = value
     return g
@@ -90,17 +89,14 @@ PATCH = "dpatches[:, m].reshape(B, side, side, C)"
 
 IN_OPS = [OpMutant(*mutant) for mutant in (
     ("linear, square", "x", "the weight is not transposed", "dy @ weight.T", "dy @ weight"),
-    ("linear, "
-     "square", "weight", "the weight's gradient is "
-                         "transposed", "as_matrix(x).T @ as_matrix(dy)", "as_matrix(dy).T @ as_matrix(x)"),
+    ("linear, square", "weight", "the weight's gradient is transposed", "as_matrix(x).T @ as_matrix(dy)",
+     "as_matrix(dy).T @ as_matrix(x)"),
     ("linear", "x", "0.1% too large", "dy @ weight.T", "1.001 * dy @ weight.T"),
     ("linear", "weight", "only the last image counts", "as_matrix(x).T @ as_matrix(dy)", "x[-1].T @ dy[-1]"),
-    ("linear", "weight", "weight decay is in the "
-                         "gradient", "as_matrix(x).T @ "
-                                     "as_matrix(dy)", "as_matrix(x).T @ as_matrix(dy) + 1e-3 * weight"),
-    ("linear of "
-     "rows", "weight", "a mean that should be a "
-                       "sum", "as_matrix(x).T @ as_matrix(dy)", "as_matrix(x).T @ as_matrix(dy) / len(x)"),
+    ("linear", "weight", "weight decay is in the gradient", "as_matrix(x).T @ as_matrix(dy)",
+     "as_matrix(x).T @ as_matrix(dy) + 1e-3 * weight"),
+    ("linear of rows", "weight", "a mean that should be a sum", "as_matrix(x).T @ as_matrix(dy)",
+     "as_matrix(x).T @ as_matrix(dy) / len(x)"),
     ("linear", "bias", "the sum over the tokens is missing", "as_matrix(dy).sum(axis=0)", "as_matrix(dy)[0]"),
     ("linear", "bias", "a mean that should be a sum", "as_matrix(dy).sum(axis=0)", "as_matrix(dy).mean(axis=0)"),
     ("gelu", "x", "the product rule's second term is missing", "cdf + x * pdf", "cdf"),
@@ -118,10 +114,10 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("layer_norm", "x", "one term is 0.1% too small", "xhat * along_xhat", "0.999 * xhat * along_xhat"),
     ("layer_norm of rows", "x", "the variance is divided by D - 1", "xhat * along_xhat",
      "xhat * along_xhat * xhat.shape[-1] / (xhat.shape[-1] - 1)"),
-    ("layer_norm", "x", "the mean runs over the "
-                        "images", "dxhat.mean(axis=-1, keepdims=True)", "dxhat.mean(axis=0, keepdims=True)"),
-    ("layer_norm", "weight", "the sum over the tokens is "
-                             "missing", "as_matrix(dy * xhat).sum(axis=0)", "as_matrix(dy * xhat)[0]"),
+    ("layer_norm", "x", "the mean runs over the images", "dxhat.mean(axis=-1, keepdims=True)",
+     "dxhat.mean(axis=0, keepdims=True)"),
+    ("layer_norm", "weight", "the sum over the tokens is missing", "as_matrix(dy * xhat).sum(axis=0)",
+     "as_matrix(dy * xhat)[0]"),
     ("layer_norm", "weight", "xhat is forgotten", "as_matrix(dy * xhat)", "as_matrix(dy)"),
     ("layer_norm", "bias", "a mean that should be a sum", "as_matrix(dy).sum(axis=0)", "as_matrix(dy).mean(axis=0)"),
     ("softmax", "x", "only the diagonal of the Jacobian", "(dy - mean_dy)", "dy * (1 - y)"),
@@ -132,52 +128,48 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("softmax with a scale", "x", "the scale is forgotten", "scale * y", "y"),
     ("softmax of one row", "x", "0.1% too small", "scale * y", "0.999 * scale * y"),
     ("attention", "qkv", "1 / sqrt d is missing", "(probs, scale)", "(probs, 1.0)"),
-    ("attention", "qkv", "the softmax is left "
-                         "out", "softmax.reference_backward(dprobs, (probs, scale))", "scale * dprobs"),
+    ("attention", "qkv", "the softmax is left out", "softmax.reference_backward(dprobs, (probs, scale))",
+     "scale * dprobs"),
     ("attention", "qkv", "the softmax has only its diagonal", "softmax.reference_backward(dprobs, (probs, scale))",
      "scale * dprobs * probs * (1 - probs)"),
-    ("attention", "qkv", "the scores are not transposed for the keys", "dscores.swapaxes(-1, -2) @ q",
-     "dscores @ q"),
+    ("attention", "qkv", "the scores are not transposed for the keys", "dscores.swapaxes(-1, -2) @ q", "dscores @ q"),
     ("attention", "qkv", "the probabilities are not transposed", "probs.swapaxes(-1, -2) @ dy", "probs @ dy"),
     ("attention", "qkv", "queries and keys are exchanged", "[dq, dk, dv]", "[dk, dq, dv]"),
     ("attention", "qkv", "the values get nothing", "[dq, dk, dv]", "[dq, dk, 0 * dv]"),
-    ("attention", "qkv", "the heads are laid out in the wrong "
-                         "order", "transpose(1, 3, 0, 2, 4)", "transpose(1, 3, 0, 4, 2)"),
+    ("attention", "qkv", "the heads are laid out in the wrong order", "transpose(1, 3, 0, 2, 4)",
+     "transpose(1, 3, 0, 4, 2)"),
     ("attention", "qkv", "the images leak into each other", "dv = probs.swapaxes(-1, -2) @ dy",
      "dv = np.roll(probs.swapaxes(-1, -2) @ dy, 1, axis=0)"),
     ("attention, one head", "qkv", "0.1% too large", "dscores @ k", "1.001 * dscores @ k"),
-    ("attention_variants of the first "
-     "tokens", "qkv", "the last queries get the gradient of the first", "dq[:, :, queries] =",
-     "dq[:, :, -2:] ="),
-    ("attention_variants of some tokens, with a "
-     "bias", "qkv", "tokens that are not read are not looked at either", "[dq, dk, dv]",
-     "[dq, dk, dv * np.isin(np.arange(4), [1, 2])[:, None]]"),
+    ("attention_variants of the first tokens", "qkv", "the last queries get the gradient of the first",
+     "dq[:, :, queries] =", "dq[:, :, -2:] ="),
+    ("attention_variants of some tokens, with a bias", "qkv", "tokens without a query get no gradient as values",
+     "[dq, dk, dv]", "[dq, dk, dv * np.isin(np.arange(4), [1, 2])[:, None]]"),
     ("attention_variants with a bias", "bias", "the scale is in its gradient", ".sum(axis=0) / scale", ".sum(axis=0)"),
-    ("attention_variants with a "
-     "bias", "bias", "the sum over the images is "
-                     "missing", "dscores.reshape(-1, *bias_shape).sum(axis=0)", "dscores[0]"),
-    ("attention_variants with a bias per window", "bias", "the windows are taken for the pictures",
+    ("attention_variants with a bias", "bias", "the sum over the images is missing",
+     "dscores.reshape(-1, *bias_shape).sum(axis=0)", "dscores[0]"),
+    ("attention_variants with a bias per window", "bias", "the windows are taken for the images",
      "dscores.reshape(-1, *bias_shape).sum(axis=0)", "dscores.reshape(bias_shape[0], -1, *bias_shape[1:]).sum(axis=1)"),
     ("relative_bias", "table", "pairs at one distance overwrite each other",
-     "np.add.at(dtable, places[:dbias.shape[1]], dbias.transpose(1, 2, "
-     "0))", "dtable[places] = dbias.transpose(1, 2, 0)"),
-    ("relative_bias with a class "
-     "token", "table", "queries and keys are exchanged", "dbias.transpose(1, 2, 0)", "dbias.transpose(2, 1, 0)"),
-    ("convolution", "x", "windows overwrite where they overlap", "dpadded[place] +=", "dpadded[place] ="),
-    ("convolution", "x", "the kernel is turned by half", "weight[u, v].T", "weight[-1 - u, -1 - v].T"),
+     "np.add.at(dtable, places[:dbias.shape[1]], dbias.transpose(1, 2, 0))",
+     "dtable[places] = dbias.transpose(1, 2, 0)"),
+    ("relative_bias with a class token", "table", "queries and keys are exchanged", "dbias.transpose(1, 2, 0)",
+     "dbias.transpose(2, 1, 0)"),
+    ("convolution", "x", "overlapping places overwrite each other", "dpadded[place] +=", "dpadded[place] ="),
+    ("convolution", "x", "the filter is rotated by 180 degrees", "weight[u, v].T", "weight[-1 - u, -1 - v].T"),
     ("convolution with stride and padding", "x", "the padding is cut off on the wrong side",
      "[:, padding:padding + H, padding:padding + W]", "[:, :H, :W]"),
     ("convolution with stride and padding", "weight", "0.1% too small", "as_matrix(padded[place]).T @ as_matrix(dy)",
      "0.999 * as_matrix(padded[place]).T @ as_matrix(dy)"),
     ("convolution", "bias", "a mean that should be a sum", "as_matrix(dy).sum(axis=0)", "as_matrix(dy).mean(axis=0)"),
-    ("convolution of every second "
-     "place", "x", "the rows are in the wrong order", "dpadded[place] +=", "dpadded[place][:, ::-1] +="),
-    ("winograd", "x", "tiles overwrite where they overlap", "] += dtiles[..., r, s]", "] = dtiles[..., r, s]"),
-    ("winograd of an odd "
-     "picture", "x", "rows and columns of U are exchanged", '"nijduv,uvcd->nijcuv"', '"nijduv,vucd->nijcuv"'),
-    ("winograd", "weight", "the halves of G are "
-                           "forgotten", "_transform_filter(G.T, dU)", "_transform_filter(np.sign(G.T), dU)"),
-    ("winograd of an odd picture", "weight", "the last tiles, of which a half is cut off, are forgotten",
+    ("convolution of every second place", "x", "the rows are in the wrong order", "dpadded[place] +=",
+     "dpadded[place][:, ::-1] +="),
+    ("winograd", "x", "overlapping tiles overwrite each other", "] += dtiles[..., r, s]", "] = dtiles[..., r, s]"),
+    ("winograd of an odd image", "x", "rows and columns of U are exchanged", '"nijduv,uvcd->nijcuv"',
+     '"nijduv,vucd->nijcuv"'),
+    ("winograd", "weight", "the entries 1/2 of G are forgotten", "_transform_filter(G.T, dU)",
+     "_transform_filter(np.sign(G.T), dU)"),
+    ("winograd of an odd image", "weight", "the last tiles, which are cut off, are forgotten",
      '"nijcuv,nijduv->uvcd", V, dQ', '"nijcuv,nijduv->uvcd", V[:, :-1], dQ[:, :-1]'),
     ("winograd without a bias", "x", "the padding is cut off on the wrong side",
      "[:, padding:padding + H, padding:padding + W]", "[:, :H, :W]"),
@@ -186,12 +178,12 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("weight_standardisation", "weight", "1 / std is missing", "rstd * (dwhat", "(dwhat"),
     ("weight_standardisation", "weight", "the standardisation is left out",
      "return rstd * (dwhat - along_shift - what * along_what)", "return dwhat"),
-    ("weight_standardisation of one "
-     "place", "weight", "one term is 0.1% too small", "what * along_what", "0.999 * what * along_what"),
+    ("weight_standardisation of one place", "weight", "one term is 0.1% too small", "what * along_what",
+     "0.999 * what * along_what"),
     ("weight_standardisation", "weight", "the mean runs over all filters", "along_shift = dwhat.mean(axis=(0, 1, 2))",
      "along_shift = dwhat.mean()"),
-    ("group_norm", "x", "each channel is taken by "
-                        "itself", "dxhat.mean(axis=(1, 3), keepdims=True)", "dxhat.mean(axis=1, keepdims=True)"),
+    ("group_norm", "x", "the mean is of each channel instead of the group", "dxhat.mean(axis=(1, 3), keepdims=True)",
+     "dxhat.mean(axis=1, keepdims=True)"),
     ("group_norm", "x", "the images leak into each other", "dxhat.mean(axis=(1, 3), keepdims=True)",
      "dxhat.mean(axis=(0, 1, 3), keepdims=True)"),
     ("group_norm", "x", "the weight is left out", "(dy * weight)", "dy"),
@@ -199,35 +191,35 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("group_norm of one group", "x", "the mean is not subtracted", "dxhat - along_shift - xhat", "dxhat - xhat"),
     ("group_norm with a relu", "x", "1 / std is missing", "rstd * (dxhat", "(dxhat"),
     ("group_norm", "weight", "xhat is forgotten", "as_matrix(dy * xhat.reshape(dy.shape))", "as_matrix(dy)"),
-    ("group_norm", "bias", "the sum over the places is "
-                           "missing", "as_matrix(dy).sum(axis=0)", "dy[:, 0, 0].sum(axis=0)"),
-    ("relu", "x", "what is negative passes too", "dy * (x > 0)", "dy"),
-    ("relu", "x", "the gate is the wrong way round", "x > 0", "x < 0"),
+    ("group_norm", "bias", "the sum over the places is missing", "as_matrix(dy).sum(axis=0)",
+     "dy[:, 0, 0].sum(axis=0)"),
+    ("relu", "x", "negative numbers pass too", "dy * (x > 0)", "dy"),
+    ("relu", "x", "negative numbers pass instead of positive ones", "x > 0", "x < 0"),
     ("relu", "x", "it leaks 0.1%", "dy * (x > 0)", "dy * np.where(x > 0, 1, 0.001)"),
     ("max_pooling", "x", "rows and columns of a window are exchanged", "u, v = divmod", "v, u = divmod"),
-    ("max_pooling with stride and padding", "x", "windows overwrite where they overlap", "c] += dy", "c] = dy"),
+    ("max_pooling with stride and padding", "x", "overlapping places overwrite each other", "c] += dy", "c] = dy"),
     ("max_pooling with stride and padding", "x", "the padding is cut off on the wrong side",
      "[:, padding:padding + H, padding:padding + W]", "[:, :H, :W]"),
-    ("max_pooling", "x", "the first place of a window takes "
-                         "all", "stride * i + u, stride * j + v", "stride * i, stride * j"),
+    ("max_pooling", "x", "the first place of a square takes the whole gradient", "stride * i + u, stride * j + v",
+     "stride * i, stride * j"),
     ("cross_entropy", "logits", "the mean over the images is forgotten", " / batch_size", ""),
     ("cross_entropy", "logits", "the mean runs over the classes", "/ batch_size", "/ p.shape[1]"),
     ("cross_entropy", "logits", "the sign is wrong", "(p - t)", "(t - p)"),
     ("cross_entropy", "logits", "the upstream gradient is ignored", "dloss * (p - t)", "(p - t)"),
     ("cross_entropy with smoothing", "logits", "the smoothing is forgotten", "(p - t)", "(p - np.round(t))"),
     ("cross_entropy of a lane", "logits", "divided by the lane, not the batch", "/ batch_size", "/ len(p)"),
-    ("distillation", "logits", "the temperature's square is "
-                               "forgotten", "temperature * (p - q)", "(p - q) / temperature"),
+    ("distillation", "logits", "the temperature's square is forgotten", "temperature * (p - q)",
+     "(p - q) / temperature"),
     ("distillation", "logits", "the temperature is forgotten", "temperature * (p - q)", "(p - q)"),
     ("distillation", "logits", "the teacher is the label", "(p - q)", "(p - (q == q.max(axis=1, keepdims=True)))"),
     ("distillation", "logits", "the upstream gradient is ignored", "dloss * temperature", "temperature"),
     ("distillation, hard", "logits", "the sign is wrong", "(p - q)", "(q - p)"),
     ("distillation of a lane", "logits", "divided by the lane, not the batch", "/ batch_size", "/ len(p)"),
-    ("windows", "x", "the windows follow each other column by "
-                     "column", "dwindows.reshape(B, H // side, W // side, side, side, D)",
+    ("windows", "x", "the windows follow each other column by column",
+     "dwindows.reshape(B, H // side, W // side, side, side, D)",
      "dwindows.reshape(B, W // side, H // side, side, side, D).swapaxes(1, 2)"),
-    ("windows", "x", "rows and columns of a window are "
-                     "exchanged", "transpose(0, 1, 3, 2, 4, 5)", "transpose(0, 1, 4, 2, 3, 5)"),
+    ("windows", "x", "rows and columns of a window are exchanged", "transpose(0, 1, 3, 2, 4, 5)",
+     "transpose(0, 1, 4, 2, 3, 5)"),
     ("windows, shifted", "x", "it is not shifted back", "(shift, shift)", "(0, 0)"),
     ("windows, shifted", "x", "it is shifted twice", "(shift, shift)", "(-shift, -shift)"),
     ("merging", "x", "row by row, not column by column", "dx[:, r::2, c::2]", "dx[:, c::2, r::2]"),
@@ -256,61 +248,60 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
 IN_LAYERS = [
     *(LayerMutant(*mutant) for mutant in (
         ("Linear", "x", "0.1% too large", lambda layer, dy, dx: 1.001 * dx),
-        ("Linear", "bias", "the sum over the tokens is "
-                           "missing", lambda layer, dy, dx: setattr(layer.bias, "grad", dy[0, 0])),
+        ("Linear", "bias", "the sum over the tokens is missing",
+         lambda layer, dy, dx: setattr(layer.bias, "grad", dy[0, 0])),
         ("LayerNorm", "x", "the shift is not taken out", lambda layer, dy, dx: dx + 0.01),
         ("LayerNorm", "weight", "one entry is wrong", _gradient("weight", lambda g: _with(g, 2, 1.1 * g[2]))),
-        ("GELU", "x", "dy passes beside the gate", lambda layer, dy, dx: dx + 0.001 * dy),
+        ("GELU", "x", "0.1% of dy is added", lambda layer, dy, dx: dx + 0.001 * dy),
         ("MLP", "x", "another image's gradient", lambda layer, dy, dx: dx[::-1].copy()),
         ("MLP", "fc1.bias", "it gets nothing", _gradient("fc1.bias", np.zeros_like)),
         ("Attention", "x", "the sign is wrong", lambda layer, dy, dx: -dx),
-        ("Attention", "qkv.bias", "the queries' gradient for the "
-                                  "values", _gradient("qkv.bias", lambda g: _with(g, slice(24, 36), g[:12]))),
+        ("Attention", "qkv.bias", "the queries' gradient for the values",
+         _gradient("qkv.bias", lambda g: _with(g, slice(24, 36), g[:12]))),
         ("Attention", "proj.weight", "transposed", _gradient("proj.weight", lambda g: g.T.copy())),
         ("Block", "x", "the residual path is dropped", lambda layer, dy, dx: dx - dy),
         ("Block", "norm2.weight", "it gets nothing", _gradient("norm2.weight", np.zeros_like)),
-        ("Block", "mlp.fc1.weight", "one entry of 1152 is "
-                                    "wrong", _gradient("mlp.fc1.weight", lambda g: _with(g, (7, 31), 1.5 * g[7, 31]))),
+        ("Block", "mlp.fc1.weight", "one entry of 1152 is wrong",
+         _gradient("mlp.fc1.weight", lambda g: _with(g, (7, 31), 1.5 * g[7, 31]))),
         ("AttentionVariant with a relative bias", "rel_pos.relative_position_bias_table", "0.1% too large",
          _gradient("rel_pos.relative_position_bias_table", lambda g: 1.001 * g)),
         ("RelativeBias", "relative_position_bias_table", "the heads are exchanged",
          _gradient("relative_position_bias_table", lambda g: g[:, ::-1].copy())),
         ("Convolution", "x", "the images are in the wrong order", lambda layer, dy, dx: dx[::-1].copy()),
-        ("Convolution", "weight", "rows and columns of the kernel are "
-                                  "exchanged", _gradient("weight", lambda g: g.swapaxes(0, 1).copy())),
+        ("Convolution", "weight", "rows and columns of the filter are exchanged",
+         _gradient("weight", lambda g: g.swapaxes(0, 1).copy())),
         ("StdConvolution", "weight", "its mean is not taken out", _gradient("weight", lambda g: g + 0.01)),
         ("StdConvolution", "x", "0.1% too large", lambda layer, dy, dx: 1.001 * dx),
-        ("GroupNormReLU", "weight", "it gets the bias's "
-                                    "gradient", lambda layer, dy, dx: setattr(layer.weight, "grad", layer.bias.grad)),
+        ("GroupNormReLU", "weight", "it gets the bias's gradient",
+         lambda layer, dy, dx: setattr(layer.weight, "grad", layer.bias.grad)),
         ("GroupNormReLU", "x", "the ReLU is forgotten on the way to x", lambda layer, dy, dx: dx + 0.01 * dy),
-        ("Shortcut", "x", "the places between get something", lambda layer, dy, dx: dx + 0.01),
+        ("Shortcut", "x", "places that the stride skips get a gradient", lambda layer, dy, dx: dx + 0.01),
         ("ResidualBlock", "x", "the residual path is dropped", lambda layer, dy, dx: dx - dy),
         ("ResidualBlock", "norm1.bias", "it gets nothing", _gradient("norm1.bias", np.zeros_like)),
-        ("ResidualBlock that "
-         "halves", "downsample.conv.weight", "it gets nothing", _gradient("downsample.conv.weight", np.zeros_like)),
+        ("ResidualBlock that halves", "downsample.conv.weight", "it gets nothing",
+         _gradient("downsample.conv.weight", np.zeros_like)),
         ("Stage", "blocks.0.conv1.weight", "it gets nothing", _gradient("blocks.0.conv1.weight", np.zeros_like)),
         ("Stage behind a merging", "downsample.reduction.weight", "it gets nothing",
          _gradient("downsample.reduction.weight", np.zeros_like)),
-        ("ResidualBlock with a bottleneck", "conv2.weight", "the kernel is turned by half",
+        ("ResidualBlock with a bottleneck", "conv2.weight", "the filter is rotated by 180 degrees",
          _gradient("conv2.weight", lambda g: g[::-1, ::-1].copy())),
         ("ConvStem", "convs.0.bias", "it gets nothing", _gradient("convs.0.bias", np.zeros_like)),
         ("ConvStem", "norms.1.weight", "it gets nothing", _gradient("norms.1.weight", np.zeros_like)),
-        ("WindowAttention", "x", "the windows leak into each "
-                                 "other", lambda layer, dy, dx: dx + 0.01 * dx.mean(axis=(1, 2), keepdims=True)),
+        ("WindowAttention", "x", "the windows leak into each other",
+         lambda layer, dy, dx: dx + 0.01 * dx.mean(axis=(1, 2), keepdims=True)),
         ("WindowAttention with a shift", "relative_position_bias_table", "only half of the windows count",
-         lambda layer, dy, dx: setattr(layer.relative_position_bias_table, "grad",
-                                       0.5 * layer.relative_position_bias_table.grad)),
-        ("WindowAttention with a "
-         "shift", "x", "it is not shifted back", lambda layer, dy, dx: np.roll(dx, (-1, -1), axis=(1, 2))),
+         _gradient("relative_position_bias_table", lambda g: 0.5 * g)),
+        ("WindowAttention with a shift", "x", "it is not shifted back",
+         lambda layer, dy, dx: np.roll(dx, (-1, -1), axis=(1, 2))),
         ("PatchMerging", "x", "the corners are exchanged", lambda layer, dy, dx: dx[:, :, [1, 0, 3, 2, 5, 4]]),
         ("PatchMerging", "reduction.weight", "a quarter of it gets nothing",
          _gradient("reduction.weight", lambda g: _with(g, slice(15, 20), 0))),
         ("MeanHead", "x", "a sum that should be a mean", lambda layer, dy, dx: 12 * dx),
-        ("Heads", "x", "the heads change places", lambda layer, dy, dx: dx[:, :, ::-1].copy()),
+        ("Heads", "x", "the heads are exchanged", lambda layer, dy, dx: dx[:, :, ::-1].copy()),
         ("Heads", "heads.1.weight", "a sum that should be a mean", _gradient("heads.1.weight", lambda g: 2 * g)),
         ("PatchEmbed", "images", "the images leak into each other", lambda layer, dy, dx: dx + 0.01 * dx.mean(axis=0)),
-        ("PatchEmbed", "proj.weight", "the pixels are in the wrong "
-                                      "order", _gradient("proj.weight", lambda g: g[::-1].copy())),
+        ("PatchEmbed", "proj.weight", "the pixels are in the wrong order",
+         _gradient("proj.weight", lambda g: g[::-1].copy())),
         ("Dropout", "x", "scaled in evaluation", lambda layer, dy, dx: dx / (1 - layer.rate)),
         ("DropPath", "x", "an image is dropped in evaluation", lambda layer, dy, dx: _with(dx, 1, 0)),
     )),
@@ -319,15 +310,13 @@ IN_LAYERS = [
         ("vit", "cls_token", "it gets nothing", _gradient("cls_token", np.zeros_like)),
         ("vit", "pos_embed", "the class token's gets nothing", _gradient("pos_embed", lambda g: _with(g, 0, 0))),
         ("vit", "patch_embed.proj.bias", "0.1% too small", _gradient("patch_embed.proj.bias", lambda g: 0.999 * g)),
-        ("vit", "blocks.0.attn.qkv.weight", "0.1% too "
-                                            "large", _gradient("blocks.0.attn.qkv.weight", lambda g: 1.001 * g)),
+        ("vit", "blocks.0.attn.qkv.weight", "0.1% too large",
+         _gradient("blocks.0.attn.qkv.weight", lambda g: 1.001 * g)),
         ("deit", "dist_token", "it gets the class token's gradient",
          lambda model, dy, dx: setattr(model.dist_token, "grad", model.cls_token.grad)),
-        ("deit", "head_dist.bias", "it counts whole, not half", _gradient("head_dist.bias", lambda g: 2 * g)),
-        ("swin", "layers.1.downsample.reduction.weight", "transposed "
-                                                         "within",
-                                                         _gradient("layers.1.downsample.reduction.weight",
-                                                                   lambda g: g[::-1].copy())),
+        ("deit", "head_dist.bias", "it counts fully, not half", _gradient("head_dist.bias", lambda g: 2 * g)),
+        ("swin", "layers.1.downsample.reduction.weight", "transposed within",
+         _gradient("layers.1.downsample.reduction.weight", lambda g: g[::-1].copy())),
         ("swin", "layers.0.blocks.1.attn.relative_position_bias_table", "it gets nothing",
          _gradient("layers.0.blocks.1.attn.relative_position_bias_table", np.zeros_like)),
         ("vit by mean", "fc_norm.weight", "a mean that should be a sum", _gradient("fc_norm.weight", lambda g: g / 3)),
@@ -344,22 +333,20 @@ MUTANTS = [*IN_OPS, *IN_LAYERS]
 
 
 def check_of(mutant):
-    """The check of the catalogue in which a mutant is planted."""
+    """Return the check of the catalogue that a mutant is a variant of."""
     (check,) = (c for c in catalogue.CHECKS if (c.name, c.kind) == (mutant.name, mutant.kind))
     return check
 
 
 def caught(mutant, method):
-    """Whether `gradcheck` fails the wrong tensor of a mutant, and no other."""
+    """Return whether `gradcheck` fails the wrong tensor of a mutant, and no other."""
     check = check_of(mutant)
     report = check.report(mutant.plant(check.make()), method=method)
     return [row.tensor for row in report.rows if not row.ok] == [mutant.tensor]
 
 
 def torch_passes(target, check):
-    """What torch.autograd.gradcheck, with its defaults, says of a forward and backward of ours, at the random weights
-    of `gradcheck`.
-    """
+    """Return whether torch.autograd.gradcheck, with its defaults, accepts our pair at random weights."""
     import torch
 
     subject = make_subject(target, check.inputs(), check.constants, np.random.default_rng(0))

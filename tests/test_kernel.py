@@ -1,7 +1,4 @@
-"""The kernel decorator and its exp and erf:
-
-accuracy over the whole range, values that are not finite, and the store on disk.
-"""
+"""The kernel decorator, its exp and erf and row loops: accuracy, values that are not finite, and storage on disk."""
 
 import ast
 import importlib
@@ -46,7 +43,7 @@ def values(function, x, dtype):
 
 
 def sweep(low, high, count):
-    """Evenly spaced and random float32 numbers in [low, high], both ends among them, and tiny ones of both signs."""
+    """Return evenly spaced and random float32 numbers in [low, high], both ends included, and tiny ones."""
     tiny = 10.0 ** np.arange(-45, 0, 0.25)
     x = np.concatenate([np.linspace(low, high, count), np.random.default_rng(0).uniform(low, high, count), tiny, -tiny,
                         [0.0]])
@@ -81,7 +78,7 @@ def test_exp_of_extreme_numbers(dtype):
 
 
 @compiled
-def test_float32_exp_ends_where_its_docstring_says():
+def test_float32_exp_is_zero_or_infinite_outside_its_documented_range():
     low, high = np.nextafter(LOWEST, F(-np.inf)), np.nextafter(HIGHEST, F(np.inf))
     np.testing.assert_array_equal(values(_exp, [low, -87.34, high, 88.38], np.float32), [0, 0, np.inf, np.inf])
 
@@ -99,7 +96,7 @@ def test_float32_erf_is_accurate_over_the_whole_range():
     assert np.abs(values(_erf, z, np.float32) - _right_erf(z)).max() < 6e-7
 
 
-def test_float64_erf_is_that_of_the_c_library():
+def test_float64_erf_equals_the_c_librarys():
     z = sweep(-6, 6, 5_000).astype(np.float64)
     np.testing.assert_allclose(values(_erf, z, np.float64), _right_erf(z), rtol=1e-15)
 
@@ -181,7 +178,7 @@ def test_row_max_is_the_largest_number_of_each_row(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_add_row_and_sum_rows_are_numpys(dtype):
+def test_add_row_and_sum_rows_equal_numpys(dtype):
     rng = np.random.default_rng(0)
     x, row = rng.standard_normal((2, 3, 5)).astype(dtype), rng.standard_normal(5).astype(dtype)
     y, total = x.copy(), np.empty(5, dtype)
@@ -200,7 +197,7 @@ CALLER = "from .kernel import helper, kernel\n\n\n@kernel\ndef call(x):\n    ret
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A package with this project's kernel.py and a caller of a helper in it; `toy()` imports it anew."""
+    """Make a package with this project's kernel.py and a caller of a helper in it; `toy()` imports it again."""
     package = tmp_path / "toy_kernels"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -231,29 +228,29 @@ def test_an_edited_helper_reaches_callers_that_are_stored(toy):
     assert sum(first.call.stats.cache_misses.values()) == 1
     again = toy()
     assert again.call(1.0) == 20
-    assert sum(again.call.stats.cache_hits.values()) == 1, "without a hit this test shows nothing"
+    assert sum(again.call.stats.cache_hits.values()) == 1, "nothing was loaded from the store: the test proves nothing"
     source = toy.folder / "kernel.py"
     source.write_text(source.read_text().replace("return x + 1.0", "return x + 2.0"))
     assert toy().call(1.0) == 30
 
 
 @compiled
-def test_the_store_lies_in_the_folder_that_numba_was_told(toy, tmp_path, monkeypatch):
-    told = tmp_path / "told"
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(told))
+def test_the_store_is_in_the_folder_that_numba_is_configured_with(toy, tmp_path, monkeypatch):
+    configured = tmp_path / "configured"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(configured))
     module = toy()
     assert module.call(1.0) == 20
-    assert list(told.rglob("*.nbc"))
+    assert list(configured.rglob("*.nbc"))
     assert not list(toy.folder.rglob("*.nbc"))
-    assert str(told) == numba.config.CACHE_DIR
+    assert str(configured) == numba.config.CACHE_DIR
 
 
 @compiled
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["elsewhere", "nowhere"])
 def test_kernels_work_where_the_store_cannot_be_written(toy, tmp_path, monkeypatch, elsewhere):
-    (tmp_path / "cache").write_text("a file where the folder should be")
+    (tmp_path / "cache").write_text("a file in place of the folder")
     if not elsewhere:
-        (toy.folder / "__pycache__").write_text("a file where the folder should be")
+        (toy.folder / "__pycache__").write_text("a file in place of the folder")
         monkeypatch.setenv("HOME", str(tmp_path / "cache"))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert toy().call(1.0) == 20
@@ -263,7 +260,7 @@ def test_kernels_work_where_the_store_cannot_be_written(toy, tmp_path, monkeypat
 
 
 def foreign_names(source):
-    """What kernels in a module's source use of other modules of the package -> ["kernel: name", ...].
+    """Return which names of other modules the kernels in a source use: ["kernel: name", ...].
 
     Names are followed through the module's own definitions.
     """
@@ -315,7 +312,7 @@ def test_kernels_use_nothing_of_other_modules(path):
 @compiled
 @pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
 def test_kernels_call_compiled_functions_of_their_own_module_only(path):
-    """The same rule, as the functions really are bound."""
+    """The same rule, for the functions that the names refer to after the import."""
     module = importlib.import_module(".".join(("minivit", *path.relative_to(PACKAGE).with_suffix("").parts)))
     kernels = [value for value in vars(module).values() if isinstance(value, CPUDispatcher)
                and value.py_func.__module__ == module.__name__]
@@ -336,5 +333,5 @@ def test_kernels_call_compiled_functions_of_their_own_module_only(path):
     ("import minivit.ops as ops\n@kernel\ndef f(x):\n    return ops.gelu._row(x)", ["f: ops"]),
     ("from ..kernel import exp, kernel\nfrom . import softmax\n@kernel\ndef f(x):\n    return exp(x)", []),
 ])
-def test_the_rule_finds_what_breaks_it(lines, found):
+def test_the_check_of_the_rule_finds_violations(lines, found):
     assert foreign_names(lines) == found

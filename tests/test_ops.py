@@ -1,4 +1,4 @@
-"""The chapters of `minivit.ops`: the fast pair is the reference pair, both are right, and neither surprises its caller.
+"""The ops: the fast pair equals the reference pair, both are correct, and both keep the promises of `minivit.ops`.
 
 Most tests run over the catalogue's table of operations and shapes: a new chapter needs one entry there, in
 `minivit/selftest/catalogue.py`, and a value in KNOWN. Their gradients are in `test_catalogue.py`.
@@ -49,7 +49,7 @@ TOLERANCE = {np.float32: 5e-6, np.float64: 1e-12}
 
 
 def _strided(x):
-    """x in every second place of a larger array, with NaN between."""
+    """Put x into every second place of a larger array, with NaN between."""
     larger = np.full([2 * n for n in x.shape], np.nan, x.dtype)
     view = larger[(slice(None, None, 2),) * x.ndim]
     view[...] = x
@@ -69,7 +69,7 @@ def pair_of(op, which):
 
 
 def draw(case, dtype, layout="contiguous"):
-    """Random arguments by name, and a random dy of the result's shape, all in one dtype and layout."""
+    """Return random arguments by name, and a random dy of the shape of y, all in one dtype and layout."""
     rng = np.random.default_rng(len(case.shapes) + sum(map(sum, case.shapes.values())))
 
     def laid_out(x):
@@ -82,7 +82,7 @@ def draw(case, dtype, layout="contiguous"):
 
 
 def run(pair, arguments, dy):
-    """[y, the gradients that are not None]."""
+    """Return [y, the gradients that are not None]."""
     forward, backward = pair
     y, cache = forward(**arguments)
     gradients = backward(dy, cache)
@@ -325,7 +325,7 @@ ERRORS = {
              r"needs a bias \(4,\), not \(3,\)"),
     "winograd stride": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 3, 4), stride=2),
                r"3x3 and the stride 1, not 3x3 and 2"),
-    "winograd kernel": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(1, 1, 3, 4)),
+    "winograd filter": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(1, 1, 3, 4)),
                         r"3x3 and the stride 1, not 1x1 and 1"),
     "winograd channels": (lambda: winograd.forward(_ones(2, 5, 5, 3), _ones(3, 3, 2, 4), _ones(4)),
                  r"x is \(2, 5, 5, 3\) and w"),
@@ -367,7 +367,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("call", "message"), ERRORS.values(), ids=ERRORS)
-def test_bad_arguments_are_named(call, message):
+def test_a_bad_argument_is_an_error_that_says_what_was_found(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -378,7 +378,7 @@ def test_bad_arguments_are_named(call, message):
 @over_dtypes
 @pytest.mark.parametrize("scale", [1.0, 1 / math.sqrt(3)])
 @pytest.mark.parametrize("size", [1e2, 1e8, 1e12, 1e30])
-def test_softmax_survives_huge_scores(size, scale, dtype):
+def test_softmax_of_huge_scores_is_finite(size, scale, dtype):
     x = (np.random.default_rng(0).standard_normal((20, 7)) * size).astype(dtype)
     y, cache = softmax.forward(x, scale)
     np.testing.assert_allclose(y.sum(axis=1), 1, rtol=1e-6)
@@ -386,7 +386,7 @@ def test_softmax_survives_huge_scores(size, scale, dtype):
     assert np.isfinite(softmax.backward(np.ones_like(x), cache)).all()
 
 
-def test_softmax_gives_excluded_scores_no_probability():
+def test_softmax_of_minus_infinity_is_zero():
     y, _ = softmax.forward(np.array([[1, -np.inf, 1], [-np.inf, -np.inf, -3]], np.float32))
     np.testing.assert_allclose(y, [[0.5, 0, 0.5], [0, 0, 1]], rtol=1e-6)
 
@@ -405,17 +405,17 @@ def test_softmax_in_place_is_softmax(layout):
     y, cache = softmax.forward(x, 0.5)
     dx = softmax.backward(dy, cache)
     own_x, own_dy = LAYOUTS[layout](x.copy()), LAYOUTS[layout](dy.copy())
-    in_place, cache = softmax.forward_in_place(own_x, 0.5)
+    in_place, cache = softmax.forward(own_x, 0.5, in_place=True)
     np.testing.assert_array_equal(in_place, y)
-    backward_in_place = softmax.backward_in_place(own_dy, cache)
-    np.testing.assert_array_equal(backward_in_place, dx)
+    dx_in_place = softmax.backward(own_dy, cache, in_place=True)
+    np.testing.assert_array_equal(dx_in_place, dx)
     assert np.shares_memory(in_place, own_x) == (layout == "contiguous")
-    assert np.shares_memory(backward_in_place, own_dy) == (layout == "contiguous")
+    assert np.shares_memory(dx_in_place, own_dy) == (layout == "contiguous")
 
 
 @over_dtypes
 @pytest.mark.parametrize("size", [1e3, 1e6, 1e15])
-def test_attention_survives_huge_scores(size, dtype):
+def test_attention_of_huge_scores_is_finite(size, dtype):
     qkv = (np.random.default_rng(0).standard_normal((2, 5, 18)) * size).astype(dtype)
     y, cache = attention.forward(qkv, 2)
     np.testing.assert_allclose(cache[1].sum(axis=-1), 1, rtol=1e-6)
@@ -448,7 +448,7 @@ def test_gelu_of_large_numbers_is_the_number_or_zero(dtype):
     np.testing.assert_array_equal(gelu.backward(np.ones_like(x), cache), x > 0)
 
 
-def test_layer_norm_variance_survives_a_large_mean():
+def test_layer_norm_is_accurate_with_a_large_mean():
     """The variance in one pass, mean(x**2) - mean(x)**2, would lose all digits here."""
     x = (1e4 + np.random.default_rng(0).standard_normal((5, 37))).astype(np.float32)
     one, zero = np.ones(37, np.float32), np.zeros(37, np.float32)
@@ -471,7 +471,7 @@ def test_layer_norm_gradient_has_no_part_along_shift_and_scaling(which):
 # ---- convolution and what goes with it ---------------------------------------------------------------------
 
 
-def test_a_convolution_in_parts_is_the_convolution(monkeypatch):
+def test_convolution_in_parts_equals_convolution_at_once(monkeypatch):
     case = CASES["convolution with stride and padding"]
     arguments, dy = draw(case, np.float64)
     whole = run(pair_of(convolution, "fast"), arguments, dy)
@@ -483,20 +483,20 @@ def test_a_convolution_in_parts_is_the_convolution(monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("winograd")])
 @over_dtypes
-def test_winograds_algorithm_is_the_convolution(name, dtype):
+def test_winograd_equals_convolution(name, dtype):
     arguments, dy = draw(CASES[name], dtype)
     expected = run(pair_of(convolution, "reference"), arguments, dy)
     for result, right in zip(run(pair_of(winograd, "fast"), arguments, dy), expected, strict=True):
         assert relative_difference(result, right) < TOLERANCE[dtype]
 
 
-def test_winograds_algorithm_takes_no_integers():
-    with pytest.raises(TypeError, match="float32 or float64, not int"):       # the halves of G would be 0
+def test_winograd_rejects_integers():
+    with pytest.raises(TypeError, match="float32 or float64, not int"):       # the entries 1/2 of G would be 0
         winograd.forward(_ones(2, 5, 5, 3), np.ones((3, 3, 3, 4), int))
 
 
-def test_winograds_algorithm_in_parts_is_the_convolution(monkeypatch):
-    arguments, dy = draw(CASES["winograd of an odd picture"], np.float64)
+def test_winograd_in_parts_equals_winograd_at_once(monkeypatch):
+    arguments, dy = draw(CASES["winograd of an odd image"], np.float64)
     whole = run(pair_of(winograd, "fast"), arguments, dy)
     monkeypatch.setattr(winograd, "MAX_ENTRIES", 1)                       # one image at a time
     for part, right in zip(run(pair_of(winograd, "fast"), arguments, dy), whole, strict=True):
@@ -511,7 +511,7 @@ def test_a_convolution_of_no_images_has_zero_gradients(op, size):
     assert not dweight.any()
 
 
-def test_a_standardised_filter_knows_no_shift_and_no_scale():
+def test_a_standardised_filter_does_not_depend_on_shift_and_scale():
     rng = np.random.default_rng(0)
     weight, dwhat = rng.standard_normal((3, 3, 2, 5)), rng.standard_normal((3, 3, 2, 5))
     what, cache = weight_standardisation.forward(weight, eps=0.0)
@@ -532,16 +532,16 @@ def test_weight_standardisation_may_write_over_its_dy():
     np.testing.assert_array_equal(dwhat, expected)
 
 
-def test_group_norm_between_its_extremes_is_layer_and_instance_norm():
+def test_group_norm_includes_layer_norm_and_instance_norm():
     rng = np.random.default_rng(0)
     x, weight, bias = rng.standard_normal((3, 2, 5, 6)), np.ones(6), np.zeros(6)
-    picture, _ = layer_norm.forward(x.reshape(3, -1), np.ones(60), np.zeros(60), eps=1e-5)
-    np.testing.assert_allclose(group_norm.forward(x, weight, bias, 1)[0], picture.reshape(x.shape), atol=1e-13)
+    image, _ = layer_norm.forward(x.reshape(3, -1), np.ones(60), np.zeros(60), eps=1e-5)
+    np.testing.assert_allclose(group_norm.forward(x, weight, bias, 1)[0], image.reshape(x.shape), atol=1e-13)
     instance = (x - x.mean(axis=(1, 2), keepdims=True)) / np.sqrt(x.var(axis=(1, 2), keepdims=True) + 1e-5)
     np.testing.assert_allclose(group_norm.forward(x, weight, bias, 6)[0], instance, atol=1e-13)
 
 
-def test_group_norm_variance_survives_a_large_mean():
+def test_group_norm_is_accurate_with_a_large_mean():
     x = (1e4 + np.random.default_rng(0).standard_normal((2, 5, 5, 6))).astype(np.float32)
     one, zero = np.ones(6, np.float32), np.zeros(6, np.float32)
     expected, _ = group_norm.reference_forward(x.astype(np.float64), one, zero, 2)
@@ -549,13 +549,13 @@ def test_group_norm_variance_survives_a_large_mean():
 
 
 @over_pairs
-def test_of_equal_numbers_in_a_window_the_first_takes_the_gradient(which):
+def test_max_pooling_gives_the_gradient_to_the_first_of_equal_numbers(which):
     forward, backward = pair_of(max_pooling, which)
     y, cache = forward(np.full((1, 2, 3, 1), 5.0), 2)
     np.testing.assert_array_equal(backward(np.array([[[[1.0], [10.0]]]]), cache)[0, ..., 0], [[1, 10, 0], [0, 0, 0]])
     y, cache = forward(np.full((1, 2, 2, 1), -5.0), 3, padding=1)
     assert not y.any()
-    assert not backward(np.ones_like(y), cache).any()                 # the zeros outside were the largest
+    assert not backward(np.ones_like(y), cache).any()                 # the zeros outside are the largest
 
 
 # ---- cross-entropy -----------------------------------------------------------------------------------------
@@ -568,7 +568,7 @@ def test_targets_are_one_at_the_label(dtype):
     np.testing.assert_array_equal(t, [[0, 0, 1], [1, 0, 0]])
 
 
-def test_smoothed_targets_share_a_part_among_all_classes():
+def test_label_smoothing_spreads_a_part_over_all_classes():
     t = cross_entropy.targets(np.array([1, 3], np.uint8), 4, 0.2, np.float64)
     np.testing.assert_allclose(t, [[0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]], rtol=1e-14)
 
@@ -581,14 +581,14 @@ def test_labels_must_be_integers_in_one_axis(labels):
 
 
 @over_dtypes
-def test_cross_entropy_of_a_hopeless_guess_is_large_and_finite(dtype):
+def test_cross_entropy_of_a_wrong_certain_answer_is_large_and_finite(dtype):
     logits, t = np.array([[0, 1e4, -1e4]], dtype), np.array([[1, 0, 0]], dtype)
     loss, cache = cross_entropy.forward(logits, t)
     assert loss == 1e4
     np.testing.assert_array_equal(cross_entropy.backward(1.0, cache), [[-1, 1, 0]])
 
 
-def test_cross_entropy_of_lanes_adds_up_to_that_of_the_batch():
+def test_cross_entropies_of_shards_sum_to_that_of_the_batch():
     rng = np.random.default_rng(0)
     logits, t = rng.standard_normal((7, 5)), cross_entropy.targets(rng.integers(0, 5, 7), 5, 0.1, np.float64)
     loss, cache = cross_entropy.forward(logits, t)
@@ -629,7 +629,7 @@ def test_gradients_of_missing_tokens_are_none():
         assert backward(np.ones((2, 4, 5)), forward(x, np.ones(5))[1])[2] is None
 
 
-def test_sincos_tells_the_row_in_the_first_half_and_the_column_in_the_second():
+def test_sincos_encodes_the_row_in_the_first_half_and_the_column_in_the_second():
     table = sincos.sincos_2d(3, 5, 8).reshape(3, 5, 8)
     assert table.dtype == np.float64
     assert (table[:, :, :4] == table[:, :1, :4]).all()
@@ -639,7 +639,7 @@ def test_sincos_tells_the_row_in_the_first_half_and_the_column_in_the_second():
     np.testing.assert_allclose(table[1, 2, 4:], [*np.sin(angle), *np.cos(angle)], rtol=1e-14)
 
 
-def test_sincos_positions_differ_and_their_products_depend_on_the_offset_alone():
+def test_sincos_positions_differ_and_their_products_depend_only_on_the_offset():
     table = sincos.sincos_2d(3, 5, 16)
     products = (table @ table.T).reshape(3, 5, 3, 5)
     np.testing.assert_allclose(products[0, 0, 1, 2], products[1, 2, 2, 4], rtol=1e-14)
@@ -660,7 +660,7 @@ def test_sincos_class_token_is_zero_and_comes_first():
 @over_dtypes
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
 def test_mask_keeps_the_expectation(rate, dtype):
-    uniform = ((np.arange(1000) + 0.5) / 1000).astype(dtype).reshape(10, 100)  # every thousandth once
+    uniform = ((np.arange(1000) + 0.5) / 1000).astype(dtype).reshape(10, 100)  # every multiple of 1/1000 once
     mask = dropout.mask(uniform, rate)
     assert mask.dtype == dtype
     assert mask.shape == uniform.shape
@@ -678,10 +678,10 @@ def test_mask_drops_the_small_numbers():
 # ---- windows, distillation ----------------------------------------------------------------------------------
 
 
-def test_the_mask_parts_what_came_in_from_the_other_side():
+def test_the_mask_separates_tokens_from_opposite_edges():
     mask = windows.mask(4, 4, 2, 1)
     assert mask.shape == (4, 4, 4)
-    assert not mask[0].any()                                          # nothing came in there
+    assert not mask[0].any()                                          # no token came in from another edge
     # the right column did
     np.testing.assert_array_equal(mask[1], -100 * (np.arange(4)[:, None] % 2 != np.arange(4) % 2))
     # the lower row did
@@ -693,7 +693,7 @@ def test_the_mask_parts_what_came_in_from_the_other_side():
 @pytest.mark.parametrize(("rows", "columns", "side", "shift"),
                          [(8, 8, 4, 2), (6, 9, 3, 1), (14, 14, 7, 3), (4, 4, 4, 0)])
 def test_masked_windows_see_only_neighbours(rows, columns, side, shift, which):
-    """Tokens that may look at each other stand less than a window apart in the picture itself."""
+    """Tokens that may look at each other stand less than a window apart in the image."""
     y, x = np.indices((rows, columns))
     places, _ = pair_of(windows, which)[0](np.stack([y, x], axis=-1)[None].astype(np.float64), side, shift)
     apart = np.abs(places[:, :, None] - places[:, None]).max(axis=-1)
@@ -702,14 +702,14 @@ def test_masked_windows_see_only_neighbours(rows, columns, side, shift, which):
 
 
 @over_pairs
-def test_backward_of_windows_is_their_inverse(which):
+def test_backward_of_windows_is_the_inverse_of_forward(which):
     forward, backward = pair_of(windows, which)
     x = np.random.default_rng(0).standard_normal((2, 6, 9, 5))
     np.testing.assert_array_equal(backward(*forward(x, 3, 2)), x)
 
 
 @over_pairs
-def test_a_student_that_says_what_the_teacher_says_has_no_loss(which):
+def test_a_student_equal_to_its_teacher_has_no_loss(which):
     forward, backward = pair_of(distillation, which)
     teacher = np.random.default_rng(0).standard_normal((5, 7))
     for temperature in (0.5, 1.0, 4.0):
@@ -740,7 +740,7 @@ def test_the_gradient_of_distillation_keeps_its_size_as_the_temperature_grows():
     assert sizes[0] > 0.01
 
 
-def test_group_norm_of_a_large_map_keeps_its_digits():
+def test_group_norm_of_a_large_image_is_accurate():
     rng = np.random.default_rng(0)
     x, dy = (np.maximum(rng.standard_normal((1, 112, 112, 8)), 0)
              + 1).astype(np.float32), rng.standard_normal((1, 112, 112, 8), np.float32)

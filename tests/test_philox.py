@@ -1,7 +1,4 @@
-"""The counter-based random numbers:
-
-the published function, in both versions, and numbers that depend on their name alone.
-"""
+"""The counter-based random numbers: both versions are the published function, and a number depends only on its name."""
 
 import numpy as np
 import pytest
@@ -23,12 +20,12 @@ ARGUMENTS = [  # seed, step, stream, samples, count
     ([0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], [0xA4093822, 0x299F31D0],
      [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]),
 ], ids=["zeros", "ones", "pi"])
-def test_words_are_the_published_vectors(counter, key, words):
-    """The known-answer vectors of philox4x32-10 in Random123."""
+def test_words_are_the_published_results(counter, key, words):
+    """The test vectors of philox4x32-10 in Random123, its authors' library."""
     np.testing.assert_array_equal(philox.reference_words(counter, key), words)
 
 
-def test_words_of_many_counters_are_those_of_each():
+def test_words_of_many_counters_equal_those_of_each_counter():
     counters = np.random.default_rng(0).integers(0, 2**32, (3, 5, 4), np.uint64)
     many = philox.reference_words(counters, (7, 8))
     assert many.shape == (3, 5, 4)
@@ -50,18 +47,18 @@ def test_fast_equals_reference_bit_for_bit(arguments):
     np.testing.assert_array_equal(fast, reference)
 
 
-def test_no_samples_and_no_numbers_are_allowed():
+def test_zero_samples_and_a_count_of_zero_are_allowed():
     assert philox.uniform(1, 2, 3, np.arange(0), 5).shape == (0, 5)
     assert philox.uniform(1, 2, 3, [4], 0).shape == (1, 0)
 
 
-def test_a_sample_gets_the_same_numbers_whatever_others_are_asked():
+def test_numbers_of_a_sample_do_not_depend_on_other_samples():
     everything = philox.uniform(3, 14, 15, np.arange(20), 11)
     np.testing.assert_array_equal(philox.uniform(3, 14, 15, np.array([17, 4, 4]), 11), everything[[17, 4, 4]])
     np.testing.assert_array_equal(philox.uniform(3, 14, 15, np.arange(8, 20), 11), everything[8:])
 
 
-def test_a_number_does_not_depend_on_how_many_are_asked():
+def test_a_number_does_not_depend_on_the_count():
     np.testing.assert_array_equal(philox.uniform(3, 14, 15, [9], 6), philox.uniform(3, 14, 15, [9], 50)[:, :6])
 
 
@@ -97,13 +94,13 @@ def test_stream_is_the_crc_32_of_the_name():
     assert philox.stream("123456789") == 0xCBF43926
 
 
-def test_a_generator_names_numbers_by_sample_and_lasting_ones_by_image():
+def test_a_generator_gives_numbers_by_sample_or_by_image():
     rng = philox.Generator(seed=5, step=3, samples=[1, 4], epoch=2, dataset_indices=[7, 70, 700, 7000, 70000])
     np.testing.assert_array_equal(rng.uniform(9, 6), philox.uniform(5, 3, 9, [1, 4], 6))
     np.testing.assert_array_equal(rng.for_samples([0, 4]).uniform(9, 6), philox.uniform(5, 3, 9, [0, 4], 6))
-    lasting = rng.uniform_per_image(9, 2)
-    np.testing.assert_array_equal(lasting, philox.uniform(5, 0, 9, [70, 70000], 2))
+    per_image = rng.uniform_per_image(9, 2)
+    np.testing.assert_array_equal(per_image, philox.uniform(5, 0, 9, [70, 70000], 2))
     # the same images elsewhere, at another step
     rng.start_batch(step=8, epoch=3, dataset_indices=[70000, 700, 7, 7000, 70])
-    np.testing.assert_array_equal(rng.for_samples([4, 0]).uniform_per_image(9, 2), lasting)
+    np.testing.assert_array_equal(rng.for_samples([4, 0]).uniform_per_image(9, 2), per_image)
     assert not np.array_equal(rng.uniform(9, 6), philox.uniform(5, 3, 9, [1, 4], 6))

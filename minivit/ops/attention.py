@@ -95,7 +95,7 @@ def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, tuple]:
     q, k, v = split_heads(qkv, heads)
     scale = 1 / math.sqrt(q.shape[-1])
     scores = np.matmul(q, k.swapaxes(-1, -2))
-    probs, _ = softmax.forward_in_place(scores, scale)                # overwrites the scores
+    probs, _ = softmax.forward(scores, scale, in_place=True)
     y = np.empty((B, N, width // 3), qkv.dtype)
     np.matmul(probs, v, out=per_head(y, heads))
     return y, (qkv, probs, scale)
@@ -108,7 +108,7 @@ def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     (q, k, v), (dq, dk, dv), dy = split_heads(qkv, heads), split_heads(dqkv, heads), per_head(dy, heads)
     dprobs = np.matmul(dy, v.swapaxes(-1, -2))                        # y = probs v
     np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
-    dscores = softmax.backward_in_place(dprobs, (probs, scale))       # probs = softmax(scores / sqrt d)
+    dscores = softmax.backward(dprobs, (probs, scale), in_place=True)
     np.matmul(dscores, k, out=dq)                                     # scores = q k^T
     np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
     return dqkv

@@ -105,7 +105,7 @@ def forward(qkv: np.ndarray, heads: int, bias: np.ndarray | None = None,
     scores = np.matmul(q, k.swapaxes(-1, -2))                         # (B, h, T, N)
     if bias is not None:
         scores.reshape(-1, *bias.shape)[...] += bias / scale          # row b = i G + g takes bias[g]
-    probs, _ = softmax.forward_in_place(scores, scale)
+    probs, _ = softmax.forward(scores, scale, in_place=True)
     y = np.empty((*probs.shape[::2], qkv.shape[-1] // 3), qkv.dtype)
     np.matmul(probs, v, out=per_head(y, heads))
     return y, (qkv, probs, scale, None if bias is None else bias.shape, queries)
@@ -120,7 +120,7 @@ def backward(dy: np.ndarray, cache: tuple) -> Any:
         dq[...] = 0                                                   # of the queries that were left out
     dprobs = np.matmul(dy, v.swapaxes(-1, -2))
     np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
-    dscores = softmax.backward_in_place(dprobs, (probs, scale))
+    dscores = softmax.backward(dprobs, (probs, scale), in_place=True)
     np.matmul(dscores, k, out=dq[:, :, queries])
     np.matmul(dscores.swapaxes(-1, -2), q[:, :, queries], out=dk)
     return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)

@@ -7,9 +7,8 @@ A classifier returns K *logits* per image, one score per class, of any size. The
 
 The target t is a distribution over the classes: 1 at the label and 0 elsewhere. *Label smoothing* by s makes it
 1 - s + s/K at the label and s/K elsewhere, so that the model is not driven to infinite logits. A part of a batch
-divides by the size of the full batch.
-
-log p is computed as z - log sum exp z with z = logits - max, so a probability that rounds to 0 has a finite loss.
+divides by the size of the full batch. log p is computed as z - log sum exp z with z = logits - max, so a probability
+that rounds to 0 has a finite loss.
 
 Backward. log p_k = z_k - log sum_j exp z_j, so d log p_k / d z_j = delta_kj - p_j (delta_kj is 1 if k = j, else 0), and
 

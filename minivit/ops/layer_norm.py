@@ -15,11 +15,11 @@ Backward. From the last line, with sums over all tokens n,
 What remains is dx from dxhat, through xhat = (x - mean) rstd, where mean and rstd both depend on every x_j. By the
 product rule, with delta_ij = 1 if i = j and 0 otherwise,
 
-    d xhat_i / d x_j = rstd (delta_ij - 1/D) + (x_i - mean) d rstd / d x_j
-    d var  / d x_j = (2/D) (x_j - mean)               (the term through mean vanishes: sum_i (x_i - mean) = 0)
-    d rstd / d x_j = -1/2 rstd**3 d var / d x_j = -(1/D) rstd**2 xhat_j
+    d xhat_i / d x_j = rstd (delta_ij - 1/D) + (x_i - mean) d rstd / d x_j = rstd (delta_ij - 1/D - xhat_i xhat_j / D)
+    d rstd   / d x_j = -1/2 rstd**3 d var / d x_j = -(1/D) rstd**2 xhat_j
+    d var    / d x_j = (2/D) (x_j - mean)               (the term through mean vanishes: sum_i (x_i - mean) = 0)
 
-so  d xhat_i / d x_j = rstd (delta_ij - 1/D - xhat_i xhat_j / D).  Multiplied by dxhat_i and summed over i:
+where each line uses the next one. Multiplied by dxhat_i and summed over i:
 
     dx_j = rstd (dxhat_j - mean(dxhat) - xhat_j mean(dxhat xhat))
 
@@ -78,8 +78,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float = 1e
         shapes = f"{x.shape[-1:]}, not {weight.shape} and {bias.shape}"
         raise ValueError(f"layer norm: x {x.shape} needs weight and bias {shapes}")
     matrix = as_matrix(x)
-    y = np.empty_like(matrix)
-    mean, rstd = np.empty(len(matrix), matrix.dtype), np.empty(len(matrix), matrix.dtype)
+    y, mean, rstd = np.empty_like(matrix), np.empty(len(matrix), x.dtype), np.empty(len(matrix), x.dtype)
     _forward(matrix, weight, bias, eps, y, mean, rstd)
     return y.reshape(x.shape), (matrix, mean, rstd, weight)
 

@@ -56,26 +56,16 @@ def reference_backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
 # ---- the same mathematics, in place in one array that stays in the processor's cache ---------------------------------
 
 
-def forward(x: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, tuple]:
-    """Fast version of `reference_forward`."""
-    return forward_in_place(x.copy(order="C"), scale)
-
-
-def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
-    """Fast version of `reference_backward`."""
-    return backward_in_place(dy.copy(order="C"), cache)
-
-
-def forward_in_place(x: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, tuple]:
-    """Like `forward`, but y takes the memory of x, if x is contiguous."""
-    y = as_matrix(x)
+def forward(x: np.ndarray, scale: float = 1.0, in_place: bool = False) -> tuple[np.ndarray, tuple]:
+    """Fast version of `reference_forward`. `in_place`: y takes the memory of x, if x is contiguous."""
+    y = as_matrix(x if in_place else x.copy(order="C"))
     _forward(y, row_max(y), scale)
     return y.reshape(x.shape), (y, scale)
 
 
-def backward_in_place(dy: np.ndarray, cache: tuple) -> np.ndarray:
-    """Like `backward`, but dx takes the memory of dy, if dy is contiguous."""
-    dx, (y, scale) = as_matrix(dy), cache
+def backward(dy: np.ndarray, cache: tuple, in_place: bool = False) -> np.ndarray:
+    """Fast version of `reference_backward`. `in_place`: dx takes the memory of dy, if dy is contiguous."""
+    dx, (y, scale) = as_matrix(dy if in_place else dy.copy(order="C")), cache
     _backward(dx, as_matrix(y), scale)
     return dx.reshape(dy.shape)
 
