@@ -419,7 +419,8 @@ def test_without_network_one_line_says_what_to_put_where(ours, tmp_path, name, c
     line = capsys.readouterr().err
     assert re.fullmatch(
         rf"minivit: error: {name} could not be downloaded \(ConnectionError\): get .* from http.* and put them into "
-                        rf"{tmp_path}/cache/minivit/data/{name}, or name the folder that has them with --data-dir or MINIVIT_DATA\n", line)
+        rf"{tmp_path}/cache/minivit/data/{name}, or name the folder that has them with --data-dir or MINIVIT_DATA\n",
+        line)
     write(tmp_path / "cache" / "minivit" / "data" / name, archives(name))
     assert load_data(name).classes in (10, 100)      # what it said helps
 

@@ -30,7 +30,8 @@ FOUND = {
                          (r"one token .* ([\d.]+)% of", lambda right: right <= 40)],
     "11_scale": [(r"1,400 +([\d.]+) \+- [\d.]+ +([\d.]+) \+- [\d.]+ +([\d.]+) \+-", lambda cnn,
                   *vits: cnn > 50 and min(vits) > 20),
-                 (r"CNN - ViT: \S+ \+- ([\d.]+) points for ten times as many images\. (?:The curves|No crossing|Nowhere)",
+                 (r"CNN - ViT: \S+ \+- ([\d.]+) points for ten times as many images\. "
+                  r"(?:The curves|No crossing|Nowhere)",
                   lambda error: error > 0),
                  (r"400 images: augmentation changes the ViT by \S+ \+- ([\d.]+)", lambda error: error > 0),
                  (r"scale\.csv: (\d+) points left", lambda left: left == 0)],

@@ -125,7 +125,7 @@ def test_steps_are_as_long_as_those_of_adamw():
 
 
 def step_three_times(threads, interrupted=False):
-    """Return the bytes of the EMA after three steps; `interrupted`: a new Trainer restores the state before the last."""
+    """Return the EMA's bytes after three steps; `interrupted`: a new Trainer restores the state before the last."""
     data, trainer = minivit.load_data("digits"), None
     for t in range(3):
         if trainer is None or (interrupted and t == 2):

@@ -229,9 +229,21 @@ def split(labels: np.ndarray, fraction: float, seed: int, class_names: Any = Non
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return a random order (B,) of all images in which every beginning has about the class proportions of the whole.
+    """Return a random order of all images in which every beginning has about the class proportions of the whole.
 
-    So the beginnings are nested subsets. The order depends on the labels (B,) and the seed alone.
+    So the beginnings are nested subsets.
+
+    Parameters
+    ----------
+    labels : (B,) integers
+        The class of each image.
+    seed : int
+        The order depends on the labels and this seed alone.
+
+    Returns
+    -------
+    (B,) array
+        Indices of the images.
     """
     check_number("seed", seed, least=0, whole=True)
     place = np.empty(len(labels))
@@ -243,10 +255,28 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def subset(data: Dataset, count: int, seed: int) -> Dataset:
-    """Return a Dataset with only `count` training images: the first of `stratified_order`.
+    """Return a Dataset with only `count` training images, the first of `stratified_order`.
 
     They are repeated up to the original number, so an epoch has the same length for every count: with the same number
-    of epochs, models have seen equally many images in equally many steps. Raises ValueError for a count out of range.
+    of epochs, models have seen equally many images in equally many steps.
+
+    Parameters
+    ----------
+    data : Dataset
+        The data.
+    count : int
+        Number of different training images.
+    seed : int
+        Seed of the order.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        For a count out of range.
     """
     whole = len(data.train_labels)
     check_number("number of training images", count, least=1, most=whole, whole=True)

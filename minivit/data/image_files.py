@@ -138,7 +138,8 @@ def _refuse(errors):
             files_of.setdefault(error.reason, []).append(str(path))
     if errors:
         named = [str(Unreadable(files[0], reason)) if len(files) == 1
-                 else f"{', '.join(files)} are not readable image files ({reason})" for reason, files in files_of.items()]
+                 else f"{', '.join(files)} are not readable image files ({reason})"
+                 for reason, files in files_of.items()]
         rest = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
         raise ValueError("; ".join(named + rest) + ": repair, convert or remove "
                          + ("it" if len(errors) == 1 else "them"))

@@ -87,23 +87,53 @@ def unchanged(x: np.ndarray) -> np.ndarray:
 
 
 def permute_tokens(order: Sequence[int] | np.ndarray, first: int = 0) -> Transform:
-    """Return a function (B, N, ...) -> (B, N, ...) that permutes the tokens after the `first` ones (class token)."""
+    """Return a function that permutes tokens (B, N, ...).
+
+    Parameters
+    ----------
+    order : sequence of int
+        The new order.
+    first : int
+        Number of tokens (class token) that stay in front.
+    """
     places = np.concatenate([np.arange(first), first + np.asarray(order)])
     return lambda x: x[:, places]
 
 
 def permute_patches(order: Sequence[int] | np.ndarray, side: int) -> Transform:
-    """Return a function of images (B, H, W, C) that permutes their patches of side x side pixels."""
+    """Return a function that permutes the patches of images (B, H, W, C).
+
+    Parameters
+    ----------
+    order : sequence of int
+        The new order of the patches.
+    side : int
+        P, in pixels.
+    """
     return lambda images: patches.unpatchify(patches.patchify(images, side)[:, order], side, images.shape)
 
 
 def shift(rows: int, columns: int) -> Transform:
-    """Return a function of images (B, H, W, C) that shifts them down and right, periodically."""
+    """Return a function that shifts images (B, H, W, C) periodically.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Pixels down and to the right.
+    """
     return lambda images: np.roll(images, (rows, columns), axis=(1, 2))
 
 
 def shift_tokens(rows: int, columns: int, grid: tuple[int, int]) -> Transform:
-    """Return a function (B, R S, ...) -> (B, R S, ...) that shifts tokens on a grid (R, S), periodically."""
+    """Return a function that shifts tokens (B, R S, ...) on a grid periodically.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Tokens down and to the right.
+    grid : (int, int)
+        Rows R and columns S.
+    """
     return lambda x: np.roll(x.reshape(len(x), *grid, *x.shape[2:]), (rows, columns), axis=(1, 2)).reshape(x.shape)
 
 

@@ -65,6 +65,13 @@ class StdConvolution(Layer):
     """Convolution without a bias, whose filters are standardised before use: (B, H, W, C) -> (B, H', W', D).
 
     Read `ops/weight_standardisation.py` before. Parameters as for `Convolution`.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        C and D.
+    size, stride, padding : int
+        Side of the filter, step between its places, and zeros added on each side of the image.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1, padding: int = 0) -> None:

@@ -28,7 +28,12 @@ from .vit import ViT
 class DeiT(ViT):
     """A Vision Transformer with a distillation token and a second head: images (B, H, W, C) -> the mean logits (B, K).
 
-    Parameters and errors are those of `ViT`, but there is no `pool` and no `relative_bias`.
+    Parameters
+    ----------
+    image_size, patch_size, channels, classes, width, depth, heads, mlp_ratio, positions, position_std
+        As for `ViT`.
+    stem, drop_rate, drop_path_rate, mean, std
+        As for `ViT`. There is no `pool` and no `relative_bias`.
     """
 
     def __init__(self, *, image_size: int, patch_size: int, channels: int = 3, classes: int = 1000, width: int,

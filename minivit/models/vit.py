@@ -37,7 +37,7 @@ class ViT(Model):
         F / D.
     pool : {"token", "mean"}
         "token" reads the class token; "mean" has no class token, and reads the mean of the patches.
-    positions : {"learned", "sincos", "none"}
+    positions, position_std : {"learned", "sincos", "none"}, float
         "learned" starts at random numbers of standard deviation `position_std`; "sincos" is fixed.
     relative_bias : bool
         Whether each block learns a relative position bias, too.

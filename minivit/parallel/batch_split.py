@@ -59,5 +59,5 @@ def split_evenly(whole: slice, parts: int) -> list[slice]:
 
 
 def chunks(start: int, stop: int) -> list[slice]:
-    """Split the indices from `start` to `stop` of a vector of weights into slices of at most CHUNK, one for each task."""
+    """Split the indices from `start` to `stop` of a vector into slices of at most CHUNK, one for each task."""
     return [slice(a, min(a + CHUNK, stop)) for a in range(start, stop, CHUNK)]

@@ -97,7 +97,8 @@ class TrainingSettings(TypedDict, total=False):
         "learning rate factor, and optionally weight decay, of the parameters whose name matches: 'blocks.0.*:0.1' or "
         "'head.*:1:0'; may be repeated", option="--layer", metavar="PATTERN:FACTOR[:DECAY]")]
     optimiser: Annotated[str, Setting(
-        "optimiser", "adamw", "optimisation", "update rule, adamw or muon", choices=("adamw", "muon"), aliases=("--optimizer",))]
+        "optimiser", "adamw", "optimisation", "update rule, adamw or muon", choices=("adamw", "muon"),
+        aliases=("--optimizer",))]
     val_fraction: Annotated[float, Setting(
         "validation fraction", 0.0, "optimisation", "fraction of the training images to use for validation",
         least=0, below=1)]
