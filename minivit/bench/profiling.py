@@ -18,9 +18,11 @@ def profile(name="cifar", steps=10):
 
     For a shape that is not trained, it is the inference of a batch. The ops are wrapped while this runs.
 
-    Returns ------- dict {"shape", "task": "train" or "infer", "step": seconds, "not_products": share, "rows": [{op,
-    pass, calls, seconds, products}]}. seconds: of the op itself, without the ops that it calls. products: the part
-    within `np.matmul`.
+    Returns
+    -------
+    dict
+        {"shape", "task": "train" or "infer", "step": seconds, "not_products": share, "rows": [...]}. Each row is {op, pass,
+        calls, seconds, products}: the seconds of the op without the ops that it calls, and the part within `np.matmul`.
 
     Raises
     ------

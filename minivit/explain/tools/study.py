@@ -108,7 +108,20 @@ class Study:
         return len(todo) - len(now)
 
     def by_seed(self, result: str, **fields: Any) -> dict[Any, Any]:
-        """Return {seed: result} of the rows with these fields, sorted: by_seed("accuracy", model="vit", images=500)."""
+        """Return a result of the rows with these fields, such as `by_seed("accuracy", model="vit", images=500)`.
+
+        Parameters
+        ----------
+        result : str
+            Name of the result.
+        **fields
+            Values that a row must have.
+
+        Returns
+        -------
+        dict
+            {seed: result}, sorted by seed.
+        """
         found = {row["seed"]: row[result] for row in self.rows
                  if all(row[name] == value for name, value in fields.items())}
         return dict(sorted(found.items()))
