@@ -46,7 +46,7 @@ class OpMutant:
 
 @dataclass(frozen=True)
 class LayerMutant:
-    """A bug in a layer or model: `change(layer, dy, dx)` spoils a gradient after the backward, or returns a wrong dx."""
+    """A bug in a layer or model: `change(layer, dy, dx)` spoils a gradient after backward, or returns a wrong dx."""
 
     name: str
     tensor: str

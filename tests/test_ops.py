@@ -431,6 +431,14 @@ def test_attention_cache_holds_the_probabilities():
     assert relative_difference(probs, expected) < 1e-12
 
 
+def test_attention_without_a_variant_is_attention_bit_for_bit():
+    rng = np.random.default_rng(0)
+    qkv, dy = rng.standard_normal((2, 5, 18), np.float32), rng.standard_normal((2, 5, 6), np.float32)
+    (y, cache), (other_y, other_cache) = attention.forward(qkv, 3), attention_variants.forward(qkv, 3)
+    np.testing.assert_array_equal(y, other_y)
+    np.testing.assert_array_equal(attention.backward(dy, cache), attention_variants.backward(dy, other_cache))
+
+
 def test_attention_follows_a_permutation_of_the_tokens():
     qkv, order = np.random.default_rng(0).standard_normal((2, 5, 18)), [3, 0, 4, 2, 1]
     assert relative_difference(attention.forward(qkv[:, order], 3)[0], attention.forward(qkv, 3)[0][:, order]) < 1e-12

@@ -14,8 +14,8 @@ train, float64 to verify.
 
 Read the chapters in this order. A Vision Transformer consists of the first nine:
 
+    linear                    every row of numbers is multiplied by a matrix
     patches                   an image becomes a sequence of rows of numbers
-    linear                    every token is multiplied by a matrix
     tokens                    the class token joins, and positions are added
     layer_norm                each token is brought to mean 0 and variance 1
     softmax                   scores become probabilities
