@@ -21,8 +21,9 @@ def profile(name="cifar", steps=10):
     Returns
     -------
     dict
-        {"shape", "task": "train" or "infer", "step": seconds, "not_products": share, "rows": [...]}. Each row is {op, pass,
-        calls, seconds, products}: the seconds of the op without the ops that it calls, and the part within `np.matmul`.
+        {"shape", "task": "train" or "infer", "step": seconds, "not_products": share, "rows": [...]}. Each row is {op,
+        pass, calls, seconds, products}: the seconds of the op without the ops that it calls, and the part within
+        `np.matmul`.
 
     Raises
     ------

@@ -41,9 +41,10 @@ def growth(seconds=0.5, rounds=7, threads=None, progress=None):
     Returns
     -------
     dict
-        {"machine", "rows": [...], "threads": [...]}. Each row is {axis, value, seconds, relative, expected}: seconds per
-        image, and the cost of an image, measured and expected, as multiples of the first value of the axis. Each entry of
-        "threads" is {shape, gain, expected}: of two threads over one, for a step and for products side by side.
+        {"machine", "rows": [...], "threads": [...]}. Each row is {axis, value, seconds, relative, expected}: seconds
+        per image, and the cost of an image, measured and expected, as multiples of the first value of the axis. Each
+        entry of "threads" is {shape, gain, expected}: of two threads over one, for a step and for products side by
+        side.
 
     Raises
     ------

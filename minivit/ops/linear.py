@@ -46,19 +46,7 @@ def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
 
 
 def reference_backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Return the gradients of all inputs.
-
-    Parameters
-    ----------
-    dy : array (..., O)
-    cache : tuple, from `reference_forward`
-
-    Returns
-    -------
-    dx : array (..., I)
-    dweight : array (I, O)
-    dbias : array (O,), or None without a bias
-    """
+    """Return dx (..., I), dweight (I, O) and dbias (O,), or None without a bias, for dy (..., O)."""
     x, weight, has_bias = cache
     dx = dy @ weight.T                                                # y = x W + b
     dweight = as_matrix(x).T @ as_matrix(dy)                          # one row per token of the batch

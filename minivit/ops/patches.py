@@ -37,18 +37,7 @@ def unpatchify(patches: np.ndarray, side: int, shape: tuple) -> np.ndarray:
 
 
 def reference_forward(images: np.ndarray, side: int) -> tuple[np.ndarray, tuple]:
-    """Cut images into patches, one patch at a time.
-
-    Parameters
-    ----------
-    images : array (B, H, W, C)
-    side : int, P in pixels
-
-    Returns
-    -------
-    patches : array (B, M, P P C)
-    cache : tuple, what `reference_backward` needs
-    """
+    """Cut images (B, H, W, C) into patches (B, M, P P C), one at a time; side: P. Return them and the cache."""
     B, H, W, _ = images.shape
     corners = [(y, x) for y in range(0, H, side) for x in range(0, W, side)]
     patches = [images[:, y:y + side, x:x + side].reshape(B, -1) for y, x in corners]

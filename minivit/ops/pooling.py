@@ -16,18 +16,7 @@ import numpy as np
 
 
 def reference_forward(x: np.ndarray, pool: str) -> tuple[np.ndarray, tuple]:
-    """Return one vector per image.
-
-    Parameters
-    ----------
-    x : array (B, N, D)
-    pool : {"token", "mean"}
-
-    Returns
-    -------
-    y : array (B, D)
-    cache : tuple, what `reference_backward` needs
-    """
+    """Return y (B, D), one vector per image, for x (B, N, D) and pool "token" or "mean"; and the cache."""
     y = x.sum(axis=1) / x.shape[1] if pool == "mean" else x[:, 0]
     return y, (x.shape, pool)
 

@@ -29,18 +29,7 @@ from ..kernel import as_matrix, exp, kernel, row_max
 
 
 def reference_forward(x: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, tuple]:
-    """Return the softmax of each row.
-
-    Parameters
-    ----------
-    x : array (..., K)
-    scale : float, s
-
-    Returns
-    -------
-    y : array (..., K)
-    cache : tuple, what `reference_backward` needs
-    """
+    """Return y (..., K), the softmax of each row of x (..., K) times the scale s, and the cache."""
     e = np.exp((x - x.max(axis=-1, keepdims=True)) * scale)
     y = e / e.sum(axis=-1, keepdims=True)
     return y, (y, scale)
