@@ -35,6 +35,8 @@ To learn how it works, read in this order:
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .common.version import __version__ as __version__
+
 if TYPE_CHECKING:                                                     # static tools read these; they are never run
     from . import explain, layers, models, ops
     from .data import load_data
@@ -46,7 +48,6 @@ if TYPE_CHECKING:                                                     # static t
     from .training.settings import TrainingSettings
     from .training.trainer import Trainer
 
-__version__ = "0.2.0"
 # without ViTClassifier, so that `from minivit import *` works without scikit-learn
 __all__ = ["Trainer", "TrainingSettings", "create_model", "explain", "gradcheck", "layers", "load", "load_data",
            "models", "ops", "train"]

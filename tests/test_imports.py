@@ -53,7 +53,7 @@ def imported(file):
             names += [".".join([*origin, alias.name]) for alias in node.names]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    return {name.split(".")[1] for name in names if name.startswith("minivit.")} - {"__version__", part_of(file)}
+    return {name.split(".")[1] for name in names if name.startswith("minivit.")} - {part_of(file)}
 
 
 def test_every_part_imports_from_lower_floors_only_also_inside_functions():

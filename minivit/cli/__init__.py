@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
+from ..common.version import __version__
 from .measuring import add_bench, add_gradcheck
 from .meta import add_completion, add_help
 from .models import add_models, add_weights

@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from .. import __version__
+from ..common.version import __version__
 from ..data import Dataset
 from ..models.create import FAMILIES, family_of
 from ..models.model import Model

@@ -14,7 +14,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from .. import __version__
+from ..common.version import __version__
 from ..models.create import family_of
 from ..models.linear_probe import Backbone
 from ..models.model import Model

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..common.files import check_memory, remove_temporaries, write_atomic
+from ..common.version import __version__
 from ..models.create import declare_model
 from ..models.model import Model
 from ..training.loop import EpochProgress

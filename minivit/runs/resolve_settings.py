@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
+from ..common.version import __version__
 from ..data import Dataset
 from ..data.dataset import split
 from ..models.linear_probe import LinearProbe
