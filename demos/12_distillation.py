@@ -89,7 +89,7 @@ def train(plan, role, images, seed, **more):
 
 
 def teach(plan, folder, images, seed):
-    """Train a teacher in its folder, or go on with it where it was interrupted -> as `train`."""
+    """Train a teacher in its folder, or resume its training. Returns as `train`."""
     return train(plan, TEACHER, images, seed, out=folder, resume=RunFolder(folder).config_file.exists())
 
 

@@ -310,7 +310,7 @@ def test_evaluate_writes_the_page_that_training_left(trained, tmp_path, capsys):
     folder, _, text = trained
     assert cli.main(["evaluate", str(folder), "--report", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").read_text() == text
-    assert f"the worst mistakes as pictures: {tmp_path / 'page.html'}\n" in capsys.readouterr().out
+    assert f"the worst mistakes as images: {tmp_path / 'page.html'}\n" in capsys.readouterr().out
 
 
 def test_evaluate_tells_each_class_and_the_mistakes(trained, capsys):

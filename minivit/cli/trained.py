@@ -46,7 +46,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     print("\n".join(result.lines) + f"\n\n{evaluation_text(result, class_names)}")
     own_report = run.report_file if options.data is None and result.mistakes and run.report_file.is_file() else None
     if page := options.report or own_report:
-        print(f"\n{'the worst mistakes as pictures' if result.mistakes else 'report'}: {page}")
+        print(f"\n{'the worst mistakes as images' if result.mistakes else 'report'}: {page}")
 
 
 def add_predict(verbs: argparse._SubParsersAction) -> None:

@@ -77,10 +77,10 @@ def read_image_files(files: Sequence, size: int, channels: int, fit: str = "crop
     check_name("fit", fit, FITS)
     check_memory(f"{len(files)} images of {size}x{size}", len(files) * size * size * channels)
     images, errors = np.zeros((len(files), size, size, channels), np.uint8), {} if unreadable is None else unreadable
-    pictures = _of_each(files, lambda file: _prepare(file, size, channels, fit, share), "reading", errors)
-    for row, picture in zip(images, pictures, strict=True):
-        if picture is not None:
-            row[:] = picture
+    prepared = _of_each(files, lambda file: _prepare(file, size, channels, fit, share), "reading", errors)
+    for row, image in zip(images, prepared, strict=True):
+        if image is not None:
+            row[:] = image
     if unreadable is None:
         _refuse(errors)
     return images
@@ -157,29 +157,29 @@ def _prepare(file, size, channels, fit, share):
     whole = int(size / share)                         # pixels of the shorter side, of which `size` are seen
     # a JPEG need not be decoded larger than this, which is several times faster
     file.draft(None, (2 * whole, 2 * whole))
-    picture = _as_plain_mode(ImageOps.exif_transpose(file))
-    width, height = picture.size
+    image = _as_plain_mode(ImageOps.exif_transpose(file))
+    width, height = image.size
     box, new = (0, 0, width, height), (size, size)
     if fit == "crop":
         side = min(width, height) * size / whole
         box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
     elif fit == "pad":
         new = tuple(max(1, round(size * side / max(width, height))) for side in (width, height))
-    if picture.size != new or box != (0, 0, width, height):
-        picture = picture.resize(new, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
-    if picture.mode == "RGBA" and channels != 4:
-        picture = Image.alpha_composite(Image.new("RGBA", new, "white"), picture)
+    if image.size != new or box != (0, 0, width, height):
+        image = image.resize(new, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
+    if image.mode == "RGBA" and channels != 4:
+        image = Image.alpha_composite(Image.new("RGBA", new, "white"), image)
     square = Image.new(_MODES[channels], (size, size))
-    square.paste(picture.convert(square.mode), ((size - new[0]) // 2, (size - new[1]) // 2))
+    square.paste(image.convert(square.mode), ((size - new[0]) // 2, (size - new[1]) // 2))
     return np.asarray(square).reshape(size, size, channels)
 
 
-def _as_plain_mode(picture):
+def _as_plain_mode(image):
     """Convert to mode L, RGB, or RGBA if some pixels are transparent."""
-    if picture.mode == "F":
+    if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range: save it with 8 bits")
-    if picture.mode.startswith("I"):                  # Pillow clips 16-bit grey instead of scaling it
-        return Image.fromarray(np.clip(np.asarray(picture) >> 8, 0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        return picture.convert("RGBA")
-    return picture.convert("L" if picture.mode in _GREY else "RGB")
+    if image.mode.startswith("I"):                  # Pillow clips 16-bit gray instead of scaling it
+        return Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in _GREY else "RGB")

@@ -24,7 +24,7 @@ from .image_files import SUFFIXES, inspect_image_files, read_image_files
 
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LARGEST = 64                                          # default side: 64 patches of 8x8, which a CPU trains in minutes
-SLOW = 2.0                                            # seconds of reading from which the pictures are kept
+SLOW = 2.0                                            # reading for longer than this many seconds fills the cache
 
 
 def load_folder(folder: str | Path, seed: int, test_fraction: float, image_size: int | None = None,
@@ -80,7 +80,7 @@ def _read_or_recall(files, image_size, channels, fit):
     store = platformdirs.user_cache_path("minivit") / "pictures" / f"{sha256(place.encode()).hexdigest()[:16]}.npz"
     stats = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state = sha256(repr((stats, PIL.__version__)).encode() + Path(image_files.__file__).read_bytes()).hexdigest()
-    # no such file, a damaged one, or another's: then the pictures are read
+    # If the cache lacks the images, read the files.
     with suppress(OSError, ValueError, KeyError):
         arrays = read_npz(store)
         if str(arrays["state"]) == state and arrays["images"].shape == (len(files), image_size, image_size, channels):

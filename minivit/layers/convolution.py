@@ -13,7 +13,7 @@ from .layer import Layer
 from .parameter import Parameter
 
 # Numbers of channels, in and out, for which Winograd's algorithm takes less time on maps of at least 2 x 2. With 8
-# channels it takes more. With 512 it takes more on small maps, which is where networks have so many channels.
+# channels it takes more. With 512 it takes more on small maps, and networks have that many channels only there.
 WINOGRAD_CHANNELS = range(16, 257)
 
 

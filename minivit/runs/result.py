@@ -106,6 +106,6 @@ class Result:
         """
         if not self.records:
             raise ValueError("there is no learning curve: the log has no epoch")
-        from .curve import curve_figure  # here, because matplotlib takes its time to import
+        from .curve import curve_figure  # here, because importing matplotlib takes long
 
         return curve_figure(self.records, self.loss_floor, self.kept_record)

@@ -171,7 +171,7 @@ def _leakage_note(data, seen):
 
 def _write_results(run: RunFolder, result: Result, data: Dataset) -> None:
     """Write the final weights, the curve and the report."""
-    from . import curve  # here, because matplotlib takes its time to import
+    from . import curve  # here, because importing matplotlib takes long
 
     run.write_model(result.model)
     if result.records:

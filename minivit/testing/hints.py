@@ -11,7 +11,7 @@ import numpy as np
 from .differences import SLOPES
 
 _ROWS, _ROW, _SPREAD = 3, 32, 32                                      # rows, entries of a row, entries elsewhere
-_ALL = 256                                                            # so many entries can all be measured
+_ALL = 256                                                            # entries of a tensor that is measured completely
 
 
 class Evidence:

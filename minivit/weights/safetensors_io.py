@@ -101,7 +101,7 @@ def _readable(path):
     try:
         yield
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ValueError(f"{path} is no readable safetensors file: {type(error).__name__} {error}") from None
+        raise ValueError(f"{path} is not a readable safetensors file: {type(error).__name__} {error}") from None
 
 
 def _array(content, dtype, shape, data_offsets):
@@ -126,12 +126,12 @@ def _opened(path):
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if _LONGEST_HEADER < length <= Path(path).stat().st_size:
-        raise ValueError(f"{path} is no readable safetensors file of a model: its header is {length:,} bytes long")
+        raise ValueError(f"{path} is not a readable safetensors file of a model: its header is {length:,} bytes long")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
     except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no readable safetensors file "
+        raise ValueError(f"{path} is not a readable safetensors file "
                          f"({_what_else(path) or 'truncated, or of another format'}): "
                          f"{error}") from None
 

@@ -16,11 +16,11 @@ INK, FAINT = "#d1495b", "#8d96a3"
 SERIES = (INK, "#30638e", "#edae49", "#00798c")
 
 
-def show(axes, picture, title="", **options):
+def show(axes, image, title="", **options):
     """Show an image (H, W) or (H, W, C) without ticks."""
-    if picture.ndim == 3:
-        picture = picture if picture.shape[-1] in (3, 4) else picture[..., 0]
-    axes.imshow(picture, **{"cmap": "gray"} | options)
+    if image.ndim == 3:
+        image = image if image.shape[-1] in (3, 4) else image[..., 0]
+    axes.imshow(image, **{"cmap": "gray"} | options)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
@@ -44,9 +44,9 @@ def draw_attention(reports, path):
     figure = new_figure(left_width + cell * heads, max(4.6, (cell + 0.06) * layers + 0.4) * len(reports))
     for part, report in zip(np.atleast_1d(figure.subfigures(len(reports), 1)), reports, strict=True):
         left, right = part.subfigures(1, 2, width_ratios=[left_width, cell * heads])
-        picture, through = left.subplots(2, 1)
+        original, through = left.subplots(2, 1)
         truth = "" if report.true in (None, report.predicted) else f", true {report.true}"
-        show(picture, report.image, f"{report.name}\npredicted {report.predicted} ({report.probability:.0%}){truth}")
+        show(original, report.image, f"{report.name}\npredicted {report.predicted} ({report.probability:.0%}){truth}")
         show(through, lit(report.image, report.rollout), "rollout, through all layers")
         for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), report.maps.values(),
                                             strict=True)):
@@ -81,7 +81,7 @@ def draw_connectivity(reports, shares, filters, variances, similarity, path):
     bars = axes.barh(list(shares), [100 * share for share in shares.values()], color=INK)
     axes.bar_label(bars, [f"{share:.0%}" for share in shares.values()], padding=3, fontsize=8)
     axes.set(xlim=(0, 115), xticks=[0, 50, 100], xlabel="%")
-    axes.set_title("share of the weights between places\nthat depends on the picture", fontsize=9)
+    axes.set_title("share of the weights between places\nthat depends on the image", fontsize=9)
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -131,8 +131,8 @@ def draw_cost(sizes, costs, fits, marks, image, side, path):
     for n, row in enumerate(rows):
         y, x = divmod(n, S)
         spaced[y * (side + gap):, x * (side + gap):][:side, :side] = row.reshape(side, side, 3)
-    picture, cut, tokens, again = below.subplots(1, 4, width_ratios=[1, 1, 1.14, 1])
-    show(picture, image, f"{image.size:,} numbers")
+    original, cut, tokens, again = below.subplots(1, 4, width_ratios=[1, 1, 1.14, 1])
+    show(original, image, f"{image.size:,} numbers")
     show(cut, spaced[:-gap, :-gap], f"cut into {len(rows)} patches")
     show(tokens, rows.reshape(len(rows), -1, 3), f"{len(rows)} tokens (rows) of {rows.shape[1]} numbers")
     show(again, patches.unpatchify(rows[None], side, image[None].shape)[0], "put back: equal in every bit")
