@@ -1,4 +1,4 @@
-"""Augmentation: what each step does to pictures and targets, and that it is the same however the batch is cut."""
+"""Augmentation: what each transform does to images and targets, and that the split of a batch does not matter."""
 
 import numpy as np
 import pytest
@@ -18,18 +18,18 @@ ALL = "affine,crop,flip,alternating-flip,cutout,erase,mixup,cutmix"
 CHANCE = np.random.default_rng(1)
 
 
-def pictures(shape=(5, 9, 7, 2)):
+def random_images(shape=(5, 9, 7, 2)):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def share(samples, batch, step=0, epoch=0, dataset_indices=None, seed=3):
+def generator(samples, batch, step=0, epoch=0, dataset_indices=None, seed=3):
     return Generator(seed, step, samples, epoch, np.arange(batch) if dataset_indices is None else dataset_indices)
 
 
-def varied(text, images, targets=None, **more):
-    """The whole batch after an augmentation: pictures, targets."""
+def augmented(text, images, targets=None, **more):
+    """Return the images and targets of a whole batch after an augmentation."""
     targets = np.eye(len(images)) if targets is None else targets
-    return Augmentation(text)(images, targets, share(range(len(images)), len(images), **more))
+    return Augmentation(text)(images, targets, generator(range(len(images)), len(images), **more))
 
 
 def warped(images, *coefficients):
@@ -38,22 +38,22 @@ def warped(images, *coefficients):
     return out
 
 
-# ---- the fast loops are the plain ones -----------------------------------------------------------------------
+# ---- fast versions equal references -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("strength", [0.5, 1, 4])
 def test_fast_warp_equals_reference(strength):
-    images, affine = pictures((40, 9, 9, 2)), Affine(strength, angle=40, scale=0.4, shift=0.4)
+    images, affine = random_images((40, 9, 9, 2)), Affine(strength, angle=40, scale=0.4, shift=0.4)
     coefficients = affine.coefficients(np.random.default_rng(1).random((40, 4), np.float32), 9)
     out = np.empty_like(images)
     _warp(images, coefficients, out)
     difference = np.abs(out.astype(int) - reference_warp(images, coefficients))
-    assert difference.max() <= 1  # where the value lies just between two grey levels
+    assert difference.max() <= 1  # if the value lies halfway between two grey levels
     assert (difference > 0).mean() < 1e-3
 
 
 def test_fast_move_equals_reference():
-    images = pictures((40, 9, 7, 3))
+    images = random_images((40, 9, 7, 3))
     shifts, flips = CHANCE.integers(-7, 8, (40, 2)), CHANCE.random(40) < 0.5
     out = np.empty_like(images)
     _move(images, shifts, flips, out)
@@ -62,35 +62,36 @@ def test_fast_move_equals_reference():
 
 @pytest.mark.parametrize("sources", [1, 6])
 def test_fast_paste_equals_reference(sources):
-    images, source, chosen = pictures((9, 8, 7, 3)), 255 - pictures((sources, 8, 7, 3)), np.array([0, 2, 3, 5, 7, 8])
-    pieces = boxes(CHANCE.random((6, 2)), CHANCE.random((6, 2)), images.shape)
+    images, source = random_images((9, 8, 7, 3)), 255 - random_images((sources, 8, 7, 3))
+    selected = np.array([0, 2, 3, 5, 7, 8])
+    rectangles = boxes(CHANCE.random((6, 2)), CHANCE.random((6, 2)), images.shape)
     out = images.copy()
-    _paste(out, chosen, source, pieces)
-    np.testing.assert_array_equal(out, reference_paste(images, chosen, source, pieces))
+    _paste(out, selected, source, rectangles)
+    np.testing.assert_array_equal(out, reference_paste(images, selected, source, rectangles))
     assert not np.array_equal(out, images)
 
 
 def test_fast_blend_equals_reference():
-    images, source, chosen = pictures((9, 8, 7, 3)), 255 - pictures((4, 8, 7, 3)), np.array([1, 2, 6, 8])
+    images, source, selected = random_images((9, 8, 7, 3)), 255 - random_images((4, 8, 7, 3)), np.array([1, 2, 6, 8])
     keep, out = CHANCE.random(4), images.copy()
-    _blend(out, chosen, source, keep)
-    difference = np.abs(out.astype(int) - reference_blend(images, chosen, source, keep))
+    _blend(out, selected, source, keep)
+    difference = np.abs(out.astype(int) - reference_blend(images, selected, source, keep))
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-2
     assert (out != images).mean() > 0.3
 
 
-# ---- affine -----------------------------------------------------------------------------------------------------
+# ---- affine -----------------------------------------------------------------------------------------------
 
 
 def test_no_motion_changes_nothing():
-    images = pictures()
+    images = random_images()
     np.testing.assert_array_equal(warped(images, 1, 0, 0, 0), images)
-    np.testing.assert_array_equal(varied("affine:0", images)[0], images)
+    np.testing.assert_array_equal(augmented("affine:0", images)[0], images)
 
 
 def test_whole_shifts_move_pixels_and_fill_with_black():
-    images = pictures()
+    images = random_images()
     moved = warped(images, 1, 0, 2, -1)
     np.testing.assert_array_equal(moved[:, :-2, 1:], images[:, 2:, :-1])
     assert not moved[:, -2:].any()
@@ -98,19 +99,19 @@ def test_whole_shifts_move_pixels_and_fill_with_black():
     assert not warped(images, 1, 0, 20, 0).any()
 
 
-def test_a_quarter_turn_is_that_of_numpy():
-    images = pictures((2, 6, 6, 1))
+def test_a_quarter_turn_equals_rot90():
+    images = random_images((2, 6, 6, 1))
     np.testing.assert_array_equal(warped(images, 0, 1, 0, 0), np.rot90(images, -1, axes=(1, 2)))
 
 
-# ---- crop and flip ----------------------------------------------------------------------------------------------
+# ---- crop and flip ----------------------------------------------------------------------------------------
 
 
 def test_crop_shifts_by_each_distance_equally_often():
     image = np.zeros((9000, 5, 5, 1), np.uint8)
     image[:, 2, 2] = 255
-    places = np.argwhere(varied("crop:0.2", image)[0][..., 0])
-    assert len(places) == 9000                                        # 0.2 of 5 is 1 pixel: it stays within the picture
+    places = np.argwhere(augmented("crop:0.2", image)[0][..., 0])
+    assert len(places) == 9000                                        # 0.2 of 5 is 1 pixel: it stays within the image
     counts = np.zeros((5, 5), int)
     np.add.at(counts, (places[:, 1], places[:, 2]), 1)
     assert counts[1:4, 1:4].sum() == 9000
@@ -118,19 +119,19 @@ def test_crop_shifts_by_each_distance_equally_often():
 
 
 @pytest.mark.parametrize("probability", [0, 0.3, 1])
-def test_flip_mirrors_the_share_it_is_told(probability):
-    images = pictures((1000, 3, 4, 2))
-    flipped = varied(f"flip:{probability}", images)[0]
+def test_flip_mirrors_the_given_fraction_of_images(probability):
+    images = random_images((1000, 3, 4, 2))
+    flipped = augmented(f"flip:{probability}", images)[0]
     mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
     np.testing.assert_array_equal(flipped[~mirrored], images[~mirrored])
     assert abs(mirrored.sum() - 1000 * probability) <= 5 * np.sqrt(1000 * probability * (1 - probability))
 
 
-def test_alternating_flip_mirrors_each_image_every_other_epoch_wherever_it_stands_in_the_batch():
-    images, shown = pictures((200, 3, 4, 1)), []
+def test_alternating_flip_mirrors_each_image_every_other_epoch_at_any_index_in_the_batch():
+    images, shown = random_images((200, 3, 4, 1)), []
     for epoch in range(4):
         order = np.random.default_rng(epoch).permutation(200)
-        flipped = varied("alternating-flip", images[order], step=epoch * 10, epoch=epoch, dataset_indices=order)[0]
+        flipped = augmented("alternating-flip", images[order], step=epoch * 10, epoch=epoch, dataset_indices=order)[0]
         back = np.empty_like(flipped)
         back[order] = flipped
         shown.append(back)
@@ -140,12 +141,12 @@ def test_alternating_flip_mirrors_each_image_every_other_epoch_wherever_it_stand
     assert 60 < (shown[0] == images).all(axis=(1, 2, 3)).sum() < 140
 
 
-# ---- cutout and erase -----------------------------------------------------------------------------------------------
+# ---- cutout and erase -------------------------------------------------------------------------------------
 
 
 def test_cutout_blackens_a_square_of_its_size_at_most_anywhere():
     images = np.full((2000, 8, 8, 3), 255, np.uint8)
-    black = (varied("cutout:0.5:0.75", images)[0] == 0).all(axis=3)
+    black = (augmented("cutout:0.5:0.75", images)[0] == 0).all(axis=3)
     areas = black.sum(axis=(1, 2))
     assert set(np.unique(black.any(axis=2).sum(axis=1))) <= set(range(5))
     # it is a rectangle
@@ -157,7 +158,7 @@ def test_cutout_blackens_a_square_of_its_size_at_most_anywhere():
 
 def test_erase_puts_noise_into_a_rectangle_inside():
     images = np.zeros((500, 20, 20, 1), np.uint8)
-    noisy = varied("erase:0.3:0.5", images)[0][..., 0]
+    noisy = augmented("erase:0.3:0.5", images)[0][..., 0]
     rows, columns = noisy.any(axis=2), noisy.any(axis=1)
     areas = rows.sum(axis=1) * columns.sum(axis=1)
     assert abs((areas > 0).mean() - 0.5) < 0.12
@@ -166,35 +167,35 @@ def test_erase_puts_noise_into_a_rectangle_inside():
     assert len(np.unique(noisy)) > 200
 
 
-# ---- mixup and cutmix -----------------------------------------------------------------------------------------------
+# ---- mixup and cutmix -------------------------------------------------------------------------------------
 
 
-def test_mixup_mixes_pictures_and_targets_by_the_same_share():
-    levels = np.linspace(0, 255, 18).astype(np.uint8)                 # picture k is all of one grey
+def test_mixup_mixes_images_and_targets_in_the_same_ratio():
+    levels = np.linspace(0, 255, 18).astype(np.uint8)                 # image k has one grey level
     images = np.broadcast_to(levels[:, None, None, None], (18, 4, 4, 1)).copy()
-    mixed, targets = varied("mixup:1", images)
+    mixed, targets = augmented("mixup:1", images)
     np.testing.assert_allclose(targets.sum(axis=1), 1)
     assert ((targets > 0).sum(axis=1) == 2).all()                     # itself and one other
     np.testing.assert_allclose(mixed[:, 0, 0, 0], targets @ levels, atol=0.51)
 
 
-def test_cutmix_mixes_targets_by_the_share_of_the_pixels():
+def test_cutmix_mixes_targets_by_the_fraction_of_the_pixels():
     images = np.broadcast_to(np.arange(1, 41, dtype=np.uint8)[:, None, None, None], (40, 10, 10, 1)).copy()
-    mixed, targets = varied("cutmix:1:0.8", images)
+    mixed, targets = augmented("cutmix:1:0.8", images)
     for k in range(40):
         shares = np.bincount(mixed[k].ravel(), minlength=41)[1:] / 100
         np.testing.assert_allclose(targets[k], shares, atol=1e-12)
-    pieces = (mixed[..., 0] != np.arange(1, 41)[:, None, None])
-    np.testing.assert_array_equal(pieces.sum(axis=(1, 2)),
-                                  pieces.any(axis=2).sum(axis=1) * pieces.any(axis=1).sum(axis=1))
-    assert 15 < pieces.any(axis=(1, 2)).sum() < 40
+    rectangles = (mixed[..., 0] != np.arange(1, 41)[:, None, None])
+    np.testing.assert_array_equal(rectangles.sum(axis=(1, 2)),
+                                  rectangles.any(axis=2).sum(axis=1) * rectangles.any(axis=1).sum(axis=1))
+    assert 15 < rectangles.any(axis=(1, 2)).sum() < 40
 
 
-def test_partners_come_from_the_whole_batch_and_are_varied_as_in_their_own_place():
-    images, targets = pictures((30, 6, 6, 1)), np.eye(30)
+def test_partners_come_from_the_whole_batch_and_keep_their_own_random_numbers():
+    images, targets = random_images((30, 6, 6, 1)), np.eye(30)
     text = "crop,affine,flip"
-    before = varied(text, images)[0]
-    after, mixed = varied(f"{text},cutmix:1:1", images, targets)
+    before = augmented(text, images)[0]
+    after, mixed = augmented(f"{text},cutmix:1:1", images, targets)
     partners = np.where(mixed - np.diag(np.diag(mixed)), np.arange(30), 0).max(axis=1)
     assert len(set(partners)) > 10
     inside = (after == before) | (after == before[partners])
@@ -211,23 +212,23 @@ def test_beta_has_the_moments_of_beta(alpha):
 
 
 def test_a_batch_of_one_is_mixed_with_itself():
-    images = pictures((1, 6, 6, 1))
+    images = random_images((1, 6, 6, 1))
     for name in ("mixup", "cutmix:1:1"):
-        mixed, targets = varied(name, images)
+        mixed, targets = augmented(name, images)
         np.testing.assert_array_equal(mixed, images)
         np.testing.assert_allclose(targets, [[1]])
 
 
-# ---- what holds for every step, and for all together --------------------------------------------------------------
+# ---- every transform, and all together --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", [*TRANSFORMS, ALL, "cutmix,mixup,crop,cutmix:1:1"])
-def test_a_share_is_the_same_whoever_asks_for_it(text):
-    images, targets = pictures((12, 8, 8, 2)), np.eye(12)
+def test_some_samples_of_a_batch_are_the_same_as_in_the_whole_batch(text):
+    images, targets = random_images((12, 8, 8, 2)), np.eye(12)
     augment, before = Augmentation(text), images.copy()
-    whole, mixed = augment(images, targets, share(range(12), 12, step=7))
+    whole, mixed = augment(images, targets, generator(range(12), 12, step=7))
     for samples in ([2, 3, 4], [11], [5, 1]):
-        part, part_targets = augment(images, targets, share(samples, 12, step=7))
+        part, part_targets = augment(images, targets, generator(samples, 12, step=7))
         np.testing.assert_array_equal(part, whole[samples])
         np.testing.assert_array_equal(part_targets, mixed[samples])
     np.testing.assert_array_equal(images, before)
@@ -238,28 +239,28 @@ def test_a_share_is_the_same_whoever_asks_for_it(text):
 
 
 @pytest.mark.parametrize("text", sorted({*TRANSFORMS} - {"alternating-flip"}))
-def test_every_step_and_every_seed_vary_anew(text):
-    images = pictures((12, 8, 8, 1))
-    first = varied(text, images)[0]
-    assert not np.array_equal(varied(text, images, step=1)[0], first)
-    assert not np.array_equal(varied(text, images, seed=4)[0], first)
+def test_every_step_and_every_seed_give_other_images(text):
+    images = random_images((12, 8, 8, 1))
+    first = augmented(text, images)[0]
+    assert not np.array_equal(augmented(text, images, step=1)[0], first)
+    assert not np.array_equal(augmented(text, images, seed=4)[0], first)
 
 
-def test_the_same_step_twice_draws_twice():
+def test_the_same_transform_twice_draws_twice():
     images = np.full((200, 8, 8, 1), 255, np.uint8)
-    black = [(varied(text, images)[0] == 0).mean() for text in ("cutout:0.5:1", "cutout:0.5:1,cutout:0.5:1")]
+    black = [(augmented(text, images)[0] == 0).mean() for text in ("cutout:0.5:1", "cutout:0.5:1,cutout:0.5:1")]
     assert black[1] > 1.3 * black[0]
 
 
 @pytest.mark.parametrize(("lanes", "micro_batch"), [(2, 3), (3, 2), (7, 1)])
-def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
+def test_the_split_changes_the_gradient_by_rounding_only(lanes, micro_batch):
     model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1, heads=2,
                                  dtype=np.float64)
     model.head.weight.data = np.random.default_rng(0).standard_normal((12, 3))
-    images, targets = pictures((7, 8, 8, 1)), cross_entropy.targets(np.arange(7) % 3, 3, 0.1, np.float64)
+    images, targets = random_images((7, 8, 8, 1)), cross_entropy.targets(np.arange(7) % 3, 3, 0.1, np.float64)
 
-    def gradient(cut):
-        lanes = Lanes(model, threads=1, split=cut, augment=Augmentation(ALL))
+    def gradient(split):
+        lanes = Lanes(model, threads=1, split=split, augment=Augmentation(ALL))
         loss, _, norm = lanes.forward_backward(images, targets, step=4, epoch=1, dataset_indices=np.arange(7) + 10)
         return np.concatenate([[loss, norm], model.gradients])
 
@@ -267,12 +268,12 @@ def test_the_cut_changes_the_gradient_by_rounding_only(lanes, micro_batch):
                                atol=1e-12)
 
 
-def test_any_number_of_threads_gives_the_same_bits_with_every_step():
+def test_any_number_of_threads_gives_the_same_bits_with_every_transform():
     def trained(threads):
         model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1,
                                      heads=2)
         trainer = minivit.Trainer(model, lr=1e-2, threads=threads, augment=Augmentation(ALL))
-        losses = [trainer.step(pictures((21, 8, 8, 1)), np.arange(21) % 3, None, epoch, np.arange(21))
+        losses = [trainer.step(random_images((21, 8, 8, 1)), np.arange(21) % 3, None, epoch, np.arange(21))
                   for epoch in range(3)]
         return losses, model.vector.tobytes()
 
@@ -294,20 +295,20 @@ def test_any_number_of_threads_gives_the_same_bits_with_every_step():
     ("cutmix:1:2", "probability of cutmix"),
     ("cutmix:1:0.5:7", "'cutmix:1:0.5:7': cutmix takes at most 2 parameters, not 3; write cutmix:ALPHA:PROBABILITY"),
 ])
-def test_texts_that_are_no_augmentation_are_named(text, message):
+def test_invalid_augmentations_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         Augmentation(text)
 
 
-def test_a_step_wants_a_number_for_each_image():
+def test_a_step_needs_a_dataset_index_for_each_image():
     model = minivit.create_model("vit", image_size=8, patch_size=4, channels=1, classes=3, width=12, depth=1, heads=2)
     with pytest.raises(ValueError, match="dataset_indices must have 5 entries, not 4"):
-        minivit.Trainer(model, augment=Augmentation("flip")).step(pictures((5, 8, 8, 1)), np.zeros(5, int),
+        minivit.Trainer(model, augment=Augmentation("flip")).step(random_images((5, 8, 8, 1)), np.zeros(5, int),
                                                                   dataset_indices=np.arange(4))
 
 
 def test_none_changes_nothing_and_floats_are_refused():
-    images = pictures()
-    np.testing.assert_array_equal(varied("none", images)[0], images)
+    images = random_images()
+    np.testing.assert_array_equal(augmented("none", images)[0], images)
     with pytest.raises(TypeError, match="uint8 pixels, not float64"):
-        varied("flip", images.astype(float))
+        augmented("flip", images.astype(float))

@@ -32,11 +32,11 @@ VOID = {"meta", "img", "link", "br", "line", "polyline", "circle"}
 
 
 class Page(HTMLParser):
-    """What is in a page; every element that is opened must be closed, in order."""
+    """The content of an HTML page. Asserts that elements are closed in the right order."""
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.tags, self.pictures, self.tables, self.text = [], [], [], [], ""
+        self.open, self.tags, self.images, self.tables, self.text = [], [], [], [], ""
         self.feed(text)
         self.close()
         assert not self.open, f"not closed: {self.open}"
@@ -49,7 +49,7 @@ class Page(HTMLParser):
         if tag == "img":
             kind, content = attributes["src"].split(",", 1)
             assert kind == "data:image/png;base64"
-            self.pictures.append((attributes["alt"],
+            self.images.append((attributes["alt"],
                                   np.asarray(Image.open(io.BytesIO(base64.b64decode(content, validate=True))))))
         elif tag == "table":
             self.tables.append([])
@@ -80,28 +80,27 @@ def train(folder, data="digits", **settings):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, no_curve):
-    """A run, its result, and the page it left."""
+    """The folder of a run, its result, and its report."""
     folder = tmp_path_factory.mktemp("report") / "run"
     result = train(folder, command="minivit train digits --epochs 3")
     return folder, result, (folder / "report.html").read_text()
 
 
-# ---- the evaluation
-# ----------------------------------------------------------------------------------------------------
+# ---- the evaluation ---------------------------------------------------------------------------------------
 
 
-def test_classes_are_counted_as_they_are(trained):
+def test_precision_and_recall_of_each_class(trained):
     _, result, _ = trained
     digits = minivit.load_data("digits")
     predicted = result.model.predict(digits.test_images).argmax(axis=1)
     rows = describe_evaluation(result.test, digits.class_names)["classes"]
     for k, row in enumerate(rows):
-        of_class, taken_for = digits.test_labels == k, predicted == k
-        right = (of_class & taken_for).sum()
+        of_class, predicted_as = digits.test_labels == k, predicted == k
+        right = (of_class & predicted_as).sum()
         assert row["class"] == str(k)
         assert row["images"] == of_class.sum()
         assert row["recall"] == right / of_class.sum()
-        assert row["precision"] == (right / taken_for.sum() if taken_for.any() else None)
+        assert row["precision"] == (right / predicted_as.sum() if predicted_as.any() else None)
 
 
 def test_worst_mistakes_are_those_where_the_true_class_is_least_probable(trained):
@@ -123,7 +122,7 @@ def test_worst_mistakes_are_those_where_the_true_class_is_least_probable(trained
 
 
 class Oracle:
-    """A model whose logits are written in the pictures."""
+    """A model whose logits are pixels of the images."""
 
     classes = 3
 
@@ -131,7 +130,7 @@ class Oracle:
         return images[:, 0, :, 0].astype(np.float64)
 
 
-def test_a_class_without_images_or_predictions_has_no_share():
+def test_recall_or_precision_of_nothing_is_nan():
     images = np.zeros((4, 3, 3, 1), np.uint8)
     images[:, 0, 0] = 9
     evaluation = evaluate(Oracle(), images, np.array([0, 0, 1, 1]))
@@ -154,7 +153,7 @@ def test_a_class_without_images_or_predictions_has_no_share():
     (100_000, 100_000, "accuracy 100.00% (at least 99.99% with 95% confidence) on 100000 images"),
     (24, 23, "accuracy 95.83% +- 4.08% on 24 images"),
 ])
-def test_all_or_none_right_is_no_certainty(images, right, words):
+def test_accuracies_of_0_and_1_have_a_bound_instead_of_a_standard_error(images, right, words):
     evaluation = Evaluation(right / images, images, np.zeros((2, 2), int), [])
     assert str(evaluation) == words
     assert describe_evaluation(evaluation,
@@ -162,7 +161,7 @@ def test_all_or_none_right_is_no_certainty(images, right, words):
                                    np.sqrt(right * (images - right) / images) / images)
 
 
-def test_text_of_many_classes_names_the_most_frequent_confusions():
+def test_text_of_many_classes_lists_the_most_frequent_confusions():
     class Many(Oracle):
         classes = 40
 
@@ -174,11 +173,10 @@ def test_text_of_many_classes_names_the_most_frequent_confusions():
     assert len(text.splitlines()) == 1 + 40 + 1 + 3 + 1 + 1 + SHOWN_MISTAKES
 
 
-# ---- the page
-# ------------------------------------------------------------------------------------------------------------
+# ---- the page ---------------------------------------------------------------------------------------------
 
 
-def test_page_is_well_formed_and_needs_nothing_else(trained):
+def test_page_is_well_formed_and_needs_no_other_file(trained):
     _, _, text = trained
     page = Page(text)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
@@ -190,7 +188,7 @@ def test_page_is_well_formed_and_needs_nothing_else(trained):
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
 
 
-def test_page_says_what_was_measured(trained):
+def test_page_shows_the_measured_numbers(trained):
     folder, result, text = trained
     page = Page(text)
     words = " ".join(page.text.split())
@@ -207,18 +205,18 @@ def test_page_says_what_was_measured(trained):
             "python": config["versions"]["python"]}.items() <= settings.items()
 
 
-def test_pictures_in_the_page_are_the_mistakes_and_the_samples(trained):
+def test_images_in_the_page_are_the_mistakes_and_the_samples(trained):
     _, result, text = trained
-    pictures = Page(text).pictures
+    shown = Page(text).images
     digits = minivit.load_data("digits")
-    assert len(pictures) == KEPT_MISTAKES + 10 * report.SAMPLES
-    for mistake, (words, picture) in zip(result.test.mistakes, pictures, strict=False):
-        np.testing.assert_array_equal(picture, mistake.image[..., 0])
+    assert len(shown) == KEPT_MISTAKES + 10 * report.SAMPLES
+    for mistake, (words, image_shown) in zip(result.test.mistakes, shown, strict=False):
+        np.testing.assert_array_equal(image_shown, mistake.image[..., 0])
         assert words.startswith(f"true {mistake.true}, predicted {mistake.predicted} (")
     for k in range(10):
-        words, picture = pictures[KEPT_MISTAKES + k * report.SAMPLES]
+        words, image_shown = shown[KEPT_MISTAKES + k * report.SAMPLES]
         assert words == str(k)
-        np.testing.assert_array_equal(picture, digits.train_images[digits.train_labels == k][0, ..., 0])
+        np.testing.assert_array_equal(image_shown, digits.train_images[digits.train_labels == k][0, ..., 0])
 
 
 def test_curves_go_through_the_records(trained):
@@ -230,7 +228,7 @@ def test_curves_go_through_the_records(trained):
         assert len(line) == len(records)
         heights, values = np.array([y for _, y in line]), np.array([r[name] for r in records])
         assert [x for x, _ in line] == sorted({x for x, _ in line})
-        # Height is linear in the value, and downwards.
+        # The y coordinate is linear in the value and decreases.
         slope, intercept = np.polyfit(values, heights, 1)
         assert slope < 0
         np.testing.assert_allclose(slope * values + intercept, heights, atol=0.1)
@@ -239,7 +237,7 @@ def test_curves_go_through_the_records(trained):
 
 @pytest.mark.parametrize(("low", "high"), [(0, 2.3), (10, 100), (98.2, 99.4), (5, 5), (0, 0), (0, 1e-5), (-1, 1),
                                            (1, 300), (0.3, 0.9)])
-def test_ticks_are_few_and_round_and_enclose(low, high):
+def test_ticks_are_few_round_numbers_that_enclose_the_values(low, high):
     ticks = report._ticks(low, high)
     assert ticks[0] <= low + 1e-9
     assert ticks[-1] >= high - 1e-9
@@ -260,7 +258,7 @@ def test_names_cannot_break_the_page(tmp_path):
     assert {"script", "b"}.isdisjoint(tag for tag, _ in page.tags)
     assert [row[0] for row in page.tables[1][1:]] == names
     assert "minivit train '</pre><b>'" in page.text
-    assert all(picture.shape == (8, 8, 3) for _, picture in page.pictures)
+    assert all(image_shown.shape == (8, 8, 3) for _, image_shown in page.images)
 
 
 @pytest.mark.parametrize(("channels", "classes"), [(2, 2), (4, 2), (1, report.TABLE_CLASSES + 2)])
@@ -271,19 +269,19 @@ def test_any_channels_and_many_classes_have_a_page(tmp_path, channels, classes):
     model = minivit.create_model("vit", **(TINY | {"classes": classes, "channels": channels}))
     train(tmp_path / "run", tmp_path / "data.npz", model=model, epochs=1, batch_size=16)
     page = Page((tmp_path / "run" / "report.html").read_text())
-    assert page.pictures[0][1].shape == ((8, 8, 4) if channels == 4 else (8, 8))
-    heat = [picture for words, picture in page.pictures if words == "confusion matrix"]
-    assert [picture.shape for picture in heat] == ([(classes, classes)] if classes > report.TABLE_CLASSES else [])
+    assert page.images[0][1].shape == ((8, 8, 4) if channels == 4 else (8, 8))
+    shapes = [image_shown.shape for words, image_shown in page.images if words == "confusion matrix"]
+    assert shapes == ([(classes, classes)] if classes > report.TABLE_CLASSES else [])
 
 
-def test_large_pictures_are_shown_small():
+def test_large_images_are_shrunk():
     image = np.zeros((300, 200, 3), np.uint8)
     image[:, 100:] = 255
-    [(words, picture)] = Page(image_element(image, "large")).pictures
+    [(words, image_shown)] = Page(image_element(image, "large")).images
     assert words == "large"
-    assert picture.shape == (LARGEST, LARGEST * 2 // 3, 3)
-    assert picture[:, :40].max() == 0
-    assert picture[:, 45:].min() == 255
+    assert image_shown.shape == (LARGEST, LARGEST * 2 // 3, 3)
+    assert image_shown[:, :40].max() == 0
+    assert image_shown[:, 45:].min() == 255
 
 
 def test_a_model_without_mistakes_has_a_page(trained):
@@ -299,21 +297,20 @@ def test_a_model_without_mistakes_has_a_page(trained):
     assert f"100.00% {bound}" in Page(text).text
     assert "The bound covers the choice of the images only." in " ".join(Page(text).text.split())
     assert "standard error" not in Page(text).text
-    assert "How it learned" not in text          # no records
+    assert "Learning curves" not in text         # no records
 
 
-# ---- the commands
-# ----------------------------------------------------------------------------------------------------------
+# ---- the commands -----------------------------------------------------------------------------------------
 
 
-def test_evaluate_writes_the_page_that_training_left(trained, tmp_path, capsys):
+def test_evaluate_writes_the_same_page_as_training(trained, tmp_path, capsys):
     folder, _, text = trained
     assert cli.main(["evaluate", str(folder), "--report", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").read_text() == text
     assert f"the worst mistakes as images: {tmp_path / 'page.html'}\n" in capsys.readouterr().out
 
 
-def test_evaluate_tells_each_class_and_the_mistakes(trained, capsys):
+def test_evaluate_prints_each_class_and_the_mistakes(trained, capsys):
     folder, result, _ = trained
     assert cli.main(["evaluate", str(folder)]) == 0
     out = capsys.readouterr().out
@@ -325,7 +322,7 @@ def test_evaluate_tells_each_class_and_the_mistakes(trained, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(described))
 
 
-def test_evaluate_offers_no_pictures_of_mistakes_where_there_are_none(trained, tmp_path, capsys):
+def test_evaluate_offers_no_images_of_mistakes_if_there_are_none(trained, tmp_path, capsys):
     digits, model = minivit.load_data("digits"), minivit.load(trained[0])
     right = model.predict(digits.test_images).argmax(axis=1) == digits.test_labels
     np.savez(tmp_path / "easy.npz", images=digits.test_images[right], labels=digits.test_labels[right])
@@ -336,7 +333,7 @@ def test_evaluate_offers_no_pictures_of_mistakes_where_there_are_none(trained, t
     assert said.endswith(f"\nreport: {tmp_path / 'page.html'}\n")
 
 
-def test_page_on_other_data_names_them(trained, tmp_path, capsys):
+def test_page_on_other_data_states_their_name(trained, tmp_path, capsys):
     folder, _, _ = trained
     digits = minivit.load_data("digits")
     np.savez(tmp_path / "other.npz", images=digits.test_images[:50], labels=digits.test_labels[:50])
@@ -345,13 +342,13 @@ def test_page_on_other_data_names_them(trained, tmp_path, capsys):
     assert "on 50 images of other.npz" in " ".join(Page((tmp_path / "page.html").read_text()).text.split())
 
 
-def test_page_on_pictures_learned_from_warns(trained, tmp_path):
+def test_page_warns_if_images_were_used_for_training(trained, tmp_path):
     digits = minivit.load_data("digits")
     np.savez(tmp_path / "other.npz", images=digits.train_images, labels=digits.train_labels)
     evaluate_run(RunFolder(trained[0]), tmp_path / "other.npz", report=tmp_path / "page.html")
     text = Page((tmp_path / "page.html").read_text()).text
     assert f"{trained[0]} was trained or validated on 1438 of these 1438 images" in text
-    assert "learned from, or" not in Page(trained[2]).text
+    assert "trained or validated on" not in Page(trained[2]).text
 
 
 def test_page_of_an_unfinished_run_says_so(trained, tmp_path):
@@ -362,7 +359,7 @@ def test_page_of_an_unfinished_run_says_so(trained, tmp_path):
         (tmp_path / "page.html").read_text()).text
 
 
-def test_page_of_a_run_by_minutes_says_how_many_epochs_they_are(tmp_path):
+def test_page_of_a_run_with_minutes_states_the_epochs(tmp_path):
     train(tmp_path / "run", epochs=None, minutes=0.002, command="minivit train digits --minutes 0.002")
     text = Page((tmp_path / "run" / "report.html").read_text()).text
     steps, epochs = re.search(r"these (\d+) steps, pass --epochs ([\d.]+) instead\.", text).groups()
@@ -394,7 +391,7 @@ def test_page_of_one_epoch_has_a_point_and_its_number(tmp_path):
     assert re.search(r">1</text><text [^>]*>epoch<", (tmp_path / "run" / "report.html").read_text())
 
 
-def test_config_that_lacks_what_the_page_needs_is_named(trained, tmp_path, capsys):
+def test_a_config_without_a_needed_setting_is_refused(trained, tmp_path, capsys):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     del config["training"]["batch_size"]
@@ -409,11 +406,11 @@ def test_page_of_a_run_from_python_shows_the_calls(tmp_path, length):
     text = Page((tmp_path / "run" / "report.html").read_text()).text
     code = text[text.index("import minivit"):].split("\n\n")[0].splitlines()[:4]
     names = {}
-    exec("\n".join(code).replace("minivit.train(", "result = minivit.train("), names)   # what it shows is what it was
+    exec("\n".join(code).replace("minivit.train(", "result = minivit.train("), names)   # the shown calls repeat the run
     assert names["result"].steps == steps
     np.testing.assert_array_equal(names["model"].vector, minivit.load(tmp_path / "run").vector)
 
 
-def test_page_that_cannot_be_written_is_named(trained, tmp_path, capsys):
+def test_a_page_that_cannot_be_written_is_reported(trained, tmp_path, capsys):
     assert cli.main(["evaluate", str(trained[0]), "--report", str(tmp_path / "nowhere" / "page.html")]) == 2
     assert re.fullmatch(r"minivit: error: .*page\.html: No such file or directory\n", capsys.readouterr().err)

@@ -35,27 +35,27 @@ def curve_figure(records: Sequence[Mapping], floor: float = 0.0, kept: int = -1)
     matplotlib.figure.Figure
     """
     epochs = [r["epoch"] for r in records]
-    figure = new_figure(8, 3.6)
+    figure = new_figure(8.5, 3.6)
     loss, accuracy = figure.subplots(1, 2)
     loss.plot(epochs, [r["loss"] for r in records], color="tab:blue", linewidth=2)
     loss.set(title="Training loss", ylim=(0, None))
     if floor > 0:
-        loss.axhline(floor, color="tab:gray", linestyle="--", label="lowest possible with label smoothing: "
-                                                                    f"{floor:.2f}")
+        label = f"lowest possible with\nlabel smoothing: {floor:.2f}"
+        loss.axhline(floor, color="tab:gray", linestyle="--", label=label)
         loss.legend(frameon=False, loc="best", fontsize=11)
     for name, (label, colour) in SERIES.items():
         if name in records[-1]:
             accuracy.plot(epochs, [100 * r[name] for r in records], color=colour, linewidth=2, label=label)
     epoch = "last epoch" if kept in (-1, len(records) - 1) else f"epoch {epochs[kept]:g}"
-    test = f"Test accuracy {records[kept]['test_accuracy']:.2%} ({epoch})" if "test_accuracy" in records[
-        -1] else "Accuracy"
-    accuracy.set(title=test, ylabel="accuracy in %", ylim=(None, 100.5))
+    tested = "test_accuracy" in records[-1]
+    title = f"Test accuracy {records[kept]['test_accuracy']:.2%} ({epoch})" if tested else "Accuracy"
+    accuracy.set(title=title, ylabel="accuracy in %", ylim=(None, 100.5))
     accuracy.legend(frameon=False, loc="best", fontsize=11)
     for axes in (loss, accuracy):
         for line in axes.lines:
             line.set_marker("o" if len(records) == 1 else "")         # a single point draws no line
         axes.set_xlabel("epoch", fontsize=12)
-        axes.title.set_fontsize(13)
+        axes.title.set_fontsize(12.5)
         axes.yaxis.label.set_fontsize(12)
         axes.tick_params(labelsize=11)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
