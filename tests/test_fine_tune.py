@@ -590,8 +590,8 @@ def test_changed_weights_are_refused(image_folder, tmp_path, monkeypatch, call):
     (["--fine-tune", "image_folder", "--model", "vit_mini_patch2_8"], "image_folder is a folder: a run has its own "
                                                                       "model, so "
                                                                   "leave out --model"),
-    (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"], "bad.safetensors is no readable safetensors "
-                                                                         "file"),
+    (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"],
+     "bad.safetensors is not a readable safetensors file"),
     (["--fine-tune", "bad.npz", "--model", "vit_mini_patch2_8"], "bad.npz is not a readable .npz file"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--augment", "flip"],
      "a probe sees each image once"),
