@@ -138,7 +138,7 @@ def installed(monkeypatch):
     return installed
 
 
-def test_unless_asked_for_only_who_can_takes_part(installed):
+def test_without_names_only_contestants_that_can_take_part_are_compared(installed):
     installed("torch", "jax")
     assert compare._entrants(None, "vit") == ["minivit", "torch", "torch.compile", "jax"]
     assert compare._entrants([], "resnet") == ["minivit", "torch", "torch.channels_last", "torch.compile"]
@@ -157,7 +157,7 @@ def test_unless_asked_for_only_who_can_takes_part(installed):
     (["--contestant", "jax", "--shape", "digits", "--shape", "resnet-28"], "contestant jax has no resnet, only vit"),
     (["--contestant", "torch.channels_last"], "contestant torch.channels_last has no vit, only resnet"),
 ])
-def test_who_is_asked_for_and_cannot_take_part_is_named_before_any_measuring(
+def test_a_contestant_that_cannot_take_part_is_named_before_measuring(
     installed, monkeypatch, refused, arguments, words):
     installed("jax")
     monkeypatch.setattr(compare, "_Process", None)

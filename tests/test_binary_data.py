@@ -353,7 +353,7 @@ def test_system_package_is_found(ours, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
-def test_data_dir_that_is_none_is_named(tmp_path, monkeypatch, how):
+def test_a_data_dir_that_does_not_exist_is_named(tmp_path, monkeypatch, how):
     given = {"data_dir": tmp_path / "nowhere"} if how == "argument" else {}
     monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError,
@@ -381,7 +381,7 @@ def test_download_goes_into_the_data_dir(server, tmp_path):
     assert len(list((tmp_path / "data" / "mnist").iterdir())) == 4
 
 
-def test_interrupted_download_goes_on(server, tmp_path):
+def test_an_interrupted_download_continues(server, tmp_path):
     _, asked = server
     first, *_ = archives("mnist").items()
     write(tmp_path / "cache" / "minivit" / "data" / "mnist", dict([first]))
@@ -389,7 +389,7 @@ def test_interrupted_download_goes_on(server, tmp_path):
     assert len(asked) == 3
 
 
-def test_next_place_is_asked_when_the_first_fails(server, monkeypatch):
+def test_the_next_server_is_tried_if_the_first_fails(server, monkeypatch):
     known = published.PUBLISHED["mnist"]
     monkeypatch.setitem(published.PUBLISHED, "mnist", dataclasses.replace(known,
                                                                           urls=("http://127.0.0.1:9/", *known.urls)))

@@ -332,29 +332,29 @@ def test_evaluate_works_with_one_image_of_a_class(call, run_folder, tmp_path, di
 
 
 @pytest.fixture
-def picture(tmp_path, digits):
+def image_file(tmp_path, digits):
     """A digit as a PNG file."""
     Image.fromarray(digits.test_images[0, ..., 0]).save(tmp_path / "digit.png")
     return tmp_path / "digit.png"
 
 
-def test_predict_prints_the_probabilities_of_the_model(call, run_folder, picture, digits):
+def test_predict_prints_the_probabilities_of_the_model(call, run_folder, image_file, digits):
     logits = minivit.load(run_folder).predict(digits.test_images[:1])[0].astype(np.float64)
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    [row] = json.loads(call("predict", run_folder, picture, "--top", 10, "--json"))
-    assert row["image"] == str(picture)
+    [row] = json.loads(call("predict", run_folder, image_file, "--top", 10, "--json"))
+    assert row["image"] == str(image_file)
     assert [int(c["class"]) for c in row["classes"]] == np.argsort(-expected).tolist()
     np.testing.assert_allclose([c["probability"] for c in row["classes"]], np.sort(expected)[::-1], rtol=1e-5)
 
 
-def test_predict_shows_the_three_most_probable_classes(call, run_folder, picture):
-    [row] = json.loads(call("predict", run_folder, picture, "--json"))
+def test_predict_shows_the_three_most_probable_classes(call, run_folder, image_file):
+    [row] = json.loads(call("predict", run_folder, image_file, "--json"))
     probabilities = [c["probability"] for c in row["classes"]]
     assert len(probabilities) == 3
     assert probabilities == sorted(probabilities, reverse=True)
     assert 0 < sum(probabilities) <= 1
-    line = rf"{re.escape(str(picture))}: predicted \d \(\d+\.\d%\)(, \d \(\d+\.\d%\)){{2}}\n"
-    assert re.fullmatch(line, call("predict", run_folder, picture))
+    line = rf"{re.escape(str(image_file))}: predicted \d \(\d+\.\d%\)(, \d \(\d+\.\d%\)){{2}}\n"
+    assert re.fullmatch(line, call("predict", run_folder, image_file))
 
 
 def test_predict_takes_the_number_of_a_test_image(call, run_folder, digits):
@@ -379,7 +379,8 @@ def test_predict_keeps_the_order_of_several_files(call, run_folder, tmp_path, di
 
 
 @pytest.mark.parametrize("weights", ["a run", "a file"])
-def test_predict_names_unreadable_files_and_classifies_the_others(call, capsys, run_folder, picture, tmp_path, weights):
+def test_predict_names_unreadable_files_and_classifies_the_others(call, capsys, run_folder, image_file, tmp_path,
+                                                                  weights):
     def predict(*files):
         code = cli.main(["predict", *map(str, (*model, *files))])
         captured = capsys.readouterr()
@@ -390,22 +391,22 @@ def test_predict_names_unreadable_files_and_classifies_the_others(call, capsys, 
         write_weights(tmp_path / "w.safetensors", minivit.create_model("vit_mini_patch2_8"))
         model = [tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"]
     broken, gone, last = tmp_path / "broken.png", tmp_path / "gone.png", tmp_path / "last.png"
-    broken.write_bytes(picture.read_bytes()[:50])
-    shutil.copy(picture, last)
-    code, said, errors = predict(picture, broken, gone, last)
-    assert (code, said) == (2, call("predict", *model, picture, last))
+    broken.write_bytes(image_file.read_bytes()[:50])
+    shutil.copy(image_file, last)
+    code, said, errors = predict(image_file, broken, gone, last)
+    assert (code, said) == (2, call("predict", *model, image_file, last))
     first, second = errors.splitlines()
     assert first.startswith(f"minivit: error: {broken} is not a readable image file (")
     assert second == f"minivit: error: {gone}: no such file"
-    rows = json.loads(predict(picture, broken, gone, last, "--json")[1])
-    assert [row["image"] for row in rows] == [str(picture), str(last)]
+    rows = json.loads(predict(image_file, broken, gone, last, "--json")[1])
+    assert [row["image"] for row in rows] == [str(image_file), str(last)]
     code, said, _ = predict(broken, "--json")
     assert (code, json.loads(said)) == (2, [])
 
 
-def test_predict_names_numbers_out_of_range_and_classifies_the_others(call, run_folder, picture, capsys):
-    right = call("predict", run_folder, picture, 358, 0)
-    assert cli.main(["predict", *map(str, (run_folder, picture, 359, 358, -1, 0))]) == 2
+def test_predict_names_numbers_out_of_range_and_classifies_the_others(call, run_folder, image_file, capsys):
+    right = call("predict", run_folder, image_file, 358, 0)
+    assert cli.main(["predict", *map(str, (run_folder, image_file, 359, 358, -1, 0))]) == 2
     said = capsys.readouterr()
     assert said.out == right
     assert said.err.splitlines() == [
@@ -552,14 +553,14 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize(("command", "named"), BAD_FILES, ids=[command for command, _ in BAD_FILES])
-def test_bad_files_are_answered_with_one_line(refused, run_folder, picture, tmp_path, monkeypatch, command, named):
+def test_bad_files_are_answered_with_one_line(refused, run_folder, image_file, tmp_path, monkeypatch, command, named):
     monkeypatch.chdir(tmp_path)
     for name, shape in (("colour", (22, 8, 8, 3)), ("more", (22, 8, 8)), ("oblong", (22, 4, 8))):
         np.savez(f"{name}.npz", images=np.zeros(shape, np.uint8), labels=np.arange(22) % (11 if name == "more" else 2))
     for name, labels in (("from1", np.arange(20) % 4 + 1), ("gaps", np.arange(20) % 3 * 2), ("one", np.zeros(20, int))):
         np.savez(f"{name}.npz", images=np.zeros((20, 8, 8), np.uint8), labels=labels)
     for name, content in (("garbage.npz", b"garbage"), ("garbage.png", b"garbage"), ("empty.png", b""),
-                          ("half.png", picture.read_bytes()[:50])):
+                          ("half.png", image_file.read_bytes()[:50])):
         (tmp_path / name).write_bytes(content)
     before = sorted(tmp_path.rglob("*"))
     assert re.search(named, refused(*(str(run_folder) if a == "RUN" else a for a in command.split())))
@@ -586,11 +587,11 @@ def test_train_into_an_existing_run_changes_nothing(refused, run_folder):
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.99])
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])
-def test_truncated_weights_are_answered_with_one_line(refused, run_folder, picture, tmp_path, verb, keep):
+def test_truncated_weights_are_answered_with_one_line(refused, run_folder, image_file, tmp_path, verb, keep):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:int(keep * len(content)) if isinstance(keep, float) else keep])
-    assert "model.safetensors" in refused(verb, folder, *([picture] if verb == "predict" else []))
+    assert "model.safetensors" in refused(verb, folder, *([image_file] if verb == "predict" else []))
 
 
 def test_a_run_without_weights_is_answered_with_one_line(refused, run_folder, tmp_path):
@@ -600,9 +601,9 @@ def test_a_run_without_weights_is_answered_with_one_line(refused, run_folder, tm
     assert "--resume" in refused("evaluate", folder)
 
 
-def test_an_unfinished_run_is_used_as_it_is_with_a_note(run_folder, picture, tmp_path, capsys):
+def test_an_unfinished_run_is_used_as_it_is_with_a_note(run_folder, image_file, tmp_path, capsys):
     folder = shutil.copytree(run_folder, tmp_path / "run")
-    verbs = (["evaluate", str(folder), "--json"], ["predict", str(folder), str(picture), "--json"])
+    verbs = (["evaluate", str(folder), "--json"], ["predict", str(folder), str(image_file), "--json"])
     finished = [cli.main(verb) or capsys.readouterr() for verb in verbs]
     (folder / "model.safetensors").unlink()
     unfinished = [cli.main(verb) or capsys.readouterr() for verb in verbs]
@@ -622,12 +623,12 @@ def test_checkpoint_of_another_model_is_answered_with_one_line(refused, run_fold
     assert "checkpoint.safetensors is the checkpoint of another model" in refused("evaluate", folder)
 
 
-def test_image_files_cannot_have_two_channels(refused, tmp_path, picture):
+def test_image_files_cannot_have_two_channels(refused, tmp_path, image_file):
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 2), np.uint8)
     np.savez(tmp_path / "two.npz", images=images, labels=np.arange(20) % 2)
     model = minivit.create_model("vit", **(TINY | {"channels": 2}))
     minivit.train(model, tmp_path / "two.npz", epochs=1, out=tmp_path / "run", progress=False)
-    assert re.search("2 channels|channels.*2", refused("predict", tmp_path / "run", picture))
+    assert re.search("2 channels|channels.*2", refused("predict", tmp_path / "run", image_file))
 
 
 def test_a_run_on_arrays_asks_for_data(refused, tmp_path, digits):
@@ -664,8 +665,8 @@ def test_class_names_with_accents_are_printed_on_an_ascii_terminal(tmp_path, mon
     assert "caf\\xe9" in process.stdout
 
 
-def test_process_prints_nothing_but_json_to_stdout(run_folder, picture):
-    for arguments in (["evaluate", run_folder, "--json"], ["predict", run_folder, picture, "--json"]):
+def test_process_prints_nothing_but_json_to_stdout(run_folder, image_file):
+    for arguments in (["evaluate", run_folder, "--json"], ["predict", run_folder, image_file, "--json"]):
         process = minivit_process(*arguments)
         assert process.returncode == 0, process.stderr
         assert json.loads(process.stdout)
@@ -676,7 +677,8 @@ def test_process_prints_nothing_but_json_to_stdout(run_folder, picture):
 
 
 @pytest.mark.parametrize("verb", ["predict", "attend", "evaluate", "predict --model"])
-def test_every_verb_that_predicts_takes_the_number_of_threads(call, run_folder, picture, tmp_path, monkeypatch, verb):
+def test_every_verb_that_predicts_takes_the_number_of_threads(call, run_folder, image_file, tmp_path, monkeypatch,
+                                                              verb):
     asked = []
     predict = minivit.models.ViT.predict
 
@@ -688,7 +690,7 @@ def test_every_verb_that_predicts_takes_the_number_of_threads(call, run_folder, 
     write_weights(tmp_path / "w.safetensors", minivit.create_model("vit_mini"))
     arguments = {"predict": [run_folder, 7], "attend": [run_folder, 7, "--out", tmp_path / "look.png"],
                  "evaluate": [run_folder],
-                 "predict --model": [tmp_path / "w.safetensors", picture, "--model", "vit_mini"]}
+                 "predict --model": [tmp_path / "w.safetensors", image_file, "--model", "vit_mini"]}
     call(verb.split()[0], *arguments[verb], "--threads", 3)
     assert asked == [3]
 

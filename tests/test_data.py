@@ -348,7 +348,7 @@ def test_truncated_npz_is_refused(tmp_path, keep):
 
 @pytest.mark.parametrize("content", [b"", b"images,labels\n1,2\n", b"\x89PNG\r\n\x1a\n" + bytes(50), bytes(1000)],
                          ids=["empty", "text", "png", "zeros"])
-def test_file_that_is_no_zip_is_called_unreadable(tmp_path, content):
+def test_a_file_that_is_not_a_zip_is_unreadable(tmp_path, content):
     path = tmp_path / "wrong.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"wrong\.npz is not a readable \.npz file"):
@@ -403,7 +403,7 @@ def test_folder_under_the_name_npz_is_refused(tmp_path):
         load_data(tmp_path / "folder.npz")
 
 
-def test_nothing_is_no_data_set():
+def test_an_empty_name_is_not_a_data_set():
     with pytest.raises(ValueError, match=r"unknown data set .* '': .*known: digits, mnist"):
         load_data("")
 

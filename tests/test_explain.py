@@ -63,7 +63,7 @@ def test_the_class_token_stays_where_it_is():
     assert explain.equivariance_error(encoder, permute, pictures(), lambda x: x[:, moved]) >= 1e-3
 
 
-def test_equivariance_error_is_a_share_of_the_largest_output():
+def test_equivariance_error_is_relative_to_the_largest_output():
     x, step = np.array([[1.0, -4.0]]), np.array([0, 1])
     assert explain.equivariance_error(lambda x: x + step, lambda x: 2 * x, x) == pytest.approx(1 / 6)    # |7 - 6| / 6
     assert explain.equivariance_error(lambda x: 3 * x, lambda x: 2 * x, x) == 0
@@ -216,7 +216,7 @@ def test_probabilities_of_every_layer_and_the_model_untouched():
 
 
 @pytest.mark.parametrize("shift", [0, 1])
-def test_probabilities_within_windows_are_those_of_the_whole_picture(shift):
+def test_probabilities_within_windows_become_those_of_the_image(shift):
     layer, rng = WindowAttention(4, 2, 6, 6, side=3, shift=shift).astype(np.float64), np.random.default_rng(0)
     layer.vector[:] = rng.standard_normal(layer.vector.size)
     layer.proj.weight.data, layer.proj.bias.data = np.eye(4), np.zeros(4)
@@ -263,7 +263,7 @@ def test_patches_make_a_square_and_the_rest_comes_first(tokens, expected):
     assert grid(tokens) == expected
 
 
-def test_the_reader_is_the_class_token_or_the_mean():
+def test_the_readout_is_the_class_token_or_the_mean():
     probs = np.random.default_rng(0).random((2, 3, 5, 5))
     np.testing.assert_array_equal(explain.readout_maps(probs), probs[:, :, 0, 1:].reshape(2, 3, 2, 2))
     probs = probs[..., :4, :4]
@@ -497,13 +497,13 @@ def test_attend_answers_bad_input_with_one_line(capsys, runs, tmp_path, monkeypa
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a", b"\x89PNG"), ("a.PDF", b"%PDF"),
                                              ("a.svg", b"<?xml")])
-def test_the_ending_of_a_picture_is_its_format(tmp_path, name, start):
+def test_the_ending_of_a_figure_file_is_its_format(tmp_path, name, start):
     figure.save(figure.new_figure(1, 1), tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize("name", ["a.v2", "a.pgf", ".png.tmp"])
-def test_no_picture_is_written_with_another_ending(tmp_path, name):
+def test_no_figure_is_written_with_an_unknown_ending(tmp_path, name):
     with pytest.raises(ValueError, match="unknown ending of an image file"):
         figure.save(figure.new_figure(1, 1), tmp_path / name)
     assert not list(tmp_path.iterdir())

@@ -543,7 +543,7 @@ def test_a_file_of_weights_cannot_be_a_teacher(tmp_path, call):
 
 
 @pytest.mark.parametrize("kind", ["start", "teacher"])
-def test_moved_weights_are_asked_for(finished, image_folder, tmp_path, monkeypatch, call, kind):
+def test_moved_weights_are_requested(finished, image_folder, tmp_path, monkeypatch, call, kind):
     write_file(tmp_path / "w.safetensors")
     shutil.copytree(finished.path, tmp_path / "teacher")
     given = {"start": ("--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"),

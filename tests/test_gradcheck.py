@@ -427,7 +427,7 @@ def test_any_two_images_of_a_batch_are_kept_apart(one, other):
 
 
 @pytest.mark.parametrize("x", [X[0], X[:1]])
-def test_what_has_no_images_cannot_be_said_to_keep_them_apart(x):
+def test_independence_needs_images(x):
     assert minivit.gradcheck((square, square_backward), x).ok
     with pytest.raises(ValueError, match="independent=True needs"):
         minivit.gradcheck((square, square_backward), x, independent=True)
@@ -545,7 +545,7 @@ def test_the_errors_against_the_step_are_a_v_for_a_right_gradient_and_a_plateau_
     assert np.median(richardson) == pytest.approx(0.0099, rel=0.01)
 
 
-def test_the_plot_is_a_picture(tmp_path):
+def test_the_plot_is_a_figure(tmp_path):
     report = minivit.gradcheck(Linear(5, 2), X)
     figure = report.plot(tmp_path / "v.png", tensors=2)
     assert (tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
@@ -636,7 +636,7 @@ class BatchNorm:
         return self.rstd * (dxhat - dxhat.mean(axis=0) - self.xhat * (dxhat * self.xhat).mean(axis=0))
 
 
-def test_a_running_mean_may_change_if_it_is_said_to_be_constant():
+def test_a_running_mean_may_change_if_it_is_declared_constant():
     with pytest.raises(ValueError, match=r"changes running, which the object held before.*constants=\('running',\)"):
         minivit.gradcheck(BatchNorm(), X)
     report = minivit.gradcheck(BatchNorm(), X, constants="running")
@@ -680,7 +680,7 @@ def test_beside_the_end_of_what_a_function_takes_the_step_is_smaller(factor):
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_a_magnitude_may_have_a_square_that_is_none(scale):
+def test_a_magnitude_whose_square_overflows_is_found(scale):
     assert minivit.gradcheck((lambda x: ((x / scale) ** 2, x), lambda dy, x: 2 * dy * (x / scale) / scale),
                              scale * X).ok
 

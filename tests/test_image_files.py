@@ -1,7 +1,4 @@
-"""Folders of pictures:
-
-how each picture is prepared, how classes and parts are found, and what is said of damaged files.
-"""
+"""Folders of image files: how each image is prepared, how classes and parts are found, and how damage is reported."""
 
 import io
 import json
@@ -32,7 +29,7 @@ def own_cache(monkeypatch, tmp_path):
 
 
 def smooth(width, height, seed=0):
-    """A colourful picture without sharp edges."""
+    """A colourful image without sharp edges."""
     small = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -52,10 +49,10 @@ def read(tmp_path, picture, size=8, channels=3, fit="crop", suffix="png", **opti
     return read_image_files([tmp_path / f"one.{suffix}"], size, channels, fit)[0]
 
 
-# ---- one picture --------------------------------------------------------------------------------------------------
+# ---- one image --------------------------------------------------------------------------------------------------
 
 
-def test_picture_of_the_right_size_is_left_as_it_is(tmp_path):
+def test_an_image_of_the_right_size_is_unchanged(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     for fit in ("crop", "pad", "stretch"):
         np.testing.assert_array_equal(read(tmp_path, Image.fromarray(pixels), fit=fit), pixels)
@@ -113,7 +110,7 @@ def test_exif_rotation_is_undone(tmp_path, orientation, suffix):
     np.testing.assert_allclose(image.astype(int), read(tmp_path, upright, suffix=suffix).astype(int), atol=6)
 
 
-def test_large_jpeg_decoded_small_is_the_same_picture(tmp_path):
+def test_a_large_jpeg_decoded_at_a_smaller_size_is_the_same_image(tmp_path):
     picture = smooth(1600, 1200)
     png, jpeg = read(tmp_path, picture, size=32), read(tmp_path, picture, size=32, suffix="jpg", quality=95)
     assert np.abs(png.astype(int) - jpeg.astype(int)).mean() < 2
@@ -149,12 +146,12 @@ def test_transparency_lies_on_white(tmp_path):
     assert read(tmp_path, palette, transparency=0).min() == 255
 
 
-def test_first_picture_of_an_animation_counts(tmp_path):
+def test_the_first_frame_of_an_animation_counts(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
     assert read(tmp_path, frames[0], suffix="gif", save_all=True, append_images=frames[1:])[0, 0].tolist() == list(RED)
 
 
-# ---- pictures that are none -----------------------------------------------------------------------------------------
+# ---- images that are none -----------------------------------------------------------------------------------------
 
 
 def encoded(picture, kind="PNG"):
@@ -187,7 +184,7 @@ NO_PICTURES = {
 
 
 @pytest.mark.parametrize("name", NO_PICTURES)
-def test_file_that_is_no_picture_is_named(tmp_path, name, recwarn):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, name, recwarn):
     content, reason = NO_PICTURES[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError,
@@ -197,7 +194,7 @@ def test_file_that_is_no_picture_is_named(tmp_path, name, recwarn):
     assert not recwarn
 
 
-def test_all_files_that_are_no_pictures_are_named_up_to_five(tmp_path):
+def test_up_to_five_files_that_are_not_images_are_named(tmp_path):
     files = []
     for k in range(12):
         files.append(tmp_path / f"{k}.png")
@@ -231,7 +228,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 def make_folder(folder, classes, size=(20, 16), seed=0):
-    """{"cat": 5, "train/dog": 3}: as many pictures in each sub-folder; returns the folder."""
+    """{"cat": 5, "train/dog": 3}: as many images in each sub-folder; returns the folder."""
     rng = np.random.default_rng(seed)
     for name, count in classes.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -267,7 +264,7 @@ def test_other_files_and_hidden_folders_are_passed_over(tmp_path):
 @pytest.mark.parametrize(("sizes", "expected"), [
     ([(28, 28)], 28), ([(300, 200)], 64), ([(47, 90)], 44), ([(10, 10), (90, 33)], 32), ([(2, 2)], 4), ([(64, 64)], 64),
 ])
-def test_image_size_is_that_of_the_pictures_up_to_64(tmp_path, sizes, expected):
+def test_the_default_image_size_is_that_of_the_files_up_to_64(tmp_path, sizes, expected):
     for k, size in enumerate(sizes):
         make_folder(tmp_path / "mine", {f"a{k}": 2, "b": 2}, size)
     assert load_data(tmp_path / "mine").test_images.shape[1:] == (expected, expected, 3)
@@ -283,7 +280,7 @@ def test_image_size_and_fit_can_be_chosen(tmp_path):
     assert load_data(**data.source).digest == data.digest
 
 
-def test_channels_are_one_if_all_pictures_are_grey(tmp_path):
+def test_there_is_one_channel_if_all_images_are_gray(tmp_path):
     for k, mode in enumerate(("L", "1", "LA", "I;16")):
         (tmp_path / "mine" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
         for n in range(2):
@@ -317,7 +314,7 @@ def test_parts_are_sub_folders(tmp_path, train, val):
     assert data.class_names == ("a", "b")
 
 
-def test_val_is_the_test_where_there_is_no_other(tmp_path):
+def test_the_validation_part_is_the_test_part_without_another(tmp_path):
     data = load_data(make_folder(tmp_path / "mine", {"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2}))
     assert (len(data.train_labels), len(data.test_labels), data.val_labels) == (6, 4, None)
 
@@ -382,7 +379,7 @@ def test_folder_that_cannot_be_trained_on_is_answered_with_one_line(tmp_path, ca
     assert not (tmp_path / "run").exists()
 
 
-def test_classes_without_test_pictures_are_noted(tmp_path, capsys):
+def test_classes_without_test_images_are_noted(tmp_path, capsys):
     folder = make_folder(tmp_path / "mine", {"train/a": 5, "train/b": 5, "train/c": 5, "test/b": 2, "test/c": 2})
     note = "minivit: note: mine has no test images of a: their accuracy will be unknown\n"
     for noted in (True, False):
@@ -392,7 +389,7 @@ def test_classes_without_test_pictures_are_noted(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option", [["--image-size", "32"], ["--fit", "pad"]], ids="".join)
-def test_preparation_is_for_pictures_only(capsys, option):
+def test_preparation_options_are_for_image_files_only(capsys, option):
     assert cli.main(["train", "digits", *option]) == 2
     assert "only for a folder of image files; the images of digits" in capsys.readouterr().err
 
@@ -402,7 +399,7 @@ def test_preparation_is_for_pictures_only(capsys, option):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The number of pictures of each call that had to read files; whatever takes any time is kept."""
+    """The number of images of each call that had to read files; whatever takes any time is kept."""
     counts = []
     monkeypatch.setattr(folder_module, "SLOW", 0)
     monkeypatch.setattr(folder_module, "read_image_files", lambda files,
@@ -410,7 +407,7 @@ def reads(monkeypatch):
     return counts
 
 
-def test_pictures_are_read_again_only_if_a_file_changed(tmp_path, reads):
+def test_image_files_are_read_again_only_if_one_changed(tmp_path, reads):
     folder = make_folder(tmp_path / "mine", {"a": 3, "b": 3})
     first = load_data(folder)
     assert load_data(folder).digest == first.digest
@@ -481,7 +478,7 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     best = minivit.load("runs/pets-seed0").predict(read_image_files(files, 16, 3, "pad")).argmax(axis=1)
     assert [row["classes"][0]["class"] for row in rows] == [data.class_names[k] for k in best]
 
-    # Other pictures, of some of the classes, in grey and another size: prepared as the run's own, and found by name.
+    # Other images, of some of the classes, in grey and another size: prepared as the run's own, and found by name.
     others = make_folder(tmp_path / "others", {"dog": 3, "eel": 4}, size=(50, 90), seed=5)
     Image.open(others / "dog" / "0.png").convert("L").save(others / "dog" / "0.png")
     result = call("evaluate", "runs/pets-seed0", "others")
@@ -507,7 +504,7 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     assert "moved has changed since" in capsys.readouterr().err
 
 
-def test_evaluate_says_from_how_many_of_the_pictures_the_run_has_learned(tmp_path, capsys):
+def test_evaluate_says_how_many_of_the_images_were_training_images(tmp_path, capsys):
     def learned(*folder):
         assert cli.main(["evaluate", run, *map(str, folder), "--json"]) == 0
         said, note = capsys.readouterr()

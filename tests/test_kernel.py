@@ -53,7 +53,7 @@ def sweep(low, high, count):
 # ---- exp ---------------------------------------------------------------------------------------------------
 
 
-def test_float32_exp_is_accurate_over_the_whole_range():
+def test_float32_exp_is_accurate_over_its_full_range():
     x = sweep(LOWEST, HIGHEST, 100_000)
     right = np.exp(x.astype(np.float64))
     assert (np.abs(values(_exp, x, np.float32) - right) / right).max() < 2e-7
@@ -66,7 +66,7 @@ def test_float32_exp_is_accurate_where_the_range_reduction_changes_step():
     assert (np.abs(values(_exp, x, np.float32) - right) / right).max() < 2e-7
 
 
-def test_float64_exp_is_accurate_over_the_whole_range():
+def test_float64_exp_is_accurate_over_its_full_range():
     x = sweep(-700, 700, 10_000).astype(np.float64)
     np.testing.assert_allclose(values(_exp, x, np.float64), np.exp(x), rtol=1e-15)
 
@@ -90,7 +90,7 @@ def _right_erf(z):
     return np.array([math.erf(z) for z in z.tolist()])
 
 
-def test_float32_erf_is_accurate_over_the_whole_range():
+def test_float32_erf_is_accurate_over_its_full_range():
     """The largest error is near 0.04, where 1 - tail cancels."""
     z = np.concatenate([sweep(-6, 6, 40_000), np.linspace(0.02, 0.05, 40_000, dtype=np.float32)])
     assert np.abs(values(_erf, z, np.float32) - _right_erf(z)).max() < 6e-7

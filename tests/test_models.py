@@ -155,7 +155,7 @@ def test_a_small_model_has_ten_classes_by_default_and_refuses_sizes_without_a_pa
 
 @pytest.mark.parametrize("name", ["vit_mini", "vit_tiny_patch16_224", "swin_mini_patch1_window4_8", "resnet_mini"])
 @pytest.mark.parametrize("size", [(16, 32), [16], "16", None, 16.0, 0])
-def test_an_image_size_that_is_no_whole_number_is_named(name, size):
+def test_an_image_size_that_is_not_an_integer_is_named(name, size):
     with pytest.raises(ValueError, match="image_size, the side of square images, must be a whole number at least 1, n"):
         minivit.create_model(name, image_size=size)
 

@@ -72,7 +72,7 @@ def test_patience_says_which_epoch_is_kept():
 # ---- progress ---------------------------------------------------------------------------------------------------
 
 
-def test_a_notebook_gets_a_bar_although_stderr_is_no_terminal(monkeypatch, capsys):
+def test_a_notebook_gets_a_progress_bar_without_a_terminal(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     monkeypatch.setitem(sys.modules, "ipywidgets", None)              # not installed: text instead of a widget
     train(progress=True)

@@ -49,7 +49,7 @@ def test_a_wrong_gradient_is_exit_code_1_and_is_named(capsys, monkeypatch):
     assert [row["tensor"] for check in result["checks"] for row in check["rows"] if not row["ok"]] == ["x"]
 
 
-def test_what_breaks_is_a_failure_and_the_rest_goes_on(capsys, monkeypatch):
+def test_an_exception_is_a_failure_and_the_other_checks_continue(capsys, monkeypatch):
     monkeypatch.setattr(LayerNorm, "backward", lambda self, dy: dy[0])
     assert cli.main(["gradcheck", "LayerNorm", "Linear"]) == 1
     printed = capsys.readouterr().out

@@ -52,7 +52,7 @@ def demo(name):
 
 
 @pytest.mark.parametrize("stops_at", [0, 3, 7])
-def test_an_interrupted_study_goes_on_to_the_same_table(tmp_path, stops_at):
+def test_an_interrupted_study_resumes_to_the_same_table(tmp_path, stops_at):
     whole, broken, calls = Study(tmp_path / "whole.csv", SETTINGS), tmp_path / "broken.csv", []
     assert whole.run(POINTS, measure) == 0
 
@@ -144,7 +144,7 @@ def test_no_jobs_measure_nothing(tmp_path):
         Study(tmp_path / "t.csv", {}).run([{"seed": 0}], measure, jobs=0)
 
 
-def test_a_process_that_is_killed_leaves_a_whole_table(tmp_path):
+def test_a_killed_process_leaves_a_complete_table(tmp_path):
     code = """
 import os, sys
 from minivit.explain import Study
@@ -265,7 +265,7 @@ def test_a_damaged_table_is_a_clear_error(tmp_path, damage, line):
     assert file.read_bytes() == before
 
 
-def test_bytes_that_are_no_text_are_a_damaged_table(tmp_path):
+def test_bytes_that_are_not_text_are_a_damaged_table(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"t\.csv is damaged"):
         Study(tmp_path / "t.csv", SETTINGS)
@@ -292,7 +292,7 @@ def test_subsets_are_stratified_and_nested():
     assert np.array_equal(order, stratified_order(labels, seed=0))
 
 
-def test_a_subset_has_the_length_of_the_whole_and_no_other_images():
+def test_a_subset_has_the_original_length_and_no_other_images():
     data = minivit.load_data("digits")
     small, large = subset(data, 100, seed=3), subset(data, 400, seed=3)
     pictures = [{image.tobytes() for image in part.train_images} for part in (small, large)]
@@ -346,7 +346,7 @@ def test_mean_error_and_pairs():
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 6, 12])
-def test_where_there_is_no_difference_one_in_twenty_studies_finds_one(seeds):
+def test_without_a_difference_one_study_in_twenty_finds_one(seeds):
     rng = np.random.default_rng(seeds)
     found = np.mean([trend.decided(dict(enumerate(numbers))) != 0 for numbers in rng.standard_normal((4000, seeds))])
     assert found == pytest.approx(0.05, abs=0.012)
@@ -377,7 +377,7 @@ def test_the_verdict_says_no_more_than_was_measured(differences, words):
     assert (trend.crossing(differences) is not None) == ("cross between" in sentence)
 
 
-def test_pictures_of_a_study_at_any_stage(tmp_path):
+def test_figures_of_a_study_at_any_stage(tmp_path):
     whole = gap({0: (0.5, 0.10), 1: (0.55, 0.10)})
     one = {100: {0: 0.5}}
     for name, arguments in {"whole": ({"CNN": whole, "ViT": whole}, {"CNN - ViT": whole},

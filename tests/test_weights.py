@@ -195,7 +195,7 @@ def test_positions_that_lie_on_no_square_are_refused(tmp_path):
 # --------------------------------------------------------------------------------------------------------------
 
 
-def test_named_models_of_imagenet_know_how_pictures_are_prepared():
+def test_imagenet_models_know_how_images_are_prepared():
     for name, (_, options) in VARIANTS.items():
         if options["image_size"] != 224:
             assert name not in CROPS
@@ -567,7 +567,7 @@ def damaged(content, rng):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_files_are_refused_in_one_line_or_are_whole(tmp_path, seed):
+def test_damaged_files_are_refused_in_one_line_or_are_complete(tmp_path, seed):
     model = make(depth=1)
     write_weights(tmp_path / "good.safetensors", model)
     good, refused = (tmp_path / "good.safetensors").read_bytes(), 0
