@@ -54,21 +54,20 @@ def main():
     untrained = np.mean(list(shares(model, images).values()))
     result = minivit.train(model, data, epochs=2, batch_size=32 if options.quick else 128, progress=not options.quick)
     found = shares(model, images) | {"convolution": share_of_a_convolution(images)}
-    print(f"Of the weights with which attention connects places, {untrained:.0%} depend on the picture before "
-          "training; after it, at an "
-          f"accuracy of {result.accuracy:.1%}, " + ", ".join(f"{share:.0%} in "
-                                                             f"{layer}" for layer, share in list(found.items())[:-1])
-          + f"; of a convolution's {found['convolution']:.0%}.")
+    layers = ", ".join(f"{share:.0%} in {layer}" for layer, share in list(found.items())[:-1])
+    print(f"Share of the attention weights that depends on the image: {untrained:.0%} before training. After training "
+          f"(accuracy {result.accuracy:.1%}): {layers}. Share of a convolution's weights: {found['convolution']:.0%}.")
     count = min(16, model.patch_embed.proj.weight.shape[0])
     filters, variances = principal_filters(model, count)
     similarity = position_similarity(model.pos_embed.data)
     near, far = similarity_by_distance(similarity)
     half = int(np.searchsorted(variances.cumsum(), 0.5)) + 1
-    print(f"Of the {len(model.patch_embed.proj.weight.data)} directions in which the first layer's filters may vary, "
-          f"{half} hold half "
-          f"the variance. The positions {'have' if near > far + 0.1 else 'have not'} learned how the patches lie: the "
-          "mean cosine is "
-          f"{near:.2f} between neighbours, and {far:.2f} between others.")
+    print(f"The first {half} of {len(model.patch_embed.proj.weight.data)} principal components hold half of the "
+          "variance "
+          "of the first layer's filters.")
+    print(f"Mean cosine similarity of positions: {near:.2f} between neighbouring patches, {far:.2f} between others.")
+    if options.quick:
+        print("Quick mode: too little training for conclusions.")
     chosen = [int(np.flatnonzero(data.test_labels == k)[0]) for k in (0, 1, 5, 7, 8, 9)]
     reports = attention_reports(model, data.test_images[chosen], class_names=data.class_names)
     draw_connectivity(reports, found, filters, variances, similarity, options.out)

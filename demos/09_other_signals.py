@@ -111,7 +111,7 @@ def main():
     test, steps = tables(np.random.default_rng(0), 2000), 120 if options.quick else 600
     counts = np.apply_along_axis(np.bincount, 1, test[0][:, 3::2] - LETTERS, minlength=10)
     guess = counts.max(axis=1).mean() / ROWS
-    print(f"Always answering the most frequent digit of the table is right in {guess:.1%} of the questions.")
+    print(f"The most frequent digit of the table is the right answer to {guess:.1%} of the questions.")
     models = {"with attention": Reader(), "without attention": Reader(attention=False),
               "the whole text as one token": Reader(LENGTH)}
     curves = {}
@@ -121,16 +121,15 @@ def main():
         curves[name] = train(model, steps, test)
         seconds, right = time.perf_counter() - start, curves[name][1][-1]
         print(f"{name:28} {model.vector.size:7,} parameters, {steps} steps in {seconds:2.0f} s: {right:.1%} of "
-              f"{len(test[1]):,} "
-              "new questions answered correctly", flush=True)
+              f"{len(test[1]):,} new questions are answered correctly", flush=True)
 
     probs = list(attention_probabilities(models["with attention"], one_hot(test[0])).values())
-    asked = (test[0][:, 2::2] == test[0][:, :1]).nonzero()[1] + 1     # the token that has the answer
+    asked = (test[0][:, 2::2] == test[0][:, :1]).nonzero()[1] + 1     # the token with the answer
     shares = [p[np.arange(len(asked)), :, 0, asked].mean(axis=0) for p in probs]      # (h,) of each layer
     layer, head = np.unravel_index(np.argmax(shares), np.shape(shares))
-    print(f"The question gives {shares[layer][head]:.0%} of its attention, in head {head + 1} of layer {layer + 1}, to "
-          "the row of the "
-          f"table that it asks for (everywhere alike: {1 / (ROWS + 1):.0%}).")
+    print(f"In head {head + 1} of layer {layer + 1}, the question gives {shares[layer][head]:.0%} of its attention to "
+          "the "
+          f"row of its answer. Uniform attention would give {1 / (ROWS + 1):.0%}.")
     cells = [["".join(ALPHABET[c] for c in pair) for pair in text.reshape(-1, 2)] for text in test[0][:8]]
     draw_table(curves, guess, cells, probs[layer][:8, head, 0], options.out)
     print(f"Figure: {options.out}")

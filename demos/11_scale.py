@@ -1,5 +1,4 @@
-"""When does a Vision Transformer beat a convolutional network? Both, and one in between, on more and more training
-images.
+"""When does a Vision Transformer beat a convolutional network? Train both on more and more images.
 
     python demos/11_scale.py --tune           first: choose learning rates by validation; writes scale_tuning.csv
     python demos/11_scale.py                  then: the study; writes demos/scale.csv, and draws scale.png
@@ -10,15 +9,17 @@ A study takes hours. Interrupt it at any time: the same command continues with t
 one point at a time, which is faster for small models than sharing each step. The number of threads does not change the
 results. --limit 5 measures five points and stops; the figure shows the points measured so far.
 
-The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: a convolution's bias helps while images are few,
-and with enough of them a Transformer learns better what it is not told. Here are a ViT with learned positions, a ViT
-with a convolutional stem and relative biases, and the paper's own baseline, a ResNetV2 with group norm. All have
-equally many parameters, within 7% (but with --quick): the ViT with a stem is the narrower for it (the numbers are
-printed). Every run takes equally many steps, on a subset of the training images (stratified; the smaller lies in the
-larger), and is scored after the last. The learning rate of each model is chosen from the same grid, at a small and at a
-large number of images (a point takes that of the nearer), by a sixth of the training images; the test chooses nothing.
-Seeds differ in subset, weights and order. Nothing is augmented, but in the last part, where augmentation stands in for
-what an architecture does not know.
+The claim is that of Dosovitskiy et al., arXiv:2010.11929, section 4.3: the inductive bias of a convolution helps while
+images are few; with enough images a Transformer learns better without it. The study has three models: a ViT with
+learned positions, a ViT with a convolutional stem and relative position biases, and the paper's baseline, a ResNetV2
+with group norm.
+
+- All models have the same number of parameters, within 7% (except with --quick), so the ViT with a stem is narrower.
+- Every run takes the same number of steps and is scored after the last. Smaller subsets are contained in larger ones.
+- The learning rate of each model is chosen from the same grid by validation on a sixth of the training images, at a
+  small and at a large number of images. A point takes that of the nearer number. Test images choose nothing.
+- Seeds differ in subset, weights and order.
+- Images are augmented in the last part only, where augmentation replaces knowledge that an architecture lacks.
 """
 
 import argparse
@@ -39,15 +40,15 @@ from minivit.parallel.threads import available_threads
 from minivit.runs.default_model import model_for
 
 CNN, VIT, HYBRID = "CNN", "ViT", "ViT with stem and bias"
-TUNING_SEED = 99                                                      # none of the study's
+TUNING_SEED = 99                                                      # not a seed of the study
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study. tuned: the numbers of images at which learning rates are chosen, and augmentation is tried. augment:
+    """The plan of a study.
 
-    by which steps. epochs: of the whole data. widths: of the CNN, of the ViT, and of the one with a stem; depth: of the
-    two.
+    tuned: numbers of images at which learning rates are chosen and augmentation is tried. augment: the transforms.
+    epochs: for the full data. widths: of the CNN, the ViT, and the ViT with a stem. depth: of both ViTs.
     """
 
     data: str
@@ -80,18 +81,19 @@ class Plan:
 
     @property
     def settings(self):
-        """All that a result depends on beside its point and the learning rates."""
+        """Everything that results depend on, besides the point and the learning rates."""
         return {"data": self.data, "models": {name: [*model] for name, model in self.models.items()},
                 "training": self.training}
 
     @property
     def tuning_points(self):
+        """Return the points of the tuning."""
         return [{"model": model, "images": size, "lr": lr} for size in self.tuned for model in self.models
                 for lr in self.rates]
 
     @property
     def points(self):
-        """First a seed with all its sizes, then the next: what there is when a study is interrupted is of use."""
+        """Return all points, seed by seed, so that an interrupted study has complete seeds."""
         plain = [(model, size, "none") for size in self.sizes for model in self.models]
         augmented = [(model, size, self.augment) for size in self.tuned for model in (CNN, VIT)]
         return [{"model": model, "images": size, "augment": augment, "seed": seed}
@@ -112,10 +114,7 @@ QUICK = Plan("digits", (100, 400, 1400), (400,), (0, 1), (3e-3, 9e-3), epochs=1,
 
 
 def train(plan, data, name, images, seed, **settings):
-    """Train the model of that name -> what a point gives:
-
-    its parameters, its accuracy in the test, and its loss in the last epoch.
-    """
+    """Train a model and return the results of its point: parameters, test accuracy, loss of the last epoch."""
     variant, options = plan.models[name]
     part = subset(data, images, seed)
     model = model_for(part, variant, seed=seed, **options)
@@ -124,19 +123,19 @@ def train(plan, data, name, images, seed, **settings):
 
 
 def measure_rate(plan, threads, model, images, lr):
-    """Measure a point of the tuning: the accuracy on a sixth of the training images, of learning from the others."""
+    """Measure a point of the tuning: the accuracy on a sixth of the training images."""
     whole = minivit.load_data(plan.data)
     rest, part = split(whole.train_labels, 1 / 6, TUNING_SEED)
     data = dataclasses.replace(whole, train_images=whole.train_images[rest], train_labels=whole.train_labels[rest],
                                test_images=whole.train_images[part], test_labels=whole.train_labels[part], source=None)
     try:
         return train(plan, data, model, images, TUNING_SEED, augment="none", lr=lr, threads=threads)
-    except FloatingPointError:                                        # too high a rate: it has lost
+    except FloatingPointError:                                        # the learning rate is too high
         return {"parameters": 0, "accuracy": 0.0, "loss": math.inf}
 
 
 def measure_point(plan, threads, rates, model, images, augment, seed):
-    """Measure a point of the study, with the rate that was chosen at the nearest number of images."""
+    """Measure a point of the study, with the learning rate chosen at the nearest number of images."""
     near = min(plan.tuned, key=lambda size: abs(math.log(size / images)))
     return train(plan, minivit.load_data(plan.data), model, images, seed, augment=augment, lr=rates[model][near],
                  threads=threads)
@@ -154,7 +153,7 @@ def tune(plan, file, limit, jobs=1):
 
 
 def chosen_rates(plan, file):
-    """{model: {images: the learning rate with the best accuracy in validation}}.
+    """Return {model: {images: learning rate with the best validation accuracy}}.
 
     Raises ValueError if the tuning is not finished.
     """
@@ -169,7 +168,7 @@ def chosen_rates(plan, file):
 
 def sweep(plan, file, rates, limit, jobs=1):
     """Measure the points of the study, `jobs` at once. Return the Study and how many are left."""
-    # JSON has no numbers as names
+    # JSON keys are texts
     words = {model: {str(size): lr for size, lr in by_size.items()} for model, by_size in rates.items()}
     study = Study(file, plan.settings | {"rates": words})
     measure = partial(measure_point, plan, threads_of(jobs), rates)
@@ -210,18 +209,19 @@ def report(plan, study, picture):
 
 
 def _augmented(study, size, augment):
-    """{what: {seed: accuracy}} with and without augmentation, as far as there is any with."""
+    """Return {name: {seed: accuracy}} with and without augmentation, where both exist."""
     by_model = {f"{model}{how}": study.by_seed("accuracy", model=model, images=size, augment=steps)
                 for how, steps in (("", "none"), (", augmented", augment)) for model in (CNN, VIT)}
     return {name: found for name, found in by_model.items() if found}
 
 
 def _percent(mean_error):
+    """Return a mean and its error in percent."""
     return "{:.2f} +- {:.2f}".format(*(100 * value for value in mean_error))
 
 
 def run(plan, options, tuning, file):
-    """What the options ask for, with the files of the tuning and of the study."""
+    """Do what the options say, with the tables of the tuning and of the study."""
     if options.tune or options.quick:
         left = tune(plan, tuning, options.limit, options.jobs)
         rates = {} if left else chosen_rates(plan, tuning)

@@ -33,7 +33,7 @@ TAUGHT = {"DeiT, hard distillation": "hard", "DeiT, soft distillation": "soft"}
 
 @dataclass(frozen=True)
 class Plan:
-    """A study. epochs: of the whole data. widths: of the teacher, and of the DeiT, whose depth is given."""
+    """The plan of a study. epochs: for the full data. widths: of the teacher and of the DeiT. depth: of the DeiT."""
 
     data: str
     sizes: tuple
@@ -62,12 +62,13 @@ class Plan:
 
     @property
     def settings(self):
-        """All that a result depends on beside its point."""
+        """Everything that results depend on, besides the point."""
         return {"data": self.data, "models": {role: [*model] for role, model in self.models.items()},
                 "training": self.training}
 
     @property
     def points(self):
+        """Return all points, seed by seed."""
         return [{"role": role, "images": size, "seed": seed} for seed in self.seeds for size in self.sizes
                 for role in self.models]
 
@@ -77,10 +78,7 @@ QUICK = Plan("digits", (200, 1400), (0, 1), epochs=1, batch_size=32, augment="af
 
 
 def train(plan, role, images, seed, **more):
-    """Train the model of a role on its subset -> what its point gives:
-
-    parameters, accuracy in the test, loss of the last epoch.
-    """
+    """Train the model of a role on its subset. Return parameters, test accuracy and loss of the last epoch."""
     variant, options = plan.models[role]
     data = subset(minivit.load_data(plan.data), images, seed)
     model = model_for(data, variant, seed=seed, **options)
@@ -94,10 +92,7 @@ def teach(plan, folder, images, seed):
 
 
 def study(plan, file, teachers, limit):
-    """Measure the points -> (Study, how many are left). teachers:
-
-    the folder for the runs of the teachers, which are kept.
-    """
+    """Measure the points -> (Study, number of points left). teachers: folder that keeps the teachers' runs."""
     table = Study(file, plan.settings)
 
     def measure(role, images, seed):
@@ -128,7 +123,7 @@ def report(plan, table, picture):
                   "error of "
                   f"{len(accuracies)} seeds")
         for role in TAUGHT:
-            if len(gain := paired(found.get(role, {}), found.get(ALONE, {}))) > 1:    # one seed alone shows nothing
+            if len(gain := paired(found.get(role, {}), found.get(ALONE, {}))) > 1:    # a single seed shows nothing
                 mean, error = mean_and_error(gain.values())
                 words = {1: "helps", 0: "is not shown to help or to harm, with 95% "
                                         "confidence", -1: "harms"}[decided(gain)]
