@@ -72,7 +72,8 @@ class _Process:
 # ---- the comparison ---------------------------------------------------------------------------------------
 
 
-def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, progress=None, family=None):
+def bench(shapes: list[str] | None = None, contestants: list[str] | None = None, threads: Any = None,
+          seconds: float = 1.0, rounds: int = 7, progress: Any = None, family: Any = None) -> dict:
     """Compare contestants on some shapes.
 
     Parameters
@@ -118,7 +119,8 @@ def bench(shapes=None, contestants=None, threads=None, seconds=1.0, rounds=7, pr
     return {"machine": describe_machine(threads), "shapes": results}
 
 
-def compare(title, shape, contestants, threads, seconds, rounds, progress):
+def compare(title: str, shape: Any, contestants: list[str] | None, threads: Any, seconds: float, rounds: int,
+            progress: Any) -> dict:
     """Compare all contestants on one `Shape` -> {"batch", "limits", "contestants", "failed"}. Otherwise as `bench`."""
     contestants = _entrants(contestants, shape.family)
     check_number("seconds", seconds, above=0)
@@ -268,7 +270,7 @@ def _share(rates, limits):
     return float(np.median(rates / np.array(limits)[:, 0]))
 
 
-def table(result):
+def table(result: dict) -> str:
     """Return the result of `bench` as text."""
     machine = result["machine"]
     blas = ", ".join(f"{b['internal_api']} {b['version']} {b['architecture']}" for b in machine["blas"])

@@ -1,6 +1,8 @@
 """The contestants, and what is timed of this package."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,8 @@ CONTESTANTS = {
 class Contestant:
     """What is timed of this package: a training step, and inference."""
 
-    def __init__(self, family, config, weights, images, labels, threads):
+    def __init__(self, family: Any, config: dict, weights: dict, images: np.ndarray, labels: np.ndarray,
+                 threads: Any) -> None:
         from ..models.create import declare_model
         from ..training.trainer import Trainer
         from ..weights.timm import from_timm
@@ -37,16 +40,16 @@ class Contestant:
         self.trainer = Trainer(self.model, lr=1e-4, weight_decay=0.05, threads=threads)
         self.images, self.labels, self.threads = images, labels, threads
 
-    def train(self):
+    def train(self) -> None:
         """Forward, loss, backward, clipping, AdamW."""
         self.trainer.step(self.images, self.labels)
 
-    def infer(self):
+    def infer(self) -> np.ndarray:
         """Return logits (B, K)."""
         return self.model.predict(self.images, self.threads)
 
 
-def product(m, k, n, threads):
+def product(m: int, k: int, n: int, threads: Any) -> Callable:
     """Return a function that multiplies (m, k) by (k, n) in float32 with NumPy."""
     from ..parallel.blas import blas_threads
 

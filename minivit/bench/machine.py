@@ -3,12 +3,13 @@
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import threadpoolctl
 
 
-def describe_machine(threads):
+def describe_machine(threads: Any) -> dict:
     """Return the processor, NumPy's BLAS, and a warning if the environment pins it to an old kernel."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")),

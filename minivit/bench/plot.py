@@ -1,6 +1,7 @@
 """The figure of a comparison: the share of the machine's limit over the width of the model."""
 
 from dataclasses import replace
+from typing import Any
 
 from ..common.checks import check_number
 from .compare import compare
@@ -11,7 +12,8 @@ WIDTHS = (32, 64, 128, 192, 256, 384)
 _COLOURS = {"minivit": "#d1495b", "torch": "#30638e", "torch.compile": "#00798c", "jax": "#8d96a3"}
 
 
-def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
+def sizes(contestants: list[str] | None = None, threads: Any = None, seconds: float = 0.5, rounds: int = 5,
+          progress: Any = None) -> dict:
     """Compare training over WIDTHS: `cifar` with one head per 32 of width and batch 64.
 
     Returns {"machine", "sizes": {width: as `compare`}}. Arguments and errors as `bench`.
@@ -26,7 +28,7 @@ def sizes(contestants=None, threads=None, seconds=0.5, rounds=5, progress=None):
                        threads, seconds, rounds, progress or (lambda line: None)) for width in WIDTHS}}
 
 
-def draw(result, path):
+def draw(result: dict, path: Any) -> None:
     """Draw the result of `sizes`: shares of the machine's limit (left) and of each contestant's own (right)."""
     from ..common.figures import new_figure, save  # here, because importing matplotlib takes long
 

@@ -13,7 +13,7 @@ from .contestant import Contestant
 from .shapes import SHAPES
 
 
-def profile(name="cifar", steps=10):
+def profile(name: str = "cifar", steps: int = 10) -> dict:
     """Measure how long each op takes in a training step of a shape, on one thread, in processor time.
 
     For a shape that is not trained, it is the inference of a batch. The ops are wrapped while this runs.
@@ -95,7 +95,7 @@ class _Clock:
         return timed
 
 
-def profile_table(result):
+def profile_table(result: dict) -> str:
     """Return the result of `profile` as text."""
     what = "one training step" if result["task"] == "train" else "inference of one batch"
     lines = [f"{result['shape']}: {what} on one thread, {1e3 * result['step']:.2f} ms of processor time",

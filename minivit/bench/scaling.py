@@ -11,6 +11,7 @@ All sizes of an axis are trained in turn, round by round, so that a slow minute 
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ AXES = {                                                              # axis: {v
 }
 
 
-def growth(seconds=0.5, rounds=7, threads=None, progress=None):
+def growth(seconds: float = 0.5, rounds: int = 7, threads: Any = None, progress: Any = None) -> dict:
     """Measure how the cost grows.
 
     Returns
@@ -122,7 +123,7 @@ def _in_turn(title, works, seconds, rounds, progress):
     return {key: np.array(values) for key, values in medians.items()}
 
 
-def growth_table(result):
+def growth_table(result: dict) -> str:
     """Return the result of `growth` as text."""
     machine = result["machine"]
     lines = [f"{machine['processor']}, {machine['threads']} threads; a training step of `fashion` but for the axis",

@@ -1,6 +1,7 @@
 """The shapes that are measured: a model, a batch, and whether it is trained or only infers."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +18,13 @@ class Shape:
     options: dict = field(default_factory=dict)
 
     @property
-    def family(self):
+    def family(self) -> str:
         """The family of the model, such as "vit"."""
         from ..models import VARIANTS
 
         return VARIANTS[self.model][0] if self.model in VARIANTS else self.model
 
-    def make(self):
+    def make(self) -> Any:
         """Return the model and a random batch with fixed seeds: model, images (B, H, W, C), labels (B,)."""
         from ..models import create_model
 
@@ -48,7 +49,7 @@ SHAPES = {
 }
 
 
-def select(names=None, family=None):
+def select(names: Any = None, family: Any = None) -> list[str]:
     """Return the given names of shapes, or all of a family (default: "vit"). Raises ValueError for unknown names."""
     if names:
         return [check_name("shape", name, SHAPES) for name in names]

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def _products(library, threads, folder):
     return [(2 * m * k * n, make(m, k, n, threads)) for m, k, n in shapes]
 
 
-def burst(work, seconds):
+def burst(work: Callable, seconds: float) -> list[float]:
     """Repeat `work` for about this many seconds, at least twice, and return the seconds of each call."""
     times: list[float] = []
     end = time.perf_counter() + seconds

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -96,7 +97,7 @@ def _read_or_recall(files, image_size, channels, fit):
     return images
 
 
-def find_image_files(folder):
+def find_image_files(folder: Any) -> dict:
     """Find the files of a folder -> {part: {class name: files}}, sorted; the part is "train" without parts."""
     below = _subfolders(folder)
     parts = {sub: PARTS[sub.name.lower()] for sub in below if sub.name.lower() in PARTS and _subfolders(sub)

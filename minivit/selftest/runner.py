@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from ..common.checks import check_name, check_number
 from ..testing import Report
@@ -22,12 +23,12 @@ class Outcome:
     error: str = ""
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether there is a report and all its gradients are right."""
         return self.report is not None and self.report.ok
 
     @property
-    def worst(self):
+    def worst(self) -> float:
         """The largest error; infinity without a report."""
         return self.report.worst if self.report is not None else math.inf
 
@@ -40,17 +41,17 @@ class Verification:
     seconds: float
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether every check passed."""
         return all(outcome.ok for outcome in self.outcomes)
 
     @property
-    def worst(self):
+    def worst(self) -> float:
         """The largest error of all checks."""
         return max(outcome.worst for outcome in self.outcomes)
 
 
-def verify(names=(), method="richardson", seed=0):
+def verify(names: Any = (), method: str = "richardson", seed: int = 0) -> Verification:
     """Check the gradients of the ops, layers and models with these names.
 
     An exception in one check is its outcome, and the others continue.
@@ -94,7 +95,7 @@ def _label(check):
     return f"{check.name} ({check.kind})" if check.kind in ("reference", "fast") else check.name
 
 
-def table(verification):
+def table(verification: Verification) -> str:
     """Return the table as text: every tensor, and a summary of ops, layers and models."""
     lines = table_lines([(_label(o.check), o.report.rows) for o in verification.outcomes if o.report is not None])
     lines += [f"{_label(o.check)}: {o.error}" for o in verification.outcomes if o.report is None]
@@ -112,7 +113,7 @@ def table(verification):
     return "\n".join(lines)
 
 
-def as_json(verification):
+def as_json(verification: Verification) -> Any:
     """Return the result as plain dicts and lists; numbers that are not finite become None."""
     def plain(value):
         if isinstance(value, dict):

@@ -1,5 +1,7 @@
 """The contract of a forward and a backward. Each violation is one clear error, before any number is compared."""
 
+from typing import Any
+
 import numpy as np
 
 from .differences import magnitude
@@ -21,7 +23,7 @@ def _must_be_unchanged(subject, before, who):
             raise ValueError(f"the {who} changes {name}, {what}")
 
 
-def checked_result(subject):
+def checked_result(subject: Any) -> np.ndarray:
     """Return the forward's result; it must be float64, finite and repeatable, and the forward must change nothing."""
     before = _snapshot(subject)
     try:
@@ -47,7 +49,7 @@ def checked_result(subject):
     return y
 
 
-def checked_gradients(subject, dy):
+def checked_gradients(subject: Any, dy: np.ndarray) -> dict:
     """Return {name: gradient}; each must exist, have the tensor's shape, be float64 and repeatable."""
     before, lent = _snapshot(subject), dy.copy()
     gradients: dict = {name: None if g is None else np.array(g) for name, g in subject.backward(lent).items()}
@@ -73,7 +75,7 @@ def checked_gradients(subject, dy):
     return {name: gradients[name] for name, x in subject.tensors.items() if x.size}
 
 
-def coupling(subject, y, rng, independent):
+def coupling(subject: Any, y: np.ndarray, rng: np.random.Generator, independent: bool | None) -> tuple:
     """Return a note if images of the result depend on other images of the first input, else an empty tuple.
 
     Raises ValueError instead of a note if `independent`.

@@ -33,7 +33,7 @@ import numpy as np
 EPS = float(np.finfo(np.float64).eps)
 
 
-def magnitude(x):
+def magnitude(x: np.ndarray) -> float:
     """Return the root mean square of an array without overflow, or 1 if the array is zero."""
     largest = float(np.abs(x).max(initial=0.0))
     return largest * float(np.sqrt(np.mean((x / largest) ** 2))) if largest else 1.0
@@ -62,17 +62,17 @@ class Line:
             self.x[self.where] = here
 
 
-def central(line, h, dy):
+def central(line: Any, h: float, dy: np.ndarray) -> float:
     """Return the slope along the line by the central difference."""
     return float(np.sum((line(h) - line(-h)) * dy)) / (2 * h)
 
 
-def richardson(line, h, dy):
+def richardson(line: Any, h: float, dy: np.ndarray) -> float:
     """Return the slope along the line by Richardson extrapolation of the central difference."""
     return (4 * central(line, h / 2, dy) - central(line, h, dy)) / 3
 
 
-def complex_step(line, h, dy):
+def complex_step(line: Any, h: float, dy: np.ndarray) -> float:
     """Return the slope along the line of a complex tensor by the complex step."""
     return float(np.sum(line(1j * h).imag * dy)) / h
 
@@ -96,7 +96,7 @@ SLOPES = {
 }
 
 
-def bend(line, h, dy):
+def bend(line: Any, h: float, dy: np.ndarray) -> float:
     """Return how far the forward is from smooth within +-h, in units of slope.
 
     A second difference becomes four times smaller when h is halved, up to terms of order h**4. At a kink (ReLU at zero,
@@ -108,7 +108,7 @@ def bend(line, h, dy):
     return float(np.sum(np.abs((far - 4 * near) * dy))) / h
 
 
-def taylor_order(line, scale, slope, dy, noise):
+def taylor_order(line: Any, scale: float, slope: float, dy: np.ndarray, noise: float) -> float:
     """Return the order in h with which the remainder of L(x + h v) = L(x) + h slope falls.
 
     It is at least 2 if `slope` is right, and 1 if not. The remainder is the root mean square over +h and -h, so an even

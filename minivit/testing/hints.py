@@ -5,6 +5,7 @@ pattern counts if it explains all but a hundredth of the difference. A hint is n
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Evidence:
     of the tensor, or of long parts of them.
     """
 
-    def __init__(self, trial, name, index, rng):
+    def __init__(self, trial: Any, name: str, index: int | None, rng: np.random.Generator) -> None:
         self.trial, self.name = trial, name
         self.x, self.gradient = trial.subject.tensors[name], trial.gradients[name]
         width = self.gradient.shape[-1] if self.gradient.ndim else 1
@@ -36,17 +37,17 @@ class Evidence:
         self.numeric = self.slopes(self.indices)
         self.difference = self.numeric - self.analytic
 
-    def slopes(self, indices):
+    def slopes(self, indices: Any) -> np.ndarray:
         """Measure the slopes of the entries with these flat indices."""
         way = SLOPES["central"]
         step = way.step * self.trial.scale(self.name)
         return np.array([way.slope(self.trial.line(self.name, i), step, self.trial.dy) for i in indices])
 
-    def gradient_under(self, dy):
+    def gradient_under(self, dy: np.ndarray) -> np.ndarray:
         """Return the analytic gradient of this tensor under another upstream gradient."""
         return np.asarray(self.trial.subject.backward(dy)[self.name])
 
-    def explained_by(self, *terms):
+    def explained_by(self, *terms: Any) -> bool:
         """Return whether in every row the difference is a linear combination of these terms."""
         if len(self.rows[0]) < len(terms) + 2:
             return False
@@ -185,7 +186,7 @@ _RECOGNISERS = (_not_finite, _not_measured, _zero, _ignores_dy, _should_be_zero,
                 _of_one_image, _missing_dy, _missing_term, _factor_outside_of_means, _confined)
 
 
-def hint_for(trial, name, index, rng):
+def hint_for(trial: Any, name: str, index: int | None, rng: np.random.Generator) -> str:
     """Return a hint on the mistake in a wrong tensor, or an empty string.
 
     index: flat index of a wrong entry; None for a direction.

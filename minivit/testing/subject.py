@@ -31,12 +31,12 @@ class Subject:
     is_layer: bool = False
 
     @property
-    def tensors(self):
+    def tensors(self) -> dict:
         """All tensors to check: inputs, then parameters."""
         return self.inputs | self.parameters
 
 
-def make_subject(target, inputs, constants, rng):
+def make_subject(target: Any, inputs: Any, constants: Any, rng: np.random.Generator) -> Subject:
     """Make a `Subject` of float64 copies of the target and its inputs, with random weights. Raises as `gradcheck`."""
     if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
         return _of_functions(*target, _Inputs(target[0], inputs, constants))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,8 @@ class Trial:
     gradients: by name. coupled: whether images influence each other in the forward. The rest as for `gradcheck`.
     """
 
-    def __init__(self, subject, y, dy, gradients, method, samples, tolerance, coupled):
+    def __init__(self, subject: Any, y: np.ndarray, dy: np.ndarray, gradients: dict, method: str, samples: int,
+                 tolerance: float, coupled: bool) -> None:
         self.subject, self.dy, self.gradients, self.coupled = subject, dy, gradients, coupled
         self.method, self.samples, self.tolerance = method, samples, tolerance
         self.noise = 4 * EPS * float(np.linalg.norm(y * dy))          # round-off in L
@@ -55,7 +57,7 @@ class Trial:
                             'use "richardson"')
         return subject
 
-    def scale(self, name):
+    def scale(self, name: str) -> float:
         """Return the scale of a tensor, to which steps are relative: its root mean square, or 1 for zeros.
 
         If the tensor is so small that its moves would drown in round-off although its gradient is not zero, the scale
@@ -72,18 +74,19 @@ class Trial:
             self._scales[name] = scale
         return self._scales[name]
 
-    def line(self, name, where, direction=1.0, subject=None):
+    def line(self, name: str, where: Any, direction: Any = 1.0, subject: Any = None) -> Line:
         """Return the forward along one line of a tensor."""
         subject = subject or self.subject
         return Line(subject.forward, subject.tensors[name].reshape(-1), where, direction)
 
-    def floor(self, name, way, cut=1):
+    def floor(self, name: str, way: Any, cut: int = 1) -> float:
         """Return the slope below which differences are round-off, over the tolerance. cut: divides the step."""
         return self.noise * cut / (way.divisor * self.scale(name) * self.tolerance)
 
     # ---- one slope -------------------------------------------------------------------------------------------
 
-    def measure(self, name, index, where, direction, analytic, size, method):
+    def measure(self, name: str, index: int | None, where: Any, direction: Any, analytic: float, size: float,
+                method: str) -> Slope:
         """Measure the slope along a line and compare it with `analytic`; retry with smaller steps if needed.
 
         size: of the gradient. The error is relative to it, or to the numeric slope or the round-off floor if those are
@@ -108,18 +111,18 @@ class Trial:
                 return slope  # the step does not explain it: the gradient is wrong
         return replace(slope, kink=math.isfinite(slope.numeric))
 
-    def direction(self, name, rng, part=slice(None)):
+    def direction(self, name: str, rng: np.random.Generator, part: Any = slice(None)) -> np.ndarray:
         """Return a random direction in a part of a flat tensor. Every entry has a component, and all differ."""
         size = self.gradients[name].reshape(-1)[part].size
         return rng.uniform(0.5, 1.5, size) * rng.choice([-1.0, 1.0], size)
 
-    def along(self, name, direction, method, part=slice(None)):
+    def along(self, name: str, direction: Any, method: str, part: Any = slice(None)) -> Slope:
         """Measure the slope along a direction in a part of a tensor."""
         gradient = self.gradients[name].reshape(-1)[part]
         return self.measure(name, None, part, direction, float(gradient @ direction), float(np.linalg.norm(gradient)),
                             method)
 
-    def entries(self, name, indices, method):
+    def entries(self, name: str, indices: Any, method: str) -> list[Slope]:
         """Measure the slopes of the entries with these flat indices; repeat with more care where they seem wrong."""
         analytic = self.gradients[name].reshape(-1)[indices]
         way, subject = SLOPES[method], self.complex if method == "complex" else None
@@ -132,7 +135,7 @@ class Trial:
         return [s if s.error <= self.tolerance else self.measure(name, s.index, s.index, 1.0, s.analytic, size, method)
                 for s in first]
 
-    def locate(self, name, rng, method):
+    def locate(self, name: str, rng: np.random.Generator, method: str) -> int:
         """Return the flat index of a wrong entry, by bisection along directions."""
         if not np.isfinite(self.gradients[name]).all():
             return int(np.argmin(np.isfinite(self.gradients[name])))
@@ -147,7 +150,7 @@ class Trial:
 
     # ---- one tensor ------------------------------------------------------------------------------------------
 
-    def check(self, name, rng):
+    def check(self, name: str, rng: np.random.Generator) -> Row:
         """Check one tensor and return its row."""
         if self.method in FILTERS:
             row = self.check_by_direction(name, rng)
@@ -155,7 +158,7 @@ class Trial:
                 return row
         return self.check_by_entries(name, rng, "richardson" if self.method in FILTERS else self.method)
 
-    def check_by_direction(self, name, rng):
+    def check_by_direction(self, name: str, rng: np.random.Generator) -> Row:
         """Check one tensor along one random direction; for "taylor", also by the order of the remainder."""
         direction = self.direction(name, rng)
         slope = self.along(name, direction, "central")
@@ -167,7 +170,7 @@ class Trial:
         return Row(name, 1, self.gradients[name].size, self.method, slope.error, (), slope.numeric, slope.analytic, ok,
                    order=order)
 
-    def check_by_entries(self, name, rng, method):
+    def check_by_entries(self, name: str, rng: np.random.Generator, method: str) -> Row:
         """Check one tensor by its entries, and along one direction if not all are measured."""
         size = self.gradients[name].size
         indices = list(range(size)) if size <= self.samples else sorted(
@@ -201,7 +204,7 @@ class Trial:
         entries = [s for s in slopes if s.index is not None and (ok or s.error > self.tolerance)]
         return max(entries or slopes, key=lambda s: abs(s.analytic) if ok else s.error)
 
-    def must_see_small_changes(self, name):
+    def must_see_small_changes(self, name: str) -> None:
         """Raise ValueError if a relative move of 1e-10 does not change the result: it computes in float32 inside."""
         signs = np.where(np.arange(self.gradients[name].size) % 2, 1.0, -1.0)
         line, far = self.line(name, slice(None), signs), 1e-3 * self.scale(name)

@@ -20,6 +20,7 @@ Sources: Kingma and Ba, arXiv:1412.6980; Loshchilov and Hutter, arXiv:1711.05101
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,9 @@ from ..parallel.batch_split import chunks
 from .layer_settings import layer_settings
 
 
-def reference_update(w, g, m, v, t, lr, decay, betas=(0.9, 0.999), eps=1e-8):
+def reference_update(w: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: int, lr: float, decay: Any,
+                     betas: tuple[float, float] = (0.9, 0.999),
+                     eps: float = 1e-08) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (w, m, v) after one step, in plain NumPy. All arrays have one shape; decay is a number or an array."""
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * g

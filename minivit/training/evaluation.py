@@ -9,6 +9,7 @@ the fraction of the predictions of that class that were correct.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def _ratio(part, total):
     return np.divide(part, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def evaluate(model, images: np.ndarray, labels: np.ndarray, threads: int | None = None,
+def evaluate(model: Any, images: np.ndarray, labels: np.ndarray, threads: int | None = None,
              display_images: np.ndarray | None = None, files: Sequence[str] | None = None) -> Evaluation:
     """Evaluate a model on labelled images. Every image counts.
 

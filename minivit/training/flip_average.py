@@ -6,6 +6,7 @@ class, which is assumed if the model was trained on flipped images.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class FlipAverage:
         The trained model. `evaluate` accepts the wrapped model as it accepts the model.
     """
 
-    def __init__(self, model) -> None:
+    def __init__(self, model: Any) -> None:
         self.model, self.classes = model, model.classes
 
     def predict(self, images: np.ndarray, threads: int | None = None) -> np.ndarray:
@@ -31,7 +32,7 @@ class FlipAverage:
         return (self.model.predict(images, threads) + self.model.predict(flipped, threads)) / 2
 
 
-def add_flip_evaluation(evaluation: Evaluation, model, settings: Mapping, images: np.ndarray, labels: np.ndarray,
+def add_flip_evaluation(evaluation: Evaluation, model: Any, settings: Mapping, images: np.ndarray, labels: np.ndarray,
                         threads: int | None = None) -> Evaluation:
     """Add the evaluation with test-time flip, if the model was trained on flipped images.
 

@@ -1,6 +1,7 @@
 """The figures of `explain`. Each function takes numbers and writes an image file; the ending chooses the format."""
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,7 +17,7 @@ INK, FAINT = "#d1495b", "#8d96a3"
 SERIES = (INK, "#30638e", "#edae49", "#00798c")
 
 
-def show(axes, image, title="", **options):
+def show(axes: Any, image: np.ndarray, title: str = "", **options: Any) -> None:
     """Show an image (H, W) or (H, W, C) without ticks."""
     if image.ndim == 3:
         image = image if image.shape[-1] in (3, 4) else image[..., 0]
@@ -26,7 +27,7 @@ def show(axes, image, title="", **options):
     axes.set_title(title, fontsize=9)
 
 
-def lit(image, heat):
+def lit(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Colour an image (H, W, C) uint8 by a map (S, S), from dark (its minimum) to bright -> (H, W, 3), 0 to 1."""
     grey = (image[..., :3] if image.shape[-1] > 2 else image[..., :1]).mean(axis=-1) / 255
     heat = (heat - heat.min()) / max(np.ptp(heat), 1e-12)
@@ -37,7 +38,7 @@ def lit(image, heat):
 # ---- attention ------------------------------------------------------------------------------------------------
 
 
-def draw_attention(reports, path):
+def draw_attention(reports: list, path: Any) -> None:
     """Draw each `AttentionReport`: the image, its rollout, and the map of each head (columns) of each layer (rows)."""
     layers, heads = len(reports[0].maps), max(len(maps) for maps in reports[0].maps.values())
     cell, left_width = min(0.95, 12 / heads), 2.1
@@ -60,7 +61,8 @@ def draw_attention(reports, path):
 
 
 
-def draw_connectivity(reports, shares, filters, variances, similarity, path):
+def draw_connectivity(reports: list, shares: dict, filters: np.ndarray, variances: np.ndarray, similarity: np.ndarray,
+                      path: Any) -> None:
     """Draw where a model looks (above); how much depends on the image, the first layer, and the positions (below).
 
     reports: list of `AttentionReport`; the heads of the last layer are shown. shares: {name: `variation`}. filters,
@@ -104,7 +106,7 @@ def draw_connectivity(reports, shares, filters, variances, similarity, path):
 # ---- cost ---------------------------------------------------------------------------------------------------------
 
 
-def draw_cost(sizes, costs, fits, marks, image, side, path):
+def draw_cost(sizes: Any, costs: dict, fits: dict, marks: dict, image: np.ndarray, side: int, path: Any) -> None:
     """Draw the costs of attention over N with their fits (above); an image, its patches and its tokens (below).
 
     costs: {axis label: array over `sizes`}. fits: {axis label: coefficients of `cost.quadratic`}. marks: {N: what has
@@ -142,7 +144,7 @@ def draw_cost(sizes, costs, fits, marks, image, side, path):
 # ---- symmetry -----------------------------------------------------------------------------------------------------
 
 
-def draw_symmetry(rows, steps, growth, bounds, path):
+def draw_symmetry(rows: Any, steps: Any, growth: dict, bounds: tuple[float, float], path: Any) -> None:
     """Draw the error of each theorem (left), and how permuted patches change a model during training (right).
 
     rows: (claim, whether it holds, error). growth: {kind of positions: errors at `steps`}. bounds: the largest error
@@ -176,7 +178,7 @@ def draw_symmetry(rows, steps, growth, bounds, path):
 # ---- receptive fields ---------------------------------------------------------------------------------------------
 
 
-def draw_fields(fields, distances, uniform, side, path):
+def draw_fields(fields: dict, distances: dict, uniform: float, side: int, path: Any) -> None:
     """Draw receptive fields (above); their sizes over the depth, and how far the heads look (below).
 
     fields: {kind of model: {depth: (H, W)}}. distances: {"untrained", ...: (L, h) in pixels}. uniform: the distance of
@@ -217,7 +219,7 @@ def draw_fields(fields, distances, uniform, side, path):
 # ---- other signals ------------------------------------------------------------------------------------------------
 
 
-def draw_table(curves, guess, cells, attention, path):
+def draw_table(curves: dict, guess: float, cells: list, attention: np.ndarray, path: Any) -> None:
     """Draw accuracies over training steps (left); the tokens of some texts and where the first one looks (right).
 
     curves: {name: (steps, values)}. guess: the accuracy of guessing. cells: the words of each text. attention: (texts,
@@ -246,7 +248,7 @@ def draw_table(curves, guess, cells, attention, path):
 # ---- studies ------------------------------------------------------------------------------------------------------
 
 
-def draw_scale(curves, gaps, lines, groups, path):
+def draw_scale(curves: dict, gaps: dict, lines: dict, groups: dict, path: Any) -> None:
     """Draw accuracy over the number of training images (left), differences with fitted lines (middle), groups (right).
 
     curves: {model: {N: {seed: accuracy}}}. gaps: {"CNN - ViT", ...: {N: {seed: difference}}}. lines: {the same:
@@ -275,7 +277,7 @@ def draw_scale(curves, gaps, lines, groups, path):
     save(figure, path)
 
 
-def draw_groups(groups, path):
+def draw_groups(groups: dict, path: Any) -> None:
     """Draw accuracies in groups {"2,000 images", ...: {name: {seed: accuracy}}}.
 
     Bars are mean and standard deviation; each ring is a seed.

@@ -35,7 +35,7 @@ class Theorem:
     holds: bool
     error: Callable
 
-    def worst(self, trials=5, seed=0):
+    def worst(self, trials: int = 5, seed: int = 0) -> float:
         """Return the largest error of some trials if the theorem holds, else the smallest."""
         errors = [self.error(np.random.default_rng([seed, trial])) for trial in range(trials)]
         return max(errors) if self.holds else min(errors)

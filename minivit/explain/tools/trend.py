@@ -7,11 +7,12 @@ slope is that of the mean over seeds: std(b) / sqrt(seeds).
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 
-def mean_and_error(values):
+def mean_and_error(values: Any) -> tuple[float, float]:
     """Return the mean of some numbers and its standard error std / sqrt(n), NaN for one number. Raises ValueError."""
     values = np.asarray(list(values), np.float64)
     if not values.size:
@@ -19,12 +20,12 @@ def mean_and_error(values):
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
 
 
-def paired(ours, theirs):
+def paired(ours: dict, theirs: dict) -> dict:
     """Return {seed: ours - theirs} for the seeds that both {seed: number} have."""
     return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
 
 
-def slope(differences):
+def slope(differences: dict) -> tuple[float, float, float]:
     """Return how a difference grows when N grows tenfold: (mean slope, its standard error, mean value at N = 1).
 
     differences: {N: {seed: number}}. A seed counts if it has at least two N. The error is NaN for a single seed. Raises
@@ -46,7 +47,7 @@ def slope(differences):
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
-def decided(values):
+def decided(values: Any) -> int:
     """Return 1 if the mean of {seed: number} is positive with 95% confidence (Student's t), -1 if negative, else 0.
 
     A single seed decides nothing.
@@ -57,7 +58,7 @@ def decided(values):
     return int(np.sign(mean)) if abs(mean) > T95[min(len(values), len(T95) + 1) - 2] * error else 0
 
 
-def crossing(differences):
+def crossing(differences: dict) -> Any:
     """Return the last (N, N') between which a difference changes its sign, or None.
 
     It must be decided at both, with opposite signs, and undecided in between. differences: {N: {seed: number}}.
@@ -69,7 +70,7 @@ def crossing(differences):
     return changes[-1] if changes else None
 
 
-def verdict(differences, one, other):
+def verdict(differences: dict, one: str, other: str) -> str:
     """Return a sentence: which one is ahead, and whether they cross. differences: accuracy of `one` - `other`."""
     sizes = sorted(differences)
     signs = {size: decided(differences[size]) for size in sizes}
