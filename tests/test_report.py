@@ -1,7 +1,4 @@
-"""The evaluation in numbers, and the report:
-
-one page that needs nothing else, in which everything is as it was measured.
-"""
+"""The evaluation in numbers, and the report: one page that needs no other file and shows what was measured."""
 
 import base64
 import dataclasses

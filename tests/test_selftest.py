@@ -1,7 +1,4 @@
-"""`minivit gradcheck`:
-
-the whole catalogue in one table, exit code 1 for what is wrong, and one line for what is not known.
-"""
+"""`minivit gradcheck`: the catalogue in one table, exit code 1 for a wrong gradient, one line for unknown names."""
 
 import json
 

@@ -1,6 +1,6 @@
-"""Studies: a table that survives interruption and refuses what is not its own; what a trend says;
+"""Studies: tables that survive interruptions and refuse foreign results; the verdicts of trends.
 
-the demos that use them.
+The demos that use them run, too.
 """
 
 import csv

@@ -1,7 +1,4 @@
-"""Weights from elsewhere:
-
-what is read, what is resized or made anew, what is said of the rest, and what no file can do.
-"""
+"""Pretrained weights: what is read, resized or made anew, and how damaged files are refused."""
 
 import json
 import mmap

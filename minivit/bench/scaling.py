@@ -109,9 +109,9 @@ def _training(shape, threads):
 
 
 def _in_turn(title, works, seconds, rounds, progress):
-    """Return {key: median seconds of each round's burst} of functions that are called in turn;
+    """Return {key: median seconds of each round's burst} of functions that are called in turn.
 
-    the first round warms up.
+    The first round warms up.
     """
     medians: dict = {key: [] for key in works}
     for turn in range(rounds + 1):

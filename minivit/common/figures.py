@@ -1,7 +1,4 @@
-"""Figures:
-
-matplotlib figures that need no screen, display themselves in notebooks, and are saved completely or not at all.
-"""
+"""Matplotlib figures that need no screen, display themselves in notebooks, and are saved completely or not at all."""
 
 import io
 import os

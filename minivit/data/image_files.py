@@ -98,9 +98,9 @@ def inspect_image_files(files: Sequence) -> Any:
 
 
 def _of_each(files, function, doing, errors):
-    """Call `function` on each opened file, in order, on all cores; on failure yield None and put {file:
+    """Call `function` on each opened file, in order, on all cores.
 
-    error} into `errors`.
+    On failure yield None and put {file: error} into `errors`.
     """
     def call(path):
         if not Path(path).is_file():
