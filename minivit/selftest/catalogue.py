@@ -88,17 +88,17 @@ OPS = {
     "attention, heads of width 1": Op(attention, {"qkv": (3, 7, 9)}, {"heads": 3}),
     "attention, one head": Op(attention, {"qkv": (1, 3, 15)}, {"heads": 1}),
     "attention of one token": Op(attention, {"qkv": (2, 1, 18)}, {"heads": 3}),
-    "attention_variants of the first "
-    "tokens": Op(attention_variants, {"qkv": (2, 5, 18)}, {"heads": 2, "queries": slice(2)}),
-    "attention_variants of some tokens, with a "
-    "bias": Op(attention_variants, {"qkv": (2, 4, 18), "bias": (2, 2, 4)}, {"heads": 2, "queries": slice(1, 3)}),
+    "attention_variants of the first tokens": Op(attention_variants, {"qkv": (2, 5, 18)},
+                                                 {"heads": 2, "queries": slice(2)}),
+    "attention_variants of some tokens, with a bias": Op(attention_variants, {"qkv": (2, 4, 18), "bias": (2, 2, 4)},
+                                                         {"heads": 2, "queries": slice(1, 3)}),
     "attention_variants with a bias": Op(attention_variants, {"qkv": (2, 5, 18), "bias": (2, 5, 5)}, {"heads": 2}),
-    "attention_variants with a bias per "
-    "window": Op(attention_variants, {"qkv": (6, 4, 18), "bias": (3, 2, 4, 4)}, {"heads": 2}),
+    "attention_variants with a bias per window": Op(attention_variants, {"qkv": (6, 4, 18), "bias": (3, 2, 4, 4)},
+                                                    {"heads": 2}),
     "attention_variants": Op(attention_variants, {"qkv": (2, 5, 18)}, {"heads": 2}),
     "relative_bias": Op(relative_bias, {"table": (15, 2)}, {"rows": 2, "columns": 3}),
-    "relative_bias with a class "
-    "token": Op(relative_bias, {"table": (28, 3)}, {"rows": 3, "columns": 3, "class_token": True}),
+    "relative_bias with a class token": Op(relative_bias, {"table": (28, 3)},
+                                           {"rows": 3, "columns": 3, "class_token": True}),
     "relative_bias of one token": Op(relative_bias, {"table": (1, 5)}, {"rows": 1, "columns": 1}),
     "convolution": Op(convolution, {"x": (2, 5, 7, 3), "weight": (3, 3, 3, 5), "bias": (5,)}),
     "convolution with stride and padding": Op(convolution, {"x": (3, 7, 6, 2), "weight": (3, 3, 2, 4), "bias": (4,)},
@@ -115,11 +115,11 @@ OPS = {
     "weight_standardisation": Op(weight_standardisation, {"weight": (3, 3, 2, 5)}),
     "weight_standardisation of one place": Op(weight_standardisation, {"weight": (1, 1, 7, 3)}, {"eps": 1e-2}),
     "group_norm": Op(group_norm, {"x": (3, 2, 5, 6), "weight": (6,), "bias": (6,)}, {"groups": 2}),
-    "group_norm of single "
-    "channels": Op(group_norm, {"x": (2, 3, 3, 5), "weight": (5,), "bias": (5,)}, {"groups": 5, "eps": 1e-2}),
+    "group_norm of single channels": Op(group_norm, {"x": (2, 3, 3, 5), "weight": (5,), "bias": (5,)},
+                                        {"groups": 5, "eps": 1e-2}),
     "group_norm of one group": Op(group_norm, {"x": (2, 1, 3, 7), "weight": (7,), "bias": (7,)}, {"groups": 1}),
-    "group_norm with a "
-    "relu": Op(group_norm, {"x": (3, 3, 2, 6), "weight": (6,), "bias": (6,)}, {"groups": 3, "relu": True}),
+    "group_norm with a relu": Op(group_norm, {"x": (3, 3, 2, 6), "weight": (6,), "bias": (6,)},
+                                 {"groups": 3, "relu": True}),
     "relu": Op(relu, {"x": (3, 5, 7)}),
     "max_pooling": Op(max_pooling, {"x": (2, 5, 7, 3)}, {"size": 2}),
     "max_pooling with stride and padding": Op(max_pooling, {"x": (3, 6, 5, 2)}, {"size": 3, "stride": 2, "padding": 1}),
@@ -129,8 +129,8 @@ OPS = {
     "cross_entropy of a lane": Op(cross_entropy, {"logits": (3, 5)}, {"t": _targets(3, 5, 0.0), "batch_size": 11}),
     "distillation": Op(distillation, {"logits": (5, 7)}, {"q": _teacher(5, 7, 3.0), "temperature": 3.0}),
     "distillation, hard": Op(distillation, {"logits": (3, 37)}, {"q": _teacher(3, 37)}),
-    "distillation of a "
-    "lane": Op(distillation, {"logits": (3, 5)}, {"q": _teacher(3, 5, 0.5), "temperature": 0.5, "batch_size": 11}),
+    "distillation of a lane": Op(distillation, {"logits": (3, 5)},
+                                 {"q": _teacher(3, 5, 0.5), "temperature": 0.5, "batch_size": 11}),
     "windows": Op(windows, {"x": (2, 4, 6, 3)}, {"side": 2}),
     "windows, shifted": Op(windows, {"x": (3, 6, 3, 5)}, {"side": 3, "shift": 1}),
     "windows as large as the image": Op(windows, {"x": (2, 3, 3, 1)}, {"side": 3}),
@@ -177,8 +177,8 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {  # a constructor, and the s
     "Block": (lambda: layers.Block(width=24, heads=3, mlp_ratio=2), (2, 5, 24)),
     "PatchEmbed": (lambda: layers.PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
     "AttentionVariant with a relative bias": (lambda: layers.AttentionVariant(12, 3, grid=(2, 2, True)), (2, 5, 12)),
-    "Block with a relative "
-    "bias": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)), (2, 6, 12)),
+    "Block with a relative bias": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)),
+                                   (2, 6, 12)),
     "RelativeBias": (lambda: layers.RelativeBias(2, 3, heads=2), None),
     "Convolution": (lambda: layers.Convolution(2, 5, size=3, stride=2, padding=1), (2, 5, 4, 2)),
     "Convolution of many channels": (lambda: layers.Convolution(16, 16, size=3, padding=1), (2, 3, 4, 16)),
@@ -186,18 +186,18 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {  # a constructor, and the s
     "ConvStem of one halving": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
     "WindowAttention": (lambda: layers.WindowAttention(12, 3, 4, 6, side=2), (2, 4, 6, 12)),
     "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, 6, 3, side=3, shift=1), (2, 6, 3, 6)),
-    "Block of which one token is "
-    "read": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, output_tokens=1), (2, 5, 12)),
+    "Block of which one token is read": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, output_tokens=1),
+                                         (2, 5, 12)),
     "Block with a relative bias, of which one token is read":
         (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 2, True), output_tokens=1), (2, 5, 12)),
-    "Block with "
-    "windows": (lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 4, side=2, shift=1), eps=1e-5),
+    "Block with windows": (
+        lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 4, side=2, shift=1), eps=1e-5),
                 (2, 4, 4, 6)),
     "Block that recomputes": (lambda: _recomputing(layers.Block(6, 3, 2)), (2, 5, 6)),
     "Stage": (lambda: layers.Stage([layers.ResidualBlock(4, 6, stride=2, groups=2),
                                     layers.ResidualBlock(6, 6, groups=2)]), (2, 5, 4, 4)),
-    "Stage behind a "
-    "merging": (lambda: layers.Stage([layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 2, 2, side=2))],
+    "Stage behind a merging": (
+        lambda: layers.Stage([layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 2, 2, side=2))],
                                                     layers.PatchMerging(3)), (2, 4, 4, 3)),
     "PatchMerging": (lambda: layers.PatchMerging(5), (2, 4, 6, 5)),
     "MeanHead": (lambda: layers.MeanHead(5, 7), (2, 3, 4, 5)),
@@ -209,14 +209,14 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {  # a constructor, and the s
     "ResidualBlock": (lambda: layers.ResidualBlock(4, 4, groups=2), (2, 4, 5, 4)),
     "ResidualBlock that halves": (lambda: layers.ResidualBlock(4, 6, stride=2, groups=2), (2, 5, 4, 4)),
     "ResidualBlock with a bottleneck": (lambda: layers.ResidualBlock(16, 16, bottleneck=True, groups=2), (2, 3, 4, 16)),
-    "ResidualBlock in "
-    "training": (lambda: _in_training(layers.ResidualBlock(4, 16, 2, True, 2, drop_path_rate=0.4)), (3, 4, 3, 4)),
+    "ResidualBlock in training": (lambda: _in_training(layers.ResidualBlock(4, 16, 2, True, 2, drop_path_rate=0.4)),
+                                  (3, 4, 3, 4)),
     "Dropout": (lambda: layers.Dropout(0.5), (3, 4)),
     "DropPath": (lambda: layers.DropPath(0.5), (3, 4)),
     "Dropout in training": (lambda: _in_training(layers.Dropout(0.5)), (3, 4)),
     "DropPath in training": (lambda: _in_training(layers.DropPath(0.5)), (3, 4)),
-    "Block in "
-    "training": (lambda: _in_training(layers.Block(width=6, heads=3, mlp_ratio=2, drop_rate=0.2, drop_path_rate=0.4)),
+    "Block in training": (
+        lambda: _in_training(layers.Block(width=6, heads=3, mlp_ratio=2, drop_rate=0.2, drop_path_rate=0.4)),
                  (3, 5, 6)),
 }
 
@@ -241,8 +241,8 @@ MODELS: dict[str, dict] = {                                           # options 
     "vit with both, by mean": _SMALL | {"stem": "conv", "patch_size": 2, "relative_bias": True, "pool": "mean"},
     "resnet": _SMALL_CNN,
     "resnet of basic blocks": _SMALL_CNN | {"layers": [1, 2], "block": "basic", "reduction": 2},
-    "resnet without a stride in the "
-    "stem": _SMALL_CNN | {"layers": [1, 1], "block": "basic", "reduction": 1, "image_size": 4},
+    "resnet without a stride in the stem": _SMALL_CNN | {"layers": [1, 1], "block": "basic", "reduction": 1,
+                                                         "image_size": 4},
 }
 
 
