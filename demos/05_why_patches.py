@@ -53,9 +53,9 @@ def main():
     options = parser.parse_args()
 
     (pixels, entries), (tokens, few) = cost.count(SIDE, 1), cost.count(SIDE, PATCH)
-    print(f"An image of {SIDE}x{SIDE} has {pixels:,} pixels. Attention between pixels has {entries:,} entries "
-          f"per head. Attention between its {tokens} patches of {PATCH}x{PATCH} has {few:,}: "
-          f"{entries // few:,} times fewer.")
+    print(f"An image of {SIDE}x{SIDE} has {pixels:,} pixels. Attention between pixels has {entries:,} entries per "
+          f"head. Attention between its {tokens} patches of {PATCH}x{PATCH} has {few:,}: {entries // few:,} times "
+          "fewer.")
     sizes = [n for n in SIZES if n <= (2048 if options.quick else max(SIZES))]
     seconds, memory = cost.measure(sizes)
     costs = {"one head, seconds": seconds, "one head, bytes": memory}
@@ -63,16 +63,15 @@ def main():
     slow, large = (cost.predict(fit, pixels) for fit in fits.values())
     growth = np.polyfit(np.log(sizes), np.log(seconds), 1)[0], np.polyfit(np.log(sizes), np.log(memory), 1)[0]
     print(f"From {sizes[0]} to {sizes[-1]:,} tokens the processor time grows as N^{growth[0]:.2f} and the memory as "
-          f"N^{growth[1]:.2f}. Extrapolated to pixels, a head takes {slow:,.0f} seconds and {large / 1e9:.1f} GB, "
-          f"and the {HEADS} heads of ViT-B take {slow * HEADS / 60:,.0f} minutes. With patches they take "
+          f"N^{growth[1]:.2f}. Extrapolated to pixels, a head takes {slow:,.0f} seconds and {large / 1e9:.1f} GB, and "
+          f"the {HEADS} heads of ViT-B take {slow * HEADS / 60:,.0f} minutes. With patches they take "
           f"{1e3 * seconds[0] * HEADS:,.0f} ms.")
     image = photograph()
     restored, separated, by_patch, by_pixel = effects_of_patches(image)
-    print(f"The patches are the pixels in another order, and "
-          f"{'restore' if restored else 'do NOT restore'} the image bit for bit. "
-          f"But {separated:.1%} of neighbouring pixels are in different tokens, and a linear map does not know which "
-          f"pixels of a token are neighbours. A shift by {PATCH} pixels shifts the tokens (error {by_patch:.0e}). A "
-          f"shift by one pixel changes them (error {by_pixel:.2f}).")
+    print(f"The patches are the pixels in another order, and {'restore' if restored else 'do NOT restore'} the image "
+          f"bit for bit. But {separated:.1%} of neighbouring pixels are in different tokens, and a linear map does not "
+          f"know which pixels of a token are neighbours. A shift by {PATCH} pixels shifts the tokens (error "
+          f"{by_patch:.0e}). A shift by one pixel changes them (error {by_pixel:.2f}).")
     draw_cost(sizes, costs, fits, {tokens: "patches", pixels: "pixels"}, image, PATCH, options.out)
     print(f"Figure: {options.out}")
 

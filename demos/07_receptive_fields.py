@@ -78,9 +78,8 @@ def main():
     else:
         print(f"Mean attention distance of the heads: {before.min():.1f} to {before.max():.1f} pixels before training, "
               f"{after.min():.1f} to {after.max():.1f} after it (test accuracy {result.accuracy:.1%}). Uniform "
-              f"attention has {uniform:.1f}. With so few images the heads stay nearly global. "
-              "Local heads, as in figure 7 of "
-              "the ViT paper, need far more images (Raghu et al., arXiv:2108.08810).")
+              f"attention has {uniform:.1f}. With so few images the heads stay nearly global. Local heads, as in "
+              "figure 7 of the ViT paper, need far more images (Raghu et al., arXiv:2108.08810).")
     draw_fields(seen, looks, uniform, model.image_size, options.out)
     print(f"Figure: {options.out}")
 

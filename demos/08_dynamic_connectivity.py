@@ -63,8 +63,7 @@ def main():
     near, far = similarity_by_distance(similarity)
     half = int(np.searchsorted(variances.cumsum(), 0.5)) + 1
     print(f"The first {half} of {len(model.patch_embed.proj.weight.data)} principal components hold half of the "
-          "variance "
-          "of the first layer's filters.")
+          "variance of the first layer's filters.")
     print(f"Mean cosine similarity of positions: {near:.2f} between neighbouring patches, {far:.2f} between others.")
     if options.quick:
         print("Quick mode: too little training for conclusions.")

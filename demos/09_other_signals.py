@@ -128,8 +128,7 @@ def main():
     shares = [p[np.arange(len(asked)), :, 0, asked].mean(axis=0) for p in probs]      # (h,) of each layer
     layer, head = np.unravel_index(np.argmax(shares), np.shape(shares))
     print(f"In head {head + 1} of layer {layer + 1}, the question gives {shares[layer][head]:.0%} of its attention to "
-          "the "
-          f"row of its answer. Uniform attention would give {1 / (ROWS + 1):.0%}.")
+          f"the row of its answer. Uniform attention would give {1 / (ROWS + 1):.0%}.")
     cells = [["".join(ALPHABET[c] for c in pair) for pair in text.reshape(-1, 2)] for text in test[0][:8]]
     draw_table(curves, guess, cells, probs[layer][:8, head, 0], options.out)
     print(f"Figure: {options.out}")

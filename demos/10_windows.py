@@ -80,8 +80,8 @@ def main():
     for (name, side), (tokens, flops, _) in made.items():
         first = made[name, sides[0]]
         print(f"{name:5} {side:5} {tokens:7} {1e3 * seconds[name, side]:8.2f} "
-              f"{1e6 * seconds[name, side] / tokens:8.2f} us "
-              f"{seconds[name, side] / seconds[name, sides[0]]:9.1f} {flops / first[1]:10.1f}")
+              f"{1e6 * seconds[name, side] / tokens:8.2f} us {seconds[name, side] / seconds[name, sides[0]]:9.1f} "
+              f"{flops / first[1]:10.1f}")
     draw(made, seconds, sides, options.out)
     print(f"Figure: {options.out}")
 

@@ -188,8 +188,7 @@ def report(plan, study, picture):
     counts = [max(study.by_seed("parameters", model=model).values(), default=0) for model in plan.models]
     print("parameters" + "".join(f"{count:24,.0f}" for count in counts) + "\n")
 
-    found = {f"{CNN} - "
-             f"{model}": {size: paired(curves[CNN][size], curves[model][size])
+    found = {f"{CNN} - {model}": {size: paired(curves[CNN][size], curves[model][size])
                           for size in curves[CNN] if size in curves[model]}
              for model in (VIT, HYBRID)}
     gaps = {name: gap for name, by_size in found.items()

@@ -110,8 +110,7 @@ def study(plan, file, teachers, limit):
 
 def report(plan, table, picture):
     """Print what the table shows, and draw it."""
-    groups = {f"{size:,} "
-              "images": {role: found for role in plan.models
+    groups = {f"{size:,} images": {role: found for role in plan.models
                          if (found := table.by_seed("accuracy", role=role, images=size))}
               for size in plan.sizes}
     for label, found in groups.items():
@@ -120,8 +119,7 @@ def report(plan, table, picture):
             mean, error = mean_and_error(accuracies.values())
             count = max(table.by_seed("parameters", role=role).values())
             print(f"{role:24} {count:7,.0f} parameters: {100 * mean:.2f} +- {100 * error:.2f} %, mean and standard "
-                  "error of "
-                  f"{len(accuracies)} seeds")
+                  f"error of {len(accuracies)} seeds")
         for role in TAUGHT:
             if len(gain := paired(found.get(role, {}), found.get(ALONE, {}))) > 1:    # a single seed shows nothing
                 mean, error = mean_and_error(gain.values())

@@ -42,8 +42,8 @@ def write_file(path, digits, epochs):
                    class_names=digits.class_names[:KNOWN])
     result = minivit.train(minivit.create_model(NAME, classes=KNOWN), data, epochs=epochs, progress=False)
     write_weights(path, result.model)
-    print(f"{path.name}: a {NAME} that classifies {result.accuracy:.1%} of {result.test.images} images of the digits "
-          "0 to 6 correctly")
+    print(f"{path.name}: a {NAME} that classifies {result.accuracy:.1%} of {result.test.images} images of the digits 0 "
+          "to 6 correctly")
 
 
 def write_folder(folder, digits, count, seed):

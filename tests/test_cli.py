@@ -232,9 +232,9 @@ def test_without_a_terminal_train_prints_a_line_for_each_epoch(capsys, tmp_path)
     said = capsys.readouterr().err
     assert re.match(r"digits: 1295 training and 359 test images of 10 classes; 136,138 parameters\n", said)
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    first, last = (f"epoch {r['epoch']}/2: loss {r['loss']:.3f}, train {r['accuracy']:.1%}, "
-                   f"validation {r['val_accuracy']:.1%}, test {r['test_accuracy']:.1%}; "
-                   f"{tqdm.format_interval(r['seconds'])} of training, " for r in records)
+    first, last = (f"epoch {r['epoch']}/2: loss {r['loss']:.3f}, train {r['accuracy']:.1%}, validation "
+                   f"{r['val_accuracy']:.1%}, test {r['test_accuracy']:.1%}; {tqdm.format_interval(r['seconds'])} of "
+                   "training, " for r in records)
     first += f"{tqdm.format_interval(records[0]['seconds'])} remaining"  # as long again
     assert said.split("\n")[1:] == [first, last + "00:00 remaining", ""]
 
@@ -410,8 +410,8 @@ def test_predict_names_numbers_out_of_range_and_classifies_the_others(call, run_
     said = capsys.readouterr()
     assert said.out == right
     assert said.err.splitlines() == [
-        f"minivit: error: number of a test image of digits must be a whole number at least 0 and at most 358, "
-        f"not {number}" for number in (359, -1)]
+        "minivit: error: number of a test image of digits must be a whole number at least 0 and at most 358, not "
+        f"{number}" for number in (359, -1)]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
@@ -489,7 +489,7 @@ BAD_INPUT = [
     ("train digits --fine-tune nowhere", "nowhere is not a run"),
     ("train digits --fine-tune nowhere --model vit_mini_patch2_8", "nowhere: no such file"),
     ("train digits --fine-tune . --model vit_mini_patch2_8", "is a folder: a run has its own model, so leave out "
-     "--model"),
+                                                             "--model"),
     ("train digits --seed -1", "seed.*-1"),
     ("train mnist --data-dir nowhere", "nowhere, given as --data-dir, is not a folder"),
     ("train cifar-10", "did you mean 'cifar10'"),

@@ -588,8 +588,7 @@ def test_changed_weights_are_refused(image_folder, tmp_path, monkeypatch, call):
     (["--fine-tune", "nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
     (["--fine-tune", "nowhere"], "nowhere is not a run"),
     (["--fine-tune", "image_folder", "--model", "vit_mini_patch2_8"], "image_folder is a folder: a run has its own "
-                                                                      "model, so "
-                                                                  "leave out --model"),
+                                                                      "model, so leave out --model"),
     (["--fine-tune", "bad.safetensors", "--model", "vit_mini_patch2_8"],
      "bad.safetensors is not a readable safetensors file"),
     (["--fine-tune", "bad.npz", "--model", "vit_mini_patch2_8"], "bad.npz is not a readable .npz file"),

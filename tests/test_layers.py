@@ -417,10 +417,9 @@ def test_recomputing_blocks_change_no_bit_and_store_little(family):
 
 @pytest.mark.slow
 def test_a_base_model_trains_within_its_memory():
-    program = ("import minivit, numpy, resource; m = minivit.create_model('vit_base_patch16_224');"
-               "t = minivit.Trainer(m, recompute=True);"
-               "t.step(numpy.zeros((8, 224, 224, 3), numpy.uint8), numpy.arange(8));"
-               "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    program = ("import minivit, numpy, resource; m = minivit.create_model('vit_base_patch16_224');t = "
+               "minivit.Trainer(m, recompute=True);t.step(numpy.zeros((8, 224, 224, 3), numpy.uint8), "
+               "numpy.arange(8));print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     peak = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
     assert peak * (1 if sys.platform == "darwin" else 1024) <= 8 * 2**30
 

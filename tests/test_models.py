@@ -283,9 +283,8 @@ def test_predict_is_forward_in_lanes_and_keeps_no_cache(batch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "gibibytes"), [("vit_base_patch16_224", 2), ("vit_huge_patch14_224", 6)])
 def test_big_models_run_within_their_memory(name, gibibytes):
-    program = (f"import minivit, numpy, resource; m = minivit.create_model({name!r});"
-               "print(m.forward(numpy.zeros((1, 224, 224, 3), numpy.uint8)).shape,"
-               "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    program = (f"import minivit, numpy, resource; m = minivit.create_model({name!r});print(m.forward(numpy.zeros((1, "
+               "224, 224, 3), numpy.uint8)).shape,resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     shape, peak = done.stdout.rsplit(" ", 1)
     unit = 1 if sys.platform == "darwin" else 1024

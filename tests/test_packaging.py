@@ -45,8 +45,8 @@ def test_a_linked_image_keeps_both_links():
     project = setup_module_of_the_project()
     text = "[![badge](https://img.shields.io/x)](LICENSE) and ![a figure](a/b.png) and [a page](#top)"
     assert project.absolute_links(text) == (
-        f"[![badge](https://img.shields.io/x)]({project.REPOSITORY}/blob/main/LICENSE) and "
-        f"![a figure]({project.REPOSITORY}/raw/main/a/b.png) and [a page](#top)")
+        f"[![badge](https://img.shields.io/x)]({project.REPOSITORY}/blob/main/LICENSE) and ![a "
+        f"figure]({project.REPOSITORY}/raw/main/a/b.png) and [a page](#top)")
 
 
 def test_the_metadata_has_version_author_links_and_the_readme(tmp_path):

@@ -229,8 +229,7 @@ def test_any_text_of_one_line_reads_back(tmp_path):
 def test_points_of_another_kind_are_refused(tmp_path):
     Study(tmp_path / "t.csv", SETTINGS).run(POINTS, measure)
     with pytest.raises(ValueError, match="has the columns model, images, seed, accuracy, loss, seconds, but its points "
-                                         "here begin with "
-                                         "model, lr, seed"):
+                                         "here begin with model, lr, seed"):
         Study(tmp_path / "t.csv", SETTINGS).run([{"model": "vit", "lr": 1.0, "seed": 0}], measure)
     with pytest.raises(ValueError, match="limit of points must be a whole number at least 0, not -1"):
         Study(tmp_path / "t.csv", SETTINGS).run(POINTS, measure, limit=-1)
@@ -249,8 +248,7 @@ def test_points_of_another_kind_are_refused(tmp_path):
     (lambda text: text.replace('"vit",100,0', '"vit",100'), 4),
     (lambda text: text.replace('"vit",100,0', '\n"vit",100,0'), 4),
     (lambda text: text + '"vit",5', 11),
-], ids=["empty", "no settings", "half the "
-                                "settings", "other settings", "a zero", "no rows", "cut off", "no end of line",
+], ids=["empty", "no settings", "half the settings", "other settings", "a zero", "no rows", "cut off", "no end of line",
                                 "no quotes",
         "a value lost", "an empty line", "half a row"])
 def test_a_damaged_table_is_a_clear_error(tmp_path, damage, line):

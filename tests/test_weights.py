@@ -275,8 +275,8 @@ def test_the_verb_says_what_goes_where(file, capsys):
     code, said = call(capsys, *arguments)
     assert code == 0
     assert re.search(r"pos_embed +\(1, 17, 64\) +\(1, 37, 64\) +resized", said.out)
-    assert said.out.endswith(f"file: 135,943 numbers, 56 of F32; model: {report['parameters']:,} parameters\n"
-                             "these weights are of this model\n")
+    assert said.out.endswith(f"file: 135,943 numbers, 56 of F32; model: {report['parameters']:,} parameters\nthese "
+                             "weights are of this model\n")
 
 
 def test_the_verb_takes_the_classes_of_the_file(file, capsys):

@@ -294,6 +294,5 @@ def _row(name, verb, r, memory):
     """Return one line of the table."""
     low, median, high = (1e3 * seconds for seconds in (r["quartiles"][0], r["seconds"], r["quartiles"][1]))
     return (f"{name:19} {verb:5} {r['images_per_second']:9,.0f} {median:8.2f} {low:5.1f}-{high:<5.1f} "
-            f"{r['minivit_is_faster_by']:9.2f}x "
-            f"{r['share_of_limit']:8.0%} {r['share_of_own_limit']:7.0%} "
+            f"{r['minivit_is_faster_by']:9.2f}x {r['share_of_limit']:8.0%} {r['share_of_own_limit']:7.0%} "
             f"{memory / 2**20 if memory else float('nan'):6.0f}")

@@ -130,8 +130,7 @@ def growth_table(result: dict) -> str:
              f"{'axis':8} {'value':>6} {'us an image':>12} {'relative':>9} {'expected':>9} {'ratio':>6}"]
     for row in result["rows"]:
         lines.append(f"{row['axis']:8} {row['value']:6} {1e6 * row['seconds']:12,.0f} {row['relative']:9.2f} "
-                     f"{row['expected']:9.2f} "
-                     f"{row['relative'] / row['expected']:6.2f}")
+                     f"{row['expected']:9.2f} {row['relative'] / row['expected']:6.2f}")
     lines += ["", f"{'two threads instead of one':28} {'a step gains':>13} {'products gain':>14} {'ratio':>6}"]
     lines += [f"{row['shape']:28} {row['gain']:12.2f}x {row['expected']:13.2f}x {row['gain'] / row['expected']:6.2f}"
               for row in result["threads"]]

@@ -68,12 +68,9 @@ def build_parser() -> Parser:
     """Return the parser of the whole command line."""
     parser = Parser(
         prog="minivit", description="Train, use and verify Vision Transformers written by hand in NumPy.",
-        epilog="examples:\n"
-               "  minivit train digits\n"
-               "  minivit evaluate runs/digits-seed0\n"
-               "  minivit predict runs/digits-seed0 7\n\n"
-               "`minivit help COMMAND` lists the options of a command.\n"
-               "Set MINIVIT_TRACEBACK=1 in the environment to see the traceback of an error.")
+        epilog="examples:\n  minivit train digits\n  minivit evaluate runs/digits-seed0\n  minivit predict "
+               "runs/digits-seed0 7\n\n`minivit help COMMAND` lists the options of a command.\nSet MINIVIT_TRACEBACK=1 "
+               "in the environment to see the traceback of an error.")
     parser.add_argument("-V", "--version", action="version", version=f"minivit {__version__}")
     parser.set_defaults(verb=lambda options: parser.print_help())
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)

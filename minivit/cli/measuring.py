@@ -12,9 +12,9 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit gradcheck`."""
     verb = verbs.add_parser(
         "gradcheck", help="check all gradients numerically",
-        description="Compare the gradients of every op (reference and fast version), layer and model family with\n"
-                    "numerical ones, tensor by tensor, in float64 at small odd sizes.\n"
-                    "It runs on one thread, because the arrays are small. The exit code is 1 if a gradient is wrong.",
+        description="Compare the gradients of every op (reference and fast version), layer and model family "
+                    "with\nnumerical ones, tensor by tensor, in float64 at small odd sizes.\nIt runs on one thread, "
+                    "because the arrays are small. The exit code is 1 if a gradient is wrong.",
         epilog="example:\n  minivit gradcheck layer_norm Block vit")
     verb.set_defaults(verb=_gradcheck)
     verb.add_argument("names", metavar="NAME", nargs="*",
@@ -38,8 +38,8 @@ def add_bench(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit bench`."""
     verb = verbs.add_parser(
         "bench", help="measure the speed",
-        description="Measure training and inference against this machine's limit, and against PyTorch and JAX if they\n"
-                    "are installed.",
+        description="Measure training and inference against this machine's limit, and against PyTorch and JAX if "
+                    "they\nare installed.",
         epilog="examples:\n  minivit bench --shape fashion\n  minivit bench --profile --shape base-1")
     verb.set_defaults(verb=_bench)
     verb.add_argument("--family", metavar="NAME", help="Measure all shapes of vit, deit, swin or resnet. Default: vit.")

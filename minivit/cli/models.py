@@ -32,8 +32,8 @@ def add_weights(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit weights`."""
     verb = verbs.add_parser(
         "weights", help="compare a file of weights with a model",
-        description="Compare the weights in FILE with a named model, name by name and shape by shape.\n"
-                    "The exit code is 1 if the weights belong to another model.",
+        description="Compare the weights in FILE with a named model, name by name and shape by shape.\nThe exit code "
+                    "is 1 if the weights belong to another model.",
         epilog="example:\n  minivit weights w.safetensors --model vit_tiny_patch16_224")
     verb.set_defaults(verb=_weights)
     verb.add_argument("file", metavar="FILE", help="A safetensors file with timm's names, or Google's .npz of a ViT.")

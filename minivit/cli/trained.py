@@ -12,8 +12,8 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         "evaluate", help="measure the accuracy of a trained model",
         description="Evaluate the model of RUN on its own test images, or on DATA.",
-        epilog="examples:\n  minivit evaluate runs/digits-seed0\n"
-               "  minivit evaluate runs/photos-seed0 more-photos --report mistakes.html")
+        epilog="examples:\n  minivit evaluate runs/digits-seed0\n  minivit evaluate runs/photos-seed0 more-photos "
+               "--report mistakes.html")
     verb.set_defaults(verb=_evaluate)
     verb.add_argument("run", metavar="RUN", help="The folder of a run.")
     verb.add_argument("data", metavar="DATA", nargs="?",
@@ -53,10 +53,10 @@ def add_predict(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit predict`."""
     verb = verbs.add_parser(
         "predict", help="classify images",
-        description="Print the most probable classes of each image. An image that cannot be read is reported on\n"
-                    "stderr, the others are classified, and the exit code is 2.",
-        epilog="examples:\n  minivit predict runs/digits-seed0 7\n  minivit predict runs/photos-seed0 cat.jpg dog.jpg\n"
-               "  minivit predict w.safetensors cat.jpg --model vit_tiny_patch16_224")
+        description="Print the most probable classes of each image. An image that cannot be read is reported "
+                    "on\nstderr, the others are classified, and the exit code is 2.",
+        epilog="examples:\n  minivit predict runs/digits-seed0 7\n  minivit predict runs/photos-seed0 cat.jpg "
+               "dog.jpg\n  minivit predict w.safetensors cat.jpg --model vit_tiny_patch16_224")
     verb.set_defaults(verb=_predict)
     verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
     add_images(verb)

@@ -21,8 +21,8 @@ def add_train(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit train`."""
     verb = verbs.add_parser(
         "train", help="train a model", usage="minivit train DATA [options]",
-        description="Train a model on DATA and store the run in a folder.\n"
-                    "Options that you leave out take the value of the preset for DATA (table below), else the default.",
+        description="Train a model on DATA and store the run in a folder.\nOptions that you leave out take the value "
+                    "of the preset for DATA (table below), else the default.",
         epilog=f"{preset_table()}\n\n{EXAMPLES}")
     verb.set_defaults(verb=_train)
     _add_data_options(verb)
@@ -69,8 +69,8 @@ def _add_output_options(output: argparse._ArgumentGroup) -> None:
                         help="Folder of the run. Default: runs/DATA-seedS, or runs/DATA-NAME-seedS with --model NAME; "
                              "a number is added if the folder exists.")
     output.add_argument("--resume", action="store_true",
-                        help="Resume an interrupted run with the same DATA. Without --out, the newest run of DATA "
-                             "that fits the other options.")
+                        help="Resume an interrupted run with the same DATA. Without --out, the newest run of DATA that "
+                             "fits the other options.")
     add_quiet(output)
     add_json(output)
 
@@ -161,6 +161,5 @@ def _print_result(result: Any, out: str, as_json: bool) -> None:
                          | validation))
         return
     mistakes = ", and its worst mistakes" if result.test.mistakes else ""
-    print(f"{result}\n\n{evaluation_text(result.test, class_names)}\n\n"
-          f"run: {out}  ({run.report_file} shows how it learned{mistakes}; "
-          f"next: {shlex.join(['minivit', 'evaluate', out])})")
+    print(f"{result}\n\n{evaluation_text(result.test, class_names)}\n\nrun: {out}  ({run.report_file} shows how it "
+          f"learned{mistakes}; next: {shlex.join(['minivit', 'evaluate', out])})")

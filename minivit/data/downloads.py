@@ -202,8 +202,7 @@ def _read_parts(published, streams):
 def _check_sum(name, path, found, expected):
     if found != expected:
         raise ValueError(f"{path} is not the file that was published as {name}, but has the SHA-256 {found}: remove "
-                         "it, and the right "
-                         "one is downloaded (other data in its format have their folder as DATA)")
+                         "it, and the right one is downloaded (other data in its format have their folder as DATA)")
 
 
 def _data_dir(given):
@@ -239,10 +238,9 @@ def _download(name, published, folder):
             except (OSError, ValueError) as error:    # no network, no such page, no place to write; another SHA-256
                 reasons.append(_reason(error))
         else:
-            raise ConnectionError(f"{name} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): "
-                                  f"get {', '.join(published.archives)} from {published.urls[0]} and put them into "
-                                  f"{folder}, "
-                                  "or name the folder that has them with --data-dir or MINIVIT_DATA")
+            raise ConnectionError(f"{name} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): get "
+                                  f"{', '.join(published.archives)} from {published.urls[0]} and put them into "
+                                  f"{folder}, or name the folder that has them with --data-dir or MINIVIT_DATA")
     return folder if len(published.archives) == len(published.sums) else folder / next(iter(published.archives))
 
 

@@ -36,14 +36,12 @@ def find_idx(folder: str | Path) -> dict[str, dict[str, Path]]:
             prefixes.add(match["prefix"])
     if len(prefixes) > 1:
         raise ValueError(f"{folder} holds the IDX files of several data sets, {', '.join(sorted(prefixes))}: put each "
-                         "into its "
-                         "own folder")
+                         "into its own folder")
     for part, pair in found.items():
         for kind, other in (("images", "labels"), ("labels", "images")):
             if kind not in pair:
                 raise ValueError(f"{folder} has {pair[other].name}, but no file with the {kind} of the {part} part: "
-                                 "IDX files "
-                                 "come in pairs")
+                                 "IDX files come in pairs")
     return found
 
 
@@ -65,8 +63,7 @@ def read_idx_pair(images_stream: Stream, labels_stream: Stream) -> tuple[np.ndar
     images, labels = read_idx(images_stream), read_idx(labels_stream)
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise ValueError(f"{images_stream.name} has the shape {images.shape}, but images are (B, H, W) or (B, H, W, "
-                         "C), none of "
-                         "them 0")
+                         "C), none of them 0")
     if labels.shape != images.shape[:1]:
         raise ValueError(f"{labels_stream.name} has the shape {labels.shape}, but needs one label for each of "
                          f"{len(images)} images")

@@ -118,12 +118,11 @@ def _classes(folder):
     classes = {sub.name: _image_files(sub) for sub in _subfolders(folder)}
     if not any(classes.values()):
         found = "image files, but not in sub-folders" if _image_files(folder, "*") else "no image files in sub-folders"
-        raise ValueError(f"{folder} holds {found}: put the files of each class into a sub-folder with the name of "
-                         "the class")
+        raise ValueError(f"{folder} holds {found}: put the files of each class into a sub-folder with the name of the "
+                         "class")
     if empty := [name for name, files in classes.items() if not files]:
         raise ValueError(f"{folder} has no image files of {', '.join(empty)}: add some (PNG, JPEG), or remove the "
-                         "empty "
-                         "folder")
+                         "empty folder")
     [first, *more] = classes
     if not more and not _image_files(folder / first, "*"):
         inner = [sub.name for sub in _subfolders(folder / first)]

@@ -64,8 +64,7 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
         data = load_folder(source, seed, test_fraction, **preparation)
     elif preparation and (source in NAMES or Path(source or ".").exists()):    # a missing path is named below
         raise ValueError(f"{', '.join(preparation)}: only for a folder of image files; the images of {source} have a "
-                         "fixed "
-                         "size: leave the options out")
+                         "fixed size: leave the options out")
     elif source in PUBLISHED:
         data = load_published(source, seed, test_fraction, data_dir)
     else:

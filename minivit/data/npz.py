@@ -22,8 +22,8 @@ def load_npz(path: str | Path, seed: int, test_fraction: float, name: str | None
     missing = [prefix + key for prefix in parts.values() for key in ("images", "labels") if prefix + key not in arrays]
     if missing:
         raise ValueError(f"{name} lacks {', '.join(missing)}: an .npz data set holds images and labels, or "
-                         "train_images, "
-                         f"train_labels, test_images, test_labels; this one holds {', '.join(arrays) or 'nothing'}")
+                         "train_images, train_labels, test_images, test_labels; this one holds "
+                         f"{', '.join(arrays) or 'nothing'}")
     pairs = {part: (_with_channels(arrays[f"{prefix}images"]), arrays[f"{prefix}labels"])
              for part, prefix in parts.items()}
     for part, (images, _) in pairs.items():

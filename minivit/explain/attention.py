@@ -53,8 +53,8 @@ def attention_probabilities(layer: Any, x: np.ndarray) -> dict[str, np.ndarray]:
     replica.forward(x)
     found = {path: part.probabilities for path, part in replica.named_layers() if hasattr(type(part), "probabilities")}
     if not found:
-        raise ValueError(f"no attention: {type(layer).__name__} has no layer with attention, "
-                         "pass a ViT, a DeiT or a Swin")
+        raise ValueError(f"no attention: {type(layer).__name__} has no layer with attention, pass a ViT, a DeiT or a "
+                         "Swin")
     return found
 
 

@@ -42,8 +42,8 @@ def principal_filters(model: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     """
     embed = getattr(model, "patch_embed", None)
     if not isinstance(embed, PatchEmbed):
-        raise ValueError(f"no principal filters: {type(model).__name__} has no linear patch embedding, "
-                         "pass a ViT without a stem")
+        raise ValueError(f"no principal filters: {type(model).__name__} has no linear patch embedding, pass a ViT "
+                         "without a stem")
     filters = embed.proj.weight.data.T.astype(np.float64)             # (D, P P C)
     check_number("number of filters", count, least=1, most=min(filters.shape), whole=True)
     _, values, components = np.linalg.svd(filters - filters.mean(axis=0), full_matrices=False)

@@ -130,7 +130,7 @@ def _warn_if_channels_first(X):
     """Warn if X (B, H, W, C) looks like (B, C, H, W)."""
     if X.ndim == 4 and X.shape[1] in (1, 3, 4) and X.shape[2] == X.shape[3] and X.shape[3] not in (1, 3, 4):
         warnings.warn(f"X has the shape {X.shape}, which looks like channels first (B, C, H, W), but is read as "
-                      f"channels last (B, H, W, C): pass X.transpose(0, 2, 3, 1)", stacklevel=5)
+                      "channels last (B, H, W, C): pass X.transpose(0, 2, 3, 1)", stacklevel=5)
 
 
 def _shape_of_row(length):

@@ -48,8 +48,8 @@ class ConvStem(Layer):
     def __init__(self, patch_size: int, channels: int, width: int) -> None:
         halvings = patch_size.bit_length() - 1
         if halvings < 1 or patch_size != 1 << halvings or width % (patch_size // 2):
-            raise ValueError("the patch size of a convolutional stem must be 2, 4, 8, ..., and its half must "
-                             f"divide the width {width}, but it is {patch_size}")
+            raise ValueError("the patch size of a convolutional stem must be 2, 4, 8, ..., and its half must divide "
+                             f"the width {width}, but it is {patch_size}")
         self.patch_size = patch_size
         widths = [channels, *(width >> l for l in reversed(range(halvings)))]
         shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + LOOKS * [(d, d, 1)]]

@@ -204,8 +204,8 @@ class PackedTree:
         """Return a clone whose parameters lie one after the other in the vector `weights`."""
         layers = [id(item) for _, item in self.walk() if isinstance(item, PackedTree)]
         if len(set(layers)) < len(layers):
-            raise ValueError(f"{type(self).__name__} holds a layer twice: "
-                             "make two layers, because each has one cache and one place in the tree")
+            raise ValueError(f"{type(self).__name__} holds a layer twice: make two layers, because each has one cache "
+                             "and one place in the tree")
         twin, storage, offset = self._clone(Parameter.unplaced), Storage(weights), 0
         for p in twin.parameters():
             p.place(storage, offset)

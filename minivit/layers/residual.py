@@ -72,8 +72,8 @@ class ResidualBlock(Layer):
     def __init__(self, inputs: int, outputs: int, stride: int = 1, bottleneck: bool = False, groups: int = 32,
                  drop_path_rate: float = 0.0) -> None:
         if bottleneck and outputs % 4:
-            raise ValueError("a bottleneck has a quarter of its output channels inside: "
-                             f"4 must divide them, but there are {outputs}")
+            raise ValueError("a bottleneck has a quarter of its output channels inside: 4 must divide them, but there "
+                             f"are {outputs}")
         inner = outputs // 4 if bottleneck else outputs
         self.downsample = Shortcut(inputs, outputs, stride) if stride > 1 or inputs != outputs else None
         self.norm1 = GroupNormReLU(inputs, groups)

@@ -42,8 +42,8 @@ class WindowAttention(Layer):
         if heads < 1 or width % heads:
             raise ValueError(f"the width {width} must be divisible by the number of heads, {heads}")
         if rows % side or columns % side or not 0 <= shift < side:
-            raise ValueError(f"windows of side {side}, shifted by {shift}, do not fit {rows}x{columns} tokens: "
-                             "the side must divide both, and exceed the shift")
+            raise ValueError(f"windows of side {side}, shifted by {shift}, do not fit {rows}x{columns} tokens: the "
+                             "side must divide both, and exceed the shift")
         self.rows, self.columns, self.heads, self.side, self.shift = rows, columns, heads, side, shift
         self.relative_position_bias_table = Parameter((relative_bias.table_rows(side, side), heads), normal)
         self.qkv = Linear(width, 3 * width, maps=3)

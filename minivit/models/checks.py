@@ -69,5 +69,5 @@ def check_images(images: Any, shape: tuple[int, int, int]) -> None:
 @cache
 def _warn_of_pixels() -> None:
     """Warn, the first time."""
-    warnings.warn("float images must be normalised already, but these look like pixels from 0 to 255: "
-                  "pass images.astype(np.uint8), and the model normalises them", stacklevel=4)
+    warnings.warn("float images must be normalised already, but these look like pixels from 0 to 255: pass "
+                  "images.astype(np.uint8), and the model normalises them", stacklevel=4)

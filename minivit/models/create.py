@@ -98,8 +98,8 @@ def check_model_name(name: str, allow_families: bool = True) -> str:
     relatives = [one for one in known if one.startswith(family) and one not in FAMILIES]
     longer = [one for one in relatives if one.startswith(str(name).lower() or "-")]
     hint = f"did you mean {longer[0]!r}? " if longer else f"{suggestion(name, relatives)} ".lstrip()
-    raise ValueError(f"unknown model {name!r}: {hint}known: {', '.join(known[:len(known) - len(VARIANTS)])}, "
-                     "and the names that `minivit models` lists")
+    raise ValueError(f"unknown model {name!r}: {hint}known: {', '.join(known[:len(known) - len(VARIANTS)])}, and the "
+                     "names that `minivit models` lists")
 
 
 def family_of(model: Any) -> str | None:

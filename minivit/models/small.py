@@ -65,6 +65,6 @@ def _patch_size(image_size: int, most: int = 16, about: int = 8, even: bool = Fa
     """Return the patch size for about `about` patches in a row: 4 to `most` of them, and with `even` an even number."""
     sizes = [p for p in range(1, image_size + 1) if image_size % (p << even) == 0 and 4 <= image_size // p <= most]
     if not sizes:
-        raise ValueError(f"no patch size fits images of {image_size}x{image_size} pixels: "
-                         "use another size, such as 28, 32 or 64")
+        raise ValueError(f"no patch size fits images of {image_size}x{image_size} pixels: use another size, such as "
+                         "28, 32 or 64")
     return min(sizes, key=lambda p: abs(math.log(image_size / p / about)))

@@ -112,8 +112,8 @@ class Swin(Model):
             raise ValueError(f"depths and heads must be lists, a number for each stage, not {depths} and {heads}")
         stages, halvings = len(depths), 2 ** (len(depths) - 1)
         if image_size % (patch_size * halvings):
-            raise ValueError(f"the image size {image_size} must be divisible by {patch_size * halvings}: "
-                             f"by the patch size {patch_size}, and by 2 for each further stage")
+            raise ValueError(f"the image size {image_size} must be divisible by {patch_size * halvings}: by the patch "
+                             f"size {patch_size}, and by 2 for each further stage")
         self.side, self.width = image_size // patch_size, width
         self.tokens = self.side**2                                    # in the first stage, which has the most
 

@@ -133,5 +133,5 @@ def _check_variant(qkv, heads, bias, queries):
     if not T or (queries.start or 0) < 0 or not 0 <= (queries.stop or 0) <= N:
         raise ValueError(f"attention: queries must be a slice of the {N} tokens, with at least one, not {queries}")
     if bias is not None and (bias.shape[-3:] != (heads, T, N) or bias.ndim > 4 or (bias.ndim == 4 and B % len(bias))):
-        raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, T, N)}, not {bias.shape}; "
-                         f"a bias per window also needs a number of windows that divides the batch of {B}")
+        raise ValueError(f"attention: {heads} heads over {N} tokens need a bias {(heads, T, N)}, not {bias.shape}; a "
+                         f"bias per window also needs a number of windows that divides the batch of {B}")

@@ -87,15 +87,15 @@ def reference_backward(dy: np.ndarray, cache: tuple) -> tuple:
 def check(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, stride: int, padding: int) -> tuple[int, int]:
     """Return (H', W'). Raises ValueError if the shapes do not fit together, or the filter not into the padded image."""
     if x.ndim != 4 or weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != x.shape[3]:
-        raise ValueError(f"convolution: x (B, H, W, C) needs weight (k, k, C, D), "
-                         f"but x is {x.shape} and weight {weight.shape}")
+        raise ValueError(f"convolution: x (B, H, W, C) needs weight (k, k, C, D), but x is {x.shape} and weight "
+                         f"{weight.shape}")
     k, _, _, D = weight.shape
     if bias is not None and bias.shape != (D,):
         raise ValueError(f"convolution: weight {weight.shape} needs a bias ({D},), not {bias.shape}")
     height, width = output_size(x.shape[1], k, stride, padding), output_size(x.shape[2], k, stride, padding)
     if min(height, width) < 1:
-        raise ValueError(f"convolution: a filter of {k}x{k} does not fit into images of {x.shape[1]}x{x.shape[2]} "
-                         f"with padding {padding}: use a smaller filter, or more padding")
+        raise ValueError(f"convolution: a filter of {k}x{k} does not fit into images of {x.shape[1]}x{x.shape[2]} with "
+                         f"padding {padding}: use a smaller filter, or more padding")
     return height, width
 
 

@@ -60,8 +60,8 @@ def reference_backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.nda
 def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
     """Fast version of `reference_forward`. Raises ValueError if the shapes do not fit together."""
     if weight.ndim != 2 or x.shape[-1] != weight.shape[0] or (bias is not None and bias.shape != weight.shape[1:]):
-        raise ValueError(f"linear: x {x.shape} needs weight ({x.shape[-1]}, O) and bias (O,), "
-                         f"but weight is {weight.shape} and bias {None if bias is None else bias.shape}")
+        raise ValueError(f"linear: x {x.shape} needs weight ({x.shape[-1]}, O) and bias (O,), but weight is "
+                         f"{weight.shape} and bias {None if bias is None else bias.shape}")
     y = np.matmul(as_matrix(x), weight)
     if bias is not None:
         add_row(y, bias)

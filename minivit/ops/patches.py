@@ -22,8 +22,8 @@ import numpy as np
 def patchify(images: np.ndarray, side: int) -> np.ndarray:
     """Cut images (B, H, W, C) into patches (B, M, P P C). Raises ValueError if P does not divide H and W."""
     if images.ndim != 4 or side < 1 or images.shape[1] % side or images.shape[2] % side:
-        raise ValueError(f"patches of side {side} need images (B, H, W, C) with H and W divisible by {side}, "
-                         f"not {images.shape}")
+        raise ValueError(f"patches of side {side} need images (B, H, W, C) with H and W divisible by {side}, not "
+                         f"{images.shape}")
     B, H, W, C = images.shape
     grid = images.reshape(B, H // side, side, W // side, side, C)     # (B, row, y, column, x, C)
     return grid.transpose(0, 1, 3, 2, 4, 5).copy().reshape(B, grid.shape[1] * grid.shape[3], side * side * C)

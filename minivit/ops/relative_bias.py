@@ -80,8 +80,8 @@ def forward(table: np.ndarray, rows: int, columns: int, class_token: bool = Fals
     """Fast version of `reference_forward`. The bias is contiguous. Raises ValueError if the table does not fit."""
     if table.ndim != 2 or len(table) != table_rows(rows, columns, class_token):
         grid = f"{rows}x{columns}{' with a class token' if class_token else ''}"
-        raise ValueError(f"relative bias: a grid of {grid} needs a table "
-                         f"({table_rows(rows, columns, class_token)}, h), not {table.shape}")
+        raise ValueError(f"relative bias: a grid of {grid} needs a table ({table_rows(rows, columns, class_token)}, "
+                         f"h), not {table.shape}")
     places = index(rows, columns, class_token)
     return np.ascontiguousarray(table.T)[:, places], (places, len(table))
 

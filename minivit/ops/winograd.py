@@ -123,8 +123,8 @@ def _check(x, weight, bias, stride, padding):
     """The `check` of a convolution, and that the filter is 3 x 3 with stride 1."""
     height, width = check(x, weight, bias, stride, padding)
     if len(weight) != 3 or stride != 1:
-        raise ValueError("winograd: the filter must be 3x3 and the stride 1, "
-                         f"not {len(weight)}x{len(weight)} and {stride}: use `convolution` for others")
+        raise ValueError(f"winograd: the filter must be 3x3 and the stride 1, not {len(weight)}x{len(weight)} and "
+                         f"{stride}: use `convolution` for others")
     return height, width
 
 

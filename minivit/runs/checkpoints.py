@@ -122,7 +122,7 @@ class Checkpoints:
         state, step = self.loop.state(), self.loop.trainer.optimiser.t
         if not all(np.isfinite(array).all() for array in state.values()):
             raise FloatingPointError(f"step {step - 1}: the update made weights that are not finite; try a lower "
-                                     f"learning rate")
+                                     "learning rate")
         self.run.write_checkpoint(state, step, self.loop.progress)
         self._mark()
 
@@ -152,7 +152,7 @@ def load_checkpoint(run: RunFolder, loop: Loop) -> None:
         raise ValueError(f"{run.checkpoint_file} is the checkpoint of another model")
     if not 0 <= progress.steps <= step <= loop.settings["steps"]:
         raise ValueError(f"{run.checkpoint_file} is damaged: step {step} is not one of the {loop.settings['steps']} "
-                         f"steps")
+                         "steps")
     for name, array in state.items():
         np.copyto(array, tensors[name])
     loop.trainer.optimiser.t, loop.progress = step, progress

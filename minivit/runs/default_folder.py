@@ -49,7 +49,7 @@ def folder_to_resume(source: str | Path, model_name: str | None, settings: Mappi
     if not runs:
         pattern = RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed', '*')}"
         raise FileNotFoundError(f"there is no run to resume: {pattern} is not a run, which has a config.json: give its "
-                                f"folder with --out, or leave out --resume")
+                                "folder with --out, or leave out --resume")
     return max(runs, key=lambda run: (_fits(run, settings), _is_of(run, source), not run.model_file.is_file(),
                                       run.config_file.stat().st_mtime)).path
 

@@ -47,7 +47,7 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
     height, width, channels = data.train_images.shape[1:]
     if height != width:
         raise ValueError(f"{data.name} has images of {height}x{width} pixels, but models take square images: crop or "
-                         f"pad them")
+                         "pad them")
     mean, std = data.pixel_statistics()
     fitting = {"image_size": height, "channels": channels, "classes": data.classes, "mean": mean, "std": std,
                "drop_path_rate": 0.1}
@@ -70,11 +70,11 @@ def _check_classes(data):
     """Raise ValueError unless there are at least two classes, and training images of each."""
     if data.classes < 2:
         raise ValueError(f"{data.name} has one class only, {', '.join(data.class_names)}: a classifier needs at least "
-                         f"two")
+                         "two")
     counts = np.bincount(data.train_labels, minlength=data.classes)
     if not counts.sum():
         raise ValueError(f"{data.name} has no training images")
     if missing := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
         named = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
         raise ValueError(f"{data.name} has no training images of class {named}: add some, or remove the class (labels "
-                         f"count from 0)")
+                         "count from 0)")

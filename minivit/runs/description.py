@@ -33,7 +33,7 @@ def describe(model: Model, data: Dataset, settings: Mapping[str, Any], command: 
     family = family_of(model)
     if family is None:
         raise TypeError(f"a run can store models of the families {', '.join(FAMILIES)}, not {type(model).__name__}: "
-                        f"train it without out")
+                        "train it without out")
     return {
         "model": {"family": family, "options": model.config},
         "data": describe_data(data),

@@ -77,7 +77,7 @@ def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str 
             raise changed_data(run, data)
         if data.digest == own["digest"]:
             raise ValueError(f"{run.path} was trained on arrays in memory that {data.name} contains too, and it is "
-                             f"unknown which of them are test images: name other data")
+                             "unknown which of them are test images: name other data")
     return data
 
 

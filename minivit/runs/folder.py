@@ -77,7 +77,7 @@ class RunFolder:
         """
         if self.checkpoint_file.exists() or self.model_file.exists():
             raise ValueError(f"{self.path} already holds a run: continue it with --resume, or choose another folder "
-                             f"with --out")
+                             "with --out")
         self.path.mkdir(parents=True, exist_ok=True)
         remove_temporaries(self.path)
         self.features_file.unlink(missing_ok=True)                    # from a start that was interrupted early
@@ -97,7 +97,7 @@ class RunFolder:
         """
         if not self.config_file.is_file():
             raise FileNotFoundError(f"{self.path} is not a run: it has no config.json (a run is a folder that train "
-                                    f"wrote, see --out)")
+                                    "wrote, see --out)")
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
             _check_config(config)
@@ -132,8 +132,8 @@ class RunFolder:
         except (ValueError, KeyError, TypeError, OSError):
             wrote = None
         if wrote != __version__:
-            return ValueError(f"{self.config_file} was written by minivit {wrote or 'of another version'}, and this "
-                              f"is {__version__}, for which {reason}: use the version that wrote it")
+            return ValueError(f"{self.config_file} was written by minivit {wrote or 'of another version'}, and this is "
+                              f"{__version__}, for which {reason}: use the version that wrote it")
         return ValueError(f"{self.config_file} is damaged: {reason}; or an earlier state of minivit {wrote} wrote it")
 
     def resume_command(self) -> str:
@@ -214,7 +214,7 @@ class RunFolder:
         """Raise FileNotFoundError if the run has no final weights."""
         if not self.model_file.is_file():
             raise FileNotFoundError(f"{self.path} is not finished, so it has no trained weights yet: continue it with "
-                                    f"--resume")
+                                    "--resume")
 
     def write_checkpoint(self, state: Mapping[str, np.ndarray], step: int, progress: EpochProgress) -> None:
         """Write a checkpoint: the arrays of `Loop.state`, the number of steps done, and the totals of the epoch.

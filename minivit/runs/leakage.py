@@ -51,5 +51,5 @@ def leakage_warning(run: RunFolder, evaluation: Evaluation) -> str | None:
     """Return a warning if the run was trained on more of the evaluated images than a data set may contain twice."""
     if (evaluation.seen or 0) <= TOLERANCE * evaluation.images:
         return None
-    return (f"{run.path} was trained or validated on {evaluation.seen} of these {evaluation.images} images: "
-            "this is not its accuracy on new images")
+    return (f"{run.path} was trained or validated on {evaluation.seen} of these {evaluation.images} images: this is "
+            "not its accuracy on new images")

@@ -80,5 +80,5 @@ class Progress:
         scores = [f"{part} {record[name]:.1%}" for part, name in parts.items() if name in record]
         remaining = record["seconds"] * (steps - record["step"]) / record["step"]
         self.bar.write(f"epoch {record['epoch']}/{loop.epochs}: loss {record['loss']:.3f}, {', '.join(scores)}; "
-                       f"{tqdm.format_interval(record['seconds'])} of training, "
-                       f"{tqdm.format_interval(remaining)} remaining", file=sys.stderr)
+                       f"{tqdm.format_interval(record['seconds'])} of training, {tqdm.format_interval(remaining)} "
+                       "remaining", file=sys.stderr)

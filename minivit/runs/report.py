@@ -76,8 +76,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         title=_escape(f"{config['model']['family']} trained on {config['data']['name']}"),
         subtitle=_escape(f"{parameters:,} parameters, {tokens}{model.flops / 1e6:,.1f} MFLOPs per image. "
                          f"{data.classes} classes, images of {' x '.join(map(str, data.test_images.shape[1:3]))} "
-                         "pixels with "
-                         f"{data.test_images.shape[3]} {plural(data.test_images.shape[3], 'channel')}."),
+                         f"pixels with {data.test_images.shape[3]} {plural(data.test_images.shape[3], 'channel')}."),
         accuracy=f"{evaluation.accuracy:.2%}", uncertainty=evaluation.uncertainty.replace("+-", "±"),
         explanation=_escape(f"Accuracy on {scored}, with {_kept_weights(config['training'])}. {uncertainty} covers the "
                             "choice of the images only. Runs with other seeds differ too."),

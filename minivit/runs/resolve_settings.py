@@ -120,7 +120,7 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
     version = stored.get("versions", {}).get("minivit", __version__)
     if settings["probe"] and settings.get("trunk") != backbone_digest(model, version):
         raise ValueError(f"{run.path} is a probe of another model than this one: start with the weights that it "
-                         f"started with")
+                         "started with")
     _check_stored(run, settings, data)
     return settings
 
@@ -168,8 +168,8 @@ def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
     counts = np.bincount(data.train_labels, minlength=data.classes)
     if (counts == 1).any():
         name = data.class_names[int(np.flatnonzero(counts == 1)[0])]
-        raise ValueError(f"class {name} of {data.name} has only one training image, but a validation part needs two "
-                         f"of each class: add images, or leave out patience and val_fraction")
+        raise ValueError(f"class {name} of {data.name} has only one training image, but a validation part needs two of "
+                         "each class: add images, or leave out patience and val_fraction")
     rest, part = split(data.train_labels, fraction, settings["seed"], data.class_names)
     return replace(data, train_images=data.train_images[rest], train_labels=data.train_labels[rest],
                    val_images=data.train_images[part], val_labels=data.train_labels[part])

@@ -22,8 +22,8 @@ def check_fit(model: Model, data: Dataset) -> None:
         raise ValueError(f"{data.name} has no test images")
     expected, found = (model.image_size, model.image_size, model.channels), data.test_images.shape[1:]
     if found != expected or data.classes > model.classes:
-        raise ValueError(f"{data.name} does not fit the model: it has {data.classes} classes of images {found}, "
-                         f"the model {model.classes} classes of images {expected}")
+        raise ValueError(f"{data.name} does not fit the model: it has {data.classes} classes of images {found}, the "
+                         f"model {model.classes} classes of images {expected}")
 
 
 def check_classes_known(data: Dataset, names: Sequence[str]) -> None:
@@ -93,7 +93,7 @@ def load_own_data(run: RunFolder, data_dir: str | None = None) -> Dataset:
     own = run.config()["data"]
     if own["source"] is None:
         raise ValueError(f"{run.path} was trained on arrays in memory, so it has no test images of its own: name the "
-                         f"data, or files")
+                         "data, or files")
     path = own["source"].get("source", "")
     if path not in NAMES and not Path(path).exists():
         again = shlex.join(["minivit", "evaluate", str(run.path)])
@@ -108,4 +108,4 @@ def load_own_data(run: RunFolder, data_dir: str | None = None) -> Dataset:
 def changed_data(run: RunFolder, data: Dataset) -> ValueError:
     """Return the error for data that have changed since the training."""
     return ValueError(f"{data.name} has changed since {run.path} was trained on it, so it is unknown which of its "
-                      f"images are test images: restore the old content, or name data or image files")
+                      "images are test images: restore the old content, or name data or image files")

@@ -165,8 +165,8 @@ def _leakage_note(data, seen):
     """A note if more test images than expected are also training images; None otherwise."""
     if (seen or 0) <= TOLERANCE * len(data.test_images):
         return None
-    return (f"note: {seen} of the {len(data.test_images)} test images are also training or validation images: the "
-            f"test accuracy will be higher than on new images")
+    return (f"note: {seen} of the {len(data.test_images)} test images are also training or validation images: the test "
+            "accuracy will be higher than on new images")
 
 
 def _write_results(run: RunFolder, result: Result, data: Dataset) -> None:

@@ -42,8 +42,8 @@ def make_subject(target: Any, inputs: Any, constants: Any, rng: np.random.Genera
         return _of_functions(*target, _Inputs(target[0], inputs, constants))
     for method in ("forward", "backward"):
         if not callable(getattr(target, method, None)):
-            raise TypeError(f"{type(target).__name__} has no method {method!r}: "
-                            "give an object with forward and backward, or a pair of functions")
+            raise TypeError(f"{type(target).__name__} has no method {method!r}: give an object with forward and "
+                            "backward, or a pair of functions")
     if isinstance(target, type):
         raise TypeError(f"{target.__name__} is a class: give an object of it, {target.__name__}(...)")
     return (_of_layer if _is_layer(target) else _of_object)(target, inputs, constants, rng)
@@ -321,8 +321,8 @@ def _of_object(target, values, constants, rng):
         if isinstance(held, _OutOfReach):
             if held.path not in constants:
                 raise TypeError(f"{held.path} holds an array, {held.what}, but has no forward and backward: hold the "
-                                "array itself, "
-                                f"so that it is checked (a constant belongs into constants=({held.path!r},))")
+                                "array itself, so that it is checked (a constant belongs into "
+                                f"constants=({held.path!r},))")
             passed_over.append(held.path)
             continue
         held.value = _converted(held.value, np.float64)

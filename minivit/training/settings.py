@@ -90,8 +90,8 @@ class TrainingSettings(TypedDict, total=False):
         "cutmix; numbers follow a colon, as in crop:0.1,cutmix:1:0.5", metavar="STEPS")]
     ema: Annotated[float, Setting(
         "EMA decay", 0.0, "optimisation",
-        "decay of the moving average of the weights, for example 0.999; the average is then evaluated and kept; "
-        "0 for none", least=0, below=1)]
+        "decay of the moving average of the weights, for example 0.999; the average is then evaluated and kept; 0 for "
+        "none", least=0, below=1)]
     layers: Annotated[list, Setting(
         "layers", [], "optimisation",
         "learning rate factor, and optionally weight decay, of the parameters whose name matches: 'blocks.0.*:0.1' or "
@@ -112,8 +112,8 @@ class TrainingSettings(TypedDict, total=False):
         "classes the head is new", option="--fine-tune", metavar="WEIGHTS")]
     probe: Annotated[bool, Setting(
         "probe", False, "pretrained weights",
-        "train the head only, on features that are computed once for each image; to freeze other parts, use "
-        "--layer 'blocks.*:0'")]
+        "train the head only, on features that are computed once for each image; to freeze other parts, use --layer "
+        "'blocks.*:0'")]
     seed: Annotated[int, Setting(
         "seed", 0, "optimisation", "seed of the weights, the data split, the order of images and all random numbers",
         least=0, below=2**64)]

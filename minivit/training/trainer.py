@@ -89,8 +89,8 @@ class Trainer:
         targets = cross_entropy.targets(labels, self.model.classes, self.label_smoothing, self.model.dtype)    # (B, K)
         loss, self.correct, self.grad_norm = self.lanes.forward_backward(images, targets, t, epoch, dataset_indices)
         if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):   # one NaN in the gradient makes its norm NaN
-            raise FloatingPointError(f"step {t}: the loss is {loss} and the gradient norm {self.grad_norm}; "
-                                     "try a lower learning rate")
+            raise FloatingPointError(f"step {t}: the loss is {loss} and the gradient norm {self.grad_norm}; try a "
+                                     "lower learning rate")
         self._update(lr, min(1.0, self.clip / (self.grad_norm + 1e-6)))   # + 1e-6 as in PyTorch: no division by zero
         return loss
 

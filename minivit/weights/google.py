@@ -84,6 +84,5 @@ def _packed(path, arrays):
                 tensors[f"blocks.{block}.attn.qkv.{name}"] = np.concatenate(flat, axis=first).T
             except (KeyError, ValueError) as error:
                 raise ValueError(f"{path} is damaged: {place}/{_ATTENTION} has no query, key and value that fit "
-                                 "together: "
-                                 f"{error}") from None
+                                 f"together: {error}") from None
     return tensors

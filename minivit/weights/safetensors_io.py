@@ -132,8 +132,7 @@ def _opened(path):
             yield file
     except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a readable safetensors file "
-                         f"({_what_else(path) or 'truncated, or of another format'}): "
-                         f"{error}") from None
+                         f"({_what_else(path) or 'truncated, or of another format'}): {error}") from None
 
 
 def _what_else(path):

@@ -60,8 +60,8 @@ class Study:
             if other := [name for name in names if there.get(name) != self.settings.get(name)]:
                 differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} here)"
                                         for name in other)
-                raise ValueError(f"{self.file} was made with other settings: {differences}. Move it away, or "
-                                 "use another file")
+                raise ValueError(f"{self.file} was made with other settings: {differences}. Move it away, or use "
+                                 "another file")
 
     def run(self, points: list[dict], measure: Callable, limit: int | None = None, jobs: int = 1) -> int:
         """Measure the points that the table lacks, in order.
@@ -103,8 +103,8 @@ class Study:
         for done, (point, found, seconds) in enumerate(_measured(now, measure, jobs), 1):
             self._add(point | found | {"seconds": seconds})
             left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows) / jobs
-            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; "
-                  f"{seconds:.0f} s; about {_duration(left)} left", file=sys.stderr, flush=True)
+            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {seconds:.0f} "
+                  f"s; about {_duration(left)} left", file=sys.stderr, flush=True)
         return len(todo) - len(now)
 
     def by_seed(self, result: str, **fields: Any) -> dict[Any, Any]:
@@ -197,8 +197,8 @@ def _read(file):
             raise ValueError("it ends too early")
         return text, settings, rows
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{file} is damaged in line {number} ({error}): restore an earlier copy, or delete it "
-                         "and start again") from None
+        raise ValueError(f"{file} is damaged in line {number} ({error}): restore an earlier copy, or delete it and "
+                         "start again") from None
 
 
 def _checked(fields):
