@@ -16,8 +16,8 @@ import minivit
 from minivit.common.figures import new_figure, save
 from minivit.ops import cross_entropy
 from minivit.ops.philox import Generator
-from minivit.runs.default_model import model_for
-from minivit.runs.presets import preset_for
+from minivit.runs.defaults.default_model import model_for
+from minivit.runs.defaults.presets import preset_for
 from minivit.training.augment import Augmentation
 
 # The transform of each row, as in `minivit train --augment`. Most probabilities are 1, so every image shows the effect.

@@ -24,7 +24,7 @@ from minivit.data import subset
 from minivit.explain import Study
 from minivit.explain.tools.plots import draw_groups
 from minivit.explain.tools.trend import decided, mean_and_error, paired
-from minivit.runs.default_model import model_for
+from minivit.runs.defaults.default_model import model_for
 from minivit.runs.folder import RunFolder
 
 TEACHER, ALONE = "ResNet, the teacher", "DeiT alone"

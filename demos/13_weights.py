@@ -25,8 +25,8 @@ import minivit
 from minivit.common.figures import new_figure, save
 from minivit.explain.tools.plots import SERIES
 from minivit.models.pretrained import inspect_weights, match_text
-from minivit.runs.fine_tune import fine_tuned_model
-from minivit.runs.weight_source import WeightSource
+from minivit.runs.pretrained.fine_tune import fine_tuned_model
+from minivit.runs.pretrained.weight_source import WeightSource
 from minivit.weights.timm import write_weights
 
 NAME, KNOWN = "vit_mini_patch2_8", 7  # the pretrained model knows the digits below 7

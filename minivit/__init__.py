@@ -42,8 +42,8 @@ if TYPE_CHECKING:                                                     # static t
     from .data import load_data
     from .interop.scikit_learn import ViTClassifier as ViTClassifier
     from .models import create_model
-    from .runs.trained_model import load
-    from .runs.training_run import train
+    from .runs.results.trained_model import load
+    from .runs.train import train
     from .testing import gradcheck
     from .training.settings import TrainingSettings
     from .training.trainer import Trainer
@@ -60,11 +60,11 @@ _MODULES = {
     "explain": "explain",
     "gradcheck": "testing",
     "layers": "layers",
-    "load": "runs.trained_model",
+    "load": "runs.results.trained_model",
     "load_data": "data",
     "models": "models",
     "ops": "ops",
-    "train": "runs.training_run",
+    "train": "runs.train",
 }
 
 

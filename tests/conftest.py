@@ -2,7 +2,7 @@
 
 import pytest
 
-from minivit.runs import curve
+from minivit.runs.results import curve
 
 
 @pytest.fixture(scope="module")

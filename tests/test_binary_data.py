@@ -21,7 +21,7 @@ from minivit import cli
 from minivit.data import Dataset, load_data
 from minivit.data import downloads as published
 from minivit.data.binary import read_archive
-from minivit.runs.default_model import model_for
+from minivit.runs.defaults.default_model import model_for
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 RANDOM = np.random.default_rng(0)

@@ -19,11 +19,11 @@ from safetensors.numpy import load_file, save_file
 
 import minivit
 from minivit.parallel import lanes
-from minivit.runs import assemble
+from minivit.runs import build_loop
 from minivit.runs.checkpoints import Checkpoints, Interrupted
-from minivit.runs.evaluate_run import evaluate_run
 from minivit.runs.folder import RunFolder
-from minivit.runs.trained_model import latest_model, unfinished
+from minivit.runs.results.evaluate_run import evaluate_run
+from minivit.runs.results.trained_model import latest_model, unfinished
 from minivit.training.trainer import Trainer
 from minivit.weights.safetensors_io import read_metadata
 
@@ -45,8 +45,8 @@ class Loud(Trainer):
         print(self.optimiser.t, flush=True)
         return loss
 
-import minivit.runs.assemble
-minivit.runs.assemble.Trainer = Loud
+import minivit.runs.build_loop
+minivit.runs.build_loop.Trainer = Loud
 minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, batch_size=64, ema=0, out=sys.argv[1],
               progress=False, resume=sys.argv[2] == "resume", checkpoint_steps=int(sys.argv[3]), threads=1)
 """
@@ -135,12 +135,12 @@ def test_seconds_count_all_steps_and_the_speed_those_after_resuming(tmp_path):
 
 
 def test_signal_during_an_evaluation_saves_after_it(uninterrupted, tmp_path, monkeypatch):
-    def evaluate(*arguments, original=assemble.evaluate):
+    def evaluate(*arguments, original=build_loop.evaluate):
         signal.raise_signal(signal.SIGTERM)
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(assemble, "evaluate", evaluate)
+        patch.setattr(build_loop, "evaluate", evaluate)
         with pytest.raises(Interrupted, match=f"after step {STEPS_PER_EPOCH},"):
             train(tmp_path / "run")
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1

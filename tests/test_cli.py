@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import minivit
 from minivit import cli
-from minivit.runs.presets import PRESETS
+from minivit.runs.defaults.presets import PRESETS
 from minivit.training.settings import GROUPS
 from minivit.weights.timm import write_weights
 

@@ -10,7 +10,7 @@ import pytest
 import minivit
 from minivit import cli
 from minivit.ops import cross_entropy, softmax
-from minivit.runs.default_model import model_for
+from minivit.runs.defaults.default_model import model_for
 from minivit.runs.folder import RunFolder
 from minivit.training.distillation import Distillation
 from minivit.training.trainer import Trainer

@@ -18,14 +18,14 @@ from minivit import cli
 from minivit.data.dataset import Dataset
 from minivit.models.linear_probe import LinearProbe
 from minivit.parallel import blas, prediction
-from minivit.runs import features as training_features
 from minivit.runs.checkpoints import Interrupted
-from minivit.runs.default_model import model_for
-from minivit.runs.features import features
-from minivit.runs.fine_tune import fine_tuned_model
+from minivit.runs.defaults.default_model import model_for
+from minivit.runs.defaults.presets import PRESETS, SHORT_PRESETS, preset_for
 from minivit.runs.folder import RunFolder
-from minivit.runs.presets import PRESETS, SHORT_PRESETS, preset_for
-from minivit.runs.weight_source import WeightSource
+from minivit.runs.pretrained import probe_features as training_features
+from minivit.runs.pretrained.fine_tune import fine_tuned_model
+from minivit.runs.pretrained.probe_features import features
+from minivit.runs.pretrained.weight_source import WeightSource
 from minivit.training.settings import SETTINGS, default_settings
 from minivit.training.trainer import Trainer
 from minivit.weights.match import resized_grid

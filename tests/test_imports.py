@@ -25,7 +25,7 @@ def python(code, *arguments):
     ("from minivit.models import create_model", "matplotlib PIL tqdm minivit.training minivit.data"),
     ("from minivit.data import load_data",
      "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
-    ("from minivit.runs.training_run import train", "matplotlib minivit.cli minivit.explain"),
+    ("from minivit.runs.train import train", "matplotlib minivit.cli minivit.explain"),
     ("from minivit.explain import rollout", "matplotlib tqdm minivit.training minivit.data minivit.cli"),
 ], ids=["minivit", "ops", "models", "data", "training", "explain"])
 def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):

@@ -16,9 +16,9 @@ import minivit
 from minivit import cli
 from minivit.common.html import LARGEST, image_element
 from minivit.ops import softmax
-from minivit.runs import report
-from minivit.runs.evaluate_run import evaluate_run
 from minivit.runs.folder import RunFolder
+from minivit.runs.results import report
+from minivit.runs.results.evaluate_run import evaluate_run
 from minivit.training.evaluation import KEPT_MISTAKES, Evaluation, evaluate
 from minivit.training.evaluation_text import SHOWN_MISTAKES, class_table, describe_evaluation, evaluation_text
 

@@ -14,9 +14,10 @@ import minivit
 from minivit.common import files
 from minivit.common.files import atomic_file, write_atomic
 from minivit.parallel import batch_split, lanes
-from minivit.runs import assemble, curve
-from minivit.runs.evaluate_run import evaluate_run
+from minivit.runs import build_loop
 from minivit.runs.folder import RunFolder
+from minivit.runs.results import curve
+from minivit.runs.results.evaluate_run import evaluate_run
 from minivit.training.evaluation_text import describe_evaluation
 from minivit.training.trainer import Trainer
 from minivit.weights.safetensors_io import read_tensors
@@ -232,7 +233,7 @@ def test_the_number_of_threads_does_not_change_the_bits(tmp_path, monkeypatch):
     (5, Trainer, "step"),                        # before the first checkpoint
     (STEPS_PER_EPOCH + 1, Trainer, "step"),       # just after it
     (2 * STEPS_PER_EPOCH + 9, Trainer, "step"),   # within an epoch
-    (2, assemble, "evaluate"),                       # at the end of an epoch
+    (2, build_loop, "evaluate"),                       # at the end of an epoch
     (2, RunFolder, "write_checkpoint"),                 # between the log and the checkpoint
     (1, RunFolder, "write_model"),                      # at the very end
 ])
@@ -387,8 +388,8 @@ def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monk
         kept.append(arguments[0].vector.copy())
         return scores if accuracy is None else scores | {"val": replace(scores["val"], accuracy=accuracy)}
 
-    original = assemble.evaluate_parts
-    monkeypatch.setattr(assemble, "evaluate_parts", scored)
+    original = build_loop.evaluate_parts
+    monkeypatch.setattr(build_loop, "evaluate_parts", scored)
     result = train(tmp_path / "run", tiny(), epochs=30, patience=2)
     assert [r["val_accuracy"] for r in records(tmp_path / "run")] == [0.5, 0.7, 0.6, 0.7]
     np.testing.assert_array_equal(result.model.vector, kept[1])
@@ -402,8 +403,8 @@ def test_patience_does_not_count_epochs_within_the_warmup(monkeypatch, warmup, e
         scores = original(*arguments, **more)
         return scores | {"val": replace(scores["val"], accuracy=0.1)}    # no epoch is better than the first
 
-    original = assemble.evaluate_parts
-    monkeypatch.setattr(assemble, "evaluate_parts", scored)
+    original = build_loop.evaluate_parts
+    monkeypatch.setattr(build_loop, "evaluate_parts", scored)
     assert train(None, tiny(), epochs=8, patience=2, warmup=warmup).steps == epochs * (1294 // 64)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import minivit
 from minivit import cli
-from minivit.runs import resolve_settings
+from minivit.runs import run_settings
 from minivit.runs.folder import RunFolder
 from minivit.training import settings as declared
 from minivit.training.settings import (
@@ -158,7 +158,7 @@ def test_two_images_of_a_class_are_too_few_for_validation():
                                 digits.class_names)
     with pytest.raises(ValueError, match="class 3 of few has only one training image, but a validation part needs two "
                                          "of each class"):
-        resolve_settings.with_validation(data, {"val_fraction": 0.1, "seed": 0})
+        run_settings.with_validation(data, {"val_fraction": 0.1, "seed": 0})
 
 
 def test_a_config_file_of_something_else_does_not_make_data_a_run(tmp_path):

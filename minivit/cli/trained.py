@@ -29,10 +29,10 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from ..data import shadowing_folder
-    from ..runs.evaluate_run import evaluate_run
     from ..runs.folder import RunFolder
     from ..runs.leakage import leakage_warning
-    from ..runs.trained_model import unfinished
+    from ..runs.results.evaluate_run import evaluate_run
+    from ..runs.results.trained_model import unfinished
     from ..training.evaluation_text import describe_evaluation, evaluation_text
 
     run = RunFolder(options.run)
@@ -71,14 +71,14 @@ def _predict(options: argparse.Namespace) -> int:
     unreadable: dict[Any, Exception] = {}
     choice = {"top": options.top, "unreadable": unreadable} | given(options, "threads")
     if options.model:
-        from ..runs.classify_images import classify_with_weights
+        from ..runs.results.classify_images import classify_with_weights
 
         rows = classify_with_weights(options.run, options.model, options.images, **choice)
     else:
-        from ..runs.classify_images import classify_images
         from ..runs.folder import RunFolder
-        from ..runs.trained_model import unfinished
-        from ..runs.weight_source import check_is_not_a_file
+        from ..runs.pretrained.weight_source import check_is_not_a_file
+        from ..runs.results.classify_images import classify_images
+        from ..runs.results.trained_model import unfinished
 
         check_is_not_a_file(options.run)
         run = RunFolder(options.run)
@@ -118,9 +118,9 @@ def _attend(options: argparse.Namespace) -> None:
     from ..common.figures import picture_format
     from ..explain.tools.attention_report import report_as_json, report_as_text
     from ..explain.tools.plots import draw_attention
-    from ..runs.classify_images import attend_images
     from ..runs.folder import RunFolder
-    from ..runs.trained_model import unfinished
+    from ..runs.results.classify_images import attend_images
+    from ..runs.results.trained_model import unfinished
 
     picture_format(options.out)                                       # report a wrong ending before the computation
     run = RunFolder(options.run)

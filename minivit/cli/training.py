@@ -5,7 +5,7 @@ import json
 import shlex
 from typing import Any
 
-from ..runs.presets import PHOTOGRAPHS, PRESETS, Preset
+from ..runs.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
 from ..training.settings import GROUPS, KINDS, SETTINGS
 from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note
 
@@ -126,9 +126,9 @@ def _layer(text: str) -> list[Any]:
 
 def _train(options: argparse.Namespace) -> None:
     from ..data import shadowing_folder
-    from ..runs.default_folder import folder_of_new_run, folder_to_resume, note_on_unfinished
-    from ..runs.prepare_training import prepare_training
-    from ..runs.training_run import train
+    from ..runs.arguments_from_names import arguments_from_names
+    from ..runs.defaults.default_folder import folder_of_new_run, folder_to_resume, note_on_unfinished
+    from ..runs.train import train
 
     print_note(shadowing_folder(options.data))
     settings = given(options, *SETTINGS)
@@ -136,7 +136,7 @@ def _train(options: argparse.Namespace) -> None:
     out = options.out or str(default(options.data, options.model, settings))
     if not (options.out or options.resume):
         print_note(note_on_unfinished(options.data, options.model, settings))
-    model, data, settings = prepare_training(
+    model, data, settings = arguments_from_names(
         options.data, out, options.model, resume=options.resume,
         loading=given(options, "data_dir", "image_size", "fit"), model_options=given(options, *MODEL_OPTIONS),
         settings=settings)

@@ -21,10 +21,10 @@ import numpy as np
 from ..common.checks import check_number
 from ..data import Dataset
 from ..ops import softmax
-from ..runs.assemble import make_loop
-from ..runs.default_model import model_for
+from ..runs.build_loop import build_loop, images_of
+from ..runs.defaults.default_model import model_for
 from ..runs.progress import Progress
-from ..runs.resolve_settings import new_settings, read_arguments, with_validation
+from ..runs.run_settings import new_settings, read_arguments, with_validation
 from ..training.settings import SETTINGS, TrainingSettings
 
 try:
@@ -268,11 +268,11 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
     def _train(self, data, settings):
         """Train `model_` -> the mean loss of each epoch."""
         data = with_validation(data, settings)
-        loop = make_loop(self.model_, data, settings, self.threads)
+        loop, inputs = build_loop(self.model_, data, settings, self.threads), images_of(data)
         with Progress(bool(self.verbose), loop, data) as display:
             loop.after_step, loop.after_epoch = [display.after_step], [display.after_epoch]
-            loop.run()
-        loop.finish()
+            loop.run(inputs)
+        loop.finish(inputs)
         return [record["loss"] for record in loop.records]
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -9,8 +9,8 @@
     report.html              curves, mistakes, confusion matrix and settings on one page
     features.safetensors     features for a linear probe, until its training ends
 
-Every file is written to a temporary file and renamed, so none is ever half written. What is done with a run is in the
-other files of this folder: `training_run.py`, `evaluate_run.py`, `classify_images.py`, `leakage.py`.
+Every file is written to a temporary file and renamed, so none is ever half written. `config.py` makes and checks the
+content of config.json.
 """
 
 import io
@@ -29,9 +29,9 @@ from ..common.version import __version__
 from ..models.create import declare_model
 from ..models.model import Model
 from ..training.loop import EpochProgress
-from ..training.settings import SETTINGS, check_setting
 from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
 from ..weights.timm import read_weights, write_weights
+from .config import check_config
 
 OLD_STATE_NAMES = {"adamw.m": "gradient_mean", "adamw.v": "squared_gradient_mean"}     # in checkpoints of version 0.1.0
 LARGEST_SIZE, LARGEST_COUNT = 10**6, 10**4      # bounds of sizes, and of numbers of layers, that config.json may hold
@@ -100,7 +100,7 @@ class RunFolder:
                                     "wrote, see --out)")
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            _check_config(config)
+            check_config(config)
         except KeyError as error:
             raise ValueError(f"{self.config_file} is damaged: it lacks {error}") from None
         except (ValueError, TypeError) as error:
@@ -241,27 +241,3 @@ class RunFolder:
             return int(position["step"]), progress
         except (KeyError, ValueError, TypeError, OverflowError):
             raise ValueError(f"{self.checkpoint_file} is damaged: it does not say at which step it was saved") from None
-
-
-def _check_config(config):
-    """Raise KeyError, TypeError or ValueError unless config.json has the entries that are used, of their types."""
-    model, data, training = config["model"], config["data"], config["training"]
-    _check_types([("model", model, dict), ("data", data, dict), ("training", training, dict),
-                  ("command", config.get("command"), str | None), ("versions", config.get("versions", {}), dict)])
-    _check_types([("family", model["family"], str), ("options", model["options"], dict), ("name", data["name"], str),
-                  ("source", data["source"], dict | None), ("class_names", data["class_names"], list),
-                  ("digest", data["digest"], str), ("fit", data.get("fit", ""), str),
-                  ("start", training.get("start"), dict | None), ("teacher", training.get("teacher"), dict | None)])
-    _check_types([("class_names", name, str) for name in data["class_names"]])
-    if data["source"] is not None:
-        _check_types([("source", data["source"]["source"], str)])
-    for name, value in training.items():
-        if name in SETTINGS and not (name == "epochs" and value is None):      # None: the length was given in minutes
-            check_setting(name, value)
-
-
-def _check_types(entries):
-    """Raise ValueError unless each (name, value, type) has its type."""
-    for name, value, kind in entries:
-        if not isinstance(value, kind):
-            raise ValueError(f"{name} has the wrong type, {type(value).__name__}")

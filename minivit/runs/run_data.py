@@ -11,7 +11,7 @@ from ..common.checks import suggestion
 from ..data import Dataset, is_image_folder, load_data
 from ..data.load import NAMES
 from ..models.model import Model
-from .description import describe_data
+from .config import describe_data
 from .folder import RunFolder
 from .leakage import training_hashes
 

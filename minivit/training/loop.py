@@ -24,6 +24,8 @@ from .evaluation import Evaluation
 from .schedule import learning_rate, warmup_steps
 from .trainer import Trainer
 
+Inputs = Mapping[str, np.ndarray]     # {"train": (n, ...), "test": ..., "val": ...}: images, or features for a probe
+
 
 @dataclass
 class EpochProgress:
@@ -52,18 +54,18 @@ class Loop:
     Parameters
     ----------
     trainer : Trainer
-    images, labels : (B, H, W, C), (B,)
-        The training images and their classes.
+    labels : (B,)
+        The classes of the training images.
     settings : mapping
         Complete training settings, and `steps`, the number of steps of the whole training.
     evaluate : callable
-        Model -> {"test": Evaluation, "val": Evaluation}, both optional. Patience needs "val".
+        (model, inputs) -> {"test": Evaluation, "val": Evaluation}, both optional. Patience needs "val".
     """
 
-    def __init__(self, trainer: Trainer, images: np.ndarray, labels: np.ndarray, settings: Mapping[str, Any],
-                 evaluate: Callable[[Any], dict[str, Evaluation]]) -> None:
-        self.trainer, self.images, self.labels, self.settings = trainer, images, labels, settings
-        self.evaluate, self.progress, self.records = evaluate, EpochProgress(), list[dict[str, Any]]()
+    def __init__(self, trainer: Trainer, labels: np.ndarray, settings: Mapping[str, Any],
+                 evaluate: Callable[[Any, Inputs], dict[str, Evaluation]]) -> None:
+        self.trainer, self.labels, self.settings, self.evaluate = trainer, labels, settings, evaluate
+        self.progress, self.records = EpochProgress(), list[dict[str, Any]]()
         self.scores: dict[str, Evaluation] = {}
         self.after_step: list[Callable[[Loop], None]] = []
         self.after_epoch: list[Callable[[Loop], None]] = []
@@ -83,19 +85,19 @@ class Loop:
             return True
         return self.trainer.optimiser.t >= self.settings["steps"] and not self.progress.steps
 
-    def run(self) -> None:
-        """Train until the end. Errors as `Trainer.step`."""
+    def run(self, inputs: Inputs) -> None:
+        """Train until the end, on `inputs["train"]`, which has the order of the labels. Errors as `Trainer.step`."""
         while not self.ended:
-            self._train_epoch()
-            self._end_epoch()
+            self._train_epoch(inputs["train"])
+            self._end_epoch(inputs)
 
-    def _train_epoch(self):
+    def _train_epoch(self, images):
         """Do the steps that are left of the current epoch."""
         trainer, settings, progress, epoch = self.trainer, self.settings, self.progress, self.epoch
         order = batches(len(self.labels), settings["batch_size"], settings["seed"], epoch)
         for batch in order[progress.steps:][:settings["steps"] - trainer.optimiser.t]:
             start, lr = time.perf_counter(), learning_rate(settings, trainer.optimiser.t)
-            progress.loss += trainer.step(self.images[batch], self.labels[batch], lr, epoch, batch)
+            progress.loss += trainer.step(images[batch], self.labels[batch], lr, epoch, batch)
             progress.seconds += time.perf_counter() - start
             progress.steps += 1
             progress.correct += trainer.correct
@@ -103,13 +105,13 @@ class Loop:
             for call in self.after_step:
                 call(self)
 
-    def _end_epoch(self):
+    def _end_epoch(self, inputs):
         """Evaluate, append the record, and keep the weights if they are the best so far."""
         progress, t = self.progress, self.trainer.optimiser.t
         record = {"epoch": self.epoch + 1, "step": t, "loss": progress.loss / progress.steps,
                   "accuracy": progress.correct / (self.settings["batch_size"] * progress.steps),
                   "lr": learning_rate(self.settings, t - 1), "grad_norm": progress.grad_norm}
-        self.scores = self.evaluate(self.trainer.average)
+        self.scores = self.evaluate(self.trainer.average, inputs)
         accuracies = {f"{part}_accuracy": score.accuracy for part, score in self.scores.items()}
         self.records.append(record | accuracies | {"seconds": round(progress.seconds, 3)})
         if self.best_weights is not None and best_record(self.records) == len(self.records) - 1:
@@ -118,12 +120,12 @@ class Loop:
         for call in self.after_epoch:
             call(self)
 
-    def finish(self) -> None:
+    def finish(self, inputs: Inputs) -> None:
         """Give the model its final weights, those of the best epoch or the average, and score them."""
         best = self.best_weights
         self.trainer.model.vector[:] = self.trainer.average.vector if best is None else best
         if best is not None or not self.scores:                       # the last scores are of other weights
-            self.scores = self.evaluate(self.trainer.model)
+            self.scores = self.evaluate(self.trainer.model, inputs)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays that change from step to step, by name, for a checkpoint."""

@@ -1,21 +1,20 @@
-"""Evaluate a run on its own test images or on other data, and write its report."""
+"""Evaluate a run on its own test images or on other data."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..common.files import write_atomic
-from ..data import Dataset, is_image_folder, load_data
-from ..models.model import Model
-from ..training.evaluation import Evaluation, evaluate
-from ..training.flip_average import add_flip_evaluation
-from .folder import RunFolder
-from .leakage import count_seen, leakage_warning
-from .run_data import changed_data, check_classes_known, check_fit, load_own_data
-from .trained_model import latest_model, unfinished
+from ...data import Dataset, is_image_folder, load_data
+from ...models.model import Model
+from ...training.evaluation import Evaluation, evaluate
+from ...training.flip_average import add_flip_evaluation
+from ..folder import RunFolder
+from ..leakage import count_seen
+from ..run_data import changed_data, check_classes_known, check_fit, load_own_data
+from .report import write_report
+from .trained_model import latest_model
 
 
 def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int | None = None,
@@ -79,20 +78,3 @@ def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str 
             raise ValueError(f"{run.path} was trained on arrays in memory that {data.name} contains too, and it is "
                              "unknown which of them are test images: name other data")
     return data
-
-
-def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evaluation,
-                 file: str | Path | None = None) -> None:
-    """Write the report on an evaluation to a file (default: report.html of the run).
-
-    Errors as `RunFolder.config`; OSError.
-    """
-    from .report import NEEDED_SETTINGS, make_report  # here, because few commands need it
-
-    config: Mapping[str, Any] = run.config()
-    if missing := [name for name in NEEDED_SETTINGS if name not in config["training"]]:
-        raise run.damaged(f"it lacks {', '.join(missing)}")
-    records = run.read_log(config["training"]["steps"])
-    page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run),
-                       leakage_warning(run, evaluation))
-    write_atomic(file or run.report_file, page)

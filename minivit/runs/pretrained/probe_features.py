@@ -14,18 +14,18 @@ from hashlib import sha256
 
 import numpy as np
 
-from ..common.version import __version__
-from ..models.create import family_of
-from ..models.linear_probe import Backbone
-from ..models.model import Model
-from ..parallel.batch_split import MICRO_BATCH_ROWS
-from ..parallel.prediction import predict
-from ..parallel.threads import Workers
-from ..weights.match import HEADS
-from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
-from .checkpoints import Interrupted, StopRequest
-from .folder import RunFolder
-from .progress import progress_bar
+from ...common.version import __version__
+from ...models.create import family_of
+from ...models.linear_probe import Backbone
+from ...models.model import Model
+from ...parallel.batch_split import MICRO_BATCH_ROWS
+from ...parallel.prediction import predict
+from ...parallel.threads import Workers
+from ...weights.match import HEADS
+from ...weights.safetensors_io import read_metadata, read_tensors, write_tensors
+from ..checkpoints import Interrupted, StopRequest
+from ..folder import RunFolder
+from ..progress import progress_bar
 
 BLOCK_ROWS = 8 * MICRO_BATCH_ROWS      # matrix rows of the images that are computed between two looks at the clock
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ..models.model import Model
-from .folder import RunFolder
+from ...models.model import Model
+from ..folder import RunFolder
 
 
 def load(folder: str | Path) -> Model:

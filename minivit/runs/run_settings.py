@@ -18,13 +18,13 @@ from ..models.linear_probe import LinearProbe
 from ..models.model import Model
 from ..parallel.batch_split import MAX_LANES, BatchSplit
 from ..training.settings import SETTINGS, check_names, check_setting, default_settings
-from .description import describe
-from .features import backbone_digest
-from .fine_tune import FINE_TUNE, PROBE
+from .config import describe
+from .defaults.presets import preset_for
 from .folder import RunFolder
-from .presets import preset_for
+from .pretrained.fine_tune import FINE_TUNE, PROBE
+from .pretrained.probe_features import backbone_digest
+from .pretrained.weight_source import same_weights, weight_record
 from .run_data import check_same_data
-from .weight_source import same_weights, weight_record
 
 RUN_ENTRIES = ("steps", "lanes", "micro_batch")     # entries of a run's settings that are derived, not given
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Dataset
-from ..models import create_model
-from ..models.create import FAMILIES, VARIANTS
-from ..models.model import Model
-from ..models.small import SMALL, fit
+from ...data import Dataset
+from ...models import create_model
+from ...models.create import FAMILIES, VARIANTS
+from ...models.model import Model
+from ...models.small import SMALL, fit
 from .presets import preset_for
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    from ...data import Dataset
 
 
 @dataclass(frozen=True)

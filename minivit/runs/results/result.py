@@ -6,9 +6,12 @@ import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..common.text import plural
-from ..models.model import Model
-from ..training.evaluation import Evaluation
+from ...common.text import plural
+from ...models.model import Model
+from ...ops.cross_entropy import smoothing_floor
+from ...training.early_stopping import best_record
+from ...training.evaluation import Evaluation
+from ...training.loop import Loop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,3 +112,17 @@ class Result:
         from .curve import curve_figure  # here, because importing matplotlib takes long
 
         return curve_figure(self.records, self.loss_floor, self.kept_record)
+
+
+def result_of(loop: Loop, model: Model, test: Evaluation, steps_before: int = 0,
+              seconds_before: float = 0.0) -> Result:
+    """Return the result of a loop that has ended, with the steps and seconds that earlier calls took."""
+    settings, records, steps, seconds = loop.settings, loop.records, loop.trainer.optimiser.t, loop.progress.seconds
+    images = (steps - steps_before) * settings["batch_size"]
+    weight_of_labels = 1 - settings["distillation_weight"] if settings["teacher"] else 1
+    return Result(
+        model, test, loss=records[-1]["loss"] if records else float("nan"), steps=steps, seconds=seconds,
+        images_per_second=images / max(seconds - seconds_before, 1e-9), validation=loop.scores.get("val"),
+        resumed=steps_before > 0, records=records,
+        loss_floor=weight_of_labels * smoothing_floor(settings["label_smoothing"], model.classes),
+        kept_record=best_record(records) if records and loop.best_weights is not None else -1)

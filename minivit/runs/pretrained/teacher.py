@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..models.model import Model
-from ..training.distillation import Distillation
+from ...models.model import Model
+from ...training.distillation import Distillation
 from .weight_source import WeightSource
 
 

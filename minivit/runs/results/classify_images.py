@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..common.checks import check_number
-from ..data import read_image_files
-from ..explain.tools.attention_report import AttentionReport, attention_reports
-from ..models.model import Model
-from ..models.pretrained import load_weights
-from ..ops import softmax
-from .folder import RunFolder
-from .run_data import check_fit, load_own_data
+from ...common.checks import check_number
+from ...data import read_image_files
+from ...explain.tools.attention_report import AttentionReport, attention_reports
+from ...models.model import Model
+from ...models.pretrained import load_weights
+from ...ops import softmax
+from ..folder import RunFolder
+from ..run_data import check_fit, load_own_data
 from .trained_model import latest_model
 
 

@@ -1,4 +1,4 @@
-"""The content of config.json: what was trained, on which data, with which settings and versions."""
+"""The content of config.json: what was trained, on which data, with which settings and versions; and its checks."""
 
 import platform
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from ..common.version import __version__
 from ..data import Dataset
 from ..models.create import FAMILIES, family_of
 from ..models.model import Model
+from ..training.settings import SETTINGS, check_setting
 
 
 def describe(model: Model, data: Dataset, settings: Mapping[str, Any], command: str | None = None) -> dict[str, Any]:
@@ -48,6 +49,30 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     """Return what config.json says of the data."""
     return {"source": data.source, "name": data.name, "digest": data.digest, "class_names": list(data.class_names),
             "fit": data.fit}
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError unless config.json has the entries that are used, of their types."""
+    model, data, training = config["model"], config["data"], config["training"]
+    _check_types([("model", model, dict), ("data", data, dict), ("training", training, dict),
+                  ("command", config.get("command"), str | None), ("versions", config.get("versions", {}), dict)])
+    _check_types([("family", model["family"], str), ("options", model["options"], dict), ("name", data["name"], str),
+                  ("source", data["source"], dict | None), ("class_names", data["class_names"], list),
+                  ("digest", data["digest"], str), ("fit", data.get("fit", ""), str),
+                  ("start", training.get("start"), dict | None), ("teacher", training.get("teacher"), dict | None)])
+    _check_types([("class_names", name, str) for name in data["class_names"]])
+    if data["source"] is not None:
+        _check_types([("source", data["source"]["source"], str)])
+    for name, value in training.items():
+        if name in SETTINGS and not (name == "epochs" and value is None):      # None: the length was given in minutes
+            check_setting(name, value)
+
+
+def _check_types(entries):
+    """Raise ValueError unless each (name, value, type) has its type."""
+    for name, value, kind in entries:
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} has the wrong type, {type(value).__name__}")
 
 
 def check_names_are_utf8(config: Mapping[str, Any], data: Dataset, path: object) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .folder import RunFolder
+from ..folder import RunFolder
 
 RUNS = Path("runs")
 

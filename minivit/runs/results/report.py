@@ -14,12 +14,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..common.html import image_element, png_url
-from ..common.text import percent, plural
-from ..data.dataset import Dataset
-from ..ops.cross_entropy import smoothing_floor
-from ..training.evaluation import Evaluation
-from ..training.settings import SETTINGS as TRAINING_SETTINGS
+from ...common.files import write_atomic
+from ...common.html import image_element, png_url
+from ...common.text import percent, plural
+from ...data.dataset import Dataset
+from ...models.model import Model
+from ...ops.cross_entropy import smoothing_floor
+from ...training.evaluation import Evaluation
+from ...training.settings import SETTINGS as TRAINING_SETTINGS
+from ..folder import RunFolder
+from ..leakage import leakage_warning
+from .trained_model import unfinished
 
 # Entries of config.json's training settings that the page needs
 NEEDED_SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")
@@ -28,9 +33,24 @@ SAMPLE_CLASSES = 20     # number of classes with sample images, at most
 TABLE_CLASSES = 20      # number of classes, at most, for which the confusion matrix is a table
 
 
+def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evaluation,
+                 file: str | Path | None = None) -> None:
+    """Write the report on an evaluation to a file (default: report.html of the run).
+
+    Errors as `RunFolder.config`; OSError.
+    """
+    config = run.config()
+    if missing := [name for name in NEEDED_SETTINGS if name not in config["training"]]:
+        raise run.damaged(f"it lacks {', '.join(missing)}")
+    records = run.read_log(config["training"]["steps"])
+    page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run),
+                       leakage_warning(run, evaluation))
+    write_atomic(file or run.report_file, page)
+
+
 def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping[str, Any]], data: Dataset,
-                class_names: Sequence[str], evaluation: Evaluation, unfinished: str | None = None,
-                leakage_warning: str | None = None) -> str:
+                class_names: Sequence[str], evaluation: Evaluation, unfinished_note: str | None = None,
+                leakage_note: str | None = None) -> str:
     """Return the report as HTML.
 
     Parameters
@@ -47,7 +67,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         The classes of the model.
     evaluation : Evaluation
         The result on the test part.
-    unfinished, leakage_warning : str, optional
+    unfinished_note, leakage_note : str, optional
         Warnings to show: the run has not finished; the model was trained on images that were evaluated.
 
     Returns
@@ -55,7 +75,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
     str
     """
     same = data.digest == config["data"]["digest"]
-    kind, where = ("held-out test image", "") if same and not leakage_warning else ("image", f" of {data.name}")
+    kind, where = ("held-out test image", "") if same and not leakage_note else ("image", f" of {data.name}")
     scored = f"{evaluation.images:,} {plural(evaluation.images, kind)}{where}"
     if same:
         config = {**config, "training": _with_epochs(config["training"], records, data)}
@@ -81,7 +101,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         explanation=_escape(f"Accuracy on {scored}, with {_kept_weights(config['training'])}. {uncertainty} covers the "
                             "choice of the images only. Runs with other seeds differ too."),
         warnings="\n".join(f'<p class="warning">{_escape(words)}</p>'
-                           for words in (unfinished, leakage_warning) if words),
+                           for words in (unfinished_note, leakage_note) if words),
         sections="\n".join(f"<section>\n<h2>{_escape(title)}</h2>\n{body}\n</section>"
                            for title, body in sections if body))
 

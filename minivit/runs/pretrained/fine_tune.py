@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Dataset
-from ..models.create import declare_model, family_of
-from ..models.model import Model
-from ..weights.timm import match_timm
-from .folder import RunFolder
+from ...data import Dataset
+from ...models.create import declare_model, family_of
+from ...models.model import Model
+from ...weights.timm import match_timm
+from ..folder import RunFolder
 from .weight_source import WeightSource
 
 # Settings for pretrained weights, where they differ from the defaults. Accuracy with four images of each class as in

@@ -6,7 +6,7 @@ from os import PathLike
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..common.figures import new_figure, save
+from ...common.figures import new_figure, save
 
 SERIES = {"accuracy": ("training batches*", "tab:blue"), "test_accuracy": ("test images", "tab:orange"),
           "val_accuracy": ("validation images", "tab:green")}

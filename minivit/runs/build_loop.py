@@ -1,5 +1,6 @@
-"""Put together what settings ask for: the trainer with augmentation and teacher, the loop, and the number of steps."""
+"""Build what the settings ask for: the trainer with augmentation and teacher, the loop, and the number of steps."""
 
+import inspect
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,11 +15,13 @@ from ..parallel.batch_split import BatchSplit
 from ..parallel.lanes import supervised
 from ..training.augment import Augmentation
 from ..training.evaluation import Evaluation, evaluate
-from ..training.loop import Loop
+from ..training.loop import Inputs, Loop
+from ..training.settings import default_settings
 from ..training.trainer import Trainer
-from .teacher import distillation_for
+from .pretrained.teacher import distillation_for
 
-TRAINER_SETTINGS = ("lr", "weight_decay", "clip", "label_smoothing", "seed", "ema", "layers", "optimiser")
+# The stored settings that are parameters of `Trainer`
+TRAINER_SETTINGS = [name for name in inspect.signature(Trainer).parameters if name in default_settings()]
 TRIAL, LONGEST_TRIAL = 0.03, 5.0    # length of the trial: fraction of the minutes; most seconds
 
 
@@ -42,32 +45,28 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
     ValueError
         As `Trainer` and `distillation_for`.
     """
-    # a probe sees features, not images
-    augment = None if settings["probe"] else Augmentation(settings["augment"])
-    return Trainer(model, threads=threads, augment=augment, recompute=recompute,
+    values = {name: settings[name] for name in TRAINER_SETTINGS}
+    values["augment"] = None if settings["probe"] else Augmentation(settings["augment"])    # a probe sees no images
+    return Trainer(model, threads=threads, recompute=recompute,
                    split=BatchSplit(settings["lanes"], settings["micro_batch"]),
-                   objective=distillation_for(settings, model, class_names) or supervised,
-                   **{name: settings[name] for name in TRAINER_SETTINGS})
+                   objective=distillation_for(settings, model, class_names) or supervised, **values)
 
 
-def make_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
-              recompute: bool = False) -> Loop:
+def build_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
+               recompute: bool = False) -> Loop:
     """Return the loop that trains `model` on `data`, which have their validation part. Errors as `make_trainer`."""
     trained = LinearProbe(model) if settings["probe"] else model
     trainer = make_trainer(trained, settings, threads, data.class_names, recompute)
-    inputs = {part: images for part, (images, _) in data.parts.items()}
-    scores = partial(evaluate_parts, data=data, inputs=inputs, threads=trainer.lanes.workers.threads)
-    return Loop(trainer, data.train_images, data.train_labels, settings, scores)
+    scores = partial(evaluate_parts, data=data, threads=trainer.lanes.workers.threads)
+    return Loop(trainer, data.train_labels, settings, scores)
 
 
-def use_features(loop: Loop, data: Dataset, inputs: Mapping[str, np.ndarray]) -> None:
-    """Let the loop of a probe train and evaluate on features (B, 1, h, D) of each part."""
-    loop.images = inputs.get("train", loop.images[:0])
-    loop.evaluate = partial(evaluate_parts, data=data, inputs=inputs, threads=loop.trainer.lanes.workers.threads)
+def images_of(data: Dataset) -> dict[str, np.ndarray]:
+    """Return the images of each part, which are the inputs of a loop except for a probe."""
+    return {part: images for part, (images, _) in data.parts.items()}
 
 
-def evaluate_parts(model: Model, data: Dataset, inputs: Mapping[str, np.ndarray],
-                   threads: int | None = None) -> dict[str, Evaluation]:
+def evaluate_parts(model: Model, inputs: Inputs, data: Dataset, threads: int | None = None) -> dict[str, Evaluation]:
     """Return {"test": Evaluation, "val": Evaluation} for the parts that have images.
 
     inputs: what the model takes for each part, images or features.
@@ -91,6 +90,6 @@ def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapp
         if steps == 0:                                                # the first two steps compile and warm up
             start = now
     per_step = (now - start) / steps
-    evaluate_parts(trial.average, data, {part: images for part, (images, _) in data.parts.items()}, threads)
+    evaluate_parts(trial.average, images_of(data), data, threads)
     per_step += (time.perf_counter() - now) / (len(data.train_images) // size)
     return max(1, int(60 * minutes / per_step))

@@ -7,14 +7,14 @@ from typing import Any
 
 from ..data import Dataset, load_data
 from ..models.model import Model
-from .default_model import model_for
-from .fine_tune import fine_tuned_model, starting_weights
+from .defaults.default_model import model_for
 from .folder import RunFolder
+from .pretrained.fine_tune import fine_tuned_model, starting_weights
+from .pretrained.weight_source import WeightSource, check_is_not_a_file
 from .run_data import preparation
-from .weight_source import WeightSource, check_is_not_a_file
 
 
-def prepare_training(source: str | Path, out: str | Path, model_name: str | None = None, *, resume: bool = False,
+def arguments_from_names(source: str | Path, out: str | Path, model_name: str | None = None, *, resume: bool = False,
                      model_options: Mapping[str, Any] | None = None, loading: Mapping[str, Any] | None = None,
                      settings: Mapping[str, Any] | None = None) -> tuple[Model, Dataset, dict[str, Any]]:
     """Return the arguments of `minivit.train`: a model, data and settings.

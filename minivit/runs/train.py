@@ -1,0 +1,166 @@
+"""Train a model on data: settings, folder, loop, checkpoints and report joined together."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack
+
+from ..data import Dataset, load_data
+from ..models.model import Model
+from ..training.flip_average import add_flip_evaluation
+from ..training.settings import TrainingSettings
+from .build_loop import build_loop, images_of, steps_in_minutes
+from .checkpoints import Checkpoints, restore
+from .config import check_names_are_utf8, describe
+from .folder import RunFolder
+from .leakage import TOLERANCE, count_seen, training_hashes
+from .pretrained.probe_features import features
+from .pretrained.weight_source import WeightSource
+from .progress import Progress
+from .results.report import write_report
+from .results.result import Result, result_of
+from .run_data import check_fit, update_sources
+from .run_settings import new_settings, read_arguments, resumed_settings, with_validation
+
+
+def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = None, resume: bool = False,
+          threads: int | None = None, progress: bool = True, command: str | None = None,
+          **settings: Unpack[TrainingSettings]) -> Result:
+    """Train a model on data, in place.
+
+    Parameters
+    ----------
+    model : Model
+        The model to train. Its weights change.
+    data : Dataset, str or Path
+        A data set, or the argument of `load_data`: "digits", "mnist", a folder, a file.
+    out : str or Path, optional
+        Folder of the run: config.json, log, checkpoints, final weights and report. Without it nothing is written.
+    resume : bool
+        Continue from the checkpoint in `out`. The final weights are bit for bit those of an uninterrupted run. Settings
+        that are left out are those of the run.
+    threads : int, optional
+        Number of threads (default: the cores of this process). It does not change the result.
+    progress : bool
+        Whether to show a progress bar on stderr, or without a terminal one line for each epoch.
+    command : str, optional
+        The command that started the run, for its report.
+    **settings
+        Training settings such as `epochs=10, lr=1e-3`; `help(minivit.TrainingSettings)` lists them. Settings that are
+        left out take the value of the preset for the data, else the default.
+
+    Returns
+    -------
+    Result
+        The trained model, its test accuracy, and the log.
+
+    Raises
+    ------
+    TypeError
+        For an unknown setting.
+    ValueError
+        For settings, images or a folder that do not fit.
+    FloatingPointError
+        If the loss is not finite any more. The last checkpoint is kept.
+    OSError
+        If the folder cannot be written. The last checkpoint is kept.
+    Interrupted
+        If SIGINT or SIGTERM asks the process to stop and there is a folder, after saving a checkpoint. It is a
+        KeyboardInterrupt.
+
+    Examples
+    --------
+    >>> import minivit
+    >>> model = minivit.create_model("vit_mini_patch2_8")
+    >>> result = minivit.train(model, "digits", epochs=1, progress=False)
+    >>> result.steps
+    22
+    """
+    training = _Training(model, data, out, resume, threads, settings)
+    if training.run:
+        training.open(training.run, command)
+    return training.train(progress)
+
+
+class _Training:
+    """One call of `train`: the model, the data, the complete settings, the loop, and the folder of the run if any."""
+
+    def __init__(self, model, data, out, resume, threads, arguments):
+        given, self.other = read_arguments(arguments)
+        if resume and out is None:
+            raise ValueError("there is no run to resume without its folder: pass it as out=")
+        self.model, self.threads, self.run = model, threads, RunFolder(out) if out is not None else None
+        self.resumed = self.run if resume else None
+        seed = given.get("seed", self.resumed.seed if self.resumed else 0)
+        self.data = data if isinstance(data, Dataset) else load_data(data, seed=seed)
+        check_fit(model, self.data)
+        settings = self._complete_settings(given)
+        self.parts = with_validation(self.data, settings)
+        if self.other["minutes"] is not None:
+            settings["steps"] = steps_in_minutes(self.other["minutes"], model, self.parts, settings, threads,
+                                                 self.other["recompute"])
+        self.loop = build_loop(model, self.parts, settings, threads, self.other["recompute"])
+
+    def _complete_settings(self, given):
+        """The complete settings, checked with those that are not stored."""
+        arguments = self.model, self.data, given, self.other["minutes"]
+        settings = resumed_settings(self.resumed, *arguments) if self.resumed else new_settings(*arguments)
+        if settings["teacher"]:
+            WeightSource.from_record(settings["teacher"], "teacher").check_unseen(self.data)
+        if settings["probe"] and self.other["recompute"]:
+            raise ValueError("a probe has no blocks to recompute: leave out recompute")
+        return settings
+
+    def open(self, run, command):
+        """Create the folder of a new run, or put the loop into the state of a run that is resumed."""
+        if self.resumed:
+            update_sources(run, self.loop.settings, self.data)
+            restore(run, self.loop)
+        else:
+            config = describe(self.model, self.data, self.loop.settings, command)
+            check_names_are_utf8(config, self.data, run.path)
+            run.create(config, training_hashes(self.data))
+
+    def train(self, progress: bool) -> Result:
+        """Run the loop to its end, write the results to the folder, and return them."""
+        loop, run, data, inputs = self.loop, self.run, self.data, self._inputs(progress)
+        steps, seconds = loop.trainer.optimiser.t, loop.progress.seconds
+        seen = count_seen(run, data.test_images) if run else None
+        checkpoints = Checkpoints(run, loop, self.other["checkpoint_seconds"], self.other["checkpoint_steps"])
+        with checkpoints, Progress(progress, loop, self.parts, _leakage_note(data, seen)) as display:
+            loop.after_step = [display.after_step, checkpoints.after_step]
+            loop.after_epoch = [display.after_epoch, checkpoints.after_epoch]
+            loop.run(inputs)
+            loop.finish(inputs)
+            test = add_flip_evaluation(loop.scores["test"], self.model, loop.settings, data.test_images,
+                                       data.test_labels, self.threads)
+            result = result_of(loop, self.model, replace(test, seen=seen), steps, seconds)
+            if run:
+                _write_results(run, result, data)
+        return result
+
+    def _inputs(self, progress):
+        """The images of each part, or for a probe their features; of a loop that has ended, only to evaluate."""
+        images = images_of(self.parts)
+        if not self.loop.settings["probe"]:
+            return images
+        needed = {part: images[part] for part in images if part != "train" or not self.loop.ended}
+        return features(self.model, needed, self.run, self.threads, self.other["checkpoint_seconds"], progress)
+
+
+def _leakage_note(data, seen):
+    """A note if more test images than expected are also training images; None otherwise."""
+    if (seen or 0) <= TOLERANCE * len(data.test_images):
+        return None
+    return (f"note: {seen} of the {len(data.test_images)} test images are also training or validation images: the test "
+            "accuracy will be higher than on new images")
+
+
+def _write_results(run: RunFolder, result: Result, data: Dataset) -> None:
+    """Write the final weights, the curve and the report."""
+    from .results import curve  # here, because importing matplotlib takes long
+
+    run.write_model(result.model)
+    if result.records:
+        curve.plot_curve(result.records, run.curve_file, result.loss_floor, result.kept_record)
+    run.features_file.unlink(missing_ok=True)
+    write_report(run, result.model, data, result.test)
