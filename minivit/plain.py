@@ -6,14 +6,19 @@ A *Vision Transformer* (ViT) classifies an image in five steps:
 
     1. cut the image into square patches; each patch becomes one vector, called a *token*
     2. add one more token, the *class token*, and tell every token its position
-    3. repeat L times, in a *block*: attention lets every token read from every other token,
-       then a small network, the MLP, processes each token by itself
+    3. repeat L times, in a *block*: attention lets every token read from all tokens, then the MLP, two linear maps
+       with a nonlinear function (GELU) between them, processes each token by itself
     4. take the class token: it has collected what the image shows
     5. map it to one score per class, the *logits*; the largest one is the prediction
 
+One digit passes through these shapes:
+
+    image (8, 8, 1) -> 16 patches (16, 4) -> tokens (16, 64) -> with the class token (17, 64), in and after each block
+                    -> class token (64,) -> logits (10,)
+
 Training repeats four more steps: the *loss* says how wrong the logits are; the *backward* pass applies the chain rule
 from the loss to the first layer and yields the gradient of every weight; *AdamW* moves each weight against its
-gradient; the next batch of images follows.
+gradient. Then the next batch of images follows.
 
 Each operation is a pair of functions. The forward returns its result and a *cache*, the values that the backward needs:
 
@@ -21,9 +26,18 @@ Each operation is a pair of functions. The forward returns its result and a *cac
     dx, dweight, ... = op.reference_backward(dy, cache)        dx is dLoss/dx and has the shape of x
 
 This file only composes these pairs. The mathematics of each pair, with the derivation of its backward, is one chapter
-in `minivit/ops/`. Everything else in this package computes the same numbers faster: compare `minivit/models/vit.py`.
+in `minivit/ops/`. The fast ViT, `minivit/models/vit.py`, computes the same numbers. Where each function is made fast:
 
-Shapes: B images in a batch, N tokens, D width of a token, h attention heads, F width of the MLP, K classes, L blocks.
+    apply_linear, apply_norm    `Linear` in `layers/linear.py`, `LayerNorm` in `layers/norm.py`
+    attend, mlp                 `Attention` in `layers/attention.py`, `MLP` in `layers/mlp.py`
+    forward, backward           `ViT` in `models/vit.py`, and `Block` in `layers/block.py`. There the last norm comes
+                                after the pooling. It treats each token by itself, so the result is the same.
+    loss_and_gradients          `supervised` in `parallel/lanes.py`
+    train                       `training/trainer.py` does a step, and `training/loop.py` repeats it
+
+Shapes: B images in a batch, each of H x W pixels with C channels; P side of a patch in pixels; M patches and N = M + 1
+tokens of an image; D width of a token; h attention heads, each of width d = D / h; F width of the MLP; K classes;
+L blocks.
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929.
 """
 
@@ -103,7 +117,7 @@ def backward(dlogits: np.ndarray, c: dict[str, Any], sizes: dict[str, int] = SIZ
     """dlogits (B, K) and the caches of the forward -> the gradient of every parameter, by name.
 
     The lines are those of `forward`, from the last to the first. Where x acts twice, as in x + f(x), its gradient is
-    the sum of both ways: dx = dy (straight through) + the backward of f.
+    the sum of what comes back along both ways: dx = dy (straight through) + the backward of f.
     """
     g: Parameters = {}
     dy = linear_backward(g, c, "head", dlogits)
@@ -118,7 +132,7 @@ def backward(dlogits: np.ndarray, c: dict[str, Any], sizes: dict[str, int] = SIZ
 
 
 def attend(p: Parameters, c: dict[str, Any], name: str, x: np.ndarray, heads: int) -> np.ndarray:
-    """Attention: every token of x (B, N, D) asks all tokens, and takes a weighted mean of their answers."""
+    """Attention: every token of x (B, N, D) scores all tokens, and takes the mean of their values weighted by that."""
     qkv = apply_linear(p, c, f"{name}.qkv", x)                # queries, keys and values side by side: (B, N, 3 D)
     y, c[name] = attention.reference_forward(qkv, heads)
     return apply_linear(p, c, f"{name}.proj", y)              # mixes the heads
@@ -176,7 +190,10 @@ def norm_backward(g: Parameters, c: dict[str, Any], name: str, dy: np.ndarray) -
 def loss_and_gradients(
     p: Parameters, images: np.ndarray, labels: np.ndarray, smoothing: float = 0.0, sizes: dict[str, int] = SIZES
 ) -> tuple[float, Parameters]:
-    """The mean cross-entropy of a batch, and the gradient of every parameter: one forward and one backward."""
+    """The mean cross-entropy of a batch, and the gradient of every parameter: one forward and one backward.
+
+    Label smoothing gives the right class the probability 1 - smoothing + smoothing / K instead of 1, as the target.
+    """
     logits, caches = forward(p, images, sizes)
     targets = cross_entropy.targets(labels, sizes["classes"], smoothing, logits.dtype)     # (B, K), one row per image
     loss, cache = cross_entropy.reference_forward(logits, targets)
@@ -189,7 +206,10 @@ def normalise(images: np.ndarray) -> np.ndarray:
 
 
 def train(epochs: int = 30, batch_size: int = 32, lr: float = 2e-3, weight_decay: float = 0.05, seed: int = 0) -> float:
-    """Train on the digits, print a line per epoch, and return the accuracy on the test images, 0 to 1."""
+    """Train on the digits, print a line per epoch, and return the accuracy on the test images, 0 to 1.
+
+    The learning rate rises to `lr` in the first tenth of the steps (the *warm-up*) and then falls along half a cosine.
+    """
     digits, rng, p = load_data("digits", seed=seed), np.random.default_rng(seed), make_parameters(seed=seed)
     test_images = normalise(digits.test_images)
     count = len(digits.train_labels)

@@ -7,8 +7,9 @@ Every chapter has the same four functions:
     forward(x, ...)                -> y, cache       the fast version, which the layers call
     backward(dy, cache)            -> dx, ...
 
-A *cache* is what a forward keeps for its backward. (The fast memory of a core is called the processor's cache.) The
-letters are those of `minivit/__init__.py`, and dx always means dLoss/dx. A chapter imports no layer, data or training.
+A *cache* is what a forward keeps for its backward. (Not to be confused with the processor's cache, the fast memory of
+a core.) The letters are those of `minivit/__init__.py`: B images, N tokens, and so on. dx always means dLoss/dx. A
+chapter imports no layer, data or training.
 Operations never modify their inputs, unless their name or `out` says so. They keep the dtype of the input: float32 to
 train, float64 to verify.
 

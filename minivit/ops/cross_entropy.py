@@ -6,16 +6,18 @@ A classifier returns K *logits* per image, one score per class, of any size. The
     loss = (1/B) sum_b sum_k -t[b, k] log p[b, k]           a single number
 
 The target t is a distribution over the classes: 1 at the label and 0 elsewhere. *Label smoothing* by s makes it
-1 - s + s/K at the label and s/K elsewhere, so that the model is not driven to infinite logits. A part of a batch
-divides by the size of the full batch. log p is computed as z - log sum exp z with z = logits - max, so a probability
-that rounds to 0 has a finite loss.
+1 - s + s/K at the label and s/K elsewhere, so that the model is not driven to infinite logits. In training a batch is
+computed in parts (see `parallel/lanes.py`). Each part divides by the size of the full batch, so that the parts add up
+to the mean. log p is computed as z - log sum exp z with z = logits - max, so a probability that rounds to 0 has a
+finite loss.
 
 Backward. log p_k = z_k - log sum_j exp z_j, so d log p_k / d z_j = delta_kj - p_j (delta_kj is 1 if k = j, else 0), and
 
     d loss / d z_j = -(1/B) sum_k t_k (delta_kj - p_j) = (1/B) (p_j sum_k t_k - t_j)
 
-and sum_k t_k = 1: the model's probability minus the true one. Logits differ from z by one number per row, which does
-not change p, so their gradient is the same. The gradient dloss that comes from above multiplies it:
+As sum_k t_k = 1, this is (p_j - t_j) / B: the model's probability minus the true one. Logits differ from z by one
+number per row, which does not change p, so their gradient is the same. If the loss is a part of a longer computation,
+its own gradient dloss multiplies it:
 
     dlogits = dloss (p - t) / B
 

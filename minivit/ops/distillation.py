@@ -10,7 +10,7 @@ finds possible. q comes from the teacher (see `targets`) and is constant:
     hard    q = 1 at the teacher's most probable class, else 0, and tau = 1: the cross-entropy with that class as label
 
 The sum over k is the Kullback-Leibler divergence KL(q || p). It is never below zero, and it is zero if p = q. (0 log 0
-counts as 0.) A part of a batch divides by the size of the full batch. The student also learns from the labels: training
+counts as 0.) As in `cross_entropy`, B is the size of the full batch. The student also learns from the labels: training
 minimises (1 - weight) cross_entropy + weight distillation (see `training/distillation.py`).
 
 Backward. log q is constant, and log p_k = z_k - log sum_j exp z_j with z = logits / tau. By the chain rule,

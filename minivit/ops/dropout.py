@@ -2,10 +2,10 @@
 
     y = x mask           mask = 0 with probability `rate`, else 1 / (1 - rate)
 
-Dropout draws the mask for every number, so that no unit can rely on another. Drop-path (*stochastic depth*) draws it
-once per image, for the output of a residual branch: f(x) in y = x + f(x). A dropped branch leaves y = x, as if the
-block were not there. The factor 1 / (1 - rate) keeps the expectation of y at x, so evaluation simply leaves the
-operation out.
+Dropout draws the mask for every number, so that no number can rely on another. Drop-path (*stochastic depth*) draws it
+once per image, for the output of a residual branch: f(u) in u + f(u). A dropped branch leaves u, as if the branch were
+not there. The factor 1 / (1 - rate) keeps the mean of x mask equal to x, so evaluation simply leaves the operation
+out.
 
 Backward. The mask is a constant factor:
 

@@ -56,7 +56,7 @@ def backward(dy: np.ndarray, cache: np.ndarray) -> np.ndarray:
     return dy * slope
 
 
-@kernel
+@kernel                                                               # compiles the loop to machine code: `kernel.py`
 def _forward(x, y, slope):
     half, one = x.dtype.type(0.5), x.dtype.type(1)
     sqrt_half = x.dtype.type(0.7071067811865476)

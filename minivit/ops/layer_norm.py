@@ -23,8 +23,8 @@ where each line uses the next one. Multiplied by dxhat_i and summed over i:
 
     dx_j = rstd (dxhat_j - mean(dxhat) - xhat_j mean(dxhat xhat))
 
-In words: remove from dxhat = dy weight its mean, and its component along xhat. x can move in these two directions
-without changing y (a shift and, except for eps, a scaling), so no gradient points there.
+In words: remove from dxhat = dy weight its mean, and its component along xhat. Moving x along the vector of ones (a
+shift) or, except for eps, along xhat (a scaling) does not change y, so no gradient points there.
 
 Shapes: x, y, dx, dy (..., D); weight, bias (D,); mean, rstd one number per token. Read before: `linear`.
 Source: Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450.

@@ -49,7 +49,7 @@ def reference_backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.nda
     """Return dx (..., I), dweight (I, O) and dbias (O,), or None without a bias, for dy (..., O)."""
     x, weight, has_bias = cache
     dx = dy @ weight.T                                                # y = x W + b
-    dweight = as_matrix(x).T @ as_matrix(dy)                          # one row per token of the batch
+    dweight = as_matrix(x).T @ as_matrix(dy)                          # as_matrix: one row per token, of all images
     dbias = as_matrix(dy).sum(axis=0) if has_bias else None
     return dx, dweight, dbias
 

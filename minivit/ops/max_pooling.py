@@ -2,9 +2,9 @@
 
     y[b, i, j, c] = max over u, v of x[b, s i + u - p, s j + v - p, c]                  (x is 0 outside the image)
 
-Each channel is pooled by itself; s is the stride and p the padding. The zeros outside take part, as in BiT, which pads
-the image with zeros first: at the border, y is never negative. (Other libraries pad with minus infinity. After a ReLU
-the results are the same.)
+Each channel is pooled by itself; s is the stride and p the padding. The zeros outside take part, so y is never
+negative at the border. The models called BiT (see the sources) do this: they pad the image with zeros first. (Other
+libraries pad with minus infinity. After a ReLU the results are the same.)
 
 Backward. y depends only on the largest number of its square. If (r, t) is the place of that number,
 

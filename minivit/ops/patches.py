@@ -11,7 +11,7 @@ back to where the numbers came from:
     dimages = unpatchify(dpatches)
 
 A linear map of each patch follows in the model. Its result is one *token* per patch: a row of D numbers that the rest
-of the model works on. Both steps together are a convolution with filters of P x P pixels and stride P.
+of the model works on. Both steps together are a `convolution` with filters of P x P pixels and stride P.
 
 Read before: `linear`. Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929, section 3.1.
 """

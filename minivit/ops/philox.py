@@ -1,8 +1,8 @@
 """Philox: random numbers that are a function of their name, instead of drawn one after another.
 
-An ordinary generator has a state, so a number depends on how many were drawn before it. It would depend on the order of
-threads, on how the batch was split, and on where a run was resumed. A *counter-based* generator has no state. It is a
-function
+An ordinary generator has a state, so a number depends on how many were drawn before it. So it would depend on the order
+of threads, on how the batch was split, and on where a run was resumed. A *counter-based* generator has no state. It is
+a function
 
     (key, counter)  ->  four random words of 32 bits
 

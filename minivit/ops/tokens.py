@@ -1,4 +1,4 @@
-"""Class token and positions: what turns a bag of patches into the input of the encoder, the stack of blocks (Eq. 1).
+"""Class token and positions: what turns a bag of patches into the input of the encoder, the stack of blocks.
 
 A *token* is a row of D numbers that stands for a part of the input: here one per patch (see `patches`). The *class
 token* is one more, learned and the same for every image. In the blocks it collects what the classifier reads.

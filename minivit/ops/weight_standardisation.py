@@ -8,8 +8,8 @@ One channel d of the output has the filter W[:, :, :, d], m = k k C numbers. Wri
     what = (w - mean) rstd
 
 w is learned, and `what` is used by the convolution. The mean and the size of a filter have no effect, as after a batch
-norm (which normalises each channel over the images of a batch). Here no image affects another. With group norm,
-it makes convolutional networks train well with batches of any size.
+norm (which normalises each channel over the images of a batch). Unlike batch norm, it lets no image affect another.
+With group norm, it makes convolutional networks train well with batches of any size.
 
 Backward. This is the layer norm of a column instead of a row, without weight and bias, so its backward is the same (see
 `layer_norm` for the derivation). Remove from dwhat its mean, and its component along what:

@@ -8,7 +8,7 @@ Two neighbouring outputs of a filter g of three numbers depend on four inputs d:
 Written like this they take six products. Four are enough, because a polynomial is known from its values. Multiply each
 output by a number a_0 or a_1. The sum is a_0 y_0 + a_1 y_1 = sum_k d_k c_k, where the c_k are the coefficients of the
 product of two polynomials, c(x) = (a_0 + a_1 x) (g_0 + g_1 x + g_2 x**2). Four values determine its four coefficients.
-Each value is a single product; that at infinity means the leading coefficient:
+Each value is a single product; the value at infinity, c(inf), stands for the leading coefficient:
 
     c(0) = a_0 g_0       c(1) = (a_0 + a_1) (g_0 + g_1 + g_2)       c(-1) = (a_0 - a_1) (g_0 - g_1 + g_2)
     c(inf) = a_1 g_2
