@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from minivit.selftest import catalogue
-from minivit.testing.subject import make_subject
+from minivit.testing.adapters import function_under_test
 
 METHODS = ("richardson", "central", "directional", "taylor")
 
@@ -349,27 +349,27 @@ def torch_passes(target, check):
     """Return whether torch.autograd.gradcheck, with its defaults, accepts our pair at random weights."""
     import torch
 
-    subject = make_subject(target, check.inputs(), check.constants, np.random.default_rng(0))
+    function = function_under_test(target, check.inputs(), check.constants, np.random.default_rng(0))
 
     class Ours(torch.autograd.Function):
         @staticmethod
         def forward(ctx, *tensors):
             ctx.tensors = [t.detach().numpy().copy() for t in tensors]
             Ours.fill(ctx.tensors)
-            return torch.tensor(np.array(subject.forward()))
+            return torch.tensor(np.array(function.forward()))
 
         @staticmethod
         def backward(ctx, dy):
             Ours.fill(ctx.tensors)
-            gradients = subject.backward(dy.numpy().copy())
-            return tuple(torch.tensor(np.array(gradients[name])) for name in subject.tensors)
+            gradients = function.backward(dy.numpy().copy())
+            return tuple(torch.tensor(np.array(gradients[name])) for name in function.tensors)
 
         @staticmethod
         def fill(values):
-            for x, value in zip(subject.tensors.values(), values, strict=True):
+            for x, value in zip(function.tensors.values(), values, strict=True):
                 x[...] = value
 
-    tensors = [torch.tensor(x, requires_grad=True) for x in subject.tensors.values()]
+    tensors = [torch.tensor(x, requires_grad=True) for x in function.tensors.values()]
     return torch.autograd.gradcheck(Ours.apply, tensors, raise_exception=False)
 
 

@@ -9,7 +9,7 @@ import pytest
 import minivit
 from minivit.layers import LayerNorm, Linear
 from minivit.ops import layer_norm, softmax
-from minivit.testing.differences import EPS, Line, taylor_order
+from minivit.testing.differences import EPS, PerturbedForward, taylor_order
 
 X = np.random.default_rng(0).standard_normal((3, 5))
 
@@ -67,6 +67,28 @@ def test_a_layer_norm_with_its_weight_outside_the_means_fails_although_it_passes
 def test_gradients_that_are_zero_pass_in_spite_of_round_off():
     assert minivit.gradcheck((lambda x: (x - x.sum() + x.sum(), None), lambda dy, _: dy), 1e3 * X).ok
     assert minivit.gradcheck((lambda x: (0 * x, None), lambda dy, _: 0 * dy), X).ok
+
+
+@pytest.mark.parametrize("method", ["richardson", "central", "directional", "taylor", "complex"])
+def test_a_note_says_that_zero_gradients_prove_nothing(method):
+    def cube(x):
+        return x**3 * (x.real > 0), x
+
+    backwards = {factor: lambda dy, x, factor=factor: factor * x**2 * dy * (x > 0) for factor in (2, 3)}
+    for backward in backwards.values():                               # both pass, although one of them is wrong
+        report = minivit.gradcheck((cube, backward), -np.abs(X), method=method)
+        assert report.ok
+        assert report.notes == ("all gradients are zero: nothing was checked, because a backward with a wrong factor "
+                                "would pass too; choose inputs at which the result depends on them",)
+        assert f"note: {report.notes[0]}" in str(report)
+    assert [minivit.gradcheck((cube, backwards[factor]), X, method=method).ok for factor in (2, 3)] == [False, True]
+
+
+def test_there_is_no_note_on_zero_gradients_if_one_of_them_is_not_zero_or_is_wrong():
+    assert minivit.gradcheck((lambda x, y: (x + 0 * y, None), lambda dy, _: (dy, 0 * dy)), X, X).notes == ()
+    wrong = minivit.gradcheck((square, lambda dy, x: 0 * dy), X)
+    assert not wrong.ok
+    assert wrong.notes == ()
 
 
 def test_magnitudes_do_not_matter():
@@ -172,41 +194,47 @@ COMPLEX = X + 1j
 
 @pytest.mark.parametrize(("target", "inputs", "error", "message"), [
     ((square, lambda dy, x: (2 * x * dy)[0]), [X], ValueError,
-     r"gradient of x has the shape \(5,\), but x itself \(3, 5\)"),
-    ((square, lambda dy, x: None), [X], ValueError, "None for x: did it forget to return dx"),
-    (NoReturn(5, 2), [X], ValueError, "None for x: did it forget to return dx"),
-    ((square, square_backward), [np.arange(3)], TypeError, "nothing to check"),
-    ((square, square_backward), [], TypeError, "nothing to check"),
-    ((square, square_backward), [np.zeros((0, 3))], TypeError, "nothing to check"),
+     r"wrong shape of the gradient of x: found \(5,\), expected \(3, 5\), the shape of x"),
+    ((square, lambda dy, x: None), [X], ValueError,
+     "missing gradient of x: found None after the backward, .* return it"),
+    (NoReturn(5, 2), [X], ValueError, "missing gradient of x: found None after the backward, .* return it"),
+    ((square, square_backward), [np.arange(3)], TypeError, "nothing to check: found no floating-point input"),
+    ((square, square_backward), [], TypeError, "nothing to check: found no floating-point input"),
+    ((square, square_backward), [np.zeros((0, 3))], TypeError, "nothing to check: found no floating-point input"),
     ((lambda x, y: (x * y, None), lambda dy, _: (dy, dy, dy)), [X, X], ValueError,
-     r"3 gradients for 2 floating-point inputs \(x, y\)"),
-    ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError, "forward returns NaN or infinity"),
-    ((square, square_backward), [np.where(X > 0, X, np.nan)], ValueError, "x holds NaN or infinity"),
-    ((square, square_backward), [COMPLEX], TypeError, "complex arrays"),
-    ((square, square_backward), [np.array(["a", "b"])], TypeError, "an array of numbers"),
-    ((lambda x: (x * np.random.default_rng().random(), x), square_backward), [X], ValueError, "two different results"),
-    ((square, lambda dy, x: 2 * x * dy * next(calls)), [X], ValueError, "two different gradients of x .* is random"),
+     r"found 3, expected 2 for the floating-point inputs \(x, y\), return one for each"),
+    ((lambda x: (np.log(-x * x), x), square_backward), [X], ValueError,
+     "wrong values in the forward's result: found NaN or infinity"),
+    ((square, square_backward), [np.where(X > 0, X, np.nan)], ValueError, "wrong values in x: found NaN or infinity"),
+    ((square, square_backward), [COMPLEX], TypeError, "found complex numbers, expected real"),
+    ((square, square_backward), [np.array(["a", "b"])], TypeError,
+     "wrong dtype of x: found <U1, expected an array of numbers"),
+    ((lambda x: (x * np.random.default_rng().random(), x), square_backward), [X], ValueError,
+     "the forward is random: found two different results"),
+    ((square, lambda dy, x: 2 * x * dy * next(calls)), [X], ValueError,
+     "not repeatable: found two different gradients of x"),
     ((lambda x: (np.multiply(x, 2, out=x), x), square_backward), [X], ValueError, "forward changes x"),
     ((square, lambda dy, x: np.multiply(x, 2 * dy, out=x)), [X], ValueError,
-     "gradients of x from one cache: it changes it"),
+     "gradients of x from one cache, expected equal ones, do not change the cache"),
     ((lambda x: (x * x, (x, x.copy())), spoiling), [X], ValueError, "backward changes x"),
     ((square, clipping), [3 * X], ValueError, "backward changes dy"),
-    ((lambda x: (x * x, 2 * x), consuming), [X], ValueError, "two different gradients of x from one cache: it changes "
-                                                             "it"),
+    ((lambda x: (x * x, 2 * x), consuming), [X], ValueError, "two different gradients of x from one cache, "
+                                                             "expected equal ones"),
     (type("Complex", (Doubling,), {"__init__": lambda self: setattr(self, "w", np.ones(5) * 1j)})(), [X], TypeError,
-     "complex arrays"),
+     "found complex numbers, expected real"),
     (faulty(backward=decaying), [X], ValueError, "backward changes w"),
-    (faulty(backward=lambda self, dy: 2 * dy * self.w), [X], ValueError, "no gradient for w"),
-    (faulty(forward=in_float32), [X], ValueError, "does not see a small move of .: it computes in float32"),
+    (faulty(backward=lambda self, dy: 2 * dy * self.w), [X], ValueError, "missing gradient of w: found None"),
+    (faulty(forward=in_float32), [X], ValueError, "ignores a small change of .: .* compute in float64"),
     ((lambda x: (x.astype(np.float32) ** 2, x), square_backward), [X], ValueError,
-     "forward gives float32 for float64 inputs"),
-    ((square, lambda dy, x: (2 * x * dy).astype(np.float32)), [X], ValueError, "gradient of x is float32"),
-    ((lambda x: x * x, square_backward), [X], TypeError, r"must return \(y, cache\), not ndarray"),
-    (faulty(forward=lambda self, x: None), [X], TypeError, "not NoneType: did it forget to return y"),
-    ((lambda x: (x[:0], x), square_backward), [X], ValueError, "result is empty"),
-    (object(), [X], TypeError, "object has no method 'forward'"),
-    (type("Half", (), {"forward": lambda self, x: x})(), [X], TypeError, "Half has no method 'backward'"),
-    (Doubling, [X], TypeError, r"Doubling is a class: give an object of it, Doubling\(...\)"),
+     "wrong dtype of the forward's result: found float32 for float64 inputs"),
+    ((square, lambda dy, x: (2 * x * dy).astype(np.float32)), [X], ValueError,
+     "wrong dtype of the gradient of x: found float32, expected float64"),
+    ((lambda x: x * x, square_backward), [X], TypeError, r"found ndarray, expected a tuple \(y, cache\)"),
+    (faulty(forward=lambda self, x: None), [X], TypeError, "found NoneType, .* add the return statement"),
+    ((lambda x: (x[:0], x), square_backward), [X], ValueError, "nothing to check: found an empty result"),
+    (object(), [X], TypeError, "found object without a method 'forward'"),
+    (type("Half", (), {"forward": lambda self, x: x})(), [X], TypeError, "found Half without a method 'backward'"),
+    (Doubling, [X], TypeError, r"found the class Doubling, expected an object of it, pass Doubling\(...\)"),
     ((square, None), [X], TypeError, "pair of functions"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 @pytest.mark.filterwarnings("ignore:invalid value")
@@ -220,7 +248,7 @@ def test_a_parameter_without_gradient_is_an_error():
         def backward(self, dy):
             return dy @ self.weight.data.T
 
-    with pytest.raises(ValueError, match="no gradient for weight"):
+    with pytest.raises(ValueError, match="missing gradient of weight"):
         minivit.gradcheck(Forgetful(5, 2), X)
 
 
@@ -242,7 +270,7 @@ def test_a_parameter_may_bear_any_name_and_memory_for_gradients_is_none():
     assert [row.tensor for row in report.rows] == ["x", "input_w"]
     Scale.backward = lambda self, dy: dy * self.input_w
     Scale.__init__ = lambda self: setattr(self, "input_w", np.ones(5))
-    with pytest.raises(ValueError, match="no gradient for input_w"):
+    with pytest.raises(ValueError, match="missing gradient of input_w"):
         minivit.gradcheck(Scale(), X)
 
 
@@ -271,9 +299,9 @@ def test_the_complex_step_has_no_round_off():
 
 
 @pytest.mark.parametrize(("target", "message"), [
-    (Linear(5, 2), "takes a pair of analytic functions"),
-    ((lambda x: (np.abs(x), x), lambda dy, x: dy * np.sign(x)), "is not analytic"),
-    ((softmax.forward, softmax.backward), "needs a forward that takes complex numbers"),
+    (Linear(5, 2), "found an object, expected a pair of analytic functions"),
+    ((lambda x: (np.abs(x), x), lambda dy, x: dy * np.sign(x)), "found a complex result that is real or differs"),
+    ((softmax.forward, softmax.backward), "found TypeError .* for complex inputs"),
 ])
 @pytest.mark.filterwarnings("ignore:Casting complex")
 def test_what_is_not_analytic_is_refused_by_the_complex_step(target, message):
@@ -284,9 +312,9 @@ def test_what_is_not_analytic_is_refused_by_the_complex_step(target, message):
 @pytest.mark.parametrize(("slope", "order"), [(2.0, 2.0), (2.06, 1.0)])
 def test_the_taylor_remainder_falls_with_order_2_for_a_right_gradient_and_1_for_one_that_is_3_percent_wrong(
     slope, order):
-    line = Line(lambda: X * X, X.reshape(-1), slice(None))
+    y_at = PerturbedForward(lambda: X * X, X.reshape(-1), slice(None))
     dy = np.random.default_rng(1).standard_normal(X.shape)
-    assert taylor_order(line, 1.0, float(np.sum(slope * X * dy)), dy, 1e-15) == pytest.approx(order, abs=0.02)
+    assert taylor_order(y_at, 1.0, float(np.sum(slope * X * dy)), dy, 1e-15) == pytest.approx(order, abs=0.02)
 
 
 @pytest.mark.parametrize("method", ["richardson", "central", "directional", "taylor"])
@@ -363,7 +391,7 @@ def test_a_tensor_that_is_mostly_kinks_does_not_pass():
     x[0, 0] = 1
     report = minivit.gradcheck((relu, relu_backward), x)
     assert not report.ok
-    assert "NOT CHECKED, 14 at kinks: move the inputs" in str(report)
+    assert "NOT CHECKED, 14 at kinks: choose other inputs" in str(report)
 
 
 @pytest.mark.parametrize("factor", [0.999, 1.001, 0.5])
@@ -390,7 +418,7 @@ def test_max_pooling_is_checked_where_the_winner_is_clear():
     assert minivit.gradcheck((lambda x: (x.max(axis=1), x), backward), x).rows[0].kinks == 0
 
 
-# ---- images that see each other -----------------------------------------------------------------------------
+# ---- images that influence each other ------------------------------------------------------------------------
 
 
 def mixed(x):
@@ -401,12 +429,12 @@ def mixed_backward(dy, _):
     return dy + 0.01 * dy.mean(axis=0)
 
 
-def test_images_that_see_each_other_are_noted_or_refused():
+def test_images_that_influence_each_other_give_a_note_or_an_error():
     report = minivit.gradcheck((mixed, mixed_backward), X)
     assert report.ok
-    assert "note: images see each other: result[1] depends on x[0]" in str(report)
+    assert "note: images of the batch influence each other: result[1] depends on x[0]" in str(report)
     assert not minivit.gradcheck((mixed, mixed_backward), X, independent=False).notes
-    with pytest.raises(ValueError, match=r"images see each other: result\[1\] depends on x\[0\]"):
+    with pytest.raises(ValueError, match=r"influence each other: result\[1\] depends on x\[0\], expected independent"):
         minivit.gradcheck((mixed, mixed_backward), X, independent=True)
 
 
@@ -429,11 +457,11 @@ def test_any_two_images_of_a_batch_are_kept_apart(one, other):
 @pytest.mark.parametrize("x", [X[0], X[:1]])
 def test_independence_needs_images(x):
     assert minivit.gradcheck((square, square_backward), x).ok
-    with pytest.raises(ValueError, match="independent=True needs"):
+    with pytest.raises(ValueError, match="independence cannot be tested: found an input of shape"):
         minivit.gradcheck((square, square_backward), x, independent=True)
 
 
-def test_a_layer_must_not_let_images_see_each_other():
+def test_the_images_of_a_layer_must_be_independent():
     class Leaky(Linear):
         def forward(self, x):
             return mixed(super().forward(x))[0]
@@ -441,7 +469,7 @@ def test_a_layer_must_not_let_images_see_each_other():
         def backward(self, dy):
             return super().backward(mixed_backward(dy, None))
 
-    with pytest.raises(ValueError, match="images see each other"):
+    with pytest.raises(ValueError, match="images of the batch influence each other"):
         minivit.gradcheck(Leaky(5, 2), X)
     assert minivit.gradcheck(Leaky(5, 2), X, independent=False).ok
 
@@ -470,7 +498,7 @@ def test_parts_dicts_and_gradients_that_add_up():
     report = minivit.gradcheck(Network(), X, constants=["mask"])
     assert report.ok
     assert [row.tensor for row in report.rows] == ["x", "parts.0.w", "parts.1.w", "params.b"]
-    with pytest.raises(ValueError, match=r"no gradient for mask \(a constant belongs into constants=\('mask',\)\)"):
+    with pytest.raises(ValueError, match=r"missing gradient of mask: .*name a constant in constants=\('mask',\)"):
         minivit.gradcheck(Network(), X)
 
 
@@ -586,7 +614,7 @@ def scaling(make, weight, **methods):
     (scaling(lambda self: setattr(self, "w", np.array(1.0)), lambda self: self.w), "w"),
 ])
 def test_a_weight_is_found_wherever_it_is_held(target, name):
-    with pytest.raises(ValueError, match=f"the backward gives no gradient for {name} "):
+    with pytest.raises(ValueError, match=f"missing gradient of {name}: "):
         minivit.gradcheck(target, X)
     assert minivit.gradcheck(target, X, constants=name).ok
 
@@ -594,7 +622,7 @@ def test_a_weight_is_found_wherever_it_is_held(target, name):
 def test_a_weight_held_by_what_has_no_forward_is_an_error_and_never_passed_over():
     holder = type("Holder", (), {"__init__": lambda self: setattr(self, "data", np.ones(5))})
     target = scaling(lambda self: setattr(self, "w", holder()), lambda self: self.w.data)
-    with pytest.raises(TypeError, match=r"w holds an array, Holder.data, but has no forward and backward"):
+    with pytest.raises(TypeError, match=r"gradient of w cannot be found: found the array Holder.data in a part without"):
         minivit.gradcheck(target, X)
     assert minivit.gradcheck(target, X, constants="w").ok
 
@@ -637,7 +665,7 @@ class BatchNorm:
 
 
 def test_a_running_mean_may_change_if_it_is_declared_constant():
-    with pytest.raises(ValueError, match=r"changes running, which the object held before.*constants=\('running',\)"):
+    with pytest.raises(ValueError, match=r"the forward changes running: .*constants=\('running',\)"):
         minivit.gradcheck(BatchNorm(), X)
     report = minivit.gradcheck(BatchNorm(), X, constants="running")
     assert report.ok
@@ -666,7 +694,7 @@ def test_a_backward_that_works_in_dy_is_told_so():
 
 
 def test_gradients_in_a_dict_are_refused():
-    with pytest.raises(TypeError, match="in the order of the inputs, not a dict"):
+    with pytest.raises(TypeError, match="found a dict, expected gradients in the order of the inputs"):
         minivit.gradcheck((square, lambda dy, x: {"x": 2 * x * dy}), X)
 
 
@@ -701,9 +729,9 @@ def test_a_gradient_that_is_nan_in_one_entry_of_many_is_named():
 
 def test_where_kinks_keep_a_direction_from_seeing_the_rest_the_table_says_so():
     x = np.random.default_rng(0).standard_normal((20, 30))
-    assert "seen" not in str(minivit.gradcheck((relu, relu_backward), x))
+    assert "not checked" not in str(minivit.gradcheck((relu, relu_backward), x))
     x[::7, ::3] = 0
-    assert "at kinks, the rest not seen" in str(minivit.gradcheck((relu, relu_backward), x))
+    assert "at kinks, the rest not checked" in str(minivit.gradcheck((relu, relu_backward), x))
 
 
 def test_a_report_is_true_if_all_is_right_and_describes_itself():
@@ -721,17 +749,17 @@ def test_a_report_is_true_if_all_is_right_and_describes_itself():
 def test_a_tiny_gradient_that_is_twice_too_large_is_named():
     report = minivit.gradcheck((lambda x: (1e-300 * x, None), lambda dy, _: 2e-300 * dy), X)
     assert not report.ok
-    assert report.rows[0].hint == "off by a constant factor: 2 times what it should be"
+    assert report.rows[0].hint == "the gradient is 2 times what it should be: look for a wrong constant factor"
 
 
 def test_an_object_that_cannot_be_copied_is_named():
     target = scaling(lambda self: setattr(self, "lock", threading.Lock()), lambda self: 1.0)
-    with pytest.raises(TypeError, match=r"Scaling cannot be copied .*gradcheck works on a copy"):
+    with pytest.raises(TypeError, match=r"Scaling cannot be copied: found .*lock"):
         minivit.gradcheck(target, X)
 
 
 @pytest.mark.parametrize("second", [X, X[:2]], ids=["equal shapes", "unequal shapes"])
 def test_a_list_of_arrays_is_refused(second):
     pair = lambda xs: (xs[0], None), lambda dy, _: [dy, dy]
-    with pytest.raises(TypeError, match="an input is a list of arrays: pass each array as an argument of its own"):
+    with pytest.raises(TypeError, match="found a list of arrays, expected an array, pass each array"):
         minivit.gradcheck(pair, [X, second])

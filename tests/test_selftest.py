@@ -38,7 +38,7 @@ def test_a_wrong_gradient_is_exit_code_1_and_is_named(capsys, monkeypatch):
     assert cli.main(["gradcheck", "LayerNorm", "gelu"]) == 1
     printed = capsys.readouterr().out
     assert "WRONG at" in printed
-    assert "hint: off by a constant factor: 1.001" in printed
+    assert "hint: the gradient is 1.001 times what it should be" in printed
     assert "1 FAIL" in printed
     assert cli.main(["gradcheck", "LayerNorm", "gelu", "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
@@ -50,7 +50,7 @@ def test_an_exception_is_a_failure_and_the_other_checks_continue(capsys, monkeyp
     monkeypatch.setattr(LayerNorm, "backward", lambda self, dy: dy[0])
     assert cli.main(["gradcheck", "LayerNorm", "Linear"]) == 1
     printed = capsys.readouterr().out
-    assert "LayerNorm: ValueError: the backward gives no gradient for weight" in printed or "has the shape" in printed
+    assert "LayerNorm: ValueError: wrong shape of the gradient of x: found (3, 6), expected (2, 3, 6)" in printed
     assert "3 layers" in printed
     assert cli.main(["gradcheck", "LayerNorm", "--json"]) == 1
     result = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))

@@ -1,20 +1,20 @@
-"""Finite differences: the slope of L = sum(y * dy) along a line x + t v through one tensor.
+"""Finite differences: the slope of L = sum(y * dy) when one tensor x moves along a direction v.
 
-They need values of the forward alone. With D(h) the central difference,
+The slope is the directional derivative of L. Finite differences need values of the forward only. With D(h) the central
+difference,
 
     central        D(h) = (L(x + h v) - L(x - h v)) / 2h                    error O(h**2)
     richardson     (4 D(h/2) - D(h)) / 3                                    error O(h**4)
     complex        Im L(x + i h v) / h                                      error O(h**2), and h may be 1e-20
 
-A large h has a large truncation error; a small h has a large round-off error eps L / h. So the error against h is a V.
-The step is the power of eps that balances both, times the root mean square of the tensor. The complex step subtracts
-nothing and has no round-off, but every function on the way must be analytic. The difference of two losses is computed
-as sum((y+ - y-) * dy), which cancels less.
+A large step h has a large truncation error; a small h has a large round-off error eps L / h. A plot of the error
+against h is therefore a V. The step is the power of eps that balances both errors, times the root mean square of the
+tensor. The complex step subtracts nothing and has no round-off error, but every function in the forward must be
+analytic. The difference of two losses is computed as sum((y+ - y-) * dy), which loses fewer digits.
 
-A line moves one entry (v = e_i) or follows a *direction*: it moves all entries of a tensor at once, by random amounts.
-Its slope is g.v, so one measurement sees an error in any entry of the gradient g. The amounts are between 1/2 and 3/2
-of the step, with random signs. Signs alone could meet a symmetry: the gradient of a softmax has no component along
-ones.
+To check one entry i, the direction v is the unit vector e_i. A random v moves all entries of a tensor at once. Its
+slope is g.v, so one measurement sees an error in any entry of the gradient g. The components of a random v are between
+1/2 and 3/2, with random signs. Signs alone could hit a symmetry: the gradient of a softmax has no component along ones.
 
 The Taylor remainder |L(x + h v) - L(x) - h g.v| needs no choice of h. It falls as h**2 if g is the gradient, else as h.
 
@@ -33,15 +33,15 @@ import numpy as np
 EPS = float(np.finfo(np.float64).eps)
 
 
-def magnitude(x: np.ndarray) -> float:
+def rms(x: np.ndarray) -> float:
     """Return the root mean square of an array without overflow, or 1 if the array is zero."""
     largest = float(np.abs(x).max(initial=0.0))
     return largest * float(np.sqrt(np.mean((x / largest) ** 2))) if largest else 1.0
 
 
 @dataclass(frozen=True)
-class Line:
-    """The forward along one line of a tensor: t -> y(x + t v). The tensor is moved and put back.
+class PerturbedForward:
+    """The forward as a function of a perturbation of one tensor: t -> y(x + t v). The tensor is restored after a call.
 
     x: flat view of the tensor. where: an index or a slice of x. v is `direction` there (a number, or an array for a
     slice), and zero elsewhere.
@@ -54,75 +54,76 @@ class Line:
 
     def __call__(self, t):
         """Return y(x + t v), a copy."""
-        here = np.copy(self.x[self.where])
-        self.x[self.where] = here + t * self.direction
+        saved = np.copy(self.x[self.where])
+        self.x[self.where] = saved + t * self.direction
         try:
             return np.array(self.forward())                           # a copy, because a forward may return its input
         finally:
-            self.x[self.where] = here
+            self.x[self.where] = saved
 
 
-def central(line: Any, h: float, dy: np.ndarray) -> float:
-    """Return the slope along the line by the central difference."""
-    return float(np.sum((line(h) - line(-h)) * dy)) / (2 * h)
+def central(y_at: Any, h: float, dy: np.ndarray) -> float:
+    """Return the slope by the central difference. y_at: a `PerturbedForward`, t -> y."""
+    return float(np.sum((y_at(h) - y_at(-h)) * dy)) / (2 * h)
 
 
-def richardson(line: Any, h: float, dy: np.ndarray) -> float:
-    """Return the slope along the line by Richardson extrapolation of the central difference."""
-    return (4 * central(line, h / 2, dy) - central(line, h, dy)) / 3
+def richardson(y_at: Any, h: float, dy: np.ndarray) -> float:
+    """Return the slope by Richardson extrapolation of the central difference."""
+    return (4 * central(y_at, h / 2, dy) - central(y_at, h, dy)) / 3
 
 
-def complex_step(line: Any, h: float, dy: np.ndarray) -> float:
-    """Return the slope along the line of a complex tensor by the complex step."""
-    return float(np.sum(line(1j * h).imag * dy)) / h
+def complex_step(y_at: Any, h: float, dy: np.ndarray) -> float:
+    """Return the slope by the complex step. The perturbed tensor must be complex."""
+    return float(np.sum(y_at(1j * h).imag * dy)) / h
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way to measure a slope. `step` suits it; `divisor` is the step by which round-off is divided.
+class Scheme:
+    """A finite-difference scheme: `slope(y_at, h, dy)` and the `step` h that suits it.
 
-    Both are relative to the scale of the tensor.
+    The round-off error of the slope is that of L divided by `roundoff_step`. Both steps are relative to the scale of
+    the tensor.
     """
 
     slope: Callable
     step: float
-    divisor: float
+    roundoff_step: float
 
 
-SLOPES = {
-    "richardson": Method(richardson, EPS ** (1 / 5), EPS ** (1 / 5)),
-    "central": Method(central, EPS ** (1 / 3), EPS ** (1 / 3)),
-    "complex": Method(complex_step, 1e-20, 1.0),
+SCHEMES = {
+    "richardson": Scheme(richardson, EPS ** (1 / 5), EPS ** (1 / 5)),
+    "central": Scheme(central, EPS ** (1 / 3), EPS ** (1 / 3)),
+    "complex": Scheme(complex_step, 1e-20, 1.0),
 }
 
 
-def bend(line: Any, h: float, dy: np.ndarray) -> float:
-    """Return how far the forward is from smooth within +-h, in units of slope.
+def nonsmoothness(y_at: Any, h: float, dy: np.ndarray) -> float:
+    """Return how much a kink within +-h may change the slope; near zero where the forward is smooth.
 
     A second difference becomes four times smaller when h is halved, up to terms of order h**4. At a kink (ReLU at zero,
-    two maxima that change places) it does not. So |S(h) - 4 S(h/2)| / h, with S(h) = y(h) - 2 y(0) + y(-h), is O(h**3)
-    where the forward is smooth, and as large as the jump of the slope at a kink.
+    two maxima that change places) it does not. With S(h) = y(h) - 2 y(0) + y(-h), the value |S(h) - 4 S(h/2)| / h is
+    O(h**3) where the forward is smooth, and as large as the jump of the slope at a kink.
     """
-    y = line(0.0)
-    far, near = (line(t) - 2 * y + line(-t) for t in (h, h / 2))
-    return float(np.sum(np.abs((far - 4 * near) * dy))) / h
+    y = y_at(0.0)
+    full, half = (y_at(t) - 2 * y + y_at(-t) for t in (h, h / 2))
+    return float(np.sum(np.abs((full - 4 * half) * dy))) / h
 
 
-def taylor_order(line: Any, scale: float, slope: float, dy: np.ndarray, noise: float) -> float:
+def taylor_order(y_at: Any, scale: float, slope: float, dy: np.ndarray, noise: float) -> float:
     """Return the order in h with which the remainder of L(x + h v) = L(x) + h slope falls.
 
     It is at least 2 if `slope` is right, and 1 if not. The remainder is the root mean square over +h and -h, so an even
     and an odd term cannot cancel. The order comes from the two smallest steps scale / 4**k at which the remainder
-    exceeds `noise`, the round-off in L. It is infinite if the remainder never does, because L is linear.
+    exceeds `noise`, the round-off in L. If the remainder never does, L is linear and the order is infinite.
     """
-    y = line(0.0)
+    y = y_at(0.0)
 
     def remainder(h):
-        ahead, behind = (float(np.sum((line(t) - y) * dy)) - t * slope for t in (h, -h))
-        return math.hypot(ahead, behind) / math.sqrt(2)
+        plus, minus = (float(np.sum((y_at(t) - y) * dy)) - t * slope for t in (h, -h))
+        return math.hypot(plus, minus) / math.sqrt(2)
 
     steps = (scale / 4**k for k in range(2, 14))
-    clear = list(itertools.takewhile(lambda r: r > 64 * noise, map(remainder, steps)))
-    if len(clear) < 2:
+    above_noise = list(itertools.takewhile(lambda r: r > 64 * noise, map(remainder, steps)))
+    if len(above_noise) < 2:
         return math.inf
-    return math.log(clear[-2] / clear[-1], 4)
+    return math.log(above_noise[-2] / above_noise[-1], 4)

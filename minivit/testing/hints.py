@@ -1,4 +1,4 @@
-"""Recognise common mistakes in a wrong gradient. Each recogniser knows one pattern and describes it, or returns None.
+"""Recognise common mistakes in a wrong gradient. Each recogniser describes one pattern in a sentence, or returns None.
 
 The evidence is a few rows (along the last axis) of the wrong tensor and some entries elsewhere, measured again. A
 pattern counts if it explains all but a hundredth of the difference. A hint is no proof.
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .differences import SLOPES
+from .differences import SCHEMES
 
-_ROWS, _ROW, _SPREAD = 3, 32, 32                                      # rows, entries of a row, entries elsewhere
-_ALL = 256                                                            # entries of a tensor that is measured completely
+_ROWS, _ROW_LENGTH = 3, 32                                            # rows, and the largest number of entries of each
+_SCATTERED = 32                                                       # entries elsewhere
+_COMPLETE = 256                                                       # a tensor up to this size is measured completely
 
 
 class Evidence:
@@ -22,30 +23,30 @@ class Evidence:
     of the tensor, or of long parts of them.
     """
 
-    def __init__(self, trial: Any, name: str, index: int | None, rng: np.random.Generator) -> None:
-        self.trial, self.name = trial, name
-        self.x, self.gradient = trial.subject.tensors[name], trial.gradients[name]
+    def __init__(self, comparer: Any, name: str, index: int | None, rng: np.random.Generator) -> None:
+        self.comparer, self.name = comparer, name
+        self.x, self.gradient = comparer.function.tensors[name], comparer.gradients[name]
         width = self.gradient.shape[-1] if self.gradient.ndim else 1
         row, column = divmod(index or 0, width)
-        start = max(0, min(column - _ROW // 2, width - _ROW))         # of a stretch in which `index` lies
+        start = max(0, min(column - _ROW_LENGTH // 2, width - _ROW_LENGTH))  # of the part of a row around `index`
         others = rng.permutation(np.setdiff1d(np.arange(self.gradient.size // width), [row]))
-        whole = [i * width + np.arange(start, min(start + _ROW, width)) for i in (row, *others[:_ROWS - 1])]
-        spread = rng.permutation(self.gradient.size)[:_SPREAD]
-        self.indices = np.concatenate([*whole, spread])
-        self.rows = np.split(np.arange(sum(map(len, whole))), len(whole))
+        parts = [i * width + np.arange(start, min(start + _ROW_LENGTH, width)) for i in (row, *others[:_ROWS - 1])]
+        scattered = rng.permutation(self.gradient.size)[:_SCATTERED]
+        self.indices = np.concatenate([*parts, scattered])
+        self.rows = np.split(np.arange(sum(map(len, parts))), len(parts))
         self.analytic = self.gradient.reshape(-1)[self.indices]
         self.numeric = self.slopes(self.indices)
         self.difference = self.numeric - self.analytic
 
     def slopes(self, indices: Any) -> np.ndarray:
         """Measure the slopes of the entries with these flat indices."""
-        way = SLOPES["central"]
-        step = way.step * self.trial.scale(self.name)
-        return np.array([way.slope(self.trial.line(self.name, i), step, self.trial.dy) for i in indices])
+        scheme = SCHEMES["central"]
+        step = scheme.step * self.comparer.scale(self.name)
+        return np.array([scheme.slope(self.comparer.perturbed(self.name, i), step, self.comparer.dy) for i in indices])
 
     def gradient_under(self, dy: np.ndarray) -> np.ndarray:
         """Return the analytic gradient of this tensor under another upstream gradient."""
-        return np.asarray(self.trial.subject.backward(dy)[self.name])
+        return np.asarray(self.comparer.function.backward(dy)[self.name])
 
     def explained_by(self, *terms: Any) -> bool:
         """Return whether in every row the difference is a linear combination of these terms."""
@@ -70,7 +71,7 @@ def _not_finite(e):
 
 
 def _not_measured(e):
-    return None if np.isfinite(e.numeric).all() else "the forward gives NaN or infinity nearby"
+    return None if np.isfinite(e.numeric).all() else "the forward returns NaN or infinity near these inputs"
 
 
 def _zero(e):
@@ -78,7 +79,7 @@ def _zero(e):
 
 
 def _ignores_dy(e):
-    if np.array_equal(e.gradient_under(2 * e.trial.dy + 1), e.gradient):
+    if np.array_equal(e.gradient_under(2 * e.comparer.dy + 1), e.gradient):
         return "the gradient is the same for another dy: the backward ignores its upstream gradient"
     return None
 
@@ -95,33 +96,35 @@ def _factor(e):
     if factor == 0 or not _is_close(numeric, factor * analytic, difference):
         return None
     if abs(factor + 1) < 1e-6:
-        return "the sign is wrong"
-    lengths = {math.prod(shape[start:stop]) for shape in (e.trial.dy.shape, e.x.shape)
+        return "the sign of the gradient is wrong"
+    lengths = {math.prod(shape[start:stop]) for shape in (e.comparer.dy.shape, e.x.shape)
                for start in range(len(shape)) for stop in range(start + 1, len(shape) + 1)}
     for length in sorted(lengths - {1}):
         if abs(factor / length - 1) < 1e-6:
-            return f"{length} times too small: is a mean taken where a sum belongs, over {length} numbers?"
+            return f"the gradient is {length} times too small: is it a mean instead of a sum over {length} numbers?"
         if abs(factor * length - 1) < 1e-6:
-            return f"{length} times too large: is a sum taken where a mean belongs, over {length} numbers?"
-    return f"off by a constant factor: {1 / factor:.6g} times what it should be"
+            return f"the gradient is {length} times too large: is it a sum instead of a mean over {length} numbers?"
+    return f"the gradient is {1 / factor:.6g} times what it should be: look for a wrong constant factor"
 
 
 def _transposed(e):
     if e.x.ndim < 2 or e.x.shape[-1] != e.x.shape[-2]:
         return None
     transposed = e.gradient.swapaxes(-1, -2).reshape(-1)[e.indices]
-    return "transposed: the last two axes are exchanged" if _is_close(e.numeric, transposed, e.difference) else None
+    return "the gradient is transposed: its last two axes are exchanged" if _is_close(
+        e.numeric, transposed, e.difference) else None
 
 
 def _in_wrong_places(e):
-    if e.x.size > _ALL:
+    if e.x.size > _COMPLETE:
         return None
     right, found = np.sort(e.slopes(np.arange(e.x.size))), np.sort(e.gradient.reshape(-1))
-    return "the right numbers in the wrong places" if np.abs(right - found).max() < 1e-6 * np.abs(right).max() else None
+    return "the gradient has the right numbers in the wrong places" if (
+        np.abs(right - found).max() < 1e-6 * np.abs(right).max()) else None
 
 
 def _of_one_image(e):
-    dy, images = e.trial.dy, len(e.trial.dy) if e.trial.dy.ndim else 0
+    dy, images = e.comparer.dy, len(e.comparer.dy) if e.comparer.dy.ndim else 0
     without_dy = e.gradient_under(np.zeros_like(dy))
     for b in (0, images - 1) if images > 1 else ():
         alone = np.zeros_like(dy)
@@ -130,39 +133,40 @@ def _of_one_image(e):
         if np.array_equal(under, e.gradient):
             return f"only dy[{b}] contributes: is the sum over the first axis missing?"
         others = np.arange(images) != b
-        per_image = e.name in e.trial.subject.inputs and len(e.x) == images and not e.trial.coupled
+        per_image = e.name in e.comparer.function.inputs and len(e.x) == images and not e.comparer.coupled
         if per_image and (under != without_dy)[others].any():
-            return f"dy[{b}] changes the gradients of other images: images leak into each other"
+            return f"dy[{b}] changes the gradients of other images: the backward mixes the images of the batch"
     return None
 
 
 def _missing_dy(e):
-    if e.trial.dy.shape == e.x.shape and _is_close(e.difference, e.trial.dy.reshape(-1)[e.indices], e.difference):
-        return "dy itself is missing: the direct path of a residual connection?"
+    if e.comparer.dy.shape == e.x.shape and _is_close(e.difference, e.comparer.dy.reshape(-1)[e.indices], e.difference):
+        return "the gradient lacks the term dy: is the identity path of a residual connection missing?"
     return None
 
 
 def _missing_term(e):
     ones = np.ones(e.x.shape)
-    for terms, words in (((ones,), "1 (the same for a whole row, as a mean is)"), ((e.x,), f"{e.name} itself"),
-                         ((ones, e.x), f"1 and one proportional to {e.name} itself")):
+    for terms, words in (((ones,), "a constant term (such as a mean over the row)"),
+                         ((e.x,), f"a term proportional to {e.name}"),
+                         ((ones, e.x), f"a constant term and one proportional to {e.name}")):
         if e.explained_by(*terms):
-            return f"in each row a term proportional to {words} is missing or added"
+            return f"in each row, the gradient wrongly lacks or contains {words}"
     return None
 
 
-def _factor_outside_of_means(e):
-    for name, w in e.trial.subject.tensors.items():
+def _factor_after_mean(e):
+    for name, w in e.comparer.function.tensors.items():
         if name != e.name and w.shape == e.x.shape[-1:]:
             w = np.broadcast_to(w, e.x.shape)
             if e.explained_by(np.ones(e.x.shape), e.x, w, w * e.x):
-                return (f"the difference is a combination of 1, {e.name}, {name} and their product: is {name} outside "
-                        "of a mean that it belongs in?")
+                return (f"the difference is a linear combination of 1, {e.name}, {name} and {e.name} * {name}: "
+                        f"is {name} applied after a mean instead of before it?")
     return None
 
 
 def _confined(e):
-    wrong = np.abs(e.difference) > 100 * e.trial.tolerance * max(np.abs(e.numeric).max(), np.abs(e.analytic).max())
+    wrong = np.abs(e.difference) > 100 * e.comparer.tolerance * max(np.abs(e.numeric).max(), np.abs(e.analytic).max())
     if wrong.all() or not wrong.any():
         return None
     places = np.unravel_index(e.indices, e.x.shape)
@@ -171,7 +175,7 @@ def _confined(e):
     inside = np.all([np.isin(place, bad) for place, bad in zip(places, box, strict=True)], axis=0)
     if (inside & ~wrong).any():
         return None
-    return "wrong only where " + " and ".join(
+    return "the gradient is wrong only where " + " and ".join(
         f"the index on axis {axis} is {_in_words(bad)}" for axis, bad in enumerate(box) if len(bad) < e.x.shape[axis])
 
 
@@ -183,13 +187,13 @@ def _in_words(indices):
 
 
 _RECOGNISERS = (_not_finite, _not_measured, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places,
-                _of_one_image, _missing_dy, _missing_term, _factor_outside_of_means, _confined)
+                _of_one_image, _missing_dy, _missing_term, _factor_after_mean, _confined)
 
 
-def hint_for(trial: Any, name: str, index: int | None, rng: np.random.Generator) -> str:
+def hint_for(comparer: Any, name: str, index: int | None, rng: np.random.Generator) -> str:
     """Return a hint on the mistake in a wrong tensor, or an empty string.
 
     index: flat index of a wrong entry; None for a direction.
     """
-    evidence = Evidence(trial, name, index, rng)
+    evidence = Evidence(comparer, name, index, rng)
     return next((found for recognise in _RECOGNISERS if (found := recognise(evidence))), "")

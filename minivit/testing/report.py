@@ -14,11 +14,11 @@ from .differences import central, richardson
 class Row:
     """The result for one tensor.
 
-    entries: how many of its `size` entries were checked (or along how many directions, by a filter). kinks: how many
-    were skipped at kinks. error: the largest. index, numeric, analytic: of the worst entry if the tensor is wrong, else
-    of the largest entry; an empty index stands for a direction. unseen: whether some entries could not be checked
-    because of a kink. hint: the likely mistake, for the first few wrong tensors. order: of the Taylor remainder, for
-    "taylor".
+    entries: how many of its `size` entries were checked; for a filter, along how many directions. kinks: how many
+    entries were skipped because of a kink. error: the largest error. index, numeric, analytic: the worst entry if the
+    tensor is wrong, else the largest entry; the index is empty for a direction. unseen: whether a kink prevented the
+    check of the entries that were not sampled. hint: the likely mistake, for the first few wrong tensors. order: of the
+    Taylor remainder, for "taylor".
     """
 
     tensor: str
@@ -38,11 +38,11 @@ class Row:
     @property
     def verdict(self) -> str:
         """In words: ok, or where it is wrong."""
-        kinks = (f", {self.kinks} at kinks" if self.kinks else "") + (", the rest not seen" if self.unseen else "")
+        kinks = (f", {self.kinks} at kinks" if self.kinks else "") + (", the rest not checked" if self.unseen else "")
         if self.ok:
             return f"ok{kinks}" + ("" if math.isnan(self.order) else f", order {self.order:.2f}")
         if 2 * self.kinks > self.entries:
-            return f"NOT CHECKED{kinks}: move the inputs"
+            return f"NOT CHECKED{kinks}: choose other inputs"
         place = f" at {self.index}" if self.index else " along a direction" if self.size > 1 else ""
         return f"WRONG{place}{kinks}"
 
@@ -86,7 +86,7 @@ class Report:
     tolerance: float
     method: str
     notes: tuple[str, ...] = ()
-    _trial: Any = field(default=None, repr=False, compare=False)
+    _comparer: Any = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -130,15 +130,15 @@ class Report:
         The errors are those of the central difference and of Richardson extrapolation, relative to the gradient there.
         The entry is the row's, or the largest of the gradient if the row is of a direction.
         """
-        trial = self._trial
-        gradient = trial.gradients[row.tensor]
+        comparer = self._comparer
+        gradient = comparer.gradients[row.tensor]
         index = row.index if row.index or not gradient.ndim else np.unravel_index(
             int(np.argmax(np.abs(gradient))), gradient.shape)
-        line = trial.line(row.tensor, int(np.ravel_multi_index(index, gradient.shape)) if gradient.ndim else 0)
-        scale, analytic = trial.scale(row.tensor), float(gradient[index])
+        y_at = comparer.perturbed(row.tensor, int(np.ravel_multi_index(index, gradient.shape)) if gradient.ndim else 0)
+        scale, analytic = comparer.scale(row.tensor), float(gradient[index])
         size = max(abs(analytic), abs(row.numeric) if row.index else 0.0) or 1.0
         steps = 10.0 ** np.arange(-13, 0.01, 1 / 3)
-        slopes = [[slope(line, h * scale, trial.dy) for h in steps] for slope in (central, richardson)]
+        slopes = [[slope(y_at, h * scale, comparer.dy) for h in steps] for slope in (central, richardson)]
         return steps, *(np.maximum(np.abs(np.array(found) - analytic) / size, 1e-17) for found in slopes)
 
     def plot(self, path: Any = None, axes: Any = None, tensors: int = 4) -> Any:
@@ -168,7 +168,7 @@ class Report:
         ValueError
             For an ending that matplotlib does not know.
         """
-        # here, because importing matplotlib takes long
+        # imported here, because importing matplotlib takes long
         from ..common.figures import new_figure, picture_format, save
 
         if path is not None:
