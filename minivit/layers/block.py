@@ -1,7 +1,7 @@
 """The transformer block: attention moves information between tokens, the MLP processes each token by itself.
 
-Read `attention.py`, `mlp.py` and `norm.py` before. Equations 2 and 3 of Dosovitskiy et al., arXiv:2010.11929, with MSA
-the multi-head self-attention and LN the layer norm:
+Read `attention.py`, `mlp.py`, `norm.py` and `dropout.py` before. Equations 2 and 3 of Dosovitskiy et al.,
+arXiv:2010.11929, with MSA the multi-head self-attention and LN the layer norm:
 
     z'_l = MSA(LN(z_{l-1})) + z_{l-1}                                                          (2)
     z_l  = MLP(LN(z'_l))    + z'_l                                                             (3)
@@ -9,8 +9,9 @@ the multi-head self-attention and LN the layer norm:
 The tokens z that run through all blocks are the *residual stream*. MSA(LN(z)) and MLP(LN(z)) are *branches*: each reads
 the stream and adds its output to it.
 
-Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = dy + J^T dy, with J the Jacobian of f.
-The backward of f computes J^T dy. The term dy lets deep transformers train: a direct path for the gradient.
+Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = dy + J^T dy, with J the *Jacobian* of f,
+the matrix of the derivatives J_ij = d f_i / d x_j. The backward of f computes J^T dy without J. The term dy lets deep
+transformers train: a direct path for the gradient.
 
 If the classifier reads only the class token, the last block need not compute the other tokens (`output_tokens`). They
 would act on nothing, and their gradients would be zero.
@@ -38,9 +39,11 @@ class Block(Layer):
     mlp_ratio : float
         F / D, the width of the MLP relative to D.
     drop_rate, drop_path_rate : float
-        Rates of dropout and of drop-path, in training.
-    grid, eps
-        See `AttentionVariant` and `LayerNorm`.
+        Rates of dropout, and of drop-path, which leaves out a branch (see `ops/dropout.py`), in training.
+    grid : tuple of (int, int, bool), optional
+        Adds a relative position bias (see `AttentionVariant`).
+    eps : float
+        See `LayerNorm`.
     attn : Layer, optional
         Layer to use instead of `Attention`. With a `WindowAttention` the tokens lie on a grid, (B, H, W, D).
     output_tokens : int, optional

@@ -2,8 +2,7 @@
 
 Read `patch_embed.py` and `convolution.py` before. The stem sees overlapping patches, and edges before patches. This
 helps small models and short training. A convolution of stride 2 halves the map and doubles its width. Then LOOKS
-convolutions of stride 1 add what they find in the neighbourhood. This repeats until a place of the map stands for P x P
-pixels:
+residual branches follow, convolutions of stride 1. This repeats until a place of the map stands for P x P pixels:
 
     x = conv(image)                        (B, H / 2, W / 2, D / (P / 2))       3 x 3, stride 2
     x = x + conv(ReLU(GN(x)))                                                   3 x 3, LOOKS times
@@ -28,7 +27,7 @@ from .group_norm import GroupNormReLU
 from .layer import Layer
 
 GROUP_CHANNELS = 8  # channels in a group of the norms, or the largest common divisor with 8
-LOOKS = 2           # convolutions after each halving; on Fashion-MNIST one gave less, even in a larger model
+LOOKS = 2           # convolutions after each halving; on Fashion-MNIST one was less accurate, even in a larger model
 
 
 class ConvStem(Layer):

@@ -1,6 +1,6 @@
-"""The convolution layers: with a kernel and a bias, or with a standardised kernel.
+"""The convolution layers: with a filter and a bias, or with a standardised filter.
 
-Read `ops/convolution.py` and `layer.py` before; `ops/winograd.py` is a faster algorithm for kernels of 3 x 3.
+Read `ops/convolution.py` and `layer.py` before; `ops/winograd.py` is a faster algorithm for filters of 3 x 3.
 """
 
 from types import ModuleType
@@ -35,9 +35,9 @@ class Convolution(Layer):
     inputs, outputs : int
         C and D.
     size, stride, padding : int
-        Side of the kernel, step between outputs, and zeros around the map, all in pixels.
+        Side of the filter, step between its places, and zeros added on each side of the image, all in pixels.
     init : callable
-        Initial values of the kernel (size, size, C, D), see `Parameter`.
+        Initial values of the filter (size, size, C, D), see `Parameter`.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1, padding: int = 0,
@@ -64,14 +64,14 @@ class Convolution(Layer):
 class StdConvolution(Layer):
     """Convolution without a bias, whose filters are standardised before use: (B, H, W, C) -> (B, H', W', D).
 
-    Read `ops/weight_standardisation.py` before. Parameters as for `Convolution`.
+    Read `ops/weight_standardisation.py` before.
 
     Parameters
     ----------
     inputs, outputs : int
         C and D.
     size, stride, padding : int
-        Side of the filter, step between its places, and zeros added on each side of the image.
+        Side of the filter, step between its places, and zeros added on each side of the image, all in pixels.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1, padding: int = 0) -> None:

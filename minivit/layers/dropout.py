@@ -1,6 +1,6 @@
-"""Dropout and drop-path as layers. They act only in a lane's replica, which has random numbers (`parallel/lanes.py`).
+"""Dropout and drop-path as layers. They act only in training copies of a model, which have random numbers.
 
-Read `ops/dropout.py` and `layer.py` before.
+Read `ops/dropout.py` and `layer.py` before. Elsewhere the output is the input itself.
 """
 
 import numpy as np

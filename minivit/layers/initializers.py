@@ -30,8 +30,8 @@ def normal(shape: tuple[int, ...], rng: np.random.Generator, std: float = 0.02) 
 def xavier_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Draw a matrix (in, out) uniformly from +-sqrt(6 / (in + out)) (Glorot and Bengio, AISTATS 2010).
 
-    This keeps the variance of the activations and of the gradients about the same from layer to layer. A convolution
-    kernel (k, k, C, D) counts as a matrix (k k C, D).
+    This keeps the variance of the activations and of the gradients about the same from layer to layer. A filter
+    (k, k, C, D) of a convolution counts as a matrix (k k C, D).
     """
     bound = np.sqrt(6 / (math.prod(shape[:-1]) + shape[-1]))
     return bound * (2 * rng.random(shape, np.float32) - 1)

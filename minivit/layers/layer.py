@@ -6,9 +6,9 @@ backward needs. Its `backward` takes dLoss/dy, stores dLoss/dweight in each para
 Layers form a tree: the children of a layer are its attributes that are parameters, layers, or lists of layers, in the
 order of assignment. The path through the tree is the name of a parameter (`blocks.0.attn.qkv.weight`).
 
-Models have no train/eval mode. `forward` is deterministic. Dropout is active only in the *replicas* that the trainer
-makes: copies that share the weights and have gradients and caches of their own (`parallel/lanes.py`). `packing.py`
-makes them, and lays all parameters into one vector.
+Models have no train/eval mode. `forward` is deterministic. Dropout acts only in training copies (*replicas*; you meet
+them in `parallel/lanes.py`). `packing.py`, which you may skip, makes such copies, and lays all parameters of a model
+into one vector, `Layer.vector`.
 """
 
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Layer(PackedTree):
 
     @property
     def cache(self) -> Any:
-        """What `forward` stored for the backward; None if there is nothing. An `inference_view` stores nothing."""
+        """What `forward` stored for the backward; None if there is nothing, as in a copy for prediction."""
         return self._cache
 
     @cache.setter

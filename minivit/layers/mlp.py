@@ -1,4 +1,4 @@
-"""The MLP of a transformer block: widen, GELU, narrow. Each token is processed by itself. Read `ops/gelu.py` before."""
+"""The MLP: widen, GELU, narrow, each token by itself. Read `ops/gelu.py`, `linear.py` and `dropout.py` before."""
 
 import numpy as np
 

@@ -1,15 +1,15 @@
 """One vector for all weights: how the parameters of a tree of layers are named, share memory and are copied.
 
 Machinery behind `layer.py`; nothing here is needed to understand a layer. To *pack* a model is to lay all its
-parameters one after the other into one vector, so that whatever concerns all weights is one pass over memory. These
+parameters one after the other into one vector, so that an operation on all weights is one pass over memory. These
 copies of a tree exist:
 
     copy, astype       own weights
     replica            the same weights, own gradients and caches: each lane trains one (`minivit/parallel/lanes.py`)
     inference_view     the same parameters, no caches: each thread predicts with one
 
-A parameter gets its name, the path from the root of the tree, when the constructor of the root returns, and again when
-a tree is packed: the path from the root that was packed last.
+The name of a parameter is its path from the root of the tree. Names are set twice: at the end of the root's
+constructor, and when a tree is packed. The last packing wins.
 """
 
 import functools
@@ -125,8 +125,8 @@ class PackedTree:
     def memory_map(self, values: Values, seed: int = 0) -> Self:
         """Use the matrices of linear maps where they lie, to infer without a copy of a file mapped into memory.
 
-        Everything else is copied. That is little of a Transformer, and nearly all of a convolutional network. What
-        needs one vector, such as training, copies the matrices first (see `vector`).
+        Everything else is copied. That is little of a Transformer, and nearly all of a convolutional network. An
+        operation that needs one vector, such as training, copies the matrices first (see `vector`).
 
         Parameters
         ----------

@@ -1,9 +1,9 @@
 """A parameter: a named array that training adjusts, together with its gradient.
 
 A layer declares a parameter by its shape and by the function that makes its initial values. The memory is made later,
-when the array is first used. All parameters of a model usually lie one after the other in one vector (`Layer.vector`),
-and each is a view of its part. So clipping the gradient, AdamW and saving are each one pass over one array. How the
-numbers are stored is written in `storage.py`.
+when the array is first used. All parameters of a model usually lie one after the other in one vector (see `layer.py`,
+next), and each is a view of its part. So clipping the gradient, AdamW and saving are each one pass over one array.
+`storage.py` manages the memory; you may skip it.
 """
 
 import zlib
@@ -17,7 +17,7 @@ from .storage import StoredArray
 
 
 class Parameter(StoredArray):
-    """A learned array with initial values, a gradient, and a name: its path in the model, which `Layer` sets.
+    """A learned array with initial values, a gradient, and a name: its path in the model (see `layer.py`).
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class Parameter(StoredArray):
         Function (shape, rng) -> array that makes the initial values. The random numbers depend only on the seed and the
         name, so they do not change when another layer is added elsewhere.
     decay : bool
-        Whether weight decay applies: to the matrices of linear maps and to convolution kernels.
+        Whether weight decay applies: to the matrices of linear maps and to the filters of convolutions.
     maps : int
-        How many linear maps lie side by side in a matrix: 3 for queries, keys and values.
+        How many linear maps lie side by side in a matrix: 3 for the queries, keys and values of attention.
     """
 
     def __init__(self, shape: Sequence[int], init: Initializer = zeros, decay: bool = False, maps: int = 1) -> None:

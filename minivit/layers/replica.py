@@ -1,10 +1,11 @@
 """What the trainer adds to the replicas of a model: random numbers for dropout, and recomputed activations.
 
-Read `block.py` and `dropout.py` before.
+Read `block.py`, `dropout.py` and `parallel/lanes.py` before.
 
 *Gradient checkpointing*: between forward and backward a block stores what each of its layers needs. A block that
 recomputes stores only its input x, and its backward starts with another forward. This takes less memory and a third
-more matrix products. It changes no bit, because random numbers depend on names and not on the time when they are drawn.
+more matrix products. It changes nothing in the result, not even the last bit, because random numbers depend on names
+and not on the time when they are drawn.
 
 Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
 """

@@ -14,7 +14,7 @@ respect to x,
     dx = R^T (J^T dy + dy W^T)           with a shortcut
 
 The stride belongs to the 3 x 3 convolution, to the first one if there are two. Convolutions are weight-standardised and
-have no bias. Names are timm's.
+have no bias. Parameters are named as in the library timm.
 """
 
 import numpy as np

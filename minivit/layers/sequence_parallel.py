@@ -11,7 +11,7 @@ through all blocks, and the threads wait for each other once in each block:
 With attention in windows, each thread takes some of the windows through a block and writes their tokens back into the
 map. Then the threads wait, because the windows of the next block lie elsewhere.
 
-What a thread computes stays in the cache memory of its core. If instead each matrix product were split among the
+What a thread computes stays in the cache of its core. If instead each matrix product were split among the
 threads, as BLAS does it, a core would read much that another core has written, which is far slower.
 
 Source: Li et al., "Sequence Parallelism: Long Sequence Training from System Perspective", arXiv:2105.13120.
@@ -81,7 +81,7 @@ def forward(blocks: Sequence[Any], x: np.ndarray, workers: Workers | None = None
 
 def by_rows(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, width: int,
             workers: Workers | None = None) -> np.ndarray:
-    """Return function(x), (..., I) -> (..., width), where each row counts by itself: the threads split the rows."""
+    """Map each row of x (..., I) by `function`, which treats rows independently -> (..., width). Threads split the rows."""
     if workers is None:
         return function(x)
     rows, y = x.reshape(-1, x.shape[-1]), np.empty((*x.shape[:-1], width), x.dtype)

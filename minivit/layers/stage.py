@@ -1,4 +1,7 @@
-"""A stage of a hierarchical network: an optional downsampling, then blocks on maps of one size."""
+"""A stage of a hierarchical network, such as Swin: an optional downsampling, then blocks on maps of one size.
+
+Read `block.py` and `patch_merging.py` before.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,11 +1,11 @@
 """The Vision Transformer, equations 1 to 4 of Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929.
 
-Read `layers/block.py` and `layers/patch_embed.py` before. The image is split into M patches, and each becomes a token,
-a vector of width D. The *class token* is one more token, learned and the same for all images, which gathers what the
-classifier reads. The blocks let the tokens exchange information (MSA, multi-head self-attention) and process each one
-(MLP):
+Read `model.py`, `layers/block.py`, `layers/patch_embed.py` before. The image is split into M patches, and each becomes
+a token, a vector of width D. The *class token* is one more token, learned and the same for all images, which gathers
+what the classifier reads. The blocks let the tokens exchange information (MSA, multi-head self-attention) and process
+each one (MLP). LN is the layer norm, and E the matrix of the patch embedding:
 
-    z_0  = [x_class; x_1 E; ...; x_M E] + E_pos        patches, embedded linearly; class token; positions    (1)
+    z_0  = [x_class; x_1 E; ...; x_M E] + E_pos        class token; patches, embedded linearly; positions    (1)
     z'_l = MSA(LN(z_{l-1})) + z_{l-1}                  l = 1..L                                              (2)
     z_l  = MLP(LN(z'_l)) + z'_l                                                                              (3)
     y    = LN(z_L[class])                              the image as one vector (or LN of the mean token)     (4)

@@ -9,14 +9,14 @@ added: an *all-reduce in a fixed order*, because floating-point sums depend on t
            |--> shard 2 ---> lane 2: ...                     ---> gradient 2 --+
            ...
 
-Why not let BLAS split each matrix product among the cores? Its threads would wait for each other in every layer; with
-small matrices they would wait longer than they compute. A lane runs alone from start to end, with BLAS on one thread,
-and finds its arrays in its core's cache. A shard that is too large for the cache runs as several *micro-batches*, one
-after the other, whose gradients are added (gradient accumulation).
+Why not let BLAS, NumPy's library for matrix products, split each product among the cores? Its threads would wait for
+each other in every layer; with small matrices they would wait longer than they compute. A lane runs alone from start to
+end, with BLAS on one thread, and finds its arrays in its core's cache. A shard that is too large for the cache runs as
+several *micro-batches*, one after the other, whose gradients are added (gradient accumulation).
 
 How a batch is split depends only on the batch size and the model. The number of threads only decides how many lanes
 run at the same time. So a seed gives the same weights, bit for bit, with 1, 2 or 16 threads, on one machine with one
-set of libraries. Read before: `batch_split.py`, and `layers/layer.py` for replicas.
+set of libraries. Read before: `batch_split.py`, `layers/layer.py`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Early stopping: training ends if the validation accuracy stops improving, and the weights of the best epoch are kept.
 
 With patience p, training ends after p epochs in a row that were not better than the best epoch before them. Epochs that
-end within the warm-up are not counted: at a small learning rate, a lack of progress says little.
+end within the warm-up (see `schedule.py`) are not counted: at a small learning rate, a lack of progress says little.
 
 Source: Prechelt, "Early Stopping - But When?", in Neural Networks: Tricks of the Trade, Springer 1998.
 """

@@ -147,7 +147,7 @@ def evaluate(model: Any, images: np.ndarray, labels: np.ndarray, threads: int | 
     model : Model
         Anything with `classes` and `predict(images, threads)`.
     images : (B, H, W, C)
-        What the model takes: images, or the features that a linear probe takes.
+        What the model takes: images, or the features that a linear probe takes (see `models/linear_probe.py`).
     labels : (B,) int
         The true classes.
     threads : int, optional

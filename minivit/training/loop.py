@@ -47,7 +47,7 @@ def batches(images: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
 class Loop:
     """The epochs of one training.
 
-    `records` has a dict for each finished epoch, as `log.jsonl`; `scores` is the last result of `evaluate`;
+    `records` has a dict for each finished epoch, as `log.jsonl` of a run; `scores` is the last result of `evaluate`;
     `best_weights` (n,), with patience, are the weights of the best epoch. The functions in `after_step` and
     `after_epoch` are called with the loop. They may raise an exception to stop it.
 

@@ -20,8 +20,8 @@ loss most? To first order the loss falls by the inner product of G and E, which 
               = sum_i S_ii (U^T E V)_ii              as S is diagonal
               <= sum_i S_ii                          as no entry of U^T E V exceeds |E| <= 1
 
-and E = U V^T reaches the bound, because then U^T E V = I. Few directions dominate a typical gradient; this step moves
-as far along the rare ones.
+and E = U V^T reaches the bound, because then U^T E V = I. In a typical gradient a few singular values are much larger
+than all others. This step moves as far in the other directions, too.
 
 U V^T has min(I, O) singular values of 1, so the sum of its squared entries is min(I, O). Divided by the I O entries,
 that gives a mean square of 1 / max(I, O). The factor 0.2 sqrt(max(I, O)) makes the root mean square of the step 0.2
@@ -45,7 +45,7 @@ Matrices with equal smaller sides go through the iterations together, in one bat
 
 AdamW trains everything else: the first matrix, which reads pixels, the last one, which predicts the classes, biases,
 norms and positions. The queries, keys and values are three maps that lie in one array; each is made orthogonal
-separately (`Parameter.maps`). A convolution kernel (k, k, C, D) is treated as a matrix (k k C, D).
+separately (`Parameter.maps`). The filter of a convolution, (k, k, C, D), is treated as a matrix (k k C, D).
 
 Read before: `adamw.py`.
 

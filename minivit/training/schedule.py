@@ -3,8 +3,8 @@
     lr(t) = peak (t + 1) / W                                      t < W: the warm-up
     lr(t) = peak (1 + cos(pi (t - W) / (T - W))) / 2              otherwise
 
-t = 0 .. T - 1 is the step. Why warm-up: early on the network changes rapidly, which makes the full learning rate
-unstable (Goyal et al.), and AdamW's v is estimated from few gradients (Liu et al.). Test accuracy of vit_mini on the
+t = 0 .. T - 1 is the step. Why warm-up: early on the network changes rapidly, so steps at the full learning rate can
+diverge (Goyal et al.), and AdamW's v is estimated from few gradients (Liu et al.). Test accuracy of vit_mini on the
 digits after 15 epochs of AdamW, mean of 3 seeds:
 
     peak       constant    warm-up only    cosine only    warm-up and cosine
