@@ -81,7 +81,7 @@ def forward(blocks: Sequence[Any], x: np.ndarray, workers: Workers | None = None
 
 def by_rows(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, width: int,
             workers: Workers | None = None) -> np.ndarray:
-    """Map each row of x (..., I) by `function`, which treats rows independently -> (..., width). Threads split the rows."""
+    """Map each row of x (..., I) by `function`, which treats rows independently -> (..., width). Threads split rows."""
     if workers is None:
         return function(x)
     rows, y = x.reshape(-1, x.shape[-1]), np.empty((*x.shape[:-1], width), x.dtype)
