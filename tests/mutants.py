@@ -281,7 +281,7 @@ IN_LAYERS = [
         ("ResidualBlock that halves", "downsample.conv.weight", "it gets nothing",
          _gradient("downsample.conv.weight", np.zeros_like)),
         ("Stage", "blocks.0.conv1.weight", "it gets nothing", _gradient("blocks.0.conv1.weight", np.zeros_like)),
-        ("Stage behind a merging", "downsample.reduction.weight", "it gets nothing",
+        ("Stage after a merging", "downsample.reduction.weight", "it gets nothing",
          _gradient("downsample.reduction.weight", np.zeros_like)),
         ("ResidualBlock with a bottleneck", "conv2.weight", "the filter is rotated by 180 degrees",
          _gradient("conv2.weight", lambda g: g[::-1, ::-1].copy())),

@@ -1,6 +1,7 @@
-"""What imports what: parts of the package import from lower floors only, and nothing heavy that they do not need."""
+"""What imports what: a room imports only rooms of lower levels, and nothing heavy that it does not need."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,18 +34,18 @@ def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):
     assert python(code, *unwanted.split()).strip() == ""
 
 
-# Each part of the package imports only from the floors before its own.
-HOUSE = ["common kernel", "ops", "testing layers weights data", "parallel", "models", "training explain selftest",
+# The rooms (packages and single modules) of minivit, from the lowest level to the highest, as in docs/architecture.md
+LEVELS = ["common kernel", "ops", "testing layers weights data", "parallel", "models", "training explain selftest",
          "runs plain", "bench interop", "cli", "__main__"]
 
 
-def part_of(file):
-    """Return the part of minivit that a file belongs to, such as "ops"."""
+def room_of(file):
+    """Return the room of minivit that a file belongs to, such as "ops"."""
     return file.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def imported(file):
-    """Return the other parts that a file of minivit imports anywhere, also inside functions."""
+    """Return the other rooms that a file of minivit imports anywhere, also inside functions."""
     package = ("minivit", *file.relative_to(PACKAGE).parts[:-1])
     names = []
     for node in ast.walk(ast.parse(file.read_text())):
@@ -53,13 +54,30 @@ def imported(file):
             names += [".".join([*origin, alias.name]) for alias in node.names]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    return {name.split(".")[1] for name in names if name.startswith("minivit.")} - {part_of(file)}
+    return {name.split(".")[1] for name in names if name.startswith("minivit.")} - {room_of(file)}
 
 
-def test_every_part_imports_from_lower_floors_only_also_inside_functions():
-    floors = {part: floor for floor, parts in enumerate(HOUSE) for part in parts.split()}
-    files = [file for file in PACKAGE.rglob("*.py") if part_of(file) != "__init__"]
-    assert [f"{file} imports {part}" for file in files for part in imported(file)
-            if floors[part] >= floors[part_of(file)]] == []
-    beside = [file for file in files if part_of(file) in ("data", "testing")]
-    assert [f"{file} imports {part}" for file in beside for part in imported(file) - {"common", "ops"}] == []
+def test_every_room_imports_only_rooms_of_lower_levels_also_inside_functions():
+    level_of = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}
+    files = [file for file in PACKAGE.rglob("*.py") if room_of(file) != "__init__"]
+    assert [f"{file} imports {room}" for file in files for room in imported(file)
+            if level_of[room] >= level_of[room_of(file)]] == []
+
+
+def test_data_and_the_gradient_checker_do_without_layers_and_models():
+    allowed = {"data": {"common", "ops"}, "testing": {"common"}}
+    files = [file for file in PACKAGE.rglob("*.py") if room_of(file) in allowed]
+    assert [f"{file} imports {room}" for file in files for room in imported(file) - allowed[room_of(file)]] == []
+
+
+def test_the_figure_and_the_table_of_the_rooms_show_these_levels():
+    levels = [set(rooms.split()) for rooms in LEVELS[:-1]]           # `__main__` only starts the command line
+    docs = PACKAGE.parent / "docs"
+    drawn, listed = {}, {}
+    figure = (docs / "images" / "house.svg").read_text()
+    for y, room in re.findall(r'class="room" x="[\d.]+" y="([\d.]+)">([\w.]+)<', figure):
+        drawn.setdefault(float(y), set()).add(room.removesuffix(".py"))
+    for level, room in re.findall(r"^\| (\d) \| \[`(\w+)", (docs / "architecture.md").read_text(), re.MULTILINE):
+        listed.setdefault(int(level), set()).add(room)
+    assert [drawn[y] for y in sorted(drawn, reverse=True)] == levels
+    assert [listed[level] for level in sorted(listed)] == levels

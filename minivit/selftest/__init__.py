@@ -1,1 +1,1 @@
-"""The project's own verification: a catalogue of every op, layer and model, and the run that checks their gradients."""
+"""Checks of this project's own gradients: a catalogue of every op, layer and model, and the run over it."""

@@ -3,6 +3,22 @@
 Declare a new op, layer or model family here once: in OPS by the shapes of its inputs, in LAYERS by a constructor, in
 MODELS by the options of `create_model`. The first word of an entry's name, up to a blank or comma, is the op's module,
 the layer's class or the family. It selects the entry on the command line.
+
+An example: you have written `minivit/ops/scale.py`, whose `reference_forward(x, weight, eps=1e-6)` takes x (B, N, D)
+and weight (D,), and whose backward returns dx and dweight. Import the module above OPS and add two entries to it:
+
+    "scale": Op(scale, {"x": (2, 3, 7), "weight": (7,)}),
+    "scale of one row": Op(scale, {"x": (1, 1, 5), "weight": (5,)}, {"eps": 1e-2}),
+
+The first dict names each input that has a gradient, in the order in which the backward returns the gradients. Give each
+axis another size, so that exchanged axes are an error. The second dict holds arguments without a gradient. Other
+entries check edge cases and other options. Now run
+
+    minivit gradcheck scale
+    pytest tests/test_catalogue.py tests/test_ops.py -k scale
+
+Both check the plain and the fast pair against finite differences. The tests also compare the pairs with each other, in
+both dtypes, for several memory layouts, and with NaN.
 """
 
 import inspect
@@ -196,7 +212,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {  # a constructor, and the s
     "Block that recomputes": (lambda: _recomputing(layers.Block(6, 3, 2)), (2, 5, 6)),
     "Stage": (lambda: layers.Stage([layers.ResidualBlock(4, 6, stride=2, groups=2),
                                     layers.ResidualBlock(6, 6, groups=2)]), (2, 5, 4, 4)),
-    "Stage behind a merging": (
+    "Stage after a merging": (
         lambda: layers.Stage([layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 2, 2, side=2))],
                                                     layers.PatchMerging(3)), (2, 4, 4, 3)),
     "PatchMerging": (lambda: layers.PatchMerging(5), (2, 4, 6, 5)),
@@ -260,7 +276,7 @@ def arguments_of(case: Op, draw: Callable) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Check:
-    """One subject of the gradient check. kind: "reference" or "fast" (the pair of an op), "layer" or "model".
+    """One entry to check. kind: "reference" or "fast" (a pair of functions of an op), "layer" or "model".
 
     make() -> target. draw(rng) -> inputs. constants: names of inputs without a gradient.
     """
