@@ -92,7 +92,8 @@ def accuracy(model, texts, answers):
 
 def train(model, steps, test, lr=3e-3, batch=128):
     """Train on new texts at every step. Return the evaluated steps and the accuracies on `test`."""
-    rng, trainer, at, accuracies = np.random.default_rng(1), minivit.Trainer(model, lr), [0], [accuracy(model, *test)]
+    rng, trainer = np.random.default_rng(1), minivit.Trainer(model, lr, label_smoothing=0)
+    at, accuracies = [0], [accuracy(model, *test)]
     for step in range(steps):
         texts, answers = tables(rng, batch)
         trainer.step(one_hot(texts), answers, lr=lr * warmup_cosine(step, steps, steps // 10))

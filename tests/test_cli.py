@@ -574,6 +574,20 @@ def test_a_misspelt_folder_or_data_set_is_suggested(refused, tmp_path, monkeypat
     assert f"did you mean '{right}'" in refused("train", wrong)
 
 
+def test_only_data_that_could_be_meant_are_suggested(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (".git", "digits", "photos/cats", "photos/.cart"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "photos" / "birds.npz").touch()
+    (tmp_path / "photos" / "birdy.txt").touch()
+    known = "known: digits, mnist, fashion-mnist, cifar10, cifar100\n"
+    for wrong, right in ((".gitt", ""), ("digi", ""), ("photos/cars", "did you mean 'photos/cats'? "),
+                         ("photos/bird", "did you mean 'photos/birds.npz'? "), ("photo/cats", "")):
+        hint = "did you mean 'digits'? " if wrong == "digi" else right
+        assert refused("train", wrong) == (
+            f"minivit: error: unknown data set (and no folder or .npz file) {wrong!r}: {hint}{known}")
+
+
 def test_train_on_a_run_names_the_command_that_resumes_it(refused, run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "my run")
     assert f"is a run, not data: minivit train DATA --out '{folder}' --resume resumes it" in refused("train", folder)

@@ -1,6 +1,7 @@
 """Lanes: how a batch is split, how gradients are added, and that the number of threads does not change any bit."""
 
 import contextlib
+import inspect
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from minivit.parallel.batch_split import BatchSplit
 from minivit.parallel.lanes import Lanes
 from minivit.parallel.threads import Workers, available_threads
 from minivit.training.schedule import warmup_cosine
+from minivit.training.settings import SETTINGS
 
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 12, "depth": 2, "heads": 2,
          "mlp_ratio": 2}
@@ -102,7 +104,7 @@ def test_dropout_is_active_in_lanes_only_and_differs_between_steps():
 def test_a_model_can_memorise_one_batch():
     model = minivit.create_model("vit", **SIZES)
     images, labels = batch(24)
-    trainer = minivit.Trainer(model, lr=3e-3, weight_decay=0)
+    trainer = minivit.Trainer(model, lr=3e-3, weight_decay=0, label_smoothing=0)
     for _ in range(150):
         loss = trainer.step(images, labels)
     assert loss < 0.05
@@ -438,6 +440,27 @@ def test_an_error_in_a_lane_reaches_the_caller():
 def test_a_trainer_refuses_what_is_not_a_model():
     with pytest.raises(TypeError, match="not Linear"):
         minivit.Trainer(minivit.layers.Linear(3, 4))
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("learning_rate", "lr"), ("optimizer", "optimiser"), ("beta", "betas"),
+                                              ("smoothing", "label_smoothing"), ("thread", "threads")])
+def test_a_trainer_refuses_an_unknown_setting_with_a_suggestion(wrong, right):
+    with pytest.raises(TypeError, match=f"unknown setting '{wrong}': did you mean '{right}'"):
+        minivit.Trainer(minivit.create_model("vit", **SIZES), **{wrong: 1})
+
+
+def test_a_trainer_has_the_defaults_of_train():
+    signature = inspect.signature(minivit.Trainer).parameters
+    shared = signature.keys() & SETTINGS.keys() - {"augment"}          # a function here, text there
+    assert shared >= {"lr", "weight_decay", "clip", "label_smoothing", "ema", "layers", "optimiser", "recompute"}
+    assert {name: signature[name].default or None for name in shared} == {
+        name: SETTINGS[name].default or None for name in shared}
+
+
+def test_a_trainer_shows_itself_in_one_line():
+    trainer = minivit.Trainer(minivit.create_model("vit_mini", image_size=8), optimiser="muon", lr=0.01)
+    trainer.step(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]))
+    assert repr(trainer) == "Trainer(ViT, optimiser='muon', lr=0.01), 136,138 parameters, 1 steps done"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

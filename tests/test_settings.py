@@ -28,6 +28,12 @@ TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width":
         "mlp_ratio": 2}
 
 
+def train_parser():
+    """The parser of `minivit train`."""
+    [verbs] = [action for action in cli.build_parser()._actions if isinstance(action.choices, dict)]
+    return verbs.choices["train"]
+
+
 def train(out=None, **settings):
     return minivit.train(minivit.create_model("vit", **TINY), "digits", out=out, progress=False,
                          **({"epochs": 0.1} | settings))
@@ -50,12 +56,32 @@ def test_defaults_are_fresh():
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("learning_rate", "lr"), ("optimizer", "optimiser"), ("epoch", "epochs"),
-                                              ("batchsize", "batch_size"), ("label_smothing", "label_smoothing")])
+                                              ("batchsize", "batch_size"), ("label_smothing", "label_smoothing"),
+                                              ("fine_tune", "start"), ("layer", "layers"), ("layer_", "layers")])
 def test_an_unknown_setting_is_refused_with_a_suggestion(wrong, right):
     with pytest.raises(TypeError, match=f"unknown setting '{wrong}': did you mean '{right}'"):
         train(**{wrong: 1})
     with pytest.raises(TypeError, match="unknown setting"):
         check_names({wrong: 1})
+
+
+@pytest.mark.parametrize(("name", "hint"), [
+    ("pool", r"pass it to create_model\(..., pool=...\)"), ("data_dir", r"pass it to load_data\(..., data_dir=...\)"),
+    ("quiet", "pass progress=False")])
+def test_an_option_that_is_not_a_setting_gets_the_place_of_its_keyword(name, hint):
+    with pytest.raises(TypeError, match=f"unknown setting '{name}': {hint}; the settings are epochs, "):
+        train(**{name: 1})
+
+
+def test_every_option_of_train_leads_to_its_keyword():
+    own = [*inspect.signature(minivit.train).parameters, "quiet", "json", "help"]
+    options = {option: action.dest for action in train_parser()._actions for option in action.option_strings
+               if option.startswith("--") and not option.startswith("--no-")}
+    for option, keyword in options.items():
+        name = option[2:].replace("-", "_")
+        if name not in own and name not in SETTINGS:
+            with pytest.raises(TypeError, match=rf"did you mean '{keyword}'|\(..., {keyword}=...\)"):
+                check_names([name])
 
 
 @pytest.mark.parametrize(("name", "value", "message"), [

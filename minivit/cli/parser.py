@@ -1,11 +1,10 @@
 """The parser of the command line, the options that several verbs share, and how notes and errors are printed."""
 
 import argparse
-import difflib
 import sys
 from typing import Any, NoReturn
 
-from ..common.checks import check_name
+from ..common.checks import check_name, nearest
 
 COLUMNS = 100     # widest help text
 
@@ -34,9 +33,9 @@ class Parser(argparse.ArgumentParser):
         if not options:
             return f"unexpected argument{'s' * (len(unknown) > 1)}: {' '.join(unknown)}"
         known = [option for option in self._option_string_actions if option.startswith("--")]
-        near = ([option for option in known if option.startswith(options[0]) and len(options[0]) > 2]     # abbreviated
-                or difflib.get_close_matches(options[0], known, n=1, cutoff=0.7))
-        return f"unknown option {options[0]}" + (f": did you mean {near[0]}?" if near else "")
+        longer = [option for option in known if option.startswith(options[0]) and len(options[0]) > 2]    # abbreviated
+        near = longer[0] if longer else nearest(options[0], known, cutoff=0.7)
+        return f"unknown option {options[0]}" + (f": did you mean {near}?" if near else "")
 
     def _check_value(self, action, value):
         """Check a choice. Only the verbs are choices."""

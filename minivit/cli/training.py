@@ -6,10 +6,9 @@ import shlex
 from typing import Any
 
 from ..runs.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
-from ..training.settings import GROUPS, KINDS, SETTINGS
+from ..training.settings import ELSEWHERE, GROUPS, KINDS, SETTINGS
 from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note
 
-MODEL_OPTIONS = ("pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate")
 _METAVARS = {int: "N", float: "X"}
 EXAMPLES = """examples:
   minivit train digits
@@ -138,7 +137,7 @@ def _train(options: argparse.Namespace) -> None:
         print_note(note_on_unfinished(options.data, options.model, settings))
     model, data, settings = arguments_from_names(
         options.data, out, options.model, resume=options.resume,
-        loading=given(options, "data_dir", "image_size", "fit"), model_options=given(options, *MODEL_OPTIONS),
+        loading=given(options, *ELSEWHERE["load_data"]), model_options=given(options, *ELSEWHERE["create_model"]),
         settings=settings)
     if data.untested and len(data.test_labels):
         print_note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown")

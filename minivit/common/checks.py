@@ -2,28 +2,63 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
 
 def check_name(kind: str, name: Any, known: Iterable[str]) -> str:
-    """Return `name` if it is one of `known`; otherwise raise ValueError with a suggestion and all known names.
+    """Return `name` if it is one of `known`; otherwise raise UnknownName with a suggestion and all known names.
 
     kind: what the name stands for, such as "model" or "pool".
     """
     known = list(known)
     if name in known:
         return name
-    words = [f"unknown {kind} {name!r}:", suggestion(name, known), f"known: {', '.join(known)}"]
-    raise ValueError(" ".join(filter(None, words)))
+    raise UnknownName(kind, name, known, suggestion(name, known))
+
+
+class UnknownName(ValueError):
+    """The error for a name that is not known: "unknown KIND NAME: did you mean ...? known: ...".
+
+    Parameters
+    ----------
+    kind, name
+        As for `check_name`.
+    known : list of str
+        The known names; for many, a few words that describe them.
+    hint : str
+        A `suggestion`, or "".
+    """
+
+    def __init__(self, kind: str, name: Any, known: Sequence[str], hint: str = "") -> None:
+        text = [f"unknown {kind} {name!r}:", hint, f"known: {', '.join(known)}"]
+        super().__init__(" ".join(filter(None, text)))
+        self.kind, self.name, self.known = kind, name, known
+
+
+def nearest(name: Any, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Return the known name that is most similar to `name`; None if none is similar.
+
+    Upper and lower case count only among names that are equally similar without them. cutoff: the smallest similarity,
+    0 to 1.
+    """
+    def similarity(one: str) -> tuple[float, float]:
+        return _ratio(one.lower(), str(name).lower()), _ratio(one, str(name))
+
+    best = max(known, key=similarity, default=None)
+    return best if best is not None and similarity(best)[0] >= cutoff else None
+
+
+def _ratio(one: str, other: str) -> float:
+    """Return how similar two texts are, 0 to 1."""
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def suggestion(name: Any, known: Iterable[str]) -> str:
-    """Return "did you mean ...?" with the closest of the known names, or an empty string if none is close."""
-    lower = {str(one).lower(): one for one in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
-    return f"did you mean {lower[near[0]]!r}?" if near else ""
+    """Return "did you mean ...?" with the nearest of the known names, or an empty string if none is similar."""
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near is not None else ""
 
 
 def check_number(kind: str, value: Any, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf,

@@ -4,11 +4,10 @@ A new source needs a function (source, seed, test_fraction) -> Dataset and a lin
 """
 
 import dataclasses
-import difflib
 from pathlib import Path
 from typing import Any
 
-from ..common.checks import check_name
+from ..common.checks import UnknownName, nearest
 from .cifar import find_cifar, load_cifar
 from .dataset import Dataset
 from .downloads import PUBLISHED, load_published
@@ -97,10 +96,17 @@ def _reader(source: Any) -> Any:
         return load_npz
     if source and Path(source).exists():
         raise ValueError(f"{source}: a data set is a folder, an .npz file or one of {', '.join(NAMES)}")
-    beside = Path(source or ".").absolute().parent
-    folders = [path.name for path in beside.iterdir() if path.is_dir()] if beside.is_dir() else []
-    near = difflib.get_close_matches(Path(source or "").name, folders, n=1)
-    return check_name("data set (and no folder or .npz file)", source, [*near, *NAMES])
+    raise UnknownName("data set (and no folder or .npz file)", source, NAMES, _suggestion(Path(source or "")))
+
+
+def _suggestion(source: Path) -> str:
+    """Return "did you mean ...?" with the nearest data set, or folder or .npz file beside the path; "" without one."""
+    beside = sorted(source.parent.iterdir()) if source.parent.is_dir() else []
+    paths = {path.name: str(path) for path in beside
+             if not path.name.startswith(".") and (path.is_dir() or path.suffix == ".npz")}
+    places = {name: name for name in NAMES} | paths
+    near = nearest(source.name, places, cutoff=0.6)
+    return f"did you mean {places[near]!r}?" if near else ""
 
 
 def load_digits(source: str, seed: int, test_fraction: float) -> Dataset:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..common.checks import check_name, suggestion
+from ..common.checks import UnknownName, check_name, suggestion
 from ..weights.timm import read_weights
 from .checks import check_size
 from .deit import DeiT
@@ -21,6 +21,7 @@ from .vit import ViT
 __all__ = ["CROPS", "FAMILIES", "VARIANTS", "check_model_name", "create_model", "declare_model", "describe_models",
            "family_of"]
 
+LIST_OF_MODELS = "minivit.models.describe_models()"                   # as error messages name it
 FAMILIES: dict[str, type[Model]] = {"vit": ViT, "deit": DeiT, "swin": Swin, "resnet": ResNet}
 
 
@@ -97,9 +98,8 @@ def check_model_name(name: str, allow_families: bool = True) -> str:
     family = next((family for family in FAMILIES if str(name).lower().startswith(family)), "")
     relatives = [one for one in known if one.startswith(family) and one not in FAMILIES]
     longer = [one for one in relatives if one.startswith(str(name).lower() or "-")]
-    hint = f"did you mean {longer[0]!r}? " if longer else f"{suggestion(name, relatives)} ".lstrip()
-    raise ValueError(f"unknown model {name!r}: {hint}known: {', '.join(known[:len(known) - len(VARIANTS)])}, and the "
-                     "names that `minivit models` lists")
+    hint = f"did you mean {longer[0]!r}?" if longer else suggestion(name, relatives)
+    raise UnknownName("model", name, [*known[:len(known) - len(VARIANTS)], f"and the names in {LIST_OF_MODELS}"], hint)
 
 
 def family_of(model: Any) -> str | None:

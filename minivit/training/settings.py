@@ -14,13 +14,13 @@ below. This module imports nothing heavy, so that `minivit train --help` answers
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
 from types import UnionType
 from typing import Annotated, Any, TypedDict, get_args, get_origin, get_type_hints
 
-from ..common.checks import check_name, check_number, suggestion
+from ..common.checks import check_name, check_number, nearest
 
 GROUPS = ("optimisation", "augmentation", "pretrained weights", "output", "computation")
 
@@ -145,6 +145,13 @@ class TrainingSettings(TypedDict, total=False):
         "result", stored=False)]
 
 
+# what `minivit train` has as options and `minivit.train` does not have as settings: {function: its arguments}
+ELSEWHERE = {
+    "load_data": ("data_dir", "image_size", "fit"),
+    "create_model": ("pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate"),
+}
+
+
 def _declared():
     """Return ({name: Setting}, {name: type}), read from the class above."""
     hints = get_type_hints(TrainingSettings, include_extras=True)
@@ -192,14 +199,36 @@ def check_setting(name: str, value: Any) -> Any:
     return value
 
 
-def check_names(settings: Mapping[str, Any]) -> None:
-    """Raise TypeError, with the nearest name, for a key that is not a setting."""
-    aliases = {alias.lstrip("-").replace("-", "_"): name for name, s in SETTINGS.items() for alias in s.aliases}
-    for name in settings:
-        if name not in SETTINGS:
-            hint = f"did you mean {aliases[name]!r}?" if name in aliases else suggestion(name, SETTINGS)
+def check_names(names: Iterable[str], known: Iterable[str] = SETTINGS) -> None:
+    """Raise TypeError, with the nearest name, for a name that is not among the known settings (default: all).
+
+    A setting is also recognised by the names of its option on the command line, such as fine_tune for start.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            hint = _elsewhere(name) or _setting_suggestion(name, known)
             raise TypeError(" ".join(filter(None, [f"unknown setting {name!r}:", hint,
-                                                   f"the settings are {', '.join(SETTINGS)}"])))
+                                                   f"the settings are {', '.join(known)}"])))
+
+
+def _setting_suggestion(name: str, known: list[str]) -> str:
+    """Return "did you mean ...?" with the setting whose name, or a name of whose option, is nearest; "" without one."""
+    options = {option.lstrip("-").replace("-", "_"): setting for setting in known if setting in SETTINGS
+               for option in (SETTINGS[setting].option, *SETTINGS[setting].aliases) if option}
+    meant = {one: one for one in known} | options
+    near = nearest(name, meant)
+    return f"did you mean {meant[near]!r}?" if near else ""
+
+
+def _elsewhere(name: str) -> str:
+    """Return which function has an argument of this name, if it is an option of the command line but not a setting."""
+    if name == "quiet":
+        return "pass progress=False;"
+    for function, arguments in ELSEWHERE.items():
+        if name in arguments:
+            return f"pass it to {function}(..., {name}=...);"
+    return ""
 
 
 def settings_table() -> str:

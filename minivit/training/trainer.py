@@ -8,8 +8,10 @@
 Read before: `models/vit.py`, `parallel/lanes.py`, `adamw.py`. Read next: `loop.py`.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
+from typing import Never
 
 import numpy as np
 
@@ -22,22 +24,25 @@ from ..parallel.lanes import Lanes, supervised
 from .adamw import AdamW
 from .ema import decay_at_step, update_mean
 from .muon import Muon
-from .settings import check_setting
+from .settings import check_names, check_setting
 
 OPTIMISERS = {"adamw": AdamW, "muon": Muon}
 
 
 class Trainer:
-    """Trains a model in place, one batch at a time. A setting out of range raises ValueError.
+    """Trains a model in place, one batch at a time. A setting out of range raises ValueError, an unknown one TypeError.
 
     Parameters
     ----------
     model : Model
         The model to train. Its weights change.
     lr, weight_decay, betas, eps, clip, label_smoothing, seed, ema, layers, optimiser : optional
-        Training settings, see `settings.py`, and the constants betas and eps of AdamW.
+        Training settings with the defaults of `minivit.train`, see `settings.py`; and the constants betas and eps of
+        AdamW.
     threads, split, augment, objective, recompute : optional
         See `parallel/lanes.py`. The number of threads does not change the result.
+    **unknown
+        There are no other settings: another name raises TypeError with the nearest one.
 
     Attributes
     ----------
@@ -47,12 +52,14 @@ class Trainer:
         Of the last step: the number of correct predictions before its update, and the norm before clipping.
     """
 
-    def __init__(self, model: Model, lr: float = 1e-3, weight_decay: float = 0.05,
+    def __init__(self, model: Model, lr: float = 2e-3, weight_decay: float = 0.05,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, clip: float = 1.0,
-                 label_smoothing: float = 0.0, seed: int = 0, threads: int | None = None,
+                 label_smoothing: float = 0.1, seed: int = 0, threads: int | None = None,
                  split: BatchSplit | None = None, augment: Callable | None = None, ema: float = 0.0,
                  layers: Sequence[Sequence] = (), optimiser: str = "adamw", objective: Callable = supervised,
-                 recompute: bool = False) -> None:
+                 recompute: bool = False, **unknown: Never) -> None:
+        known = inspect.signature(Trainer).parameters.keys() - {"model", "unknown"}
+        check_names(unknown, sorted(known))
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer needs a model that maps images to classes, not {type(model).__name__}")
         self.model, self.lr, self.clip = model, check_setting("lr", lr), check_setting("clip", clip)
@@ -61,6 +68,11 @@ class Trainer:
         self.optimiser = OPTIMISERS[check_setting("optimiser", optimiser)](
             model.vector, model.parameters(), check_setting("weight_decay", weight_decay), betas, eps, layers)
         self.average, self.correct, self.grad_norm = model.copy() if self.ema else model, 0, 0.0
+
+    def __repr__(self) -> str:
+        name = next(name for name, cls in OPTIMISERS.items() if type(self.optimiser) is cls)
+        return (f"Trainer({type(self.model).__name__}, optimiser={name!r}, lr={self.lr:g}), "
+                f"{self.optimiser.vector.size:,} parameters, {self.optimiser.t} steps done")
 
     def step(self, images: np.ndarray, labels: np.ndarray, lr: float | None = None, epoch: int = 0,
              dataset_indices: np.ndarray | None = None) -> float:
