@@ -12,16 +12,19 @@ Settings that are left out take the value of the preset for the data set (`runs/
 below. This module imports nothing heavy, so that `minivit train --help` answers at once.
 """
 
+import functools
+import inspect
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral
 from types import UnionType
-from typing import Annotated, Any, TypedDict, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from ..common.checks import check_name, check_number, nearest
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 GROUPS = ("optimisation", "augmentation", "pretrained weights", "output", "computation")
 
 
@@ -210,6 +213,18 @@ def check_names(names: Iterable[str], known: Iterable[str] = SETTINGS) -> None:
             hint = _elsewhere(name) or _setting_suggestion(name, known)
             raise TypeError(" ".join(filter(None, [f"unknown setting {name!r}:", hint,
                                                    f"the settings are {', '.join(known)}"])))
+
+
+def with_named_settings(function: Function) -> Function:
+    """Decorate a function so that an unknown keyword raises TypeError with the nearest of its arguments."""
+    known = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **settings: Any) -> Any:
+        check_names(settings, known)
+        return function(*arguments, **settings)
+
+    return checked  # type: ignore[return-value]
 
 
 def _setting_suggestion(name: str, known: list[str]) -> str:

@@ -8,10 +8,8 @@
 Read before: `models/vit.py`, `parallel/lanes.py`, `adamw.py`. Read next: `loop.py`.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Never
 
 import numpy as np
 
@@ -24,7 +22,7 @@ from ..parallel.lanes import Lanes, supervised
 from .adamw import AdamW
 from .ema import decay_at_step, update_mean
 from .muon import Muon
-from .settings import check_names, check_setting
+from .settings import check_setting, with_named_settings
 
 OPTIMISERS = {"adamw": AdamW, "muon": Muon}
 
@@ -37,12 +35,9 @@ class Trainer:
     model : Model
         The model to train. Its weights change.
     lr, weight_decay, betas, eps, clip, label_smoothing, seed, ema, layers, optimiser : optional
-        Training settings with the defaults of `minivit.train`, see `settings.py`; and the constants betas and eps of
-        AdamW.
+        Training settings with the defaults of `minivit.train`, and the constants betas and eps of AdamW.
     threads, split, augment, objective, recompute : optional
         See `parallel/lanes.py`. The number of threads does not change the result.
-    **unknown
-        There are no other settings: another name raises TypeError with the nearest one.
 
     Attributes
     ----------
@@ -52,14 +47,13 @@ class Trainer:
         Of the last step: the number of correct predictions before its update, and the norm before clipping.
     """
 
+    @with_named_settings
     def __init__(self, model: Model, lr: float = 2e-3, weight_decay: float = 0.05,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, clip: float = 1.0,
                  label_smoothing: float = 0.1, seed: int = 0, threads: int | None = None,
                  split: BatchSplit | None = None, augment: Callable | None = None, ema: float = 0.0,
                  layers: Sequence[Sequence] = (), optimiser: str = "adamw", objective: Callable = supervised,
-                 recompute: bool = False, **unknown: Never) -> None:
-        known = inspect.signature(Trainer).parameters.keys() - {"model", "unknown"}
-        check_names(unknown, sorted(known))
+                 recompute: bool = False) -> None:
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer needs a model that maps images to classes, not {type(model).__name__}")
         self.model, self.lr, self.clip = model, check_setting("lr", lr), check_setting("clip", clip)
@@ -70,9 +64,8 @@ class Trainer:
         self.average, self.correct, self.grad_norm = model.copy() if self.ema else model, 0, 0.0
 
     def __repr__(self) -> str:
-        name = next(name for name, cls in OPTIMISERS.items() if type(self.optimiser) is cls)
-        return (f"Trainer({type(self.model).__name__}, optimiser={name!r}, lr={self.lr:g}), "
-                f"{self.optimiser.vector.size:,} parameters, {self.optimiser.t} steps done")
+        parts = type(self.model).__name__, type(self.optimiser).__name__
+        return f"Trainer({', '.join(parts)}, lr={self.lr:g}), {self.optimiser.t} steps done"
 
     def step(self, images: np.ndarray, labels: np.ndarray, lr: float | None = None, epoch: int = 0,
              dataset_indices: np.ndarray | None = None) -> float:
