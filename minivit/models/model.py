@@ -48,7 +48,7 @@ class Model(DescribedModel):
         config["mean"], config["std"] = self.mean.tolist(), self.std.tolist()
 
     def predict(self, images: np.ndarray, threads: int | None = None) -> np.ndarray:
-        """Return the logits of any number of images, computed on all cores. No cache is stored.
+        """Return the logits of any number of images, computed on all cores. No cache is stored. Errors as `check`.
 
         Parameters
         ----------
@@ -61,11 +61,6 @@ class Model(DescribedModel):
         -------
         logits : np.ndarray
             Logits (B, K).
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the images do not fit the model.
         """
         self.check(images)
         return prediction.predict(self, images, threads)
