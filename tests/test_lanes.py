@@ -460,7 +460,7 @@ def test_a_trainer_has_the_defaults_of_train():
 def test_a_trainer_shows_itself_in_one_line():
     trainer = minivit.Trainer(minivit.create_model("vit_mini", image_size=8), optimiser="muon", lr=0.01)
     trainer.step(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]))
-    assert repr(trainer) == f"Trainer of {trainer.model}, Muon, lr=0.01, 1 steps done"
+    assert repr(trainer) == f"Trainer of {trainer.model}; Muon, lr=0.01, 1 steps"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

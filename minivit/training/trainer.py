@@ -64,7 +64,7 @@ class Trainer:
         self.average, self.correct, self.grad_norm = model.copy() if self.ema else model, 0, 0.0
 
     def __repr__(self) -> str:
-        return f"Trainer of {self.model}, {type(self.optimiser).__name__}, lr={self.lr:g}, {self.optimiser.t} steps done"
+        return f"Trainer of {self.model}; {type(self.optimiser).__name__}, lr={self.lr:g}, {self.optimiser.t} steps"
 
     def step(self, images: np.ndarray, labels: np.ndarray, lr: float | None = None, epoch: int = 0,
              dataset_indices: np.ndarray | None = None) -> float:
