@@ -21,6 +21,7 @@ from minivit import cli
 from minivit.data import Dataset, load_data
 from minivit.data import downloads as published
 from minivit.data.binary import read_archive
+from minivit.data.load import NAMES
 from minivit.runs.defaults.default_model import model_for
 
 pytestmark = pytest.mark.usefixtures("no_curve")
@@ -489,3 +490,10 @@ def test_train_evaluate_and_resume(ours, tmp_path, capsys, name, by):
                                                       len(load_data(*data[:1], data_dir=tmp_path / "data").test_labels))
     assert call("evaluate", run, *data)["accuracy"] == first["accuracy"]
     assert call("train", *data[:1], "--resume", "--out", run)["accuracy"] == first["accuracy"]
+
+
+def test_every_text_that_lists_the_data_sets_has_all_of_them():
+    root = Path(__file__).parents[1]
+    files = [root / "docs" / "own-pictures.md", root / "minivit" / "cli" / "training.py"]
+    texts = [load_data.__doc__, *(file.read_text(encoding="utf-8") for file in files)]
+    assert [[name for name in NAMES if not re.search(rf"(?<![\w-]){name}\b", text)] for text in texts] == [[], [], []]

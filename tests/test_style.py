@@ -5,6 +5,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -12,15 +14,36 @@ WIDTH = 120                                          # columns
 SOURCES = sorted(path for folder in ("minivit", "tests", "demos") for path in (ROOT / folder).rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-# What a reader meets in one training step, from the patches of an image to the weights after AdamW
-TRAINING_STEP = [ROOT / "minivit" / f"{name}.py" for name in (
-    "ops/patches", "ops/tokens", "ops/pooling", "ops/linear", "ops/layer_norm", "ops/softmax", "ops/attention",
-    "ops/gelu", "ops/cross_entropy",
-    "layers/parameter", "layers/layer", "layers/linear", "layers/norm", "layers/attention", "layers/mlp",
-    "layers/block", "layers/dropout", "layers/patch_embed",
-    "models/model", "models/vit",
-    "parallel/batch_split", "parallel/lanes",
-    "training/adamw", "training/trainer")]
+READING_ORDER = (ROOT / "docs" / "architecture.md").read_text().split("## Reading order")[1].split("\n#")[0]
+
+
+def files_in(marker):
+    """The files that a list in the reading order names. An item links a folder and names files, or links a file."""
+    items = re.findall(rf"^{marker} \[.*?\]\(\.\./(minivit/.*?)\)(.*(?:\n  .*)*)", READING_ORDER, re.MULTILINE)
+    in_folders = [f"{folder}/{name}.py" for folder, names in items for name in re.findall(r"`(\w+)`", names)]
+    return [ROOT / path for path in (*in_folders, *(link for link, _ in items if link.endswith(".py")))]
+
+
+TRAINING_STEP, MACHINERY = files_in(r"\d\."), files_in("-")
+
+ONE_STEP = """
+import sys, threading
+import numpy as np
+import minivit
+
+def note(frame, event, argument):
+    if frame.f_code.co_name != "<module>":
+        files.add(frame.f_code.co_filename)
+
+files, images = set(), np.zeros((64, 8, 8, 1), np.uint8)
+model = minivit.create_model("vit_mini", image_size=8, drop_path_rate=0.1)
+trainer = minivit.Trainer(model, ema=0.9)
+threading.setprofile(note)
+sys.setprofile(note)
+trainer.step(images, np.arange(64) % 10)
+sys.setprofile(None)
+print("\\n".join(file for file in files if "minivit" in file))
+"""
 
 
 def lines(path):
@@ -46,7 +69,16 @@ def test_the_plain_vit_is_short():
 
 
 def test_the_path_of_a_training_step_is_short():
+    assert len(TRAINING_STEP) > 20
     assert sum(len(lines(path)) for path in TRAINING_STEP) <= 2_000
+
+
+def test_the_reading_order_names_every_file_that_a_training_step_runs():
+    step = subprocess.run([sys.executable, "-c", ONE_STEP], capture_output=True, text=True, timeout=120, check=True)
+    files = {path for path in map(Path, step.stdout.splitlines()) if path.is_relative_to(ROOT / "minivit")}
+    assert len(files) > 20
+    assert files - {*TRAINING_STEP, *MACHINERY} == set()
+    assert [path for path in (*TRAINING_STEP, *MACHINERY) if not path.is_file()] == []
 
 
 def test_the_ideas_on_the_path_are_few():

@@ -1,6 +1,6 @@
 """Load a data set by name or path.
 
-A new source needs a function (source, seed, test_fraction) -> Dataset and a line here.
+A new kind of source needs a function (source, seed, test_fraction) -> Dataset and a branch in `_reader`.
 """
 
 import dataclasses

@@ -1,8 +1,9 @@
 """Sequence parallelism: several threads split the tokens of one image.
 
-Read `block.py` before. Only inference uses this file, and a learner can skip it. Only attention mixes tokens, and even
-there the output of a token needs only its own query, and all keys and values. So each thread takes some of the tokens
-through all blocks, and the threads wait for each other once in each block:
+Read `block.py` before. Training uses only the first lines of `forward`, which run the blocks one after the other. The
+rest of this file serves inference, and a learner can skip it. Only attention mixes tokens, and even there the output of
+a token needs only its own query, and all keys and values. So each thread takes some of the tokens through all blocks,
+and the threads wait for each other once in each block:
 
     qkv[mine] = project_qkv(x)             norm; queries, keys and values of my tokens
     wait                                   now all keys and values are there
@@ -11,8 +12,8 @@ through all blocks, and the threads wait for each other once in each block:
 With attention in windows, each thread takes some of the windows through a block and writes their tokens back into the
 map. Then the threads wait, because the windows of the next block lie elsewhere.
 
-What a thread computes stays in the cache of its core. If instead each matrix product were split among the
-threads, as BLAS does it, a core would read much that another core has written, which is far slower.
+What a thread computes stays in the cache of its core. If instead each matrix product were split among the threads, as
+BLAS does it, a core would read much that another core has written, which is far slower.
 
 Source: Li et al., "Sequence Parallelism: Long Sequence Training from System Perspective", arXiv:2105.13120.
 """
