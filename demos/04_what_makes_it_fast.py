@@ -3,8 +3,8 @@
     python demos/04_what_makes_it_fast.py            two minutes
     python demos/04_what_makes_it_fast.py --quick    half a minute: too few repetitions for conclusions
 
-Prints a table and draws what_makes_it_fast.png. Each measurement changes one thing only. For example, a kernel is
-compiled from its source in `minivit/ops` with one option or one helper function replaced.
+Prints a table and draws what_makes_it_fast.png. Each measurement changes one thing only. For example, the demo compiles
+a kernel from its source in `minivit/ops` twice, the second time with one option or one helper function replaced.
 """
 
 import argparse
@@ -25,9 +25,10 @@ from minivit.models import create_model
 from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
 from minivit.parallel import blas, lanes, threads
 
-# Ways to run a training step or the inference of one image. Each runs in its own process.
-WAYS = ("threads in every product", "fresh memory", "as it is",
-        "an image, threads in every product", "an image, as it is")
+# Variants of a training step and of the inference of one image. Each runs in its own process.
+TRAINING = "training: threads in every product", "training: new memory in every step", "training: as in minivit"
+INFERENCE = "inference: threads in every product", "inference: as in minivit"
+VARIANTS = TRAINING + INFERENCE
 
 
 def compiled(function, error_model="numpy", **helpers):
@@ -43,7 +44,7 @@ def batch(shape):
     return model, images, cross_entropy.targets(labels, model.classes)
 
 
-# ---- the findings: pairs of functions, without and with ------------------------------------------------------
+# ---- the optimisations: each returns two functions, without it and with it ------------------------------------
 
 
 def division_without_a_check():
@@ -52,7 +53,7 @@ def division_without_a_check():
     y, slope = np.empty_like(x), np.empty_like(x)
 
     def gelu_with(error_model):
-        # this is what divides
+        # erf is the helper that divides
         erf = numba.njit(error_model=error_model, fastmath=kernel._EXACT_ORDER)(kernel._erf_float32)
         forward = compiled(gelu._forward, error_model, erf=erf)
         return lambda: forward(x, y, slope)
@@ -63,9 +64,9 @@ def division_without_a_check():
 def exp_as_a_polynomial():
     """Without: one call of the C library per number. With: a polynomial, computed for several numbers at once."""
     scores = np.random.default_rng(0).standard_normal((10_000, 65)).astype(np.float32)
-    plain, ours = compiled(softmax._forward, exp=np.exp), compiled(softmax._forward)
+    with_library, with_polynomial = compiled(softmax._forward, exp=np.exp), compiled(softmax._forward)
     largest = scores.max(axis=1)
-    return lambda: plain(scores, largest, 0.125), lambda: ours(scores, largest, 0.125)
+    return lambda: with_library(scores, largest, 0.125), lambda: with_polynomial(scores, largest, 0.125)
 
 
 def one_array_in_place():
@@ -74,24 +75,24 @@ def one_array_in_place():
 
     def exp_into(x, y):
         for i in range(x.size):
-            y[i] = exp(x[i])                                          # noqa: F821 (a helper, given below)
+            y[i] = exp(x[i])                                          # noqa: F821 (`compiled` defines exp)
 
     def exp_in_place(x):
         for i in range(x.size):
             x[i] = exp(x[i])                                          # noqa: F821
 
-    twice, once = compiled(exp_into, exp=kernel.exp), compiled(exp_in_place, exp=kernel.exp)
+    two_arguments, one_argument = compiled(exp_into, exp=kernel.exp), compiled(exp_in_place, exp=kernel.exp)
 
-    def fresh(work):
+    def after_reset(work):
         def run():
             scores[:] = 0.5
             work()
         return run
 
-    return fresh(lambda: twice(scores, scores)), fresh(lambda: once(scores))
+    return after_reset(lambda: two_arguments(scores, scores)), after_reset(lambda: one_argument(scores))
 
 
-def only_what_is_read():
+def class_token_only():
     """Without: the last block computes all tokens. With: only the class token, which the classifier reads."""
     model, images, targets = batch("fashion")
 
@@ -102,14 +103,14 @@ def only_what_is_read():
     return step(with_all_tokens(model)), step(model)
 
 
-def nothing_remembered():
+def inference_without_caches():
     """Without: inference keeps every layer's cache for a backward. With: it keeps none and reuses its arrays."""
     model, images, _ = batch("digits")
-    replica, reader = model.replica(), model.inference_view()
-    return lambda: replica.forward(images[:32]), lambda: reader.forward(images[:32])
+    replica, view = model.replica(), model.inference_view()
+    return lambda: replica.forward(images[:32]), lambda: view.forward(images[:32])
 
 
-def fewer_multiplications():
+def winograd_convolution():
     """Without: a 3x3 convolution as one matrix product over all windows. With: Winograd's algorithm.
 
     Winograd's algorithm needs 16 multiplications for 2x2 outputs instead of 36.
@@ -118,67 +119,67 @@ def fewer_multiplications():
     x, weight, bias = (rng.standard_normal(shape).astype(np.float32)
                        for shape in ((32, 14, 14, 32), (3, 3, 32, 32), (32,)))
 
-    def there_and_back(op):
+    def forward_and_backward(op):
         def run():
             y, cache = op.forward(x, weight, bias, padding=1)
             op.backward(y, cache)
         return run
 
-    return there_and_back(convolution), there_and_back(winograd)
+    return forward_and_backward(convolution), forward_and_backward(winograd)
 
 
 # ---- measuring ----------------------------------------------------------------------------------------------
 
 
 def measure(pair, rounds):
-    """Time two functions in turn. Return the median milliseconds of each and the median of their ratio."""
+    """Time two functions alternately. Return the median milliseconds of each and the median of their ratio."""
     times = []
     with blas.blas_threads(1):
-        for turn in range(rounds + 2):
+        for i in range(rounds + 2):
             row = []
             for work in pair:
                 start = time.perf_counter()
                 work()
                 row.append(time.perf_counter() - start)
-            if turn > 1:                                              # the first two compile and warm up
+            if i > 1:                                                 # the first two compile and warm up
                 times.append(row)
     (before, after), ratio = 1e3 * np.median(times, axis=0), np.median([a / b for a, b in times])
     return float(before), float(after), float(ratio)
 
 
-def steps(way):
-    """Return a function that runs a training step, given its number, in one of WAYS."""
-    if way == "fresh memory":
+def training_step(variant):
+    """Return a function that runs a training step, given its number, in one of the TRAINING variants."""
+    if variant == TRAINING[1]:
         threads.keep_freed_memory = lambda: None
     model, images, targets = batch("fashion")
-    lane, cut = lanes.Lane(model.copy(), seed=0), lanes.Lanes(model)
+    one_lane, all_lanes = lanes.Lane(model.copy(), seed=0), lanes.Lanes(model)
 
     def threaded(step):
         with blas.blas_threads(threads.available_threads()):
-            lane.run(images, targets, [slice(0, len(images))])
+            one_lane.run(images, targets, [slice(0, len(images))])
 
-    return threaded if way == "threads in every product" else lambda step: cut.forward_backward(images, targets, step)
+    return threaded if variant == TRAINING[0] else lambda step: all_lanes.forward_backward(images, targets, step)
 
 
-def readings(way):
-    """Return a function that runs the inference of one image in one of WAYS."""
+def inference(variant):
+    """Return a function that runs the inference of one image in one of the INFERENCE variants."""
     model, workers = create_model("deit_tiny_patch16_224"), threads.Workers()
     image = np.zeros((1, *model.input_shape), np.float32)
-    shared = way == "an image, as it is"
-    reader = model.inference_view(workers if shared else None)
+    split_tokens = variant == INFERENCE[1]
+    view = model.inference_view(workers if split_tokens else None)
 
-    def read(step):
-        with blas.blas_threads(1 if shared else workers.threads):
-            reader.forward(image)
+    def run(step):
+        with blas.blas_threads(1 if split_tokens else workers.threads):
+            view.forward(image)
 
-    return read
+    return run
 
 
-def work_when_asked(way):
-    """For every line of input, repeat the work and print the median milliseconds and page faults of one run."""
+def serve(variant):
+    """For every line of input, run the variant five times and print the median milliseconds and page faults."""
     import resource
 
-    work = readings(way) if way.startswith("an image") else steps(way)
+    work = (inference if variant in INFERENCE else training_step)(variant)
     for _ in sys.stdin:
         times = []
         for step in range(5):                                         # one after the other, as in training
@@ -189,61 +190,66 @@ def work_when_asked(way):
         print(json.dumps(np.median(times, axis=0).tolist()), flush=True)
 
 
-def work_of_processes(rounds):
-    """Measure the findings about training steps and about one image. Return their rows.
+def measure_variants(rounds):
+    """Measure the variants of a training step and of the inference of one image. Return the rows of the table.
 
-    A training step runs in three ways. First, all cores share every matrix product. Second, each core has a lane but
-    every step gets new memory. Third, as in minivit: lanes, and memory that the last step has freed. The inference of
-    an image runs in two ways: the cores share every product, or they share the tokens.
+    A training step has three variants. First, all cores split every matrix product. Second, each core has a lane, but
+    every step gets new memory. Third, as in minivit: lanes, and memory that the last step has freed. Inference of an
+    image has two variants: the cores split every product, or they split the tokens.
 
-    Each way has its own process, because BLAS threads keep spinning after a product and would slow down the lanes.
+    Each variant has its own process, because BLAS threads spin for a while after a product and would slow down lanes.
     """
-    processes = [subprocess.Popen([sys.executable, __file__, "--work", way], stdin=subprocess.PIPE,
+    processes = [subprocess.Popen([sys.executable, __file__, "--serve", variant], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
-                 for way in WAYS]
+                 for variant in VARIANTS]
     answers = []
     for _ in range(rounds + 2):
         for process in processes:
             time.sleep(0.3)  # wait until the threads of the last process are idle
-            process.stdin.write("work\n")
+            process.stdin.write("run\n")
             process.stdin.flush()
             answers.append(json.loads(process.stdout.readline()))
     for process in processes:
         process.communicate()
-    times, faults = np.array(answers[2 * len(WAYS):]).reshape(rounds, len(WAYS), 2).transpose(2, 1, 0)
-    (threaded, fresh, ours, cut, shared), (_, many, few, *_) = np.median(times, axis=1), np.median(faults, axis=1)
-    what = "fashion, forward and backward"
-    return [("a lane for each core, not threads in every product",
-             threaded, ours, np.median(times[0] / times[2]), what),
-            ("threads share the tokens of an image, not every product",
-             cut, shared, np.median(times[3] / times[4]), "DeiT-Ti, one image"),
-            ("freed memory is kept",
-             fresh, ours, np.median(times[1] / times[2]), f"{what}: {many:,.0f} page faults, and {few:,.0f}")]
+    answers = np.array(answers[2 * len(VARIANTS):])                   # without the first two rounds, which warm up
+    times, faults = answers.reshape(rounds, len(VARIANTS), 2).transpose(2, 1, 0)
+    ms, (_, faults_before, faults_after, *_) = np.median(times, axis=1), np.median(faults, axis=1)
+
+    def row(name, without, with_, remark):
+        return name, ms[without], ms[with_], np.median(times[without] / times[with_]), remark
+
+    work = "fashion, forward and backward"
+    return [row("a lane for each core, instead of threads in every product", 0, 2, work),
+            row("threads split the tokens of an image, not every product", 3, 4, "DeiT-Ti, inference of one image"),
+            row("freed memory is kept for the next step", 1, 2,
+                f"{work}: {faults_before:,.0f} page faults without, {faults_after:,.0f} with")]
 
 
-def findings(rounds):
-    """Return rows (finding, milliseconds without, with, ratio, remark)."""
+def measure_all(rounds):
+    """Return rows (optimisation, milliseconds without, with, ratio, what was measured)."""
     pairs = {
-        "division without Python's check": (division_without_a_check, "GELU of 500,000 numbers"),
-        "exp as a polynomial": (exp_as_a_polynomial, "softmax of 10,000 rows of 65, without the maximum"),
-        "one array, in place": (one_array_in_place, "exp of 650,000 numbers"),
-        "fewer multiplications": (fewer_multiplications, "convolution of 32 images of 14 x 14 x 32, and its backward"),
-        "only the class token in the last block": (only_what_is_read, "fashion, forward and backward of 16 images"),
-        "inference keeps no caches": (nothing_remembered, "digits, forward of 32 images"),
+        "division without a check for zero": (division_without_a_check, "GELU of 500,000 numbers"),
+        "exp as a polynomial": (exp_as_a_polynomial, "softmax of 10,000 rows of 65 numbers, after the row maximum"),
+        "one array, changed in place": (one_array_in_place, "exp of 650,000 numbers"),
+        "Winograd's algorithm for convolutions": (winograd_convolution,
+                                                 "forward and backward of 32 images of 14 x 14 x 32"),
+        "only the class token in the last block": (class_token_only, "fashion, forward and backward of 16 images"),
+        "inference keeps no caches": (inference_without_caches, "digits, forward of 32 images"),
     }
-    in_processes = work_of_processes(rounds) if sys.platform == "linux" else []
-    return in_processes + [(name, *measure(make(), rounds), remark) for name, (make, remark) in pairs.items()]
+    variants = measure_variants(rounds) if sys.platform == "linux" else []
+    return variants + [(name, *measure(make(), rounds), remark) for name, (make, remark) in pairs.items()]
 
 
 def draw(rows, path):
     """Draw the ratios as bars."""
-    figure = new_figure(9, 0.5 + 0.5 * len(rows))
+    figure = new_figure(9, 0.8 + 0.5 * len(rows))
     axes = figure.subplots()
     names, ratios = [row[0] for row in rows], [row[3] for row in rows]
     bars = axes.barh(names, ratios, color="#d1495b")
     axes.bar_label(bars, [f"{ratio:.1f}x" for ratio in ratios], padding=4)
     axes.axvline(1, color="k", lw=0.8)
-    axes.set(xlabel="speed relative to without", xlim=(0, 1.15 * max(ratios)))
+    axes.set(title="How many times as fast each optimisation makes its part", xlabel="time without / time with",
+             xlim=(0, 1.15 * max(ratios)))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)
@@ -253,17 +259,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--out", default="what_makes_it_fast.png", help="the image file to write")
-    parser.add_argument("--work", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=20, help="repetitions of each measurement (default 20)")
     options = parser.parse_args()
     rounds = 5 if options.quick else options.rounds
-    if options.work is not None:
-        work_when_asked(options.work)
+    if options.serve is not None:
+        serve(options.serve)
         return
-    rows = findings(rounds)
-    print(f"{'':55} {'without':>10} {'with':>10}")
+    rows = measure_all(rounds)
+    print(f"{'':57} {'without':>10} {'with':>10}")
     for name, before, after, ratio, remark in rows:
-        print(f"{name:55} {before:7.2f} ms {after:7.2f} ms {ratio:6.1f}x   {remark}")
+        print(f"{name:57} {before:7.2f} ms {after:7.2f} ms {ratio:6.1f}x   {remark}")
     draw(rows, options.out)
     print(f"Figure: {options.out}")
 

@@ -1,11 +1,12 @@
-"""Measure what attention in windows saves: the time per image over the image's area, for a ViT and a Swin.
+"""How much time does attention in windows save? Measure a ViT and a Swin on images of growing size.
 
     python demos/10_windows.py            images of 32x32 to 160x160 pixels
     python demos/10_windows.py --quick    32x32 and 64x64 pixels, too few repetitions for conclusions
 
-Both models have patches of 4x4 pixels, width 48, 4 blocks with 3 heads and the same MLP. The Swin has windows of 8x8
-tokens and a single stage, so only the windows differ. Draws windows.png. Prints the time of a forward and backward of
-one image, and the ratio of the FLOPs for comparison.
+Attention over all tokens takes a time that grows with the square of their number. Attention in windows of 8x8 tokens
+takes a time that grows in proportion to it. Both models have patches of 4x4 pixels, width 48, 4 blocks with 3 heads and
+the same MLP. The Swin has a single stage, so the two models differ only in the windows. The demo prints the time of a
+forward and backward of one image, and for comparison how the FLOPs grow. It draws windows.png.
 """
 
 import argparse
@@ -22,11 +23,12 @@ from minivit.parallel.blas import blas_threads
 COMMON = {"patch_size": 4, "channels": 3, "classes": 10, "width": 48, "mlp_ratio": 2}
 MODELS = {"ViT": ("vit", {"depth": 4, "heads": 3, "pool": "mean"}),
           "Swin": ("swin", {"depths": [4], "heads": [3], "window": 8})}
+LABELS = {"ViT": "ViT: attention over all tokens", "Swin": "Swin: attention in windows of 8x8 tokens"}
 
 
-def steps(sides):
-    """{(model, side): (tokens, FLOPs, a function that runs the forward and backward of one image)}."""
-    made = {}
+def make_models(sides):
+    """Return {(model, side): (tokens, FLOPs, a function that runs the forward and backward of one image)}."""
+    models = {}
     for name, (family, options) in MODELS.items():
         for side in sides:
             model = minivit.create_model(family, image_size=side, **COMMON, **options)
@@ -37,32 +39,37 @@ def steps(sides):
                 _, cache = cross_entropy.forward(model.forward(image), target)
                 model.backward(cross_entropy.backward(1.0, cache))
 
-            made[name, side] = model.tokens, model.flops, step
-    return made
+            models[name, side] = model.tokens, model.flops, step
+    return models
 
 
-def measure(made, rounds):
-    """Return {(model, side): median seconds}. Each round times all in turn; a first round warms up."""
-    seconds = {key: [] for key in made}
+def measure(models, rounds):
+    """Return {(model, side): median seconds}. Each round times every model once; the first round only warms up."""
+    seconds = {key: [] for key in models}
     with blas_threads(1):
-        for turn in range(rounds + 1):
-            for key, (_, _, step) in made.items():
+        for i in range(rounds + 1):
+            for key, (_, _, step) in models.items():
                 start = time.perf_counter()
                 step()
-                if turn:
+                if i:
                     seconds[key].append(time.perf_counter() - start)
     return {key: float(np.median(values)) for key, values in seconds.items()}
 
 
-def draw(made, seconds, sides, path):
-    """Draw the time per image over the number of tokens, for both models."""
-    figure = new_figure(6, 4)
+def draw(models, seconds, sides, path):
+    """Draw the time of one image against the number of tokens, for both models."""
+    figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     for name, colour in zip(MODELS, SERIES, strict=False):
-        axes.loglog([made[name, side][0] for side in sides], [1e3 * seconds[name, side] for side in sides], "o-",
-                    color=colour, label=name)
-    axes.set(xlabel="tokens (proportional to the image's area)",
-             ylabel="forward and backward of one image on one core, ms")
+        tokens = [models[name, side][0] for side in sides]
+        axes.loglog(tokens, [1e3 * seconds[name, side] for side in sides], "o-", color=colour, label=LABELS[name])
+    axes.set(title="With windows, the time grows linearly with the tokens",
+             xlabel="number of tokens, and image size in pixels", ylabel="forward and backward of one image (ms)")
+    axes.set_xticks(tokens, [f"{count:,}\n{side}x{side}" for count, side in zip(tokens, sides, strict=True)],
+                    fontsize=8)
+    axes.minorticks_off()
+    axes.set_yticks([ms for ms in (1, 2, 5, 10, 20, 50, 100, 200, 500) if axes.get_ylim()[0] < ms < axes.get_ylim()[1]])
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     save(figure, path)
@@ -74,15 +81,16 @@ def main():
     parser.add_argument("--out", default="windows.png", help="the image file to write")
     options = parser.parse_args()
     sides, rounds = ((32, 64), 3) if options.quick else ((32, 64, 96, 128, 160), 7)
-    made = steps(sides)
-    seconds = measure(made, rounds)
-    print(f"{'':5} {'side':>5} {'tokens':>7} {'ms':>8} {'per token':>11} {'relative':>9} {'FLOPs':>10}")
-    for (name, side), (tokens, flops, _) in made.items():
-        first = made[name, sides[0]]
-        print(f"{name:5} {side:5} {tokens:7} {1e3 * seconds[name, side]:8.2f} "
-              f"{1e6 * seconds[name, side] / tokens:8.2f} us {seconds[name, side] / seconds[name, sides[0]]:9.1f} "
-              f"{flops / first[1]:10.1f}")
-    draw(made, seconds, sides, options.out)
+    models = make_models(sides)
+    seconds = measure(models, rounds)
+    print(f"Time of the forward and backward of one image on one core; growth relative to {sides[0]}x{sides[0]} pixels")
+    print(f"{'model':5} {'pixels':>8} {'tokens':>7} {'time':>10} {'per token':>11} {'time grows':>11} "
+          f"{'FLOPs grow':>11}")
+    for (name, side), (tokens, flops, _) in models.items():
+        taken, first = seconds[name, side], seconds[name, sides[0]]
+        print(f"{name:5} {f'{side}x{side}':>8} {tokens:7,} {1e3 * taken:7.2f} ms {1e6 * taken / tokens:8.2f} us "
+              f"{taken / first:10.1f}x {flops / models[name, sides[0]][1]:10.1f}x")
+    draw(models, seconds, sides, options.out)
     print(f"Figure: {options.out}")
 
 

@@ -1,16 +1,18 @@
 """Does a Transformer learn better from a convolutional network than from the labels alone?
 
-    python demos/12_distillation.py            the study; writes demos/distillation.csv, and draws distillation.png
-    python demos/12_distillation.py --quick    on the digits, too small for conclusions; keeps only the figure
+    python demos/12_distillation.py            the study; writes demos/distillation.csv and draws distillation.png
+    python demos/12_distillation.py --quick    a small study of the digits, without conclusions; keeps only the figure
 
-Interrupt the study at any time: the same command continues with the unfinished points. --limit 5 measures five points
-and stops; the figure shows the points measured so far.
+A *point* is one training: a model, a number of images and a seed. Interrupt the study at any time: the same command
+continues with the missing points. --limit 5 measures five points and stops. The figure shows the points measured so
+far.
 
-The claim is that of Touvron et al., arXiv:2012.12877: a DeiT, whose second token learns from a teacher, inherits
-the inductive bias of a convolutional teacher and needs fewer images. The same DeiT is trained alone, with hard
-distillation (from the teacher's top class) and with soft distillation (from all its probabilities). Teacher and
-students learn from the same subset of Fashion-MNIST, for the same number of steps, with the same settings. The settings
-were tuned for none of them. All images are augmented: a teacher that has memorised an image only repeats its label.
+A DeiT has a second token, which learns from a teacher. Touvron et al., arXiv:2012.12877, claim: with a convolutional
+teacher, the DeiT inherits its inductive bias and needs fewer images. The study trains the same DeiT in three ways:
+alone, with hard distillation (from the teacher's top class) and with soft distillation (from all its probabilities).
+Teacher and students learn from the same subset of Fashion-MNIST, for the same number of steps, with the same settings.
+These settings were not tuned for any of them. All images are augmented, because a teacher that has memorised an image
+would only repeat its label.
 """
 
 import argparse
@@ -28,12 +30,15 @@ from minivit.runs.defaults.default_model import model_for
 from minivit.runs.folder import RunFolder
 
 TEACHER, ALONE = "ResNet, the teacher", "DeiT alone"
-TAUGHT = {"DeiT, hard distillation": "hard", "DeiT, soft distillation": "soft"}
+DISTILLED = {"DeiT, hard distillation": "hard", "DeiT, soft distillation": "soft"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a study. epochs: for the full data. widths: of the teacher and of the DeiT. depth: of the DeiT."""
+    """The plan of a study.
+
+    epochs: on all images; fewer images get as many steps. widths: of the teacher and of the DeiT. depth: of the DeiT.
+    """
 
     data: str
     sizes: tuple
@@ -51,18 +56,18 @@ class Plan:
         teacher, student = self.widths
         deit = "deit_mini", {"width": student, "heads": 3, "depth": self.depth, "drop_path_rate": 0.1}
         return {TEACHER: ("resnet_mini", {"width": teacher, "groups": 8, "drop_path_rate": 0.1}),
-                ALONE: deit} | dict.fromkeys(TAUGHT, deit)
+                ALONE: deit} | dict.fromkeys(DISTILLED, deit)
 
     @property
     def training(self):
         """The settings of `minivit.train` that all points share."""
         return {"epochs": self.epochs, "batch_size": self.batch_size, "optimiser": "muon", "lr": self.lr,
-                "weight_decay": 0.05,
-                "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1, "ema": 0.0, "augment": self.augment}
+                "weight_decay": 0.05, "label_smoothing": 0.1, "clip": 1.0, "warmup": 0.1, "ema": 0.0,
+                "augment": self.augment}
 
     @property
     def settings(self):
-        """Everything that results depend on, besides the point."""
+        """Everything else that the results depend on, besides the point."""
         return {"data": self.data, "models": {role: [*model] for role, model in self.models.items()},
                 "training": self.training}
 
@@ -77,64 +82,63 @@ FULL = Plan("fashion-mnist", (2000, 20000), (0, 1, 2), epochs=1.2, batch_size=12
 QUICK = Plan("digits", (200, 1400), (0, 1), epochs=1, batch_size=32, augment="affine", lr=9e-3, widths=(8, 24), depth=2)
 
 
-def train(plan, role, images, seed, **more):
-    """Train the model of a role on its subset. Return parameters, test accuracy and loss of the last epoch."""
+def train(plan, role, images, seed, **settings):
+    """Train the model of a role on its subset. Return parameter count, test accuracy and loss of the last epoch."""
     variant, options = plan.models[role]
     data = subset(minivit.load_data(plan.data), images, seed)
     model = model_for(data, variant, seed=seed, **options)
-    result = minivit.train(model, data, seed=seed, progress=False, **plan.training, **more)
+    result = minivit.train(model, data, seed=seed, progress=False, **plan.training, **settings)
     return {"parameters": model.vector.size, "accuracy": result.accuracy, "loss": round(result.loss, 5)}
 
 
-def teach(plan, folder, images, seed):
-    """Train a teacher in its folder, or resume its training. Returns as `train`."""
+def train_teacher(plan, folder, images, seed):
+    """Train a teacher in its folder, or resume its training. The result is that of `train`."""
     return train(plan, TEACHER, images, seed, out=folder, resume=RunFolder(folder).config_file.exists())
 
 
 def study(plan, file, teachers, limit):
-    """Measure the points -> (Study, number of points left). teachers: folder that keeps the teachers' runs."""
+    """Measure the points. Return the Study and the number of missing points. teachers: folder of the teachers' runs."""
     table = Study(file, plan.settings)
 
     def measure(role, images, seed):
         folder = teachers / f"teacher-{images}-seed{seed}"
         if role == TEACHER:
-            return teach(plan, folder, images, seed)
+            return train_teacher(plan, folder, images, seed)
         if role == ALONE:
             return train(plan, role, images, seed)
         if not RunFolder(folder).model_file.is_file():
-            teach(plan, folder, images, seed)
-        return train(plan, role, images, seed, teacher=folder, distillation=TAUGHT[role])
+            train_teacher(plan, folder, images, seed)
+        return train(plan, role, images, seed, teacher=folder, distillation=DISTILLED[role])
 
     return table, table.run(plan.points, measure, limit)
 
 
-def report(plan, table, picture):
-    """Print what the table shows, and draw it."""
+def report(plan, table, figure):
+    """Print the results and draw the figure."""
     groups = {f"{size:,} images": {role: found for role in plan.models
                          if (found := table.by_seed("accuracy", role=role, images=size))}
               for size in plan.sizes}
     for label, found in groups.items():
-        print(f"\n{label}")
+        print(f"\nTest accuracy with {label}, mean and standard error over the seeds")
         for role, accuracies in found.items():
             mean, error = mean_and_error(accuracies.values())
             count = max(table.by_seed("parameters", role=role).values())
-            print(f"{role:24} {count:7,.0f} parameters: {100 * mean:.2f} +- {100 * error:.2f} %, mean and standard "
-                  f"error of {len(accuracies)} seeds")
-        for role in TAUGHT:
+            print(f"{role:24} {count:7,.0f} parameters: {100 * mean:.2f} +- {100 * error:.2f} % over "
+                  f"{len(accuracies)} seeds")
+        for role in DISTILLED:
             if len(gain := paired(found.get(role, {}), found.get(ALONE, {}))) > 1:    # a single seed shows nothing
                 mean, error = mean_and_error(gain.values())
-                words = {1: "helps", 0: "is not shown to help or to harm, with 95% "
-                                        "confidence", -1: "harms"}[decided(gain)]
-                print(f"With {label}, {TAUGHT[role]} distillation {words}: {100 * mean:+.2f} +- {100 * error:.2f} "
-                      "points.")
-    draw_groups({label: found for label, found in groups.items() if found}, picture)
-    print(f"Figure: {picture}")
+                effect = {1: "helps", 0: "has no significant effect (95% confidence)", -1: "harms"}[decided(gain)]
+                print(f"With {label}, {DISTILLED[role]} distillation {effect}: it changes the accuracy by "
+                      f"{100 * mean:+.2f} +- {100 * error:.2f} points.")
+    draw_groups({label: found for label, found in groups.items() if found}, figure)
+    print(f"Figure: {figure}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small models, few images, two seeds; keeps only the "
-                                                             "picture")
+    parser.add_argument("--quick", action="store_true",
+                        help="small models, few images, two seeds; keeps only the figure")
     parser.add_argument("--limit", type=int, metavar="N", help="measure at most N points")
     parser.add_argument("--csv", type=Path, help="the table (default: distillation.csv beside this file)")
     parser.add_argument("--teachers", type=Path, help="folder of the teachers' runs (default: runs/distillation)")
@@ -147,7 +151,8 @@ def main():
         table, left = study(plan, file, teachers, options.limit)
         if table.rows:
             report(plan, table, options.out)
-        print(f"{file}: {left} points left{'; this was too little training to judge by' if options.quick else ''}")
+        print(f"{file}: {left} points are missing."
+              + (" --quick trains too little for conclusions." if options.quick else ""))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Compare three ways to learn from few images: a linear probe, fine-tuning, and training from scratch.
+"""What are pretrained weights worth with few images? Compare a linear probe, fine-tuning and training from scratch.
 
     python demos/13_weights.py            a few minutes
     python demos/13_weights.py --quick    a few seconds: too few images for conclusions
 
-A small ViT learns the digits 0 to 6, and its weights are written to a file under timm's names. This file stands for
-pretrained weights. The new data is a folder of PNG files of the digits 7, 8 and 9, with a few of each for training and
-the rest for the test. The demo prints which tensor of the file goes where. Then it trains on the folder in three ways,
-for the same number of epochs. Prints the accuracies and draws weights.png. With real weights, the commands are
+A small ViT is pretrained on the digits 0 to 6, and its weights are written to a file under timm's names. The new data
+is a folder of PNG files of the digits 7, 8 and 9, with a few of each for training and the rest for the test. The demo
+prints which tensor of the file becomes which parameter. Then it trains on the folder with each of the three methods,
+for the same number of epochs. It prints the test accuracies and draws weights.png. With weights of your own, the
+commands are
 
     minivit weights FILE --model NAME --classes 3
     minivit train FOLDER --fine-tune FILE --model NAME --probe
@@ -29,42 +30,41 @@ from minivit.runs.pretrained.fine_tune import fine_tuned_model
 from minivit.runs.pretrained.weight_source import WeightSource
 from minivit.weights.timm import write_weights
 
-NAME, KNOWN = "vit_mini_patch2_8", 7  # the pretrained model knows the digits below 7
-WAYS = {"from scratch": "o--", "probe": "s-", "fine-tuned": "^-"}
+NAME, BASE_CLASSES = "vit_mini_patch2_8", 7  # pretrained on the digits 0 to 6
+METHODS = {"from scratch": "o--", "linear probe": "s-", "fine-tuning": "^-"}
 
 
 def write_file(path, digits, epochs):
     """Train the named model on the digits 0 to 6 and write its weights to a file."""
-    train, test = digits.train_labels < KNOWN, digits.test_labels < KNOWN
+    train, test = digits.train_labels < BASE_CLASSES, digits.test_labels < BASE_CLASSES
     data = replace(digits, train_images=digits.train_images[train], train_labels=digits.train_labels[train],
-                   source=None,
                    test_images=digits.test_images[test], test_labels=digits.test_labels[test],
-                   class_names=digits.class_names[:KNOWN])
-    result = minivit.train(minivit.create_model(NAME, classes=KNOWN), data, epochs=epochs, progress=False)
+                   class_names=digits.class_names[:BASE_CLASSES], source=None)
+    result = minivit.train(minivit.create_model(NAME, classes=BASE_CLASSES), data, epochs=epochs, progress=False)
     write_weights(path, result.model)
-    print(f"{path.name}: a {NAME} that classifies {result.accuracy:.1%} of {result.test.images} images of the digits 0 "
-          "to 6 correctly")
+    print(f"Pretrained {NAME} on the digits 0 to 6: test accuracy {result.accuracy:.1%} on {result.test.images} "
+          f"images. Its weights are in {path.name}.")
 
 
 def write_folder(folder, digits, count, seed):
     """Write images of 7, 8 and 9 to a folder: `count` random ones of each for training, the others for the test."""
     images = np.concatenate([digits.train_images, digits.test_images])
     labels = np.concatenate([digits.train_labels, digits.test_labels])
-    for digit in range(KNOWN, 10):
+    for digit in range(BASE_CLASSES, 10):
         members = np.random.default_rng([seed, digit]).permutation(np.flatnonzero(labels == digit))
-        for place, i in enumerate(members):
-            file = folder / ("train" if place < count else "test") / str(digit) / f"{i}.png"
+        for position, i in enumerate(members):
+            file = folder / ("train" if position < count else "test") / str(digit) / f"{i}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images[i, ..., 0]).save(file)
     return folder
 
 
-def learn(way, file, data, epochs, seed, **settings):
-    """Train on the folder in one of WAYS, with more settings of `train`. Return accuracy and seconds."""
+def learn(method, file, data, epochs, seed, **settings):
+    """Train on the folder with one of METHODS and these settings of `train`. Return test accuracy and seconds."""
     begin, source = time.perf_counter(), WeightSource(file, NAME)
-    if way == "from scratch":
+    if method == "from scratch":
         model, start = minivit.create_model(NAME, classes=data.classes, seed=seed), {}
-    elif way == "probe":
+    elif method == "linear probe":
         model, start = fine_tuned_model(source, data, seed, probe=True), {"probe": True, "start": source}
     else:
         model, start = fine_tuned_model(source, data, seed), {"start": source}
@@ -73,14 +73,14 @@ def learn(way, file, data, epochs, seed, **settings):
 
 
 def draw(counts, accuracies, path):
-    """Draw accuracy over the number of images. `accuracies` is {way: (counts, seeds)}."""
+    """Draw the test accuracy against the number of images. accuracies: {method: array (counts, seeds)}."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
-    for (way, values), colour in zip(accuracies.items(), SERIES, strict=False):
+    for (method, values), colour in zip(accuracies.items(), SERIES, strict=False):
         mean, spread = 100 * values.mean(axis=1), 100 * values.std(axis=1)
-        axes.errorbar(counts, mean, spread, fmt=WAYS[way], color=colour, capsize=3, label=way)
-    axes.set(xscale="log", xlabel="training images of each class", ylabel="test accuracy in %",
-             title="7, 8 and 9, from weights that know 0 to 6")
+        axes.errorbar(counts, mean, spread, fmt=METHODS[method], color=colour, capsize=3, label=method)
+    axes.set(title="Digits 7 to 9: weights pretrained on 0 to 6 help with few images", xscale="log",
+             xlabel="training images per class", ylabel="test accuracy (%), mean and std of the draws")
     axes.set_xticks(counts, map(str, counts))
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
@@ -96,21 +96,22 @@ def main():
 
     digits, epochs = minivit.load_data("digits"), 30 if options.quick else 100
     counts, seeds = ([4], [0]) if options.quick else ([2, 4, 8, 16, 32], [0, 1, 2])
-    accuracies = {way: np.empty((len(counts), len(seeds))) for way in WAYS}
-    seconds = {way: np.empty((len(counts), len(seeds))) for way in WAYS}
+    accuracies = {method: np.empty((len(counts), len(seeds))) for method in METHODS}
+    seconds = {method: np.empty((len(counts), len(seeds))) for method in METHODS}
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "found.safetensors")
+        file = Path(folder, "pretrained.safetensors")
         write_file(file, digits, 6 if options.quick else 20)
         report = match_text(*inspect_weights(file, NAME, classes=3)).splitlines()
         print("\n".join([*report[:6], "...", *report[-6:]]), end="\n\n")
         for i, count in enumerate(counts):
             for j, seed in enumerate(seeds):
                 data = minivit.load_data(write_folder(Path(folder, f"{count}-{seed}"), digits, count, seed))
-                for way in WAYS:
-                    accuracies[way][i, j], seconds[way][i, j] = learn(way, file, data, epochs, seed)
-            for way in WAYS:
-                print(f"{count:2} images of each class, {way:12}: {accuracies[way][i].mean():.1%} of "
-                      f"{len(data.test_labels)} test images, in {np.median(seconds[way][i]):.1f} s", flush=True)
+                for method in METHODS:
+                    accuracies[method][i, j], seconds[method][i, j] = learn(method, file, data, epochs, seed)
+            for method in METHODS:
+                print(f"{count:2} training images per class, {method:12}: test accuracy "
+                      f"{accuracies[method][i].mean():.1%} on {len(data.test_labels)} images, in "
+                      f"{np.median(seconds[method][i]):.1f} s", flush=True)
     draw(counts, accuracies, options.out)
     print(f"Figure: {options.out}")
 

@@ -399,7 +399,7 @@ def test_the_study_of_scale_is_fair():
                     for point in plan.tuning_points}) == len(plan.tuning_points)
         for model in plan.models:
             tried = [(point["images"], point["lr"]) for point in plan.tuning_points if point["model"] == model]
-            assert tried == [(size, lr) for size in plan.tuned for lr in plan.rates]
+            assert tried == [(size, lr) for size in plan.tuned for lr in plan.learning_rates]
         assert len(plan.points) == len(plan.seeds) * (3 * len(plan.sizes) + 2 * len(plan.tuned))
     assert all(len(plan.seeds) >= 3 and len(plan.sizes) >= 6 for plan in scale.PLANS.values())
 
@@ -407,17 +407,17 @@ def test_the_study_of_scale_is_fair():
 def test_the_best_rate_is_chosen_for_each_model_and_size(tmp_path):
     scale = demo("11_scale")
     plan = scale.PLANS["fashion-mnist"]
-    best = {point: plan.rates[i % 3] for i, point in enumerate((model, size) for model in plan.models
+    best = {point: plan.learning_rates[i % 3] for i, point in enumerate((model, size) for model in plan.models
                                                                for size in plan.tuned)}
 
     def accuracy(model, images, lr):
         return {"accuracy": 1 - abs(math.log(lr / best[model, images]))}
 
     Study(tmp_path / "tuning.csv", plan.settings).run(plan.tuning_points, accuracy, limit=5)
-    with pytest.raises(ValueError, match=r"tuning\.csv lacks 31 of 36 points: run --tune first"):
-        scale.chosen_rates(plan, tmp_path / "tuning.csv")
+    with pytest.raises(ValueError, match=r"not finished: found 5 points in .*tuning\.csv, expected 36, run .* --tune"):
+        scale.best_learning_rates(plan, tmp_path / "tuning.csv")
     Study(tmp_path / "tuning.csv", plan.settings).run(plan.tuning_points, accuracy)
-    rates = scale.chosen_rates(plan, tmp_path / "tuning.csv")
+    rates = scale.best_learning_rates(plan, tmp_path / "tuning.csv")
     assert {(model, size): lr for model, by_size in rates.items() for size, lr in by_size.items()} == best
 
 
