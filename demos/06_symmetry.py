@@ -14,7 +14,7 @@ import numpy as np
 import minivit
 from minivit.explain import FirstBlocks, equivariance_error, permute_patches, permute_tokens
 from minivit.explain.tools.plots import draw_symmetry
-from minivit.explain.tools.theorems import BROKEN, HOLDS, THEOREMS
+from minivit.explain.tools.symmetry_theorems import BROKEN, HOLDS, THEOREMS
 from minivit.runs.defaults.default_model import model_for
 from minivit.training.loop import batches
 

@@ -11,8 +11,8 @@ from minivit import cli, explain
 from minivit.common import figures as figure
 from minivit.explain import cost
 from minivit.explain.attention import grid
-from minivit.explain.tools import theorems
 from minivit.explain.tools.attention_report import attention_reports, report_as_json
+from minivit.explain.tools.symmetry_theorems import BROKEN, HOLDS, THEOREMS
 from minivit.layers import MLP, Attention, Block, Convolution, Layer, Linear, WindowAttention
 from minivit.ops import patches
 from minivit.runs.folder import RunFolder
@@ -35,14 +35,14 @@ def pictures(seed=0, count=3, side=8, channels=1):
 # ---- symmetry -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("theorem", theorems.THEOREMS, ids=lambda theorem: theorem.claim)
+@pytest.mark.parametrize("theorem", THEOREMS, ids=lambda theorem: theorem.claim)
 def test_a_theorem_holds_to_round_off_and_a_broken_one_does_not(theorem):
-    assert theorem.worst(trials=10) <= theorems.HOLDS if theorem.holds else theorem.worst(trials=10) >= theorems.BROKEN
+    assert theorem.worst(trials=10) <= HOLDS if theorem.holds else theorem.worst(trials=10) >= BROKEN
 
 
 def test_there_are_theorems_of_both_kinds():
-    assert sum(theorem.holds for theorem in theorems.THEOREMS) >= 10
-    assert sum(not theorem.holds for theorem in theorems.THEOREMS) >= 6
+    assert sum(theorem.holds for theorem in THEOREMS) >= 10
+    assert sum(not theorem.holds for theorem in THEOREMS) >= 6
 
 
 @pytest.mark.parametrize("make", [lambda: Attention(16, 2), lambda: MLP(16, 32), lambda: Block(16, 2)])
@@ -470,7 +470,7 @@ def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):
     assert code == 0
     assert out.startswith("test image 1: predicted ")
     assert f"blocks.1.attn          {expected.distances['blocks.1.attn'][0]:.1f}" in out
-    assert f"picture: {tmp_path / 'look.png'}" in out
+    assert f"figure: {tmp_path / 'look.png'}" in out
 
 
 @pytest.mark.parametrize(("arguments", "named"), [

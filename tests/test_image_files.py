@@ -418,7 +418,7 @@ def test_image_files_are_read_again_only_if_one_changed(tmp_path, reads):
     make_folder(folder, {"c": 2})
     assert load_data(folder).classes == 3
     assert reads == [6, 6, 8]
-    assert len(list((tmp_path / "cache" / "minivit" / "pictures").iterdir())) == 1
+    assert len(list((tmp_path / "cache" / "minivit" / "images").iterdir())) == 1
 
 
 def test_each_preparation_is_kept_apart(tmp_path, reads):
@@ -431,7 +431,7 @@ def test_each_preparation_is_kept_apart(tmp_path, reads):
 def test_damaged_cache_and_one_that_cannot_be_written_do_no_harm(tmp_path, reads):
     folder = make_folder(tmp_path / "mine", {"a": 3, "b": 3})
     first = load_data(folder)
-    [store] = (tmp_path / "cache" / "minivit" / "pictures").iterdir()
+    [store] = (tmp_path / "cache" / "minivit" / "images").iterdir()
     store.write_bytes(store.read_bytes()[:500])
     assert load_data(folder).digest == first.digest
     store.unlink()

@@ -94,9 +94,9 @@ def _measure(options: argparse.Namespace, progress: Any) -> tuple[Any, str]:
         costs = growth(options.seconds, options.rounds, options.threads, progress)
         return costs, growth_table(costs)
     if options.plot:
-        from ..common.figures import picture_format
+        from ..common.figures import figure_format
 
-        picture_format(options.plot)                                  # report a wrong ending before the measurement
+        figure_format(options.plot)                                  # report a wrong ending before the measurement
         shares = sizes(options.contestant, options.threads, options.seconds, options.rounds, progress)
         draw(shares, options.plot)
         return shares, options.plot

@@ -115,14 +115,14 @@ def add_attend(verbs: argparse._SubParsersAction) -> None:
 
 
 def _attend(options: argparse.Namespace) -> None:
-    from ..common.figures import picture_format
+    from ..common.figures import figure_format
     from ..explain.tools.attention_report import report_as_json, report_as_text
     from ..explain.tools.plots import draw_attention
     from ..runs.folder import RunFolder
     from ..runs.results.classify_images import attend_images
     from ..runs.results.trained_model import unfinished
 
-    picture_format(options.out)                                       # report a wrong ending before the computation
+    figure_format(options.out)                                       # report a wrong ending before the computation
     run = RunFolder(options.run)
     reports = attend_images(run, options.images, options.threads)
     draw_attention(reports, options.out)
@@ -130,4 +130,4 @@ def _attend(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps([report_as_json(report) for report in reports]))
     else:
-        print("\n".join(map(report_as_text, reports)) + f"\npicture: {options.out}")
+        print("\n".join(map(report_as_text, reports)) + f"\nfigure: {options.out}")

@@ -28,7 +28,7 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def picture_format(path: str | os.PathLike) -> str:
+def figure_format(path: str | os.PathLike) -> str:
     """Return the format for a file name: its ending, or "png" without one. Raises ValueError for an unknown one."""
     known = set(FigureCanvasAgg.get_supported_filetypes()) - {"pgf"}                      # pgf needs TeX
     return check_name("ending of an image file", Path(path).suffix[1:].lower() or "png", sorted(known))
@@ -41,5 +41,5 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
     ending. Raises ValueError for an unknown ending; OSError.
     """
     content = io.BytesIO()
-    figure.savefig(content, format=picture_format(path), dpi=120)
+    figure.savefig(content, format=figure_format(path), dpi=120)
     write_atomic(path, content.getvalue())

@@ -78,7 +78,7 @@ def _read_or_recall(files, image_size, channels, fit):
     cores: `import minivit, time; t = time.time(); minivit.load_data("photos"); print(time.time() - t)`.
     """
     place = repr((os.path.commonpath([file.absolute() for file in files]), image_size, channels, fit))
-    store = platformdirs.user_cache_path("minivit") / "pictures" / f"{sha256(place.encode()).hexdigest()[:16]}.npz"
+    store = platformdirs.user_cache_path("minivit") / "images" / f"{sha256(place.encode()).hexdigest()[:16]}.npz"
     stats = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state = sha256(repr((stats, PIL.__version__)).encode() + Path(image_files.__file__).read_bytes()).hexdigest()
     # If the cache lacks the images, read the files.

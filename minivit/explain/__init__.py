@@ -6,9 +6,9 @@
     filters      what the patch embedding and the positions have learned
     cost         why pixels are too many tokens
 
-The folder `tools` holds what uses the chapters: `theorems` (measured errors of the symmetries), `attention_report`
-(`minivit attend`), `study` (a table of runs), `trend` (statistics of such a table) and `plots` (figures). Each question
-has a script in `demos/`.
+The folder `tools` holds what uses the chapters: `symmetry_theorems` (each symmetry with its measured error),
+`attention_report` (`minivit attend`), `study` (a table of runs), `trend` (statistics of such a table) and `plots`
+(figures). Each question has a script in `demos/`.
 """
 
 from .attention import attention_probabilities, mean_distance, readout_maps, rollout, variation

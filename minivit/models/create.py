@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from ..common.checks import UnknownName, check_name, suggestion
 from ..weights.timm import read_weights
-from .checks import check_size
+from .argument_checks import check_size
 from .deit import DeiT
 from .model import Model
 from .resnet import ResNet

@@ -11,13 +11,13 @@ import numpy as np
 
 from ..ops import pixels
 from ..parallel import prediction
-from .checks import check_images, check_options, per_channel
-from .described import DescribedModel
+from .argument_checks import check_input, check_options, per_channel
+from .interface import ModelInterface
 
 Statistic = float | Sequence[float]                                   # for all channels, or for each
 
 
-class Model(DescribedModel):
+class Model(ModelInterface):
     """Base of the models: images (B, H, W, C) -> logits (B, K).
 
     Parameters
@@ -67,7 +67,7 @@ class Model(DescribedModel):
 
     def check(self, images: np.ndarray) -> None:
         """Raise TypeError or ValueError unless the images fit the model: uint8 or finite floats (B, H, W, C)."""
-        check_images(images, self.input_shape)
+        check_input(images, self.input_shape)
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
         """Check the images; normalise uint8 pixels; give normalised floats the dtype of the weights."""

@@ -169,10 +169,10 @@ class Report:
             For an ending that matplotlib does not know.
         """
         # imported here, because importing matplotlib takes long
-        from ..common.figures import new_figure, picture_format, save
+        from ..common.figures import figure_format, new_figure, save
 
         if path is not None:
-            picture_format(path)
+            figure_format(path)
         if axes is None:
             axes = new_figure(7, 4.2).subplots()
         for i, row in enumerate(sorted(self.rows, key=lambda row: (row.ok, -row.error))[:tensors]):

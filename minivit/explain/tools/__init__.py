@@ -1,1 +1,1 @@
-"""Behind the chapters of `explain`: studies, theorems, attention reports, and plots."""
+"""What uses the chapters of `explain`: symmetry theorems, attention reports, studies of runs, and plots."""

@@ -1,6 +1,6 @@
 """What the rest of the package asks of a model: its size, its grids, a check of a gradient, a line and a table.
 
-Machinery behind `model.py`; nothing here is needed to understand a model.
+`model.py` builds on it. Nothing here is needed to understand a model.
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ import numpy as np
 from ..layers import Layer, RelativeBias, WindowAttention
 
 
-class DescribedModel(Layer):
-    """Base of `Model`."""
+class ModelInterface(Layer):
+    """The base of `Model`, with a default for everything that some models do differently."""
 
     tokens: int | None = None
     config: dict[str, Any]

@@ -1,4 +1,6 @@
-"""The theorems of `symmetry.py`, each with a function that measures its error in float64 at random weights and inputs.
+"""Theorems about the symmetries in `symmetry.py`, each with a function that measures its error.
+
+The error is measured in float64, at random weights and inputs.
 
 Where a theorem holds, the error is round-off. Where one of its conditions is broken, it is not.
 """

@@ -45,7 +45,7 @@ def per_channel(name: str, value: Any, channels: int) -> np.ndarray:
     return np.broadcast_to(array.astype(np.float64), (channels,))
 
 
-def check_images(images: Any, shape: tuple[int, int, int]) -> None:
+def check_input(images: Any, shape: tuple[int, int, int]) -> None:
     """Raise TypeError or ValueError unless images are uint8 or finite floats (B, H, W, C) with (H, W, C) = shape.
 
     Warn once if floats look like pixels from 0 to 255.
