@@ -11,7 +11,7 @@ import pytest
 import minivit
 from minivit.explain import with_all_tokens
 from minivit.layers import Block, WindowAttention
-from minivit.models import VARIANTS, checks, describe_models
+from minivit.models import VARIANTS, argument_checks, describe_models
 from minivit.models.create import declare_model
 
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3,
@@ -228,7 +228,7 @@ def test_a_notebook_shows_the_repr_line_and_a_folded_table():
 ])
 def test_a_warning_says_once_that_floats_look_like_pixels(pixels, warns):
     images = pixels(np.random.default_rng(0))
-    checks._warn_of_pixels.cache_clear()
+    argument_checks._warn_of_pixels.cache_clear()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for _ in range(2):

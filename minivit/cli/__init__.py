@@ -1,6 +1,7 @@
 """The command line: `minivit VERB ...`. It parses arguments, calls one library function, and prints text or JSON.
 
     parser.py     the parser, and the options that several verbs share
+    wording.py    messages of the library in the words of the command line
     training.py   train
     trained.py    evaluate, predict, attend: what uses a trained model
     models.py     models, weights
@@ -21,7 +22,7 @@ from ..common.version import __version__
 from .measuring import add_bench, add_gradcheck
 from .meta import add_completion, add_help
 from .models import add_models, add_weights
-from .parser import Parser, print_error
+from .parser import Parser, print_error, worded
 from .trained import add_attend, add_evaluate, add_predict
 from .training import add_train
 
@@ -45,9 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")             # an ASCII terminal shows other characters escaped
+    typed, options = sys.argv[1:] if arguments is None else arguments, None
     try:
-        options = build_parser().parse_args(arguments)
-        options.command = shlex.join(["minivit", *(sys.argv[1:] if arguments is None else arguments)])
+        options = build_parser().parse_args(typed)
+        options.typed, options.command = typed, shlex.join(["minivit", *typed])
         return options.verb(options) or 0
     except BrokenPipeError:
         # the program that reads the output, such as `head`, has ended
@@ -56,11 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError, ImportError) as error:
         if os.environ.get("MINIVIT_TRACEBACK"):
             raise
-        print_error(error)
+        print_error(error, options)
         return 2
     except KeyboardInterrupt as stop:
         # the text of an interrupted training says how to resume it
-        print(f"\nminivit: {str(stop) or 'interrupted'}", file=sys.stderr)
+        text = worded(str(stop), options) if options else ""
+        print(f"\nminivit: {text or 'interrupted'}", file=sys.stderr)
         return 128 + getattr(stop, "signal", signal.SIGINT)
 
 

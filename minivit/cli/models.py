@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from .parser import add_json
+from .parser import add_json, worded
 
 
 def add_models(verbs: argparse._SubParsersAction) -> None:
@@ -48,5 +48,5 @@ def _weights(options: argparse.Namespace) -> int:
     from ..models.pretrained import describe_match, inspect_weights, match_text
 
     result = inspect_weights(options.file, options.model, options.image_size, options.classes)
-    print(json.dumps(describe_match(*result)) if options.json else match_text(*result))
+    print(json.dumps(describe_match(*result)) if options.json else worded(match_text(*result), options))
     return 0 if result[0].ok else 1

@@ -5,6 +5,7 @@ import sys
 from typing import Any, NoReturn
 
 from ..common.checks import check_name, nearest
+from .wording import in_options, option_names
 
 COLUMNS = 100     # widest help text
 
@@ -21,8 +22,12 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message} (see {self.prog} --help)")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse arguments. Raises ValueError for an unknown one, with the nearest option."""
+        """Parse arguments. Raises ValueError for an unknown one, with the nearest option.
+
+        The result also has `option_names` of the command, for its messages.
+        """
         namespace, unknown = super().parse_known_args(args, namespace)
+        vars(namespace).setdefault("option_names", option_names(self))          # the command's, not the main parser's
         if unknown:
             self.error(self._unknown_text(unknown))
         return namespace, unknown
@@ -86,16 +91,21 @@ def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
-def print_note(text: str | None) -> None:
-    """Print a note on stderr, in one line, if there is one."""
+def worded(text: str, options: argparse.Namespace) -> str:
+    """Return a message of the library in the words of the command that the user typed."""
+    return in_options(text, options.option_names, options.typed)
+
+
+def print_note(text: str | None, options: argparse.Namespace) -> None:
+    """Print a note of the library on stderr, in one line, if there is one."""
     if text:
-        print(f"minivit: note: {text}", file=sys.stderr)
+        print(f"minivit: note: {worded(text, options)}", file=sys.stderr)
 
 
-def print_error(error: BaseException) -> None:
-    """Print an error on stderr, in one line."""
+def print_error(error: BaseException, options: argparse.Namespace | None = None) -> None:
+    """Print an error on stderr, in one line. options: those of the command, if they could be parsed."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     line = " ".join("; ".join([text, *getattr(error, "__notes__", ())]).split())
-    print(f"minivit: error: {line}", file=sys.stderr)
+    print(f"minivit: error: {worded(line, options) if options else line}", file=sys.stderr)

@@ -36,10 +36,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ..training.evaluation_text import describe_evaluation, evaluation_text
 
     run = RunFolder(options.run)
-    print_note(shadowing_folder(options.data))
+    print_note(shadowing_folder(options.data), options)
     class_names, result = evaluate_run(run, options.data, options.threads, options.data_dir, options.report)
-    print_note(unfinished(run))
-    print_note(leakage_warning(run, result))
+    print_note(unfinished(run), options)
+    print_note(leakage_warning(run, result), options)
     if options.json:
         print(json.dumps(describe_evaluation(result, class_names)))
         return
@@ -83,11 +83,11 @@ def _predict(options: argparse.Namespace) -> int:
         check_is_not_a_file(options.run)
         run = RunFolder(options.run)
         rows = classify_images(run, options.images, **choice)
-        print_note(unfinished(run))
+        print_note(unfinished(run), options)
     for line in [json.dumps(rows)] if options.json else map(_prediction_text, rows):
         print(line)
     for error in unreadable.values():
-        print_error(error)
+        print_error(error, options)
     return 2 if unreadable else 0
 
 
@@ -126,7 +126,7 @@ def _attend(options: argparse.Namespace) -> None:
     run = RunFolder(options.run)
     reports = attend_images(run, options.images, options.threads)
     draw_attention(reports, options.out)
-    print_note(unfinished(run))
+    print_note(unfinished(run), options)
     if options.json:
         print(json.dumps([report_as_json(report) for report in reports]))
     else:

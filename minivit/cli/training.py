@@ -8,6 +8,7 @@ from typing import Any
 from ..runs.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
 from ..training.settings import ELSEWHERE, GROUPS, KINDS, SETTINGS
 from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note
+from .wording import in_options
 
 _METAVARS = {int: "N", float: "X"}
 EXAMPLES = """examples:
@@ -94,8 +95,10 @@ def add_setting_options(groups: dict[str, argparse._ArgumentGroup]) -> None:
 
 
 def _sentence(setting: Any) -> str:
-    """Return the help of a setting as a sentence, with its default."""
-    text = f"{setting.help[0].upper()}{setting.help[1:]}.".replace("%", "%%")
+    """Return the help of an option of a setting as a sentence, with its default."""
+    options = {name: other.option or f"--{name.replace('_', '-')}" for name, other in SETTINGS.items()}
+    text = in_options(setting.option_help or setting.help, options)
+    text = f"{text[0].upper()}{text[1:]}.".replace("%", "%%")
     if setting.default is None or isinstance(setting.default, bool | list):
         return text
     return f"{text} Default: {setting.default}."
@@ -129,18 +132,19 @@ def _train(options: argparse.Namespace) -> None:
     from ..runs.defaults.default_folder import folder_of_new_run, folder_to_resume, note_on_unfinished
     from ..runs.train import train
 
-    print_note(shadowing_folder(options.data))
+    print_note(shadowing_folder(options.data), options)
     settings = given(options, *SETTINGS)
     default = folder_to_resume if options.resume else folder_of_new_run
     out = options.out or str(default(options.data, options.model, settings))
     if not (options.out or options.resume):
-        print_note(note_on_unfinished(options.data, options.model, settings))
+        print_note(note_on_unfinished(options.data, options.model, settings), options)
     model, data, settings = arguments_from_names(
         options.data, out, options.model, resume=options.resume,
         loading=given(options, *ELSEWHERE["load_data"]), model_options=given(options, *ELSEWHERE["create_model"]),
         settings=settings)
     if data.untested and len(data.test_labels):
-        print_note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown")
+        print_note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown",
+                   options)
     result = train(model, data, out=out, resume=options.resume, threads=options.threads, progress=not options.quiet,
                    command=options.command, **settings)
     _print_result(result, out, options.json)

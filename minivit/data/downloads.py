@@ -202,14 +202,14 @@ def _read_parts(published, streams):
 def _check_sum(name, path, found, expected):
     if found != expected:
         raise ValueError(f"{path} is not the file that was published as {name}, but has the SHA-256 {found}: remove "
-                         "it, and the right one is downloaded (other data in its format have their folder as DATA)")
+                         "it, and the right one is downloaded (to load other data in this format, pass their folder)")
 
 
 def _data_dir(given):
     """Return the folder of all data sets. Raises FileNotFoundError if it was named and does not exist."""
     folder = given or os.environ.get("MINIVIT_DATA")
     if folder and not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder}, given as {'--data-dir' if given else 'MINIVIT_DATA'}, is not a folder")
+        raise FileNotFoundError(f"{folder}, given as {'data_dir' if given else 'MINIVIT_DATA'}, is not a folder")
     return Path(folder) if folder else platformdirs.user_cache_path("minivit") / "data"
 
 
@@ -240,7 +240,7 @@ def _download(name, published, folder):
         else:
             raise ConnectionError(f"{name} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): get "
                                   f"{', '.join(published.archives)} from {published.urls[0]} and put them into "
-                                  f"{folder}, or name the folder that has them with --data-dir or MINIVIT_DATA")
+                                  f"{folder}, or name the folder that has them with data_dir=... or MINIVIT_DATA")
     return folder if len(published.archives) == len(published.sums) else folder / next(iter(published.archives))
 
 

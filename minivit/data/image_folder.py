@@ -126,8 +126,8 @@ def _classes(folder):
     [first, *more] = classes
     if not more and not _image_files(folder / first, "*"):
         inner = [sub.name for sub in _subfolders(folder / first)]
-        raise ValueError(f"{folder} has one class only, {first}: if {', '.join(inner)} are the classes, give "
-                         f"{folder / first} as DATA")
+        raise ValueError(f"{folder} has one class only, {first}: if {', '.join(inner)} are the classes, pass "
+                         f"{folder / first}")
     return classes
 
 

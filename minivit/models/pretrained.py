@@ -124,7 +124,7 @@ def match_text(found: Match, facts: dict[str, Any]) -> str:
     if found.ok:
         verdict = "these weights are of this model"
     elif all(row.verdict == "missing" and row.name.startswith(HEADS) for row in lacking):
-        verdict = "these weights are of this model, without its classifier: with --classes a new one is made"
+        verdict = "these weights are of this model, without its classifier: with classes=... a new one is made"
     else:
         verdict = "these weights are of another model"
     sizes = f"file: {facts['numbers']:,} numbers, {kinds}; model: {facts['parameters']:,} parameters"

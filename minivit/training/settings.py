@@ -41,7 +41,9 @@ class Setting:
     group : str
         Heading in the help of the command line, one of `GROUPS`.
     help : str
-        One line of help.
+        One line of help. Other settings are named as keywords (`epochs=...`), which the command line shows as options.
+    option_help : str
+        The help of the option, if its value is written in another way than that of the keyword; "" for `help`.
     least, above, most, below : float
         Bounds of a number: `least` and `most` are allowed themselves, `above` and `below` are not.
     choices : tuple of str
@@ -60,6 +62,7 @@ class Setting:
     default: Any
     group: str
     help: str
+    option_help: str = ""
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
@@ -97,6 +100,8 @@ class TrainingSettings(TypedDict, total=False):
         "none", least=0, below=1)]
     layers: Annotated[list, Setting(
         "layers", [], "optimisation",
+        "learning rate factor, and optionally weight decay, of the parameters whose name matches a pattern: "
+        "[('blocks.0.*', 0.1), ('head.*', 1, 0)]",
         "learning rate factor, and optionally weight decay, of the parameters whose name matches: 'blocks.0.*:0.1' or "
         "'head.*:1:0'; may be repeated", option="--layer", metavar="PATTERN:FACTOR[:DECAY]")]
     optimiser: Annotated[str, Setting(
@@ -111,12 +116,13 @@ class TrainingSettings(TypedDict, total=False):
         "warm-up do not count; 0 for never", least=0)]
     start: Annotated[Any, Setting(
         "start", None, "pretrained weights",
+        "start from the weights of a finished run; for other classes the head is new",
         "start from the weights of a finished run, or with --model from a file of pretrained weights; for other "
         "classes the head is new", option="--fine-tune", metavar="WEIGHTS")]
     probe: Annotated[bool, Setting(
         "probe", False, "pretrained weights",
-        "train the head only, on features that are computed once for each image; to freeze other parts, use --layer "
-        "'blocks.*:0'")]
+        "train the head only, on features that are computed once for each image; to freeze other parts, set a factor "
+        "of 0 with layers=...")]
     seed: Annotated[int, Setting(
         "seed", 0, "optimisation", "seed of the weights, the data split, the order of images and all random numbers",
         least=0, below=2**64)]
@@ -133,7 +139,7 @@ class TrainingSettings(TypedDict, total=False):
         "temperature", 3.0, "pretrained weights", "temperature of soft distillation", above=0)]
     minutes: Annotated[float | None, Setting(
         "number of minutes", None, "optimisation",
-        "train for this long instead of --epochs; a short trial measures the speed first",
+        "train for this long instead of epochs=...; a short trial measures the speed first",
         above=0, most=1e9, stored=False)]
     checkpoint_seconds: Annotated[float, Setting(
         "number of seconds between checkpoints", 60.0, "output",

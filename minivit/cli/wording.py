@@ -1,0 +1,49 @@
+"""Messages of the library in the words of the command line: options instead of keyword arguments.
+
+The library's messages name what a Python user passes: `image_size=32`, `resume=True`, `data_dir`. The command line
+shows them as `--image-size 32`, `--resume`, `--data-dir`. This is the only place that knows both.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+
+# functions that messages name, and the command that prints the same
+COMMANDS = {"minivit.models.describe_models()": "`minivit models`",
+            "minivit.selftest.catalogue.families()": "`minivit gradcheck --list`"}
+# a call, which stays as it is; or a keyword, perhaps with a value, that is not part of a path or a quoted word
+_CALL_OR_KEYWORD = re.compile(r"[\w.]+\([^()]*\)|(?<![\w./'\"-])([a-z_]+)(?:=(\.\.\.|[^\s,;:()`]*))?(?!\w|[./'\"-]\w)")
+
+
+def option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return {keyword: option} of a parser, such as {"data_dir": "--data-dir", "start": "--fine-tune"}."""
+    return {action.dest: next(option for option in action.option_strings if option.startswith("--"))
+            for action in parser._actions if action.option_strings}
+
+
+def in_options(text: str, options: Mapping[str, str], typed: Sequence[str] = ()) -> str:
+    """Return a message of the library with the options of a command in place of keyword arguments.
+
+    A keyword is recognised by its equals sign, or by an underscore in its name: other names, such as "start", are also
+    ordinary words.
+
+    Parameters
+    ----------
+    text : str
+        The message.
+    options : mapping
+        {keyword: option}, see `option_names`.
+    typed : sequence of str
+        The arguments that the user typed. Words that are part of a name or path among them stay as they are.
+    """
+    names = [argument for argument in typed if not argument.startswith("-")]
+
+    def replace(match: re.Match) -> str:
+        word, (keyword, value) = match[0], match.groups()
+        if keyword not in options or (value is None and "_" not in keyword) or any(word in name for name in names):
+            return word
+        return options[keyword] if value in (None, "", "...", "True") else f"{options[keyword]} {value}"
+
+    for function, command in COMMANDS.items():
+        text = text.replace(function, command)
+    return _CALL_OR_KEYWORD.sub(replace, text)
