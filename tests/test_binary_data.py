@@ -358,7 +358,7 @@ def test_a_data_dir_that_does_not_exist_is_named(tmp_path, monkeypatch, how):
     given = {"data_dir": tmp_path / "nowhere"} if how == "argument" else {}
     monkeypatch.setenv("MINIVIT_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError,
-                       match=f"nowhere, given as {'--data-dir' if given else 'MINIVIT_DATA'}, is not a folder"):
+                       match=f"nowhere, given as {'data_dir' if given else 'MINIVIT_DATA'}, is not a folder"):
         load_data("mnist", **given)
 
 

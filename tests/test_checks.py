@@ -8,7 +8,8 @@ from minivit.common.checks import UnknownName, check_name, nearest, suggestion
 @pytest.mark.parametrize(("name", "known", "expected"), [
     ("gelo", ["gelu", "GELU"], "gelu"), ("gelo", ["GELU", "gelu"], "gelu"), ("GELO", ["gelu", "GELU"], "GELU"),
     ("gelo", ["GELU"], "GELU"), ("layernorm", ["layer_norm", "LayerNorm"], "LayerNorm"), ("MNIST", ["mnist"], "mnist"),
-    ("Atention", ["attention", "Attention"], "Attention"), ("xyz", ["gelu"], None), ("gelu", [], None)])
+    ("Atention", ["attention", "Attention"], "Attention"),
+    ("pgn", ["jpg", "png"], "png"), ("xyz", ["gelu"], None), ("gelu", [], None)])
 def test_the_nearest_name_has_the_same_case_if_there_is_one(name, known, expected):
     assert nearest(name, known) == expected
     assert suggestion(name, known) == (f"did you mean {expected!r}?" if expected else "")

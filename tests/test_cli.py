@@ -18,8 +18,11 @@ from tqdm import tqdm
 
 import minivit
 from minivit import cli
+from minivit.cli.wording import in_options
+from minivit.models.pretrained import inspect_weights, match_text
 from minivit.runs.defaults.presets import PRESETS
 from minivit.training.settings import GROUPS
+from minivit.weights.safetensors_io import read_tensors, write_tensors
 from minivit.weights.timm import write_weights
 
 pytestmark = pytest.mark.usefixtures("no_curve")
@@ -122,6 +125,47 @@ def test_train_passes_its_options_to_the_library(call, tmp_path):
     assert config["data"]["source"] == {"source": "digits", "seed": 5, "test_fraction": 0.2}
 
 
+KEYWORDS = {"image_size": "--image-size", "resume": "--resume", "start": "--fine-tune", "layers": "--layer"}
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("resize: image_size=32, or crop", "resize: --image-size 32, or crop"),
+    ("image_size, the side", "--image-size, the side"),
+    ("continue with resume=True", "continue with --resume"),
+    ("with layers=..., or `resume=`", "with --layer, or `--resume`"),
+    ("begin with start=runs/a-seed0.", "begin with --fine-tune runs/a-seed0."),
+    ("start from the layers, resume", "start from the layers, resume"), ("pool=mean", "pool=mean"),
+    ("minivit.train(model, data, resume=True)", "minivit.train(model, data, resume=True)"),
+    ("/a/image_size/start=3 is no run", "/a/image_size/start=3 is no run"), ("start=3 is no run", "start=3 is no run"),
+    ("a name that minivit.models.describe_models() has", "a name that `minivit models` has"),
+])
+def test_messages_of_the_library_name_options_on_the_command_line(text, expected):
+    assert in_options(text, KEYWORDS, ["start=3", "--out=image_size=32"]) == expected
+
+
+def test_messages_of_the_library_name_keywords_in_python(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere, given as data_dir, is not a folder"):
+        minivit.load_data("mnist", data_dir="nowhere")
+    with pytest.raises(ValueError, match=r"the names in minivit\.models\.describe_models\(\)"):
+        minivit.create_model("vit_tini")
+    assert "--" not in minivit.TrainingSettings.__doc__
+    write_weights(tmp_path / "w.safetensors", minivit.create_model("vit_mini"))
+    tensors, metadata = read_tensors(tmp_path / "w.safetensors")
+    headless = {name: array for name, array in tensors.items() if not name.startswith("head.")}
+    write_tensors(tmp_path / "headless.safetensors", headless, metadata)
+    found = inspect_weights(tmp_path / "headless.safetensors", "vit_mini")
+    assert match_text(*found).endswith("without its classifier: with classes=... a new one is made")
+
+
+def test_the_command_line_names_only_options_that_it_has(refused, tmp_path):
+    weights_file = tmp_path / "w.safetensors"
+    write_weights(weights_file, minivit.create_model("vit_mini"))
+    assert refused("train", "digits", "--model", "resnet_mini", "--pool", "mean") == (
+        "minivit: error: --pool is not an option of this model: it has --drop-rate, --drop-path-rate\n")
+    assert "--image-size, the side of square images, must be a whole number at least 1, not 0" in refused(
+        "weights", weights_file, "--model", "vit_mini", "--image-size", 0)
+
+
 def test_train_writes_to_runs_by_default(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call("train", "digits", "--epochs", 0.1, "--seed", 4)
@@ -139,6 +183,8 @@ def test_a_new_run_gets_a_folder_of_its_own(call, tmp_path, monkeypatch, capsys)
     assert [config["training"]["epochs"] for config in configs] == [0.1, 0.2, 0.1]
     (tmp_path / "runs" / "digits-seed0-2" / "model.safetensors").unlink()
     capsys.readouterr()
+    assert cli.main(["train", "digits", "--epochs", "0.2", "--temperature", "2"]) == 2
+    assert re.fullmatch("minivit: error: .*\n", capsys.readouterr().err)       # no note before an error
     assert cli.main(["train", "digits", "--epochs", "0.2", "--quiet"]) == 0
     assert "note: runs/digits-seed0-2 is not finished; to resume it, add --resume" in capsys.readouterr().err
 
@@ -342,7 +388,7 @@ def test_predict_prints_the_probabilities_of_the_model(call, run_folder, image_f
     logits = minivit.load(run_folder).predict(digits.test_images[:1])[0].astype(np.float64)
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     [row] = json.loads(call("predict", run_folder, image_file, "--top", 10, "--json"))
-    assert row["image"] == str(image_file)
+    assert (row["image"], row["number"], row["true"]) == (str(image_file), None, None)
     assert [int(c["class"]) for c in row["classes"]] == np.argsort(-expected).tolist()
     np.testing.assert_allclose([c["probability"] for c in row["classes"]], np.sort(expected)[::-1], rtol=1e-5)
 
@@ -472,8 +518,8 @@ BAD_INPUT = [
     ("train digits --threads 0", "threads.*at least 1.*0"),
     ("train digits --batch-size 0", "batch size.*0"),
     ("train digits --batch-size 1.5", "--batch-size.*'1.5'"),
-    ("train digits --drop-rate 1.5", r"drop_rate.*1\.5"),
-    ("train digits --drop-path-rate 1", "drop_path_rate.*1"),
+    ("train digits --drop-rate 1.5", r"--drop-rate must be .* below 1, not 1\.5"),
+    ("train digits --drop-path-rate 1", "--drop-path-rate must be .* below 1, not 1"),
     ("train digits --weight-decay -1 --epochs 0.1", "weight decay.*-1"),
     ("train digits --label-smoothing 2", "label smoothing.*2"),
     ("train digits --augment flop", "unknown augmentation transform 'flop': did you mean 'flip'"),
@@ -721,6 +767,17 @@ def test_every_verb_knows_the_small_models(call, tmp_path, name):
     if name != "resnet_mini":
         call("train", "digits", "--model", name, "--fine-tune", tmp_path / "w.safetensors", "--epochs", 0.02,
              "--out", tmp_path / "tuned")
+
+
+def test_json_describes_an_image_by_the_same_keys_in_every_verb(call, run_folder, tmp_path):
+    mistake = json.loads(call("evaluate", run_folder, "--json"))["mistakes"][0]
+    number = mistake["number"]
+    [predicted] = json.loads(call("predict", run_folder, number, "--json"))
+    [attended] = json.loads(call("attend", run_folder, number, "--out", tmp_path / "look.png", "--json"))
+    keys = ("image", "number", "true")
+    assert [[row[key] for key in keys] for row in (predicted, attended)] == [[mistake[key] for key in keys]] * 2
+    assert mistake["image"] == str(number)
+    assert predicted["classes"][0]["class"] == attended["predicted"] == mistake["predicted"]
 
 
 # ---- help, at once ------------------------------------------------------------------------------------------------

@@ -429,9 +429,9 @@ def test_attend_gives_the_maps_of_the_run(capsys, runs, tmp_path, name, grids):
     rows, images = json.loads(out), digits.test_images[[3, 0]]
     model = minivit.load(runs[name])
     probs = explain.attention_probabilities(model, images)
-    assert [row["image"] for row in rows] == ["test image 3", "test image 0"]
+    assert [(row["image"], row["number"]) for row in rows] == [("3", 3), ("0", 0)]
     assert [row["true"] for row in rows] == [str(digits.test_labels[i]) for i in (3, 0)]
-    assert [row["class"] for row in rows] == [str(k) for k in model.predict(images).argmax(axis=1)]
+    assert [row["predicted"] for row in rows] == [str(k) for k in model.predict(images).argmax(axis=1)]
     assert [layer["layer"] for layer in rows[0]["layers"]] == list(probs)
     for l, (p, side) in enumerate(zip(probs.values(), grids, strict=True)):
         assert np.shape(rows[0]["layers"][l]["maps"])[1:] == (side, side)
@@ -458,7 +458,8 @@ def test_attend_takes_files_as_predict_does(capsys, runs, tmp_path):
     code, out, _ = attend(capsys, runs["token"], file, 5, "--out", tmp_path / "look.png", "--json")
     assert code == 0
     by_file, by_number = json.loads(out)
-    assert (by_file["image"], by_file["true"]) == (str(file), None)
+    assert (by_file["image"], by_file["number"], by_file["true"]) == (str(file), None, None)
+    assert by_number["number"] == 5
     assert by_file["rollout"] == by_number["rollout"]
     assert classify_images(RunFolder(runs["token"]),
                            [5])[0]["classes"] == classify_images(RunFolder(runs["token"]), [file])[0]["classes"]

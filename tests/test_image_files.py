@@ -337,7 +337,7 @@ BAD_FOLDERS = {
     "empty sub-folders": ({"a": 0, "b": 0}, "mine holds no image files in sub-folders: put"),
     "an empty class": ({"a": 3, "b": 0, "c": 0}, r"mine has no image files of b, c: add some"),
     "one level too many": ({"pets/cat": 2, "pets/dog": 2},
-                           "one class only, pets: if cat, dog are the classes, give .*mine/pets as DATA"),
+                           "one class only, pets: if cat, dog are the classes, pass .*mine/pets"),
     "parts and classes": ({"train/a": 2, "train/b": 2, "c": 2}, "has c beside train: put all classes into the parts"),
     "a part twice": ({"val/a": 2, "val/b": 2, "valid/a": 2, "valid/b": 2}, "one part twice, as val, valid: merge them"),
     "an empty class in a part": ({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0},

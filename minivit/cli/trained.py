@@ -6,6 +6,9 @@ from typing import Any
 
 from .parser import add_data_dir, add_images, add_json, add_threads, given, print_error, print_note
 
+# what --json prints about an image
+IMAGE_KEYS = "image (its name), number (among the test images, else null), true (its class, else null)"
+
 
 def add_evaluate(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit evaluate`."""
@@ -22,9 +25,10 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> None:
     add_threads(verb)
     verb.add_argument("--report", metavar="FILE", help="Write an HTML page with the worst mistakes.")
     verb.add_argument("--json", action="store_true",
-                      help="Print JSON: accuracy, images, standard_error, confusion, class_names, classes, mistakes; "
-                           "learned, the number of images that were used in training; and mirrored_accuracy, averaged "
-                           "over each image and its mirror image, if training mirrored images.")
+                      help="Print JSON: accuracy, images, standard_error, confusion, class_names, classes; mistakes, "
+                           f"each with {IMAGE_KEYS}, predicted and probability; learned, the number of images that "
+                           "were used in training; and mirrored_accuracy, averaged over each image and its mirror "
+                           "image, if training mirrored images.")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -64,7 +68,7 @@ def add_predict(verbs: argparse._SubParsersAction) -> None:
                       help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
     verb.add_argument("--top", type=int, default=3, metavar="K", help="Number of classes to print. Default: 3.")
     add_threads(verb)
-    add_json(verb)
+    add_json(verb, f"{IMAGE_KEYS}, and classes, the most probable ones,")
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -93,9 +97,9 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _prediction_text(row: dict[str, Any]) -> str:
     """Return "test image 7: predicted 3 (98.1%), 5 (1.0%); true class 3"."""
-    name = f"test image {row['number']}" if "number" in row else row["image"]
+    name = row["image"] if row["number"] is None else f"test image {row['number']}"
     classes = ", ".join(f"{c['class']} ({c['probability']:.1%})" for c in row["classes"])
-    return f"{name}: predicted {classes}" + (f"; true class {row['true']}" if "true" in row else "")
+    return f"{name}: predicted {classes}" + (f"; true class {row['true']}" if row["true"] is not None else "")
 
 
 def add_attend(verbs: argparse._SubParsersAction) -> None:
@@ -111,7 +115,7 @@ def add_attend(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--out", metavar="FILE", required=True,
                       help="The image file to write. The format is its ending (.png, .svg, .pdf), else PNG.")
     add_threads(verb)
-    add_json(verb, "maps, rollout and distances")
+    add_json(verb, f"{IMAGE_KEYS}, predicted, probability, rollout, and layers with their maps and mean distances")
 
 
 def _attend(options: argparse.Namespace) -> None:

@@ -5,11 +5,13 @@ import json
 import shlex
 from typing import Any
 
+from ..common.checks import UnknownName
 from ..runs.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
 from ..training.settings import ELSEWHERE, GROUPS, KINDS, SETTINGS
 from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note
 from .wording import in_options
 
+MODEL_OPTIONS = ELSEWHERE["create_model"]
 _METAVARS = {int: "N", float: "X"}
 EXAMPLES = """examples:
   minivit train digits
@@ -136,18 +138,28 @@ def _train(options: argparse.Namespace) -> None:
     settings = given(options, *SETTINGS)
     default = folder_to_resume if options.resume else folder_of_new_run
     out = options.out or str(default(options.data, options.model, settings))
-    if not (options.out or options.resume):
-        print_note(note_on_unfinished(options.data, options.model, settings), options)
-    model, data, settings = arguments_from_names(
-        options.data, out, options.model, resume=options.resume,
-        loading=given(options, *ELSEWHERE["load_data"]), model_options=given(options, *ELSEWHERE["create_model"]),
-        settings=settings)
+    note = None if options.out or options.resume else note_on_unfinished(options.data, options.model, settings)
+    try:
+        model, data, settings = arguments_from_names(
+            options.data, out, options.model, resume=options.resume,
+            loading=given(options, *ELSEWHERE["load_data"]), model_options=given(options, *MODEL_OPTIONS),
+            settings=settings)
+    except UnknownName as error:
+        raise _without_other_options(error) from None
     if data.untested and len(data.test_labels):
         print_note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown",
                    options)
     result = train(model, data, out=out, resume=options.resume, threads=options.threads, progress=not options.quiet,
-                   command=options.command, **settings)
+                   command=options.command, on_start=lambda: print_note(note, options), **settings)
     _print_result(result, out, options.json)
+
+
+def _without_other_options(error: UnknownName) -> ValueError:
+    """Return an error that, if it lists the model's options, lists only those that this command has."""
+    if error.kind != "model option":
+        return error
+    fitting = [f"{name}=..." for name in MODEL_OPTIONS if name in error.known]
+    return ValueError(f"{error.name}=... is not an option of this model: it has {', '.join(fitting)}")
 
 
 def _print_result(result: Any, out: str, as_json: bool) -> None:

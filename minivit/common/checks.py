@@ -40,11 +40,11 @@ class UnknownName(ValueError):
 def nearest(name: Any, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     """Return the known name that is most similar to `name`; None if none is similar.
 
-    Upper and lower case count only among names that are equally similar without them. cutoff: the smallest similarity,
-    0 to 1.
+    Among names that are equally similar, upper and lower case count, then the first letter. cutoff: the smallest
+    similarity, 0 to 1.
     """
-    def similarity(one: str) -> tuple[float, float]:
-        return _ratio(one.lower(), str(name).lower()), _ratio(one, str(name))
+    def similarity(one: str) -> tuple[float, float, bool]:
+        return _ratio(one.lower(), str(name).lower()), _ratio(one, str(name)), one[:1] == str(name)[:1]
 
     best = max(known, key=similarity, default=None)
     return best if best is not None and similarity(best)[0] >= cutoff else None

@@ -1,5 +1,6 @@
 """Train a model on data: settings, folder, loop, checkpoints and report joined together."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -24,7 +25,7 @@ from .run_settings import new_settings, read_arguments, resumed_settings, with_v
 
 def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = None, resume: bool = False,
           threads: int | None = None, progress: bool = True, command: str | None = None,
-          **settings: Unpack[TrainingSettings]) -> Result:
+          on_start: Callable[[], None] | None = None, **settings: Unpack[TrainingSettings]) -> Result:
     """Train a model on data, in place.
 
     Parameters
@@ -44,6 +45,8 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
         Whether to show a progress bar on stderr, or without a terminal one line for each epoch.
     command : str, optional
         The command that started the run, for its report.
+    on_start : callable, optional
+        Called once without arguments, when everything is checked and the training starts.
     **settings
         Training settings such as `epochs=10, lr=1e-3`; `help(minivit.TrainingSettings)` lists them. Settings that are
         left out take the value of the preset for the data, else the default.
@@ -78,6 +81,8 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     training = _Training(model, data, out, resume, threads, settings)
     if training.run:
         training.open(training.run, command)
+    if on_start:
+        on_start()
     return training.train(progress)
 
 

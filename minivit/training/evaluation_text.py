@@ -23,8 +23,8 @@ def describe_evaluation(evaluation: Evaluation, class_names: Sequence[str]) -> d
         "confusion": evaluation.confusion.tolist(), "class_names": list(class_names),
         "classes": [{"class": name, "images": count, "precision": None if math.isnan(precision) else precision,
                      "recall": None if math.isnan(recall) else recall} for name, count, precision, recall in per_class],
-        "mistakes": [{"image": m.index, "true": class_names[m.true], "predicted": class_names[m.predicted],
-                      "probability": m.probability} | ({"file": m.file} if m.file else {})
+        "mistakes": [{"image": m.file or str(m.index), "number": m.index, "true": class_names[m.true],
+                      "predicted": class_names[m.predicted], "probability": m.probability}
                      for m in evaluation.mistakes],
     } | ({"mirrored_accuracy": evaluation.with_flip.accuracy} if evaluation.with_flip else {})
 

@@ -121,8 +121,8 @@ class TrainingSettings(TypedDict, total=False):
         "classes the head is new", option="--fine-tune", metavar="WEIGHTS")]
     probe: Annotated[bool, Setting(
         "probe", False, "pretrained weights",
-        "train the head only, on features that are computed once for each image; to freeze other parts, set a factor "
-        "of 0 with layers=...")]
+        "train the head only, on features that are computed once for each image; layers=... with a factor of 0 "
+        "freezes other parts")]
     seed: Annotated[int, Setting(
         "seed", 0, "optimisation", "seed of the weights, the data split, the order of images and all random numbers",
         least=0, below=2**64)]

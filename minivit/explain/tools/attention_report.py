@@ -17,7 +17,9 @@ class AttentionReport:
     Attributes
     ----------
     name : str
-        Name of the image.
+        Name of the image: its file, or its number.
+    number : int or None
+        Its number among the test images of the run, from 0; None if it is not one of them.
     image : np.ndarray
         (H, W, C) uint8.
     predicted : str
@@ -35,6 +37,7 @@ class AttentionReport:
     """
 
     name: str
+    number: int | None
     image: np.ndarray
     predicted: str
     probability: float
@@ -43,9 +46,15 @@ class AttentionReport:
     distances: dict[str, np.ndarray]
     rollout: np.ndarray
 
+    @property
+    def title(self) -> str:
+        """The name of the image for people."""
+        return self.name if self.number is None else f"test image {self.number}"
+
 
 def attention_reports(model: Any, images: np.ndarray, names: Sequence[str] | None = None,
                       class_names: Sequence[str] | None = None, true: Sequence[str | None] | None = None,
+                      numbers: Sequence[int | None] | None = None,
                       threads: int | None = None) -> list[AttentionReport]:
     """Return an attention report for each image.
 
@@ -61,6 +70,8 @@ def attention_reports(model: Any, images: np.ndarray, names: Sequence[str] | Non
         Names of the model's classes; the default is their number.
     true : sequence of str or None, optional
         True classes of the images.
+    numbers : sequence of int or None, optional
+        Numbers of those images that are test images of a run.
     threads : int, optional
         Number of threads for `predict`.
 
@@ -75,6 +86,7 @@ def attention_reports(model: Any, images: np.ndarray, names: Sequence[str] | Non
     """
     names = names or [str(i) for i in range(len(images))]
     class_names, true = class_names or [str(k) for k in range(model.classes)], true or [None] * len(images)
+    numbers = numbers or [None] * len(images)
     probabilities, _ = softmax.forward(model.predict(images, threads))               # (B, K)
     reports = []
     for i in range(len(images)):                     # one by one, because all pairs of a Swin's tokens take much memory
@@ -83,23 +95,26 @@ def attention_reports(model: Any, images: np.ndarray, names: Sequence[str] | Non
         distances = {path: mean_distance(p, model.image_size / grid(p.shape[-1])[0])[0] for path, p in probs.items()}
         through = readout_maps(rollout(list(probs.values()))[:, None])[0, 0]
         predicted = class_names[probabilities[i].argmax()]
-        reports.append(AttentionReport(str(names[i]), images[i], predicted, float(probabilities[i].max()), true[i],
-                                       maps, distances, through))
+        reports.append(AttentionReport(str(names[i]), numbers[i], images[i], predicted,
+                                       float(probabilities[i].max()), true[i], maps, distances, through))
     return reports
 
 
 def report_as_json(report: AttentionReport) -> dict[str, Any]:
-    """Return a report as {image, class, probability, true, rollout, layers: [{layer, mean_distance, maps}]}."""
+    """Return a report for JSON: {image, number, true, predicted, probability, rollout, layers}.
+
+    Each layer is {layer, mean_distance, maps}.
+    """
     layers = [{"layer": path, "mean_distance": report.distances[path].tolist(), "maps": report.maps[path].tolist()}
               for path in report.maps]
-    return {"image": report.name, "class": report.predicted, "probability": report.probability, "true": report.true,
-            "rollout": report.rollout.tolist(), "layers": layers}
+    return {"image": report.name, "number": report.number, "true": report.true, "predicted": report.predicted,
+            "probability": report.probability, "rollout": report.rollout.tolist(), "layers": layers}
 
 
 def report_as_text(report: AttentionReport) -> str:
     """Return a report as text: the predicted class, and the mean attention distance of each head of each layer."""
     truth = "" if report.true is None else f", true class {report.true}"
-    lines = [f"{report.name}: predicted {report.predicted} ({report.probability:.1%}){truth}; mean attention distance "
+    lines = [f"{report.title}: predicted {report.predicted} ({report.probability:.1%}){truth}; mean attention distance "
              "of each head in pixels:"]
     lines += [f"    {path:20} " + " ".join(f"{distance:5.1f}" for distance in distances)
               for path, distances in report.distances.items()]

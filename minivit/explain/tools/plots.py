@@ -47,7 +47,7 @@ def draw_attention(reports: list, path: Any) -> None:
         left, right = part.subfigures(1, 2, width_ratios=[left_width, cell * heads])
         original, through = left.subplots(2, 1)
         truth = "" if report.true in (None, report.predicted) else f", true {report.true}"
-        show(original, report.image, f"{report.name}\npredicted {report.predicted} ({report.probability:.0%}){truth}")
+        show(original, report.image, f"{report.title}\npredicted {report.predicted} ({report.probability:.0%}){truth}")
         show(through, lit(report.image, report.rollout), "rollout, through all layers")
         for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), report.maps.values(),
                                             strict=True)):

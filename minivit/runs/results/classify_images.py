@@ -40,7 +40,8 @@ def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Seq
     Returns
     -------
     list of dict
-        {"image": name, "classes": [{"class": name, "probability": p}, ...]} for each image.
+        {"image": name, "number": None, "true": None, "classes": [{"class": name, "probability": p}, ...]} for each
+        image.
 
     Raises
     ------
@@ -50,8 +51,8 @@ def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Seq
     check_number("number of classes to show", top, least=1, whole=True)
     class_names = [str(k) for k in range(model.classes)] if class_names is None else class_names
     probabilities, _ = softmax.forward(model.predict(images, threads))
-    return [{"image": str(name), "classes": [{"class": class_names[k], "probability": float(p[k])}
-                                             for k in np.argsort(-p)[:top]]}
+    return [{"image": str(name), "number": None, "true": None,
+             "classes": [{"class": class_names[k], "probability": float(p[k])} for k in np.argsort(-p)[:top]]}
             for name, p in zip(names, probabilities, strict=True) if name not in unreadable]
 
 
@@ -70,7 +71,7 @@ def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: 
                     threads: int | None = None) -> list[dict[str, Any]]:
     """Return the most probable classes of images with the latest model of a run, as `classify`.
 
-    For a test image of the run, the entry also has "number", and "true", its true class. Parameters and errors as for
+    For a test image of the run, the entry has its "number", and "true" is its true class. Parameters and errors as for
     `read_images`, `latest_model` and `classify`.
     """
     model = latest_model(run)
@@ -88,9 +89,8 @@ def attend_images(run: RunFolder, images: Sequence, threads: int | None = None) 
     """
     model = latest_model(run)
     pixels, true = read_images(run, images, model)
-    names = [f"test image {image}" if label is not None else str(image)
-             for image, label in zip(images, true, strict=True)]
-    return attention_reports(model, pixels, names, run.class_names(model), true, threads)
+    numbers = [None if label is None else int(image) for image, label in zip(images, true, strict=True)]
+    return attention_reports(model, pixels, images, run.class_names(model), true, numbers, threads)
 
 
 def read_images(run: RunFolder, images: Sequence, model: Model,
