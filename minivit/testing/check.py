@@ -1,19 +1,21 @@
-"""`gradcheck`, the public function, and its pass rule.
+"""`gradcheck`, the public function, and its rule for when a tensor passes.
 
-For an entry, with the step h (`differences.SCHEMES`, times the scale of the tensor) and |.| the 2-norm,
+A tensor passes if no error exceeds the tolerance. For an entry, with the step h of the method (see `differences`),
 
-    error = |numeric - analytic| / max(G, floor)          G: the largest |analytic| among the checked entries
+    error = |numeric - analytic| / max(G, |numeric|, floor)
+    G     = the largest |analytic| among the checked entries of the tensor
     floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off
 
-or, if |numeric| is larger than this denominator, divided by |numeric|. For "complex", h in the floor is the scale of
-the tensor. For a direction, G is |gradient|, or |numeric| if that is larger. A tensor passes if no error exceeds the
-tolerance. "taylor" also requires that the remainder falls with an order of at least 1.5.
+EPS = 2.2e-16 is the machine epsilon of float64, and |y dy| the 2-norm of the products y dy. Along a direction, G is the
+2-norm of the gradient. For "complex", h in the floor is the scale of the tensor. "taylor" also requires that the
+remainder falls with an order of at least 1.5.
 
-At a kink, such as ReLU at zero, there is no slope. The step itself may explain an error if the slope changes with half
-the step, or if the forward is not smooth (`differences.nonsmoothness`), by more than a tenth of the difference. If an
-error exceeds the tolerance and the step may explain it, or if the slope is not finite, the measurement is repeated with
-steps 32 and 1024 times smaller. If that does not help, the entry is skipped and counted as a kink; a slope that stays
-infinite fails. A tensor fails if fewer than half of its entries remain.
+At a kink, such as ReLU at zero, there is no slope. There the numeric slope depends on the step, and may differ from a
+right gradient. So if an error exceeds the tolerance, the check asks whether the step explains the difference. It does
+if two numbers together exceed a tenth of the difference: the change of the slope with half the step, and
+`differences.nonsmoothness`. Then, and if the slope is not finite, it is measured again with steps 32 and 1024 times
+smaller. If that does not help, the entry is skipped and counted as a kink. A slope that stays infinite fails. A tensor
+fails if fewer than half of its entries remain.
 
 A filter, "directional" or "taylor", checks each tensor along one random direction, and its entries only if that fails.
 It is no proof: "directional" misses an error of a fraction e of the gradient with a probability of about tolerance / e.
