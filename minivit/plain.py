@@ -16,9 +16,9 @@ One digit passes through these shapes:
     image (8, 8, 1) -> 16 patches (16, 4) -> tokens (16, 64) -> with the class token (17, 64), in and after each block
                     -> class token (64,) -> logits (10,)
 
-Training repeats four more steps: the *loss* says how wrong the logits are; the *backward* pass applies the chain rule
-from the loss to the first layer and yields the gradient of every weight; *AdamW* moves each weight against its
-gradient. Then the next batch of images follows.
+Training adds three steps for each batch of images. The *loss* says how wrong the logits are. The *backward* pass
+applies the chain rule from the loss to the first layer and yields the gradient of every weight. *AdamW* moves each
+weight against its gradient.
 
 Each operation is a pair of functions. The forward returns its result and a *cache*, the values that the backward needs:
 
@@ -116,8 +116,8 @@ def forward(p: Parameters, images: np.ndarray, sizes: dict[str, int] = SIZES) ->
 def backward(dlogits: np.ndarray, c: dict[str, Any], sizes: dict[str, int] = SIZES) -> Parameters:
     """dlogits (B, K) and the caches of the forward -> the gradient of every parameter, by name.
 
-    The lines are those of `forward`, from the last to the first. Where x acts twice, as in x + f(x), its gradient is
-    the sum of what comes back along both ways: dx = dy (straight through) + the backward of f.
+    The lines are those of `forward`, from the last to the first. In y = x + f(x) the input x acts twice. So its
+    gradient is the sum of what comes back along both ways: dx = dy (straight through) + the backward of f.
     """
     g: Parameters = {}
     dy = linear_backward(g, c, "head", dlogits)

@@ -12,8 +12,8 @@ and the threads wait for each other once in each block:
 With attention in windows, each thread takes some of the windows through a block and writes their tokens back into the
 map. Then the threads wait, because the windows of the next block lie elsewhere.
 
-What a thread computes stays in the cache of its core. If instead each matrix product were split among the threads, as
-BLAS does it, a core would read much that another core has written, which is far slower.
+What a thread computes stays in the cache of its core. If instead BLAS split each matrix product among the threads, a
+core would read much that another core has written. That is far slower.
 
 Source: Li et al., "Sequence Parallelism: Long Sequence Training from System Perspective", arXiv:2105.13120.
 """

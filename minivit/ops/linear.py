@@ -8,8 +8,8 @@ Backward. Write dy for dLoss/dy, and likewise dx, dW, db. One entry of the outpu
 
     y[n, o] = sum_i x[n, i] W[i, o] + b[o]
 
-where n runs over all leading axes (images and tokens) as one. By the chain rule, the gradient of an input is the sum
-over all entries of y that it acts on, each with the factor that it has there:
+where n runs over all leading axes (images and tokens) as one. By the chain rule, the gradient of an input is a sum over
+all entries of y that it acts on. A term is dy of the entry, times the entry's derivative by the input:
 
     x[n, i] acts on y[n, o] for all o:    dx[n, i] = sum_o dy[n, o] W[i, o]     dx = dy W^T
     W[i, o] acts on y[n, o] for all n:    dW[i, o] = sum_n x[n, i] dy[n, o]     dW = x^T dy

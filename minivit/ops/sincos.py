@@ -5,8 +5,8 @@ The token in row r and column c gets sines and cosines of r in the first half of
     [sin(w_0 r), ..., sin(w_{D/4-1} r), cos(w_0 r), ..., cos(w_{D/4-1} r), the same of c]      w_i = 10000**(-i / (D/4))
 
 High frequencies tell neighbours apart, and low ones tell far places apart. The dot product of two rows of the table is
-sum_i cos(w_i (r - r')) + cos(w_i (c - c')), because sin a sin b + cos a cos b = cos(a - b): it depends only on how far
-apart the tokens lie. The table is not learned, so there is no backward.
+sum_i cos(w_i (r - r')) + cos(w_i (c - c')), because sin a sin b + cos a cos b = cos(a - b). So it depends only on how
+far apart the tokens lie. The table is not learned, so there is no backward.
 
 Read before: `tokens`.
 Sources: Vaswani et al., arXiv:1706.03762, section 3.5; on two axes, Chen et al., arXiv:2104.02057.

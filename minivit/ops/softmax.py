@@ -59,8 +59,8 @@ def backward(dy: np.ndarray, cache: tuple, in_place: bool = False) -> np.ndarray
     return dx.reshape(dy.shape)
 
 
-# LLVM vectorises a loop only if no other array may overlap the one that it writes, so the kernels work in place. `exp`
-# runs over all rows as one, because a row of a few tokens is too short to fill the processor's vector registers.
+# The compiler vectorises a loop (computes several numbers at once) only if no other array may overlap the one that it
+# writes. So the kernels work in place. `exp` runs over all rows as one: a row of a few tokens is too short for that.
 @kernel
 def _forward(y, largest, scale):
     one, zero, scale = y.dtype.type(1), y.dtype.type(0), y.dtype.type(scale)

@@ -11,8 +11,8 @@ m and v start at 0, so at first they are too small. After t steps of a constant 
 v likewise; dividing by 1 - beta**t corrects for that. Then every step is lr g / |g|, of length lr, whatever the size
 of g. The small number eps avoids a division by zero.
 
-Why decoupled: if decay w were added to g instead (L2 regularisation), it too would be divided by sqrt(v), so weights
-with large gradients would decay less than others; AdamW shrinks all weights by the same factor.
+Why decoupled: if decay w were added to g instead (L2 regularisation), it too would be divided by sqrt(v). Weights with
+large gradients would then decay less than others. AdamW shrinks all weights by the same factor.
 
 Read before: `layers/parameter.py`. See `layer_settings.py` for learning rates and weight decays by parameter name.
 

@@ -6,8 +6,8 @@ After step t = 1, 2, ..., with w the new weights:
     d    = min(decay, (1 + t) / (10 + t))
     mean <- mean + (1 - d) (w - mean)                = d mean + (1 - d) w
 
-The mean covers about the last 1 / (1 - d) steps. Early in training the weights still change a lot, so d starts small
-(2/11 at the first step): otherwise the mean would contain the initial weights for a long time.
+The mean covers about the last 1 / (1 - d) steps. Early in training the weights still change a lot. So d starts small
+(2/11 at the first step). Otherwise the mean would contain the initial weights for a long time.
 
 Sources: Polyak and Juditsky, SIAM J. Control Optim. 30 (1992), for averaging; the growing decay is TensorFlow's.
 """

@@ -4,8 +4,8 @@
     lr(t) = peak (1 + cos(pi (t - W) / (T - W))) / 2              otherwise
 
 t = 0 .. T - 1 is the step. Why warm-up: early on the network changes rapidly, so steps at the full learning rate can
-diverge (Goyal et al.), and AdamW's v is estimated from few gradients (Liu et al.). Test accuracy of vit_mini on the
-digits after 15 epochs of AdamW, mean of 3 seeds:
+diverge (Goyal et al.). Also, AdamW's v is estimated from few gradients then (Liu et al.). Test accuracy of vit_mini on
+the digits after 15 epochs of AdamW, mean of 3 seeds:
 
     peak       constant    warm-up only    cosine only    warm-up and cosine
     0.001        96.8%         96.7%          97.3%             97.5%
