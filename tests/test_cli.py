@@ -636,7 +636,10 @@ def test_only_data_that_could_be_meant_are_suggested(refused, tmp_path, monkeypa
 
 def test_train_on_a_run_names_the_command_that_resumes_it(refused, run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "my run")
-    assert f"is a run, not data: minivit train DATA --out '{folder}' --resume resumes it" in refused("train", folder)
+    assert refused("train", folder) == (
+        f"minivit: error: {folder} is a run, not data: minivit train digits --out '{folder}' --resume resumes it\n")
+    (folder / "config.json").write_text("damaged")
+    assert "config.json" in refused("train", folder)
 
 
 def test_train_into_an_existing_run_changes_nothing(refused, run_folder):

@@ -362,7 +362,7 @@ BAD_CALLS = {
                                "no training images of class Cat"),
     "nothing to train on": ({"test/a": 5, "test/b": 5}, [], "mine has no training images"),
     "size 0": ({"a": 5, "b": 5}, ["--image-size", "0"], "image size must be a whole number at least 4, not 0"),
-    "prime size": ({"a": 5, "b": 5}, ["--image-size", "47"], "no patch size fits images of 47x47 pixels"),
+    "prime size": ({"a": 5, "b": 5}, ["--image-size", "47"], "images of 47x47 pixels .* such as --image-size 48"),
     "unheard-of size": ({"a": 5, "b": 5}, ["--image-size", "1000000"],
                         "10 images of 1000000x1000000 would take .* GiB"),
     "unknown fit": ({"a": 5, "b": 5}, ["--fit", "crp"], "unknown fit 'crp': did you mean 'crop'"),

@@ -93,7 +93,7 @@ def test_without_positions_the_order_of_patches_does_not_matter():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"patch_size": 3}, "image size 8 must be divisible by the patch size 3"),
+    ({"patch_size": 3}, "image size 8 must be divisible by the patch size 3: use image_size=9 or another"),
     ({"width": 10}, "width 10 must be divisible by the number of heads, 3"),
     ({"pool": "tokens"}, "unknown pool 'tokens': did you mean 'token'"),
     ({"positions": "learnt"}, "unknown positions 'learnt': did you mean 'learned'"),
@@ -149,7 +149,7 @@ def test_a_small_model_takes_images_of_any_size(name, size):
 
 def test_a_small_model_has_ten_classes_by_default_and_refuses_sizes_without_a_patch():
     assert minivit.create_model("vit_mini", image_size=40).classes == 10
-    with pytest.raises(ValueError, match="no patch size fits images of 37x37 pixels: use another size"):
+    with pytest.raises(ValueError, match=r"images of 37x37 pixels into 4 to 16 .* such as image_size=36"):
         minivit.create_model("vit_mini", image_size=37)
 
 
@@ -211,6 +211,20 @@ def test_a_summary_shows_the_output_of_each_layer():
     assert repr(model) in text
     assert text.splitlines()[-1].split() == ["total", f"{model.vector.size:,}", f"{model.flops:,}"]
     assert "blocks.0.attn" not in text
+
+
+def test_a_summary_names_layers_as_the_papers_do():
+    kinds = {row.path: row.kind for row in minivit.create_model("vit_mini", relative_bias=True).summary(3).rows}
+    assert [kinds[f"blocks.{l}.attn"] for l in range(4)] == ["Attention"] * 4
+    assert kinds["blocks.0.attn.rel_pos"] == "RelativeBias"
+    kinds = {row.path: row.kind for row in minivit.create_model("swin_mini").summary().rows}
+    assert (kinds["patch_embed"], kinds["layers.0.blocks.0"]) == ("PatchEmbed", "Block")
+
+
+@pytest.mark.parametrize("depth", ["x", 0, 1.5, None])
+def test_a_summary_refuses_a_depth_that_is_not_a_number_of_levels(depth):
+    with pytest.raises(ValueError, match=f"depth must be a whole number at least 1, not {depth!r}"):
+        minivit.create_model("vit_mini").summary(depth)
 
 
 def test_a_notebook_shows_the_repr_line_and_a_folded_table():

@@ -1,5 +1,6 @@
 """`minivit gradcheck`: the catalogue in one table, exit code 1 for a wrong gradient, one line for unknown names."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -60,7 +61,11 @@ def test_an_exception_is_a_failure_and_the_other_checks_continue(capsys, monkeyp
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["layernorm"], "unknown op, layer or model 'layernorm': did you mean 'LayerNorm'?"),
-    (["Atention"], "did you mean 'Attention'?"),
+    (["Atention"], "did you mean 'Attention'?"), (["gelo"], "did you mean 'gelu'?"), (["GELO"], "did you mean 'GELU'?"),
+    (["nonsense"], f"known: {len(catalogue.families()['ops'])} ops such as linear, "
+                   f"{len(catalogue.families()['layers'])} layers such as Linear, 4 models such as vit, "
+                   "see `minivit gradcheck --list`\n"),
+    (["gelu", "--threads", "0"], "number of threads must be a whole number at least 1, not 0"),
     (["--method", "forward"], "known: richardson, central, directional, taylor"),
     (["--seed", "-1"], "seed must be a whole number at least 0, not -1"),
 ])
@@ -71,6 +76,25 @@ def test_what_is_not_known_is_one_line(capsys, arguments, message):
     assert captured.err.startswith("minivit: error: ")
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_the_list_has_every_family_once(capsys):
+    assert cli.main(["gradcheck", "--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {name for names in listed.values() for name in names} == {check.family for check in catalogue.CHECKS}
+    assert sum(map(len, listed.values())) == len({check.family for check in catalogue.CHECKS})
+    assert listed["models"] == ["vit", "deit", "swin", "resnet"]
+    assert cli.main(["gradcheck", "--list"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("ops: linear, gelu, layer_norm,")
+    assert "models: vit, deit, swin, resnet\n" in text
+
+
+def test_the_matrix_products_use_the_given_number_of_threads(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(verification, "blas_threads", lambda threads: asked.append(threads) or contextlib.nullcontext())
+    assert cli.main(["gradcheck", "gelu"]) == cli.main(["gradcheck", "gelu", "--threads", "2"]) == 0
+    assert asked == [1, 2]
 
 
 def test_another_seed_is_another_check():

@@ -3,9 +3,10 @@
 import argparse
 import json
 import sys
+import textwrap
 from typing import Any
 
-from .parser import add_json, add_quiet, add_threads
+from .parser import COLUMNS, add_json, add_quiet, add_threads
 
 
 def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
@@ -13,8 +14,8 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         "gradcheck", help="check all gradients numerically",
         description="Compare the gradients of every op (reference and fast version), layer and model family "
-                    "with\nnumerical ones, tensor by tensor, in float64 at small odd sizes.\nIt runs on one thread, "
-                    "because the arrays are small. The exit code is 1 if a gradient is wrong.",
+                    "with\nnumerical ones, tensor by tensor, in float64 at small odd sizes.\nThe exit code is "
+                    "1 if a gradient is wrong.",
         epilog="example:\n  minivit gradcheck layer_norm Block vit")
     verb.set_defaults(verb=_gradcheck)
     verb.add_argument("names", metavar="NAME", nargs="*",
@@ -23,13 +24,22 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
                       help="richardson, central, directional or taylor. Default: richardson.")
     verb.add_argument("--seed", type=int, default=0, metavar="S",
                       help="Seed of the inputs, weights, upstream gradients and sampled entries. Default: 0.")
+    verb.add_argument("--threads", type=int, default=1, metavar="T",
+                      help="Number of threads of each matrix product. The checks run one after the other and their "
+                           "arrays are small, so more threads seldom help. Default: 1.")
+    verb.add_argument("--list", action="store_true", help="List the names of all ops, layers and model families.")
     add_json(verb, "ok, worst, seconds and checks, each with its rows,")
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
+    from ..selftest.catalogue import families
     from ..selftest.runner import as_json, table, verify
 
-    result = verify(options.names, options.method, options.seed)
+    if options.list:
+        print(json.dumps(families()) if options.json else "\n\n".join(
+            textwrap.fill(f"{group}: {', '.join(names)}", COLUMNS) for group, names in families().items()))
+        return 0
+    result = verify(options.names, options.method, options.seed, options.threads)
     print(json.dumps(as_json(result)) if options.json else table(result))
     return 0 if result.ok else 1
 

@@ -63,8 +63,12 @@ def _reduction(image_size: int) -> int:
 
 def _patch_size(image_size: int, most: int = 16, about: int = 8, even: bool = False) -> int:
     """Return the patch size for about `about` patches in a row: 4 to `most` of them, and with `even` an even number."""
-    sizes = [p for p in range(1, image_size + 1) if image_size % (p << even) == 0 and 4 <= image_size // p <= most]
+    def fitting(side: int) -> list[int]:
+        return [p for p in range(1, side + 1) if side % (p << even) == 0 and 4 <= side // p <= most]
+
+    sizes = fitting(image_size)
     if not sizes:
-        raise ValueError(f"no patch size fits images of {image_size}x{image_size} pixels: use another size, such as "
-                         "28, 32 or 64")
+        other = next(side for step in range(1, 64) for side in (image_size + step, image_size - step) if fitting(side))
+        raise ValueError(f"no patch size divides images of {image_size}x{image_size} pixels into 4 to {most} patches "
+                         f"in a row: use images of another size, such as image_size={other}")
     return min(sizes, key=lambda p: abs(math.log(image_size / p / about)))

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Attention, Block, Convolution, Layer, Linear, Parameter, StdConvolution, WindowAttention
+from ..common.checks import check_number
+from ..layers import (
+    Attention,
+    AttentionVariant,
+    Block,
+    Convolution,
+    Layer,
+    Linear,
+    Parameter,
+    StdConvolution,
+    WindowAttention,
+)
 
 _SIZES = ("image_size", "patch_size", "width", "depth", "depths", "layers", "heads", "classes")
 _HEADER = ("layer", "kind", "output", "parameters", "FLOPs")
@@ -83,7 +94,7 @@ def summarise(model: Any, depth: int = 2) -> Summary:
     model : Model
         The model.
     depth : int
-        How deep the table goes into the tree: 1 shows the layers of the model itself, such as `head` and `blocks.0`; 2
+        How deep the table goes into the tree, at least 1: 1 shows the layers of the model itself, such as `head` and `blocks.0`; 2
         also shows the layers of those. A layer at the last level counts the layers below it. Layers that do nothing in
         inference (dropout) are left out.
 
@@ -91,7 +102,13 @@ def summarise(model: Any, depth: int = 2) -> Summary:
     -------
     Summary
         The rows of the table, and the totals.
+
+    Raises
+    ------
+    ValueError
+        If the depth is not a whole number of at least 1.
     """
+    check_number("depth", depth, least=1, whole=True)
     calls = _trace(model)
     rows = []
 
@@ -107,16 +124,22 @@ def summarise(model: Any, depth: int = 2) -> Summary:
             index, size = len(rows), sum(p.size for p in child.parameters())
             shows = level < depth and (size or any(True for _ in child.children()))
             if shows:
-                rows.append(Row(place, type(child).__name__, (), size, 0))
+                rows.append(Row(place, _kind(child), (), size, 0))
             below = visit(child, place, level + 1)
             if shows:
                 shape = calls[place][0] if place in calls else ()
-                rows[index] = Row(place, type(child).__name__, shape, size, below)
+                rows[index] = Row(place, _kind(child), shape, size, below)
             flops += below
         return flops
 
     total = visit(model, "", 0)
     return Summary(one_line(model), tuple(rows), sum(p.size for p in model.parameters()), total)
+
+
+def _kind(layer: Layer) -> str:
+    """Return the name of a layer's class. A private class or an `AttentionVariant` is shown as the class it extends."""
+    return next(cls.__name__ for cls in type(layer).__mro__
+                if not cls.__name__.startswith("_") and cls is not AttentionVariant)
 
 
 def _trace(model: Any) -> dict[str, tuple[tuple[int, ...], int]]:

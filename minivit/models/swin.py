@@ -111,9 +111,10 @@ class Swin(Model):
         if not (isinstance(depths, list | tuple) and isinstance(heads, list | tuple) and len(depths) == len(heads) > 0):
             raise ValueError(f"depths and heads must be lists, a number for each stage, not {depths} and {heads}")
         stages, halvings = len(depths), 2 ** (len(depths) - 1)
-        if image_size % (patch_size * halvings):
-            raise ValueError(f"the image size {image_size} must be divisible by {patch_size * halvings}: by the patch "
-                             f"size {patch_size}, and by 2 for each further stage")
+        if image_size % (unit := patch_size * halvings):
+            raise ValueError(f"the image size {image_size} must be divisible by {unit}, which is the patch size "
+                             f"{patch_size} times 2 for each further stage: use "
+                             f"image_size={unit * max(1, round(image_size / unit))} or another patch size")
         self.side, self.width = image_size // patch_size, width
         self.tokens = self.side**2                                    # in the first stage, which has the most
 

@@ -71,7 +71,8 @@ class ViT(Model):
             "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
         })
         if image_size % patch_size:
-            raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}")
+            raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}: use "
+                             f"image_size={patch_size * max(1, round(image_size / patch_size))} or another patch size")
         self.side, self.width, self.pool = image_size // patch_size, width, pool    # side: patches in a row
         self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
         self._set_positions(prefix=int(pool == "token"))

@@ -1,6 +1,5 @@
 """From names to a training: the data by name or path, the model by name or from pretrained weights."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +77,5 @@ def _given_weights(path, name):
 
 def _refuse_run_as_data(source):
     """Raise ValueError if the data are the folder of a run."""
-    if RunFolder(source).is_run():
-        again = shlex.join(["minivit", "train", "DATA", "--out", str(source), "--resume"])
-        raise ValueError(f"{source} is a run, not data: {again} resumes it")
+    if (run := RunFolder(source)).is_run():
+        raise ValueError(f"{source} is a run, not data: {run.resume_command()} resumes it")

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from .. import layers
-from ..common.checks import check_name
+from ..common.checks import UnknownName, suggestion
 from ..layers.replica import recompute_blocks, use_generator
 from ..models import create_model
 from ..ops import (
@@ -323,12 +323,24 @@ def _of_model(name):
                  lambda rng: [rng.standard_normal(shape)])
 
 
+LIST_OF_FAMILIES = "minivit.selftest.catalogue.families()"            # as error messages name it
 CHECKS = [*(_of_op(name, kind) for name in OPS for kind in PAIRS), *map(_of_layer, LAYERS), *map(_of_model, MODELS)]
+
+
+def families() -> dict[str, list[str]]:
+    """Return the names of the ops, the layers and the model families: {"ops": [...], "layers": [...], "models": [...]}.
+    """
+    kinds = {"ops": "fast", "layers": "layer", "models": "model"}
+    return {group: list(dict.fromkeys(check.family for check in CHECKS if check.kind == kind))
+            for group, kind in kinds.items()}
 
 
 def select(names: Sequence[str] = ()) -> list[Check]:
     """Return the checks of these families or names; all without names. Raises ValueError for an unknown name."""
-    known = {name: None for check in CHECKS for name in (check.family, check.name)}
+    known = {name for check in CHECKS for name in (check.family, check.name)}
     for name in names:
-        check_name("op, layer or model", name, known)
+        if name not in known:
+            groups = [f"{len(found)} {group} such as {found[0]}" for group, found in families().items()]
+            raise UnknownName("op, layer or model", name, [*groups, f"see {LIST_OF_FAMILIES}"],
+                              suggestion(name, sorted(known)))
     return [check for check in CHECKS if not names or check.name in names or check.family in names]

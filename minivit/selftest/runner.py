@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common.checks import check_name, check_number
+from ..parallel.blas import blas_threads
 from ..testing import Report
 from ..testing.report import table_lines
 from .catalogue import Check, select
@@ -51,7 +52,7 @@ class Verification:
         return max(outcome.worst for outcome in self.outcomes)
 
 
-def verify(names: Any = (), method: str = "richardson", seed: int = 0) -> Verification:
+def verify(names: Any = (), method: str = "richardson", seed: int = 0, threads: int = 1) -> Verification:
     """Check the gradients of the ops, layers and models with these names.
 
     An exception in one check is its outcome, and the others continue.
@@ -64,6 +65,8 @@ def verify(names: Any = (), method: str = "richardson", seed: int = 0) -> Verifi
         "richardson", "central", "directional" or "taylor"; see `gradcheck`.
     seed : int
         Seed of inputs, weights and dy.
+    threads : int
+        Number of threads of each matrix product. The checks run one after the other.
 
     Returns
     -------
@@ -77,8 +80,10 @@ def verify(names: Any = (), method: str = "richardson", seed: int = 0) -> Verifi
     checks = select(names)
     check_name("method", method, METHODS)
     check_number("seed", seed, least=0, whole=True)
+    check_number("number of threads", threads, least=1, whole=True)
     start = time.perf_counter()
-    outcomes = tuple(_outcome(check, method, seed) for check in checks)
+    with blas_threads(threads):
+        outcomes = tuple(_outcome(check, method, seed) for check in checks)
     return Verification(outcomes, time.perf_counter() - start)
 
 
