@@ -94,7 +94,7 @@ def summarise(model: Any, depth: int = 2) -> Summary:
     model : Model
         The model.
     depth : int
-        How deep the table goes into the tree, at least 1: 1 shows the layers of the model itself, such as `head` and `blocks.0`; 2
+        Number of levels to show, at least 1: 1 shows the layers of the model itself, such as `head` and `blocks.0`; 2
         also shows the layers of those. A layer at the last level counts the layers below it. Layers that do nothing in
         inference (dropout) are left out.
 
