@@ -5,8 +5,8 @@
 
 Attention over all tokens takes a time that grows with the square of their number. Attention in windows of 8x8 tokens
 takes a time that grows in proportion to it. Both models have patches of 4x4 pixels, width 48, 4 blocks with 3 heads and
-the same MLP. The Swin has a single stage, so the two models differ only in the windows. The demo prints the time of a
-forward and backward of one image, and for comparison how the FLOPs grow. It draws windows.png.
+the same MLP. The Swin has a single stage, so the two models differ only in the windows. The demo prints the processor
+time of a forward and backward of one image, and for comparison how the FLOPs grow. It draws windows.png.
 """
 
 import argparse
@@ -44,15 +44,19 @@ def make_models(sides):
 
 
 def measure(models, rounds):
-    """Return {(model, side): median seconds}. Each round times every model once; the first round only warms up."""
+    """Return {(model, side): median seconds of processor time}, on one core.
+
+    Processor time does not count the time that other programs take. Each round times every model once; the first round
+    only warms up.
+    """
     seconds = {key: [] for key in models}
     with blas_threads(1):
         for i in range(rounds + 1):
             for key, (_, _, step) in models.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 step()
                 if i:
-                    seconds[key].append(time.perf_counter() - start)
+                    seconds[key].append(time.process_time() - start)
     return {key: float(np.median(values)) for key, values in seconds.items()}
 
 
@@ -64,7 +68,8 @@ def draw(models, seconds, sides, path):
         tokens = [models[name, side][0] for side in sides]
         axes.loglog(tokens, [1e3 * seconds[name, side] for side in sides], "o-", color=colour, label=LABELS[name])
     axes.set(title="With windows, the time grows linearly with the tokens",
-             xlabel="number of tokens, and image size in pixels", ylabel="forward and backward of one image (ms)")
+             xlabel="number of tokens, and image size in pixels",
+             ylabel="forward and backward of one image (ms)")
     axes.set_xticks(tokens, [f"{count:,}\n{side}x{side}" for count, side in zip(tokens, sides, strict=True)],
                     fontsize=8)
     axes.minorticks_off()
@@ -83,7 +88,7 @@ def main():
     sides, rounds = ((32, 64), 3) if options.quick else ((32, 64, 96, 128, 160), 7)
     models = make_models(sides)
     seconds = measure(models, rounds)
-    print(f"Time of the forward and backward of one image on one core; growth relative to {sides[0]}x{sides[0]} pixels")
+    print(f"Processor time of the forward and backward of one image; growth relative to {sides[0]}x{sides[0]} pixels")
     print(f"{'model':5} {'pixels':>8} {'tokens':>7} {'time':>10} {'per token':>11} {'time grows':>11} "
           f"{'FLOPs grow':>11}")
     for (name, side), (tokens, flops, _) in models.items():

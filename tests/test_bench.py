@@ -68,7 +68,7 @@ def test_the_table_shows_every_row(result):
     assert json.loads(json.dumps(result)) == result
 
 
-def test_ratios_and_shares_are_medians_over_rounds_not_of_the_whole():
+def test_ratios_and_shares_are_medians_over_the_rounds():
     times = {("minivit", "train"): [[1.0, 1.0], [10.0], [1.0]], ("torch", "train"): [[2.0], [20.0], [8.0]],
              ("limit-numpy", "train"): [[600.0], [60.0], [600.0]], ("limit-torch", "train"): [[300.0], [30.0], [300.0]]}
     part = compare._summarise(times, {"minivit": 1, "torch": 2}, flops=10, batch=4)
@@ -94,7 +94,7 @@ COMPILER = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))),
 
 @pytest.mark.parametrize("variant", ["", "channels_last", pytest.param("compile", marks=[pytest.mark.slow, COMPILER])])
 @pytest.mark.parametrize("family", SMALL)
-def test_torch_infers_and_trains_alike(family, variant):
+def test_torch_gives_the_same_logits_and_training(family, variant):
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     ours, make = contestants_of(SMALL[family])
@@ -182,7 +182,7 @@ def test_torch_compile_is_a_contestant_of_every_family(family):
     assert all(part["contestants"]["torch.compile"][task]["minivit_is_faster_by"] > 0 for task in ("train", "infer"))
 
 
-def test_other_work_is_left_out():
+def test_a_contestant_with_different_results_is_left_out():
     class Fake:
         def __init__(self, logits):
             self.logits = logits
@@ -243,7 +243,7 @@ START, FIRST, LAST_TRAIN, LAST_INFER = 0, 1, 3, 6  # of a limit: it is asked for
     (("limit-torch", "limit", LAST_INFER), ["limit-torch", "torch", "torch.compile"],
      {"torch": ["train"], "torch.compile": ["train"]}),
 ])
-def test_who_fails_is_left_out_and_the_others_go_on(compared, fails, left_out, rows):
+def test_a_contestant_that_fails_is_left_out_and_the_others_continue(compared, fails, left_out, rows):
     part = compared(*fails)
     assert list(part["failed"]) == left_out
     assert {name: [verb for verb in BOTH if verb in row] for name,
@@ -260,7 +260,7 @@ def test_the_table_names_each_that_is_left_out_once(compared):
 
 
 @pytest.mark.parametrize("name", ["minivit", "limit-numpy"])
-def test_nothing_is_compared_without_ours(name):
+def test_a_comparison_needs_minivit(name):
     field = compare._Field()
     with pytest.raises(RuntimeError, match="no more"), field.leaving_out(name):
         raise RuntimeError("no more")
@@ -268,7 +268,7 @@ def test_nothing_is_compared_without_ours(name):
 
 @pytest.mark.parametrize("fails", [("minivit", "logits"), ("minivit", "infer"), ("limit-numpy", "limit")])
 @pytest.mark.parametrize("error", [RuntimeError("no more"), KeyboardInterrupt()], ids=["failure", "interrupt"])
-def test_every_process_has_ended_when_the_comparison_breaks_off(compared, fails, error):
+def test_no_process_survives_an_interrupted_comparison(compared, fails, error):
     with pytest.raises(type(error)):
         compared(*fails, error=error)
     assert compared.started
@@ -330,7 +330,7 @@ def test_the_plot_shows_every_contestant(tmp_path, monkeypatch):
     assert 0 < result["sizes"][32]["contestants"]["minivit"]["train"]["share_of_limit"] < 1
 
 
-def test_a_pinned_blas_is_warned_of(monkeypatch):
+def test_a_blas_pinned_to_one_core_gives_a_warning(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     assert "OPENBLAS_CORETYPE=Haswell" in machine.describe_machine(1)["warnings"][0]
     monkeypatch.delenv("OPENBLAS_CORETYPE")
@@ -354,5 +354,5 @@ def test_a_pinned_blas_is_warned_of(monkeypatch):
     (["--plot", "x.png", "--threads", "0"], "number of threads must be a whole number at least 1"),
     (["--plot", "x.v2", "--threads", "0"], "unknown ending of an image file 'v2'"),
 ])
-def test_bad_input_is_answered_with_one_line(arguments, words, refused):
+def test_bad_input_is_a_one_line_error(arguments, words, refused):
     assert words in refused("bench", *arguments)

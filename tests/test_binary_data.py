@@ -224,7 +224,7 @@ def test_false_header_and_zip_bomb_take_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize("missing", IDX)
-def test_idx_file_without_its_partner_is_named(tmp_path, missing):
+def test_an_idx_file_of_images_without_labels_or_the_reverse_is_named(tmp_path, missing):
     folder = write(tmp_path / "mine", {name: content for name, content in CONTENT["mnist"].items() if name != missing})
     with pytest.raises(ValueError, match="IDX files come in pairs"):
         load_data(folder)
@@ -317,7 +317,7 @@ def test_one_set_is_not_taken_for_the_other(ours, tmp_path):
         load_data("mnist", data_dir=tmp_path / "data")
 
 
-def test_one_changed_bit_is_noticed(ours, tmp_path):
+def test_one_changed_bit_is_detected(ours, tmp_path):
     changed = bytearray(CONTENT["cifar10"]["data_batch_3.bin"])
     changed[5000] ^= 1
     write(tmp_path / "data", CONTENT["cifar10"] | {"data_batch_3.bin": bytes(changed)})
@@ -406,7 +406,7 @@ def test_wrong_hash_is_refused_and_nothing_kept(server, tmp_path):
             for file in (tmp_path / "cache" / "minivit" / "data" / "mnist").iterdir()] == ["train-images-idx3-ubyte.gz"]
 
 
-def test_missing_page_is_told(server):
+def test_a_missing_page_is_reported(server):
     root, _ = server
     for file in (root / "cifar10").iterdir():
         file.unlink()
@@ -426,7 +426,7 @@ def test_without_network_one_line_says_what_to_put_where(ours, tmp_path, name, c
     assert load_data(name).classes in (10, 100)      # what it said helps
 
 
-def test_published_sums_are_sums():
+def test_published_hashes_have_the_form_of_sha256():
     for known in published.PUBLISHED.values():
         sums = [*known.sums.values(), *known.archives.values()]
         assert all(re.fullmatch("[0-9a-f]{64}", s) for s in sums)

@@ -383,7 +383,7 @@ def test_killed_run_resumes_to_the_same_bits(uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
-def test_thirty_kills(uninterrupted, tmp_path):
+def test_a_run_that_is_killed_thirty_times_resumes_to_the_same_bits(uninterrupted, tmp_path):
     killed, seed = 0, 0
     while killed < 30 and seed < 39:             # some finish before they are killed
         seed += 1

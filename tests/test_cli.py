@@ -560,7 +560,7 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("command", "named"), BAD_INPUT, ids=[command for command, _ in BAD_INPUT])
-def test_bad_input_is_answered_with_one_line(refused, tmp_path, monkeypatch, command, named):
+def test_bad_input_is_a_one_line_error(refused, tmp_path, monkeypatch, command, named):
     monkeypatch.chdir(tmp_path)
     assert re.search(named, refused(*command.split()))
     assert not list(tmp_path.iterdir())

@@ -170,7 +170,7 @@ def test_a_teacher_that_has_changed_is_refused(teacher, digits, tmp_path):
     ({}, {"distillation": "soft", "temperature": 0}, "temperature must be .* above 0, not 0"),
     ({}, {"temperature": 2}, "temperature applies to soft distillation only"),
 ])
-def test_what_does_not_fit_is_named(teacher, digits, student, change, message):
+def test_wrong_arguments_are_named(teacher, digits, student, change, message):
     model = minivit.create_model("deit", **(SIZES | student))
     shape = (model.image_size, model.image_size, model.channels)
     data = replace(digits, train_images=np.zeros((1438, *shape), np.uint8),

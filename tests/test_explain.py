@@ -28,7 +28,7 @@ def random_model(seed=0, dtype=np.float64, **options):
     return model
 
 
-def pictures(seed=0, count=3, side=8, channels=1):
+def random_images(seed=0, count=3, side=8, channels=1):
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, channels), np.uint8)
 
 
@@ -46,7 +46,7 @@ def test_there_are_theorems_of_both_kinds():
 
 
 @pytest.mark.parametrize("make", [lambda: Attention(16, 2), lambda: MLP(16, 32), lambda: Block(16, 2)])
-def test_what_is_equivariant_is_not_invariant(make):
+def test_an_equivariant_function_is_not_invariant(make):
     layer, rng = make().astype(np.float64), np.random.default_rng(0)
     layer.vector[:] = 0.5 * rng.standard_normal(layer.vector.size)
     x, permute = rng.standard_normal((2, 7, 16)), explain.permute_tokens(rng.permutation(7))
@@ -58,9 +58,10 @@ def test_the_class_token_stays_where_it_is():
     model, rng = random_model(positions="none"), np.random.default_rng(1)
     order, encoder = rng.permutation(16), explain.FirstBlocks(model, 2).forward
     permute = explain.permute_patches(order, 2)
-    assert explain.equivariance_error(encoder, permute, pictures(), explain.permute_tokens(order, first=1)) <= 1e-12
+    permute_outputs = explain.permute_tokens(order, first=1)
+    assert explain.equivariance_error(encoder, permute, random_images(), permute_outputs) <= 1e-12
     moved = np.concatenate([[0], 1 + np.roll(order, 1)])
-    assert explain.equivariance_error(encoder, permute, pictures(), lambda x: x[:, moved]) >= 1e-3
+    assert explain.equivariance_error(encoder, permute, random_images(), lambda x: x[:, moved]) >= 1e-3
 
 
 def test_equivariance_error_is_relative_to_the_largest_output():
@@ -83,7 +84,7 @@ def test_transforms_that_do_not_fit_are_named(part):
         explain.equivariance_error(f, lambda x: x.T, np.ones((2, 3)), part=part)
 
 
-def test_transforms_do_what_they_say():
+def test_transforms_permute_and_shift_as_documented():
     image = np.arange(16).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(explain.shift(1, 0)(image)[0, :, 0, 0], [12, 0, 4, 8])
     np.testing.assert_array_equal(explain.permute_patches([1, 0, 2, 3], 2)(image)[0, 0, :, 0], [2, 3, 0, 1])
@@ -95,9 +96,9 @@ def test_transforms_do_what_they_say():
 # ---- parts of a model ---------------------------------------------------------------------------------------------
 
 
-def test_first_blocks_are_the_model_up_to_there():
+def test_first_blocks_compute_the_first_part_of_the_model():
     model = random_model(positions="sincos", pool="mean")
-    images = pictures()
+    images = random_images()
     tokens = explain.FirstBlocks(model, 2).forward(images)
     logits = model.head.forward(model.fc_norm.forward(tokens.mean(axis=1)))
     np.testing.assert_allclose(logits, model.forward(images), rtol=1e-12)
@@ -117,8 +118,8 @@ def test_the_gradient_through_the_first_blocks_is_right(depth):
     assert minivit.gradcheck((lambda x: (first.forward(x), ()), backward), x, method="directional").ok
 
 
-def test_first_blocks_leave_the_model_as_it_is():
-    model, images = random_model(), pictures()
+def test_first_blocks_do_not_change_the_model():
+    model, images = random_model(), random_images()
     before = model.vector.copy()
     first = explain.FirstBlocks(model, 1)
     first.backward(first.forward(images))
@@ -143,7 +144,7 @@ def test_first_blocks_leave_the_model_as_it_is():
      r"unknown place \(9, 0\): .* shape \(1, 4, 4, 3\)"),
     (lambda: explain.receptive_field(Linear(2, 3), np.ones((1, 4, 4, 2), np.float32), (1,)), r"unknown place \(1,\)"),
 ])
-def test_what_does_not_fit_is_named(make, message):
+def test_wrong_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -152,7 +153,7 @@ def test_what_does_not_fit_is_named(make, message):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_convolutions_see_two_pixels_more_with_each_layer(depth):
+def test_the_receptive_field_of_3x3_convolutions_grows_by_two_pixels_per_layer(depth):
     stack = explain.Sequential([Convolution(2, 2, size=3, padding=1) for _ in range(depth)])
     field = explain.receptive_field(stack, np.random.default_rng(0).standard_normal((1, 15, 15, 2)).astype(np.float32),
                                     (7, 7))
@@ -166,7 +167,7 @@ def test_a_stride_doubles_the_steps():
     assert explain.extent(field) == (7, 7)                            # 3 + (3 - 1) 2
 
 
-def test_attention_sees_everything_from_the_first_block():
+def test_the_receptive_field_of_attention_is_the_whole_image_from_the_first_block():
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 1))
     assert explain.extent(explain.receptive_field(explain.FirstBlocks(random_model(), 0), x, (6,))) == (2, 2)
     assert explain.extent(explain.receptive_field(explain.FirstBlocks(random_model(), 1), x, (6,))) == (8, 8)
@@ -189,7 +190,7 @@ def test_extent_and_spread():
 # ---- attention ----------------------------------------------------------------------------------------------------
 
 
-def test_probabilities_are_between_forward_and_backward():
+def test_probabilities_are_read_between_forward_and_backward():
     layer, x = Attention(12, 3), np.random.default_rng(0).standard_normal((2, 5, 12)).astype(np.float32)
     with pytest.raises(RuntimeError, match="between a forward and its backward"):
         layer.probabilities  # noqa: B018
@@ -203,10 +204,10 @@ def test_probabilities_are_between_forward_and_backward():
 
 def test_probabilities_of_every_layer_and_the_model_untouched():
     model = random_model()
-    found = explain.attention_probabilities(model, pictures())
+    found = explain.attention_probabilities(model, random_images())
     assert {path: probs.shape for path, probs in found.items()} == {"blocks.0.attn": (3, 2, 17, 17),
                                                                     "blocks.1.attn": (3, 2, 17, 17)}
-    x = model.patch_embed.forward(model.prepare(pictures()))
+    x = model.patch_embed.forward(model.prepare(random_images()))
     x = np.concatenate([np.broadcast_to(model.cls_token.data, (3, 1, 16)), x], axis=1) + model.pos_embed.data
     q, k, _ = np.split(model.blocks[0].attn.qkv.forward(model.blocks[0].norm1.forward(x)), 3, axis=-1)
     scores = q[..., :8] @ k[..., :8].swapaxes(1, 2) / np.sqrt(8)      # of the first head
@@ -289,7 +290,7 @@ def test_rollout_by_hand():
     np.testing.assert_allclose(explain.rollout([first, second])[0], [[0.5, 0.5], [0.5, 0.5]])
     lower = np.array([[[[1.0, 0], [1, 0]]]])                          # both look at the first
     np.testing.assert_allclose(explain.rollout([first, lower])[0], (lower[0, 0] + stay) / 2 @ ((swap + stay) / 2))
-    rows = explain.rollout(list(explain.attention_probabilities(random_model(), pictures()).values()))
+    rows = explain.rollout(list(explain.attention_probabilities(random_model(), random_images()).values()))
     np.testing.assert_allclose(rows.sum(axis=-1), 1)
 
 
@@ -307,7 +308,7 @@ def test_rollout_through_a_merging_by_hand():
     np.testing.assert_allclose(through, (quarters + quarters[3]) / 2)
 
 
-def test_variation_is_none_for_fixed_weights_and_all_for_foreign_ones():
+def test_variation_is_zero_for_fixed_weights_and_one_for_unrelated_weights():
     fixed = np.repeat(np.random.default_rng(0).random((1, 4, 4)), 5, axis=0)
     assert explain.variation(fixed) == pytest.approx(0, abs=1e-12)
     signs = np.array([1.0, -1])[:, None]
@@ -341,7 +342,7 @@ def test_principal_filters_are_those_along_which_the_filters_vary():
     assert abs(filters[0].ravel() @ direction) == pytest.approx(1)
 
 
-def test_positions_are_like_themselves():
+def test_positions_are_most_similar_to_themselves():
     positions = np.random.default_rng(0).standard_normal((10, 6))
     similarity = explain.position_similarity(positions)
     assert similarity.shape == (3, 3, 3, 3)
@@ -350,7 +351,7 @@ def test_positions_are_like_themselves():
     assert similarity[0, 0, 1, 2] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def test_sincos_positions_are_most_like_their_neighbours():
+def test_sincos_positions_are_most_similar_to_their_neighbours():
     similarity = explain.position_similarity(minivit.ops.sincos.sincos_2d(5, 5, 16))
     assert similarity[2, 2, 2, 3] > similarity[2, 2, 2, 4]
     assert similarity[2, 2, 1, 2] > similarity[2, 2, 0, 2]
@@ -365,7 +366,7 @@ def test_pixels_as_tokens_are_counted():
 
 
 def test_patches_are_the_pixels_in_another_order():
-    images = pictures(side=12, channels=3)
+    images = random_images(side=12, channels=3)
     rows = patches.patchify(images, 4)
     np.testing.assert_array_equal(patches.unpatchify(rows, 4, images.shape), images)
     np.testing.assert_array_equal(np.sort(rows.ravel()), np.sort(images.ravel()))
@@ -525,7 +526,7 @@ def test_rollout_of_a_model_with_several_grids_is_on_the_first():
         def predict(self, images, threads=None):
             return self.replica().forward(images)
 
-    [one] = attention_reports(Pyramid(), pictures(count=1))
+    [one] = attention_reports(Pyramid(), random_images(count=1))
     assert {path: maps.shape for path, maps in one.maps.items()} == {"wide": (2, 4, 4), "narrow": (1, 2, 2)}
     assert one.rollout.shape == (4, 4)
     assert len(report_as_json(one)["layers"]) == 2

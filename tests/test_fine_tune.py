@@ -118,7 +118,7 @@ def test_grids_can_be_rectangular():
     (dataset(), {"pool": "mean"}, r"do not fit a model with .*pool"),
     (dataset(), {"depth": 2}, r"do not fit a model with .*depth"),
 ], ids=["channels", "size", "pool", "depth"])
-def test_what_does_not_fit_is_named(finished, data, options, message):
+def test_wrong_arguments_are_named(finished, data, options, message):
     with pytest.raises(ValueError, match=message):
         fine_tuned_model(WeightSource(finished.path), data, **options)
 

@@ -19,7 +19,7 @@ def idx(array):
     return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
-def picture(kind, mode="RGB", **options):
+def image_bytes(kind, mode="RGB", **options):
     file = io.BytesIO()
     Image.fromarray(RNG.integers(0, 256, (40, 30, 3), np.uint8)).convert(mode).save(file, kind, **options)
     return file.getvalue()
@@ -48,9 +48,9 @@ FORMATS = {
     "cifar100": ({"train.bin": bytes(3074) * 3, "test.bin": bytes(3074)}, "train.bin", 2),
     "npz": ({"data.npz": npz(np.savez, images=IMAGES, labels=LABELS)}, "data.npz", 160),
     "npz compressed": ({"data.npz": npz(np.savez_compressed, images=IMAGES, labels=LABELS)}, "data.npz", 160),
-    "png": ({f"{k}/{n}.png": picture("PNG") for k in "ab" for n in "012"}, "a/0.png", 40),
-    "png palette": ({f"{k}/{n}.png": picture("PNG", "P") for k in "ab" for n in "012"}, "b/1.png", 40),
-    "jpeg": ({f"{k}/{n}.jpg": picture("JPEG", exif=turned()) for k in "ab" for n in "012"}, "a/0.jpg", 200),
+    "png": ({f"{k}/{n}.png": image_bytes("PNG") for k in "ab" for n in "012"}, "a/0.png", 40),
+    "png palette": ({f"{k}/{n}.png": image_bytes("PNG", "P") for k in "ab" for n in "012"}, "b/1.png", 40),
+    "jpeg": ({f"{k}/{n}.jpg": image_bytes("JPEG", exif=turned()) for k in "ab" for n in "012"}, "a/0.jpg", 200),
 }
 
 

@@ -53,7 +53,7 @@ def test_softmax_with_only_its_diagonal_fails():
     assert not minivit.gradcheck((softmax.forward, lambda dy, cache: dy * cache[0] * (1 - cache[0])), X).ok
 
 
-def test_a_layer_norm_with_its_weight_outside_the_means_fails_although_it_passes_at_weight_one():
+def test_a_layer_norm_that_applies_its_weight_after_the_means_fails_although_it_passes_at_weight_one():
     class Wrong(LayerNorm):
         def backward(self, dy):
             x, mean, rstd, weight = self.pop_cache()
@@ -64,7 +64,7 @@ def test_a_layer_norm_with_its_weight_outside_the_means_fails_although_it_passes
     assert [row.tensor for row in report.rows if not row.ok] == ["x"]
 
 
-def test_gradients_that_are_zero_pass_in_spite_of_round_off():
+def test_zero_gradients_pass_despite_round_off():
     assert minivit.gradcheck((lambda x: (x - x.sum() + x.sum(), None), lambda dy, _: dy), 1e3 * X).ok
     assert minivit.gradcheck((lambda x: (0 * x, None), lambda dy, _: 0 * dy), X).ok
 
@@ -91,7 +91,7 @@ def test_there_is_no_note_on_zero_gradients_if_one_of_them_is_not_zero_or_is_wro
     assert wrong.notes == ()
 
 
-def test_magnitudes_do_not_matter():
+def test_the_scale_of_the_inputs_does_not_matter():
     for scale in (1e-6, 1.0, 1e6):
         assert minivit.gradcheck((square, square_backward), scale * X).ok
 
@@ -112,7 +112,7 @@ def test_the_target_is_not_changed():
     assert layer.weight.grad is None
 
 
-def test_an_object_of_ones_own_is_checked():
+def test_a_user_defined_object_is_checked():
     class Affine:
         def __init__(self):
             self.w, self.b = np.ones(5, np.float32), np.zeros(5)
@@ -252,7 +252,7 @@ def test_a_parameter_without_gradient_is_an_error():
         minivit.gradcheck(Forgetful(5, 2), X)
 
 
-def test_a_parameter_may_bear_any_name_and_memory_for_gradients_is_none():
+def test_a_parameter_may_have_any_name_and_a_gradient_buffer_is_no_parameter():
     class Scale:
         def __init__(self):
             self.input_w, self.dinput_w = np.ones(5), np.zeros(5)
@@ -281,7 +281,7 @@ def test_a_parameter_may_bear_any_name_and_memory_for_gradients_is_none():
     ({"tolerance": 0}, "tolerance must be a finite number above 0"),
     ({"constants": "y"}, "unknown constant 'y'.*known: x"),
 ])
-def test_options_that_do_not_fit_are_named(options, message):
+def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         minivit.gradcheck((square, square_backward), X, **options)
 
@@ -304,7 +304,7 @@ def test_the_complex_step_has_no_round_off():
     ((softmax.forward, softmax.backward), "found TypeError .* for complex inputs"),
 ])
 @pytest.mark.filterwarnings("ignore:Casting complex")
-def test_what_is_not_analytic_is_refused_by_the_complex_step(target, message):
+def test_the_complex_step_refuses_functions_that_are_not_analytic(target, message):
     with pytest.raises(TypeError, match=message):
         minivit.gradcheck(target, X, method="complex")
 
@@ -378,7 +378,7 @@ def test_kinks_are_skipped_and_counted(method):
     assert "ok, 3 at kinks" in str(report)
 
 
-def test_near_a_kink_a_smaller_step_is_taken():
+def test_near_a_kink_the_step_is_smaller():
     x = X.copy()
     x[0, :2] = 1e-5, -1e-6
     report = minivit.gradcheck((relu, relu_backward), x)
@@ -403,7 +403,7 @@ def test_a_kink_does_not_hide_a_wrong_gradient(factor):
     assert "WRONG at" in str(report)
 
 
-def test_max_pooling_is_checked_where_the_winner_is_clear():
+def test_max_pooling_is_checked_except_where_two_maxima_are_almost_equal():
     def backward(dy, x):
         dx = np.zeros_like(x)
         dx[np.arange(3), x.argmax(axis=1)] = dy
@@ -439,7 +439,7 @@ def test_images_that_influence_each_other_give_a_note_or_an_error():
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, 2), (5, 3), (0, 6), (6, 5)])
-def test_any_two_images_of_a_batch_are_kept_apart(one, other):
+def test_the_influence_of_one_image_on_any_other_is_found(one, other):
     def leak(x):
         y = x.copy()
         y[one] += 0.1 * x[other]
@@ -455,7 +455,7 @@ def test_any_two_images_of_a_batch_are_kept_apart(one, other):
 
 
 @pytest.mark.parametrize("x", [X[0], X[:1]])
-def test_independence_needs_images(x):
+def test_independence_needs_several_images(x):
     assert minivit.gradcheck((square, square_backward), x).ok
     with pytest.raises(ValueError, match="independence cannot be tested: found an input of shape"):
         minivit.gradcheck((square, square_backward), x, independent=True)
@@ -494,7 +494,7 @@ class Network:
         return self.parts[0].backward(self.parts[1].backward(dy * self.mask))
 
 
-def test_parts_dicts_and_gradients_that_add_up():
+def test_parameters_in_parts_and_dicts_and_accumulated_gradients_are_checked():
     report = minivit.gradcheck(Network(), X, constants=["mask"])
     assert report.ok
     assert [row.tensor for row in report.rows] == ["x", "parts.0.w", "parts.1.w", "params.b"]
@@ -502,7 +502,7 @@ def test_parts_dicts_and_gradients_that_add_up():
         minivit.gradcheck(Network(), X)
 
 
-def test_layers_of_ours_in_an_object_of_ones_own_are_checked():
+def test_minivit_layers_inside_a_user_defined_object_are_checked():
     class Wrong(Linear):
         def backward(self, dy):
             dx = super().backward(dy)
@@ -619,7 +619,7 @@ def test_a_weight_is_found_wherever_it_is_held(target, name):
     assert minivit.gradcheck(target, X, constants=name).ok
 
 
-def test_a_weight_held_by_what_has_no_forward_is_an_error_and_never_passed_over():
+def test_a_weight_in_a_part_without_a_forward_is_an_error():
     holder = type("Holder", (), {"__init__": lambda self: setattr(self, "data", np.ones(5))})
     target = scaling(lambda self: setattr(self, "w", holder()), lambda self: self.w.data)
     with pytest.raises(TypeError, match=r"gradient of w cannot be found: found the array Holder.data in a part"):
@@ -628,7 +628,7 @@ def test_a_weight_held_by_what_has_no_forward_is_an_error_and_never_passed_over(
 
 
 @pytest.mark.parametrize("factor", [1, 1.001])
-def test_gradients_in_a_list_beside_a_list_of_weights(factor):
+def test_gradients_may_be_in_a_list_parallel_to_the_list_of_weights(factor):
     class Scale:
         def __init__(self):
             self.params, self.grads = [np.ones(5), np.array(1.0)], [np.zeros(5), None]
@@ -664,7 +664,7 @@ class BatchNorm:
         return self.rstd * (dxhat - dxhat.mean(axis=0) - self.xhat * (dxhat * self.xhat).mean(axis=0))
 
 
-def test_a_running_mean_may_change_if_it_is_declared_constant():
+def test_a_running_mean_may_change_if_it_is_a_constant():
     with pytest.raises(ValueError, match=r"the forward changes running: .*constants=\('running',\)"):
         minivit.gradcheck(BatchNorm(), X)
     report = minivit.gradcheck(BatchNorm(), X, constants="running")
@@ -680,7 +680,7 @@ def test_an_object_may_have_been_used_before():
     assert [row.tensor for row in minivit.gradcheck(layer, X, constants="x").rows] == ["input", "w"]
 
 
-def test_a_forward_may_put_an_equal_array_in_the_place_of_a_weight():
+def test_a_forward_may_replace_a_weight_by_an_equal_array():
     def forward(self, x):
         self.w = self.w.copy()
         return Doubling.forward(self, x)
@@ -688,7 +688,7 @@ def test_a_forward_may_put_an_equal_array_in_the_place_of_a_weight():
     assert minivit.gradcheck(faulty(forward=forward), X).ok
 
 
-def test_a_backward_that_works_in_dy_is_told_so():
+def test_a_backward_that_writes_into_dy_is_an_error():
     with pytest.raises(ValueError, match="backward changes dy"):
         minivit.gradcheck((square, lambda dy, x: np.multiply(dy, 2 * x, out=dy)), X)
 
@@ -700,7 +700,7 @@ def test_gradients_in_a_dict_are_refused():
 
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("factor", [1, 1.001])
-def test_beside_the_end_of_what_a_function_takes_the_step_is_smaller(factor):
+def test_near_the_edge_of_the_domain_of_a_function_the_step_is_smaller(factor):
     x = np.array([1e-4, 0.5, 0.7, 0.9, 1.0])
     report = minivit.gradcheck((lambda x: (np.log(x), x), lambda dy, x: factor * dy / x), x)
     assert report.ok == (factor == 1)
@@ -708,12 +708,12 @@ def test_beside_the_end_of_what_a_function_takes_the_step_is_smaller(factor):
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_a_magnitude_whose_square_overflows_is_found(scale):
+def test_inputs_whose_square_overflows_are_checked(scale):
     assert minivit.gradcheck((lambda x: ((x / scale) ** 2, x), lambda dy, x: 2 * dy * (x / scale) / scale),
                              scale * X).ok
 
 
-def test_a_jump_does_not_hide_a_wrong_gradient_elsewhere():
+def test_a_discontinuity_does_not_hide_a_wrong_gradient_elsewhere():
     x = np.array([0.5, 0.7, 0.9, 1.0, 1.2])
     report = minivit.gradcheck((lambda x: (x * (x > 0.5), x), lambda dy, x: 1.00005 * dy * (x > 0.5)), x)
     assert not report.ok
@@ -727,14 +727,14 @@ def test_a_gradient_that_is_nan_in_one_entry_of_many_is_named():
     assert report.rows[0].index == (3, 4)
 
 
-def test_where_kinks_keep_a_direction_from_seeing_the_rest_the_table_says_so():
+def test_the_table_says_if_kinks_prevent_the_check_of_the_remaining_entries():
     x = np.random.default_rng(0).standard_normal((20, 30))
     assert "not checked" not in str(minivit.gradcheck((relu, relu_backward), x))
     x[::7, ::3] = 0
     assert "at kinks, the rest not checked" in str(minivit.gradcheck((relu, relu_backward), x))
 
 
-def test_a_report_is_true_if_all_is_right_and_describes_itself():
+def test_a_report_is_true_if_all_gradients_are_right_and_has_a_repr():
     x = np.random.default_rng(0).standard_normal((3, 4))
     right = minivit.gradcheck((lambda x: (x**2, x), lambda dy, x: 2 * x * dy), x)
     wrong = minivit.gradcheck((lambda x: (x**2, x), lambda dy, x: 3 * x * dy), x)

@@ -39,13 +39,13 @@ def thirds(width, height):
     pixels = np.zeros((3, max(width, height), 3), np.uint8)
     for k, colour in enumerate((RED, GREEN, BLUE)):
         pixels[:, k * pixels.shape[1] // 3:(k + 1) * pixels.shape[1] // 3] = colour
-    picture = Image.fromarray(pixels[:1])
-    return (picture if width > height else picture.rotate(-90, expand=True)).resize(
+    image = Image.fromarray(pixels[:1])
+    return (image if width > height else image.rotate(-90, expand=True)).resize(
         (width, height), Image.Resampling.NEAREST)
 
 
-def read(tmp_path, picture, size=8, channels=3, fit="crop", suffix="png", **options):
-    picture.save(tmp_path / f"one.{suffix}", **options)
+def read(tmp_path, image, size=8, channels=3, fit="crop", suffix="png", **options):
+    image.save(tmp_path / f"one.{suffix}", **options)
     return read_image_files([tmp_path / f"one.{suffix}"], size, channels, fit)[0]
 
 
@@ -66,14 +66,14 @@ def test_crop_takes_the_middle_square(tmp_path, width, height):
 
 
 @pytest.mark.parametrize(("width", "height"), [(90, 30), (30, 90)])
-def test_pad_adds_black_and_loses_nothing(tmp_path, width, height):
+def test_pad_adds_black_borders_and_keeps_the_whole_image(tmp_path, width, height):
     image = read(tmp_path, thirds(width, height), size=9, fit="pad")
     image = image if width > height else image.transpose(1, 0, 2)
     np.testing.assert_array_equal(image[4, [1, 4, 7]], [RED, GREEN, BLUE])
     assert image[[0, 1, 7, 8]].max() < 16             # bicubic rings a little
 
 
-def test_stretch_scales_both_sides_on_their_own(tmp_path):
+def test_stretch_scales_width_and_height_separately(tmp_path):
     image = read(tmp_path, thirds(90, 30), size=9, fit="stretch")
     for row in image:
         np.testing.assert_array_equal(row[[1, 4, 7]], [RED, GREEN, BLUE])
@@ -81,18 +81,18 @@ def test_stretch_scales_both_sides_on_their_own(tmp_path):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2), (1000, 700)])
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_any_size_is_taken(tmp_path, size, fit):
+def test_any_size_is_accepted(tmp_path, size, fit):
     assert read(tmp_path, smooth(*size), fit=fit).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_long_strip_takes_no_square_of_its_length(tmp_path, fit):
+def test_a_long_thin_image_needs_no_memory_for_a_square_of_its_length(tmp_path, fit):
     # a square of that would be 120 GB
     image = read(tmp_path, Image.new("RGB", (200_000, 20), RED), fit=fit, suffix="png")
     assert image[3 if fit == "pad" else 0].tolist() == [list(RED)] * 8
 
 
-def test_downscaling_is_the_mean_of_what_a_pixel_covers(tmp_path):
+def test_downscaling_averages_the_pixels_that_a_new_pixel_covers(tmp_path):
     pixels = np.where(np.indices((64, 64)).sum(axis=0) % 2, 255, 0).astype(np.uint8)      # a chessboard, from afar grey
     assert np.abs(read(tmp_path, Image.fromarray(pixels), channels=1).astype(int) - 128).max() <= 2
 
@@ -111,16 +111,16 @@ def test_exif_rotation_is_undone(tmp_path, orientation, suffix):
 
 
 def test_a_large_jpeg_decoded_at_a_smaller_size_is_the_same_image(tmp_path):
-    picture = smooth(1600, 1200)
-    png, jpeg = read(tmp_path, picture, size=32), read(tmp_path, picture, size=32, suffix="jpg", quality=95)
+    image = smooth(1600, 1200)
+    png, jpeg = read(tmp_path, image, size=32), read(tmp_path, image, size=32, suffix="jpg", quality=95)
     assert np.abs(png.astype(int) - jpeg.astype(int)).mean() < 2
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_any_mode_is_taken(tmp_path, mode, channels):
-    picture = Image.new(mode, (10, 7))
-    assert read(tmp_path, picture, channels=channels, suffix="jpg"
+def test_any_mode_is_accepted(tmp_path, mode, channels):
+    image = Image.new(mode, (10, 7))
+    assert read(tmp_path, image, channels=channels, suffix="jpg"
                 if mode == "YCbCr" else "tif").shape == (8, 8, channels)
 
 
@@ -130,11 +130,11 @@ def test_16_bit_grey_is_scaled(tmp_path):
 
 
 def test_palette_becomes_its_colours(tmp_path):
-    picture = thirds(90, 30).convert("P", palette=Image.Palette.ADAPTIVE)
-    assert read(tmp_path, picture, size=9, fit="stretch")[4, [1, 4, 7]].tolist() == [list(RED), list(GREEN), list(BLUE)]
+    image = thirds(90, 30).convert("P", palette=Image.Palette.ADAPTIVE)
+    assert read(tmp_path, image, size=9, fit="stretch")[4, [1, 4, 7]].tolist() == [list(RED), list(GREEN), list(BLUE)]
 
 
-def test_transparency_lies_on_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:4] = (255, 0, 0, 255)                     # below it, black and invisible
     image = read(tmp_path, Image.fromarray(pixels))
@@ -146,7 +146,7 @@ def test_transparency_lies_on_white(tmp_path):
     assert read(tmp_path, palette, transparency=0).min() == 255
 
 
-def test_the_first_frame_of_an_animation_counts(tmp_path):
+def test_the_first_frame_of_an_animation_is_used(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
     assert read(tmp_path, frames[0], suffix="gif", save_all=True, append_images=frames[1:])[0, 0].tolist() == list(RED)
 
@@ -154,9 +154,9 @@ def test_the_first_frame_of_an_animation_counts(tmp_path):
 # ---- images that are none -----------------------------------------------------------------------------------------
 
 
-def encoded(picture, kind="PNG"):
+def encoded(image, kind="PNG"):
     file = io.BytesIO()
-    picture.save(file, kind)
+    image.save(file, kind)
     return file.getvalue()
 
 
@@ -209,7 +209,7 @@ def test_up_to_five_files_that_are_not_images_are_named(tmp_path):
 
 def test_all_bad_files_of_a_folder_are_named_at_once(tmp_path):
     folder = make_folder(tmp_path / "mine", {"a": 3, "b": 3})
-    (folder / "a" / "0.png").write_bytes(b"no picture")               # its header tells
+    (folder / "a" / "0.png").write_bytes(b"not an image")             # its header shows that
     (folder / "b" / "1.jpg").write_bytes(NO_PICTURES["truncated.jpg"][0])  # only reading it all tells
     with pytest.raises(ValueError,
                        match=r"a/0\.png is not a readable .*; .*b/1\.jpg is not a readable image file .*remove them"):
@@ -249,7 +249,7 @@ def test_sub_folders_are_the_classes(tmp_path):
                                                                for image in read_image_files(files, 16, 3))
 
 
-def test_other_files_and_hidden_folders_are_passed_over(tmp_path):
+def test_other_files_and_hidden_folders_are_ignored(tmp_path):
     pets = make_folder(tmp_path / "pets", {"cat": 4, "dog/old/blurred": 4, ".git": 1, "__MACOSX": 1,
                                            "cat/.ipynb_checkpoints": 1})
     for litter in ("Thumbs.db", ".DS_Store", "notes.txt", "._0.png"):
@@ -342,12 +342,12 @@ BAD_FOLDERS = {
     "a part twice": ({"val/a": 2, "val/b": 2, "valid/a": 2, "valid/b": 2}, "one part twice, as val, valid: merge them"),
     "an empty class in a part": ({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0},
                                  "test has no image files of b"),
-    "one picture of a class": ({"a": 3, "b": 1}, "mine: class b has one image only"),
+    "one image of a class": ({"a": 3, "b": 1}, "mine: class b has one image only"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_FOLDERS)
-def test_folder_that_does_not_fit_is_answered_with_one_line(tmp_path, capsys, case):
+def test_a_wrong_folder_is_a_one_line_error(tmp_path, capsys, case):
     classes, message = BAD_FOLDERS[case]
     (tmp_path / "mine").mkdir()
     assert cli.main(["train", str(make_folder(tmp_path / "mine", classes)), "--out", str(tmp_path / "run")]) == 2
@@ -370,7 +370,7 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("case", BAD_CALLS)
-def test_folder_that_cannot_be_trained_on_is_answered_with_one_line(tmp_path, capsys, case):
+def test_a_folder_that_cannot_be_trained_on_is_a_one_line_error(tmp_path, capsys, case):
     classes, options, message = BAD_CALLS[case]
     folder = make_folder(tmp_path / "mine", classes)
     assert cli.main(["train", str(folder), "--out", str(tmp_path / "run"), *options]) == 2
@@ -421,14 +421,14 @@ def test_image_files_are_read_again_only_if_one_changed(tmp_path, reads):
     assert len(list((tmp_path / "cache" / "minivit" / "images").iterdir())) == 1
 
 
-def test_each_preparation_is_kept_apart(tmp_path, reads):
+def test_each_preparation_has_its_own_cache(tmp_path, reads):
     folder = make_folder(tmp_path / "mine", {"a": 3, "b": 3})
     first, second = load_data(folder, fit="crop"), load_data(folder, fit="stretch")
     assert load_data(folder, fit="crop").digest == first.digest != second.digest
     assert reads == [6, 6]
 
 
-def test_damaged_cache_and_one_that_cannot_be_written_do_no_harm(tmp_path, reads):
+def test_a_damaged_or_read_only_cache_does_no_harm(tmp_path, reads):
     folder = make_folder(tmp_path / "mine", {"a": 3, "b": 3})
     first = load_data(folder)
     [store] = (tmp_path / "cache" / "minivit" / "images").iterdir()
@@ -441,7 +441,7 @@ def test_damaged_cache_and_one_that_cannot_be_written_do_no_harm(tmp_path, reads
     assert reads == [6, 6, 6]
 
 
-def test_what_is_read_quickly_is_not_kept(tmp_path):
+def test_small_folders_are_not_cached(tmp_path):
     load_data(make_folder(tmp_path / "mine", {"a": 3, "b": 3}))
     assert not (tmp_path / "cache").exists()
 
@@ -462,7 +462,7 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     result = call("evaluate", "runs/pets-seed0")
     assert (result["accuracy"], result["images"],
             result["class_names"]) == (first["accuracy"], 5, ["cat", "dog", "eel"])
-    assert call("evaluate", "runs/pets-seed0", "pets") == result          # the same pictures: its own test part again
+    assert call("evaluate", "runs/pets-seed0", "pets") == result          # the same images: the test part of the run
     # without the options that it was started with
     assert call("train", "pets", "--resume")["accuracy"] == first["accuracy"]
 

@@ -137,7 +137,7 @@ def _quotients(x, y):
 
 
 @pytest.mark.parametrize("place", [0, 30, 99])
-def test_kernels_see_nan_and_infinity(place):
+def test_kernels_propagate_nan_and_infinity(place):
     x = np.ones(100, np.float32)
     x[place] = np.nan
     assert math.isnan(_sum_and_largest(x)[0])

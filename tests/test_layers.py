@@ -156,7 +156,7 @@ def memory_mapped(model):
     return minivit.models.create.declare_model("vit", **model.config).memory_map(values), values
 
 
-def test_a_mapped_weight_is_read_where_it_lies():
+def test_a_memory_mapped_weight_is_not_copied_when_it_is_read():
     model = small_model()
     model.vector[:] = np.random.default_rng(1).standard_normal(model.vector.size)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)

@@ -107,7 +107,7 @@ def test_without_positions_the_order_of_patches_does_not_matter():
     ({"stem": "convolution"}, "unknown stem 'convolution': did you mean 'conv'"),
     ({"stem": "conv", "patch_size": 1}, "must be 2, 4, 8"),
 ])
-def test_options_that_do_not_fit_are_named(options, message):
+def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
 

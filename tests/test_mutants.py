@@ -21,14 +21,14 @@ def test_the_mutant_is_caught_at_the_right_tensor_and_no_other(mutant, method):
 
 
 @pytest.mark.parametrize("check", {m.name: check_of(m) for m in MUTANTS}.values(), ids=lambda check: check.name)
-def test_the_twin_without_the_bug_passes(check):
+def test_the_check_passes_without_the_bug(check):
     for method in METHODS:
         assert check.report(method=method).ok
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", {m.name: check_of(m) for m in MUTANTS}.values(), ids=lambda check: check.name)
-def test_torch_passes_the_twin_too(check):
+def test_torch_also_passes_without_the_bug(check):
     pytest.importorskip("torch")
     assert torch_passes(check.make(), check)
 

@@ -166,7 +166,7 @@ def test_backward_may_run_twice_on_one_cache(case, which):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("place", [0, -1], ids=["first", "last"])
 @over_cases
-def test_nan_and_infinity_are_seen_where_the_reference_sees_them(case, place, value):
+def test_nan_and_infinity_appear_where_the_reference_has_them(case, place, value):
     arguments, dy = draw(case, np.float32)
     next(iter(arguments.values())).reshape(-1)[place] = value
     with np.errstate(all="ignore"):

@@ -127,7 +127,7 @@ class Oracle:
         return images[:, 0, :, 0].astype(np.float64)
 
 
-def test_recall_or_precision_of_nothing_is_nan():
+def test_recall_or_precision_of_zero_images_is_nan():
     images = np.zeros((4, 3, 3, 1), np.uint8)
     images[:, 0, 0] = 9
     evaluation = evaluate(Oracle(), images, np.array([0, 0, 1, 1]))

@@ -47,8 +47,8 @@ def test_notebook_shows_a_table_and_the_curve(result):
 def test_plot_is_a_figure_that_a_notebook_displays(result):
     figure = result.plot()
     assert isinstance(figure, Figure)
-    with Image.open(io.BytesIO(figure._repr_png_())) as picture:
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+    with Image.open(io.BytesIO(figure._repr_png_())) as image:
+        assert len(np.unique(np.asarray(image.convert("L")))) > 10
     loss, accuracy = figure.axes
     assert loss.lines[0].get_ydata().tolist() == [record["loss"] for record in result.records]
     names = ("accuracy", "test_accuracy", "val_accuracy")

@@ -122,22 +122,22 @@ def test_log_has_a_line_for_each_epoch(finished):
 
 def test_curve_is_an_image_file(finished):
     folder, _ = finished
-    with Image.open(folder / "curve.png") as picture:
-        assert picture.format == "PNG"
-        assert min(picture.size) > 200
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+    with Image.open(folder / "curve.png") as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 200
+        assert len(np.unique(np.asarray(image.convert("L")))) > 10
 
 
 def test_curve_shows_validation_and_names_the_epoch_that_is_kept(tmp_path):
     lines = [{"epoch": e, "loss": 1 / e, "accuracy": 0.5, "test_accuracy": e / 10, "val_accuracy": 0.9 - e / 10}
              for e in (1, 2, 3)]
     without = [{name: value for name, value in line.items() if name != "val_accuracy"} for line in lines]
-    pictures = []
+    curves = []
     for records_, kept in ((lines, -1), (lines, 0), (without, -1)):
         curve.plot_curve(records_, tmp_path / "curve.png", kept=kept)
-        with Image.open(tmp_path / "curve.png") as picture:
-            pictures.append(picture.convert("RGB").tobytes())
-    assert len(set(pictures)) == 3
+        with Image.open(tmp_path / "curve.png") as image:
+            curves.append(image.convert("RGB").tobytes())
+    assert len(set(curves)) == 3
 
 
 def test_curve_of_one_epoch_shows_its_points(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ def test_everything_passes_in_a_table(capsys):
 
 
 @pytest.mark.parametrize("method", verification.METHODS)
-def test_json_says_the_same(capsys, method):
+def test_json_has_the_same_results(capsys, method):
     assert cli.main(["gradcheck", "softmax", "LayerNorm", "--json", "--method", method, "--seed", "3"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["ok"]
@@ -69,7 +69,7 @@ def test_an_exception_is_a_failure_and_the_other_checks_continue(capsys, monkeyp
     (["--method", "forward"], "known: richardson, central, directional, taylor"),
     (["--seed", "-1"], "seed must be a whole number at least 0, not -1"),
 ])
-def test_what_is_not_known_is_one_line(capsys, arguments, message):
+def test_an_unknown_name_is_a_one_line_error(capsys, arguments, message):
     assert cli.main(["gradcheck", *arguments]) == 2
     captured = capsys.readouterr()
     assert not captured.out

@@ -158,7 +158,7 @@ def test_train_has_few_arguments_of_its_own():
                                              ("steps", 9999999999999), ("epochs", 9999999999999), ("epochs", "many"),
                                              ("lr", -1),
                                              ("steps", 1.5), ("augment", 7)])
-def test_absurd_stored_settings_are_refused_in_one_line(tmp_path, name, value):
+def test_impossible_stored_settings_are_refused_in_one_line(tmp_path, name, value):
     run = RunFolder(tmp_path / "run")
     train(run.path)
     config = run.config()

@@ -72,7 +72,7 @@ def test_an_interrupted_study_resumes_to_the_same_table(tmp_path, stops_at):
 
 
 @pytest.mark.parametrize("jobs", [2, 3])
-def test_points_measured_side_by_side_give_the_same_table(tmp_path, jobs):
+def test_points_measured_in_parallel_give_the_same_table(tmp_path, jobs):
     alone, together = Study(tmp_path / "alone.csv", SETTINGS), Study(tmp_path / "together.csv", SETTINGS)
     assert alone.run(POINTS, measure) == 0
     assert together.run(POINTS, measure, limit=5, jobs=jobs) == 3
@@ -93,7 +93,7 @@ def fail(folder, seed):
 
 @pytest.mark.parametrize(("seed", "error", "words"),
                          [(1, FloatingPointError, "not finite"), (2, OSError, "a process was killed")])
-def test_an_error_begins_no_further_point(tmp_path, seed, error, words):
+def test_no_further_point_starts_after_an_error(tmp_path, seed, error, words):
     study, measure = Study(tmp_path / "t.csv", {}), partial(fail, tmp_path)
     with pytest.raises(error, match=words):
         study.run([{"seed": s} for s in (0, seed, 3, 4, 5, 6)], measure, jobs=2)
@@ -180,7 +180,7 @@ def test_a_table_reads_back_as_it_was_and_tells_of_its_progress(tmp_path, capsys
     assert again.run([], measure) == 0
 
 
-def test_others_can_read_the_table(tmp_path):
+def test_the_table_is_plain_csv(tmp_path):
     Study(tmp_path / "t.csv", SETTINGS).run(POINTS, measure)
     first, *lines = (tmp_path / "t.csv").read_text().splitlines()
     assert first == '# {"epochs": 5, "models": {"vit": ["vit_mini", {"width": 8}]}}'
@@ -210,7 +210,7 @@ def test_other_settings_are_refused(tmp_path, change):
 
 
 @pytest.mark.parametrize("value", [True, None, "two\nlines", [1]])
-def test_what_would_not_read_back_is_refused_at_once(tmp_path, value):
+def test_values_that_the_table_cannot_store_are_refused(tmp_path, value):
     study, measured = Study(tmp_path / "t.csv", SETTINGS), []
     with pytest.raises(ValueError, match="numbers and texts of one line, but model is "):
         study.run([{"model": value, "seed": 0}], measured.append)
@@ -293,14 +293,14 @@ def test_subsets_are_stratified_and_nested():
 def test_a_subset_has_the_original_length_and_no_other_images():
     data = minivit.load_data("digits")
     small, large = subset(data, 100, seed=3), subset(data, 400, seed=3)
-    pictures = [{image.tobytes() for image in part.train_images} for part in (small, large)]
-    assert len(pictures[0]) == 100
-    assert pictures[0] < pictures[1]
+    image_sets = [{image.tobytes() for image in part.train_images} for part in (small, large)]
+    assert len(image_sets[0]) == 100
+    assert image_sets[0] < image_sets[1]
     assert len(small.train_labels) == len(data.train_labels)
     assert np.bincount(small.train_labels[:100], minlength=10).tolist() == pytest.approx([10] * 10, abs=1)
     assert small.test_images is data.test_images
     whole = subset(data, len(data.train_labels), seed=3)
-    assert whole.digest == data.digest                                    # the same pictures, in another order
+    assert whole.digest == data.digest                                    # the same images in another order
     assert whole.source is None
     for count in (0, 2.5, len(data.train_labels) + 1):
         with pytest.raises(ValueError, match="number of training images must be a whole number"):
@@ -344,7 +344,7 @@ def test_mean_error_and_pairs():
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 6, 12])
-def test_without_a_difference_one_study_in_twenty_finds_one(seeds):
+def test_without_a_difference_one_study_in_twenty_is_significant(seeds):
     rng = np.random.default_rng(seeds)
     found = np.mean([trend.decided(dict(enumerate(numbers))) != 0 for numbers in rng.standard_normal((4000, seeds))])
     assert found == pytest.approx(0.05, abs=0.012)
@@ -369,7 +369,7 @@ def test_without_a_difference_one_study_in_twenty_finds_one(seeds):
                                            "ViT shown"),
     (gap({0: (0.5, -0.10)}), "every number of images needs at least two seeds"),
 ])
-def test_the_verdict_says_no_more_than_was_measured(differences, words):
+def test_the_verdict_claims_only_what_was_measured(differences, words):
     sentence = trend.verdict(differences, "the CNN", "the ViT")
     assert re.search(words, sentence), sentence
     assert (trend.crossing(differences) is not None) == ("cross between" in sentence)
@@ -404,7 +404,7 @@ def test_the_study_of_scale_is_fair():
     assert all(len(plan.seeds) >= 3 and len(plan.sizes) >= 6 for plan in scale.PLANS.values())
 
 
-def test_the_best_rate_is_chosen_for_each_model_and_size(tmp_path):
+def test_the_best_learning_rate_is_chosen_for_each_model_and_size(tmp_path):
     scale = demo("11_scale")
     plan = scale.PLANS["fashion-mnist"]
     best = {point: plan.learning_rates[i % 3] for i, point in enumerate((model, size) for model in plan.models
@@ -421,7 +421,7 @@ def test_the_best_rate_is_chosen_for_each_model_and_size(tmp_path):
     assert {(model, size): lr for model, by_size in rates.items() for size, lr in by_size.items()} == best
 
 
-def test_the_sweep_takes_the_rate_of_the_nearer_size(tmp_path, monkeypatch):
+def test_the_sweep_uses_the_learning_rate_of_the_nearer_size(tmp_path, monkeypatch):
     scale, taken = demo("11_scale"), {}
     plan = scale.PLANS["fashion-mnist"]
     monkeypatch.setattr(minivit, "load_data", lambda name: None)
@@ -437,7 +437,7 @@ def test_the_sweep_takes_the_rate_of_the_nearer_size(tmp_path, monkeypatch):
         scale.sweep(plan, tmp_path / "scale.csv", rates | {scale.VIT: {1500: 1.5, 30000: 2.0}}, None)
 
 
-def test_no_image_of_the_test_chooses_a_rate(tmp_path, monkeypatch):
+def test_no_test_image_is_used_to_choose_a_learning_rate(tmp_path, monkeypatch):
     scale, seen = demo("11_scale"), []
     monkeypatch.setattr(scale, "train", lambda plan, data, *_,
                         **__: seen.append(data) or {"parameters": 1, "accuracy": 0.5, "loss": 1.0})
@@ -450,7 +450,7 @@ def test_no_image_of_the_test_chooses_a_rate(tmp_path, monkeypatch):
     assert not (parts[0] | parts[1]) & parts[2]
 
 
-def test_a_teacher_is_made_where_there_is_none(tmp_path):
+def test_a_missing_teacher_is_trained(tmp_path):
     distillation = demo("12_distillation")
     plan = distillation.Plan("digits", (100,), (0,), epochs=0.2, batch_size=32, augment="none", widths=(8, 12), depth=1)
     table, left = distillation.study(plan, tmp_path / "t.csv", tmp_path / "teachers", limit=3)

@@ -84,7 +84,7 @@ def test_bfloat16_keeps_sign_and_range(tmp_path, value):
     assert x[0] == pytest.approx(value, rel=2**-7)
 
 
-def test_tensors_are_views_of_the_file_and_not_to_be_written_to(tmp_path):
+def test_tensors_are_read_only_views_of_the_file(tmp_path):
     save_file({"x": np.arange(3.0)}, tmp_path / "x.safetensors")
     x = read_tensors(tmp_path / "x.safetensors")[0]["x"]
     with pytest.raises(ValueError, match="read-only"):
@@ -109,7 +109,7 @@ def test_googles_file_is_read(tmp_path):
     (lambda a: a.update(cls=np.array([{}], object)), "pickled Python objects, which are never loaded"),
     (lambda a: a.update(cls=np.zeros(4)), r"cls_token: \(4,\) in the file, \(1, 1, 12\) in the model"),
 ])
-def test_what_is_wrong_with_googles_file_is_named(tmp_path, change, message):
+def test_errors_in_googles_file_are_named(tmp_path, change, message):
     arrays = google_arrays(make())
     change(arrays)
     np.savez(tmp_path / "google.npz", **arrays)
@@ -148,7 +148,7 @@ def test_every_name_has_a_line(tmp_path):
         from_timm(tensors, model)
 
 
-def test_a_new_head_is_made_on_request_only(tmp_path):
+def test_a_new_head_is_made_only_on_request(tmp_path):
     model = make(classes=7)
     write_weights(tmp_path / "w.safetensors", model)
     with pytest.raises(
@@ -181,7 +181,7 @@ def test_positions_are_resized_to_the_models_grid(tmp_path, size):
     assert len(tables[0]) == (size - 1) ** 2 + 3
 
 
-def test_positions_that_lie_on_no_square_are_refused(tmp_path):
+def test_positions_that_do_not_form_a_square_are_refused(tmp_path):
     tensors = to_timm(make())
     tensors["pos_embed"] = tensors["pos_embed"][:, :11]
     with pytest.raises(ValueError, match=r"pos_embed: \(1, 11, 12\) in the file, \(1, 17, 12\)"):
@@ -230,7 +230,7 @@ def test_predict_takes_a_file_of_weights(tmp_path, capsys):
     (["nowhere.safetensors", "x.png", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
     ([".", "x.png", "--model", "vit_mini_patch2_8"], "is a folder"),
 ])
-def test_predict_says_what_does_not_fit(tmp_path, monkeypatch, capsys, arguments, message):
+def test_predict_explains_wrong_weights(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     write_weights("w.safetensors", minivit.create_model("vit_mini_patch2_8"))
     Image.fromarray(np.zeros((8, 8), np.uint8)).save("x.png")
@@ -260,7 +260,7 @@ def call(capsys, *arguments):
     return code, capsys.readouterr()
 
 
-def test_the_verb_says_what_goes_where(file, capsys):
+def test_the_weights_command_lists_which_tensor_goes_where(file, capsys):
     arguments = ("weights", file, "--model", "vit_mini_patch2_8", "--image-size", 12, "--classes", 3)
     code, said = call(capsys, *arguments, "--json")
     report = json.loads(said.out)
@@ -279,13 +279,13 @@ def test_the_verb_says_what_goes_where(file, capsys):
                              "weights are of this model\n")
 
 
-def test_the_verb_takes_the_classes_of_the_file(file, capsys):
+def test_the_weights_command_uses_the_number_of_classes_of_the_file(file, capsys):
     code, said = call(capsys, "weights", file, "--model", "vit_mini_patch2_8", "--json")
     assert code == 0
     assert {row["verdict"] for row in json.loads(said.out)["rows"]} == {"taken"}
 
 
-def test_the_verb_knows_weights_without_a_classifier(file, capsys, tmp_path):
+def test_the_weights_command_accepts_weights_without_a_classifier(file, capsys, tmp_path):
     tensors = {name: tensor for name, tensor in read_tensors(file)[0].items() if not name.startswith("head")}
     save_file(tensors, tmp_path / "trunk.safetensors")
     arguments = ("weights", tmp_path / "trunk.safetensors", "--model", "vit_mini_patch2_8")
@@ -296,7 +296,7 @@ def test_the_verb_knows_weights_without_a_classifier(file, capsys, tmp_path):
     assert call(capsys, *arguments, "--classes", 3)[0] == 0
 
 
-def test_the_verb_ends_with_1_for_another_model(file, capsys):
+def test_the_weights_command_exits_with_1_for_another_model(file, capsys):
     code, said = call(capsys, "weights", file, "--model", "vit_mini_patch4_32")
     assert code == 1
     assert said.out.endswith("these weights are of another model\n")
@@ -306,7 +306,7 @@ def test_the_verb_ends_with_1_for_another_model(file, capsys):
     assert {"missing", "unexpected"} <= {row["verdict"] for row in json.loads(said.out)["rows"]}
 
 
-def test_the_verb_names_the_number_formats(tmp_path, capsys):
+def test_the_weights_command_names_the_dtypes(tmp_path, capsys):
     model = make(depth=1)
     tensors = {name: x.astype(np.float16 if x.ndim > 1 else np.float64) for name, x in to_timm(model).items()}
     save_file(tensors, tmp_path / "w.safetensors")
@@ -331,7 +331,7 @@ def test_the_verb_names_the_number_formats(tmp_path, capsys):
      "image size 9 must be divisible by the patch size 2"),
     (["w.npz", "--model", "swin_mini_patch1_window4_8"], "an .npz is read for a ViT only"),
 ])
-def test_the_verb_says_what_is_wrong(file, monkeypatch, capsys, arguments, message):
+def test_the_weights_command_explains_errors(file, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(file.parent)
     code, said = call(capsys, "weights", *arguments)
     assert (code, said.out) == (2, "")
@@ -343,7 +343,7 @@ def test_the_verb_says_what_is_wrong(file, monkeypatch, capsys, arguments, messa
 # ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_written_the_library_reads(tmp_path):
+def test_the_safetensors_library_reads_what_minivit_writes(tmp_path):
     rng = np.random.default_rng(0)
     tensors = {"odd": rng.standard_normal(3).astype(np.float16),
                "turned": rng.standard_normal((4, 3, 2)).transpose(2, 0, 1),
@@ -371,7 +371,7 @@ def test_a_file_of_weights_has_the_bytes_that_the_library_writes(tmp_path, famil
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
-def test_numbers_that_no_file_can_hold_are_named(tmp_path):
+def test_dtypes_that_a_file_cannot_hold_are_named(tmp_path):
     with pytest.raises(ValueError, match="a safetensors file cannot hold z, of complex64"):
         write_tensors(tmp_path / "w", {"a": np.zeros(2), "z": np.zeros(2, np.complex64)}, {})
     assert not list(tmp_path.iterdir())
@@ -381,7 +381,7 @@ def test_numbers_that_no_file_can_hold_are_named(tmp_path):
 # -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_written_with_one_tensor_in_memory_beside_the_model(tmp_path):
+def test_writing_a_file_copies_one_tensor_at_a_time(tmp_path):
     model = make(width=96, depth=4)
     largest = max(p.data.nbytes for p in model.parameters())
     tracemalloc.start()
@@ -397,7 +397,7 @@ def test_a_file_is_written_with_one_tensor_in_memory_beside_the_model(tmp_path):
     assert as_it_is < 0.5 * largest
 
 
-def test_a_file_that_is_predicted_with_is_not_copied(file):
+def test_predict_does_not_copy_the_weights_of_a_file(file):
     model, share = load_weights(file, "vit_mini_patch2_8")
     weight, _ = model.blocks[0].mlp.fc1.weight.data, model.predict(np.zeros((3, 8, 8, 1), np.uint8))
     assert share == 1.0
@@ -419,7 +419,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_base_16_is_held_once(tmp_path):
+def test_predict_holds_the_weights_of_vit_base_once(tmp_path):
     """The most memory that predicting with B/16 ever takes, beyond what a model of no size takes, is its file and a
     third more.
     """
@@ -483,7 +483,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_files_end_in_one_line(tmp_path, case):
+def test_malicious_files_are_one_line_errors(tmp_path, case):
     path = tmp_path / "x.safetensors"
     if isinstance(case, bytes):
         path.write_bytes(case)
@@ -497,7 +497,7 @@ def test_hostile_files_end_in_one_line(tmp_path, case):
     assert len(str(error.value)) < 600
 
 
-def test_names_are_printed_without_harm(tmp_path, capsys):
+def test_control_characters_in_names_are_escaped(tmp_path, capsys):
     tensors = to_timm(make()) | {"\x1b[2J\nminivit: all is "
                                  "well": np.zeros(2, np.float32), "long" * 10_000: np.zeros(2, np.float32)}
     save_file(tensors, tmp_path / "w.safetensors")
@@ -564,7 +564,7 @@ def damaged(content, rng):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_files_are_refused_in_one_line_or_are_complete(tmp_path, seed):
+def test_damaged_files_are_refused_in_one_line_or_read_completely(tmp_path, seed):
     model = make(depth=1)
     write_weights(tmp_path / "good.safetensors", model)
     good, refused = (tmp_path / "good.safetensors").read_bytes(), 0
