@@ -510,7 +510,8 @@ BAD_INPUT = [
     ("train digits --epochs inf", "epochs"),
     ("train digits --minutes 0", "minutes"),
     ("train digits --minutes inf", "minutes"),
-    ("train digits --epochs 1 --minutes 1", "--minutes.*not allowed with.*--epochs"),
+    ("train digits --epochs 1 --minutes 1", "only one of --epochs and --minutes can set the length of the training: "
+                                            r"got --epochs 1\.0 and --minutes 1\.0; leave out one of them"),
     ("train digits --lr -1", "learning rate.*-1"),
     ("train digits --lr nan", "learning rate"),
     ("train digits --pool max", "unknown pool 'max'.*token, mean"),
@@ -637,7 +638,8 @@ def test_only_data_that_could_be_meant_are_suggested(refused, tmp_path, monkeypa
 def test_train_on_a_run_names_the_command_that_resumes_it(refused, run_folder, tmp_path):
     folder = shutil.copytree(run_folder, tmp_path / "my run")
     assert refused("train", folder) == (
-        f"minivit: error: {folder} is a run, not data: minivit train digits --out '{folder}' --resume resumes it\n")
+        f"minivit: error: {folder} is a run, not data: minivit.train(model, data, out='{folder}', resume=True) "
+        "resumes it\n")
     (folder / "config.json").write_text("damaged")
     assert "config.json" in refused("train", folder)
 
@@ -673,7 +675,8 @@ def test_an_unfinished_run_is_used_as_it_is_with_a_note(run_folder, image_file, 
     # The checkpoint was written after the last step, so it has the final weights.
     assert [text.out for text in unfinished] == [text.out for text in finished]
     assert [text.err for text in finished] == ["", ""]
-    note = r"minivit: note: .* is not finished: .* step 44 of 44; resume it with: minivit train .* --resume\n"
+    note = (r"minivit: note: .* is not finished: .* step 44 of 44; resume it with: minivit\.train\(model, data, "
+            r"out='.*run', resume=True\)\n")
     assert all(re.fullmatch(note, text.err) for text in unfinished)
 
 

@@ -556,8 +556,8 @@ def test_moved_weights_are_requested(finished, image_folder, tmp_path, monkeypat
     resume = ("train", data, "--out", tmp_path / "run", "--resume", "--json")
     code, _, error = call(*resume)
     assert code == 2
-    assert re.search(r"the weights that this run needs are not where they were \(.*\): put them back, or give their "
-                     rf"new path with {given[0]}", error)
+    assert re.search(r"the weights that this run needs are not where they were \(.*\): put them back, or pass their "
+                     rf"new path as {given[0]}", error)
     moved = tmp_path / ("moved.safetensors" if kind == "start" else "moved")
     assert interrupted(monkeypatch, Trainer, "step", 1, *resume, given[0], moved, *given[2:]) == 130
     code, _, error = call(*resume)                                    # the new path is stored
@@ -576,8 +576,8 @@ def test_changed_weights_are_refused(image_folder, tmp_path, monkeypatch, call):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--fine-tune", "w.safetensors"], "w.safetensors is a file, not a run: say with --model which model has these "
-                                       "weights"),
+    (["--fine-tune", "w.safetensors"], "w.safetensors is a file, not a run: pass the model that has these weights "
+                                       "as --model"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch4_32"], "the weights of w.safetensors do not fit "
                                                                         "(these weights are of an"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch9"], "unknown model 'vit_mini_patch9'"),
@@ -598,7 +598,7 @@ def test_changed_weights_are_refused(image_folder, tmp_path, monkeypatch, call):
      "leave out augment, teacher and"),
     (["--fine-tune", "w.safetensors", "--model", "vit_mini_patch2_8", "--probe", "--recompute"],
      "a probe has no blocks to recompute"),
-    (["--probe"], "a probe needs pretrained weights: name a run, or a file and its model"),
+    (["--probe"], "a probe needs pretrained weights: pass a run, or a file and the name of its model, as --fine-tune"),
 ])
 def test_unusable_pretrained_weights_are_explained(image_folder, monkeypatch, call, arguments, message):
     monkeypatch.chdir(image_folder.parent)
@@ -632,10 +632,10 @@ def test_an_unfinished_probe_has_no_model(image_folder, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda config: config["training"].pop("probe"), "is damaged: it lacks probe; or an earlier state of minivit .* "
+    (lambda config: config["training"].pop("lanes"), "is damaged: it lacks lanes; or an earlier state of minivit .* "
                                                      "wrote it"),
-    (lambda config: (config["training"].pop("probe"), config["versions"].update(minivit="0.0.9")),
-     "was written by minivit 0.0.9, and this is .*, for which it lacks probe: use the version that wrote it"),
+    (lambda config: (config["training"].pop("lanes"), config["versions"].update(minivit="0.0.9")),
+     "was written by minivit 0.0.9, and this is .*, for which it lacks lanes: use the version that wrote it"),
     (lambda config: (config["model"]["options"].pop("width"), config["versions"].update(minivit="0.0.9")),
      "was written by minivit 0.0.9"),
 ], ids=["lacking", "another version", "another version's model"])

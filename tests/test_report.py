@@ -388,13 +388,23 @@ def test_page_of_one_epoch_has_a_point_and_its_number(tmp_path):
     assert re.search(r">1</text><text [^>]*>epoch<", (tmp_path / "run" / "report.html").read_text())
 
 
-def test_a_config_without_a_needed_setting_is_refused(trained, tmp_path, capsys):
+def test_the_page_of_an_older_run_takes_the_defaults_of_settings_that_it_lacks(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
-    del config["training"]["batch_size"]
+    for name in ("patience", "label_smoothing", "ema"):
+        del config["training"][name]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert cli.main(["evaluate", str(folder), "--report", str(tmp_path / "page.html")]) == 0
+    assert "with the weights after the last step" in Page((tmp_path / "page.html").read_text()).text
+
+
+def test_a_config_without_the_number_of_steps_is_refused(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["training"]["steps"]
     (folder / "config.json").write_text(json.dumps(config))
     assert cli.main(["evaluate", str(folder), "--report", str(tmp_path / "page.html")]) == 2
-    assert "config.json is damaged: it lacks batch_size" in capsys.readouterr().err
+    assert "config.json is damaged: it lacks steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("length", [{"epochs": 0.2}, {"epochs": None, "minutes": 0.001}], ids=str)

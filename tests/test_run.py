@@ -15,10 +15,12 @@ from minivit.common import files
 from minivit.common.files import atomic_file, write_atomic
 from minivit.parallel import batch_split, lanes
 from minivit.runs import build_loop
+from minivit.runs.arguments_from_names import arguments_from_names
 from minivit.runs.folder import RunFolder
 from minivit.runs.results import curve
 from minivit.runs.results.evaluate_run import evaluate_run
 from minivit.training.evaluation_text import describe_evaluation
+from minivit.training.settings import SETTINGS
 from minivit.training.trainer import Trainer
 from minivit.weights.safetensors_io import read_tensors
 
@@ -159,6 +161,15 @@ def test_result_counts_steps_and_test_images(finished):
     assert result.accuracy > 0.2                 # chance is 0.1
 
 
+def test_epochs_and_minutes_together_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"only one of epochs=\.\.\. and minutes=\.\.\. can set the length of the "
+                                         r"training: got epochs=1 and minutes=1; leave out one of them"):
+        train(tmp_path / "run", epochs=1, minutes=1)
+    with pytest.raises(ValueError, match="only one of epochs="):
+        arguments_from_names("no such data", settings={"epochs": 2, "minutes": 0.5})
+    assert not (tmp_path / "run").exists()
+
+
 def test_half_an_epoch_has_half_the_steps(tmp_path):
     assert train(tmp_path / "run", epochs=1.5).steps == 33
     assert [line["step"] for line in records(tmp_path / "run")] == [22, 33]
@@ -269,7 +280,7 @@ def test_resuming_a_finished_run_changes_nothing(finished, tmp_path):
 
 
 def test_interrupted_run_has_no_model_to_load(interrupted):
-    with pytest.raises(FileNotFoundError, match=r"no trained weights yet.*--resume"):
+    with pytest.raises(FileNotFoundError, match=r"no trained weights yet: continue it with resume=True"):
         minivit.load(interrupted)
 
 
@@ -309,6 +320,19 @@ def test_resuming_needs_a_folder_that_holds_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a run"):
         train(tmp_path / "nothing", resume=True)
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(("entry", "name"), [
+    *(("training", name) for name, setting in SETTINGS.items() if setting.stored and name not in (
+        "epochs", "batch_size", "lr", "ema", "optimiser")),           # these differ from their defaults
+    ("model", "relative_bias"), ("model", "stem"), ("model", "pool")])
+def test_a_setting_that_the_run_does_not_know_has_its_default(finished, interrupted, entry, name):
+    """Runs of an earlier version lack the settings and model options that were added since."""
+    config = json.loads((interrupted / "config.json").read_text())
+    del (config["training"] if entry == "training" else config["model"]["options"])[name]
+    (interrupted / "config.json").write_text(json.dumps(config))
+    minivit.train(tiny(drop_rate=0.1, drop_path_rate=0.1), "digits", out=interrupted, resume=True, progress=False)
+    assert weights(interrupted) == weights(finished[0])
 
 
 # ---- EMA, validation, early stopping ---------------------------------------------------------------------------
@@ -377,6 +401,19 @@ def test_patience_without_validation_images_is_refused():
     data = replace(digits, val_images=digits.test_images[:0], val_labels=digits.test_labels[:0])
     with pytest.raises(ValueError, match="patience needs a validation part, but that of digits is empty"):
         train(None, tiny(), data, patience=1)
+
+
+def test_patience_sets_a_tenth_aside_unless_the_fraction_is_given(tmp_path):
+    for name, given, stored in (("default", {}, 0.1), ("given", {"val_fraction": 0.2}, 0.2)):
+        train(tmp_path / name, tiny(), patience=1, epochs=0.1, **given)
+        assert RunFolder(tmp_path / name).settings["val_fraction"] == stored
+    with pytest.raises(ValueError, match=r"patience needs validation images, but val_fraction is 0: leave out "
+                                         r"val_fraction for 0\.1, or choose one above 0"):
+        train(tmp_path / "none", tiny(), patience=1, epochs=0.1, val_fraction=0)
+    assert not (tmp_path / "none").exists()
+    digits = minivit.load_data("digits")
+    own = replace(digits, val_images=digits.test_images, val_labels=digits.test_labels)
+    assert train(None, tiny(), own, patience=1, epochs=0.1, val_fraction=0).validation.images == 359
 
 
 def test_patience_ends_the_run_with_the_weights_of_the_best_epoch(tmp_path, monkeypatch):
@@ -660,7 +697,7 @@ def test_batch_size_can_exceed_the_number_of_images(tmp_path):
 
 
 def test_minutes_fix_the_number_of_steps(tmp_path):
-    result = train(tmp_path / "run", minutes=0.01)
+    result = train(tmp_path / "run", epochs=None, minutes=0.01)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["steps"] == result.steps > 5
     assert result.seconds < 6
 
@@ -860,8 +897,8 @@ def test_data_at_another_path_are_the_same(own_file):
     folder, file = own_file
     before = RunFolder(folder).config()
     moved = file.rename(file.with_name("moved.npz"))
-    with pytest.raises(FileNotFoundError, match=r"/own\.npz, on which .* is gone: restore it, or .* new path, as in: "
-                                                r"minivit evaluate \S+ DATA"):
+    with pytest.raises(FileNotFoundError, match=r"/own\.npz, on which .* is gone: restore it, or evaluate the run on "
+                                                r"the data at their new path"):
         evaluate_run(RunFolder(folder))
     assert evaluate_run(RunFolder(folder), moved)[1].images == 12
     train(folder, tiny(classes=3), moved, resume=True, epochs=1, batch_size=16)

@@ -222,7 +222,8 @@ def test_predict_takes_a_file_of_weights(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["w.safetensors", "x.png"], "w.safetensors is a file, not a run: say with --model"),
+    (["w.safetensors", "x.png"], "w.safetensors is a file, not a run: pass the model that has these weights as "
+                                 "--model"),
     (["w.safetensors", "x.png", "--model", "vit_mini_patch2_9"], "unknown model 'vit_mini_patch2_9': did you mean "
                                                                  "'vit_mini_patch2_8'"),
     (["w.safetensors", "x.png", "--model", "vit"], "unknown model 'vit'"),

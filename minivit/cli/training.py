@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+from contextlib import nullcontext
 from typing import Any
 
 from ..common.checks import UnknownName
@@ -82,7 +83,6 @@ def add_setting_options(groups: dict[str, argparse._ArgumentGroup]) -> None:
 
     The `dest` of an option is the name of the setting, and its default is None.
     """
-    length = groups["optimisation"].add_mutually_exclusive_group()
     for name, setting in SETTINGS.items():
         how: dict[str, Any] = {"metavar": setting.metavar or _METAVARS.get(KINDS[name], "NAME")}
         if KINDS[name] is bool:
@@ -91,9 +91,8 @@ def add_setting_options(groups: dict[str, argparse._ArgumentGroup]) -> None:
             how |= {"action": "append", "type": _layer}
         else:
             how |= {"type": KINDS[name] if KINDS[name] in (int, float) else str}
-        group = length if name in ("epochs", "minutes") else groups[setting.group]
         option = setting.option or f"--{name.replace('_', '-')}"
-        group.add_argument(option, *setting.aliases, dest=name, help=_sentence(setting), **how)
+        groups[setting.group].add_argument(option, *setting.aliases, dest=name, help=_sentence(setting), **how)
 
 
 def _sentence(setting: Any) -> str:
@@ -131,27 +130,30 @@ def _layer(text: str) -> list[Any]:
 def _train(options: argparse.Namespace) -> None:
     from ..data import shadowing_folder
     from ..runs.arguments_from_names import arguments_from_names
-    from ..runs.defaults.default_folder import folder_of_new_run, folder_to_resume, note_on_unfinished
+    from ..runs.defaults.default_folder import folder_of_new_run, folder_to_resume, unfinished_predecessor
     from ..runs.train import train
 
     print_note(shadowing_folder(options.data), options)
     settings = given(options, *SETTINGS)
-    default = folder_to_resume if options.resume else folder_of_new_run
-    out = options.out or str(default(options.data, options.model, settings))
-    note = None if options.out or options.resume else note_on_unfinished(options.data, options.model, settings)
+    names = options.data, options.model, settings
+    resumed = (options.out or folder_to_resume(*names)) if options.resume else None
+    unfinished = None if options.out or options.resume else unfinished_predecessor(*names)
+    note = f"{unfinished} is not finished; to resume it, add --resume" if unfinished else None
     try:
         model, data, settings = arguments_from_names(
-            options.data, out, options.model, resume=options.resume,
-            loading=given(options, *ELSEWHERE["load_data"]), model_options=given(options, *MODEL_OPTIONS),
-            settings=settings)
+            options.data, options.model, resumed=resumed, loading=given(options, *ELSEWHERE["load_data"]),
+            model_options=given(options, *MODEL_OPTIONS), settings=settings)
     except UnknownName as error:
         raise _without_other_options(error) from None
     if data.untested and len(data.test_labels):
         print_note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown",
                    options)
-    result = train(model, data, out=out, resume=options.resume, threads=options.threads, progress=not options.quiet,
-                   command=options.command, on_start=lambda: print_note(note, options), **settings)
-    _print_result(result, out, options.json)
+    out = resumed or options.out
+    with nullcontext(out) if out else folder_of_new_run(*names) as folder:
+        result = train(model, data, out=folder, resume=options.resume, threads=options.threads,
+                       progress=not options.quiet, command=options.command,
+                       on_start=lambda: print_note(note, options), **settings)
+    _print_result(result, str(folder), options.json)
 
 
 def _without_other_options(error: UnknownName) -> ValueError:

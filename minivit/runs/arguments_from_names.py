@@ -11,25 +11,23 @@ from .folder import RunFolder
 from .pretrained.fine_tune import fine_tuned_model, starting_weights
 from .pretrained.weight_source import WeightSource, check_is_not_a_file
 from .run_data import preparation
+from .run_settings import check_length
 
 
-def arguments_from_names(source: str | Path, out: str | Path, model_name: str | None = None, *, resume: bool = False,
-                     model_options: Mapping[str, Any] | None = None, loading: Mapping[str, Any] | None = None,
-                     settings: Mapping[str, Any] | None = None) -> tuple[Model, Dataset, dict[str, Any]]:
+def arguments_from_names(source: str | Path, model_name: str | None = None, *, resumed: str | Path | None = None,
+                         model_options: Mapping[str, Any] | None = None, loading: Mapping[str, Any] | None = None,
+                         settings: Mapping[str, Any] | None = None) -> tuple[Model, Dataset, dict[str, Any]]:
     """Return the arguments of `minivit.train`: a model, data and settings.
 
     Parameters
     ----------
     source : str or Path
         Name or path of the data.
-    out : str or Path
-        Folder of the run.
     model_name : str, optional
         A named variant or a family (default: a small ViT for the data); or the model of the file in the setting
         `start`.
-    resume : bool
-        Whether the run in `out` is to be resumed. Model, seed and data preparation are then those of the run, unless
-        given.
+    resumed : str or Path, optional
+        The folder of a run to resume. Model, seed and data preparation are then those of the run, unless given.
     model_options : mapping, optional
         Options of the model, such as `pool` or `drop_rate`.
     loading : mapping, optional
@@ -49,16 +47,18 @@ def arguments_from_names(source: str | Path, out: str | Path, model_name: str | 
     ValueError, FileNotFoundError
         If names, data, model or weights do not fit.
     """
-    options, given, run = dict(model_options or {}), dict(settings or {}), RunFolder(out) if resume else None
+    options, given, run = dict(model_options or {}), dict(settings or {}), RunFolder(resumed) if resumed else None
+    check_length(given)
     _refuse_run_as_data(source)
     given.setdefault("seed", run.seed if run else 0)
     start = given["start"] = _given_weights(given["start"], model_name) if given.get("start") else None
     weights = start or (starting_weights(run) if run else None)
     if given.get("probe") and not (weights or run):
-        raise ValueError("a probe needs pretrained weights: name a run, or a file and its model, with --fine-tune")
+        raise ValueError("a probe needs pretrained weights: pass a run, or a file and the name of its model, as "
+                         "start=...")
     prepared = preparation(run, source) if run else weights.preparation(source) if weights else {}
     data = load_data(source, seed=given["seed"], **(prepared | dict(loading or {})))
-    probe = bool(given.get("probe") or (run and run.settings.get("probe")))
+    probe = bool(given.get("probe") or (run and run.settings["probe"]))
     if weights:
         model = fine_tuned_model(weights, data, given["seed"], probe, **options)
     elif run and model_name is None and not options:

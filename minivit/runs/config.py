@@ -31,18 +31,23 @@ def describe(model: Model, data: Dataset, settings: Mapping[str, Any], command: 
     TypeError
         If the model belongs to none of the families, so that it could not be loaded again.
     """
-    family = family_of(model)
-    if family is None:
-        raise TypeError(f"a run can store models of the families {', '.join(FAMILIES)}, not {type(model).__name__}: "
-                        "train it without out")
     return {
-        "model": {"family": family, "options": model.config},
+        "model": describe_model(model),
         "data": describe_data(data),
         "training": settings,
         "command": command,
         "versions": {"minivit": __version__, "python": platform.python_version(), "numpy": np.__version__,
                      "numba": numba.__version__},
     }
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """Return what config.json says of the model. Raises as `describe`."""
+    family = family_of(model)
+    if family is None:
+        raise TypeError(f"a run can store models of the families {', '.join(FAMILIES)}, not {type(model).__name__}: "
+                        "train it without out")
+    return {"family": family, "options": model.config}
 
 
 def describe_data(data: Dataset) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ..common.version import __version__
 from ..models.create import declare_model
 from ..models.model import Model
 from ..training.loop import EpochProgress
+from ..training.settings import default_settings
 from ..weights.safetensors_io import read_metadata, read_tensors, write_tensors
 from ..weights.timm import read_weights, write_weights
 from .config import check_config
@@ -76,8 +77,8 @@ class RunFolder:
         Raises ValueError if it holds a run already; OSError.
         """
         if self.checkpoint_file.exists() or self.model_file.exists():
-            raise ValueError(f"{self.path} already holds a run: continue it with --resume, or choose another folder "
-                             "with --out")
+            raise ValueError(f"{self.path} already holds a run: continue it with resume=True, or pass another folder "
+                             "as out=...")
         self.path.mkdir(parents=True, exist_ok=True)
         remove_temporaries(self.path)
         self.features_file.unlink(missing_ok=True)                    # from a start that was interrupted early
@@ -96,8 +97,8 @@ class RunFolder:
         Raises FileNotFoundError if this is not a run, ValueError if the file is damaged.
         """
         if not self.config_file.is_file():
-            raise FileNotFoundError(f"{self.path} is not a run: it has no config.json (a run is a folder that train "
-                                    "wrote, see --out)")
+            raise FileNotFoundError(f"{self.path} is not a run: it has no config.json, which train writes to the "
+                                    "folder out=...")
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
             check_config(config)
@@ -109,13 +110,16 @@ class RunFolder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The training settings of config.json. Errors as `config`."""
-        return self.config()["training"]
+        """The training settings of config.json.
+
+        Settings that an earlier version did not have take their defaults. Errors as `config`.
+        """
+        return dict(default_settings()) | self.config()["training"]
 
     @property
     def seed(self) -> int:
         """The seed of the run. Errors as `config`."""
-        return self.settings.get("seed", 0)
+        return self.settings["seed"]
 
     def class_names(self, model: Model) -> list[str]:
         """Return a name for each class of the model; a number where the data had fewer classes. Errors as `config`."""
@@ -137,14 +141,11 @@ class RunFolder:
         return ValueError(f"{self.config_file} is damaged: {reason}; or an earlier state of minivit {wrote} wrote it")
 
     def resume_command(self) -> str:
-        """Return the command that resumes this run; a Python call if it was trained on arrays in memory.
-
-        Errors as `config`.
-        """
-        source = self.config()["data"]["source"]
-        if source is None:
+        """Return the command that resumes this run, or the Python call if none started it. Errors as `config`."""
+        config = self.config()
+        if config.get("command") is None:
             return f"minivit.train(model, data, out={str(self.path)!r}, resume=True)"
-        return shlex.join(["minivit", "train", source["source"], "--out", str(self.path), "--resume"])
+        return shlex.join(["minivit", "train", config["data"]["source"]["source"], "--out", str(self.path), "--resume"])
 
     # ---- log.jsonl and learned.npy -----------------------------------------------------------------------
 
@@ -214,7 +215,7 @@ class RunFolder:
         """Raise FileNotFoundError if the run has no final weights."""
         if not self.model_file.is_file():
             raise FileNotFoundError(f"{self.path} is not finished, so it has no trained weights yet: continue it with "
-                                    "--resume")
+                                    "resume=True")
 
     def write_checkpoint(self, state: Mapping[str, np.ndarray], step: int, progress: EpochProgress) -> None:
         """Write a checkpoint: the arrays of `Loop.state`, the number of steps done, and the totals of the epoch.

@@ -1,6 +1,5 @@
 """The data of a run: whether they fit the model, whether they are still the same, and how to load them again."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,9 +95,8 @@ def load_own_data(run: RunFolder, data_dir: str | None = None) -> Dataset:
                          "data, or files")
     path = own["source"].get("source", "")
     if path not in NAMES and not Path(path).exists():
-        again = shlex.join(["minivit", "evaluate", str(run.path)])
-        raise FileNotFoundError(f"{path}, on which {run.path} was trained, is gone: restore it, or give its new path, "
-                                f"as in: {again} DATA")
+        raise FileNotFoundError(f"{path}, on which {run.path} was trained, is gone: restore it, or evaluate the run on "
+                                "the data at their new path")
     data = load_data(**(own["source"] | ({} if data_dir is None else {"data_dir": data_dir})))
     if data.digest != own["digest"]:
         raise changed_data(run, data)

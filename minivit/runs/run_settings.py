@@ -17,8 +17,8 @@ from ..data.dataset import split
 from ..models.linear_probe import LinearProbe
 from ..models.model import Model
 from ..parallel.batch_split import MAX_LANES, BatchSplit
-from ..training.settings import SETTINGS, check_names, check_setting, default_settings
-from .config import describe
+from ..training.settings import PATIENCE_VAL_FRACTION, SETTINGS, check_names, check_setting, default_settings
+from .config import describe_model
 from .defaults.presets import preset_for
 from .folder import RunFolder
 from .pretrained.fine_tune import FINE_TUNE, PROBE
@@ -44,8 +44,16 @@ def read_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     if isinstance(given.get("augment"), list | tuple):
         given["augment"] = ",".join(given["augment"]) or "none"
     given = {name: check_setting(name, given[name]) for name in SETTINGS if name in given}
+    check_length(given)
     other = {name: given.pop(name, setting.default) for name, setting in SETTINGS.items() if not setting.stored}
     return given, other
+
+
+def check_length(arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError if keyword arguments of `train` give the length of the training twice."""
+    if arguments.get("epochs") is not None and arguments.get("minutes") is not None:
+        raise ValueError("only one of epochs=... and minutes=... can set the length of the training: got epochs="
+                         f"{arguments['epochs']} and minutes={arguments['minutes']}; leave out one of them")
 
 
 def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes: float | None = None) -> dict[str, Any]:
@@ -78,8 +86,8 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
     if "temperature" in chosen and settings["distillation"] == "hard":
         raise ValueError("temperature applies to soft distillation only; hard distillation uses the teacher's most "
                          "probable class")
-    if settings["patience"] and not settings["val_fraction"] and data.val_images is None:
-        settings["val_fraction"] = 0.1
+    if settings["patience"] and "val_fraction" not in given and data.val_images is None:
+        settings["val_fraction"] = PATIENCE_VAL_FRACTION
     size, images = _check_data(settings, data)
     batch_split = BatchSplit.for_batch(size, LinearProbe.matmul_rows if settings["probe"] else model.matmul_rows)
     settings |= {"batch_size": size, "lanes": batch_split.lanes, "micro_batch": batch_split.micro_batch}
@@ -104,18 +112,18 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
     if minutes is not None:
         raise ValueError("the number of steps of a run is fixed when it starts: resume without minutes")
     stored = run.config()
-    settings = stored["training"]
-    if missing := [name for name in (*default_settings(), *RUN_ENTRIES) if name not in settings]:
+    settings = run.settings
+    if missing := [name for name in RUN_ENTRIES if name not in settings]:
         raise run.damaged(f"it lacks {', '.join(missing)}")
     moved = {name: given[name] for name in ("start", "teacher")
              if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
     settings = settings | moved                                       # the same weights at a new path
-    other = ["another model"] if describe(model, data, settings)["model"] != stored["model"] else []
+    other = [] if describe_model(model) == describe_model(run.declare_model()) else ["another model"]
     other += [f"{name} {_as_given(settings[name])}, not {_as_given(value)}" for name, value in given.items()
               if value != settings[name]]
     if other:
         raise ValueError(f"{run.path} was started with {', and '.join(other)}: leave out what differs, or start a new "
-                         f"run; to train a finished run longer, start a new run with --fine-tune {run.path}")
+                         f"run; to train a finished run longer, start a new run with start={str(run.path)!r}")
     check_same_data(run, data)
     version = stored.get("versions", {}).get("minivit", __version__)
     if settings["probe"] and settings.get("trunk") != backbone_digest(model, version):
@@ -148,9 +156,10 @@ def _check_data(settings: Mapping[str, Any], data: Dataset) -> tuple[int, int]:
     """Return (batch size, number of training images). Raises ValueError if the data do not allow the settings."""
     if not len(data.train_images):
         raise ValueError(f"{data.name} has no training images")
-    empty = data.val_labels is None or not len(data.val_labels)
-    if settings["patience"] and not settings["val_fraction"] and empty:
-        raise ValueError(f"patience needs a validation part, but that of {data.name} is empty")
+    if settings["patience"] and not settings["val_fraction"] and (data.val_labels is None or not len(data.val_labels)):
+        raise ValueError("patience needs validation images, but val_fraction is 0: leave out val_fraction for "
+                         f"{PATIENCE_VAL_FRACTION}, or choose one above 0" if data.val_labels is None else
+                         f"patience needs a validation part, but that of {data.name} is empty: leave out patience")
     images = len(with_validation(data, settings).train_images)
     return min(settings["batch_size"], images), images
 

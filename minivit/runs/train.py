@@ -67,8 +67,7 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     OSError
         If the folder cannot be written. The last checkpoint is kept.
     Interrupted
-        If SIGINT or SIGTERM asks the process to stop and there is a folder, after saving a checkpoint. It is a
-        KeyboardInterrupt.
+        At SIGINT or SIGTERM, if there is a folder, after saving a checkpoint. It is a KeyboardInterrupt.
 
     Examples
     --------
@@ -92,7 +91,7 @@ class _Training:
     def __init__(self, model, data, out, resume, threads, arguments):
         given, self.other = read_arguments(arguments)
         if resume and out is None:
-            raise ValueError("there is no run to resume without its folder: pass it as out=")
+            raise ValueError("there is no run to resume without its folder: pass it as out=...")
         self.model, self.threads, self.run = model, threads, RunFolder(out) if out is not None else None
         self.resumed = self.run if resume else None
         seed = given.get("seed", self.resumed.seed if self.resumed else 0)

@@ -25,6 +25,7 @@ from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_origin, get
 from ..common.checks import check_name, check_number, nearest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+PATIENCE_VAL_FRACTION = 0.1     # val_fraction with patience, if it is left out
 GROUPS = ("optimisation", "augmentation", "pretrained weights", "output", "computation")
 
 
@@ -108,8 +109,9 @@ class TrainingSettings(TypedDict, total=False):
         "optimiser", "adamw", "optimisation", "update rule, adamw or muon", choices=("adamw", "muon"),
         aliases=("--optimizer",))]
     val_fraction: Annotated[float, Setting(
-        "validation fraction", 0.0, "optimisation", "fraction of the training images to use for validation",
-        least=0, below=1)]
+        "validation fraction", 0.0, "optimisation",
+        f"fraction of the training images to use for validation; if it is left out, patience uses "
+        f"{PATIENCE_VAL_FRACTION}, unless the data have a validation part", least=0, below=1)]
     patience: Annotated[int, Setting(
         "patience", 0, "optimisation",
         "stop after this many epochs without a better validation accuracy and keep the best epoch; epochs of the "

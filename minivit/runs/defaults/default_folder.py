@@ -5,7 +5,8 @@ folder is that of the newest run that fits.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from ..folder import RunFolder
 RUNS = Path("runs")
 
 
-def folder_of_new_run(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> Path:
-    """Return the default folder of a new run, with the first number that is free.
+@contextmanager
+def folder_of_new_run(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Make the default folder of a new run, with the first number that is free.
+
+    Two processes that start at the same moment get two folders. If the training stops before it writes a file, the
+    folder is removed, and its parent if that is empty.
 
     Parameters
     ----------
@@ -26,12 +31,30 @@ def folder_of_new_run(source: str | Path, model_name: str | None, settings: Mapp
     settings : mapping
         The training settings that were given.
     """
-    first = RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed') or 0}"
+    folder = _make_next(RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed') or 0}")
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):                                       # raised unless a folder is empty
+            folder.rmdir()
+            folder.parent.rmdir()
+
+
+def _make_next(first: Path) -> Path:
+    """Make and return the folder `first`, or the first of first-2, first-3, ... that does not exist yet."""
     folder, number = first, 1
-    while folder.exists():
-        number += 1
-        folder = first.with_name(f"{first.name}-{number}")
-    return folder
+    while True:
+        with suppress(FileExistsError):
+            first.parent.mkdir()
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = first.with_name(f"{first.name}-{number}")
+        except FileNotFoundError:                                     # another process removed the empty parent: again
+            if first.parent.is_symlink():
+                raise
 
 
 def folder_to_resume(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> Path:
@@ -48,20 +71,20 @@ def folder_to_resume(source: str | Path, model_name: str | None, settings: Mappi
     runs = _runs(source, model_name, settings)
     if not runs:
         pattern = RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed', '*')}"
-        raise FileNotFoundError(f"there is no run to resume: {pattern} is not a run, which has a config.json: give its "
-                                "folder with --out, or leave out --resume")
+        raise FileNotFoundError(f"there is no run to resume: {pattern} is not a run, which has a config.json: pass its "
+                                "folder as out=..., or leave out resume=True")
     return max(runs, key=lambda run: (_fits(run, settings), _is_of(run, source), not run.model_file.is_file(),
                                       run.config_file.stat().st_mtime)).path
 
 
-def note_on_unfinished(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> str | None:
-    """Return a note if a new run has an unfinished predecessor with the same settings; None otherwise.
+def unfinished_predecessor(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> Path | None:
+    """Return the newest run with a default folder that is unfinished and has the settings of a new run; else None.
 
     Parameters as for `folder_of_new_run`.
     """
     runs = [run for run in _runs(source, model_name, {"seed": settings.get("seed") or 0})
             if not run.model_file.is_file() and _fits(run, settings) and _is_of(run, source)]
-    return f"{runs[-1].path} is not finished; to resume it, add --resume" if runs else None
+    return runs[-1].path if runs else None
 
 
 def _runs(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> list[RunFolder]:
@@ -73,8 +96,8 @@ def _runs(source: str | Path, model_name: str | None, settings: Mapping[str, Any
 
 
 def _stem(source: str | Path, model_name: str | None) -> str:
-    """The name of the folder before the seed."""
-    return "-".join([Path(source).resolve().stem, *filter(None, [model_name])])
+    """The name of the folder before the seed: the name of the data, without .npz, and the model's name."""
+    return "-".join([Path(source).resolve().name.removesuffix(".npz"), *filter(None, [model_name])])
 
 
 def _fits(run: RunFolder, settings: Mapping[str, Any]) -> bool:

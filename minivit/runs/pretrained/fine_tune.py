@@ -80,9 +80,9 @@ def starting_weights(run: RunFolder) -> WeightSource | None:
 
     Errors as `WeightSource.from_record` and `RunFolder.config`.
     """
-    start = run.settings.get("start")
-    if not start or (run.checkpoint_file.exists() and not run.settings.get("probe")):
+    start = run.settings["start"]
+    if not start or (run.checkpoint_file.exists() and not run.settings["probe"]):
         return None
     if not isinstance(start, dict):
         raise run.damaged("it does not say which weights it was started from")
-    return WeightSource.from_record(start, "--fine-tune")
+    return WeightSource.from_record(start, "start")

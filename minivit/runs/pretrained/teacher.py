@@ -22,12 +22,12 @@ def distillation_for(settings: Mapping, student: Model,
     Raises
     ------
     ValueError
-        If the images or classes of the teacher and the student differ. Also as `Source.again` and `Run.load_model`
-        raise.
+        If the images or classes of the teacher and the student differ. Also as `WeightSource.from_record` and
+        `RunFolder.read_model` raise.
     """
     if settings["teacher"] is None:
         return None
-    source = WeightSource.from_record(settings["teacher"], "--teacher")
+    source = WeightSource.from_record(settings["teacher"], "teacher")
     if source.run is None:
         raise ValueError("a teacher must be the folder of a finished run, not a file of weights: only a run knows its "
                          "classes")

@@ -27,7 +27,7 @@ class WeightSource:
     ----------
     path : str or Path
         The folder of a finished run, or a file of weights.
-    name : str, optional
+    model : str, optional
         For a file, the named variant that the weights belong to.
 
     Raises
@@ -35,18 +35,18 @@ class WeightSource:
     FileNotFoundError
         If there are no weights.
     ValueError
-        If a file comes without a name, or a run with one. Also as `RunFolder.config` raises.
+        If a file comes without a model, or a run with one. Also as `RunFolder.config` raises.
     """
 
-    def __init__(self, path: str | Path, name: str | None = None) -> None:
-        self.path, self.name, self.run = Path(path), name, None
+    def __init__(self, path: str | Path, model: str | None = None) -> None:
+        self.path, self.name, self.run = Path(path), model, None
         if self.path.is_file():
-            if name is None:
+            if model is None:
                 raise ValueError(f"{path} is a file, not a run")
             self.file = self.path
-        elif name is not None:
+        elif model is not None:
             if self.path.is_dir():
-                raise ValueError(f"{path} is a folder: a run has its own model, so leave out --model")
+                raise ValueError(f"{path} is a folder: a run has its own model, so leave out model=...")
             raise FileNotFoundError(f"{path}: no such file")
         else:
             self.run = RunFolder(path)
@@ -55,18 +55,18 @@ class WeightSource:
             self.file = self.run.model_file
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], option: str) -> "WeightSource":
+    def from_record(cls, record: Mapping[str, Any], setting: str) -> "WeightSource":
         """Return the source that a `record` in config.json describes.
 
-        option: the command-line option that names such a source, for the message. Raises ValueError if the weights are
-        no longer there or have changed; errors as `WeightSource`.
+        setting: "start" or "teacher", for the message. Raises ValueError if the weights are no longer there or have
+        changed; errors as `WeightSource`.
         """
         path = record.get("run") or record.get("file", "")
         try:
             source = cls(path, record.get("model"))
         except FileNotFoundError as error:
             raise ValueError(f"the weights that this run needs are not where they were ({error}): put them back, or "
-                             f"give their new path with {option}") from None
+                             f"pass their new path as {setting}=...") from None
         if not same_weights(source.record, record):
             raise ValueError(f"{path} has other weights than when the run was started")
         return source
@@ -120,7 +120,7 @@ class WeightSource:
 def check_is_not_a_file(path: str | Path) -> None:
     """Raise ValueError if a run is expected and `path` is a file."""
     if Path(path).is_file():
-        raise ValueError(f"{path} is a file, not a run: say with --model which model has these weights")
+        raise ValueError(f"{path} is a file, not a run: pass the model that has these weights as model=...")
 
 
 def same_weights(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

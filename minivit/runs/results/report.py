@@ -26,8 +26,6 @@ from ..folder import RunFolder
 from ..leakage import leakage_warning
 from .trained_model import unfinished
 
-# Entries of config.json's training settings that the page needs
-NEEDED_SETTINGS = ("epochs", "steps", "batch_size", "label_smoothing", "ema", "patience")
 SAMPLES = 8             # sample images of each class
 SAMPLE_CLASSES = 20     # number of classes with sample images, at most
 TABLE_CLASSES = 20      # number of classes, at most, for which the confusion matrix is a table
@@ -39,9 +37,9 @@ def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evalua
 
     Errors as `RunFolder.config`; OSError.
     """
-    config = run.config()
-    if missing := [name for name in NEEDED_SETTINGS if name not in config["training"]]:
-        raise run.damaged(f"it lacks {', '.join(missing)}")
+    config = run.config() | {"training": run.settings}
+    if "steps" not in config["training"]:
+        raise run.damaged("it lacks steps")
     records = run.read_log(config["training"]["steps"])
     page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run),
                        leakage_warning(run, evaluation))
@@ -271,7 +269,7 @@ def _classes(evaluation, class_names):
 
 
 def _with_epochs(training, records, data):
-    """Return the training settings with their number of epochs, which a run with `--minutes` does not state."""
+    """Return the training settings with their number of epochs, which a run with `minutes` does not state."""
     if training["epochs"] is not None or not len(data.train_labels):
         return training
     # The log gives the number of steps of an epoch, even if some training images were set aside for validation.

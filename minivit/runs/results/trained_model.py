@@ -33,9 +33,9 @@ def latest_model(run: RunFolder) -> Model:
     """Return the trained model; for a run that is not finished, the model of its last checkpoint. Errors as `load`."""
     if run.model_file.is_file() or not run.checkpoint_file.is_file():
         return run.read_model()
-    if run.settings.get("probe"):
+    if run.settings["probe"]:
         raise FileNotFoundError(f"{run.path} is not finished, and the checkpoint of a probe contains only its head: "
-                                "continue it with --resume")
+                                "continue it with resume=True")
     model, (state, _, _) = run.declare_model(), run.read_checkpoint()
     # what would be kept at the end
     weights = next((state[name] for name in ("best", "ema", "weights") if name in state), None)
