@@ -663,7 +663,7 @@ def test_a_run_without_weights_is_answered_with_one_line(refused, run_folder, tm
     folder = shutil.copytree(run_folder, tmp_path / "run")
     (folder / "model.safetensors").unlink()
     (folder / "checkpoint.safetensors").unlink()
-    assert "--resume" in refused("evaluate", folder)
+    assert "resume=True)" in refused("evaluate", folder)
 
 
 def test_an_unfinished_run_is_used_as_it_is_with_a_note(run_folder, image_file, tmp_path, capsys):

@@ -280,7 +280,8 @@ def test_resuming_a_finished_run_changes_nothing(finished, tmp_path):
 
 
 def test_interrupted_run_has_no_model_to_load(interrupted):
-    with pytest.raises(FileNotFoundError, match=r"no trained weights yet: continue it with resume=True"):
+    with pytest.raises(FileNotFoundError, match=r"no trained weights yet; resume it with: minivit\.train\(.*, "
+                                                r"resume=True\)"):
         minivit.load(interrupted)
 
 

@@ -214,8 +214,8 @@ class RunFolder:
     def check_finished(self) -> None:
         """Raise FileNotFoundError if the run has no final weights."""
         if not self.model_file.is_file():
-            raise FileNotFoundError(f"{self.path} is not finished, so it has no trained weights yet: continue it with "
-                                    "resume=True")
+            raise FileNotFoundError(f"{self.path} is not finished, so it has no trained weights yet; resume it with: "
+                                    f"{self.resume_command()}")
 
     def write_checkpoint(self, state: Mapping[str, np.ndarray], step: int, progress: EpochProgress) -> None:
         """Write a checkpoint: the arrays of `Loop.state`, the number of steps done, and the totals of the epoch.

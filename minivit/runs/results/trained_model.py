@@ -34,8 +34,8 @@ def latest_model(run: RunFolder) -> Model:
     if run.model_file.is_file() or not run.checkpoint_file.is_file():
         return run.read_model()
     if run.settings["probe"]:
-        raise FileNotFoundError(f"{run.path} is not finished, and the checkpoint of a probe contains only its head: "
-                                "continue it with resume=True")
+        raise FileNotFoundError(f"{run.path} is not finished, and the checkpoint of a probe contains only its head; "
+                                f"resume it with: {run.resume_command()}")
     model, (state, _, _) = run.declare_model(), run.read_checkpoint()
     # what would be kept at the end
     weights = next((state[name] for name in ("best", "ema", "weights") if name in state), None)
