@@ -22,6 +22,7 @@ library.
 import hashlib
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ import numba
 import numpy as np
 import platformdirs
 from numba import types
+from numba.core import event
 from numba.extending import overload
 
 _FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -62,6 +64,26 @@ def kernel(function: Callable) -> Any:
         return numba.njit(**options)(function)
     finally:
         config.CACHE_DIR = previous
+
+
+class _FirstCompilation(event.Listener):
+    """Calls a function when the first kernel is compiled."""
+
+    def __init__(self, announce: Callable[[], None]) -> None:
+        self.announce: Callable[[], None] | None = announce
+
+    def on_start(self, event: event.Event) -> None:
+        announce, self.announce = self.announce, None
+        if announce:
+            announce()
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+def on_first_compilation(announce: Callable[[], None]) -> AbstractContextManager:
+    """Return a context in which `announce` is called once, before the first kernel that is not on disk is compiled."""
+    return event.install_listener("numba:compile", _FirstCompilation(announce))
 
 
 def as_matrix(x: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,6 +32,7 @@ PARAMETERS = {
     "vit_base_patch32_224": 88_224_232, "vit_large_patch16_224": 304_326_632, "vit_large_patch32_224": 306_535_400,
     "vit_huge_patch14_224": 632_045_800,
 }
+COMPILING = "compiling kernels for this model: about 10 s, the first time only\n"
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
         "mlp_ratio": 2}
 
@@ -275,7 +277,7 @@ def test_a_folder_named_like_a_data_set_does_not_hide_it_and_is_noted(tmp_path, 
 def test_without_a_terminal_train_prints_a_line_for_each_epoch(capsys, tmp_path):
     options = ["--epochs", "2", "--batch-size", "64", "--val-fraction", "0.1"]
     assert cli.main(["train", "digits", *options, "--out", str(tmp_path / "run")]) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().err.replace(COMPILING, "")
     assert re.match(r"digits: 1295 training and 359 test images of 10 classes; 136,138 parameters\n", said)
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     first, last = (f"epoch {r['epoch']}/2: loss {r['loss']:.3f}, train {r['accuracy']:.1%}, validation "
@@ -285,10 +287,19 @@ def test_without_a_terminal_train_prints_a_line_for_each_epoch(capsys, tmp_path)
     assert said.split("\n")[1:] == [first, last + "00:00 remaining", ""]
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="about compiled kernels")
+def test_train_says_once_that_it_compiles_kernels(tmp_path):
+    arguments = ("train", "digits", "--epochs", "0.1", "--out")
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    said = [minivit_process(*arguments, tmp_path / run, env=environment).stderr for run in ("first", "second")]
+    assert [text.count(COMPILING) for text in said] == [1, 0]
+    assert said[0].splitlines()[1] + "\n" == COMPILING
+
+
 def test_without_a_terminal_a_probe_prints_a_line_on_its_features(capsys, run_folder, tmp_path):
     arguments = ["train", "digits", "--fine-tune", run_folder, "--probe", "--epochs", 0.1, "--out", tmp_path / "run"]
     assert cli.main([str(a) for a in arguments]) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().err.replace(COMPILING, "")
     assert re.fullmatch(r"features: 1797 of 1797 images\ndigits: .* of the head\nepoch 1/1: .*\n", said)
 
 

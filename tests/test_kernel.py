@@ -14,7 +14,7 @@ from numba.core.registry import CPUDispatcher
 
 import minivit
 import minivit.kernel
-from minivit.kernel import add_row, as_matrix, erf, exp, kernel, row_max, sum_rows
+from minivit.kernel import add_row, as_matrix, erf, exp, kernel, on_first_compilation, row_max, sum_rows
 
 PACKAGE = Path(minivit.__file__).parent
 F = np.float32
@@ -155,6 +155,20 @@ def test_kernels_divide_by_zero_as_ieee_arithmetic_does():
 def test_kernels_release_the_gil_and_are_stored():
     assert _exp.targetoptions["nogil"]
     assert minivit.kernel._STORE.name in Path(_exp.stats.cache_path).parts
+
+
+@compiled
+def test_the_first_compilation_is_announced_once():
+    announced = []
+    with on_first_compilation(lambda: announced.append("compiling")):
+        assert announced == []
+        assert [numba.njit(lambda x: x + 1)(1), numba.njit(lambda x: x + 2)(1)] == [2, 3]
+        assert announced == ["compiling"]
+    one = numba.njit(lambda x: x + 1)
+    one(1)
+    with on_first_compilation(lambda: announced.append("again")):
+        one(2)
+    assert announced == ["compiling"]
 
 
 def test_as_matrix_views_a_contiguous_array_and_copies_any_other():

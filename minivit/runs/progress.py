@@ -1,11 +1,13 @@
 """How a training shows its progress: a bar on a terminal or in a notebook, else one line for each epoch."""
 
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 from tqdm import tqdm
 
 from ..data import Dataset
+from ..kernel import on_first_compilation
 from ..training.loop import Loop
 
 
@@ -45,14 +47,20 @@ class Progress:
         self.lines = show and bool(self.bar.disable)
         for line in filter(None, [note, self._opening(data)] if show else []):
             self.bar.write(line, file=sys.stderr)
-        if show and not loop.ended:
-            self.bar.set_postfix_str("the first step compiles kernels if they are not cached")
+        self.exits = ExitStack()
 
     def __enter__(self) -> "Progress":
+        self.exits.callback(self.bar.close)
+        if self.show:
+            self.exits.enter_context(on_first_compilation(self._before_compiling))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        self.exits.close()
+
+    def _before_compiling(self):
+        """Say why the first step takes long."""
+        self.bar.write("compiling kernels for this model: about 10 s, the first time only", file=sys.stderr)
 
     def _opening(self, data):
         """What will be trained, in one line."""
