@@ -772,6 +772,12 @@ def test_every_verb_that_predicts_takes_the_number_of_threads(call, run_folder, 
     assert asked == [3]
 
 
+def test_every_verb_that_computes_has_threads():
+    [verbs] = [action for action in cli.build_parser()._actions if isinstance(action.choices, dict)]
+    without = {name for name, verb in verbs.choices.items() if "--threads" not in verb._option_string_actions}
+    assert without == {"models", "weights", "help", "completion"}
+
+
 @pytest.mark.parametrize("name", ["vit_mini", "deit_mini", "swin_mini", "resnet_mini"])
 def test_every_verb_knows_the_small_models(call, tmp_path, name):
     size = 28 if name == "resnet_mini" else 8
