@@ -31,7 +31,7 @@ SMALL = {  # of each family, with all that its peers must have
 
 @pytest.fixture
 def refused(capsys):
-    """Call a verb that must be refused: code 2 and one line -> what it said."""
+    """Call a command that must fail with exit code 2 and one line; return the line."""
     def refused(*arguments):
         assert cli.main(list(arguments)) == 2
         error = capsys.readouterr().err
@@ -80,7 +80,7 @@ def test_ratios_and_shares_are_medians_over_the_rounds():
 
 
 def contestants_of(shape):
-    """Ours, and a function that makes torch's of a variant, on one model and batch far from its start."""
+    """Return our contestant and a function that makes torch's; both have the same random model and batch."""
     model, images, labels = shape.make()
     model.vector[:] += 0.1 * np.random.default_rng(1).standard_normal(model.vector.size)
     given = shape.family, model.config, to_timm(model), images, labels, 1
@@ -131,7 +131,7 @@ def test_every_family_has_shapes_of_its_own_and_the_default_is_the_vit():
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Say which libraries are installed beside NumPy; none of them is started by that."""
+    """Pretend that these libraries are installed. None of them is imported."""
     def installed(*libraries):
         monkeypatch.setattr(compare.importlib.util, "find_spec",
                             lambda name: name if name in ("numpy", *libraries) else None)
@@ -197,10 +197,9 @@ def test_a_contestant_with_different_results_is_left_out():
 
 @pytest.fixture
 def compared(installed, monkeypatch):
-    """Compare with processes that only pretend, two rounds long.
+    """Run a comparison of two rounds with fake processes.
 
-    compared(name, verb, call, error): the error is raised when that process is asked that verb for that time, counted
-    from 0.
+    compared(name, verb, call, error): that process raises the error at call number `call` (from 0) of that verb.
     """
     class Fake:
         def __init__(self, name, threads, folder):

@@ -1,4 +1,4 @@
-"""IDX and CIFAR files, and the data sets with names: found, downloaded from a server on this machine, verified."""
+"""IDX and CIFAR files, and the named data sets: found on disk, downloaded from a local server, and verified."""
 
 import dataclasses
 import gzip
@@ -35,12 +35,12 @@ IDX = {                                              # what the four files hold;
 
 
 def idx(array, kind=8):
-    """An array of uint8 as the bytes of an IDX file."""
+    """Return the bytes of an IDX file that holds a uint8 array."""
     return bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 def cifar(count, classes, seed):
-    """(images (B, 32, 32, 3), labels (B,), the bytes of a file that holds them)."""
+    """Return images (B, 32, 32, 3), labels (B,), and the bytes of a CIFAR file that holds them."""
     images = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)
     labels = (np.arange(count) % classes).astype(np.uint8)
     coarse = [labels[:, None] // 5] if classes == 100 else []
@@ -64,7 +64,7 @@ def sha256(content):
 
 
 def archives(name):
-    """{archive: bytes}, as the publisher has them: each IDX file gzipped, CIFAR's in a tar."""
+    """Return {archive: bytes} in the published form: each IDX file gzipped, the CIFAR files in a tar."""
     if "mnist" in name:
         return {f"{file}.gz": gzip.compress(content, mtime=0) for file, content in CONTENT[name].items()}
     [archive] = published.PUBLISHED[name].archives
@@ -79,7 +79,7 @@ def archives(name):
 
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch, tmp_path):
-    """No data set is on this machine, and nothing outside it is asked."""
+    """Hide data sets on this machine, and prevent downloads."""
     monkeypatch.setattr(published, "SYSTEM", tmp_path / "system")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(published.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
@@ -89,7 +89,7 @@ def nothing_installed(monkeypatch, tmp_path):
 
 @pytest.fixture
 def ours(monkeypatch):
-    """The four data sets as if our small files were what was published, at an address where nobody answers."""
+    """Replace the four published data sets by small files, with the address of a server that does not exist."""
     for name, known in published.PUBLISHED.items():
         monkeypatch.setitem(published.PUBLISHED, name, dataclasses.replace(
             known, files={part: {file: sha256(CONTENT[name][file]) for file in files} for part,
@@ -100,7 +100,7 @@ def ours(monkeypatch):
 
 @pytest.fixture
 def server(ours, tmp_path, monkeypatch):
-    """A server that has the archives; returns the folder it serves and the list of what it was asked for."""
+    """Start a local server of the archives. Return the folder that it serves and the list of requested paths."""
     asked, root = [], tmp_path / "server"
 
     class Handler(SimpleHTTPRequestHandler):
@@ -435,8 +435,7 @@ def test_published_hashes_have_the_form_of_sha256():
         assert len(known.archives) == 1 or list(known.archives) == [f"{file}.gz" for file in known.sums]
 
 
-# ---- the real thing, where it is installed
-# ----------------------------------------------------------------------------
+# ---- the real data, if installed ------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(),
@@ -451,8 +450,7 @@ def test_fashion_mnist_of_the_system_package(monkeypatch):
     assert std == pytest.approx([0.3530], abs=1e-4)
 
 
-# ---- a model for each
-# -------------------------------------------------------------------------------------------------
+# ---- presets ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("side", "channels", "patch", "width", "depth"), [
@@ -468,8 +466,7 @@ def test_preset_follows_the_size_of_the_images(side, channels, patch, width, dep
     np.testing.assert_allclose(model.std, (images / 255).std(axis=(0, 1, 2)))
 
 
-# ---- train, evaluate, predict
-# -----------------------------------------------------------------------------------------
+# ---- train, evaluate, predict ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CONTENT)

@@ -13,7 +13,7 @@ DIGIT_COUNTS = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
 def some_images(count=40, height=6, width=6, channels=None, classes=4, seed=0):
-    """(images, labels), every class equally often."""
+    """Return (images, labels) with equally many images of each class."""
     shape = (count, height, width) if channels is None else (count, height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8), np.arange(count) % classes
 
@@ -25,7 +25,7 @@ def save(path, **arrays):
 
 @pytest.fixture
 def npz(tmp_path):
-    """A function that saves arrays and returns the path of the file."""
+    """Return a function that saves arrays and returns the path of the file."""
     return lambda **arrays: save(tmp_path / "some.npz", **arrays)
 
 
@@ -292,7 +292,7 @@ def test_dataset_checks_its_arrays(change, kind, message):
 
 
 class Payload:
-    """Unpickling it makes a folder."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, folder):
         self.folder = str(folder)

@@ -22,7 +22,7 @@ SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width"
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory, no_curve):
-    """A run on the digits, of a model with another width and other pixel statistics than the students."""
+    """Train a teacher on the digits, with another width and other pixel statistics than the students."""
     folder = tmp_path_factory.mktemp("distil") / "teacher"
     minivit.train(minivit.create_model("vit", mean=0.2, **(SIZES | {"width": 32})), "digits", epochs=2, out=folder,
                   progress=False)
@@ -95,7 +95,7 @@ def test_the_two_heads_learn_different_functions(digits):
 
 
 def test_a_student_learns_from_the_teacher_alone(digits):
-    """With weight 1 the labels do not count: the student learns the predictions of a random teacher."""
+    """With weight 1 the labels have no effect: the student learns the predictions of a random teacher."""
     teacher = make("vit", seed=1, dtype=np.float32)
     student = minivit.create_model("vit", seed=3, **SIZES)
     trainer, images = Trainer(student, lr=3e-3, objective=Distillation(teacher, "soft", 1.0,

@@ -1,4 +1,4 @@
-"""What `explain` says about a model: its theorems, receptive fields, attention, filters and costs."""
+"""`minivit.explain`: symmetries, receptive fields, attention, filters and costs of a model."""
 
 import json
 
@@ -406,7 +406,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of tiny models on the digits: a ViT by each pooling, and the other families."""
+    """Train tiny models on the digits: a ViT with each pooling, and the other families."""
     folder = tmp_path_factory.mktemp("explain")
     for name, (family, options) in MODELS.items():
         minivit.train(minivit.create_model(family, **options), "digits", epochs=0.2, out=folder / name, progress=False)

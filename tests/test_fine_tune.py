@@ -267,7 +267,7 @@ def write_file(path, name="vit_mini_patch2_8", **options):
 
 @pytest.fixture
 def call(capsys):
-    """Call a verb -> exit code, stdout, stderr."""
+    """Run a command; return its exit code, stdout and stderr."""
     def call(*arguments):
         capsys.readouterr()
         code = cli.main([str(a) for a in arguments])
@@ -367,7 +367,7 @@ def test_a_probe_works_for_every_family(image_folder, tmp_path, call, name, file
 
 
 def interrupted(monkeypatch, owner, name, calls, *arguments):
-    """Return the exit code of a verb that is interrupted in the given call of owner.name."""
+    """Return the exit code of a command that is interrupted in the given call of owner.name."""
     original, count = getattr(owner, name), 0
 
     def stop(*given, **options):

@@ -1,4 +1,4 @@
-"""A thousand damaged files: each is read, or refused with one clear line that names it, and nothing else happens."""
+"""A thousand damaged files: each is read, or refused in one line that names it, without other effects."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""The gradient checker: passes what is right, fails what is wrong, and names where."""
+"""The gradient checker passes right gradients, fails wrong ones, and names the wrong entry."""
 
 import threading
 import time
@@ -144,7 +144,7 @@ class NoReturn(Linear):
 
 
 class Doubling:
-    """y = 2 x w, to be given a fault."""
+    """y = 2 x w. `faulty` replaces some of its methods."""
 
     def __init__(self):
         self.w = np.ones(5)
@@ -474,11 +474,11 @@ def test_the_images_of_a_layer_must_be_independent():
     assert minivit.gradcheck(Leaky(5, 2), X, independent=False).ok
 
 
-# ---- objects of one's own -----------------------------------------------------------------------------------
+# ---- user-defined objects ------------------------------------------------------------------------------------
 
 
 class Network:
-    """Parts in a list, arrays in a dict, and a mask that is no parameter."""
+    """It has parts in a list, arrays in a dict, and a mask that is no parameter."""
 
     def __init__(self):
         self.parts = [Doubling(), Doubling()]
@@ -595,11 +595,11 @@ def test_rows_hold_what_the_table_shows():
     assert f"WRONG at {row.index}" in str(report)
 
 
-# ---- what a stranger's code does ----------------------------------------------------------------------------
+# ---- unusual user code ---------------------------------------------------------------------------------------
 
 
 def scaling(make, weight, **methods):
-    """An object y = x w whose weight is made by `make` and found by `weight`; its backward computes dx alone."""
+    """Return an object y = x w. `make` creates its weight and `weight` returns it; its backward computes only dx."""
     return type("Scaling", (), {"__init__": make, "forward": lambda self, x: x * weight(self),
                                 "backward": lambda self, dy: dy * weight(self)} | methods)()
 
@@ -647,7 +647,7 @@ def test_gradients_may_be_in_a_list_parallel_to_the_list_of_weights(factor):
 
 
 class BatchNorm:
-    """With a running mean, which a forward changes."""
+    """It has a running mean, which the forward changes."""
 
     def __init__(self):
         self.w, self.running = np.ones(5), np.zeros(5)

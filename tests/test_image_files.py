@@ -24,18 +24,18 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path):
-    """The user's cache is left alone."""
+    """Use a temporary cache instead of that of the user."""
     monkeypatch.setattr(folder_module.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
 
 
 def smooth(width, height, seed=0):
-    """A colourful image without sharp edges."""
+    """Return a coloured image without sharp edges."""
     small = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def thirds(width, height):
-    """Red, green and blue side by side along the longer side."""
+    """Return an image of three equal parts, red, green and blue, along its longer side."""
     pixels = np.zeros((3, max(width, height), 3), np.uint8)
     for k, colour in enumerate((RED, GREEN, BLUE)):
         pixels[:, k * pixels.shape[1] // 3:(k + 1) * pixels.shape[1] // 3] = colour
@@ -151,7 +151,7 @@ def test_the_first_frame_of_an_animation_is_used(tmp_path):
     assert read(tmp_path, frames[0], suffix="gif", save_all=True, append_images=frames[1:])[0, 0].tolist() == list(RED)
 
 
-# ---- images that are none -----------------------------------------------------------------------------------------
+# ---- files that are not images -------------------------------------------------------------------------------------
 
 
 def encoded(image, kind="PNG"):
@@ -165,7 +165,7 @@ def chunk(kind, content):
 
 
 def png_that_claims(width, height):
-    """A PNG of a few bytes with any size in its header."""
+    """Return a PNG of a few bytes whose header states this size."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
 
@@ -228,7 +228,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 def make_folder(folder, classes, size=(20, 16), seed=0):
-    """{"cat": 5, "train/dog": 3}: as many images in each sub-folder; returns the folder."""
+    """Write random images to sub-folders and return the folder. classes: {"cat": 5, "train/dog": 3}, for example."""
     rng = np.random.default_rng(seed)
     for name, count in classes.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -398,7 +398,7 @@ def test_preparation_options_are_for_image_files_only(capsys, option):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The number of images of each call that had to read files; whatever takes any time is kept."""
+    """Return a list of the number of image files read by each call. Every result is cached, even if it is fast."""
     counts = []
     monkeypatch.setattr(folder_module, "SLOW", 0)
     monkeypatch.setattr(folder_module, "read_image_files", lambda files,
@@ -446,8 +446,7 @@ def test_small_folders_are_not_cached(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-# ---- train, evaluate, predict
-# -----------------------------------------------------------------------------------------
+# ---- train, evaluate, predict ---------------------------------------------------------------------------------------
 
 
 def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):

@@ -369,7 +369,7 @@ def test_no_thread_waits_for_ever_after_an_interrupt(monkeypatch):
 
 
 def helpers_respond():
-    """Return whether the helpers take tasks again."""
+    """Return whether the helper threads accept tasks again."""
     parts: list[slice] = []
 
     def work():

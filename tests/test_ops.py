@@ -49,7 +49,7 @@ TOLERANCE = {np.float32: 5e-6, np.float64: 1e-12}
 
 
 def _strided(x):
-    """Put x into every second place of a larger array, with NaN between."""
+    """Return x as every second element of a larger array, with NaN between them."""
     larger = np.full([2 * n for n in x.shape], np.nan, x.dtype)
     view = larger[(slice(None, None, 2),) * x.ndim]
     view[...] = x
@@ -190,7 +190,7 @@ MOVERS = {"minivit.ops.convolution._gather", "minivit.ops.max_pooling._forward",
 
 @pytest.mark.parametrize(("case", "kernel"), KERNELS.values(), ids=KERNELS)
 def test_float32_kernels_do_not_compute_in_float64(case, kernel):
-    """A bare literal in a kernel would promote its loop: more digits than asked for, at half the speed."""
+    """An untyped literal in a kernel would promote its loop to float64, at half the speed."""
     run(pair_of(case.op, "fast"), *draw(case, np.float32))
     arrays = [[x for x in signature if isinstance(x, types.Array) and x.dtype in types.real_domain]
               for signature in kernel.signatures]
@@ -701,7 +701,7 @@ def test_the_mask_separates_tokens_from_opposite_edges():
 @pytest.mark.parametrize(("rows", "columns", "side", "shift"),
                          [(8, 8, 4, 2), (6, 9, 3, 1), (14, 14, 7, 3), (4, 4, 4, 0)])
 def test_masked_windows_see_only_neighbours(rows, columns, side, shift, which):
-    """Tokens that may look at each other stand less than a window apart in the image."""
+    """Tokens that attend to each other are less than a window apart in the image."""
     y, x = np.indices((rows, columns))
     places, _ = pair_of(windows, which)[0](np.stack([y, x], axis=-1)[None].astype(np.float64), side, shift)
     apart = np.abs(places[:, :, None] - places[:, None]).max(axis=-1)

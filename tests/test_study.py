@@ -31,7 +31,7 @@ POINTS = [{"model": model, "images": images, "seed": seed} for seed in (0, 1) fo
 
 
 def measure(model, images, seed):
-    """As a training would: the same for the same point, with all its digits."""
+    """Stand in for a training: equal points give equal results, with all digits of a float."""
     return {"accuracy": math.log(images) / 10 + seed / 7 + len(model) / 300, "loss": 1 / images}
 
 
@@ -41,7 +41,7 @@ def without_seconds(file):
 
 
 def demo(name):
-    """The module of a demo."""
+    """Import a demo and return its module."""
     spec = importlib.util.spec_from_file_location(name, DEMOS / f"{name}.py")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)     # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -81,7 +81,7 @@ def test_points_measured_in_parallel_give_the_same_table(tmp_path, jobs):
 
 
 def fail(folder, seed):
-    """A measurement that ends in another way for some seeds, and leaves a mark when it begins."""
+    """Stand in for a training that fails for some seeds. It creates a file when it starts."""
     (Path(folder) / str(seed)).touch()
     if seed == 1:
         raise FloatingPointError("a loss that is not finite")
@@ -97,13 +97,13 @@ def test_no_further_point_starts_after_an_error(tmp_path, seed, error, words):
     study, measure = Study(tmp_path / "t.csv", {}), partial(fail, tmp_path)
     with pytest.raises(error, match=words):
         study.run([{"seed": s} for s in (0, seed, 3, 4, 5, 6)], measure, jobs=2)
-    begun = {int(mark.name) for mark in tmp_path.iterdir() if mark.suffix != ".csv"}
-    assert {0, seed} <= begun <= {0, seed, 3}
+    started = {int(file.name) for file in tmp_path.iterdir() if file.suffix != ".csv"}
+    assert {0, seed} <= started <= {0, seed, 3}
     kept = {row["seed"] for row in study.rows}
     assert kept == {row["seed"] for row in Study(tmp_path / "t.csv", {}).rows}
-    if seed == 1:                                                     # beside an error what was begun still counts
-        assert kept == begun - {1}
-    else:  # beside a kill only what had ended, which takes seed 3 three seconds
+    if seed == 1:                                                     # after an error, points that have started finish
+        assert kept == started - {1}
+    else:  # after a kill, only finished points are kept, and seed 3 needs three seconds
         assert kept <= {0}
 
 
@@ -311,7 +311,7 @@ def test_a_subset_has_the_original_length_and_no_other_images():
 
 
 def gap(lines, sizes=(100, 1000, 10000)):
-    """{N: {seed: start + slope log10 N}} of {seed: (start, slope)}."""
+    """Return {N: {seed: start + slope log10 N}}, for lines {seed: (start, slope)}."""
     return {size: {seed: start + slope * math.log10(size) for seed, (start, slope) in lines.items()} for size in sizes}
 
 

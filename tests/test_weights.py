@@ -1,4 +1,4 @@
-"""Pretrained weights: what is read, resized or made anew, and how damaged files are refused."""
+"""Pretrained weights: reading, resizing, new heads, and the refusal of damaged files."""
 
 import json
 import mmap
@@ -30,19 +30,19 @@ SIZES = {"image_size": 8, "patch_size": 2, "channels": 3, "classes": 5, "width":
 
 
 def make(seed=0, family="vit", **options):
-    """A small model whose weights are all random, also those that start at zero."""
+    """Return a small model in which all weights are random, also those that are initialised with zero."""
     model = minivit.create_model(family, **(SIZES | options))
     model.vector[...] = np.random.default_rng(seed).standard_normal(model.vector.size) / 4
     return model
 
 
 def bfloat16(x):
-    """float32 -> the 16 bits of bfloat16, cut off."""
+    """Truncate float32 to the 16 bits of bfloat16."""
     return (np.ascontiguousarray(x, np.float32).view(np.uint32) >> 16).astype(np.uint16)
 
 
 def write_safetensors(path, header, content=b""):
-    """A file with just this header, whatever it claims."""
+    """Write a safetensors file with this header, which may be wrong."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + content)
     return path
@@ -248,7 +248,7 @@ def test_predict_explains_wrong_weights(tmp_path, monkeypatch, capsys, arguments
 
 @pytest.fixture
 def file(tmp_path):
-    """The weights of a small named model with seven classes."""
+    """Write the weights of a small named model with seven classes; return the path."""
     write_weights(tmp_path / "w.safetensors", make(family="vit_mini_patch2_8", image_size=8, channels=1, classes=7,
                                                    width=64, depth=4,
                                                    heads=4))
@@ -256,7 +256,7 @@ def file(tmp_path):
 
 
 def call(capsys, *arguments):
-    """What a verb gives back, and what it prints."""
+    """Run a command; return its exit code and what it prints."""
     code = cli.main([str(a) for a in arguments])
     return code, capsys.readouterr()
 
@@ -378,8 +378,7 @@ def test_dtypes_that_a_file_cannot_hold_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# ---- memory
-# -------------------------------------------------------------------------------------------------------------
+# ---- memory -------------------------------------------------------------------------------------------------------
 
 
 def test_writing_a_file_copies_one_tensor_at_a_time(tmp_path):
@@ -421,9 +420,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_predict_holds_the_weights_of_vit_base_once(tmp_path):
-    """The most memory that predicting with B/16 ever takes, beyond what a model of no size takes, is its file and a
-    third more.
-    """
+    """Peak memory of predict with ViT-B/16, minus that with a tiny model: below 1.3 times the size of the file."""
     Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "x.png")
     peaks, file = {}, tmp_path / "w.safetensors"
     for name in ("vit_mini_patch4_32", "vit_base_patch16_224"):
@@ -435,8 +432,7 @@ def test_predict_holds_the_weights_of_vit_base_once(tmp_path):
     assert peaks["vit_base_patch16_224"] - peaks["vit_mini_patch4_32"] < 1.3 * file.stat().st_size
 
 
-# ---- what no file can do
-# ------------------------------------------------------------------------------------------------
+# ---- files that are damaged or malicious ----------------------------------------------------------------------------
 
 
 def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
@@ -538,7 +534,7 @@ def test_pickles_are_named_and_not_loaded(tmp_path):
 
 
 def damaged(content, rng):
-    """The bytes of a file, damaged in one of some ways, mostly where the header is."""
+    """Return the bytes of a file with random damage, mostly in the header."""
     content, header = bytearray(content), 8 + int.from_bytes(content[:8], "little")
     way = rng.integers(6)
     if way == 0:
