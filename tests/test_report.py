@@ -418,6 +418,17 @@ def test_page_of_a_run_from_python_shows_the_calls(tmp_path, length):
     np.testing.assert_array_equal(names["model"].vector, minivit.load(tmp_path / "run").vector)
 
 
+def test_the_calls_of_the_page_repeat_the_run_once_they_have_its_seed(tmp_path):
+    model = minivit.create_model("vit_mini_patch2_8", seed=5, dtype=np.float64)
+    minivit.train(model, "digits", out=tmp_path / "run", epochs=0.1, progress=False)
+    text = Page((tmp_path / "run" / "report.html").read_text()).text
+    assert "If yours were not those of seed 0, pass your seed to create_model" in text
+    code, names = "\n".join(text[text.index("import minivit"):].splitlines()[:4]), {}
+    exec(code.replace("seed=0", "seed=5", 1), names)
+    assert names["model"].dtype == model.dtype
+    np.testing.assert_array_equal(names["model"].vector, model.vector)
+
+
 def test_a_page_that_cannot_be_written_is_reported(trained, tmp_path, capsys):
     assert cli.main(["evaluate", str(trained[0]), "--report", str(tmp_path / "nowhere" / "page.html")]) == 2
     assert re.fullmatch(r"minivit: error: .*page\.html: No such file or directory\n", capsys.readouterr().err)

@@ -10,7 +10,7 @@ import pytest
 
 import minivit
 from minivit import cli
-from minivit.runs import run_settings
+from minivit.runs import build_loop, run_settings
 from minivit.runs.folder import RunFolder
 from minivit.training import settings as declared
 from minivit.training.settings import (
@@ -137,6 +137,14 @@ def test_a_new_setting_needs_its_declaration_only(monkeypatch, tmp_path):
     assert RunFolder(tmp_path / "run").settings["novelty"] == 0.7
     with pytest.raises(ValueError, match="novelty must be a finite number at least 0 and at most 1, not 2"):
         train(novelty=2)
+
+
+def test_the_trainer_gets_the_settings_that_its_parameters_name():
+    assert build_loop.TRAINER_SETTINGS == ["lr", "weight_decay", "clip", "label_smoothing", "seed", "augment", "ema",
+                                           "layers", "optimiser"]
+    settings = dict(default_settings()) | {"clip": 0.7, "ema": 0.9, "lr": 3e-4, "lanes": 1, "micro_batch": 8}
+    trainer = build_loop.make_trainer(minivit.create_model("vit", **TINY), settings, threads=1)
+    assert (trainer.clip, trainer.ema, trainer.lr, trainer.label_smoothing) == (0.7, 0.9, 3e-4, 0.1)
 
 
 def test_the_estimator_has_the_declared_settings():

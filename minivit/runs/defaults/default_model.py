@@ -23,8 +23,8 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
     data : Dataset
         The data.
     name : str, optional
-        A named variant or a family (default: the model of the preset). "vit_mini", "deit_mini" and "swin_mini" are the
-        small models for the size of the images.
+        A named variant or a family (default: the model of the preset). "vit_mini", "deit_mini", "swin_mini" and
+        "resnet_mini" are the small models for the size of the images.
     seed : int
         Seed of the weights.
     minutes : float, optional

@@ -86,7 +86,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         ("Confusion matrix", _confusion(evaluation, class_names)),
         ("Precision and recall", _classes(evaluation, class_names)),
         (f"Sample images of {data.name}", _samples(data)),
-        ("Reproduce this run", _reproduction(config)),
+        ("Reproduce this run", _reproduction(config, model)),
         ("Settings", _settings(config)),
     ]
     text = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
@@ -296,7 +296,7 @@ def _value(value):
     return value if isinstance(value, str) else "-" if value is None else json.dumps(value)
 
 
-def _reproduction(config):
+def _reproduction(config, model):
     """Return the command that repeats the run, or the Python calls if it was started from Python."""
     training = config["training"]
     if config.get("command"):
@@ -309,7 +309,9 @@ def _reproduction(config):
     source = config["data"]["source"]
     settings = {name: value for name, value in training.items() if name in TRAINING_SETTINGS}
     load = f"minivit.load_data(**{source})" if source else "...  # the arrays that the run was given"
-    model = f"minivit.create_model({config['model']['family']!r}, **{config['model']['options']})"
-    lines = ["import minivit", f"data = {load}", f"model = {model}  # add the seed of its weights",
-             f"minivit.train(model, data, **{settings})"]
-    return f"<pre>{_escape(chr(10).join(lines))}</pre>"
+    dtype = "" if model.dtype == np.float32 else f", dtype={model.dtype.name!r}"
+    make = f"minivit.create_model({config['model']['family']!r}, seed=0{dtype}, **{config['model']['options']})"
+    lines = ["import minivit", f"data = {load}", f"model = {make}", f"minivit.train(model, data, **{settings})"]
+    note = ("A run does not store the initial weights of its model. If yours were not those of seed 0, pass your seed "
+            "to create_model, or give the model your weights; then these calls give the same weights as the run.")
+    return f'<pre>{_escape(chr(10).join(lines))}</pre>\n<p class="note">{_escape(note)}</p>'
