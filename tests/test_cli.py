@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import minivit
 from minivit import cli
-from minivit.cli.wording import in_options
+from minivit.cli.wording import in_options, option_names
 from minivit.models.pretrained import inspect_weights, match_text
 from minivit.runs.defaults.presets import PRESETS
 from minivit.training.settings import GROUPS
@@ -139,6 +139,8 @@ KEYWORDS = {"image_size": "--image-size", "resume": "--resume", "start": "--fine
     ("start from the layers, resume", "start from the layers, resume"), ("pool=mean", "pool=mean"),
     ("minivit.train(model, data, resume=True)", "minivit.train(model, data, resume=True)"),
     ("/a/image_size/start=3 is no run", "/a/image_size/start=3 is no run"), ("start=3 is no run", "start=3 is no run"),
+    ("a/config.json is damaged: it lacks image_size", "a/config.json is damaged: it lacks image_size"),
+    ("no config.json, see image_size=...", "no config.json, see --image-size"),
     ("a name that minivit.models.describe_models() has", "a name that `minivit models` has"),
 ])
 def test_messages_of_the_library_name_options_on_the_command_line(text, expected):
@@ -157,6 +159,15 @@ def test_messages_of_the_library_name_keywords_in_python(tmp_path):
     write_tensors(tmp_path / "headless.safetensors", headless, metadata)
     found = inspect_weights(tmp_path / "headless.safetensors", "vit_mini")
     assert match_text(*found).endswith("without its classifier: with classes=... a new one is made")
+
+
+def test_every_keyword_has_one_option_in_all_commands(refused):
+    [verbs] = [action for action in cli.build_parser()._actions if isinstance(action.choices, dict)]
+    of_all = option_names(cli.build_parser())
+    for verb in verbs.choices.values():
+        assert of_all | option_names(verb) == of_all
+    assert (of_all["start"], of_all["layers"], of_all["relative_bias"]) == ("--fine-tune", "--layer", "--relative-bias")
+    assert "which train writes to the folder --out" in refused("evaluate", "nowhere")
 
 
 def test_the_command_line_names_only_options_that_it_has(refused, tmp_path):

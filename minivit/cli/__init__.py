@@ -25,6 +25,7 @@ from .models import add_models, add_weights
 from .parser import Parser, print_error, worded
 from .trained import add_attend, add_evaluate, add_predict
 from .training import add_train
+from .wording import option_names
 
 VERBS = (add_train, add_evaluate, add_predict, add_attend, add_models, add_weights, add_gradcheck, add_bench, add_help,
          add_completion)
@@ -48,8 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")             # an ASCII terminal shows other characters escaped
     typed, options = sys.argv[1:] if arguments is None else arguments, None
     try:
-        options = build_parser().parse_args(typed)
+        parser = build_parser()
+        options = parser.parse_args(typed)
         options.typed, options.command = typed, shlex.join(["minivit", *typed])
+        options.option_names = option_names(parser)
         return options.verb(options) or 0
     except BrokenPipeError:
         # the program that reads the output, such as `head`, has ended

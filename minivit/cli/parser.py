@@ -5,7 +5,7 @@ import sys
 from typing import Any, NoReturn
 
 from ..common.checks import check_name, nearest
-from .wording import in_options, option_names
+from .wording import in_options
 
 COLUMNS = 100     # widest help text
 
@@ -22,12 +22,8 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message} (see {self.prog} --help)")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse arguments. Raises ValueError for an unknown one, with the nearest option.
-
-        The result also has `option_names` of the command, for its messages.
-        """
+        """Parse arguments. Raises ValueError for an unknown one, with the nearest option."""
         namespace, unknown = super().parse_known_args(args, namespace)
-        vars(namespace).setdefault("option_names", option_names(self))          # the command's, not the main parser's
         if unknown:
             self.error(self._unknown_text(unknown))
         return namespace, unknown

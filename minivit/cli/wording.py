@@ -16,16 +16,22 @@ _CALL_OR_KEYWORD = re.compile(r"[\w.]+\([^()]*\)|(?<![\w./'\"-])([a-z_]+)(?:=(\.
 
 
 def option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
-    """Return {keyword: option} of a parser, such as {"data_dir": "--data-dir", "start": "--fine-tune"}."""
-    return {action.dest: next(option for option in action.option_strings if option.startswith("--"))
-            for action in parser._actions if action.option_strings}
+    """Return {keyword: option} of a parser and its commands, such as {"data_dir": "--data-dir"}."""
+    names: dict[str, str] = {}
+    for action in parser._actions:
+        if isinstance(action.choices, dict):                          # the commands
+            for command in action.choices.values():
+                names |= option_names(command)
+        elif action.option_strings:
+            names[action.dest] = next(option for option in action.option_strings if option.startswith("--"))
+    return names
 
 
 def in_options(text: str, options: Mapping[str, str], typed: Sequence[str] = ()) -> str:
-    """Return a message of the library with the options of a command in place of keyword arguments.
+    """Return a message of the library with options in place of keyword arguments.
 
     A keyword is recognised by its equals sign, or by an underscore in its name: other names, such as "start", are also
-    ordinary words.
+    ordinary words. In a message about a config.json, names without an equals sign are its entries and stay.
 
     Parameters
     ----------
@@ -36,11 +42,14 @@ def in_options(text: str, options: Mapping[str, str], typed: Sequence[str] = ())
     typed : sequence of str
         The arguments that the user typed. Words that are part of a name or path among them stay as they are.
     """
+    entries = "config.json" in text
     names = [argument for argument in typed if not argument.startswith("-")]
 
     def replace(match: re.Match) -> str:
         word, (keyword, value) = match[0], match.groups()
-        if keyword not in options or (value is None and "_" not in keyword) or any(word in name for name in names):
+        if keyword not in options or any(word in name for name in names):
+            return word
+        if value is None and (entries or "_" not in keyword):
             return word
         return options[keyword] if value in (None, "", "...", "True") else f"{options[keyword]} {value}"
 
