@@ -492,8 +492,8 @@ def test_train_evaluate_predict_and_resume(tmp_path, capsys, monkeypatch):
     for verb in (["evaluate", "runs/pets-seed0"], ["predict", "runs/pets-seed0", "3"],
                  ["attend", "runs/pets-seed0", "3", "--out", "look.png"]):
         assert cli.main(verb) == 2
-        assert re.fullmatch(r"minivit: error: \S+/pets, on which .* is gone: restore it, or give its new path, as in: "
-                            r"minivit evaluate runs/pets-seed0 DATA\n", capsys.readouterr().err)
+        assert re.fullmatch(r"minivit: error: \S+/pets, on which .* is gone: restore it, or evaluate the run on the "
+                            r"data at their new path\n", capsys.readouterr().err)
     assert call("evaluate", "runs/pets-seed0", "moved")["accuracy"] == first["accuracy"]
     assert call("train", "moved", "--resume", "--out", "runs/pets-seed0")["accuracy"] == first["accuracy"]
 
