@@ -2,9 +2,9 @@
 
 All weights are copied, with two exceptions:
 
-    head         new, unless the classes are those of the pretrained run, in the same order positions    resized if the
-    images have another size: bicubic interpolation of the grid of learned positions, as in the
-                 ViT paper, and of the table of relative position biases; the entry of the class token is copied
+    head         new, unless the classes are those of the pretrained run, in the same order
+    positions    resized if the images have another size: bicubic interpolation of the grid of learned positions, as in
+                 the ViT paper, and of the table of relative position biases; the entry of the class token is copied
 
 The mean and standard deviation that normalise pixels belong to the weights and are copied too.
 
