@@ -33,7 +33,7 @@ VARIANTS = TRAINING + INFERENCE
 
 def compiled(function, error_model="numpy", **helpers):
     """Compile the Python source of a kernel again, with some of its helper functions replaced."""
-    source = getattr(function, "py_func", function)                   # with NUMBA_DISABLE_JIT=1 it is plain Python
+    source = getattr(function, "__wrapped__", function)               # with NUMBA_DISABLE_JIT=1 it is plain Python
     changed = FunctionType(source.__code__, source.__globals__ | helpers, source.__name__)
     return numba.njit(nogil=True, error_model=error_model, fastmath=kernel._FAST)(changed)
 

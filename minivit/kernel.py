@@ -19,11 +19,12 @@ float64 calls the C library; float32 uses the polynomials below, because LLVM ca
 library.
 """
 
+import functools
 import hashlib
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,34 @@ import platformdirs
 from numba import types
 from numba.core import event
 from numba.extending import overload
+from numpy.typing import DTypeLike
 
 _FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _EXACT_ORDER = _FAST - {"reassoc"}  # for helpers whose rounding errors cancel only in the written order
 _HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 _STORE = platformdirs.user_cache_path("minivit") / f"kernels-{_HASH}"
+
+
+class _Active(threading.local):
+    """The recorder of this thread, see `minivit/replay/`; None: kernels just run."""
+
+    recorder: Any = None
+
+
+active = _Active()
+
+
+class Kernel:
+    """A compiled loop. A call runs it; while this thread records, the call is also written to the record."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.compiled, self._numba_type_ = compiled, compiled._numba_type_    # by its type, other kernels may call it
+        functools.update_wrapper(self, compiled.py_func)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the loop."""
+        recorder = active.recorder
+        return self.compiled(*arguments) if recorder is None else recorder.call(self.compiled, arguments)
 
 
 def kernel(function: Callable) -> Any:
@@ -50,18 +74,23 @@ def kernel(function: Callable) -> Any:
 
     Returns
     -------
-    compiled : callable
+    compiled : Kernel
         The compiled function, or `function` itself under `NUMBA_DISABLE_JIT=1`.
     """
-    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
+    compiled = stored(numba.njit, function, nogil=True, error_model="numpy", fastmath=_FAST)
+    return compiled if compiled is function else Kernel(compiled)
+
+
+def stored(compile: Callable, function: Callable, **options: Any) -> Any:
+    """Return compile(**options)(function) of Numba, which stores what it compiles on disk if a folder is writable."""
     # Numba reads the folder when it decorates. If it cannot write there, it uses its own folder or raises an error.
     config: Any = numba.config
     previous = config.CACHE_DIR
     config.CACHE_DIR = str(Path(previous, _STORE.name) if previous else _STORE)
     try:
-        return numba.njit(cache=True, **options)(function)
+        return compile(cache=True, **options)(function)
     except RuntimeError:                                  # no folder is writable: each process compiles for itself
-        return numba.njit(**options)(function)
+        return compile(**options)(function)
     finally:
         config.CACHE_DIR = previous
 
@@ -86,6 +115,25 @@ def on_first_compilation(announce: Callable[[], None]) -> AbstractContextManager
     return event.install_listener("numba:compile", _FirstCompilation(announce))
 
 
+def empty(shape: int | Sequence[int], dtype: DTypeLike) -> np.ndarray:
+    """Return an array for results, as `np.empty` does; while this thread records, from the record's memory."""
+    recorder = active.recorder
+    return np.empty(shape, dtype) if recorder is None else recorder.empty(shape, dtype)
+
+
+def zeros(shape: int | Sequence[int], dtype: DTypeLike) -> np.ndarray:
+    """Return an array of zeros, see `empty`."""
+    x = empty(shape, dtype)
+    x[...] = 0
+    return x
+
+
+def constant(x: np.ndarray) -> np.ndarray:
+    """Return x, marked as read-only: a table that never changes. A record takes no other array for constant."""
+    x.flags.writeable = False
+    return x
+
+
 def as_matrix(x: np.ndarray) -> np.ndarray:
     """View `x` (..., D) as a contiguous matrix (rows, D). Copy only an array that is not contiguous.
 
@@ -106,7 +154,12 @@ def as_matrix(x: np.ndarray) -> np.ndarray:
         raise TypeError(f"operations take float32 or float64, not {x.dtype}: convert with x.astype(np.float32)")
     if x.ndim != 2:
         x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    return np.ascontiguousarray(x)
+    return contiguous(x)
+
+
+def contiguous(x: np.ndarray) -> np.ndarray:
+    """Return x, or a copy if it is not contiguous."""
+    return x if x.flags.c_contiguous else x.copy(order="C")
 
 
 # ---- loops over the rows of a matrix, faster than NumPy's -----------------------------------------------------------
@@ -126,12 +179,10 @@ def add_row(y: np.ndarray, row: np.ndarray) -> None:
 def sum_rows(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return the sum over all rows of x.
 
-    It is computed as a product with ones: BLAS, the library for matrix products, adds faster than NumPy.
-
     Parameters
     ----------
     x : array (..., D)
-    out : array (D,), optional
+    out : array (D,), contiguous, optional
         Receives the result.
 
     Returns
@@ -139,7 +190,31 @@ def sum_rows(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     total : array (D,)
     """
     matrix = as_matrix(x)
-    return np.matmul(_ones(len(matrix), matrix.dtype), matrix, out=out)
+    total = empty(matrix.shape[1], matrix.dtype) if out is None else out
+    _sum_rows(matrix[None], total[None])
+    return total
+
+
+def sum_images(x: np.ndarray) -> np.ndarray:
+    """Return the sum over the images of x (B, N, D): an array (N, D)."""
+    return sum_rows(x.reshape(len(x), -1)).reshape(x.shape[1:])
+
+
+def mean_rows(x: np.ndarray) -> np.ndarray:
+    """Return the mean over the rows of each matrix of x.
+
+    Parameters
+    ----------
+    x : array (B, N, D)
+
+    Returns
+    -------
+    mean : array (B, D)
+    """
+    mean = empty((x.shape[0], x.shape[2]), x.dtype)
+    _sum_rows(contiguous(x), mean)
+    mean *= x.dtype.type(1 / x.shape[1])
+    return mean
 
 
 def row_max(x: np.ndarray) -> np.ndarray:
@@ -158,13 +233,18 @@ def row_max(x: np.ndarray) -> np.ndarray:
     largest : array (rows,)
     """
     matrix = as_matrix(x)
-    return _row_max(matrix.view(f"i{matrix.itemsize}")).view(matrix.dtype)
+    largest = empty(len(matrix), matrix.dtype)
+    _row_max(matrix.view(f"i{matrix.itemsize}"), largest.view(f"i{matrix.itemsize}"))
+    return largest
 
 
-@lru_cache(maxsize=8)
-def _ones(length: int, dtype: np.dtype) -> np.ndarray:
-    """Ones, kept because every training step needs vectors of the same few lengths."""
-    return np.ones(length, dtype)
+@kernel
+def sum_of_squares(x):
+    """Return the sum of the squares of a vector, added in float64."""
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(x[i])
+    return total
 
 
 @kernel
@@ -175,16 +255,29 @@ def _add_row(y, row):
 
 
 @kernel
-def _row_max(bits):
+def _sum_rows(matrices, totals):
+    zero, last = matrices.dtype.type(0), matrices.shape[1] - matrices.shape[1] % 4
+    for b in range(len(matrices)):
+        x, total = matrices[b], totals[b]
+        for j in range(total.size):
+            total[j] = zero
+        for n in range(0, last, 4):                                   # each number of `total` is loaded once for 4 rows
+            for j in range(total.size):
+                total[j] += (x[n, j] + x[n + 1, j]) + (x[n + 2, j] + x[n + 3, j])
+        for n in range(last, len(x)):
+            for j in range(total.size):
+                total[j] += x[n, j]
+
+
+@kernel
+def _row_max(bits, largest):
     integer = bits.dtype.type
     to_sign, all_but_sign = integer(8 * bits.itemsize - 1), integer(np.iinfo(bits.dtype).max)
-    largest = np.empty(bits.shape[0], bits.dtype)
     for n in range(bits.shape[0]):
         found = integer(np.iinfo(bits.dtype).min)
         for j in range(bits.shape[1]):
             found = max(found, integer(bits[n, j] ^ ((bits[n, j] >> to_sign) & all_but_sign)))
         largest[n] = found ^ ((found >> to_sign) & all_but_sign)
-    return largest
 
 
 # ---- exp -------------------------------------------------------------------------------------------

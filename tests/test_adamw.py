@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minivit.layers import Block
-from minivit.parallel.lanes import _sum_of_squares
+from minivit.kernel import sum_of_squares
 from minivit.training.adamw import AdamW, reference_update
 from minivit.training.ema import decay_at_step, update_mean
 from minivit.training.layer_settings import layer_settings
@@ -79,7 +79,7 @@ def test_the_step_length_in_float32_is_unbiased():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_gradient_norm_is_summed_in_float64(dtype):
     x = np.random.default_rng(0).standard_normal(100_003).astype(dtype)
-    assert _sum_of_squares(x) == pytest.approx(float((x.astype(np.float64) ** 2).sum()), rel=1e-13)
+    assert sum_of_squares(x) == pytest.approx(float((x.astype(np.float64) ** 2).sum()), rel=1e-13)
 
 
 @pytest.mark.parametrize("settings", [{"betas": (1.0, 0.9)}, {"betas": (0.9, -0.1)}, {"eps": 0}], ids=str)

@@ -44,6 +44,12 @@ class Contestant:
         """Forward, loss, backward, clipping, AdamW."""
         self.trainer.step(self.images, self.labels)
 
+    def not_replayed(self, task: str) -> str:
+        """Return why "train" or "infer" runs as written; empty if it is replayed."""
+        from ..parallel import prediction
+
+        return self.trainer.lanes.not_replayed if task == "train" else prediction.not_replayed(self.model)
+
     def infer(self) -> np.ndarray:
         """Return logits (B, K)."""
         return self.model.predict(self.images, self.threads)

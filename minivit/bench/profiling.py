@@ -1,14 +1,15 @@
 """Where the time of a training step or of inference goes: every op, forward and backward, and its matrix products."""
 
+import contextlib
 import importlib
+import os
 import time
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-
 from .. import ops
 from ..common.checks import check_name
+from ..products import matmul
 from .contestant import Contestant
 from .shapes import SHAPES
 
@@ -16,14 +17,16 @@ from .shapes import SHAPES
 def profile(name: str = "cifar", steps: int = 10) -> dict:
     """Measure how long each op takes in a training step of a shape, on one thread, in processor time.
 
-    For a shape that is not trained, it is the inference of a batch. The ops are wrapped while this runs.
+    For a shape that is not trained, it is the inference of a batch. A replayed step calls no op (see `replay`). So the
+    ops are measured in steps that run as written, wrapped while this runs; the replayed step is measured as a whole.
 
     Returns
     -------
     dict
-        {"shape", "task": "train" or "infer", "step": seconds, "not_products": share, "rows": [...]}. Each row is {op,
+        {"shape", "task": "train" or "infer", "step": seconds, "replayed": seconds, "not_replayed": why not, or "",
+        "not_products": share, "rows": [...]}. Each row is {op,
         pass, calls, seconds, products}: the seconds of the op without the ops that it calls, and the part within
-        `np.matmul`.
+        `products.matmul`.
 
     Raises
     ------
@@ -34,30 +37,39 @@ def profile(name: str = "cifar", steps: int = 10) -> dict:
 
     shape = SHAPES[check_name("shape", name, SHAPES)]
     model, images, labels = shape.make()
-    subject = Contestant(shape.family, model.config, to_timm(model), images, labels, threads=1)
-    task = "train" if shape.trained else "infer"
-    step = getattr(subject, task)
-    for _ in range(3):
-        step()
+    task, replayed = "train" if shape.trained else "infer", []
+    for environment in ({"MINIVIT_REPLAY": "1"}, {"MINIVIT_REPLAY": "0"}):
+        with mock.patch.dict(os.environ, environment):
+            subject = Contestant(shape.family, model.config, to_timm(model), images, labels, threads=1)
+            step = getattr(subject, task)
+            for _ in range(4):                                        # compile, record, compare, replay
+                step()
+            replayed.append((_seconds(step, steps), subject.not_replayed(task)))
     clock = _Clock()
-    with mock.patch.object(np, "matmul", clock.product(np.matmul)):
-        patches = [mock.patch.object(module, name, clock.op(path.name.removesuffix(".py"), name, getattr(module, name)))
-                   for path in sorted(Path(ops.__file__).parent.glob("[a-z]*.py"))
-                   for module in [importlib.import_module(f"minivit.ops.{path.stem}")]
-                   for name in ("forward", "backward") if hasattr(module, name)]
-        for patch in patches:
-            patch.start()
-        start = time.thread_time()
-        for _ in range(steps):
-            step()
-        total = (time.thread_time() - start) / steps
-        for patch in patches:
-            patch.stop()
-    rows = [{"op": op, "pass": name, "calls": calls // steps, "seconds": own / steps, "products": products / steps}
-            for (op, name), (calls, own, products) in clock.rows.items()]
-    return {"shape": name, "task": task, "step": total,
+    modules = [importlib.import_module(f"minivit.ops.{path.stem}")
+               for path in sorted(Path(ops.__file__).parent.glob("[a-z]*.py"))]
+    with contextlib.ExitStack() as patches:
+        for module in modules:
+            for way in ("forward", "backward"):
+                if hasattr(module, way):
+                    timed = clock.op(module.__name__.rpartition(".")[2], way, getattr(module, way))
+                    patches.enter_context(mock.patch.object(module, way, timed))
+            if hasattr(module, "matmul"):
+                patches.enter_context(mock.patch.object(module, "matmul", clock.product(matmul)))
+        total = _seconds(step, steps)
+    rows = [{"op": op, "pass": way, "calls": calls // steps, "seconds": own / steps, "products": products / steps}
+            for (op, way), (calls, own, products) in clock.rows.items()]
+    return {"shape": name, "task": task, "step": total, "replayed": replayed[0][0], "not_replayed": replayed[0][1],
             "not_products": 1 - sum(row["products"] for row in rows) / total,
             "rows": sorted(rows, key=lambda row: -row["seconds"])}
+
+
+def _seconds(step, steps):
+    """Return the processor time of this thread for a step."""
+    start = time.thread_time()
+    for _ in range(steps):
+        step()
+    return (time.thread_time() - start) / steps
 
 
 class _Clock:
@@ -98,7 +110,9 @@ class _Clock:
 def profile_table(result: dict) -> str:
     """Return the result of `profile` as text."""
     what = "one training step" if result["task"] == "train" else "inference of one batch"
-    lines = [f"{result['shape']}: {what} on one thread, {1e3 * result['step']:.2f} ms of processor time",
+    replay = f"not replayed: {result['not_replayed']}" if result["not_replayed"] else "replayed"
+    lines = [f"{result['shape']}: {what} on one thread, {1e3 * result['step']:.2f} ms of processor time as written, "
+             f"{1e3 * result['replayed']:.2f} ms {replay}",
              f"{'op':22} {'pass':9} {'calls':>6} {'ms':>9} {'share':>7} {'of it products':>15}"]
     for row in result["rows"]:
         if row["calls"]:

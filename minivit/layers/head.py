@@ -52,9 +52,9 @@ class Heads(Layer):
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, 1, n, D) -> logits (B, K)."""
         logits = [head.forward(x[:, :, i:i + 1]) for i, head in enumerate(self.heads)]    # (B, 1, 1, K)
-        return np.mean(logits, axis=0)[:, 0, 0]
+        return pooling.forward(np.concatenate(logits, axis=1)[:, :, 0], "mean")[0]
 
     def backward(self, dlogits: np.ndarray) -> np.ndarray:
         """dlogits (B, K) -> dx (B, 1, n, D)."""
-        dy = (dlogits / len(self.heads))[:, None, None]               # the mean passes 1 / n to each
+        dy = (dlogits * dlogits.dtype.type(1 / len(self.heads)))[:, None, None]    # the mean passes 1 / n to each
         return np.concatenate([head.backward(dy) for head in self.heads], axis=2)

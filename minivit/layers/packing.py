@@ -200,23 +200,31 @@ class PackedTree:
         twin.__dict__.update({name: clone(value) for name, value in self.__getstate__().items()}, **attributes)
         return twin
 
-    def _clone_on(self, weights: np.ndarray) -> Self:
+    def _clone_on(self, weights: np.ndarray, gradients: np.ndarray | None = None) -> Self:
         """Return a clone whose parameters lie one after the other in the vector `weights`."""
         layers = [id(item) for _, item in self.walk() if isinstance(item, PackedTree)]
         if len(set(layers)) < len(layers):
             raise ValueError(f"{type(self).__name__} holds a layer twice: make two layers, because each has one cache "
                              "and one place in the tree")
-        twin, storage, offset = self._clone(Parameter.unplaced), Storage(weights), 0
+        twin, storage, offset = self._clone(Parameter.unplaced), Storage(weights, gradients), 0
         for p in twin.parameters():
             p.place(storage, offset)
             offset += p.size
         return twin
 
-    def replica(self) -> Self:
-        """Return a layer that shares the weights of this one, and has gradients and caches of its own."""
-        return self._clone_on(self.vector)
+    def replica(self, kind: type[np.ndarray] = np.ndarray, gradients: np.ndarray | None = None) -> Self:
+        """Return a layer that shares the weights of this one, and has gradients and caches of its own.
 
-    def inference_view(self, workers: Any = None) -> Self:
+        Parameters
+        ----------
+        kind : type
+            Class of the arrays of the replica's weights and gradients, such as `minivit.replay.Tracked`.
+        gradients : np.ndarray, optional
+            Vector for the gradients, such as that of another replica (default: a new one).
+        """
+        return self._clone_on(self.vector.view(kind), None if gradients is None else gradients.view(kind))
+
+    def inference_view(self, workers: Any = None, kind: type[np.ndarray] = np.ndarray) -> Self:
         """Return a layer that shares the parameters of this one and stores no caches. Making one takes 0.1 ms.
 
         Its arrays are freed as soon as the next layer has read them, so they stay in the core's cache.
@@ -225,8 +233,17 @@ class PackedTree:
         ----------
         workers : minivit.parallel.threads.Workers, optional
             Threads that split the tokens of each image, if the model allows it (see `sequence_parallel.py`).
+        kind : type
+            Class of the arrays of the parameters, as for `replica`.
         """
-        return self._clone(lambda parameter: parameter, _keeps_cache=False, _workers=workers)
+        def of_parameter(parameter: Parameter) -> Parameter:
+            if kind is np.ndarray:
+                return parameter
+            twin = parameter.unplaced()
+            twin.memory_map(parameter.data.view(kind))
+            return twin
+
+        return self._clone(of_parameter, _keeps_cache=False, _workers=workers)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Return a copy with weights of another dtype. Raise TypeError if it is neither float32 nor float64."""

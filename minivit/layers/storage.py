@@ -18,11 +18,12 @@ class Storage:
     ----------
     weights : np.ndarray
         Vector that holds the weights of all parameters, one parameter after the other.
+    gradients : np.ndarray, optional
+        Vector for the gradients.
     """
 
-    def __init__(self, weights: np.ndarray) -> None:
-        self.weights = weights
-        self._gradients: np.ndarray | None = None
+    def __init__(self, weights: np.ndarray, gradients: np.ndarray | None = None) -> None:
+        self.weights, self._gradients = weights, gradients
 
     @property
     def gradients(self) -> np.ndarray:

@@ -5,6 +5,7 @@ Read `ops/windows.py`, `ops/relative_bias.py` and `attention.py` before.
 
 import numpy as np
 
+from ..kernel import sum_rows
 from ..ops import attention_variants, relative_bias, windows
 from .dropout import Dropout
 from .initializers import normal
@@ -49,7 +50,6 @@ class WindowAttention(Layer):
         self.qkv = Linear(width, 3 * width, maps=3)
         self.proj = Linear(width, width)
         self.proj_drop = Dropout(drop_rate)
-        self.mask = windows.mask(rows, columns, side, shift)[:, None] if shift else None          # (G, 1, n, n)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -76,7 +76,10 @@ class WindowAttention(Layer):
     def _bias(self, part: slice = slice(None)) -> tuple[np.ndarray, tuple]:
         """Return the bias and the cache of the relative bias."""
         bias, table = relative_bias.forward(self.relative_position_bias_table.data, self.side, self.side)
-        return (bias if self.mask is None else bias + self.mask[part].astype(bias.dtype)), table
+        if self.shift:
+            mask = windows.mask(self.rows, self.columns, self.side, self.shift, bias.dtype)       # (G, n, n)
+            bias = bias + mask[part, None]
+        return bias, table
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, H, W, D) -> y (B, H, W, D)."""
@@ -91,7 +94,7 @@ class WindowAttention(Layer):
         (shape, side, shift), table, attended = self.pop_cache()
         dy, _ = windows.forward(self.proj_drop.backward(dy), side, shift)
         dqkv, dbias = attention_variants.backward(self.proj.backward(dy), attended)
-        if self.mask is not None:
-            dbias = dbias.sum(axis=0)                                 # all windows share one table
+        if self.shift:                                                # all windows share one table
+            dbias = sum_rows(dbias.reshape(len(dbias), -1)).reshape(dbias.shape[1:])
         self.relative_position_bias_table.grad = relative_bias.backward(dbias, table)
         return windows.backward(self.qkv.backward(dqkv), (shape, side, shift))

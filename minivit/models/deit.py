@@ -19,8 +19,9 @@ from functools import partial
 
 import numpy as np
 
-from ..layers import Linear, Parameter
-from ..layers.initializers import normal, zeros
+from ..kernel import zeros
+from ..layers import Linear, Parameter, initializers
+from ..ops import pooling
 from .model import Statistic
 from .vit import ViT
 
@@ -44,8 +45,8 @@ class DeiT(ViT):
                          depth=depth, heads=heads, mlp_ratio=mlp_ratio, positions=positions, position_std=position_std,
                          stem=stem, drop_rate=drop_rate, drop_path_rate=drop_path_rate, mean=mean, std=std)
         del self.config["pool"], self.config["relative_bias"]
-        self.dist_token = Parameter((width,), partial(normal, std=1e-6))
-        self.head_dist = Linear(width, classes, zeros)
+        self.dist_token = Parameter((width,), partial(initializers.normal, std=1e-6))
+        self.head_dist = Linear(width, classes, initializers.zeros)
         self._set_positions(prefix=2)
         self.blocks[-1].set_output_tokens(2)
 
@@ -56,11 +57,12 @@ class DeiT(ViT):
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> logits (B, K)."""
-        return self.forward_heads(images).mean(axis=1)
+        return pooling.forward(self.forward_heads(images), "mean")[0]
 
     def backward(self, dlogits: np.ndarray) -> np.ndarray:
         """dlogits (B, K) -> dimages (B, H, W, C)."""
-        return self.backward_heads(np.stack([dlogits, dlogits], axis=1) / 2)
+        half = dlogits * dlogits.dtype.type(0.5)
+        return self.backward_heads(np.stack([half, half], axis=1))
 
     def forward_heads(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> the logits of both heads (B, 2, K): of the class token, of the distillation token."""
@@ -74,7 +76,7 @@ class DeiT(ViT):
         embedded, shape = self.pop_cache()
         self.check_gradient(dheads[:, 0], shape[0])
         dy = np.stack([self.head.backward(dheads[:, 0]), self.head_dist.backward(dheads[:, 1])], axis=1)
-        dx = np.zeros(shape, dy.dtype)
+        dx = zeros(shape, dy.dtype)
         dx[:, :2] = self._final_norm.backward(dy)                     # no other token is read
         return self._encode_backward(dx, embedded)
 

@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 
 from ..common.checks import check_name
+from ..kernel import constant
 from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed, sequence_parallel
 from ..layers.initializers import normal, zeros
 from ..ops import pooling, sincos, tokens
@@ -135,7 +136,7 @@ class ViT(Model):
     def _positions(self) -> np.ndarray | None:
         """Return the positions (N, D), or None."""
         if self.fixed_positions is not None:
-            return self.fixed_positions.astype(self.dtype)
+            return constant(self.fixed_positions.astype(self.dtype))
         return self.pos_embed.data if self.pos_embed else None
 
     @property

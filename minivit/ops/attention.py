@@ -36,6 +36,8 @@ import math
 
 import numpy as np
 
+from ..kernel import contiguous, empty
+from ..products import matmul
 from . import softmax
 
 
@@ -94,10 +96,10 @@ def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, tuple]:
     B, N, width = qkv.shape
     q, k, v = split_heads(qkv, heads)
     scale = 1 / math.sqrt(q.shape[-1])
-    scores = np.matmul(q, k.swapaxes(-1, -2))
+    scores = matmul(q, k.swapaxes(-1, -2))
     probs, _ = softmax.forward(scores, scale, in_place=True)
-    y = np.empty((B, N, width // 3), qkv.dtype)
-    np.matmul(probs, v, out=per_head(y, heads))
+    y = empty((B, N, width // 3), qkv.dtype)
+    matmul(probs, v, out=per_head(y, heads))
     return y, (qkv, probs, scale)
 
 
@@ -106,11 +108,11 @@ def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     qkv, probs, scale = cache
     heads, dqkv = probs.shape[1], np.empty_like(qkv)
     (q, k, v), (dq, dk, dv), dy = split_heads(qkv, heads), split_heads(dqkv, heads), per_head(dy, heads)
-    dprobs = np.matmul(dy, v.swapaxes(-1, -2))                        # y = probs v
-    np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
+    dprobs = matmul(dy, v.swapaxes(-1, -2))                        # y = probs v
+    matmul(probs.swapaxes(-1, -2), dy, out=dv)
     dscores = softmax.backward(dprobs, (probs, scale), in_place=True)
-    np.matmul(dscores, k, out=dq)                                     # scores = q k^T
-    np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
+    matmul(dscores, k, out=dq)                                     # scores = q k^T
+    matmul(dscores.swapaxes(-1, -2), q, out=dk)
     return dqkv
 
 
@@ -118,4 +120,4 @@ def check(qkv: np.ndarray, heads: int) -> np.ndarray:
     """Return qkv, contiguous. Raises ValueError if it is not (B, N, 3 D) with D divisible by h."""
     if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ValueError(f"attention: qkv must be (B, N, 3 D) with D divisible by {heads} heads, not {qkv.shape}")
-    return np.ascontiguousarray(qkv)
+    return contiguous(qkv)

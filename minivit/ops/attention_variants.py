@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernel import empty, sum_rows
+from ..products import matmul
 from . import softmax
 from .attention import check, per_head, split_heads
 
@@ -102,12 +104,13 @@ def forward(qkv: np.ndarray, heads: int, bias: np.ndarray | None = None,
     q, k, v = split_heads(qkv, heads)
     q = q[:, :, queries]
     scale = 1 / math.sqrt(q.shape[-1])
-    scores = np.matmul(q, k.swapaxes(-1, -2))                         # (B, h, T, N)
+    scores = matmul(q, k.swapaxes(-1, -2))                         # (B, h, T, N)
     if bias is not None:
-        scores.reshape(-1, *bias.shape)[...] += bias / scale          # row b = i G + g takes bias[g]
+        rows = scores.reshape(-1, *bias.shape)
+        rows += bias * scores.dtype.type(1 / scale)                   # row b = i G + g takes bias[g]
     probs, _ = softmax.forward(scores, scale, in_place=True)
-    y = np.empty((*probs.shape[::2], qkv.shape[-1] // 3), qkv.dtype)
-    np.matmul(probs, v, out=per_head(y, heads))
+    y = empty((*probs.shape[::2], qkv.shape[-1] // 3), qkv.dtype)
+    matmul(probs, v, out=per_head(y, heads))
     return y, (qkv, probs, scale, None if bias is None else bias.shape, queries)
 
 
@@ -118,12 +121,15 @@ def backward(dy: np.ndarray, cache: tuple) -> Any:
     (q, k, v), (dq, dk, dv), dy = split_heads(qkv, heads), split_heads(dqkv, heads), per_head(dy, heads)
     if probs.shape[2] < q.shape[2]:
         dq[...] = 0                                                   # of the queries that were left out
-    dprobs = np.matmul(dy, v.swapaxes(-1, -2))
-    np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
+    dprobs = matmul(dy, v.swapaxes(-1, -2))
+    matmul(probs.swapaxes(-1, -2), dy, out=dv)
     dscores = softmax.backward(dprobs, (probs, scale), in_place=True)
-    np.matmul(dscores, k, out=dq[:, :, queries])
-    np.matmul(dscores.swapaxes(-1, -2), q[:, :, queries], out=dk)
-    return dqkv if bias_shape is None else (dqkv, dscores.reshape(-1, *bias_shape).sum(axis=0) / scale)
+    matmul(dscores, k, out=dq[:, :, queries])
+    matmul(dscores.swapaxes(-1, -2), q[:, :, queries], out=dk)
+    if bias_shape is None:
+        return dqkv
+    dbias = sum_rows(dscores.reshape(-1, math.prod(bias_shape))).reshape(bias_shape)
+    return dqkv, dbias * dbias.dtype.type(1 / scale)
 
 
 def _check_variant(qkv, heads, bias, queries):

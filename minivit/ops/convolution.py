@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from ..kernel import add_row, as_matrix, kernel, sum_rows
+from ..kernel import add_row, as_matrix, empty, kernel, sum_rows
+from ..products import matmul
 
 # How many numbers of `columns` are gathered at once: MAX_ENTRIES, which fit into the processor's cache, or WEIGHT_RATIO
 # times the weight's size, if that is more. Each part of the batch costs the addition of a dweight.
@@ -117,9 +118,9 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, s
     """Fast version of `reference_forward`. Raises ValueError as `check` does."""
     height, width = check(x, weight, bias, stride, padding)
     k, D = weight.shape[0], weight.shape[3]
-    x, y = as_matrix(x).reshape(x.shape), np.empty((len(x), height, width, D), x.dtype)
+    x, y = as_matrix(x).reshape(x.shape), empty((len(x), height, width, D), x.dtype)
     for part in batch_parts(len(x), _images_per_part(x, weight, y.shape)):
-        np.matmul(_columns(x[part], k, stride, padding, height, width), as_matrix(weight), out=as_matrix(y[part]))
+        matmul(_columns(x[part], k, stride, padding, height, width), as_matrix(weight), out=as_matrix(y[part]))
     if bias is not None:
         add_row(y, bias)
     return y, (x, weight, bias is not None, stride, padding)
@@ -135,17 +136,17 @@ def backward(dy: np.ndarray, cache: tuple, out: Any = (None, None)) -> tuple:
     k, dy = weight.shape[0], as_matrix(dy).reshape(dy.shape)
     is_linear = k == stride == 1 and not padding
     dx = np.empty_like(x) if is_linear else np.zeros_like(x)
-    dweight = np.empty(weight.shape, dy.dtype) if out[0] is None else out[0]
+    dweight = empty(weight.shape, dy.dtype) if out[0] is None else out[0]
     for part in batch_parts(len(x), _images_per_part(x, weight, dy.shape)):
         columns, dy_part = _columns(x[part], k, stride, padding, height, width), as_matrix(dy[part])
         if part.start == 0:                                           # y = columns W + bias
-            np.matmul(columns.T, dy_part, out=as_matrix(dweight))
+            matmul(columns.T, dy_part, out=as_matrix(dweight))
         else:
-            dweight += np.matmul(columns.T, dy_part).reshape(weight.shape)
+            dweight += matmul(columns.T, dy_part).reshape(weight.shape)
         if is_linear:                                                 # columns = gather(x)
-            np.matmul(dy_part, as_matrix(weight).T, out=as_matrix(dx[part]))
+            matmul(dy_part, as_matrix(weight).T, out=as_matrix(dx[part]))
         else:
-            dcolumns = np.matmul(dy_part, as_matrix(weight).T, out=columns)
+            dcolumns = matmul(dy_part, as_matrix(weight).T, out=columns)
             _scatter(dcolumns.reshape(len(dcolumns), k, k * x.shape[3]), x.shape[3], stride, padding, height, width,
                      image_rows(dx[part]))
     return (dx, dweight, sum_rows(dy, out[1])) if has_bias else (dx, dweight)
@@ -169,7 +170,7 @@ def _columns(x, k, stride, padding, height, width):
     """What the filter covers at each place, (B H' W', k k C). For k = 1, with stride 1 and no padding, that is x."""
     if k == stride == 1 and not padding:
         return as_matrix(x)
-    columns = np.empty((len(x) * height * width, k * k * x.shape[3]), x.dtype)
+    columns = empty((len(x) * height * width, k * k * x.shape[3]), x.dtype)
     _gather(image_rows(x), x.shape[3], stride, padding, height, width, columns.reshape(len(columns), k, k * x.shape[3]))
     return columns
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..common.checks import check_number
-from ..kernel import exp, kernel
+from ..kernel import contiguous, empty, exp, kernel
 
 
 def targets(labels: ArrayLike, classes: int, smoothing: float = 0.0, dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -48,12 +48,6 @@ def targets(labels: ArrayLike, classes: int, smoothing: float = 0.0, dtype: DTyp
     t = np.full((len(labels), classes), smoothing / classes, dtype)
     t[np.arange(len(labels)), labels] += 1 - smoothing
     return t
-
-
-def smoothing_floor(smoothing: float, classes: int) -> float:
-    """Return the lowest cross-entropy that smoothed targets allow: their own entropy, reached at p = t."""
-    t = targets(np.zeros(1, int), classes, smoothing, np.float64)
-    return float(-(t[t > 0] * np.log(t[t > 0])).sum())
 
 
 def reference_forward(logits: np.ndarray, t: np.ndarray, batch_size: int | None = None) -> tuple[np.floating, tuple]:
@@ -85,14 +79,14 @@ def reference_backward(dloss: float, cache: tuple) -> np.ndarray:
 # ---- the same mathematics, one pass over memory ----------------------------------------------------------------------
 
 
-def forward(logits: np.ndarray, t: np.ndarray, batch_size: int | None = None) -> tuple[np.floating, tuple]:
+def forward(logits: np.ndarray, t: np.ndarray, batch_size: int | None = None) -> tuple[np.ndarray, tuple]:
     """Fast version of `reference_forward`. Raises ValueError if logits and t differ in shape."""
     if logits.ndim != 2 or logits.shape != t.shape:
         raise ValueError(f"cross-entropy: logits {logits.shape} and targets {t.shape} must both be (B, K)")
     batch_size = len(logits) if batch_size is None else batch_size
-    difference = np.empty(logits.shape, logits.dtype)                 # p - t
-    loss = _forward(np.ascontiguousarray(logits), np.ascontiguousarray(t), difference)
-    return logits.dtype.type(loss / batch_size), (difference, batch_size)
+    difference, loss = empty(logits.shape, logits.dtype), empty((), logits.dtype)    # p - t
+    _forward(contiguous(logits), contiguous(t), batch_size, difference, loss)
+    return loss, (difference, batch_size)
 
 
 def backward(dloss: float, cache: tuple) -> np.ndarray:
@@ -102,8 +96,8 @@ def backward(dloss: float, cache: tuple) -> np.ndarray:
 
 
 @kernel
-def _forward(logits, t, difference):
-    loss, zero, one = logits.dtype.type(0), logits.dtype.type(0), logits.dtype.type(1)
+def _forward(logits, t, batch_size, difference, loss):
+    sum_of_losses, zero, one = logits.dtype.type(0), logits.dtype.type(0), logits.dtype.type(1)
     for b in range(logits.shape[0]):
         largest = logits[b, 0]
         for k in range(logits.shape[1]):
@@ -115,6 +109,6 @@ def _forward(logits, t, difference):
         per_total = one / total
         for k in range(logits.shape[1]):
             z = logits[b, k] - largest
-            loss += t[b, k] * (log_total - z)
+            sum_of_losses += t[b, k] * (log_total - z)
             difference[b, k] = exp(z) * per_total - t[b, k]
-    return loss
+    loss[()] = sum_of_losses / logits.dtype.type(batch_size)

@@ -32,7 +32,7 @@ Sources: Hinton et al., arXiv:1503.02531 (soft); Touvron et al., arXiv:2012.1287
 
 import numpy as np
 
-from ..kernel import exp, kernel
+from ..kernel import contiguous, empty, exp, kernel
 from . import softmax
 
 
@@ -51,7 +51,7 @@ def targets(teacher: np.ndarray, temperature: float | None = None) -> np.ndarray
     if temperature is not None:
         return softmax.forward(teacher, 1 / temperature)[0]
     q = np.zeros_like(teacher)
-    q[np.arange(len(q)), teacher.argmax(axis=1)] = 1
+    _mark_largest(teacher, q)
     return q
 
 
@@ -89,16 +89,16 @@ def reference_backward(dloss: float, cache: tuple) -> np.ndarray:
 
 
 def forward(logits: np.ndarray, q: np.ndarray, temperature: float = 1.0,
-            batch_size: int | None = None) -> tuple[np.floating, tuple]:
+            batch_size: int | None = None) -> tuple[np.ndarray, tuple]:
     """Fast version of `reference_forward`. Raises ValueError if logits and q differ in shape, or tau is not above 0."""
     if logits.ndim != 2 or logits.shape != q.shape:
         raise ValueError(f"distillation: logits {logits.shape} and the teacher's targets {q.shape} must both be (B, K)")
     if not temperature > 0:
         raise ValueError(f"distillation: the temperature must be above 0, not {temperature!r}")
     batch_size = len(logits) if batch_size is None else batch_size
-    difference = np.empty(logits.shape, logits.dtype)                 # p - q
-    loss = _forward(np.ascontiguousarray(logits), np.ascontiguousarray(q), 1 / temperature, difference)
-    return logits.dtype.type(temperature**2 * loss / batch_size), (difference, temperature, batch_size)
+    difference, loss = empty(logits.shape, logits.dtype), empty((), logits.dtype)    # p - q
+    _forward(contiguous(logits), contiguous(q), 1 / temperature, temperature**2 / batch_size, difference, loss)
+    return loss, (difference, temperature, batch_size)
 
 
 def backward(dloss: float, cache: tuple) -> np.ndarray:
@@ -108,8 +108,8 @@ def backward(dloss: float, cache: tuple) -> np.ndarray:
 
 
 @kernel
-def _forward(logits, q, per_temperature, difference):
-    loss, zero, one = logits.dtype.type(0), logits.dtype.type(0), logits.dtype.type(1)
+def _forward(logits, q, per_temperature, scale, difference, loss):
+    divergence, zero, one = logits.dtype.type(0), logits.dtype.type(0), logits.dtype.type(1)
     per_temperature = logits.dtype.type(per_temperature)
     for b in range(logits.shape[0]):
         largest = logits[b, 0]
@@ -123,6 +123,16 @@ def _forward(logits, q, per_temperature, difference):
         for k in range(logits.shape[1]):
             z = (logits[b, k] - largest) * per_temperature
             log_q = np.log(q[b, k]) if q[b, k] > zero else zero
-            loss += q[b, k] * (log_q + (log_total - z))
+            divergence += q[b, k] * (log_q + (log_total - z))
             difference[b, k] = exp(z) * per_total - q[b, k]
-    return loss
+    loss[()] = divergence * logits.dtype.type(scale)
+
+
+@kernel
+def _mark_largest(teacher, q):
+    for b in range(teacher.shape[0]):
+        largest = 0
+        for k in range(teacher.shape[1]):
+            if teacher[b, k] > teacher[b, largest]:
+                largest = k
+        q[b, largest] = q.dtype.type(1)

@@ -19,6 +19,7 @@ Sources: Srivastava et al., JMLR 15 (2014); Huang et al., "Deep Networks with St
 import numpy as np
 
 from ..common.checks import check_number
+from ..kernel import empty, kernel
 
 
 def mask(uniform: np.ndarray, rate: float) -> np.ndarray:
@@ -39,7 +40,9 @@ def mask(uniform: np.ndarray, rate: float) -> np.ndarray:
         If rate is not at least 0 and below 1.
     """
     check_number("drop rate", rate, least=0, below=1)
-    return (uniform >= rate) * uniform.dtype.type(1 / (1 - rate))
+    kept = empty(uniform.shape, uniform.dtype)
+    _mask(uniform.reshape(-1), rate, 1 / (1 - rate), kept.reshape(-1))
+    return kept
 
 
 def reference_forward(x: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,3 +70,10 @@ def reference_backward(dy: np.ndarray, cache: np.ndarray) -> np.ndarray:
 # ---- one product is one pass over memory already ---------------------------------------------------------------------
 
 forward, backward = reference_forward, reference_backward
+
+
+@kernel
+def _mask(uniform, rate, kept, out):
+    zero, rate, kept = uniform.dtype.type(0), uniform.dtype.type(rate), uniform.dtype.type(kept)
+    for i in range(uniform.size):
+        out[i] = kept if uniform[i] >= rate else zero

@@ -33,7 +33,7 @@ Read before: `layer_norm`, `relu`. Source: Wu and He, "Group Normalization", arX
 
 import numpy as np
 
-from ..kernel import as_matrix, kernel
+from ..kernel import as_matrix, empty, kernel, zeros
 from . import relu as relu_op
 
 PLACES = 64  # this many places are summed by themselves first: one running sum of thousands of numbers loses digits
@@ -94,7 +94,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, groups: int, ep
         raise ValueError(f"group norm: {C} channels cannot be divided into {groups} groups: choose a divisor of {C}")
     places = as_matrix(x).reshape(len(x), -1, C)                      # (B, H W, C)
     y = np.empty_like(places)
-    mean, rstd = np.empty((len(x), groups), x.dtype), np.empty((len(x), groups), x.dtype)
+    mean, rstd = empty((len(x), groups), x.dtype), empty((len(x), groups), x.dtype)
     _forward(places, weight, bias, eps, relu, y, mean, rstd)
     return y.reshape(x.shape), (places, mean, rstd, weight, bias, relu)
 
@@ -102,7 +102,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, groups: int, ep
 def backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fast version of `reference_backward`."""
     x, mean, rstd, weight, bias, relu = cache
-    dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
+    dx, dweight, dbias = np.empty_like(x), zeros(weight.shape, x.dtype), zeros(weight.shape, x.dtype)
     _backward(as_matrix(dy).reshape(x.shape), x, mean, rstd, weight, bias, relu, dx, dweight, dbias)
     return dx.reshape(dy.shape), dweight, dbias
 

@@ -32,7 +32,7 @@ Source: Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450.
 
 import numpy as np
 
-from ..kernel import as_matrix, kernel
+from ..kernel import as_matrix, empty, kernel, zeros
 
 
 def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
@@ -78,7 +78,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float = 1e
         shapes = f"{x.shape[-1:]}, not {weight.shape} and {bias.shape}"
         raise ValueError(f"layer norm: x {x.shape} needs weight and bias {shapes}")
     matrix = as_matrix(x)
-    y, mean, rstd = np.empty_like(matrix), np.empty(len(matrix), x.dtype), np.empty(len(matrix), x.dtype)
+    y, mean, rstd = np.empty_like(matrix), empty(len(matrix), x.dtype), empty(len(matrix), x.dtype)
     _forward(matrix, weight, bias, eps, y, mean, rstd)
     return y.reshape(x.shape), (matrix, mean, rstd, weight)
 
@@ -86,7 +86,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float = 1e
 def backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fast version of `reference_backward`."""
     x, mean, rstd, weight = cache
-    dx, dweight, dbias = np.empty_like(x), np.zeros(weight.shape, x.dtype), np.zeros(weight.shape, x.dtype)
+    dx, dweight, dbias = np.empty_like(x), zeros(weight.shape, x.dtype), zeros(weight.shape, x.dtype)
     _backward(as_matrix(dy), x, mean, rstd, weight, dx, dweight, dbias)
     return dx.reshape(dy.shape), dweight, dbias
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..kernel import add_row, as_matrix, sum_rows
+from ..products import matmul
 
 
 def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
@@ -62,7 +63,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -
     if weight.ndim != 2 or x.shape[-1] != weight.shape[0] or (bias is not None and bias.shape != weight.shape[1:]):
         raise ValueError(f"linear: x {x.shape} needs weight ({x.shape[-1]}, O) and bias (O,), but weight is "
                          f"{weight.shape} and bias {None if bias is None else bias.shape}")
-    y = np.matmul(as_matrix(x), weight)
+    y = matmul(as_matrix(x), weight)
     if bias is not None:
         add_row(y, bias)
     return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight, bias is not None)
@@ -72,6 +73,6 @@ def backward(dy: np.ndarray, cache: tuple, out: tuple = (None, None)) -> tuple[n
     """Fast version of `reference_backward`. `out`: contiguous arrays that receive dweight and dbias, as in NumPy."""
     x, weight, has_bias = cache
     dy = as_matrix(dy)
-    dx = np.matmul(dy, weight.T).reshape(x.shape)
-    dweight = np.matmul(as_matrix(x).T, dy, out=out[0])
+    dx = matmul(dy, weight.T).reshape(x.shape)
+    dweight = matmul(as_matrix(x).T, dy, out=out[0])
     return dx, dweight, sum_rows(dy, out[1]) if has_bias else None

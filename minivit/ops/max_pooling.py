@@ -19,7 +19,7 @@ Source: Ranzato et al., CVPR 2007; with these zeros, Kolesnikov et al., "Big Tra
 
 import numpy as np
 
-from ..kernel import as_matrix, kernel
+from ..kernel import as_matrix, empty, kernel, zeros
 from .convolution import output_size
 
 
@@ -64,8 +64,8 @@ def forward(x: np.ndarray, size: int, stride: int = 1, padding: int = 0) -> tupl
     if min(height, width) < 1:
         raise ValueError(f"max pooling: squares of {size}x{size} do not fit into images of {H}x{W} with padding "
                          f"{padding}: use a smaller size, or more padding")
-    y = np.empty((B, height, width, C), x.dtype)
-    largest = np.empty(y.shape, np.int32)                             # its place in x, as r W + t; -1 outside
+    y = empty((B, height, width, C), x.dtype)
+    largest = empty(y.shape, np.int32)                             # its place in x, as r W + t; -1 outside
     _forward(as_matrix(x).reshape(x.shape), size, stride, padding, y, largest)
     return y, (largest, x.shape)
 
@@ -73,7 +73,7 @@ def forward(x: np.ndarray, size: int, stride: int = 1, padding: int = 0) -> tupl
 def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     """Fast version of `reference_backward`."""
     largest, (B, H, W, C) = cache
-    dx = np.zeros((B, H * W, C), dy.dtype)
+    dx = zeros((B, H * W, C), dy.dtype)
     _backward(as_matrix(dy).reshape(B, -1, C), largest.reshape(B, -1, C), dx)
     return dx.reshape(B, H, W, C)
 

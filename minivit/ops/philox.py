@@ -30,7 +30,7 @@ import zlib
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernel import kernel
+from ..kernel import empty, kernel
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -76,13 +76,13 @@ def reference_uniform(seed: int, step: int, stream: int, samples: ArrayLike, cou
 # ---- the same mathematics, one pass over memory ----------------------------------------------------------------------
 
 
-def uniform(seed: int, step: int, stream: int, samples: ArrayLike, count: int) -> np.ndarray:
+def uniform(seed: int, step: ArrayLike, stream: int, samples: ArrayLike, count: int) -> np.ndarray:
     """Return uniform random numbers in [0, 1). The same arguments always give the same numbers.
 
     Parameters
     ----------
     seed : int, 0 to 2**64 - 1
-    step, stream : int, 0 to 2**32 - 1
+    step, stream : int, 0 to 2**32 - 1; step may be an array ()
     samples : integers (B,), 0 to 2**32 - 1
     count : int, how many numbers per sample
 
@@ -96,9 +96,9 @@ def uniform(seed: int, step: int, stream: int, samples: ArrayLike, count: int) -
     array([[0.047, 0.77 ],
            [0.373, 0.783]], dtype=float32)
     """
-    samples = np.asarray(samples, np.uint64)
-    out = np.empty((len(samples), count), np.float32)
-    _uniform(np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32), np.uint64(step), np.uint64(stream), samples, out)
+    step, samples = np.asanyarray(step, np.uint64), np.asanyarray(samples, np.uint64)
+    out = empty((len(samples), count), np.float32)
+    _uniform(np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32), step, np.uint64(stream), samples, out)
     return out
 
 
@@ -141,7 +141,7 @@ def _uniform(seed_low, seed_high, step, stream, samples, out):
     count = out.shape[1]
     for s in range(samples.size):
         for block in range((count + 3) // 4):
-            c0, c1, c2, c3 = np.uint64(block), samples[s], step, stream
+            c0, c1, c2, c3 = np.uint64(block), samples[s], step[()], stream
             k0, k1 = seed_low, seed_high
             for _ in range(10):
                 p0, p1 = _M0 * c0, _M1 * c2

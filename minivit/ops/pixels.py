@@ -11,6 +11,8 @@ Read before: nothing. Source: LeCun et al., "Efficient BackProp", 1998, section 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from ..kernel import constant
+
 
 def normalise(images: np.ndarray, mean: ArrayLike, std: ArrayLike, dtype: DTypeLike) -> np.ndarray:
     """Return normalised images, a fresh array.
@@ -31,6 +33,7 @@ def normalise(images: np.ndarray, mean: ArrayLike, std: ArrayLike, dtype: DTypeL
     array([[-1.,  1.]], dtype=float32)
     """
     means, stds = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-    x = images * (1 / (255 * stds)).astype(dtype)
-    x -= (means / stds).astype(dtype)
+    x = images.astype(dtype)
+    x *= constant(np.asarray(1 / (255 * stds), dtype))
+    x -= constant(np.asarray(means / stds, dtype))
     return x

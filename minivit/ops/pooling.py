@@ -14,6 +14,8 @@ Source: Dosovitskiy et al., arXiv:2010.11929, Eq. 4, appendix D.3.
 
 import numpy as np
 
+from ..kernel import empty, mean_rows, zeros
+
 
 def reference_forward(x: np.ndarray, pool: str) -> tuple[np.ndarray, tuple]:
     """Return y (B, D), one vector per image, for x (B, N, D) and pool "token" or "mean"; and the cache."""
@@ -39,14 +41,16 @@ def forward(x: np.ndarray, pool: str) -> tuple[np.ndarray, tuple]:
     """Fast version of `reference_forward`. Raises ValueError for an unknown pool."""
     if pool not in ("token", "mean"):
         raise ValueError(f'pool must be "token" or "mean", not {pool!r}')
-    return (x.mean(axis=1) if pool == "mean" else x[:, 0].copy()), (x.shape, pool)
+    return (mean_rows(x) if pool == "mean" else x[:, 0].copy()), (x.shape, pool)
 
 
 def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     """Fast version of `reference_backward`."""
     shape, pool = cache
     if pool == "mean":
-        return np.repeat((dy / dy.dtype.type(shape[1]))[:, None], shape[1], axis=1)
-    dx = np.zeros(shape, dy.dtype)
-    dx[:, 0] = dy
+        dx = empty(shape, dy.dtype)
+        dx[...] = (dy * dy.dtype.type(1 / shape[1]))[:, None]
+    else:
+        dx = zeros(shape, dy.dtype)
+        dx[:, 0] = dy
     return dx

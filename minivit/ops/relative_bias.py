@@ -26,7 +26,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..kernel import kernel
+from ..kernel import constant, contiguous, empty, kernel, zeros
 
 
 def table_rows(rows: int, columns: int, class_token: bool = False) -> int:
@@ -36,14 +36,14 @@ def table_rows(rows: int, columns: int, class_token: bool = False) -> int:
 
 @lru_cache(maxsize=8)
 def index(rows: int, columns: int, class_token: bool = False) -> np.ndarray:
-    """Return the row of the table for each pair of tokens: integers (N, N), shared, so do not write to them."""
+    """Return the row of the table for each pair of tokens: integers (N, N), shared, so read-only."""
     y, x = (place.ravel() for place in np.indices((rows, columns)))
     offsets = (y[:, None] - y + rows - 1) * (2 * columns - 1) + (x[:, None] - x + columns - 1)
     if class_token:
         offsets = np.pad(offsets, ((1, 0), (1, 0)))
         last = table_rows(rows, columns)
         offsets[0, :], offsets[:, 0], offsets[0, 0] = last, last + 1, last + 2
-    return offsets
+    return constant(offsets)
 
 
 def reference_forward(table: np.ndarray, rows: int, columns: int,
@@ -83,15 +83,25 @@ def forward(table: np.ndarray, rows: int, columns: int, class_token: bool = Fals
         raise ValueError(f"relative bias: a grid of {grid} needs a table ({table_rows(rows, columns, class_token)}, "
                          f"h), not {table.shape}")
     places = index(rows, columns, class_token)
-    return np.ascontiguousarray(table.T)[:, places], (places, len(table))
+    bias = empty((table.shape[1], *places.shape), table.dtype)
+    _forward(table, places, bias)
+    return bias, (places, len(table))
 
 
 def backward(dbias: np.ndarray, cache: tuple) -> np.ndarray:
     """Fast version of `reference_backward`."""
     places, length = cache
-    dtable = np.zeros((length, len(dbias)), dbias.dtype)
-    _backward(np.ascontiguousarray(dbias), places, dtable)
+    dtable = zeros((length, len(dbias)), dbias.dtype)
+    _backward(contiguous(dbias), places, dtable)
     return dtable
+
+
+@kernel
+def _forward(table, places, bias):
+    for a in range(bias.shape[0]):
+        for n in range(bias.shape[1]):
+            for m in range(bias.shape[2]):
+                bias[a, n, m] = table[places[n, m], a]
 
 
 @kernel

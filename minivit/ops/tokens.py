@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernel import empty, sum_images
+
 
 def reference_forward(x: np.ndarray, class_token: np.ndarray | None = None,
                       positions: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
@@ -63,7 +65,7 @@ def forward(x: np.ndarray, class_token: np.ndarray | None = None,
     T = 0 if class_token is None else math.prod(class_token.shape[:-1])
     if positions is not None and positions.shape != (T + M, D):
         raise ValueError(f"tokens: {T + M} tokens of width {D} need positions {(T + M, D)}, not {positions.shape}")
-    y = np.empty((B, T + M, D), x.dtype)
+    y = empty((B, T + M, D), x.dtype)
     if class_token is not None:
         y[:, :T] = class_token
     y[:, T:] = x
@@ -75,8 +77,9 @@ def forward(x: np.ndarray, class_token: np.ndarray | None = None,
 def backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, Any, Any]:
     """Fast version of `reference_backward`. dx is a fresh array."""
     shape, has_positions = cache
-    dpositions = dy.sum(axis=0) if has_positions else None
+    dpositions = sum_images(dy) if has_positions else None
     if shape is None:
         return dy.copy(), None, dpositions
     T = math.prod(shape[:-1])
-    return dy[:, T:].copy(), dy[:, :T].sum(axis=0).reshape(shape), dpositions
+    return dy[:, T:].copy(), sum_images(dy[:, :T]).reshape(shape), dpositions
+

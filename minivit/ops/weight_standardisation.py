@@ -23,7 +23,7 @@ arXiv:1903.10520.
 
 import numpy as np
 
-from ..kernel import as_matrix, kernel
+from ..kernel import as_matrix, empty, kernel
 
 
 def reference_forward(weight: np.ndarray, eps: float = 1e-8) -> tuple[np.ndarray, tuple]:
@@ -62,7 +62,7 @@ def forward(weight: np.ndarray, eps: float = 1e-8) -> tuple[np.ndarray, tuple]:
     if weight.ndim != 4:
         raise ValueError(f"weight standardisation: the weight must be (k, k, C, D), not {weight.shape}")
     w = as_matrix(weight)                                             # (k k C, D)
-    what, rstd = np.empty_like(w), np.empty(w.shape[1], w.dtype)
+    what, rstd = np.empty_like(w), empty(w.shape[1], w.dtype)
     _forward(w, eps, what, rstd)
     return what.reshape(weight.shape), (what, rstd)
 
@@ -70,7 +70,7 @@ def forward(weight: np.ndarray, eps: float = 1e-8) -> tuple[np.ndarray, tuple]:
 def backward(dwhat: np.ndarray, cache: tuple, out: np.ndarray | None = None) -> np.ndarray:
     """Fast version of `reference_backward`. `out`: a contiguous array that receives dweight; it may be dwhat itself."""
     what, rstd = cache
-    out = np.empty(dwhat.shape, dwhat.dtype) if out is None else out
+    out = empty(dwhat.shape, dwhat.dtype) if out is None else out
     _backward(as_matrix(dwhat), what, rstd, out.reshape(what.shape))
     return out
 

@@ -29,10 +29,13 @@ Read before: `patches`, `attention_variants`. Source: Liu et al., "Swin Transfor
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from ..kernel import constant, contiguous, kernel
 
 
 @lru_cache(maxsize=16)
-def mask(rows: int, columns: int, side: int, shift: int) -> np.ndarray:
+def mask(rows: int, columns: int, side: int, shift: int, dtype: DTypeLike = np.float64) -> np.ndarray:
     """Return what is added to the scores of a shifted image of rows x columns tokens.
 
     Parameters
@@ -41,11 +44,11 @@ def mask(rows: int, columns: int, side: int, shift: int) -> np.ndarray:
 
     Returns
     -------
-    mask : float64 array (G, n, n), shared, so do not write to it
+    mask : array (G, n, n), shared, so read-only
     """
     came_in = 2 * (np.arange(rows) >= rows - shift)[:, None] + (np.arange(columns) >= columns - shift)
     tokens, _ = reference_forward(came_in[None, ..., None], side)
-    return np.where(tokens == tokens.transpose(0, 2, 1), 0.0, -100.0)
+    return constant(np.where(tokens == tokens.transpose(0, 2, 1), 0.0, -100.0).astype(dtype))
 
 
 def reference_forward(x: np.ndarray, side: int, shift: int = 0) -> tuple[np.ndarray, tuple]:
@@ -82,7 +85,7 @@ def reference_backward(dwindows: np.ndarray, cache: tuple) -> np.ndarray:
 def permutation(rows: int, columns: int, side: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
     """Return which token of the image stands at each place of its windows, (N,), and the inverse, both shared."""
     order, _ = reference_forward(np.arange(rows * columns).reshape(1, rows, columns, 1), side, shift)
-    return order.ravel(), np.argsort(order.ravel())
+    return constant(order.ravel()), constant(np.argsort(order.ravel()))
 
 
 def forward(x: np.ndarray, side: int, shift: int = 0) -> tuple[np.ndarray, tuple]:
@@ -90,16 +93,32 @@ def forward(x: np.ndarray, side: int, shift: int = 0) -> tuple[np.ndarray, tuple
     if x.ndim != 4 or side < 1 or x.shape[1] % side or x.shape[2] % side or not 0 <= shift < side:
         raise ValueError(f"windows of side {side}, shifted by {shift}, need x (B, H, W, D) with H and W divisible by "
                          f"{side}, and a shift in 0..{side - 1}, not {x.shape}")
-    B, H, W, D = x.shape
-    order, _ = permutation(H, W, side, shift)
-    return np.take(x.reshape(B, H * W, D), order, axis=1).reshape(-1, side * side, D), (x.shape, side, shift)
+    order, _ = permutation(*x.shape[1:3], side, shift)
+    return _take(x, order).reshape(-1, side * side, x.shape[-1]), (x.shape, side, shift)
 
 
 def backward(dwindows: np.ndarray, cache: tuple) -> np.ndarray:
     """Fast version of `reference_backward`."""
     (B, H, W, D), side, shift = cache
     _, inverse = permutation(H, W, side, shift)
-    return np.take(dwindows.reshape(B, H * W, D), inverse, axis=1).reshape(B, H, W, D)
+    return _take(dwindows.reshape(B, H * W, D), inverse).reshape(B, H, W, D)
+
+
+def _take(x, order):
+    """Return the tokens of each image of x (B, ..., D) in another order (N,): (B, N, D)."""
+    tokens = contiguous(x).reshape(len(x), -1, x.shape[-1])
+    taken = np.empty_like(tokens)
+    _reorder(tokens, order, taken)
+    return taken
+
+
+@kernel
+def _reorder(x, order, y):
+    for b in range(x.shape[0]):
+        for n in range(x.shape[1]):
+            source, target = x[b, order[n]], y[b, n]
+            for j in range(x.shape[2]):
+                target[j] = source[j]
 
 
 def to_full_attention(probs: np.ndarray, cache: tuple) -> np.ndarray:

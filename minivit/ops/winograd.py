@@ -48,7 +48,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..kernel import add_row, as_matrix, kernel, sum_rows
+from ..kernel import add_row, as_matrix, constant, empty, kernel, sum_rows
+from ..products import matmul
 from .convolution import batch_parts, check, image_rows
 
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
@@ -80,7 +81,7 @@ def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
     height, width = _check(x, weight, bias, stride, padding)
     even = (padding, padding + height % 2), (padding, padding + width % 2)              # outputs in whole tiles
     padded = np.pad(x, ((0, 0), *even, (0, 0)))
-    U = _transform_filter(G, weight)
+    U = _both_ends(G, weight)
     V = _both_sides(B.T, sliding_window_view(padded, (4, 4), axis=(1, 2))[:, ::2, ::2])         # n, i, j, C, 4, 4
     y = _both_sides(A.T, np.einsum("nijcuv,uvcd->nijduv", V, U))                                # n, i, j, D, 2, 2
     y = y.transpose(0, 1, 4, 2, 5, 3).reshape(len(x), height + height % 2, width + width % 2, -1)[:, :height, :width]
@@ -114,7 +115,7 @@ def reference_backward(dy: np.ndarray, cache: tuple) -> tuple:
     dtiles, dpadded = _both_sides(B, dV), np.zeros((n, height + 2, width + 2, C), dy.dtype)     # V = B^T tiles(x) B
     for r, s in np.ndindex(4, 4):
         dpadded[:, r:r + height:2, s:s + width:2] += dtiles[..., r, s]
-    dweight = _transform_filter(G.T, dU)                                          # U = G W G^T
+    dweight = _both_ends(G.T, dU)                                          # U = G W G^T
     gradients = dpadded[:, padding:padding + H, padding:padding + W], dweight
     return (*gradients, dy.sum(axis=(0, 1, 2))) if has_bias else gradients
 
@@ -137,13 +138,10 @@ def _both_sides(matrix, tiles):
     return tiles
 
 
-def _transform_filter(matrix, weight, out=None):
+def _both_ends(matrix, weight):
     """Multiply a filter (n, n, C, D) from both sides."""
-    matrix, (m, n) = matrix.astype(weight.dtype), matrix.shape
-    half = np.matmul(matrix, weight.reshape(n, -1)).reshape(m, n, -1)
-    out = np.empty((m, m, *weight.shape[2:]), weight.dtype) if out is None else out
-    np.matmul(matrix, half, out=out.reshape(m, m, -1))
-    return out
+    matrix = matrix.astype(weight.dtype)
+    return np.einsum("ui,ijcd,vj->uvcd", matrix, weight, matrix)
 
 
 # ---- the same mathematics, a few images at a time, with compiled loops along their rows ------------------------------
@@ -154,9 +152,9 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, s
     """Fast version of `reference_forward`. Raises ValueError as `convolution`, and if filter or stride do not fit."""
     height, width = _check(x, weight, bias, stride, padding)
     x, U = as_matrix(x).reshape(x.shape), _transform_filter(G, as_matrix(weight).reshape(weight.shape))
-    y = np.empty((len(x), height, width, weight.shape[3]), x.dtype)
+    y = empty((len(x), height, width, weight.shape[3]), x.dtype)
     for part in batch_parts(len(x), _images_per_part(height, width, U)):
-        _to_outputs(np.matmul(_input_tiles(x[part], padding, height, width), U), y[part])
+        _to_outputs(matmul(_input_tiles(x[part], padding, height, width), U), y[part])
     if bias is not None:
         add_row(y, bias)
     return y, (x, U, bias is not None, padding)
@@ -173,16 +171,26 @@ def backward(dy: np.ndarray, cache: tuple, out: Any = (None, None)) -> tuple:
     UT = U.swapaxes(2, 3).copy()                                      # BLAS is faster with contiguous small matrices
     for part in batch_parts(len(x), _images_per_part(height, width, U)):
         V = _input_tiles(x[part], padding, height, width)
-        dQ = np.empty((*V.shape[:3], D), dy.dtype)
+        dQ = empty((*V.shape[:3], D), dy.dtype)
         _from_outputs(image_rows(dy[part]), dQ)                       # y = A^T Q A
         if part.start == 0:                                           # Q = V U
-            np.matmul(V.swapaxes(2, 3), dQ, out=dU)
+            matmul(V.swapaxes(2, 3), dQ, out=dU)
         else:
-            dU += np.matmul(V.swapaxes(2, 3), dQ)
-        dV = np.matmul(dQ, UT, out=V)
+            dU += matmul(V.swapaxes(2, 3), dQ)
+        dV = matmul(dQ, UT, out=V)
         _add_tiles(dV, padding, image_rows(dx[part]))                 # V = B^T tiles(x) B
     dweight = _transform_filter(G.T, dU, out[0])                      # U = G W G^T
     return (dx, dweight, sum_rows(dy, out[1])) if has_bias else (dx, dweight)
+
+
+def _transform_filter(matrix, weight, out=None):
+    """Fast version of `_both_ends`."""
+    matrix, (m, n) = constant(matrix.astype(weight.dtype)), matrix.shape
+    half = matmul(matrix, weight.reshape(n, -1)).reshape(m, n, -1)
+    out = empty((m, m, *weight.shape[2:]), weight.dtype) if out is None else out
+    for row, columns in zip(half, out.reshape(m, m, -1), strict=True):
+        matmul(matrix, row, out=columns)
+    return out
 
 
 def _images_per_part(height, width, U):
@@ -193,7 +201,7 @@ def _images_per_part(height, width, U):
 
 def _input_tiles(x, padding, height, width):
     """V (4, 4, T, C)."""
-    V = np.empty((4, 4, len(x) * ((height + 1) // 2) * ((width + 1) // 2), x.shape[3]), x.dtype)
+    V = empty((4, 4, len(x) * ((height + 1) // 2) * ((width + 1) // 2), x.shape[3]), x.dtype)
     _from_inputs(image_rows(x), padding, V)
     return V
 

@@ -24,18 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from ..kernel import kernel
-from ..layers.replica import recompute_blocks, use_generator
+from ..kernel import sum_of_squares
 from ..ops import cross_entropy
 from ..ops.philox import Generator
 from .batch_split import BatchSplit, chunks
 from .blas import blas_threads
+from .replayed_replica import ReplayedReplica
 from .threads import Workers
 
-Objective = Callable[[Any, np.ndarray, np.ndarray, int], tuple[float, np.ndarray]]
+Objective = Callable[[Any, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
-def supervised(model: Any, images: np.ndarray, targets: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
+def supervised(model: Any, images: np.ndarray, targets: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Run forward, cross-entropy and backward on a part of a batch: images (B, H, W, C), targets (B, K).
 
     Return (loss, logits (B, K)). The loss is the sum over these images divided by `batch`, the whole batch's size.
@@ -43,36 +43,34 @@ def supervised(model: Any, images: np.ndarray, targets: np.ndarray, batch: int) 
     logits = model.forward(images)
     loss, cache = cross_entropy.forward(logits, targets, batch)
     model.backward(cross_entropy.backward(1.0, cache))
-    return float(loss), logits
+    return loss, logits
 
 
 class Lane:
     """A replica of the model, its random numbers, and the gradient of its shard. For the parameters see `Lanes`."""
 
-    def __init__(self, model: Any, seed: int, objective: Objective = supervised, recompute: bool = False) -> None:
-        self.replica, self.objective = model.replica(), objective
-        if recompute and not recompute_blocks(self.replica):
-            raise ValueError(f"recompute needs transformer blocks, and {type(model).__name__} has none: leave it out")
-        self.rng = Generator(seed)
-        use_generator(self.replica, self.rng)
-        self.gradients = self._of_micro_batch = self.replica.gradients
-        self._sum = None
+    def __init__(self, model: Any, seed: int, objective: Objective = supervised, recompute: bool = False,
+                 replay: bool = True) -> None:
+        self.rng, self._sum = Generator(seed), np.empty(0)            # the sum over micro-batches, if there are several
+        self.forward_backward = ReplayedReplica(model, seed, objective, recompute, replay)
+        self.gradients = self._of_micro_batch = self.forward_backward.gradients
 
     def run(self, images: np.ndarray, targets: np.ndarray, micro_batches: Sequence[slice],
             augment: Callable | None = None) -> tuple[float, int]:
         """Run some micro-batches of a whole batch -> (their part of the mean loss, number of correct predictions)."""
         loss, correct, self.gradients = 0.0, 0, self._of_micro_batch
+        step = np.array(self.rng.step, np.uint64)
         for part in micro_batches:
-            self.rng.samples = np.arange(part.start, part.stop)
+            self.rng.samples = np.arange(part.start, part.stop, dtype=np.uint64)
             x, t = augment(images, targets, self.rng) if augment else (images[part], targets[part])
-            part_loss, logits = self.objective(self.replica, x, t, len(images))
-            loss += part_loss
+            part_loss, logits = self.forward_backward(x, t, step, self.rng.samples, batch=len(images))
+            loss += float(part_loss)
             correct += int((logits.argmax(axis=1) == t.argmax(axis=1)).sum())
             # Each backward overwrites the replica's gradients, so a sum over several needs an array of its own.
             if self.gradients is not self._of_micro_batch:
                 self.gradients += self._of_micro_batch
             elif len(micro_batches) > 1:
-                if self._sum is None:
+                if not self._sum.size:
                     self._sum = np.empty_like(self._of_micro_batch)
                 self.gradients = self._sum
                 np.copyto(self.gradients, self._of_micro_batch)
@@ -95,10 +93,16 @@ class Lanes:
     """
 
     def __init__(self, model: Any, seed: int = 0, threads: int | None = None, split: BatchSplit | None = None,
-                 augment: Callable | None = None, objective: Objective = supervised, recompute: bool = False) -> None:
+                 augment: Callable | None = None, objective: Objective = supervised, recompute: bool = False,
+                 replay: bool = True) -> None:
         self.model, self.seed, self.split, self.augment, self.gradients = model, seed, split, augment, model.gradients
-        self.objective, self.recompute, self.workers = objective, recompute, Workers(threads)
+        self.workers, self._options = Workers(threads), (objective, recompute, replay)
         self._lanes: list[Lane] = []
+
+    @property
+    def not_replayed(self) -> str:
+        """Why steps run as written instead of being replayed; empty if they are replayed."""
+        return next(filter(None, (lane.forward_backward.reason for lane in self._lanes)), "")
 
     def forward_backward(self, images: np.ndarray, targets: np.ndarray, step: int, epoch: int = 0,
                          dataset_indices: np.ndarray | None = None) -> tuple[float, int, float]:
@@ -108,7 +112,7 @@ class Lanes:
         """
         split = self.split or BatchSplit.for_batch(len(images), self.model.matmul_rows)
         shards = [split.micro_batches(shard) for shard in split.shards(len(images))]
-        self._lanes += [Lane(self.model, self.seed, self.objective, self.recompute) for _ in shards[len(self._lanes):]]
+        self._lanes += [Lane(self.model, self.seed, *self._options) for _ in shards[len(self._lanes):]]
         lanes = self._lanes[:len(shards)]
         for lane in lanes:
             lane.rng.start_batch(step, epoch, np.arange(len(images)) if dataset_indices is None else dataset_indices)
@@ -125,12 +129,4 @@ class Lanes:
         total[...] = lanes[0].gradients[chunk]
         for lane in lanes[1:]:
             total += lane.gradients[chunk]
-        return _sum_of_squares(total)
-
-
-@kernel
-def _sum_of_squares(x):
-    total = 0.0
-    for i in range(x.size):
-        total += np.float64(x[i]) * np.float64(x[i])
-    return total
+        return sum_of_squares(total)

@@ -10,11 +10,13 @@ than threads, some threads would have nothing to do. Then the threads split the 
 In these two cases the last bits of the logits may depend on the number of threads.
 """
 
-import queue
+import contextlib
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..replay import Replayed, Tracked
 from .batch_split import BatchSplit
 from .blas import blas_threads
 from .threads import Workers
@@ -48,17 +50,41 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
             for part in micro_batches:
                 logits[part] = view.forward(images[part])
         return logits
-    views: queue.SimpleQueue = queue.SimpleQueue()                    # one for each thread
-    for _ in range(min(workers.threads, len(micro_batches))):
-        views.put(model.inference_view())
+    readers = _readers.setdefault(model, [])                          # appending and popping are atomic
 
     def run(part):
-        view = views.get()
-        try:
-            logits[part] = view.forward(images[part])
-        finally:
-            views.put(view)
+        reader = _take_reader(model, readers)
+        logits[part] = reader(images[part])[0]
+        readers.append(reader)
 
     with blas_threads(1):
         workers.map(run, micro_batches)
     return logits
+
+
+def not_replayed(model: Any) -> str:
+    """Return why predictions of a model run as written instead of being replayed; empty if they are replayed."""
+    return next((reader.reason for reader in _readers.get(model, ()) if reader.reason), "")
+
+
+_readers: WeakKeyDictionary = WeakKeyDictionary()                     # of each model: what its threads predict with
+
+
+def _take_reader(model, readers):
+    """Return a reader that no other thread uses: a kept one, if the model's weights still lie where they did."""
+    places = [p.data.__array_interface__["data"][0] for p in model.parameters()]
+    while readers:
+        with contextlib.suppress(IndexError):                         # another thread took the last one
+            reader = readers.pop()
+            if reader.places == places:
+                return reader
+    return _Reader(model, places)
+
+
+class _Reader(Replayed):
+    """A model's forward without caches, which is recorded and replayed: it stays with the model for later calls."""
+
+    def __init__(self, model, places):
+        written, recorded = model.inference_view(), model.inference_view(kind=Tracked)
+        super().__init__(lambda images: [recorded.forward(images)], lambda images: [written.forward(images)])
+        self.places = places

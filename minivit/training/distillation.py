@@ -16,7 +16,8 @@ import numpy as np
 
 from ..common.checks import check_name, check_number
 from ..models.model import Model
-from ..ops import cross_entropy, distillation
+from ..ops import cross_entropy, distillation, pooling
+from ..replay import Tracked
 
 
 class Distillation:
@@ -40,7 +41,9 @@ class Distillation:
     """
 
     def __init__(self, teacher: Model, kind: str = "hard", weight: float = 0.5, temperature: float = 3.0) -> None:
-        self.teacher = teacher.inference_view()                       # keeps no cache, so all lanes may call it at once
+        # A view keeps no cache, so all lanes may call it at once. A recorded step reads the weights as tracked arrays.
+        self.teacher = teacher.inference_view()
+        self._teachers = {np.ndarray: self.teacher, Tracked: teacher.inference_view(kind=Tracked)}
         self.soft = check_name("distillation", kind, ["hard", "soft"]) == "soft"
         self.weight = check_number("distillation weight", weight, least=0, most=1)
         self.temperature = check_number("temperature", temperature, above=0)
@@ -52,9 +55,10 @@ class Distillation:
             raise ValueError(f"the teacher does not fit the model: it has {self.teacher.classes} classes of images "
                              f"{theirs}, the model {student.classes} classes of {ours}; they must be equal")
 
-    def __call__(self, model: Model, images: np.ndarray, targets: np.ndarray, batch: int) -> tuple[float, np.ndarray]:
+    def __call__(self, model: Model, images: np.ndarray, targets: np.ndarray,
+                 batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Run forward, loss and backward; see `lanes.supervised`. The logits are the mean of the heads."""
-        teacher_logits = self.teacher.forward(images).astype(model.dtype, copy=False)
+        teacher_logits = self._teachers[type(images)].forward(images).astype(model.dtype, copy=False)
         heads = model.forward_heads(images)                           # (B, 1 or 2, K)
         q = distillation.targets(teacher_logits, self.temperature if self.soft else None)
         label_loss, label_cache = cross_entropy.forward(heads[:, 0], targets, batch)
@@ -64,4 +68,5 @@ class Distillation:
         dheads[:, 0] += cross_entropy.backward(1 - self.weight, label_cache)
         dheads[:, -1] += distillation.backward(self.weight, teacher_cache)
         model.backward_heads(dheads)
-        return (1 - self.weight) * float(label_loss) + self.weight * float(teacher_loss), heads.mean(axis=1)
+        loss = label_loss * (1 - self.weight) + teacher_loss * self.weight
+        return loss, pooling.forward(heads, "mean")[0]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..common.text import plural
-from ..ops import softmax
+from ..ops import cross_entropy, softmax
 
 KEPT_MISTAKES = 24      # how many mistakes an Evaluation keeps: the worst ones
 CONFIDENCE = 0.95       # of the bound that stands in for the standard error if all images, or none, are correct
@@ -171,3 +171,9 @@ def evaluate(model: Any, images: np.ndarray, labels: np.ndarray, threads: int | 
     mistakes = [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probabilities[i, predicted[i]]),
                         display_images[i], files[i] if files else None) for i in worst]
     return Evaluation(float(np.trace(confusion) / len(labels)), len(labels), confusion, mistakes)
+
+
+def smoothing_floor(smoothing: float, classes: int) -> float:
+    """Return the lowest cross-entropy that smoothed targets allow: their own entropy, reached at p = t."""
+    t = cross_entropy.targets(np.zeros(1, int), classes, smoothing, np.float64)
+    return float(-(t[t > 0] * np.log(t[t > 0])).sum())

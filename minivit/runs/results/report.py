@@ -19,8 +19,7 @@ from ...common.html import image_element, png_url
 from ...common.text import percent, plural
 from ...data.dataset import Dataset
 from ...models.model import Model
-from ...ops.cross_entropy import smoothing_floor
-from ...training.evaluation import Evaluation
+from ...training.evaluation import Evaluation, smoothing_floor
 from ...training.settings import SETTINGS as TRAINING_SETTINGS
 from ..folder import RunFolder
 from ..leakage import leakage_warning

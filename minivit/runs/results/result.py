@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...common.text import plural
 from ...models.model import Model
-from ...ops.cross_entropy import smoothing_floor
 from ...training.early_stopping import best_record
-from ...training.evaluation import Evaluation
+from ...training.evaluation import Evaluation, smoothing_floor
 from ...training.loop import Loop
 
 if TYPE_CHECKING:
