@@ -15,8 +15,8 @@ import minivit
 from minivit.explain import FirstBlocks, equivariance_error, permute_patches, permute_tokens
 from minivit.explain.tools.plots import draw_symmetry
 from minivit.explain.tools.symmetry_theorems import BROKEN, HOLDS, THEOREMS
-from minivit.runs.defaults.default_model import model_for
 from minivit.training.loop import batches
+from minivit.training_runs.defaults.default_model import model_for
 
 KINDS = {
     "learned": {"positions": "learned", "position_std": 0.02},

@@ -40,13 +40,13 @@ from .common.version import __version__ as __version__
 if TYPE_CHECKING:                                                     # static tools read these; they are never run
     from . import explain, layers, models, ops
     from .data import load_data
-    from .interop.scikit_learn import ViTClassifier as ViTClassifier
+    from .gradient_checking import gradcheck
     from .models import create_model
-    from .runs.results.trained_model import load
-    from .runs.train import train
-    from .testing import gradcheck
+    from .scikit_learn.estimator import ViTClassifier as ViTClassifier
     from .training.settings import TrainingSettings
     from .training.trainer import Trainer
+    from .training_runs.results.trained_model import load
+    from .training_runs.train import train
 
 # without ViTClassifier, so that `from minivit import *` works without scikit-learn
 __all__ = ["Trainer", "TrainingSettings", "create_model", "explain", "gradcheck", "layers", "load", "load_data",
@@ -55,16 +55,16 @@ __all__ = ["Trainer", "TrainingSettings", "create_model", "explain", "gradcheck"
 _MODULES = {
     "Trainer": "training.trainer",
     "TrainingSettings": "training.settings",
-    "ViTClassifier": "interop.scikit_learn",
+    "ViTClassifier": "scikit_learn.estimator",
     "create_model": "models",
     "explain": "explain",
-    "gradcheck": "testing",
+    "gradcheck": "gradient_checking",
     "layers": "layers",
-    "load": "runs.results.trained_model",
+    "load": "training_runs.results.trained_model",
     "load_data": "data",
     "models": "models",
     "ops": "ops",
-    "train": "runs.train",
+    "train": "training_runs.train",
 }
 
 

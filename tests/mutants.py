@@ -17,8 +17,8 @@ from functools import partial
 
 import numpy as np
 
-from minivit.selftest import catalogue
-from minivit.testing.adapters import function_under_test
+from minivit.gradcheck_catalogue import catalogue
+from minivit.gradient_checking.adapters import function_under_test
 
 METHODS = ("richardson", "central", "directional", "taylor")
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minivit.layers import Block
 from minivit.kernel import sum_of_squares
+from minivit.layers import Block
 from minivit.training.adamw import AdamW, reference_update
 from minivit.training.ema import decay_at_step, update_mean
 from minivit.training.layer_settings import layer_settings

@@ -19,10 +19,10 @@ import pytest
 
 from minivit import cli
 from minivit.data import Dataset, load_data
-from minivit.data import downloads as published
+from minivit.data import published
 from minivit.data.binary import read_archive
 from minivit.data.load import NAMES
-from minivit.runs.defaults.default_model import model_for
+from minivit.training_runs.defaults.default_model import model_for
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 RANDOM = np.random.default_rng(0)

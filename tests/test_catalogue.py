@@ -6,8 +6,8 @@ import pkgutil
 import pytest
 
 from minivit import layers, ops
+from minivit.gradcheck_catalogue import catalogue
 from minivit.models.create import FAMILIES
-from minivit.selftest import catalogue
 
 
 def test_every_op_layer_and_family_is_in_the_catalogue():

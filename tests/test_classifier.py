@@ -18,8 +18,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import minivit
 from minivit import ViTClassifier
-from minivit.interop.scikit_learn import ImageFormat
-from minivit.runs.defaults.default_model import model_for
+from minivit.scikit_learn.estimator import ImageFormat
+from minivit.training_runs.defaults.default_model import model_for
 
 SMALL = {"width": 16, "depth": 1, "heads": 2, "threads": 1}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minivit import gradcheck, layers
+from minivit.gradcheck_catalogue.catalogue import PAIRS
 from minivit.ops import attention, cross_entropy, dropout, gelu, layer_norm, linear, patches, pooling, softmax, tokens
-from minivit.selftest.catalogue import PAIRS
 
 METHODS = ("richardson", "central", "directional", "taylor")
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import minivit
+from minivit.gradient_checking.differences import EPS, PerturbedForward, taylor_order
 from minivit.layers import LayerNorm, Linear
 from minivit.ops import layer_norm, softmax
-from minivit.testing.differences import EPS, PerturbedForward, taylor_order
 
 X = np.random.default_rng(0).standard_normal((3, 5))
 

@@ -26,7 +26,7 @@ def python(code, *arguments):
     ("from minivit.models import create_model", "matplotlib PIL tqdm minivit.training minivit.data"),
     ("from minivit.data import load_data",
      "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
-    ("from minivit.runs.train import train", "matplotlib minivit.cli minivit.explain"),
+    ("from minivit.training_runs.train import train", "matplotlib minivit.cli minivit.explain"),
     ("from minivit.explain import rollout", "matplotlib tqdm minivit.training minivit.data minivit.cli"),
 ], ids=["minivit", "ops", "models", "data", "training", "explain"])
 def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):
@@ -35,8 +35,9 @@ def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):
 
 
 # The rooms (packages and single modules) of minivit, from the lowest level to the highest, as in docs/architecture.md
-LEVELS = ["common kernel", "products", "ops replay", "testing layers weights data", "parallel", "models",
-         "training explain selftest", "runs plain", "bench interop", "cli", "__main__"]
+LEVELS = ["common kernel", "matrix_products", "ops replay", "gradient_checking layers weight_files data", "parallel",
+         "models", "training explain gradcheck_catalogue", "training_runs plain", "bench scikit_learn", "cli",
+         "__main__"]
 
 
 def room_of(file):
@@ -65,7 +66,7 @@ def test_every_room_imports_only_rooms_of_lower_levels_also_inside_functions():
 
 
 def test_data_and_the_gradient_checker_do_without_layers_and_models():
-    allowed = {"data": {"common", "ops"}, "testing": {"common"}}
+    allowed = {"data": {"common", "ops"}, "gradient_checking": {"common"}}
     files = [file for file in PACKAGE.rglob("*.py") if room_of(file) in allowed]
     assert [f"{file} imports {room}" for file in files for room in imported(file) - allowed[room_of(file)]] == []
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import minivit
+from minivit.gradcheck_catalogue import catalogue
 from minivit.layers import (
     GELU,
     Attention,
@@ -25,9 +26,8 @@ from minivit.layers import (
     RelativeBias,
     StdConvolution,
 )
-from minivit.layers.replica import _RecomputingBlock
+from minivit.layers.replica_options import _RecomputingBlock
 from minivit.ops import convolution, winograd
-from minivit.selftest import catalogue
 
 LAYERS = [(make(), shape) for make, shape in catalogue.LAYERS.values() if shape]
 

@@ -3,7 +3,7 @@
 import pytest
 from mutants import METHODS, MUTANTS, caught, check_of, torch_passes
 
-from minivit.selftest import catalogue
+from minivit.gradcheck_catalogue import catalogue
 
 each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.name}: {m.tensor}: "
                                                                        f"{m.bug}".replace("/", "per"))

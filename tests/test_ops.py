@@ -1,7 +1,7 @@
 """The ops: the fast pair equals the reference pair, both are correct, and both keep the promises of `minivit.ops`.
 
 Most tests run over the catalogue's table of operations and shapes: a new chapter needs one entry there, in
-`minivit/selftest/catalogue.py`, and a value in KNOWN. Their gradients are in `test_catalogue.py`.
+`minivit/gradcheck_catalogue/catalogue.py`, and a value in KNOWN. Their gradients are in `test_catalogue.py`.
 """
 
 import math
@@ -16,6 +16,8 @@ from numba import types
 
 import minivit.kernel
 import minivit.ops
+from minivit.gradcheck_catalogue.catalogue import OPS as CASES
+from minivit.gradcheck_catalogue.catalogue import PAIRS
 from minivit.kernel import Kernel
 from minivit.ops import (
     attention,
@@ -42,8 +44,6 @@ from minivit.ops import (
     windows,
     winograd,
 )
-from minivit.selftest.catalogue import OPS as CASES
-from minivit.selftest.catalogue import PAIRS
 
 TOLERANCE = {np.float32: 5e-6, np.float64: 1e-12}
 

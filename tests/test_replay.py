@@ -12,10 +12,10 @@ import pytest
 from minivit import Trainer, create_model
 from minivit.kernel import active, empty
 from minivit.layers import Linear
+from minivit.matrix_products import find_gemm
 from minivit.models.vit import ViT
 from minivit.parallel import prediction
 from minivit.parallel.batch_split import BatchSplit
-from minivit.products import find_gemm
 from minivit.replay import NotRecordable, Replayed, Tracked
 from minivit.replay.loops import layout
 from minivit.replay.memory import Memory

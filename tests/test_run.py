@@ -14,15 +14,15 @@ import minivit
 from minivit.common import files
 from minivit.common.files import atomic_file, write_atomic
 from minivit.parallel import batch_split, lanes
-from minivit.runs import build_loop
-from minivit.runs.arguments_from_names import arguments_from_names
-from minivit.runs.folder import RunFolder
-from minivit.runs.results import curve
-from minivit.runs.results.evaluate_run import evaluate_run
 from minivit.training.evaluation_text import describe_evaluation
 from minivit.training.settings import SETTINGS
 from minivit.training.trainer import Trainer
-from minivit.weights.safetensors_io import read_tensors
+from minivit.training_runs import build_loop
+from minivit.training_runs.arguments_from_names import arguments_from_names
+from minivit.training_runs.folder import RunFolder
+from minivit.training_runs.results import curve
+from minivit.training_runs.results.evaluate_run import evaluate_run
+from minivit.weight_files.safetensors_io import read_tensors
 
 STEPS_PER_EPOCH = 1438 // 64     # the digits have 1438 training images; batches of 64
 

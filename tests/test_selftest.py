@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from minivit import cli
+from minivit.gradcheck_catalogue import catalogue
+from minivit.gradcheck_catalogue import runner as verification
 from minivit.layers import LayerNorm
-from minivit.selftest import catalogue
-from minivit.selftest import runner as verification
 
 
 def test_everything_passes_in_a_table(capsys):

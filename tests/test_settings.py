@@ -10,8 +10,6 @@ import pytest
 
 import minivit
 from minivit import cli
-from minivit.runs import build_loop, run_settings
-from minivit.runs.folder import RunFolder
 from minivit.training import settings as declared
 from minivit.training.settings import (
     KINDS,
@@ -22,6 +20,8 @@ from minivit.training.settings import (
     default_settings,
     settings_table,
 )
+from minivit.training_runs import build_loop, run_settings
+from minivit.training_runs.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,

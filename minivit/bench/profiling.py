@@ -9,7 +9,7 @@ from unittest import mock
 
 from .. import ops
 from ..common.checks import check_name
-from ..products import matmul
+from ..matrix_products import matmul
 from .contestant import Contestant
 from .shapes import SHAPES
 
@@ -33,7 +33,7 @@ def profile(name: str = "cifar", steps: int = 10) -> dict:
     ValueError
         For an unknown shape.
     """
-    from ..weights.timm import to_timm
+    from ..weight_files.timm import to_timm
 
     shape = SHAPES[check_name("shape", name, SHAPES)]
     model, images, labels = shape.make()

@@ -32,8 +32,8 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
-    from ..selftest.catalogue import families
-    from ..selftest.runner import as_json, table, verify
+    from ..gradcheck_catalogue.catalogue import families
+    from ..gradcheck_catalogue.runner import as_json, table, verify
 
     if options.list:
         print(json.dumps(families()) if options.json else "\n\n".join(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 # functions that messages name, and the command that prints the same
 COMMANDS = {"minivit.models.describe_models()": "`minivit models`",
-            "minivit.selftest.catalogue.families()": "`minivit gradcheck --list`"}
+            "minivit.gradcheck_catalogue.catalogue.families()": "`minivit gradcheck --list`"}
 # a call, which stays as it is; or a keyword, perhaps with a value, that is not part of a path or a quoted word
 _CALL_OR_KEYWORD = re.compile(r"[\w.]+\([^()]*\)|(?<![\w./'\"-])([a-z_]+)(?:=(\.\.\.|[^\s,;:()`]*))?(?!\w|[./'\"-]\w)")
 

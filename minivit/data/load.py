@@ -10,10 +10,10 @@ from typing import Any
 from ..common.checks import UnknownName, nearest
 from .cifar import find_cifar, load_cifar
 from .dataset import Dataset
-from .downloads import PUBLISHED, load_published
 from .idx import find_idx, load_idx
 from .image_folder import load_folder
 from .npz import load_npz
+from .published import PUBLISHED, load_published
 
 NAMES = ("digits", *PUBLISHED)
 

@@ -11,7 +11,7 @@ The folder `tools` holds what uses the chapters: `symmetry_theorems` (each symme
 (figures). Each question has a script in `demos/`.
 """
 
-from .attention import attention_probabilities, mean_distance, readout_maps, rollout, variation
+from .attention_maps import attention_probabilities, mean_distance, readout_maps, rollout, variation
 from .filters import position_similarity, principal_filters
 from .partial_models import FirstBlocks, Sequential, with_all_tokens
 from .receptive import extent, receptive_field, spread

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..common.checks import check_number
 from ..layers import PatchEmbed
-from .attention import grid
+from .attention_maps import grid
 
 
 def principal_filters(model: Any, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from .parameter import Parameter
 from .patch_embed import PatchEmbed
 from .patch_merging import PatchMerging
 from .relative_bias import RelativeBias
-from .residual import ResidualBlock, Shortcut
+from .resnet_block import ResidualBlock, Shortcut
 from .stage import Stage
 from .window import WindowAttention
 

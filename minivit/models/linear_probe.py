@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import Heads, Layer
-from ..weights.match import HEADS
+from ..weight_files.match import HEADS
 from .model import Model
 
 

@@ -1,6 +1,6 @@
 """ResNetV2 as in Big Transfer (BiT), Kolesnikov et al., arXiv:1912.11370: the convolutional network of the ViT paper.
 
-Read `layers/residual.py` before.
+Read `layers/resnet_block.py` before.
 
     x_0 = pool(conv(image))                            the stem: a convolution of stride 2, and max pooling
     x_l = f_l(ReLU(GN(x_{l-1}))) + x_{l-1}             blocks, in stages; each stage after the first halves the map

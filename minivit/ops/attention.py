@@ -37,7 +37,7 @@ import math
 import numpy as np
 
 from ..kernel import contiguous, empty
-from ..products import matmul
+from ..matrix_products import matmul
 from . import softmax
 
 

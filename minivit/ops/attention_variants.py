@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from ..kernel import empty, sum_rows
-from ..products import matmul
+from ..matrix_products import matmul
 from . import softmax
 from .attention import check, per_head, split_heads
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..kernel import add_row, as_matrix, empty, kernel, sum_rows
-from ..products import matmul
+from ..matrix_products import matmul
 
 # How many numbers of `columns` are gathered at once: MAX_ENTRIES, which fit into the processor's cache, or WEIGHT_RATIO
 # times the weight's size, if that is more. Each part of the batch costs the addition of a dweight.

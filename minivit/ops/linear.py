@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..kernel import add_row, as_matrix, sum_rows
-from ..products import matmul
+from ..matrix_products import matmul
 
 
 def reference_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:

@@ -49,7 +49,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..kernel import add_row, as_matrix, constant, empty, kernel, sum_rows
-from ..products import matmul
+from ..matrix_products import matmul
 from .convolution import batch_parts, check, image_rows
 
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers.replica import recompute_blocks, use_generator
+from ..layers.replica_options import recompute_blocks, use_generator
 from ..ops.philox import Generator
 from ..replay import Replayed, Tracked
 

@@ -11,7 +11,7 @@ the kernels one after the other. It needs no Python, no new memory and no lock.
 
 The idea is that of CUDA graphs. Layers and ops do not know of it; this is how a call reaches the recorder:
 
-    kernels and products     `kernel.Kernel` and `products.py` ask `kernel.active.recorder`
+    kernels and products     `kernel.Kernel` and `matrix_products.py` ask `kernel.active.recorder`
     new arrays               `kernel.empty` takes memory of the record (`memory.py`)
     x + y, x[...] = y        arrays of a record are `Tracked`: they tell what NumPy is asked to do (`tracked.py`)
 

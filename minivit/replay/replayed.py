@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from ..kernel import active
-from ..products import find_gemm
+from ..matrix_products import find_gemm
 from .memory import Memory
 from .recorder import NotRecordable, Recorder
 from .tracked import Tracked, plain

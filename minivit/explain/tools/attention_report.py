@@ -1,4 +1,4 @@
-"""Attention reports: everything of `attention.py` for single images, as `minivit attend` shows it."""
+"""Attention reports: everything of `attention_maps.py` for single images, as `minivit attend` shows it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ops import softmax
-from ..attention import attention_probabilities, grid, mean_distance, readout_maps, rollout
+from ..attention_maps import attention_probabilities, grid, mean_distance, readout_maps, rollout
 
 
 @dataclass(frozen=True)

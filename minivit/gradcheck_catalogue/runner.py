@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common.checks import check_name, check_number
+from ..gradient_checking import Report
+from ..gradient_checking.report import table_lines
 from ..parallel.blas import blas_threads
-from ..testing import Report
-from ..testing.report import table_lines
 from .catalogue import Check, select
 
 METHODS = ("richardson", "central", "directional", "taylor")  # those that every op, layer and model can be checked by

@@ -33,7 +33,8 @@ import numpy as np
 
 from .. import layers
 from ..common.checks import UnknownName, suggestion
-from ..layers.replica import recompute_blocks, use_generator
+from ..gradient_checking import Report, gradcheck
+from ..layers.replica_options import recompute_blocks, use_generator
 from ..models import create_model
 from ..ops import (
     attention,
@@ -59,7 +60,6 @@ from ..ops import (
     windows,
     winograd,
 )
-from ..testing import Report, gradcheck
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def _of_model(name):
                  lambda rng: [rng.standard_normal(shape)])
 
 
-LIST_OF_FAMILIES = "minivit.selftest.catalogue.families()"            # as error messages name it
+LIST_OF_FAMILIES = "minivit.gradcheck_catalogue.catalogue.families()"            # as error messages name it
 CHECKS = [*(_of_op(name, kind) for name in OPS for kind in PAIRS), *map(_of_layer, LAYERS), *map(_of_model, MODELS)]
 
 
