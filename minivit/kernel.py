@@ -1,4 +1,4 @@
-"""The one Numba decorator, the exp and erf that compiled loops share, and three loops over the rows of a matrix.
+"""How loops are compiled; exp and erf for use in them; new arrays; loops over the rows of a matrix.
 
 A *kernel* in this project is a plain serial loop over arrays that Numba compiles to machine code. (The weights of a
 convolution are called *filters* here.) `@kernel` compiles a loop with these settings:
@@ -8,8 +8,8 @@ convolution are called *filters* here.) `@kernel` compiles a loop with these set
   compiler LLVM from vectorising the loop, which makes it about ten times slower.
 - It may reorder sums, but it keeps NaN and infinity: the set of fast-math flags leaves out `nnan` and `ninf`. So a
   training run that diverges is noticed.
-- It is stored on disk. Numba compares the time stamp of the kernel's *own* file only. Therefore the name of the folder
-  contains the hash of this file. After an edit of `exp` below, every kernel that calls it is compiled again.
+- Its compiled code is stored in a folder on disk. Numba compiles a kernel again only if the kernel's own file changed.
+  It does not see an edit of `exp` in this file. So the name of the folder contains the hash of this file.
 
 A kernel calls only helpers of its own file and of this file.
 
@@ -42,6 +42,9 @@ _HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 _STORE = platformdirs.user_cache_path("minivit") / f"kernels-{_HASH}"
 
 
+_STORING = threading.RLock()                              # held while Numba's setting is changed
+
+
 class _Active(threading.local):
     """The recorder of this thread, see `minivit/replay/`; None: kernels just run."""
 
@@ -55,7 +58,7 @@ class Kernel:
     """A compiled loop. A call runs it; while this thread records, the call is also written to the record."""
 
     def __init__(self, compiled: Any) -> None:
-        self.compiled, self._numba_type_ = compiled, compiled._numba_type_    # by its type, other kernels may call it
+        self.compiled, self._numba_type_ = compiled, compiled._numba_type_    # Numba asks for this type when another kernel calls it
         functools.update_wrapper(self, compiled.py_func)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -85,14 +88,15 @@ def stored(compile: Callable, function: Callable, **options: Any) -> Any:
     """Return compile(**options)(function) of Numba, which stores what it compiles on disk if a folder is writable."""
     # Numba reads the folder when it decorates. If it cannot write there, it uses its own folder or raises an error.
     config: Any = numba.config
-    previous = config.CACHE_DIR
-    config.CACHE_DIR = str(Path(previous, _STORE.name) if previous else _STORE)
-    try:
-        return compile(cache=True, **options)(function)
-    except RuntimeError:                                  # no folder is writable: each process compiles for itself
-        return compile(**options)(function)
-    finally:
-        config.CACHE_DIR = previous
+    with _STORING:                                        # lanes may compile at the same time
+        previous = config.CACHE_DIR
+        config.CACHE_DIR = str(Path(previous, _STORE.name) if previous else _STORE)
+        try:
+            return compile(cache=True, **options)(function)
+        except RuntimeError:                              # no folder is writable: each process compiles for itself
+            return compile(**options)(function)
+        finally:
+            config.CACHE_DIR = previous
 
 
 class _FirstCompilation(event.Listener):
@@ -129,7 +133,7 @@ def zeros(shape: int | Sequence[int], dtype: DTypeLike) -> np.ndarray:
 
 
 def constant(x: np.ndarray) -> np.ndarray:
-    """Return x, marked as read-only: a table that never changes. A record takes no other array for constant."""
+    """Return x, marked as read-only: a table that never changes. A record keeps such arrays as they are."""
     x.flags.writeable = False
     return x
 

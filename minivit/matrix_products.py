@@ -89,8 +89,12 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.nd
 
 
 def _layout(a, b, c):
-    """Return sizes and distances, in numbers, as `_multiply32` takes them; None if gemm cannot read or write it so."""
-    if not (a.dtype == b.dtype == c.dtype and a.dtype.char in "fd" and a.ndim == b.ndim == c.ndim <= 4):
+    """Return what `_multiply32` takes after `wide`; None if gemm cannot read or write matrices that lie so.
+
+    That is, counted in numbers: lengths of the two leading axes, M, K, N, and what `_distances` returns for each array.
+    """
+    if not (a.dtype == b.dtype == c.dtype and a.dtype.char in "fd" and a.dtype.isnative and c.flags.writeable
+            and a.ndim == b.ndim == c.ndim <= 4 and all(x.flags.aligned for x in (a, b, c))):
         return None
     if not (a.shape[:-2] == b.shape[:-2] == c.shape[:-2] and a.shape[-1] == b.shape[-2]
             and c.shape[-2:] == (a.shape[-2], b.shape[-1])):
@@ -104,6 +108,8 @@ def _layout(a, b, c):
 
 def _distances(x):
     """Return (distances along the two leading axes, between rows, whether transposed) of x, or None."""
+    if any(step % x.itemsize for step in x.strides):
+        return None
     *lead, row, column = (step // x.itemsize for step in x.strides)
     lead = [0] * (2 - len(lead)) + lead
     rows, columns = x.shape[-2:]

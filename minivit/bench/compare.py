@@ -3,8 +3,10 @@
 Each contestant has its own process. All processes stay alive and are asked in turn, so a disturbance of the machine
 affects all alike:
 
+    processor     its physical limit: a product that never leaves the registers (see `register_tile.py`)
     limits        the best rate of float32 matrix products of each contestant's own library, on all threads
     minivit       this package
+    against       another version of this package, in an environment of its own
     torch         PyTorch eager, and `torch.compile`          if torch is installed
                   `torch.channels_last`: eager, with channels last in memory, for convolutions
     jax           one jitted function, of the ViT             if jax is installed
@@ -14,8 +16,8 @@ first return our logits. A step counts three times the forward's matrix products
 weights. The products of a convolution are those of its definition, and those of a block are for all tokens. Winograd's
 algorithm, and a last block that computes only the class token, do fewer, which raises their share of the limit.
 
-The limit is the best rate of several products: square ones, and those with the model's largest matrices. Shares are of
-the machine's limit (NumPy's) and of each contestant's own. Ratios and shares are computed within a round, in which all
+The limit of a library is the best rate of several products: square ones, and those with the model's largest matrices.
+Shares are of the processor's limit and of the limit of each contestant's own library. Ratios and shares are computed within a round, in which all
 are asked once; the median over the rounds is reported.
 """
 
@@ -44,11 +46,14 @@ _AGREE = 1e-3           # largest difference of logits, relative to the largest 
 class _Process:
     """A contestant in its own process."""
 
-    def __init__(self, name, threads, folder):
+    def __init__(self, name, threads, folder, python=None):
         # Frameworks read the number of threads when they start.
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         self.name = name
         command = [sys.executable, "-m", "minivit.bench.worker", name, str(threads), str(folder)]
+        if python:                                                    # another version, which must not import this one
+            command = [str(python), str(Path(__file__).with_name("other_version.py")), str(threads), str(folder)]
+            environment.pop("PYTHONPATH", None)
         self.process: Any = subprocess.Popen(command, text=True, env=environment, stdin=subprocess.PIPE,
                                              stdout=subprocess.PIPE,
                                              stderr=subprocess.PIPE)
@@ -73,7 +78,8 @@ class _Process:
 
 
 def bench(shapes: list[str] | None = None, contestants: list[str] | None = None, threads: Any = None,
-          seconds: float = 1.0, rounds: int = 7, progress: Any = None, family: Any = None) -> dict:
+          seconds: float = 1.0, rounds: int = 7, progress: Any = None, family: Any = None,
+          against: str | Path | None = None) -> dict:
     """Compare contestants on some shapes.
 
     Parameters
@@ -90,6 +96,8 @@ def bench(shapes: list[str] | None = None, contestants: list[str] | None = None,
         Number of bursts of each contestant.
     progress : function, optional
         Receives lines of text.
+    against : str or Path, optional
+        The folder of a virtual environment with another version of minivit, or its Python. It becomes a contestant.
 
     Returns
     -------
@@ -107,25 +115,28 @@ def bench(shapes: list[str] | None = None, contestants: list[str] | None = None,
 
     threads = available_threads() if threads is None else check_number("number of "
                                                                        "threads", threads, least=1, whole=True)
-    results = {}
+    results, python = {}, None if against is None else find_python(against)
     names = select(shapes, family)
     for name in names:
         _entrants(contestants, SHAPES[name].family)                   # all shapes, before the first is measured
     for name in names:
         results[name] = compare(name, SHAPES[name], contestants, threads, seconds, rounds,
-                                progress or (lambda line: None))
+                                progress or (lambda line: None), python)
         if SHAPES[name].trained:
             results[name]["not_products"] = profile(name, steps=3)["not_products"]
     return {"machine": describe_machine(threads), "shapes": results}
 
 
 def compare(title: str, shape: Any, contestants: list[str] | None, threads: Any, seconds: float, rounds: int,
-            progress: Any) -> dict:
-    """Compare all contestants on one `Shape` -> {"batch", "limits", "contestants", "failed"}. Otherwise as `bench`."""
-    contestants = _entrants(contestants, shape.family)
+            progress: Any, python: Path | None = None) -> dict:
+    """Compare all contestants on one `Shape` -> {"batch", "limits", "contestants", "failed"}. Otherwise as `bench`.
+
+    python: that of another version, see `find_python`.
+    """
+    contestants = _entrants(contestants, shape.family) + (["against"] if python else [])
     check_number("seconds", seconds, above=0)
     check_number("number of rounds", rounds, least=1, whole=True)
-    with tempfile.TemporaryDirectory() as folder, _Field() as field:
+    with tempfile.TemporaryDirectory() as folder, _Field(python) as field:
         flops = _prepare(shape, Path(folder))
         field.start(title, contestants, threads, folder, progress)
         verbs = ["train", "infer"] if shape.trained else ["infer"]
@@ -141,6 +152,24 @@ def compare(title: str, shape: Any, contestants: list[str] | None, threads: Any,
     whole = {key: answers for key, answers in times.items() if len(answers) == rounds}
     whole = {(name, verb): answers for (name, verb), answers in whole.items() if (_limit(name), verb) in whole}
     return _summarise(whole, memory, flops, shape.batch) | {"failed": field.failed}
+
+
+def find_python(path: str | Path) -> Path:
+    """Return the Python of a virtual environment, given by its folder or by that Python.
+
+    Raises ValueError if there is none, or it has no minivit.
+    """
+    path = Path(path).absolute()
+    candidates = [path / "bin" / "python", path / "Scripts" / "python.exe"] if path.is_dir() else [path]
+    python = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if python is None:
+        raise ValueError(f"{path} is no virtual environment: it has no {candidates[0].name}; make one with "
+                         f"`python -m venv {path}` and install the other version of minivit into it")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = subprocess.run([python, "-c", "import minivit"], env=environment, cwd=path.anchor, capture_output=True)
+    if found.returncode:
+        raise ValueError(f"{python} cannot import minivit: install the other version of minivit into its environment")
+    return python
 
 
 def _entrants(names, family):
@@ -163,16 +192,17 @@ def _entrants(names, family):
 
 def _limit(name):
     """Return the name of the limit of a contestant."""
-    return name if name.startswith("limit-") else f"limit-{CONTESTANTS[name].library}"
+    return name if name.startswith("limit-") else f"limit-{'numpy' if name == 'against' else CONTESTANTS[name].library}"
 
 
 class _Field:
-    """All processes, `ready` by name: the contestants, and a limit for each library.
+    """All processes, `ready` by name: the contestants, a limit for each library, and the processor's.
 
     One that fails is left out, and `failed` says why. All processes end with the `with` block.
     """
 
-    def __init__(self):
+    def __init__(self, python=None):
+        self.python = python
         self.ready: dict[str, _Process] = {}
         self.failed: dict[str, str] = {}
 
@@ -185,9 +215,10 @@ class _Field:
 
     def start(self, title, contestants, threads, folder, progress):
         """Start the contestants and their limits; contestants with other logits are left out."""
-        for name in dict.fromkeys([*contestants, *map(_limit, contestants)]):
+        for name in dict.fromkeys([*contestants, "limit-processor", *map(_limit, contestants)]):
             progress(f"{title}: starting {name}")
-            self.ready[name] = process = _Process(name, threads, folder)
+            python = {"python": self.python} if name == "against" else {}
+            self.ready[name] = process = _Process(name, threads, folder, **python)
             with self.leaving_out(name):
                 if name.startswith("limit-"):
                     process.ask("limit", 0.1)
@@ -210,7 +241,7 @@ class _Field:
         try:
             yield
         except RuntimeError as error:
-            if name in ("minivit", "limit-numpy"):
+            if name in ("minivit", "limit-numpy", "limit-processor"):
                 raise
             self.failed[name] = str(error)
             self.failed |= {c: f"{c} has no limit without "
@@ -227,6 +258,7 @@ def _prepare(shape, folder):
     # Move weights that start at 0 or 1, such as classifier and norms, so that they influence the logits.
     model.vector[:] += 0.02 * np.random.default_rng(1).standard_normal(model.vector.size)
     np.savez(folder / "batch.npz", images=images, labels=labels, **to_timm(model))  # type: ignore[arg-type]
+    np.savez(folder / "weights.npz", **{p.name: p.data for p in model.parameters()})  # type: ignore[arg-type]
     matrices = {(math.prod(p.shape[:-1]), p.shape[-1]) for p in model.parameters() if p.decay}
     products = [(side, side, side) for side in (512, 1024, 2048)]
     products += [(shape.batch * model.matmul_rows, k, n) for k, n in sorted(matrices, key=math.prod)[-3:]]
@@ -257,7 +289,7 @@ def _summarise(times, memory, flops, batch):
         rows.setdefault(name, {"peak_memory": memory.get(name)})[verb] = {
             "images_per_second": batch / median, "seconds": median, "quartiles": [low, high],
             "flops_per_second": float(np.median(rates)),
-            "share_of_limit": _share(rates, times["limit-numpy", verb]),
+            "share_of_limit": _share(rates, times["limit-processor", verb]),
             "share_of_own_limit": _share(rates, times[_limit(name), verb]),
             "minivit_is_faster_by": float(np.median(each / [np.median(seconds) for seconds in times["minivit", verb]])),
         }
@@ -278,7 +310,7 @@ def table(result: dict) -> str:
     lines += [f"warning: {warning}" for warning in machine["warnings"]]
     for shape, part in result["shapes"].items():
         limits = ", ".join(f"{library} {rate / 1e9:.0f}" for library, rate in part["limits"].items())
-        lines += ["", f"{shape}, batch {part['batch']}; matrix products at best, GFLOP/s: {limits}",
+        lines += ["", f"{shape}, batch {part['batch']}; GFLOP/s at best: {limits}",
                   f"{'':19} {'':5} {'images/s':>9} {'ms, quartiles':>20} {'minivit is':>11} {'of limit':>9} "
                   f"{'of own':>7} {'MiB':>6}"]
         lines += [_row(name, verb, row[verb], row["peak_memory"])

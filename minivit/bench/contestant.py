@@ -48,7 +48,7 @@ class Contestant:
         """Return why "train" or "infer" runs as written; empty if it is replayed."""
         from ..parallel import prediction
 
-        return self.trainer.lanes.not_replayed if task == "train" else prediction.not_replayed(self.model)
+        return self.trainer.lanes.replicas.not_replayed if task == "train" else prediction.not_replayed(self.model)
 
     def infer(self) -> np.ndarray:
         """Return logits (B, K)."""

@@ -35,8 +35,8 @@ def draw(result: dict, path: Any) -> None:
     figure = new_figure(9, 3.6)
     panels = figure.subplots(1, 2, sharey=True)
     for panel, key, title in zip(panels, ("share_of_limit", "share_of_own_limit"),
-                                 ("of NumPy's fastest matrix "
-                                  "product", "of one's own fastest matrix product"), strict=True):
+                                 ("of the processor's limit",
+                                  "of its own fastest matrix product"), strict=True):
         for name, colour in _COLOURS.items():
             points = [(width, 100 * part["contestants"][name]["train"][key])
                       for width, part in result["sizes"].items() if name in part["contestants"]]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import register_tile
 from .contestant import Contestant, product
 
 
@@ -33,7 +34,9 @@ def _make(name, threads, folder):
 
 def _products(library, threads, folder):
     """Return pairs (floating-point operations, function) of the products that set the limit."""
-    if library == "numpy":
+    if library == "processor" and register_tile.V:
+        return [(threads * register_tile.FLOPS, register_tile.tiles(threads))]
+    if library in ("numpy", "processor"):
         make = product
     elif library == "jax":
         from .peers.jax_vit import product as make

@@ -48,7 +48,7 @@ def add_bench(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit bench`."""
     verb = verbs.add_parser(
         "bench", help="measure the speed",
-        description="Measure training and inference against this machine's limit, and against PyTorch and JAX if "
+        description="Measure training and inference against this processor's limit, and against PyTorch and JAX if "
                     "they\nare installed.",
         epilog="examples:\n  minivit bench --shape fashion\n  minivit bench --profile --shape base-1")
     verb.set_defaults(verb=_bench)
@@ -58,6 +58,9 @@ def add_bench(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--contestant", action="append", metavar="NAME",
                       help="Compare with torch, torch.compile, torch.channels_last (for a resnet) or jax (for a vit). "
                            "May be repeated. Default: all that are installed.")
+    verb.add_argument("--against", metavar="ENVIRONMENT",
+                      help="Compare with another version of minivit, such as an older one: the folder of a virtual "
+                           "environment in which it is installed.")
     add_threads(verb)
     verb.add_argument("--seconds", type=float, default=1.0, help="Length of a burst. Default: 1.")
     verb.add_argument("--rounds", type=int, default=7, metavar="N", help="Bursts of each contestant. Default: 7.")
@@ -111,5 +114,5 @@ def _measure(options: argparse.Namespace, progress: Any) -> tuple[Any, str]:
         draw(shares, options.plot)
         return shares, options.plot
     result = bench(options.shape, options.contestant, options.threads, options.seconds, options.rounds, progress,
-                   options.family)
+                   options.family, options.against)
     return result, table(result)

@@ -46,6 +46,7 @@ def _ends_with_names(constructor: Callable[..., None]) -> Callable[..., None]:
 class PackedTree:
     """A tree of parameters that can be packed into one vector, and copied. Base of `Layer`."""
 
+    replayable = False                                                # see `why_not_replayable`
     _workers: Any = None                                              # the threads of an inference view
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -185,6 +186,19 @@ class PackedTree:
         first = next((item for _, item in self.walk() if isinstance(item, Parameter)), None)
         return np.dtype(np.float32) if first is None else first.data.dtype
 
+    def why_not_replayable(self) -> str:
+        """Return why a step of this layer must not be recorded and replayed (`minivit/replay/`); empty if it may be.
+
+        A record keeps what a layer does besides computing with arrays. So the layers of this package are replayed; a
+        layer of your own is if its class says `replayable = True`. Its results must then follow from its input, its
+        weights and its shapes alone, computed with ops, kernels and the functions of NumPy that a record can follow.
+        """
+        for path, layer in self.walk():
+            cls = type(layer)
+            if isinstance(layer, PackedTree) and not (cls.__module__.startswith("minivit.") or cls.replayable):
+                return f"{path or 'the model'} is of the class {cls.__name__}, which does not set replayable = True"
+        return ""
+
     # ---- copies ------------------------------------------------------------------------------------------
 
     def _clone(self, of_parameter: Callable[[Parameter], Parameter], **attributes: Any) -> Self:
@@ -264,4 +278,4 @@ class PackedTree:
         return f"{type(self).__name__}({', '.join(own)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_cache"}
+        return {name: value for name, value in vars(self).items() if name not in ("_cache", "_readers")}

@@ -29,7 +29,7 @@ from ..ops import cross_entropy
 from ..ops.philox import Generator
 from .batch_split import BatchSplit, chunks
 from .blas import blas_threads
-from .replayed_replica import ReplayedReplica
+from .replayed_replica import Replicas
 from .threads import Workers
 
 Objective = Callable[[Any, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
@@ -47,33 +47,31 @@ def supervised(model: Any, images: np.ndarray, targets: np.ndarray, batch: int) 
 
 
 class Lane:
-    """A replica of the model, its random numbers, and the gradient of its shard. For the parameters see `Lanes`."""
+    """A replica of the model, its random numbers, and the gradient of its shard."""
 
-    def __init__(self, model: Any, seed: int, objective: Objective = supervised, recompute: bool = False,
-                 replay: bool = True) -> None:
-        self.rng, self._sum = Generator(seed), np.empty(0)            # the sum over micro-batches, if there are several
-        self.forward_backward = ReplayedReplica(model, seed, objective, recompute, replay)
+    _sum: np.ndarray | None
+
+    def __init__(self, replicas: Replicas, seed: int) -> None:
+        self.rng, self.forward_backward, self._sum = Generator(seed), replicas.make(), None
         self.gradients = self._of_micro_batch = self.forward_backward.gradients
 
     def run(self, images: np.ndarray, targets: np.ndarray, micro_batches: Sequence[slice],
             augment: Callable | None = None) -> tuple[float, int]:
         """Run some micro-batches of a whole batch -> (their part of the mean loss, number of correct predictions)."""
-        loss, correct, self.gradients = 0.0, 0, self._of_micro_batch
-        step = np.array(self.rng.step, np.uint64)
-        for part in micro_batches:
-            self.rng.samples = np.arange(part.start, part.stop, dtype=np.uint64)
-            x, t = augment(images, targets, self.rng) if augment else (images[part], targets[part])
-            part_loss, logits = self.forward_backward(x, t, step, self.rng.samples, batch=len(images))
-            loss += float(part_loss)
-            correct += int((logits.argmax(axis=1) == t.argmax(axis=1)).sum())
-            # Each backward overwrites the replica's gradients, so a sum over several needs an array of its own.
-            if self.gradients is not self._of_micro_batch:
-                self.gradients += self._of_micro_batch
-            elif len(micro_batches) > 1:
-                if not self._sum.size:
-                    self._sum = np.empty_like(self._of_micro_batch)
-                self.gradients = self._sum
-                np.copyto(self.gradients, self._of_micro_batch)
+        loss, correct, self.gradients, step = 0.0, 0, self._of_micro_batch, np.array(self.rng.step, np.uint64)
+        with self.forward_backward.memory.lock:                       # other lanes may share the memory
+            for part in micro_batches:
+                self.rng.samples = np.arange(part.start, part.stop, dtype=np.uint64)
+                x, t = augment(images, targets, self.rng) if augment else (images[part], targets[part])
+                part_loss, logits = self.forward_backward(x, t, step, self.rng.samples, batch=len(images))
+                loss += float(part_loss)
+                correct += int((logits.argmax(axis=1) == t.argmax(axis=1)).sum())
+                # Each backward overwrites the replica's gradients, so a sum over several needs an array of its own.
+                if self.gradients is not self._of_micro_batch:
+                    self.gradients += self._of_micro_batch
+                elif len(micro_batches) > 1:
+                    self.gradients = self._sum = np.empty_like(self._of_micro_batch) if self._sum is None else self._sum
+                    np.copyto(self.gradients, self._of_micro_batch)
         return loss, correct
 
 
@@ -96,13 +94,8 @@ class Lanes:
                  augment: Callable | None = None, objective: Objective = supervised, recompute: bool = False,
                  replay: bool = True) -> None:
         self.model, self.seed, self.split, self.augment, self.gradients = model, seed, split, augment, model.gradients
-        self.workers, self._options = Workers(threads), (objective, recompute, replay)
-        self._lanes: list[Lane] = []
-
-    @property
-    def not_replayed(self) -> str:
-        """Why steps run as written instead of being replayed; empty if they are replayed."""
-        return next(filter(None, (lane.forward_backward.reason for lane in self._lanes)), "")
+        self.workers, self._lanes = Workers(threads), list[Lane]()
+        self.replicas = Replicas(model, seed, objective, recompute, replay, self.workers.threads)
 
     def forward_backward(self, images: np.ndarray, targets: np.ndarray, step: int, epoch: int = 0,
                          dataset_indices: np.ndarray | None = None) -> tuple[float, int, float]:
@@ -112,7 +105,7 @@ class Lanes:
         """
         split = self.split or BatchSplit.for_batch(len(images), self.model.matmul_rows)
         shards = [split.micro_batches(shard) for shard in split.shards(len(images))]
-        self._lanes += [Lane(self.model, self.seed, *self._options) for _ in shards[len(self._lanes):]]
+        self._lanes += [Lane(self.replicas, self.seed) for _ in shards[len(self._lanes):]]
         lanes = self._lanes[:len(shards)]
         for lane in lanes:
             lane.rng.start_batch(step, epoch, np.arange(len(images)) if dataset_indices is None else dataset_indices)
@@ -122,6 +115,9 @@ class Lanes:
             squares = self.workers.map(lambda chunk: self._reduce(lanes, chunk), chunks(0, self.gradients.size))
         losses, correct = zip(*results, strict=True)
         return sum(losses), sum(correct), float(np.sqrt(sum(squares)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_lanes": []}                            # lanes are made again where they are needed
 
     def _reduce(self, lanes, chunk):
         """Add the lanes' gradients in the order of the lanes, for one chunk. Return its sum of squares, in float64."""

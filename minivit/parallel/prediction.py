@@ -10,12 +10,11 @@ than threads, some threads would have nothing to do. Then the threads split the 
 In these two cases the last bits of the logits may depend on the number of threads.
 """
 
-import contextlib
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..layers import Parameter
 from ..replay import Replayed, Tracked
 from .batch_split import BatchSplit
 from .blas import blas_threads
@@ -50,10 +49,13 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
             for part in micro_batches:
                 logits[part] = view.forward(images[part])
         return logits
-    readers = _readers.setdefault(model, [])                          # appending and popping are atomic
+    kept = vars(model).setdefault("_readers", {})                     # by what the records keep of the model
+    readers = kept.setdefault(_fingerprint(model), [])
+    for other in kept.keys() - {_fingerprint(model)}:
+        kept.pop(other, None)
 
     def run(part):
-        reader = _take_reader(model, readers)
+        reader = readers.pop() if readers else _Reader(model)
         logits[part] = reader(images[part])[0]
         readers.append(reader)
 
@@ -64,27 +66,29 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
 
 def not_replayed(model: Any) -> str:
     """Return why predictions of a model run as written instead of being replayed; empty if they are replayed."""
-    return next((reader.reason for reader in _readers.get(model, ()) if reader.reason), "")
+    kept = vars(model).get("_readers", {})
+    return next((reader.reason for readers in kept.values() for reader in readers if reader.reason), "")
 
 
-_readers: WeakKeyDictionary = WeakKeyDictionary()                     # of each model: what its threads predict with
+def _fingerprint(model):
+    """Return what decides the result besides the values of the weights: where they lie, and every layer's options."""
+    found: list[Any] = []
+    for _, item in model.walk():
+        if isinstance(item, Parameter):
+            found.append(item.data.__array_interface__["data"][0])
+        else:
+            found += [value if isinstance(value, _OPTIONS) else id(value) for name, value in vars(item).items()
+                      if name[0] != "_"]
+    return tuple(found)
 
 
-def _take_reader(model, readers):
-    """Return a reader that no other thread uses: a kept one, if the model's weights still lie where they did."""
-    places = [p.data.__array_interface__["data"][0] for p in model.parameters()]
-    while readers:
-        with contextlib.suppress(IndexError):                         # another thread took the last one
-            reader = readers.pop()
-            if reader.places == places:
-                return reader
-    return _Reader(model, places)
+_OPTIONS = (int, float, str, tuple, type(None))
 
 
 class _Reader(Replayed):
     """A model's forward without caches, which is recorded and replayed: it stays with the model for later calls."""
 
-    def __init__(self, model, places):
+    def __init__(self, model):
         written, recorded = model.inference_view(), model.inference_view(kind=Tracked)
-        super().__init__(lambda images: [recorded.forward(images)], lambda images: [written.forward(images)])
-        self.places = places
+        super().__init__(lambda images: [recorded.forward(images)], lambda images: [written.forward(images)],
+                         why_not=model.why_not_replayable())

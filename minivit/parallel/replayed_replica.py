@@ -1,6 +1,6 @@
-"""A replica whose forward and backward are recorded and replayed. Read `minivit/replay/` before.
+"""Replicas whose forward and backward are recorded and replayed. Read `minivit/replay/` before.
 
-Machinery of `lanes.py`. There are two replicas of the model, with the same weights and the same gradients. The tracked
+Machinery of `lanes.py`. There are two replicas for each lane, with the same weights and the same gradients. The tracked
 one is used while a micro-batch is recorded, the other one where it runs as written.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..layers.replica_options import recompute_blocks, use_generator
 from ..ops.philox import Generator
-from ..replay import Replayed, Tracked
+from ..replay import Memory, Replayed, Tracked
 
 
 class ReplayedReplica(Replayed):
@@ -20,15 +20,63 @@ class ReplayedReplica(Replayed):
     Parameters
     ----------
     model, seed, objective, recompute, replay
-        As for `Lanes`.
+        As for `Replicas`.
+    memory : Memory
+        The memory of the records.
     """
 
-    def __init__(self, model: Any, seed: int, objective: Callable, recompute: bool, replay: bool) -> None:
+    def __init__(self, model: Any, seed: int, objective: Callable, recompute: bool, replay: bool,
+                 memory: Memory) -> None:
         self.replica = model.replica()
         self.gradients: np.ndarray = self.replica.gradients
         tracked = model.replica(Tracked, self.gradients)
+        why_not = model.why_not_replayable() if replay else "replay is switched off"
+        if not getattr(objective, "__module__", "").startswith("minivit."):
+            why_not = why_not or "the objective is a function of your own, which may depend on more than its arguments"
+        self._numbers: Callable[[], dict] = getattr(objective, "numbers", dict)
         super().__init__(_forward_backward(tracked, seed, objective, recompute),
-                         _forward_backward(self.replica, seed, objective, recompute), [self.gradients], replay)
+                         _forward_backward(self.replica, seed, objective, recompute), memory, why_not)
+
+    def __call__(self, *arguments: np.ndarray, **numbers: float) -> Any:
+        """Return (loss, logits). A record is made for each combination of the numbers on which the objective depends."""
+        return super().__call__(*arguments, **numbers, **self._numbers())
+
+
+class Replicas:
+    """The replicas of a model, one for each lane. Those of lanes that never run at the same time share memory.
+
+    Parameters
+    ----------
+    model, seed, objective, recompute, replay
+        As for `Lanes`.
+    threads : int
+        How many lanes run at the same time.
+    """
+
+    def __init__(self, model: Any, seed: int, objective: Callable, recompute: bool, replay: bool, threads: int) -> None:
+        self._options, self._threads = (model, seed, objective, recompute, replay), threads
+        self._forget()
+
+    def _forget(self) -> None:
+        self.made: list[ReplayedReplica] = []
+        self.memories = [Memory() for _ in range(self._threads)]
+
+    @property
+    def not_replayed(self) -> str:
+        """Why steps run as written instead of being replayed; empty if they are replayed."""
+        return next(filter(None, (replica.reason for replica in self.made)), "")
+
+    def make(self) -> ReplayedReplica:
+        """Return the replica of the next lane."""
+        self.made.append(ReplayedReplica(*self._options, self.memories[len(self.made) % self._threads]))
+        return self.made[-1]
+
+    def __getstate__(self) -> dict:
+        return {"_options": self._options, "_threads": self._threads}    # records hold addresses of this process
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self._forget()
 
 
 def _forward_backward(replica, seed, objective, recompute):
@@ -38,8 +86,8 @@ def _forward_backward(replica, seed, objective, recompute):
     rng = Generator(seed)
     use_generator(replica, rng)
 
-    def forward_backward(images, targets, step, samples, batch):
+    def forward_backward(images, targets, step, samples, **numbers):
         rng.step, rng.samples = step, samples
-        return objective(replica, images, targets, batch)
+        return objective(replica, images, targets, numbers["batch"])
 
     return forward_backward

@@ -43,7 +43,7 @@ def adapter(kinds: tuple) -> Any:
     return stored(partial(numba.cfunc, types.int32(types.int64, types.int64)), function)
 
 
-_call: Any = None                                                     # in a copy of `_adapt`, an intrinsic
+_call: Any = None                                                     # `adapter` copies `_adapt` with an intrinsic in its place
 
 
 def _adapt(kernel, row):
@@ -150,7 +150,7 @@ class Table:
         self._words = np.array([word for row in rows for word in row], np.int64)
         starts = np.cumsum([0, *map(len, rows)])[:-1]
         addresses = self._words.ctypes.data + 8 * starts
-        self.names = [f"{compiled.py_func.__module__}.{compiled.py_func.__name__}" for compiled, _, _ in calls]
+        self.names = [f"{compiled.py_func.__module__}.{compiled.py_func.__qualname__}" for compiled, _, _ in calls]
         self._calls = [(adapter(kinds).address, address_of(compiled, kinds)) for compiled, _, kinds in calls]
         self._table = np.array([(*call, row) for call, row in zip(self._calls, addresses, strict=True)],
                                np.int64).reshape(-1, 3)
@@ -162,4 +162,4 @@ class Table:
         """Call all kernels. Raise RuntimeError if one fails."""
         failed = run(self._table)
         if failed >= 0:
-            raise RuntimeError(f"call {failed} of a recorded step failed")
+            raise RuntimeError(f"a recorded step failed in {self.names[failed]}")

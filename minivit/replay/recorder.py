@@ -11,7 +11,6 @@ from numpy.typing import DTypeLike
 
 from ..kernel import constant
 from . import loops
-from .machine import Table
 from .memory import Memory
 from .tracked import NotRecordable, Tracked, plain
 
@@ -27,23 +26,28 @@ class Recorder:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
+        memory.reset()
+        self._arrays = 0                                              # how many were made
+        self._identities: list[list] = []                             # of each call: its arguments, wherever they lie
         self.calls: list[tuple[Any, list, tuple]] = []
-        self.constants: list[np.ndarray] = []                         # kept, as the record holds only their addresses
 
-    def table(self) -> Table:
-        """Return the record, ready to replay."""
-        return Table(self.calls)
+    def same_calls(self, other: "Recorder") -> bool:
+        """Whether another recording made the same calls: the same functions of the same arrays and numbers."""
+        return [(compiled, kinds) for compiled, _, kinds in self.calls] == [
+            (compiled, kinds) for compiled, _, kinds in other.calls] and all(
+                all(map(_same, ours, theirs)) for ours, theirs in zip(self._identities, other._identities, strict=True))
 
     def empty(self, shape: int | Sequence[int], dtype: DTypeLike) -> Tracked:
         """Return a new array. As soon as nobody refers to it, its memory may be used again."""
         shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        block, segment, start = self.memory.take(size)
+        block, place = self.memory.take(size)
         array = np.ndarray.__new__(Tracked, shape, dtype, block)
-        weakref.finalize(array, self.memory.give_back, size, segment, start).atexit = False
+        array.number, self._arrays = self._arrays, self._arrays + 1
+        weakref.finalize(array, self.memory.give_back, *place).atexit = False
         return array
 
-    def call(self, compiled: Any, arguments: Sequence, by_address: bool = False) -> None:
+    def call(self, compiled: Any, arguments: Sequence, by_address: bool = False, of: Sequence | None = None) -> None:
         """Run a compiled function and write it down.
 
         Parameters
@@ -53,6 +57,8 @@ class Recorder:
             Arrays and numbers.
         by_address : bool
             Whether the function takes the addresses of arrays, as integers.
+        of : sequence, optional
+            The arrays of which the arguments are views, if they are.
 
         Raises
         ------
@@ -72,6 +78,7 @@ class Recorder:
             raise NotRecordable(f"{compiled.py_func.__name__} returns a result instead of writing it to an array")
         compiled(*values)
         self.calls.append((compiled, values, kinds))
+        self._identities.append([_identity(x) for x in of or arguments])
 
     def elementwise(self, ufunc: Any, inputs: Sequence, out: Any) -> Any:
         """Compute a function of NumPy of one or two arrays, and write it down."""
@@ -100,8 +107,10 @@ class Recorder:
         table = loops.layout([np.broadcast_to(plain(x), out.shape) for x in arrays])
         if table is None or (table[1:] < 0).any():
             raise NotRecordable("an array with more axes than a record can follow, or one that is read backwards")
+        if any(x is not out and np.may_share_memory(plain(x), plain(out)) and _place(x) != _place(out) for x in arrays):
+            raise NotRecordable("an array that is copied to a part of itself")
         if out.size:
-            self.call(loop.compiled, [*map(loops.as_vector, arrays), table])
+            self.call(loop.compiled, [*map(loops.as_vector, arrays), table], of=[*arrays, table])
 
     def _operand(self, x, dtype, ufunc):
         """Return an input of an elementwise function as an array of the result's dtype."""
@@ -116,7 +125,23 @@ class Recorder:
             return
         if x.flags.writeable:
             raise NotRecordable(f"{name} takes an array that the record knows nothing of")
-        self.constants.append(x)
+
+
+def _identity(x):
+    """Return what tells an argument from others: a number, a table, or which part of which array of the recording."""
+    if not isinstance(x, Tracked):
+        return x
+    owner = x.base if isinstance(x.base, Tracked) else x
+    address, shape, strides = _place(x)
+    return (address, shape, strides) if owner.number is None else (
+        owner.number, address - _place(owner)[0], shape, strides)
+
+
+def _same(a, b):
+    """Whether two identities are equal; two tables are, if they have the same content."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a is b or np.array_equal(a, b)
+    return type(a) is type(b) and a == b
 
 
 def _place(x):

@@ -1,4 +1,4 @@
-"""A function of arrays that is recorded once for each combination of shapes, and replayed from then on."""
+"""A function of arrays that is recorded for each combination of shapes, and replayed from then on."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,13 +8,14 @@ import numpy as np
 
 from ..kernel import active
 from ..matrix_products import find_gemm
+from .machine import Table
 from .memory import Memory
 from .recorder import NotRecordable, Recorder
 from .tracked import Tracked, plain
 
 
 class Record:
-    """One recorded call.
+    """One recorded call. It computes the results for its arguments, too.
 
     Parameters
     ----------
@@ -32,24 +33,30 @@ class Record:
     """
 
     def __init__(self, function: Callable, arguments: Sequence[np.ndarray], memory: Memory) -> None:
-        recorder = Recorder(memory)
-        self.inputs = [recorder.empty(x.shape, x.dtype) for x in arguments]
-        for target, x in zip(self.inputs, arguments, strict=True):
-            plain(target)[...] = x
-        active.recorder = recorder
+        self.recorder = Recorder(memory)
+        inputs = [self.recorder.empty(x.shape, x.dtype) for x in arguments]
+        self.inputs = [plain(target) for target in inputs]
+        self._fill(arguments)
+        active.recorder = self.recorder
         try:
-            outputs = function(*self.inputs)
+            outputs = function(*inputs)
         finally:
             active.recorder = None
         if not all(isinstance(y, Tracked) for y in outputs):
             raise NotRecordable("a result does not come from the arrays of the step")
-        self.outputs, self._owners = [plain(y) for y in outputs], outputs
-        self._constants, self.table = recorder.constants, recorder.table()
+        self.outputs = [plain(y) for y in outputs]
+        self._owners = inputs, outputs                                # until here, their memory is not given out again
+        self.table: Table | None = None
+
+    def _fill(self, arguments):
+        for target, x in zip(self.inputs, arguments, strict=True):
+            target[...] = x
 
     def replay(self, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Replay the call for other arrays. The results lie in the memory of the record until the next replay."""
-        for target, x in zip(self.inputs, arguments, strict=True):
-            plain(target)[...] = x
+        """Replay the call for other arrays. The results lie in the memory of the record until its next use."""
+        if self.table is None:
+            self.table = Table(self.recorder.calls)
+        self._fill(arguments)
         self.table.run()
         return self.outputs
 
@@ -57,8 +64,8 @@ class Record:
 class Replayed:
     """A function of arrays that is recorded and replayed. What cannot be recorded runs as written.
 
-    The first call of some shapes runs as written: most shapes of a short program occur once. The second call is
-    recorded. The third runs as written and is replayed, and a record that does not give the same bits is dropped.
+    The first and the second call of some shapes are recorded, and both compute their results. If both made the same
+    calls, all further ones are replayed. Otherwise the function depends on more than its arguments.
 
     Parameters
     ----------
@@ -66,62 +73,56 @@ class Replayed:
         The function, as it is recorded: with tracked weights. It takes arrays and returns a sequence of arrays.
     written : callable
         The same function, as it runs without a record.
-    writes : sequence of np.ndarray
-        Arrays that the function writes to besides its results, such as gradients.
-    enabled : bool
-        Whether to record at all. The environment variable MINIVIT_REPLAY=0 switches all recording off.
+    memory : Memory, optional
+        The memory of the records (default: a new one). Whoever shares it holds its lock during a call, and until the
+        results are read.
+    why_not : str
+        Why nothing may be recorded; empty if it may. The environment variable MINIVIT_REPLAY=0 switches all recording
+        off.
 
     Attributes
     ----------
     reason : str
-        Why the last call could not be recorded; empty if there is no reason.
+        Why some calls run as written; empty if all are replayed.
     """
 
-    def __init__(self, recorded: Callable, written: Callable, writes: Sequence[np.ndarray] = (),
-                 enabled: bool = True) -> None:
-        self._recorded, self._written, self._writes = recorded, written, writes
-        self._memory = Memory()
+    def __init__(self, recorded: Callable, written: Callable, memory: Memory | None = None,
+                 why_not: str = "") -> None:
+        self._recorded, self._written, self.memory = recorded, written, memory or Memory()
         self._next: dict[tuple, Callable] = {}                        # what to do at the next call of some shapes
-        self.reason = _why_disabled(enabled)
+        self.reason = why_not or _why_disabled()
         self._enabled = not self.reason
 
-    def __call__(self, *arguments: np.ndarray, **numbers: int) -> Sequence[np.ndarray]:
-        """Return the results for some arrays. They are overwritten by the next call of the same shapes and numbers."""
+    def __call__(self, *arguments: np.ndarray, **numbers: float) -> Sequence[np.ndarray]:
+        """Return the results for some arrays. They are overwritten by the next use of the memory."""
         if not self._enabled:
             return self._written(*arguments, **numbers)
         key = tuple((x.shape, x.dtype) for x in arguments), tuple(numbers.items())
-        if key in self._next:
-            return self._next[key](key, arguments, numbers)
-        self._next[key] = self._record
-        return self._written(*arguments, **numbers)
+        return self._next.get(key, self._record)(key, arguments, numbers)
 
-    def _record(self, key, arguments, numbers):
-        """The second call of some shapes."""
+    def _record(self, key, arguments, numbers, first=None):
+        """Record the first call of some shapes, or the second, which must make the same calls as the first."""
         try:
-            record = Record(partial(self._recorded, **numbers), arguments, self._memory)
-        except NotRecordable as error:
-            return self._give_up(str(error), key, arguments, numbers)
-        self._next[key] = partial(self._verify, record)
+            record = Record(partial(self._recorded, **numbers), arguments, self.memory)
+        except Exception as error:                                    # an error of the layers' own comes again, as written
+            return self._give_up(str(error) or repr(error), key, arguments, numbers)
+        if first is None:
+            self._next[key] = partial(self._record, first=record)
+        elif record.recorder.same_calls(first.recorder):
+            self._next[key] = lambda key, arguments, numbers: record.replay(arguments)
+        else:
+            self._give_up("the same step made other calls the second time", key)
         return record.outputs
 
-    def _verify(self, record, key, arguments, numbers):
-        """The third call: as written, and replayed."""
-        written = [np.array(y) for y in (*self._written(*arguments, **numbers), *self._writes)]
-        replayed = [*record.replay(arguments), *self._writes]
-        if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(written, replayed, strict=True)):
-            return self._give_up("a replay gave other numbers than the step as written", key, arguments, numbers)
-        self._next[key] = lambda key, arguments, numbers: record.replay(arguments)
-        return record.outputs
-
-    def _give_up(self, reason, key, arguments, numbers):
+    def _give_up(self, reason, key, arguments=(), numbers=None):
         """Run as written from now on."""
         self.reason = reason
         self._next[key] = lambda key, arguments, numbers: self._written(*arguments, **numbers)
-        return self._written(*arguments, **numbers)
+        return self._written(*arguments, **numbers) if arguments else None
 
 
-def _why_disabled(enabled):
-    """Return why nothing is recorded at all; an empty text if that is not so."""
-    if not enabled or os.environ.get("MINIVIT_REPLAY") == "0":
+def _why_disabled():
+    """Return why nothing can be recorded in this process; an empty text if it can."""
+    if os.environ.get("MINIVIT_REPLAY") == "0":
         return "replay is switched off"
     return "" if find_gemm() else "this BLAS cannot be called from compiled code, or nothing is compiled"

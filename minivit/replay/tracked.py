@@ -21,7 +21,7 @@ import numpy as np
 from ..kernel import active
 
 _VIEWS = {np.shape, np.ndim, np.size, np.reshape, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze}
-_SAFE = {                                                             # attributes that compute nothing from the numbers
+_SAFE = {                                                             # views, and what the methods below handle
     "__array_finalize__", "__array_function__", "__array_interface__", "__array_priority__", "__array_struct__",
     "__array_ufunc__", "__class__", "__delattr__", "__dir__", "__doc__", "__getattribute__", "__getitem__", "__hash__",
     "__init__", "__init_subclass__", "__len__", "__new__", "__setattr__", "__setitem__", "__setstate__", "__sizeof__",
@@ -39,7 +39,9 @@ class NotRecordable(Exception):
 
 
 class Tracked(np.ndarray):
-    """An array whose changes are recorded."""
+    """An array whose changes are recorded. `number` counts the arrays that a recorder made; views have none."""
+
+    number: int | None = None
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: tuple = (), **options: Any) -> Any:
         if active.recorder is not None:
@@ -61,7 +63,7 @@ class Tracked(np.ndarray):
     def __getitem__(self, key: Any) -> Any:
         if active.recorder is None:
             return super().__getitem__(key)
-        if key == ():
+        if isinstance(key, tuple) and not key:
             return self
         result = super().__getitem__(key)
         if not isinstance(result, Tracked) or not (np.may_share_memory(plain(result), plain(self)) or not result.size):
@@ -105,6 +107,8 @@ class Tracked(np.ndarray):
         result = super().reshape(*shape, **options)
         if active.recorder is None or self.size == 0 or np.may_share_memory(plain(result), plain(self)):
             return result
+        if options:
+            raise NotRecordable("reshape with options of an array that must be copied")
         return self.copy().reshape(*shape)
 
 
@@ -125,9 +129,19 @@ def _refuse(name):
     return method
 
 
+def _refuse_reading(name):
+    """Return an attribute that can be read outside of a recording only."""
+    def read(self):
+        if active.recorder is not None:
+            raise NotRecordable(f"{name} of an array")
+        return getattr(plain(self), name)
+
+    return property(read)
+
+
 for _name in set(dir(np.ndarray)) - _SAFE - set(dir(object)):
-    if callable(getattr(np.ndarray, _name)):
-        setattr(Tracked, _name, _refuse(_name))
+    _make = _refuse if callable(getattr(np.ndarray, _name)) else _refuse_reading
+    setattr(Tracked, _name, _make(_name))
 
 
 # ---- functions of NumPy that ops and layers use ----------------------------------------------------------------------

@@ -48,6 +48,10 @@ class Distillation:
         self.weight = check_number("distillation weight", weight, least=0, most=1)
         self.temperature = check_number("temperature", temperature, above=0)
 
+    def numbers(self) -> dict[str, float]:
+        """Return the numbers on which the loss depends, besides the arrays: a recorded step keeps them."""
+        return {"weight": self.weight, "temperature": self.temperature, "soft": self.soft}
+
     def check(self, student: Model) -> None:
         """Raise ValueError unless teacher and student take the same images and have the same number of classes."""
         ours, theirs = ((m.image_size, m.image_size, m.channels) for m in (student, self.teacher))
@@ -58,7 +62,8 @@ class Distillation:
     def __call__(self, model: Model, images: np.ndarray, targets: np.ndarray,
                  batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Run forward, loss and backward; see `lanes.supervised`. The logits are the mean of the heads."""
-        teacher_logits = self._teachers[type(images)].forward(images).astype(model.dtype, copy=False)
+        teacher = self._teachers[Tracked if isinstance(images, Tracked) else np.ndarray]
+        teacher_logits = teacher.forward(images).astype(model.dtype, copy=False)
         heads = model.forward_heads(images)                           # (B, 1 or 2, K)
         q = distillation.targets(teacher_logits, self.temperature if self.soft else None)
         label_loss, label_cache = cross_entropy.forward(heads[:, 0], targets, batch)
