@@ -58,7 +58,8 @@ class Kernel:
     """A compiled loop. A call runs it; while this thread records, the call is also written to the record."""
 
     def __init__(self, compiled: Any) -> None:
-        self.compiled, self._numba_type_ = compiled, compiled._numba_type_    # Numba asks for this type when another kernel calls it
+        self.compiled = compiled
+        self._numba_type_ = compiled._numba_type_                     # Numba reads it where a kernel calls this one
         functools.update_wrapper(self, compiled.py_func)
 
     def __call__(self, *arguments: Any) -> Any:

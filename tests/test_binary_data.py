@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 
 from minivit import cli
-from minivit.data import Dataset, load_data
-from minivit.data import published
+from minivit.data import Dataset, load_data, published
 from minivit.data.binary import read_archive
 from minivit.data.load import NAMES
 from minivit.training_runs.defaults.default_model import model_for

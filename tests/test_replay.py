@@ -1,8 +1,11 @@
 """Record and replay: a replayed step has the bits of the step as written. What cannot be recorded runs as written."""
 
 import copy
+import gc
 import multiprocessing
 import pickle
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numba
@@ -16,6 +19,7 @@ from minivit.matrix_products import find_gemm
 from minivit.models.vit import ViT
 from minivit.parallel import prediction
 from minivit.parallel.batch_split import BatchSplit
+from minivit.parallel.lanes import supervised
 from minivit.replay import NotRecordable, Replayed, Tracked
 from minivit.replay.loops import layout
 from minivit.replay.memory import Memory
@@ -166,16 +170,13 @@ class Reading(Linear):
 
 
 class Failing(Linear):
-    """A layer whose second call fails."""
+    """A layer that can be made to fail."""
 
-    replayable = True
-
-    calls = 0
+    replayable, fails = True, False
 
     def forward(self, x):
-        Failing.calls += 1
-        if Failing.calls == 2:
-            raise ArithmeticError("the second call")
+        if Failing.fails:
+            raise ArithmeticError("made to fail")
         return super().forward(x)
 
 
@@ -204,16 +205,61 @@ def test_a_record_that_gives_other_numbers_is_dropped():
     assert "other calls" in trainer.lanes.replicas.not_replayed
 
 
-def test_an_error_while_recording_ends_the_recording():
-    Failing.calls = 0
+def test_an_error_while_recording_is_raised_and_ends_the_recording(monkeypatch):
     model = with_head(Failing)
     trainer, steps = Trainer(model, split=BatchSplit(1, 99)), batches(model)
     trainer.step(*next(steps))
-    with pytest.raises(ArithmeticError, match="the second call"):
-        trainer.step(*next(steps))
+    with monkeypatch.context() as failing:
+        failing.setattr(Failing, "fails", True)
+        with pytest.raises(ArithmeticError, match="made to fail"):
+            trainer.step(*next(steps))
     assert active.recorder is None
     assert all(np.isfinite(trainer.step(*batch)) for batch in steps)
-    assert trainer.lanes.replicas.not_replayed == ""
+    assert trainer.lanes.replicas.not_replayed == "made to fail"
+
+
+class Own(Linear):
+    """A layer that does not say that it may be replayed."""
+
+
+def test_a_layer_of_the_users_own_is_replayed_only_if_it_says_so():
+    model = with_head(Own)
+    trainer = Trainer(model)
+    for images, labels in batches(model):
+        trainer.step(images, labels)
+        model.predict(images)
+    assert trainer.lanes.replicas.not_replayed == "head is of the class Own, which does not set replayable = True"
+    assert prediction.not_replayed(model) == trainer.lanes.replicas.not_replayed
+
+
+def test_an_objective_of_the_users_own_runs_as_written():
+    def objective(model, images, targets, batch):
+        return supervised(model, images, targets, batch)
+
+    written, _ = train(make("token"), replay=False)
+    replayed, why = train(make("token"), objective=objective)
+    assert "objective" in why
+    assert replayed == written
+
+
+def test_a_changed_weight_of_a_distillation_is_seen():
+    def losses(replay):
+        model = make("deit")
+        objective = Distillation(make("resnet", seed=1), "soft")
+        trainer, found = Trainer(model, objective=objective, replay=replay), []
+        for step, batch in enumerate(batches(model, (12,) * 8)):
+            objective.weight = 0.5 if step < 5 else 0.0
+            found.append(trainer.step(*batch))
+        return found
+
+    assert losses(True) == losses(False)
+
+
+def test_a_trainer_cannot_be_copied():
+    trainer = Trainer(make("token"))
+    for copied in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="copy the model and make a new Trainer"):
+            copied(trainer)
 
 
 # ---- prediction ------------------------------------------------------------------------------------------------------
@@ -229,13 +275,42 @@ def test_every_model_predicts_with_the_same_bits(name, monkeypatch):
         np.testing.assert_array_equal(logits, model.copy().predict(images, threads=1))
 
 
-def test_prediction_sees_new_weights():
+def test_prediction_sees_what_is_changed():
     model = make("token")
+    changes = [lambda: model.vector.__imul__(1.1),                                                   # in place
+               lambda: model.pack(values={p.name: 2 * p.data for p in model.parameters()}),         # in other memory
+               lambda: setattr(model.blocks[0].norm1, "eps", 0.5), lambda: setattr(model, "mean", model.mean + 0.1)]
+    for change in changes:
+        change()
+        for images, _ in batches(model):
+            np.testing.assert_array_equal(model.predict(images, threads=1), model.forward(images))
+
+
+def test_many_threads_predict_with_one_model():
+    model, pool = make("token"), ThreadPoolExecutor(8)
+    images = [batch for batch, _ in batches(model, [1, 2, 5, 12] * 10)]
+    right = [model.forward(batch) for batch in images]
+    for logits, expected in zip(pool.map(lambda batch: model.predict(batch, threads=1), images), right, strict=True):
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+
+
+def test_a_model_that_a_layer_refers_to_is_freed():
+    model = make("token")
+    model.head.owner = lambda: model
     for images, _ in batches(model):
-        model.vector[:] *= 1.1                                        # in place
-        np.testing.assert_array_equal(model.predict(images, threads=1), model.forward(images))
-    model.pack(values={p.name: 2 * p.data for p in model.parameters()})    # in other memory
-    for images, _ in batches(model):
+        model.predict(images)
+    reference = weakref.ref(model)
+    model = None
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("images", [np.zeros((3, 8, 8, 1), np.float16), np.zeros((3, 8, 8, 1), ">f4"),
+                                    np.zeros((8, 8, 1, 3), np.uint8).T.reshape(3, 8, 8, 1),
+                                    np.zeros((6, 8, 8, 1), np.uint8)[::-2]])
+def test_images_of_any_kind_are_predicted(images):
+    model = make("token")
+    for _ in range(4):
         np.testing.assert_array_equal(model.predict(images, threads=1), model.forward(images))
 
 
@@ -280,7 +355,10 @@ REFUSED = {
     "comparison": lambda x: x > 0, "quotient": lambda x: x / 3, "argmax": lambda x: x.argmax(),
     "list": lambda x: x.tolist(), "backwards": lambda x: x[::-1] + 1, "where": lambda x: np.where(x, 0, 1),
     "unknown array": lambda x: x + np.ones(4, np.float32), "take": lambda x: np.take(x, [0]),
-    "sort": lambda x: x.sort(), "index of a list": lambda x: x.__setitem__([0], 1),
+    "sort": lambda x: x.sort(), "flat": lambda x: x.flat[0], "shift": lambda x: x[:, 1:].__iadd__(x[:, :-1]),
+    "shifted copy": lambda x: x.__setitem__((slice(None), slice(1, None)), x[:, :-1]),
+    "index of an array": lambda x: x[np.array([0, 1])], "order": lambda x: x.reshape(-1, order="F"),
+    "index of a list": lambda x: x.__setitem__([0], 1),
 }
 
 

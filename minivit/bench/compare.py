@@ -17,8 +17,8 @@ weights. The products of a convolution are those of its definition, and those of
 algorithm, and a last block that computes only the class token, do fewer, which raises their share of the limit.
 
 The limit of a library is the best rate of several products: square ones, and those with the model's largest matrices.
-Shares are of the processor's limit and of the limit of each contestant's own library. Ratios and shares are computed within a round, in which all
-are asked once; the median over the rounds is reported.
+Shares are of the processor's limit and of the limit of each contestant's own library. Ratios and shares are computed
+within a round, in which all are asked once; the median over the rounds is reported.
 """
 
 import contextlib

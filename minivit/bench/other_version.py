@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-import minivit
 import numpy as np
+
+import minivit
 
 
 def make(folder, threads):
@@ -28,7 +29,8 @@ def make(folder, threads):
 
 def burst(work, seconds):
     """Repeat `work` for about this many seconds, at least twice, and return the seconds of each call."""
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < end:
         start = time.perf_counter()
         work()

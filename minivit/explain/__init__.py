@@ -1,10 +1,10 @@
 """What a Vision Transformer computes, and why it is built this way. Each chapter answers one question with code.
 
-    symmetry     what a layer preserves when its input is permuted or shifted
-    receptive    which pixels an output depends on, measured with its gradient
-    attention    attention maps, rollout, distances, and how much of the weights depends on the image
-    filters      what the patch embedding and the positions have learned
-    cost         why pixels are too many tokens
+    symmetry          what a layer preserves when its input is permuted or shifted
+    receptive         which pixels an output depends on, measured with its gradient
+    attention_maps    attention maps, rollout, distances, and how much of the weights depends on the image
+    filters           what the patch embedding and the positions have learned
+    cost              why pixels are too many tokens
 
 The folder `tools` holds what uses the chapters: `symmetry_theorems` (each symmetry with its measured error),
 `attention_report` (`minivit attend`), `study` (a table of runs), `trend` (statistics of such a table) and `plots`

@@ -88,6 +88,8 @@ class Lanes:
         Such as an `Augmentation`: (images, targets, rng) -> images and targets of `rng.samples`.
     objective : function
         What a lane does with a micro-batch; see `supervised`. Several threads call it at the same time.
+    replay : bool
+        Whether to record micro-batches and replay them, which is faster and gives the same bits (`minivit/replay/`).
     """
 
     def __init__(self, model: Any, seed: int = 0, threads: int | None = None, split: BatchSplit | None = None,
@@ -115,9 +117,6 @@ class Lanes:
             squares = self.workers.map(lambda chunk: self._reduce(lanes, chunk), chunks(0, self.gradients.size))
         losses, correct = zip(*results, strict=True)
         return sum(losses), sum(correct), float(np.sqrt(sum(squares)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_lanes": []}                            # lanes are made again where they are needed
 
     def _reduce(self, lanes, chunk):
         """Add the lanes' gradients in the order of the lanes, for one chunk. Return its sum of squares, in float64."""

@@ -38,7 +38,7 @@ class ReplayedReplica(Replayed):
                          _forward_backward(self.replica, seed, objective, recompute), memory, why_not)
 
     def __call__(self, *arguments: np.ndarray, **numbers: float) -> Any:
-        """Return (loss, logits). A record is made for each combination of the numbers on which the objective depends."""
+        """Return (loss, logits). Each combination of the numbers on which the objective depends has its own record."""
         return super().__call__(*arguments, **numbers, **self._numbers())
 
 
@@ -54,12 +54,8 @@ class Replicas:
     """
 
     def __init__(self, model: Any, seed: int, objective: Callable, recompute: bool, replay: bool, threads: int) -> None:
-        self._options, self._threads = (model, seed, objective, recompute, replay), threads
-        self._forget()
-
-    def _forget(self) -> None:
-        self.made: list[ReplayedReplica] = []
-        self.memories = [Memory() for _ in range(self._threads)]
+        self._options, self.made = (model, seed, objective, recompute, replay), list[ReplayedReplica]()
+        self.memories = [Memory() for _ in range(threads)]
 
     @property
     def not_replayed(self) -> str:
@@ -68,15 +64,12 @@ class Replicas:
 
     def make(self) -> ReplayedReplica:
         """Return the replica of the next lane."""
-        self.made.append(ReplayedReplica(*self._options, self.memories[len(self.made) % self._threads]))
+        self.made.append(ReplayedReplica(*self._options, self.memories[len(self.made) % len(self.memories)]))
         return self.made[-1]
 
-    def __getstate__(self) -> dict:
-        return {"_options": self._options, "_threads": self._threads}    # records hold addresses of this process
-
-    def __setstate__(self, state: dict) -> None:
-        vars(self).update(state)
-        self._forget()
+    def __getstate__(self) -> None:
+        raise TypeError("a Trainer cannot be copied or pickled, because its parts share memory: copy the model and "
+                        "make a new Trainer")
 
 
 def _forward_backward(replica, seed, objective, recompute):

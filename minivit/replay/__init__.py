@@ -1,22 +1,27 @@
 """Record and replay: a training step without Python between its kernels.
 
-A step of a small model calls some hundreds of kernels, and Python needs longer to call one than the kernel to run. Only
-one thread at a time runs Python, so two threads mostly wait for each other. But every step calls the same kernels, on
-arrays of the same shapes. So the first step is *recorded*, and later steps *replay* the record: one compiled loop calls
-the kernels one after the other. It needs no Python, no new memory and no lock.
+To *record* here means to write down which kernels a step calls, and to *replay*, to call them again. (It has nothing to
+do with the records of a run, or a replay buffer.) A step of a small model calls some hundreds of kernels, and Python
+needs longer to call one than the kernel to run. Only one thread at a time runs Python, so two threads mostly wait for
+each other. But every step calls the same kernels, on arrays of the same shapes:
 
-    step 1     layers and ops run as written; each kernel runs, and is written down with its arrays
-    step 2     runs as written and is replayed; both must agree in every bit, or the record is thrown away
-    step 3..   images, labels and the number of the step are written into the arrays of step 1; replay
+    call 1      is recorded, and computes its results
+    call 2      is recorded again: both must have made the same calls, otherwise all further ones run as written
+    call 3..    images, labels and the number of the step are written into the arrays of call 2, and it is replayed: one
+                compiled loop calls the kernels one after the other, without Python, new memory or a lock
 
-The idea is that of CUDA graphs. Layers and ops do not know of it; this is how a call reaches the recorder:
+A call is forward, loss and backward of one micro-batch, or the prediction of one. Layers and ops do not know of it:
 
-    kernels and products     `kernel.Kernel` and `matrix_products.py` ask `kernel.active.recorder`
+    kernels and products     a call asks for this thread's recorder (`kernel.active.recorder`), often None
     new arrays               `kernel.empty` takes memory of the record (`memory.py`)
-    x + y, x[...] = y        arrays of a record are `Tracked`: they tell what NumPy is asked to do (`tracked.py`)
+    x + y, x[...] = y        arrays of a record are `Tracked`: they tell the recorder what NumPy does (`tracked.py`)
 
 The files: `replayed` (start here), `recorder`, `tracked`, `memory`, `loops` (NumPy's elementwise functions as kernels),
 `machine` (calls by address).
+
+The idea is that of CUDA graphs. A record keeps what a step does besides computing with arrays. So a layer of your own
+is replayed only if its class says `replayable = True` (see `PackedTree.why_not_replayable`). An objective of your own
+is not. `Trainer(replay=False)` and the environment variable MINIVIT_REPLAY=0 switch replay off.
 
 Read before: `kernel.py`, `parallel/lanes.py`.
 Sources: CUDA graphs, CUDA C++ Programming Guide, NVIDIA 2018; the same on CPUs: tinygrad's `TinyJit`.

@@ -43,7 +43,7 @@ def adapter(kinds: tuple) -> Any:
     return stored(partial(numba.cfunc, types.int32(types.int64, types.int64)), function)
 
 
-_call: Any = None                                                     # `adapter` copies `_adapt` with an intrinsic in its place
+_call: Any = None                                                     # `adapter` puts an intrinsic in its place
 
 
 def _adapt(kernel, row):

@@ -1,7 +1,7 @@
 """The memory of a record: an array that was freed while recording gives its memory to a later one.
 
-If array B takes the memory of array A while a step is recorded, B overwrites A at the same point of every replay, when A
-is no longer needed. So a replay needs no more memory than a step that allocates.
+If array B takes the memory of array A while a step is recorded, B overwrites A at the same point of every replay, when
+A is no longer needed. So a replay needs no more memory than a step that allocates.
 """
 
 import threading

@@ -104,7 +104,7 @@ class Replayed:
         """Record the first call of some shapes, or the second, which must make the same calls as the first."""
         try:
             record = Record(partial(self._recorded, **numbers), arguments, self.memory)
-        except Exception as error:                                    # an error of the layers' own comes again, as written
+        except Exception as error:                                    # the layers' own errors are raised again below
             return self._give_up(str(error) or repr(error), key, arguments, numbers)
         if first is None:
             self._next[key] = partial(self._record, first=record)

@@ -9,8 +9,8 @@ a tracked array are tracked, too. What NumPy does with one arrives here:
     anything else                                         NotRecordable
 
 "Anything else" includes reading a number, as in `float(x)` or `if x.any()`: a record would keep the number of its own
-step. So everything that depends on the images or the weights is recorded, or refused. Outside of a recording, tracked
-arrays behave as other arrays do.
+step. Only `np.asarray(x)` escapes, which asks nobody; a layer that may be replayed must not use it. Outside of a
+recording, tracked arrays behave as other arrays do.
 """
 
 from collections.abc import Callable

@@ -37,7 +37,7 @@ class Trainer:
     lr, weight_decay, betas, eps, clip, label_smoothing, seed, ema, layers, optimiser : optional
         Training settings with the defaults of `minivit.train`, and the constants betas and eps of AdamW.
     threads, split, augment, objective, recompute, replay : optional
-        See `parallel/lanes.py`. The number of threads does not change the result.
+        See `Lanes` in `parallel/lanes.py`. Neither the number of threads nor replay changes the result.
 
     Attributes
     ----------
