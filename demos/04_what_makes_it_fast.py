@@ -1,4 +1,4 @@
-"""Measure nine optimisations of minivit, each without it and with it.
+"""Measure ten optimisations of minivit, each without it and with it.
 
     python demos/04_what_makes_it_fast.py            two minutes
     python demos/04_what_makes_it_fast.py --quick    half a minute: too few repetitions for conclusions
@@ -8,6 +8,7 @@ a kernel from its source in `minivit/ops` twice, the second time with one option
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -24,9 +25,11 @@ from minivit.explain import with_all_tokens
 from minivit.models import create_model
 from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
 from minivit.parallel import blas, lanes, threads
+from minivit.parallel.batch_split import BatchSplit
 
 # Variants of a training step and of the inference of one image. Each runs in its own process.
-TRAINING = "training: threads in every product", "training: new memory in every step", "training: as in minivit"
+TRAINING = ("training: threads in every product", "training: new memory in every step",
+            "training: Python between the kernels", "training: as in minivit")
 INFERENCE = "inference: threads in every product", "inference: as in minivit"
 VARIANTS = TRAINING + INFERENCE
 
@@ -97,8 +100,8 @@ def class_token_only():
     model, images, targets = batch("fashion")
 
     def step(replica):
-        lane = lanes.Lane(replica, seed=0)
-        return lambda: lane.run(images[:16], targets[:16], [slice(0, 16)])
+        one_lane = lanes.Lanes(replica, split=BatchSplit(1, 16), replay=False)
+        return lambda: one_lane.forward_backward(images[:16], targets[:16], step=0)
 
     return step(with_all_tokens(model)), step(model)
 
@@ -152,13 +155,13 @@ def training_step(variant):
     if variant == TRAINING[1]:
         threads.keep_freed_memory = lambda: None
     model, images, targets = batch("fashion")
-    one_lane, all_lanes = lanes.Lane(model.copy(), seed=0), lanes.Lanes(model)
-
-    def threaded(step):
-        with blas.blas_threads(threads.available_threads()):
-            one_lane.run(images, targets, [slice(0, len(images))])
-
-    return threaded if variant == TRAINING[0] else lambda step: all_lanes.forward_backward(images, targets, step)
+    if variant == TRAINING[0]:
+        lanes.blas_threads = lambda threads: contextlib.nullcontext()    # each product is split among the cores
+        split = BatchSplit(1, len(images))
+    else:
+        split = None
+    all_lanes = lanes.Lanes(model, split=split, replay=variant == TRAINING[3])
+    return lambda step: all_lanes.forward_backward(images, targets, step)
 
 
 def inference(variant):
@@ -193,9 +196,9 @@ def serve(variant):
 def measure_variants(rounds):
     """Measure the variants of a training step and of the inference of one image. Return the rows of the table.
 
-    A training step has three variants. First, all cores split every matrix product. Second, each core has a lane, but
-    every step gets new memory. Third, as in minivit: lanes, and memory that the last step has freed. Inference of an
-    image has two variants: the cores split every product, or they split the tokens.
+    A training step has four variants. First, all cores split every matrix product. Second, there are lanes, but every
+    step gets new memory. Third, lanes, and memory that the last step has freed. Fourth, as in minivit: lanes that replay
+    a recorded step. Inference of an image has two variants: the cores split every product, or they split the tokens.
 
     Each variant has its own process, because BLAS threads spin for a while after a product and would slow down lanes.
     """
@@ -220,7 +223,8 @@ def measure_variants(rounds):
 
     work = "fashion, forward and backward"
     return [row("a lane for each core, instead of threads in every product", 0, 2, work),
-            row("threads split the tokens of an image, not every product", 3, 4, "DeiT-Ti, inference of one image"),
+            row("a recorded step is replayed without Python", 2, 3, work),
+            row("threads split the tokens of an image, not every product", 4, 5, "DeiT-Ti, inference of one image"),
             row("freed memory is kept for the next step", 1, 2,
                 f"{work}: {faults_before:,.0f} page faults without, {faults_after:,.0f} with")]
 
