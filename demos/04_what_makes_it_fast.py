@@ -1,4 +1,4 @@
-"""Measure ten optimisations of minivit, each without it and with it.
+"""Measure nine optimisations of minivit, each without it and with it.
 
     python demos/04_what_makes_it_fast.py            two minutes
     python demos/04_what_makes_it_fast.py --quick    half a minute: too few repetitions for conclusions
@@ -22,16 +22,13 @@ from minivit import kernel
 from minivit.bench.shapes import SHAPES
 from minivit.common.figures import new_figure, save
 from minivit.explain import with_all_tokens
-from minivit.models import create_model
 from minivit.ops import convolution, cross_entropy, gelu, softmax, winograd
 from minivit.parallel import blas, lanes, threads
 from minivit.parallel.batch_split import BatchSplit
 
-# Variants of a training step and of the inference of one image. Each runs in its own process.
+# Variants of a training step. Each runs in its own process.
 TRAINING = ("training: threads in every product", "training: new memory in every step",
             "training: Python between the kernels", "training: as in minivit")
-INFERENCE = "inference: threads in every product", "inference: as in minivit"
-VARIANTS = TRAINING + INFERENCE
 
 
 def compiled(function, error_model="numpy", **helpers):
@@ -164,25 +161,11 @@ def training_step(variant):
     return lambda step: all_lanes.forward_backward(images, targets, step)
 
 
-def inference(variant):
-    """Return a function that runs the inference of one image in one of the INFERENCE variants."""
-    model, workers = create_model("deit_tiny_patch16_224"), threads.Workers()
-    image = np.zeros((1, *model.input_shape), np.float32)
-    split_tokens = variant == INFERENCE[1]
-    view = model.inference_view(workers if split_tokens else None)
-
-    def run(step):
-        with blas.blas_threads(1 if split_tokens else workers.threads):
-            view.forward(image)
-
-    return run
-
-
 def serve(variant):
     """For every line of input, run the variant five times and print the median milliseconds and page faults."""
     import resource
 
-    work = (inference if variant in INFERENCE else training_step)(variant)
+    work = training_step(variant)
     for _ in sys.stdin:
         times = []
         for step in range(5):                                         # one after the other, as in training
@@ -194,17 +177,16 @@ def serve(variant):
 
 
 def measure_variants(rounds):
-    """Measure the variants of a training step and of the inference of one image. Return the rows of the table.
+    """Measure the variants of a training step. Return the rows of the table.
 
-    A training step has four variants. First, all cores split every matrix product. Second, there are lanes, but every
-    step gets new memory. Third, lanes, and memory that the last step has freed. Fourth, as in minivit: lanes that replay
-    a recorded step. Inference of an image has two variants: the cores split every product, or they split the tokens.
+    First, all cores split every matrix product. Second, there are lanes, but every step gets new memory. Third, lanes,
+    and memory that the last step has freed. Fourth, as in minivit: lanes that replay a recorded step.
 
     Each variant has its own process, because BLAS threads spin for a while after a product and would slow down lanes.
     """
     processes = [subprocess.Popen([sys.executable, __file__, "--serve", variant], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
-                 for variant in VARIANTS]
+                 for variant in TRAINING]
     answers = []
     for _ in range(rounds + 2):
         for process in processes:
@@ -214,17 +196,16 @@ def measure_variants(rounds):
             answers.append(json.loads(process.stdout.readline()))
     for process in processes:
         process.communicate()
-    answers = np.array(answers[2 * len(VARIANTS):])                   # without the first two rounds, which warm up
-    times, faults = answers.reshape(rounds, len(VARIANTS), 2).transpose(2, 1, 0)
+    answers = np.array(answers[2 * len(TRAINING):])                   # without the first two rounds, which warm up
+    times, faults = answers.reshape(rounds, len(TRAINING), 2).transpose(2, 1, 0)
     ms, (_, faults_before, faults_after, *_) = np.median(times, axis=1), np.median(faults, axis=1)
 
     def row(name, without, with_, remark):
         return name, ms[without], ms[with_], np.median(times[without] / times[with_]), remark
 
     work = "fashion, forward and backward"
-    return [row("a lane for each core, instead of threads in every product", 0, 2, work),
+    return [row("lanes, instead of threads in every product", 0, 2, work),
             row("a recorded step is replayed without Python", 2, 3, work),
-            row("threads split the tokens of an image, not every product", 4, 5, "DeiT-Ti, inference of one image"),
             row("freed memory is kept for the next step", 1, 2,
                 f"{work}: {faults_before:,.0f} page faults without, {faults_after:,.0f} with")]
 
@@ -263,7 +244,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--out", default="what_makes_it_fast.png", help="the image file to write")
-    parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=TRAINING, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=20, help="repetitions of each measurement (default 20)")
     options = parser.parse_args()
     rounds = 5 if options.quick else options.rounds

@@ -70,7 +70,8 @@ def test_the_table_shows_every_row(result):
 
 def test_ratios_and_shares_are_medians_over_the_rounds():
     times = {("minivit", "train"): [[1.0, 1.0], [10.0], [1.0]], ("torch", "train"): [[2.0], [20.0], [8.0]],
-             ("limit-processor", "train"): [[600.0], [60.0], [600.0]], ("limit-numpy", "train"): [[500.0], [50.0], [500.0]],
+             ("limit-processor", "train"): [[600.0], [60.0], [600.0]],
+             ("limit-numpy", "train"): [[500.0], [50.0], [500.0]],
              ("limit-torch", "train"): [[300.0], [30.0], [300.0]]}
     part = compare._summarise(times, {"minivit": 1, "torch": 2}, flops=10, batch=4)
     ours, torch = part["contestants"]["minivit"]["train"], part["contestants"]["torch"]["train"]

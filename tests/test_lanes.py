@@ -3,16 +3,14 @@
 import contextlib
 import inspect
 import os
-import threading
 import time
 
 import numpy as np
 import pytest
 
 import minivit
-from minivit.layers import MLP, Attention, Block, Stage, WindowAttention, sequence_parallel
 from minivit.ops import cross_entropy
-from minivit.parallel import pinned, prediction
+from minivit.parallel import prediction
 from minivit.parallel.batch_split import BatchSplit
 from minivit.parallel.lanes import Lanes
 from minivit.parallel.threads import Workers, available_threads
@@ -158,250 +156,17 @@ FAMILIES = {
 }
 
 
-ONE_IMAGE = FAMILIES | {
-    "vit by mean": SIZES | {"pool": "mean", "relative_bias": True},
-    "vit with a class token and biases": SIZES | {"relative_bias": True},
-    "vit of one block": SIZES | {"depth": 1},
-    "vit with a stem": SIZES | {"stem": "conv"},
-    "swin of three stages": FAMILIES["swin"] | {"image_size": 32, "depths": [1, 2, 3], "heads": [2, 2, 4], "window": 4},
-}
-UNSHARED = {"resnet", "vit with a stem"}
-
-
-def large_model(name, monkeypatch):
-    """Return a model of ONE_IMAGE in float64, whose images count as large, and a list of its calls of `attend_and_mlp`.
-
-    Blocks call `attend_and_mlp` only if threads share the tokens of an image.
-    """
-    model = minivit.create_model(name.split()[0], **ONE_IMAGE[name]).astype(np.float64)
-    calls, attend_and_mlp = [], sequence_parallel.attend_and_mlp
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("images", "threads"), [(1, 2), (2, 3), (3, 20), (3, 3)])
+def test_blas_splits_the_products_if_there_are_fewer_images_than_threads(name, images, threads, monkeypatch):
+    limits = []
+    monkeypatch.setattr(prediction, "blas_threads", lambda limit: limits.append(limit) or contextlib.nullcontext())
+    model = minivit.create_model(name, **FAMILIES[name]).astype(np.float64)
     model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size)
-    monkeypatch.setattr(prediction, "MIN_SHARED_ROWS", 1)
-    monkeypatch.setattr(sequence_parallel, "LEAST", 1)
-    monkeypatch.setattr(sequence_parallel, "attend_and_mlp",
-                        lambda *args: calls.append(args[0]) or attend_and_mlp(*args))
-    return model, calls
-
-
-def images_of(model, count):
-    return np.random.default_rng(1).integers(0, 256, (count, *model.input_shape), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("name", ONE_IMAGE)
-@pytest.mark.parametrize(("images", "threads"), [(1, 2), (1, 3), (2, 3), (3, 20)])
-def test_threads_share_each_image_if_there_are_fewer_images_than_threads(name, images, threads, monkeypatch):
-    (model, calls), limits = large_model(name, monkeypatch), []
-    monkeypatch.setattr(prediction, "blas_threads", lambda threads: limits.append(threads) or contextlib.nullcontext())
-    x = images_of(model, images)
-    logits = model.predict(x, threads)
-    np.testing.assert_allclose(logits, model.forward(x), rtol=1e-11, atol=1e-12)
-    assert limits == [threads if name in UNSHARED else 1]             # without tokens, BLAS uses all threads
-    assert bool(calls) == (name not in UNSHARED)
-    assert model.predict(x, threads).tobytes() == logits.tobytes()
-
-
-@pytest.mark.parametrize("late", [("project_qkv", "minivit-helper-0_0"), ("attend_and_mlp", "MainThread")])
-@pytest.mark.parametrize("name", ["vit", "swin"])
-def test_threads_wait_before_they_read_what_other_threads_wrote(name, late, monkeypatch):
-    model, _ = large_model(name, monkeypatch)
-    x = images_of(model, 1)
-    expected, step = model.forward(x), getattr(sequence_parallel, late[0])
-
-    def slow(*arguments):
-        if threading.current_thread().name == late[1]:
-            time.sleep(0.01)
-        return step(*arguments)
-
-    monkeypatch.setattr(sequence_parallel, late[0], slow)
-    monkeypatch.setattr(sequence_parallel, "np", NaNs())
-    np.testing.assert_allclose(model.predict(x, threads=2), expected, rtol=1e-11, atol=1e-12)
-
-
-class NaNs:
-    """NumPy, except that new arrays are filled with NaN."""
-
-    empty = staticmethod(lambda shape, dtype: np.full(shape, np.nan, dtype))
-    empty_like = staticmethod(lambda x: np.full_like(x, np.nan))
-    stack = staticmethod(np.stack)
-
-
-def test_threads_share_an_image_if_the_weights_are_memory_mapped(monkeypatch):
-    model, calls = large_model("vit", monkeypatch)
-    weights = {p.name: np.asfortranarray(p.data.astype(np.float32)) for p in model.parameters()}
-    for array in weights.values():
-        array.setflags(write=False)
-    mapped = minivit.create_model("vit", **SIZES).memory_map(weights)
-    np.testing.assert_allclose(mapped.predict(batch(1)[0], threads=2), model.forward(batch(1)[0]), rtol=1e-4, atol=1e-5)
-    assert calls
-
-
-@pytest.mark.parametrize(("name", "limits"), [("vit", [1]), ("swin", [1]), ("resnet", [3])])
-def test_small_images_are_not_shared(name, limits, monkeypatch):
-    (model, calls), seen = large_model(name, monkeypatch), []
-    monkeypatch.setattr(prediction, "MIN_SHARED_ROWS", 10_000)
-    monkeypatch.setattr(prediction, "blas_threads", lambda threads: seen.append(threads) or contextlib.nullcontext())
-    x = images_of(model, 1)
-    logits = model.predict(x, threads=3)
-    assert seen == limits                                             # a ResNet lets BLAS use all threads
-    assert not calls
-    np.testing.assert_allclose(logits, model.forward(x), rtol=1e-11, atol=1e-12)
-    assert name == "resnet" or logits.tobytes() == model.predict(x, threads=1).tobytes()
-
-
-class OtherBlock(Block):
-    def forward(self, x):
-        return 2 * super().forward(x)
-
-
-class OtherAttention(Attention):
-    def forward(self, x):
-        return 2 * super().forward(x)
-
-
-def _first_block_outputs_two_tokens(model):
-    model.blocks[0] = Block(12, 2, 2, output_tokens=2)
-
-
-def _second_block_is_a_subclass(model):
-    model.blocks[1] = OtherBlock(12, 2, 2)
-
-
-def _second_attention_is_a_subclass(model):
-    model.blocks[1].attn = OtherAttention(12, 2)
-
-
-def _second_attention_is_an_mlp(model):
-    model.blocks[1].attn = MLP(12, 12)
-
-
-@pytest.mark.parametrize("change", [_first_block_outputs_two_tokens, _second_block_is_a_subclass,
-                                    _second_attention_is_a_subclass, _second_attention_is_an_mlp])
-def test_threads_do_not_share_tokens_of_blocks_that_do_not_allow_it(change, monkeypatch):
-    model, calls = large_model("vit", monkeypatch)
-    change(model)
-    model = model.pack(np.float64)
-    np.testing.assert_allclose(model.predict(batch(1)[0], threads=2), model.forward(batch(1)[0]), rtol=1e-11)
-    assert not calls
-
-
-@pytest.mark.parametrize("windows", [[(4, 0), (2, 0)], [(8, 3)], [(8, 0)], [(4, 2), (4, 0)]])
-def test_a_stage_with_any_windows_gives_the_same_output_on_one_thread_and_on_several(windows, monkeypatch):
-    monkeypatch.setattr(sequence_parallel, "LEAST", 1)
-    blocks = [Block(6, 2, 2, attn=WindowAttention(6, 2, 8, 8, side, shift)) for side, shift in windows]
-    stage = Stage(blocks).pack(np.float64)
-    x = np.random.default_rng(0).standard_normal((2, 8, 8, 6))
-    np.testing.assert_allclose(stage.inference_view(Workers(3)).forward(x), stage.forward(x), rtol=1e-11, atol=1e-12)
-
-
-@pytest.mark.parametrize(("count", "lengths"), [(1, [1]), (23, [23]), (48, [24, 24]), (197, [49, 49, 49, 50])])
-def test_no_part_is_shorter_than_least(count, lengths):
-    parts = []
-    Workers(4).parallel_for(lambda part, wait: parts.append(part.stop - part.start), count, least=24)
-    assert sorted(parts) == lengths
-
-
-def test_the_same_thread_takes_the_same_part():
-    seen = []
-
-    def record(part, wait):
-        seen.append((part.start, threading.get_ident()))
-        wait()
-
-    Workers(3).parallel_for(record, 7)
-    first, seen = sorted(seen), []
-    Workers(3).parallel_for(record, 7)
-    assert sorted(seen) == first
-    assert [start for start, _ in first] == [0, 2, 4]
-    assert len({thread for _, thread in first}) == 3
-    assert first[0][1] == threading.get_ident()
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no core affinity")
-def test_threads_are_pinned_to_disjoint_cores_and_released():
-    def record(part, wait):
-        wait()
-        seen.append(os.sched_getaffinity(0))
-
-    def fail(part, wait):
-        raise ZeroDivisionError
-
-    seen, allowed = [], os.sched_getaffinity(0)
-    Workers(2).parallel_for(record, 7)
-    assert os.sched_getaffinity(0) == allowed
-    if len(allowed) > 1:
-        assert not seen[0] & seen[1]
-        assert sorted(map(len, seen)) == sorted([1, len(allowed) - 1])
-    more, seen[:] = len(allowed) + 1, []
-    Workers(more).parallel_for(record, more)
-    assert seen == [allowed] * more                                   # too few cores to pin
-    with pytest.raises(ZeroDivisionError):
-        Workers(2).parallel_for(fail, 7)
-    assert os.sched_getaffinity(0) == allowed
-
-
-@pytest.mark.parametrize("failing", [0, 2, 4])
-@pytest.mark.parametrize("waits", [0, 1])
-def test_an_error_in_a_task_reaches_the_caller_and_no_thread_waits_for_ever(failing, waits):
-    def work(part, wait):
-        for _ in range(waits):
-            wait()
-        if part.start == failing:
-            raise ZeroDivisionError
-        wait()
-
-    with pytest.raises(ZeroDivisionError):
-        Workers(3).parallel_for(work, 7)
-    assert helpers_respond()
-
-
-def test_no_thread_waits_for_ever_after_an_interrupt(monkeypatch):
-    def interrupted(k):
-        if k:
-            raise KeyboardInterrupt
-        return helper(k)
-
-    helper = pinned._helper
-    monkeypatch.setattr(pinned, "_helper", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        Workers(3).parallel_for(lambda part, wait: wait(), 3)        # the second helper never gets its part
-    monkeypatch.undo()
-    assert helpers_respond()
-
-
-def helpers_respond():
-    """Return whether the helper threads accept tasks again."""
-    parts: list[slice] = []
-
-    def work():
-        Workers(3).parallel_for(lambda part, wait: (wait(), parts.append(part)), 7)
-
-    caller = threading.Thread(target=work, daemon=True)
-    caller.start()
-    caller.join(timeout=30)
-    return len(parts) == 3
-
-
-def test_parallel_for_works_on_systems_without_core_affinity(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    parts = []
-    Workers(2).parallel_for(lambda part, wait: (wait(), parts.append(part)), 7)
-    assert sorted(part.start for part in parts) == [0, 3]
-
-
-def test_simultaneous_calls_do_not_wait_for_each_other(monkeypatch):
-    helper = pinned._helper
-    monkeypatch.setattr(pinned, "_helper", lambda k: time.sleep(0.001) or helper(k))        # so that calls overlap
-
-    def call(threads):
-        for _ in range(20):
-            Workers(threads).parallel_for(lambda part, wait: wait(), threads)
-
-    callers = [threading.Thread(target=call, args=(threads,), daemon=True) for threads in (2, 3, 4, 3)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(timeout=30)
-    assert not any(caller.is_alive() for caller in callers)
+    x = np.random.default_rng(1).integers(0, 256, (images, *model.input_shape), dtype=np.uint8)
+    for _ in range(4):
+        np.testing.assert_allclose(model.predict(x, threads), model.forward(x), rtol=1e-10, atol=1e-12)
+    assert limits == [threads if images < threads else 1] * 4
 
 
 def test_an_error_in_predict_reaches_the_caller(monkeypatch):
@@ -468,11 +233,9 @@ def test_a_trainer_shows_itself_in_one_line():
 def test_a_forked_process_starts_its_own_threads():
     workers = Workers(2)
     assert workers.map(abs, [-1, -2]) == [1, 2]
-    workers.parallel_for(lambda part, wait: wait(), 2)
     child = os.fork()
     if child == 0:
-        workers.parallel_for(lambda part, wait: wait(), 2)
-        os._exit(0 if workers.map(abs, [-3]) == [3] else 1)
+            os._exit(0 if workers.map(abs, [-3]) == [3] else 1)
     for _ in range(100):
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:

@@ -47,7 +47,6 @@ class PackedTree:
     """A tree of parameters that can be packed into one vector, and copied. Base of `Layer`."""
 
     replayable = False                                                # see `why_not_replayable`
-    _workers: Any = None                                              # the threads of an inference view
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -238,15 +237,13 @@ class PackedTree:
         """
         return self._clone_on(self.vector.view(kind), None if gradients is None else gradients.view(kind))
 
-    def inference_view(self, workers: Any = None, kind: type[np.ndarray] = np.ndarray) -> Self:
+    def inference_view(self, kind: type[np.ndarray] = np.ndarray) -> Self:
         """Return a layer that shares the parameters of this one and stores no caches. Making one takes 0.1 ms.
 
         Its arrays are freed as soon as the next layer has read them, so they stay in the core's cache.
 
         Parameters
         ----------
-        workers : minivit.parallel.threads.Workers, optional
-            Threads that split the tokens of each image, if the model allows it (see `sequence_parallel.py`).
         kind : type
             Class of the arrays of the parameters, as for `replica`.
         """
@@ -257,7 +254,7 @@ class PackedTree:
             twin.memory_map(parameter.data.view(kind))
             return twin
 
-        return self._clone(of_parameter, _keeps_cache=False, _workers=workers)
+        return self._clone(of_parameter, _keeps_cache=False)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Return a copy with weights of another dtype. Raise TypeError if it is neither float32 nor float64."""

@@ -8,7 +8,6 @@ import numpy as np
 from ..ops import patches
 from .layer import Layer
 from .linear import Linear
-from .sequence_parallel import by_rows
 
 
 class PatchEmbed(Layer):
@@ -27,10 +26,6 @@ class PatchEmbed(Layer):
     def forward(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> tokens (B, M, D)."""
         x, self.cache = patches.forward(images, self.patch_size)      # (B, M, P P C)
-        return by_rows(self.embed, x, self.proj.weight.shape[1], self._workers)
-
-    def embed(self, x: np.ndarray) -> np.ndarray:
-        """x (B, M, P P C) -> tokens (B, M, D)."""
         return self.proj.forward(x)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ from ..ops import merging
 from .layer import Layer
 from .linear import Linear
 from .norm import LayerNorm
-from .sequence_parallel import by_rows
 
 
 class PatchMerging(Layer):
@@ -27,7 +26,7 @@ class PatchMerging(Layer):
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, H, W, D) -> y (B, H/2, W/2, 2 D)."""
         x, self.cache = merging.forward(x)                            # (B, H/2, W/2, 4 D)
-        return by_rows(lambda x: self.reduction.forward(self.norm.forward(x)), x, x.shape[-1] // 2, self._workers)
+        return self.reduction.forward(self.norm.forward(x))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, H/2, W/2, 2 D) -> dx (B, H, W, D)."""

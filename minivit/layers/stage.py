@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from . import sequence_parallel
 from .layer import Layer
 
 
@@ -30,7 +29,9 @@ class Stage(Layer):
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, H, W, C) -> y (B, H', W', D)."""
         x = self.downsample.forward(x) if self.downsample else x
-        return sequence_parallel.forward(self.blocks, x, self._workers)
+        for block in self.blocks:
+            x = block.forward(x)
+        return x
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, H', W', D) -> dx (B, H, W, C)."""

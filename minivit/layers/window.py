@@ -62,23 +62,12 @@ class WindowAttention(Layer):
         places, _, attended = self.cache
         return windows.to_full_attention(attended[1], places)
 
-    @property
-    def windows(self) -> np.ndarray | None:
-        """The tokens of each window, as indices into the H W tokens row by row: (G, n). None if there is one window."""
-        if self.rows == self.columns == self.side and not self.shift:
-            return None
-        return windows.permutation(self.rows, self.columns, self.side, self.shift)[0].reshape(-1, self.side**2)
-
-    def bias(self, part: slice = slice(None)) -> np.ndarray:
-        """Return what is added to the scores: (h, n, n); with a shift (G, h, n, n), only for the windows in `part`."""
-        return self._bias(part)[0]
-
-    def _bias(self, part: slice = slice(None)) -> tuple[np.ndarray, tuple]:
-        """Return the bias and the cache of the relative bias."""
+    def _bias(self) -> tuple[np.ndarray, tuple]:
+        """Return what is added to the scores, (h, n, n) or with a shift (G, h, n, n), and the relative bias's cache."""
         bias, table = relative_bias.forward(self.relative_position_bias_table.data, self.side, self.side)
         if self.shift:
             mask = windows.mask(self.rows, self.columns, self.side, self.shift, bias.dtype)       # (G, n, n)
-            bias = bias + mask[part, None]
+            bias = bias + mask[:, None]
         return bias, table
 
     def forward(self, x: np.ndarray) -> np.ndarray:

@@ -32,11 +32,6 @@ class ModelInterface(Layer):
         """Rows that one image adds to a matrix product of a typical block. They decide how a batch is split."""
         return self.tokens or 1
 
-    @property
-    def shares_tokens(self) -> bool:
-        """Whether threads can split the tokens of an image; see `layers/sequence_parallel.py`."""
-        return False
-
     def forward_heads(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> logits of each classifier (B, n, K). Most models have n = 1; see `DeiT`."""
         return self.forward(images)[:, None]

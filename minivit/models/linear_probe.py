@@ -51,7 +51,7 @@ class Backbone(Layer):
         widths = [head.weight.shape[-2] for _, _, head in _classifiers(self.model)]
         for layer, name, _ in _classifiers(self.model):
             setattr(layer, name, _Identity())
-        self.matmul_rows, self.shares_tokens, self.heads = model.matmul_rows, model.shares_tokens, len(widths)
+        self.matmul_rows, self.heads = model.matmul_rows, len(widths)
         self.classes = sum(widths)                                    # width of the output, for `prediction.predict`
 
     def forward(self, images: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ class Model(ModelInterface):
         config["mean"], config["std"] = self.mean.tolist(), self.std.tolist()
 
     def predict(self, images: np.ndarray, threads: int | None = None) -> np.ndarray:
-        """Return the logits of any number of images, computed on all cores. No cache is stored. Errors as `check`.
+        """Return the logits of any number of images, computed on all cores. Errors as `check`.
 
         Parameters
         ----------

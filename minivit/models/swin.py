@@ -29,7 +29,6 @@ from ..layers import (
     PatchMerging,
     Stage,
     WindowAttention,
-    sequence_parallel,
 )
 from . import flops
 from .model import Model, Statistic, rising
@@ -44,9 +43,9 @@ class _NormedPatchEmbed(PatchEmbed):
         super().__init__(patch_size, channels, width)
         self.norm = LayerNorm(width, EPS)
 
-    def embed(self, x: np.ndarray) -> np.ndarray:
-        """x (B, M, P P C) -> tokens (B, M, D)."""
-        return self.norm.forward(super().embed(x))
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        """images (B, H, W, C) -> tokens (B, M, D)."""
+        return self.norm.forward(super().forward(images))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, M, D) -> dimages (B, H, W, C)."""
@@ -155,8 +154,3 @@ class Swin(Model):
     def matmul_rows(self) -> int:
         """See `Model.matmul_rows`: the tokens in the median of the blocks."""
         return statistics.median_low(self.tokens >> 2 * i for i, stage in enumerate(self.layers) for _ in stage.blocks)
-
-    @property
-    def shares_tokens(self) -> bool:
-        """See `Model.shares_tokens`."""
-        return all(sequence_parallel.can_share_tokens(stage.blocks) for stage in self.layers)

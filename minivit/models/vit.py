@@ -20,7 +20,7 @@ import numpy as np
 
 from ..common.checks import check_name
 from ..kernel import constant
-from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed, sequence_parallel
+from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
 from ..layers.initializers import normal, zeros
 from ..ops import pooling, sincos, tokens
 from . import flops
@@ -115,7 +115,9 @@ class ViT(Model):
         prefix = np.stack([token.data for token in self.prefix_tokens]) if self.prefix else None
         x, embedded = tokens.forward(x, prefix, self._positions())    # Eq. 1
         x = self.pos_drop.forward(x)
-        return sequence_parallel.forward(self.blocks, x, self._workers), embedded    # Eq. 2, 3
+        for block in self.blocks:
+            x = block.forward(x)                                      # Eq. 2, 3
+        return x, embedded
 
     def _encode_backward(self, dx: np.ndarray, embedded: tuple) -> np.ndarray:
         """dtokens (B, N, D), the cache of Eq. 1 -> dimages (B, H, W, C)."""
@@ -153,8 +155,3 @@ class ViT(Model):
         """See `Model.position_grids`: the learned positions, too."""
         grids = {self.pos_embed.name: (self.side, self.side, self.prefix, 0)} if self.pos_embed else {}
         return grids | super().position_grids()
-
-    @property
-    def shares_tokens(self) -> bool:
-        """See `Model.shares_tokens`."""
-        return isinstance(self.patch_embed, PatchEmbed) and sequence_parallel.can_share_tokens(self.blocks)

@@ -1,10 +1,9 @@
 """How one batch uses all cores.
 
     threads        how many cores there are, and `Workers`, which run tasks on threads
-    pinned         threads that each keep to cores of their own, for tasks that wait for each other
     blas           how many threads BLAS uses for a matrix product
     memory         why freed memory is kept
-    libc           the C library, for the last two
+    libc           the C library, for the last one
     batch_split    how a batch is split into shards and micro-batches
     lanes          training: data parallelism within one process
     prediction     inference

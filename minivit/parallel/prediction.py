@@ -1,13 +1,11 @@
 """Inference on all cores.
 
-Usually each thread takes micro-batches of images and runs them through the model alone. If there are fewer images
-than threads, some threads would have nothing to do. Then the threads split the work on each image:
+Usually each thread takes micro-batches of images and runs them through the model alone. If there are fewer images than
+threads, BLAS splits each matrix product among the threads instead, and the last bits of the logits may depend on the
+number of threads.
 
-- Models whose threads can share the tokens of an image do so if the image has enough tokens (see
-  `layers/sequence_parallel.py`).
-- For other models, BLAS splits each matrix product among the threads.
-
-In these two cases the last bits of the logits may depend on the number of threads.
+Micro-batches are recorded and replayed (see `minivit/replay/`). The records stay with the model for later calls, until
+one of its options changes, or its weights move to other memory.
 """
 
 from typing import Any
@@ -20,11 +18,9 @@ from .batch_split import BatchSplit
 from .blas import blas_threads
 from .threads import Workers
 
-MIN_SHARED_ROWS = 128   # tokens of an image that threads share: with fewer, they wait longer than they compute
-
 
 def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.ndarray:
-    """Compute the logits of images. No cache is kept.
+    """Compute the logits of images, without caches for a backward.
 
     Parameters
     ----------
@@ -43,24 +39,23 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
         return logits
     split = BatchSplit.for_batch(len(images), model.matmul_rows)
     micro_batches = [part for shard in split.shards(len(images)) for part in split.micro_batches(shard)]
-    if len(images) < workers.threads and (model.matmul_rows >= MIN_SHARED_ROWS or not model.shares_tokens):
-        view = model.inference_view(workers if model.shares_tokens else None)
-        with blas_threads(1 if model.shares_tokens else workers.threads):
-            for part in micro_batches:
-                logits[part] = view.forward(images[part])
-        return logits
-    kept = vars(model).setdefault("_readers", {})                     # by what the records keep of the model
-    readers = kept.setdefault(_fingerprint(model), [])
-    for other in kept.keys() - {_fingerprint(model)}:
-        kept.pop(other, None)
+    kept = vars(model).setdefault("_readers", {})
+    current = _fingerprint(model)
+    readers = kept.setdefault(current, [])
+    for outdated in kept.keys() - {current}:
+        kept.pop(outdated, None)
 
     def run(part):
-        reader = readers.pop() if readers else _Reader(model)
+        try:
+            reader = readers.pop()                                    # no other thread has it now
+        except IndexError:
+            reader = _Reader(model)
         logits[part] = reader(images[part])[0]
         readers.append(reader)
 
-    with blas_threads(1):
-        workers.map(run, micro_batches)
+    alone = len(images) < workers.threads
+    with blas_threads(workers.threads if alone else 1):
+        (Workers(1) if alone else workers).map(run, micro_batches)
     return logits
 
 

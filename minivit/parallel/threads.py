@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..common.checks import check_number
-from .batch_split import split_evenly
 from .memory import keep_freed_memory
-from .pinned import run_pinned
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,31 +68,3 @@ class Workers:
         An exception in a task is raised here.
         """
         return [task(item) for item in items] if self.threads == 1 else list(_pool(self.threads).map(task, items))
-
-    def parallel_for(self, task: Callable[[slice, Callable[[], object]], object], count: int, least: int = 1) -> None:
-        """Split range(count) among the threads and run task(part, wait) on each part at the same time.
-
-        Part k always goes to the same thread, and the calling thread takes the first. So a thread finds what the last
-        task wrote in the cache of its core, and it stays on that core (see `pinned.py`).
-
-        Parameters
-        ----------
-        task : function
-            Called with a slice of range(count), and with `wait`, a barrier: wait() returns as soon as all threads
-            have called it. Every thread must call it equally often. A task must not call `parallel_for` itself.
-        count : int
-            Length of the range.
-        least : int
-            Shortest part. If there is not enough work for all threads, fewer are used.
-
-        Raises
-        ------
-        Exception
-            The first error in a task. The other threads then stop at their next wait().
-        """
-        parts = split_evenly(slice(0, count), min(self.threads, max(1, count // least)))
-        if len(parts) < 2:
-            for part in parts:
-                task(part, lambda: None)
-            return
-        run_pinned(task, parts)
