@@ -5,6 +5,7 @@
     attention_maps    attention maps, rollout, distances, and how much of the weights depends on the image
     filters           what the patch embedding and the positions have learned
     cost              why pixels are too many tokens
+    partial_models    layers in a row, or a model up to one of its blocks, for the chapters above
 
 The folder `tools` holds what uses the chapters: `symmetry_theorems` (each symmetry with its measured error),
 `attention_report` (`minivit attend`), `study` (a table of runs), `trend` (statistics of such a table) and `plots`

@@ -6,19 +6,26 @@ A tensor passes if no error exceeds the tolerance. For an entry, with the step h
     G     = the largest |analytic| among the checked entries of the tensor
     floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off
 
-EPS = 2.2e-16 is the machine epsilon of float64, and |y dy| the 2-norm of the products y dy. Along a direction, G is the
-2-norm of the gradient. For "complex", h in the floor is the scale of the tensor. "taylor" also requires that the
-remainder falls with an order of at least 1.5.
+EPS = 2.2e-16 is the machine epsilon of float64, and |y dy| the 2-norm of the products y dy. For one direction instead
+of single entries, G is the 2-norm of the tensor's gradient. For "complex", the floor has the tensor's scale (see
+`Comparer.scale`) in place of h, since a tiny h causes no round-off there. "taylor" also requires that the remainder
+falls with an order of at least 1.5.
 
 At a kink, such as ReLU at zero, there is no slope. There the numeric slope depends on the step, and may differ from a
-right gradient. So if an error exceeds the tolerance, the check asks whether the step explains the difference. It does
-if two numbers together exceed a tenth of the difference: the change of the slope with half the step, and
-`differences.nonsmoothness`. Then, and if the slope is not finite, it is measured again with steps 32 and 1024 times
-smaller. If that does not help, the entry is skipped and counted as a kink. A slope that stays infinite fails. A tensor
-fails if fewer than half of its entries remain.
+right gradient. So if an error exceeds the tolerance, the check looks for the reason (`Comparer.compare`):
 
-A filter, "directional" or "taylor", checks each tensor along one random direction, and its entries only if that fails.
-It is no proof: "directional" misses an error of a fraction e of the gradient with a probability of about tolerance / e.
+1. Add two numbers: how much the slope changes when the step is halved, and how much a kink within the step could change
+   it (`differences.nonsmoothness`). If the sum is at most a tenth of the difference, the gradient is wrong. Otherwise
+   the step may be to blame.
+2. If the step may be to blame, or the numeric slope is not finite, measure the slope again: by Richardson extrapolation
+   with 1/32 of its usual step, and if that does not help, with 1/1024.
+3. If that does not help either, skip the entry and count it as a kink. But a slope that is still infinite fails.
+
+A tensor fails if fewer than half of its entries remain.
+
+The fast methods, "directional" and "taylor" (*filters*), check each tensor along one random direction, and its entries
+only if that fails. They prove nothing: if a gradient has the relative error e, "directional" misses it with a
+probability of about tolerance / e.
 
 If the analytic gradients of all tensors are zero and agree with the numeric ones, all tensors pass, but the check shows
 little: a wrong factor times zero is zero too. The report then has a note.

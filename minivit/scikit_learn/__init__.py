@@ -1,1 +1,1 @@
-"""Other libraries' interfaces: scikit-learn."""
+"""The estimator of minivit that has the interface of scikit-learn."""
