@@ -215,10 +215,11 @@ def test_float32_kernels_do_not_compute_in_float64(case, kernel):
 
 LN3 = math.log(3)
 GELU_1 = 0.8413447460685429  # Phi(1)
-# Two tokens (N = 2) of width D = 8 with h = 2 heads of width d = 4; each row is q, k and v of one token, 8 numbers each.
-# Head 0, token 0: q = (2 ln 3, 0, 0, 0), and the keys of both tokens give the scores 0 and 2 ln 3. Divided by sqrt d = 2
-# they are 0 and ln 3, so softmax gives 1/4 and 3/4. The values are (4, 0, 0, 0) and (0, 4, 0, 0): y = (1, 3, 0, 0).
-# Head 0, token 1: q = 0, so both scores are 0, and y is the mean of the values: (2, 2, 0, 0). So it is in head 1, too.
+# Two tokens (N = 2) of width D = 8, with h = 2 heads of width d = 4. Each row is q, k and v of one token, 8 numbers each.
+# Head 0, token 0: q = (2 ln 3, 0, 0, 0), and the keys of the two tokens give the scores 0 and 2 ln 3. After division by
+# sqrt d = 2 they are 0 and ln 3, so softmax gives 1/4 and 3/4. The values are (4, 0, 0, 0) and (0, 4, 0, 0), so
+# y = (1, 3, 0, 0). Head 0, token 1: q = 0, so both scores are 0, and y is the mean of the values, (2, 2, 0, 0).
+# Head 1, both tokens: q = 0, so y is again the mean of the values, (4, 4, 0, 0).
 QKV = [[2 * LN3, 0, 0, 0, 0, 0, 0, 0] + [0] * 8 + [4, 0, 0, 0, 8, 0, 0, 0],
        [0] * 8 + [1, 0, 0, 0, 0, 0, 0, 0] + [0, 4, 0, 0, 0, 8, 0, 0]]
 FOUR_BY_FOUR = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
