@@ -215,7 +215,7 @@ def test_float32_kernels_do_not_compute_in_float64(case, kernel):
 
 LN3 = math.log(3)
 GELU_1 = 0.8413447460685429  # Phi(1)
-# Two tokens (N = 2) of width D = 8, with h = 2 heads of width d = 4. Each row is q, k and v of one token, 8 numbers each.
+# Two tokens (N = 2) of width D = 8, with h = 2 heads of width d = 4. Each row: q, k and v of one token, 8 numbers each.
 # Head 0, token 0: q = (2 ln 3, 0, 0, 0), and the keys of the two tokens give the scores 0 and 2 ln 3. After division by
 # sqrt d = 2 they are 0 and ln 3, so softmax gives 1/4 and 3/4. The values are (4, 0, 0, 0) and (0, 4, 0, 0), so
 # y = (1, 3, 0, 0). Head 0, token 1: q = 0, so both scores are 0, and y is the mean of the values, (2, 2, 0, 0).
