@@ -7,7 +7,8 @@ arXiv:2010.11929, with MSA the multi-head self-attention and LN the layer norm:
     z_l  = MLP(LN(z'_l))    + z'_l                                                             (3)
 
 The tokens z that run through all blocks are the *residual stream*. MSA(LN(z)) and MLP(LN(z)) are *branches*: each reads
-the stream and adds its output to it.
+the stream and adds its output to it. A ViT has several blocks, so that a block can relate what the blocks before it
+have already gathered from other tokens.
 
 Backward. In y = x + f(x) the input acts twice, so its gradient is a sum: dx = dy + J^T dy. J is the *Jacobian* of f,
 the matrix of the derivatives J_ij = d f_i / d x_j. The backward of f computes J^T dy without J. The term dy lets deep

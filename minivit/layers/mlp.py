@@ -28,7 +28,7 @@ class MLP(Layer):
     Parameters
     ----------
     width, hidden : int
-        D and F.
+        D and F. F exceeds D, as each of the F numbers after the GELU is a nonlinear feature; the second map mixes them.
     drop_rate : float
         Rate of dropout after the GELU and after the second map, in training.
     """

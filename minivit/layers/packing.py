@@ -8,8 +8,9 @@ copies of a tree exist:
     replica            the same weights, own gradients and caches: each lane trains one (`minivit/parallel/lanes.py`)
     inference_view     the same parameters, no caches: each thread predicts with one
 
-The name of a parameter is its path from the root of the tree. Names are set twice: at the end of the root's
-constructor, and when a tree is packed. The last packing wins.
+The name of a parameter is its path from the root of the tree. The root's constructor names the parameters that are not
+yet packed. `pack` names them all again, from the layer on which it is called. So a name belongs to the tree that was
+packed last.
 """
 
 import functools

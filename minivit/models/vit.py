@@ -11,7 +11,8 @@ each one (MLP). LN is the layer norm, and E the matrix of the patch embedding:
     y    = LN(z_L[class])                              the image as one vector (or LN of the mean token)     (4)
 
 A linear classifier head computes the logits from y. (The paper's N is the number of patches, here M; our N counts the
-class token, too.) The backward is the same list read from the bottom.
+class token, too.) The backward is the same list read from the bottom. In the code, the lines marked "Eq." compute these
+equations. The other lines serve options and checks.
 """
 
 from functools import partial
@@ -111,7 +112,7 @@ class ViT(Model):
 
     def _encode(self, images: np.ndarray) -> tuple[np.ndarray, tuple]:
         """images (B, H, W, C) -> tokens (B, N, D), or as many as the last block computes, and the cache of Eq. 1."""
-        x = self.patch_embed.forward(self.prepare(images))            # (B, M, D)
+        x = self.patch_embed.forward(self.prepare(images))            # (B, M, D), Eq. 1: x_m E
         prefix = np.stack([token.data for token in self.prefix_tokens]) if self.prefix else None
         x, embedded = tokens.forward(x, prefix, self._positions())    # Eq. 1
         x = self.pos_drop.forward(x)

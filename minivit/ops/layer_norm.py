@@ -1,6 +1,7 @@
 """Layer norm: each token is shifted to mean 0 and scaled to variance 1, then scaled and shifted by learned numbers.
 
-For one token x of width D (every token by itself, independent of the rest of the batch):
+Why: each block adds to the tokens, so their numbers grow from block to block. A layer after a norm reads numbers of one
+size, at any depth and any time of the training. For one token x of width D, independent of all other tokens:
 
     mean = (1/D) sum_j x_j
     var  = (1/D) sum_j (x_j - mean)**2
@@ -24,7 +25,7 @@ where each line uses the next one. Multiplied by dxhat_i and summed over i:
     dx_j = rstd (dxhat_j - mean(dxhat) - xhat_j mean(dxhat xhat))
 
 In words: remove from dxhat = dy weight its mean, and its component along xhat. Moving x along the vector of ones (a
-shift) or, except for eps, along xhat (a scaling) does not change y, so no gradient points there.
+shift) or, except for eps, along xhat (a scaling) does not change y, so dx has no component along either.
 
 Shapes: x, y, dx, dy (..., D); weight, bias (D,); mean, rstd one number per token. Read before: `linear`.
 Source: Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450.
