@@ -30,8 +30,9 @@ in `minivit/ops/`. The fast ViT, `minivit/models/vit.py`, computes the same numb
 
     apply_linear, apply_norm    `Linear` in `layers/linear.py`, `LayerNorm` in `layers/norm.py`
     attend, mlp                 `Attention` in `layers/attention.py`, `MLP` in `layers/mlp.py`
-    forward, backward           `ViT` in `models/vit.py`, and `Block` in `layers/block.py`. There the last norm comes
-                                after the pooling. It treats each token by itself, so the result is the same.
+    forward, backward           `ViT` in `models/vit.py`, and `Block` in `layers/block.py`. `ViT` pools first and
+                                then applies the last norm. A norm treats each token by itself, so both orders give the
+                                same result.
     loss_and_gradients          `supervised` in `parallel/lanes.py`
     train                       `training/trainer.py` does a step, and `training/loop.py` repeats it
 

@@ -289,7 +289,8 @@ def test_without_a_terminal_train_prints_a_line_for_each_epoch(capsys, tmp_path)
     options = ["--epochs", "2", "--batch-size", "64", "--val-fraction", "0.1"]
     assert cli.main(["train", "digits", *options, "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err.replace(COMPILING, "")
-    assert re.match(r"digits: 1295 training and 359 test images of 10 classes; 136,138 parameters\n", said)
+    assert said.startswith("digits: 1295 training and 359 test images of 10 classes; 136,138 parameters; run: "
+                           f"{tmp_path / 'run'}\n")
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     first, last = (f"epoch {r['epoch']}/2: loss {r['loss']:.3f}, train {r['accuracy']:.1%}, validation "
                    f"{r['val_accuracy']:.1%}, test {r['test_accuracy']:.1%}; {tqdm.format_interval(r['seconds'])} of "
@@ -478,8 +479,7 @@ def test_predict_names_numbers_out_of_range_and_classifies_the_others(call, run_
     said = capsys.readouterr()
     assert said.out == right
     assert said.err.splitlines() == [
-        "minivit: error: number of a test image of digits must be a whole number at least 0 and at most 358, not "
-        f"{number}" for number in (359, -1)]
+        f"minivit: error: digits has test images 0 to 358, not {number}" for number in (359, -1)]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
@@ -606,17 +606,17 @@ BAD_FILES = [
     ("train digits --out RUN --resume --lr 0.1", r"was started with lr 0\.003, not 0\.1: "),
     ("train digits --out RUN --resume --epochs 4 --seed 1",
      r"was started with epochs 2, not 4, and seed 0, not 1: leave out what differs"),
-    ("train digits --out garbage.png", r"garbage\.png"),
-    ("train digits --out garbage.png/run", r"garbage\.png"),
+    ("train digits --out garbage.png",
+     r"garbage\.png: this folder cannot be created: File exists; pass another one as --out"),
+    ("train digits --out garbage.png/run", r"garbage\.png/run: this folder cannot be created: Not a directory; "),
     ("evaluate garbage.png", r"garbage\.png is not a run"),
     ("predict RUN nowhere.png", r"nowhere\.png: no such file"),
     ("predict RUN garbage.png", r"garbage\.png is not a readable image file"),
     ("predict RUN empty.png", r"empty\.png is not a readable image file"),
     ("predict RUN half.png", r"half\.png is not a readable image file"),
     ("predict RUN RUN", r"run: no such file, but a folder: its files are \S*/run/\*"),
-    ("predict RUN -1", "test image of digits must be a whole number at least 0 and at most 358, not -1"),
-    ("attend RUN 359 --out look.png",
-     "test image of digits must be a whole number at least 0 and at most 358, not 359"),
+    ("predict RUN -1", "digits has test images 0 to 358, not -1"),
+    ("attend RUN 359 --out look.png", "digits has test images 0 to 358, not 359"),
     ("predict RUN digit.png --top 0", "classes to show.*0"),
 ]
 

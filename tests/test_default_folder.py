@@ -1,5 +1,6 @@
 """The folder of a run if none is given: one for each run, also of processes that start at the same moment."""
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,6 +81,13 @@ def test_data_with_a_dot_in_their_name_resume_their_own_run(digits_of):
     assert folder_to_resume("v.1", None, settings) == Path("runs/v.1-seed0")
     assert unfinished_predecessor("v.1", None, settings) == Path("runs/v.1-seed0")
     assert unfinished_predecessor("v.2", None, settings) is None
+
+
+def test_the_opening_line_of_progress_names_the_folder(digits_of, capsys):
+    digits_of("photos")
+    for folder in ("photos-seed0", "photos-seed0-2"):
+        assert cli.main(["train", "photos", "--epochs", "1", "--batch-size", "4"]) == 0
+        assert re.search(rf"^photos: .* parameters; run: runs/{folder}$", capsys.readouterr().err, re.MULTILINE)
 
 
 @pytest.fixture

@@ -476,8 +476,7 @@ def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "named"), [
-    (["RUN", "359", "--out", "LOOK"], "number of a test image of digits must be a whole number at least 0 and at most "
-                                      "358, not 359"),
+    (["RUN", "359", "--out", "LOOK"], "digits has test images 0 to 358, not 359"),
     (["RUN", "nowhere.png", "--out", "LOOK"], "nowhere.png: no such file"),
     (["nowhere", "0", "--out", "LOOK"], "nowhere is not a run"),
     (["RUN", "0"], "--out"),

@@ -214,6 +214,12 @@ def test_a_trainer_refuses_an_unknown_setting_with_a_suggestion(wrong, right):
         minivit.Trainer(minivit.create_model("vit", **SIZES), **{wrong: 1})
 
 
+@pytest.mark.parametrize("name", ["replay", "recompute"])
+def test_a_trainer_refuses_a_switch_that_is_neither_true_nor_false(name):
+    with pytest.raises(ValueError, match=f"{name} must be True or False, not 'no'"):
+        minivit.Trainer(minivit.create_model("vit", **SIZES), **{name: "no"})
+
+
 def test_a_trainer_has_the_defaults_of_train():
     signature = inspect.signature(minivit.Trainer).parameters
     shared = signature.keys() & SETTINGS.keys() - {"augment"}          # a function here, text there

@@ -3,6 +3,8 @@ estimator."""
 
 import inspect
 import json
+import re
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -71,6 +73,23 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(wrong, right):
 def test_an_option_that_is_not_a_setting_gets_the_place_of_its_keyword(name, hint):
     with pytest.raises(TypeError, match=f"unknown setting '{name}': {hint}; the settings are epochs, "):
         train(**{name: 1})
+
+
+@pytest.mark.parametrize(("arguments", "found"), [
+    ((), "no model and no data"), (("digits",), "'digits' as the model and no data"),
+    (("digits", Path("a")), rf"'digits' as the model and {re.escape(repr(Path('a')))} as the data")])
+def test_train_names_a_missing_model_or_data_and_a_misspelt_setting(arguments, found):
+    message = f"train takes the model first, then the data: found {found}, expected both, pass for example "
+    with pytest.raises(TypeError, match=message) as refused:
+        minivit.train(*arguments, epoch=1, threads=1)
+    assert "unknown setting 'epoch': did you mean 'epochs'?" in "".join(refused.value.__notes__)
+
+
+def test_train_names_a_model_in_the_place_of_the_data():
+    model = minivit.create_model("vit_mini", image_size=8)
+    with pytest.raises(TypeError, match="found 'digits' as the model and ViT as the data") as refused:
+        minivit.train("digits", model, epochs=1)
+    assert not hasattr(refused.value, "__notes__")
 
 
 def test_every_option_of_train_leads_to_its_keyword():

@@ -1,4 +1,4 @@
-"""Checks of names and numbers that a user passes: one place, one clear line if they do not fit."""
+"""Checks of names, numbers and flags that a user passes: one place, one clear line if they do not fit."""
 
 import difflib
 import math
@@ -79,3 +79,10 @@ def check_number(kind: str, value: Any, *, least: float = -math.inf, above: floa
         raise ValueError(f"{kind} must be a {'whole' if whole else 'finite'} number{' and'.join(bounds)}, not "
                          f"{value!r}")
     return int(value) if whole else float(value)
+
+
+def check_flag(kind: str, value: Any) -> bool:
+    """Return `value` as a bool if it is True or False; otherwise raise ValueError. kind: as for `check_number`."""
+    if value not in (True, False):
+        raise ValueError(f"{kind} must be True or False, not {value!r}")
+    return bool(value)

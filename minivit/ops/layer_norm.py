@@ -1,7 +1,7 @@
 """Layer norm: each token is shifted to mean 0 and scaled to variance 1, then scaled and shifted by learned numbers.
 
-Why: each block adds to the tokens, so their numbers grow from block to block. A layer after a norm reads numbers of one
-size, at any depth and any time of the training. For one token x of width D, independent of all other tokens:
+Why: each block adds to the tokens, so their numbers can grow from block to block. A layer after a norm reads numbers of
+one size, at any depth and at any step. For one token x of width D, independent of all other tokens:
 
     mean = (1/D) sum_j x_j
     var  = (1/D) sum_j (x_j - mean)**2

@@ -22,7 +22,7 @@ from numbers import Integral
 from types import UnionType
 from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
-from ..common.checks import check_name, check_number, nearest
+from ..common.checks import check_flag, check_name, check_number, nearest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATIENCE_VAL_FRACTION = 0.1     # val_fraction with patience, if it is left out
@@ -199,8 +199,8 @@ def check_setting(name: str, value: Any) -> Any:
         return checked if kind is int or not isinstance(value, Integral) else int(value)
     if kind is str and not isinstance(value, str):
         raise ValueError(f"{setting.label} must be text, not {value!r}")
-    if kind is bool and value not in (True, False):
-        raise ValueError(f"{setting.label} must be True or False, not {value!r}")
+    if kind is bool:
+        return check_flag(setting.label, value)
     if kind is list and not isinstance(value, list | tuple):
         raise ValueError(f"{setting.label} must be a list, not {value!r}")
     for layer in value if kind is list else ():

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..common.checks import check_number
+from ..common.checks import check_flag, check_number
 from ..models.model import Model
 from ..ops import cross_entropy
 from ..parallel.batch_split import BatchSplit, chunks
@@ -58,7 +58,8 @@ class Trainer:
             raise TypeError(f"a Trainer needs a model that maps images to classes, not {type(model).__name__}")
         self.model, self.lr, self.clip = model, check_setting("lr", lr), check_setting("clip", clip)
         self.label_smoothing, self.ema = check_setting("label_smoothing", label_smoothing), check_setting("ema", ema)
-        self.lanes = Lanes(model, check_setting("seed", seed), threads, split, augment, objective, recompute, replay)
+        self.lanes = Lanes(model, check_setting("seed", seed), threads, split, augment, objective,
+                           check_setting("recompute", recompute), check_flag("replay", replay))
         self.optimiser = OPTIMISERS[check_setting("optimiser", optimiser)](
             model.vector, model.parameters(), check_setting("weight_decay", weight_decay), betas, eps, layers)
         self.average, self.correct, self.grad_norm = model.copy() if self.ema else model, 0, 0.0

@@ -79,7 +79,11 @@ class RunFolder:
         if self.checkpoint_file.exists() or self.model_file.exists():
             raise ValueError(f"{self.path} already holds a run: continue it with resume=True, or pass another folder "
                              "as out=...")
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, f"this folder cannot be created: {error.strerror}; pass another one as out=...",
+                          str(self.path)) from None
         remove_temporaries(self.path)
         self.features_file.unlink(missing_ok=True)                    # from a start that was interrupted early
         content = io.BytesIO()

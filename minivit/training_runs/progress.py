@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -35,17 +36,19 @@ class Progress:
         False to show nothing.
     loop : Loop
     data : Dataset
+    out : path, optional
+        The folder of the run.
     note : str, optional
-        A line to show first, beside a description of the data and the model.
+        A line to show first, beside a description of the data, the model and the folder.
     """
 
-    def __init__(self, show: bool, loop: Loop, data: Dataset, note: str | None = None) -> None:
+    def __init__(self, show: bool, loop: Loop, data: Dataset, out: Path | None = None, note: str | None = None) -> None:
         self.show, self.loop = show, loop
         size, done = loop.settings["batch_size"], loop.trainer.optimiser.t
         self.bar = progress_bar(show, total=loop.settings["steps"] * size, initial=done * size, unit=" images",
                                 unit_scale=True, dynamic_ncols=True)
         self.lines = show and bool(self.bar.disable)
-        for line in filter(None, [note, self._opening(data)] if show else []):
+        for line in filter(None, [note, self._opening(data, out)] if show else []):
             self.bar.write(line, file=sys.stderr)
         self.exits = ExitStack()
 
@@ -62,13 +65,14 @@ class Progress:
         """Say why the first step takes long."""
         self.bar.write("compiling kernels for this model: about 10 s, the first time only", file=sys.stderr)
 
-    def _opening(self, data):
-        """What will be trained, in one line."""
+    def _opening(self, data, out):
+        """What will be trained, and where it is written, in one line."""
         if self.loop.ended:
             return "this run is finished: nothing is left to do"
         of_head = " of the head" if self.loop.settings["probe"] else ""
         return (f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of "
-                f"{data.classes} classes; {self.loop.trainer.model.vector.size:,} parameters{of_head}")
+                f"{data.classes} classes; {self.loop.trainer.model.vector.size:,} parameters{of_head}"
+                + (f"; run: {out}" if out else ""))
 
     def after_step(self, loop: Loop) -> None:
         """Update the bar."""

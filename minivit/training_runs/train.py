@@ -1,14 +1,16 @@
 """Train a model on data: settings, folder, loop, checkpoints and report joined together."""
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, TypeVar, Unpack
 
 from ..data import Dataset, load_data
 from ..models.model import Model
 from ..training.flip_average import add_flip_evaluation
-from ..training.settings import TrainingSettings
+from ..training.settings import TrainingSettings, check_names
 from .build_loop import build_loop, images_of, steps_in_minutes
 from .checkpoints import Checkpoints, restore
 from .config import check_names_are_utf8, describe
@@ -22,7 +24,35 @@ from .results.result import Result, result_of
 from .run_data import check_fit, update_sources
 from .run_settings import new_settings, read_arguments, resumed_settings, with_validation
 
+Function = TypeVar("Function", bound=Callable)
 
+
+def _model_first(function: Function) -> Function:
+    """Decorate `train` so that a call without a model and data says so, and which settings are unknown."""
+    @functools.wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        given = dict(zip(("model", "data"), arguments, strict=False)) | named
+        if isinstance(given.get("model"), Model) and "data" in given:
+            return function(*arguments, **named)
+        found = [f"{_shown(given[name])} as the {name}" if name in given else f"no {name}"
+                 for name in ("model", "data")]
+        error = TypeError(f"train takes the model first, then the data: found {' and '.join(found)}, expected both, "
+                          "pass for example minivit.create_model('vit_mini', image_size=8), 'digits'")
+        try:
+            check_names([name for name in named if name not in inspect.signature(function).parameters])
+        except TypeError as unknown:
+            error.add_note(str(unknown))
+        raise error
+
+    return checked  # type: ignore[return-value]
+
+
+def _shown(argument):
+    """A name or path as it is; of anything else its class."""
+    return repr(argument) if isinstance(argument, str | Path) else type(argument).__name__
+
+
+@_model_first
 def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = None, resume: bool = False,
           threads: int | None = None, progress: bool = True, command: str | None = None,
           on_start: Callable[[], None] | None = None, **settings: Unpack[TrainingSettings]) -> Result:
@@ -59,7 +89,7 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     Raises
     ------
     TypeError
-        For an unknown setting.
+        If the model or the data are missing, or for an unknown setting.
     ValueError
         For settings, images or a folder that do not fit.
     FloatingPointError
@@ -130,7 +160,7 @@ class _Training:
         steps, seconds = loop.trainer.optimiser.t, loop.progress.seconds
         seen = count_seen(run, data.test_images) if run else None
         checkpoints = Checkpoints(run, loop, self.other["checkpoint_seconds"], self.other["checkpoint_steps"])
-        with checkpoints, Progress(progress, loop, self.parts, _leakage_note(data, seen)) as display:
+        with checkpoints, self._progress(progress, seen) as display:
             loop.after_step = [display.after_step, checkpoints.after_step]
             loop.after_epoch = [display.after_epoch, checkpoints.after_epoch]
             loop.run(inputs)
@@ -141,6 +171,11 @@ class _Training:
             if run:
                 _write_results(run, result, data)
         return result
+
+    def _progress(self, show, seen):
+        """What shows the progress. seen: number of test images that are also training images."""
+        return Progress(show, self.loop, self.parts, self.run.path if self.run else None,
+                        _leakage_note(self.data, seen))
 
     def _inputs(self, progress):
         """The images of each part, or for a probe their features; of a loop that has ended, only to evaluate."""

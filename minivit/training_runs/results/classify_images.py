@@ -130,13 +130,11 @@ def read_images(run: RunFolder, images: Sequence, model: Model,
         data = load_own_data(run)
         check_fit(model, data)
         for i, number in numbers.items():
-            try:
-                check_number(f"number of a test image of {data.name}", number, least=0, most=len(data.test_images) - 1,
-                             whole=True)
-            except ValueError as error:
-                if unreadable is None:
-                    raise
-                unreadable[images[i]] = error
+            if 0 <= number < len(data.test_images):
+                pixels[i], true[i] = data.test_images[number], data.class_names[data.test_labels[number]]
                 continue
-            pixels[i], true[i] = data.test_images[number], data.class_names[data.test_labels[number]]
+            error = ValueError(f"{data.name} has test images 0 to {len(data.test_images) - 1}, not {number}")
+            if unreadable is None:
+                raise error
+            unreadable[images[i]] = error
     return pixels, true
