@@ -1,6 +1,7 @@
 """The plain ViT computes what the fast one computes, and uses the references alone."""
 
 import ast
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,17 @@ from minivit import plain
 from minivit.ops import cross_entropy
 
 SIZES = {"image": 8, "patch": 2, "channels": 3, "width": 12, "depth": 2, "heads": 3, "hidden": 20, "classes": 5}
+
+
+def test_the_figure_of_the_model_has_these_shapes():
+    s, N = plain.SIZES, (plain.SIZES["image"] // plain.SIZES["patch"]) ** 2 + 1
+    shapes = [(s["image"], s["image"], s["channels"]), (N - 1, s["patch"] ** 2 * s["channels"]), (N - 1, s["width"]),
+              (N, s["width"]), (N, N), (N, 3 * s["width"]), (N, s["hidden"]), (s["width"],), (s["classes"],)]
+    figure = (Path(plain.__file__).parents[1] / "docs" / "images" / "vit.svg").read_text()
+    drawn = re.findall(r"\(\d+,[\d, ]*\)", figure.split("</style>")[1])
+    assert set(drawn) == set(map(str, shapes))
+    assert f">{s['depth']} blocks<" in figure
+    assert f">{s['heads']} heads: " in figure
 
 
 def random_parameters(dtype):
