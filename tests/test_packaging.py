@@ -61,7 +61,8 @@ def test_the_metadata_has_version_author_links_and_the_readme(tmp_path):
     assert "/raw/main/demos/pictures/overview.png" in metadata
     sources = (tmp_path / "minivit.egg-info" / "SOURCES.txt").read_text().splitlines()
     assert {"tests/helpers.py", "tests/parity.npz", "demos/01_learn_digits.py", "docs/architecture.md",
-            "docs/images/house.svg", "docs/images/vit.svg", "minivit/py.typed", "minivit/data/digits.npz"} <= set(sources)
+            "docs/images/house.svg", "docs/images/vit.svg", "minivit/py.typed",
+            "minivit/data/digits.npz"} <= set(sources)
 
 
 def test_the_citation_names_this_version():
