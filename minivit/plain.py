@@ -2,14 +2,15 @@
 
     python -m minivit.plain          trains it on 1,438 handwritten digits and prints what it does
 
-The output on two cores of an AMD EPYC. Round-off differs between machines, and can change the accuracy by an image or
-two; one image is 0.28%:
+This takes about a minute on two cores, and prints
 
     1,438 training images, 359 test images of 8x8 pixels, 10 classes
     136,138 parameters in 56 arrays, 1320 steps of 32 images
-    epoch  1/30: loss 2.238, test accuracy 73.3%, 2 s
+    epoch  1/30: loss 2.238, test accuracy 73.3%, ...
     ...
-    epoch 30/30: loss 0.502, test accuracy 98.9%, 54 s
+    epoch 30/30: loss 0.502, test accuracy 98.6%, ...
+
+Another run ended at 98.9%, one image more: round-off depends on the processor and the libraries.
 
 A *Vision Transformer* (ViT) classifies an image in five steps:
 

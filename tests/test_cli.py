@@ -312,7 +312,7 @@ def test_without_a_terminal_a_probe_prints_a_line_on_its_features(capsys, run_fo
     arguments = ["train", "digits", "--fine-tune", run_folder, "--probe", "--epochs", 0.1, "--out", tmp_path / "run"]
     assert cli.main([str(a) for a in arguments]) == 0
     said = capsys.readouterr().err.replace(COMPILING, "")
-    assert re.fullmatch(r"features: 1797 of 1797 images\ndigits: .* of the head\nepoch 1/1: .*\n", said)
+    assert re.fullmatch(r"features: 1797 of 1797 images\ndigits: .* of the head; run: .*/run\nepoch 1/1: .*\n", said)
 
 
 @pytest.mark.parametrize("probe", [False, True])
