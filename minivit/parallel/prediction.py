@@ -8,12 +8,13 @@ Micro-batches are recorded and replayed (see `minivit/replay/`). The records sta
 one of its options changes, or its weights move to other memory.
 """
 
+import contextlib
 from typing import Any
 
 import numpy as np
 
 from ..layers import Parameter
-from ..replay import Replayed, Tracked
+from ..replay import Memory, Replayed, Tracked, shared_memory
 from .batch_split import BatchSplit
 from .blas import blas_threads
 from .threads import Workers
@@ -46,17 +47,31 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
         kept.pop(outdated, None)
 
     def run(part):
+        reader = _take_reader(readers, workers.threads, model)
         try:
-            reader = readers.pop()                                    # no other thread has it now
-        except IndexError:
-            reader = _Reader(model)
-        logits[part] = reader(images[part])[0]
+            logits[part] = reader(images[part])[0]
+        finally:
+            reader.memory.lock.release()
         readers.append(reader)
 
     alone = len(images) < workers.threads
     with blas_threads(workers.threads if alone else 1):
         (Workers(1) if alone else workers).map(run, micro_batches)
     return logits
+
+
+def _take_reader(readers, threads, model):
+    """Return a reader that nobody uses, with the lock of its memory held."""
+    for _ in range(len(readers)):
+        with contextlib.suppress(IndexError):                         # another thread took the last one
+            reader = readers.pop(0)
+            if reader.memory.lock.acquire(blocking=False):
+                return reader
+            readers.append(reader)
+    for memory in (*map(shared_memory, range(threads)), Memory()):
+        if memory.lock.acquire(blocking=False):
+            break
+    return _Reader(model, memory)
 
 
 def not_replayed(model: Any) -> str:
@@ -83,7 +98,7 @@ _OPTIONS = (int, float, str, tuple, type(None))
 class _Reader(Replayed):
     """A model's forward without caches, which is recorded and replayed: it stays with the model for later calls."""
 
-    def __init__(self, model):
+    def __init__(self, model, memory):
         written, recorded = model.inference_view(), model.inference_view(kind=Tracked)
         super().__init__(lambda images: [recorded.forward(images)], lambda images: [written.forward(images)],
-                         why_not=model.why_not_replayable())
+                         memory, model.why_not_replayable())

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..layers.replica_options import recompute_blocks, use_generator
 from ..ops.philox import Generator
-from ..replay import Memory, Replayed, Tracked
+from ..replay import Memory, Replayed, Tracked, shared_memory
 
 
 class ReplayedReplica(Replayed):
@@ -55,7 +55,7 @@ class Replicas:
 
     def __init__(self, model: Any, seed: int, objective: Callable, recompute: bool, replay: bool, threads: int) -> None:
         self._options, self.made = (model, seed, objective, recompute, replay), list[ReplayedReplica]()
-        self.memories = [Memory() for _ in range(threads)]
+        self.memories = [shared_memory(k) for k in range(threads)]
 
     @property
     def not_replayed(self) -> str:

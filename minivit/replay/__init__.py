@@ -27,9 +27,9 @@ Read before: `kernel.py`, `parallel/lanes.py`.
 Sources: CUDA graphs, CUDA C++ Programming Guide, NVIDIA 2018; the same on CPUs: tinygrad's `TinyJit`.
 """
 
-from .memory import Memory
+from .memory import Memory, shared_memory
 from .recorder import NotRecordable
 from .replayed import Replayed
 from .tracked import Tracked
 
-__all__ = ["Memory", "NotRecordable", "Replayed", "Tracked"]
+__all__ = ["Memory", "NotRecordable", "Replayed", "Tracked", "shared_memory"]

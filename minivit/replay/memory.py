@@ -4,6 +4,7 @@ If array B takes the memory of array A while a step is recorded, B overwrites A 
 A is no longer needed. So a replay needs no more memory than a step that allocates.
 """
 
+import os
 import threading
 from collections import deque
 
@@ -71,3 +72,15 @@ class Memory:
         self.segments.append(raw[first:first + size])
         self._free.append([(need, size)] if size > need else [])
         return self.segments[-1]
+
+
+_SHARED: list[Memory] = []
+if hasattr(os, "register_at_fork"):                                   # a thread of the parent may hold a lock
+    os.register_at_fork(after_in_child=_SHARED.clear)
+
+
+def shared_memory(k: int) -> Memory:
+    """Return memory k of this process. All trainings and predictions use the same few, one after the other."""
+    while len(_SHARED) <= k:
+        _SHARED.append(Memory())
+    return _SHARED[k]
