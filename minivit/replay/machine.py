@@ -140,18 +140,17 @@ class Table:
 
     Parameters
     ----------
-    calls : sequence of (compiled, values, kinds)
-        Each compiled function, its arguments, and their Numba types.
+    calls : sequence of (compiled, kinds, row)
+        Each compiled function, the Numba types of its arguments, and its row.
     """
 
-    def __init__(self, calls: Sequence[tuple[Any, list, tuple]]) -> None:
-        rows = [[word for value, kind in zip(values, kinds, strict=True) for word in words_of(value, kind)]
-                for _, values, kinds in calls]
+    def __init__(self, calls: Sequence[tuple[Any, tuple, list[int]]]) -> None:
+        rows = [row for _, _, row in calls]
         self._words = np.array([word for row in rows for word in row], np.int64)
         starts = np.cumsum([0, *map(len, rows)])[:-1]
         addresses = self._words.ctypes.data + 8 * starts
         self.names = [f"{compiled.py_func.__module__}.{compiled.py_func.__qualname__}" for compiled, _, _ in calls]
-        self._calls = [(adapter(kinds).address, address_of(compiled, kinds)) for compiled, _, kinds in calls]
+        self._calls = [(adapter(kinds).address, address_of(compiled, kinds)) for compiled, kinds, _ in calls]
         self._table = np.array([(*call, row) for call, row in zip(self._calls, addresses, strict=True)],
                                np.int64).reshape(-1, 3)
 

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from ..kernel import constant
 from . import loops
+from .machine import words_of
 from .memory import Memory
 from .tracked import NotRecordable, Tracked, plain
 
@@ -29,12 +30,12 @@ class Recorder:
         memory.reset()
         self._arrays = 0                                              # how many were made
         self._identities: list[list] = []                             # of each call: its arguments, wherever they lie
-        self.calls: list[tuple[Any, list, tuple]] = []
+        self.calls: list[tuple[Any, tuple, list[int]]] = []           # function, types, row: so arrays are freed
+        self.constants: list[np.ndarray] = []                         # kept, because rows hold addresses only
 
     def same_calls(self, other: "Recorder") -> bool:
         """Whether another recording made the same calls: the same functions of the same arrays and numbers."""
-        return [(compiled, kinds) for compiled, _, kinds in self.calls] == [
-            (compiled, kinds) for compiled, _, kinds in other.calls] and all(
+        return [call[:2] for call in self.calls] == [call[:2] for call in other.calls] and all(
                 all(map(_same, ours, theirs)) for ours, theirs in zip(self._identities, other._identities, strict=True))
 
     def empty(self, shape: int | Sequence[int], dtype: DTypeLike) -> Tracked:
@@ -77,7 +78,8 @@ class Recorder:
         if compiled.overloads[kinds].signature.return_type != types.none:
             raise NotRecordable(f"{compiled.py_func.__name__} returns a result instead of writing it to an array")
         compiled(*values)
-        self.calls.append((compiled, values, kinds))
+        row = [word for value, kind in zip(values, kinds, strict=True) for word in words_of(value, kind)]
+        self.calls.append((compiled, kinds, row))
         self._identities.append([_identity(x) for x in of or arguments])
 
     def elementwise(self, ufunc: Any, inputs: Sequence, out: Any) -> Any:
@@ -125,6 +127,7 @@ class Recorder:
             return
         if x.flags.writeable:
             raise NotRecordable(f"{name} takes an array that the record knows nothing of")
+        self.constants.append(x)
 
 
 def _identity(x):
