@@ -1,8 +1,8 @@
 """Lanes: how training uses all cores (data parallelism within one process).
 
-A batch is split into *shards*. Each shard has a *lane*: one thread that runs a *replica* of the model forward and
-backward. A replica shares the model's weights and has its own gradients and caches. Then the lanes' gradients are
-added: an *all-reduce in a fixed order*, because floating-point sums depend on the order.
+A batch is split into *shards*. Each shard has a *lane*, which runs a *replica* of the model forward and backward. A
+replica shares the model's weights and has its own gradients and caches. Each thread runs one lane after another. Then
+the lanes' gradients are added: an *all-reduce in a fixed order*, because floating-point sums depend on the order.
 
     batch ----> shard 0 ---> lane 0: forward, loss, backward ---> gradient 0 --+
            |--> shard 1 ---> lane 1: forward, loss, backward ---> gradient 1 --+--> sum in order --> clip, AdamW
