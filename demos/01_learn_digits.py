@@ -15,7 +15,7 @@ import minivit
 from minivit.common.figures import new_figure, save
 from minivit.explain import attention_probabilities, readout_maps
 from minivit.ops import softmax
-from minivit.training_runs.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.default_model import model_for
 
 
 def class_token_attention(model, images):

@@ -17,8 +17,8 @@ from minivit.common.figures import new_figure, save
 from minivit.ops import cross_entropy
 from minivit.ops.philox import Generator
 from minivit.training.augment import Augmentation
-from minivit.training_runs.defaults.default_model import model_for
-from minivit.training_runs.defaults.presets import preset_for
+from minivit.training_pipeline.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.presets import preset_for
 
 # The transform of each row, as in `minivit train --augment`. Most probabilities are 1, so every image shows the effect.
 ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1",

@@ -16,7 +16,7 @@ from minivit.explain import FirstBlocks, equivariance_error, permute_patches, pe
 from minivit.explain.tools.plots import draw_symmetry
 from minivit.explain.tools.symmetry_theorems import BROKEN, HOLDS, THEOREMS
 from minivit.training.loop import batches
-from minivit.training_runs.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.default_model import model_for
 
 KINDS = {
     "learned": {"positions": "learned", "position_std": 0.02},

@@ -23,7 +23,7 @@ from minivit.explain import (
 )
 from minivit.explain.tools.plots import draw_fields
 from minivit.layers import GELU, Convolution
-from minivit.training_runs.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.default_model import model_for
 
 SIDE, PATCH, DEPTHS = 32, 4, (1, 2, 4, 8)
 MIDDLE = SIDE // 2

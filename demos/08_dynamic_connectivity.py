@@ -17,7 +17,7 @@ from minivit.explain import attention_probabilities, position_similarity, princi
 from minivit.explain.tools.attention_report import attention_reports
 from minivit.explain.tools.plots import draw_connectivity
 from minivit.layers import Convolution
-from minivit.training_runs.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.default_model import model_for
 
 
 def shares(model, images):

@@ -39,7 +39,7 @@ from minivit.explain import Study
 from minivit.explain.tools.plots import draw_scale
 from minivit.explain.tools.trend import mean_and_error, paired, slope, verdict
 from minivit.parallel.threads import available_threads
-from minivit.training_runs.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.default_model import model_for
 
 CNN, VIT, HYBRID = "CNN", "ViT", "ViT with stem and bias"
 TUNING_SEED = 99                                                      # not a seed of the study

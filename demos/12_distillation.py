@@ -26,8 +26,8 @@ from minivit.data import subset
 from minivit.explain import Study
 from minivit.explain.tools.plots import draw_groups
 from minivit.explain.tools.trend import decided, mean_and_error, paired
-from minivit.training_runs.defaults.default_model import model_for
-from minivit.training_runs.folder import RunFolder
+from minivit.training_pipeline.defaults.default_model import model_for
+from minivit.training_pipeline.folder import RunFolder
 
 TEACHER, ALONE = "ResNet, the teacher", "DeiT alone"
 DISTILLED = {"DeiT, hard distillation": "hard", "DeiT, soft distillation": "soft"}

@@ -26,9 +26,9 @@ import minivit
 from minivit.common.figures import new_figure, save
 from minivit.explain.tools.plots import SERIES
 from minivit.models.pretrained import inspect_weights, match_text
-from minivit.training_runs.pretrained.fine_tune import fine_tuned_model
-from minivit.training_runs.pretrained.weight_source import WeightSource
-from minivit.weight_files.timm import write_weights
+from minivit.training_pipeline.pretrained.fine_tune import fine_tuned_model
+from minivit.training_pipeline.pretrained.weight_source import WeightSource
+from minivit.weight_formats.timm import write_weights
 
 NAME, BASE_CLASSES = "vit_mini_patch2_8", 7  # pretrained on the digits 0 to 6
 METHODS = {"from scratch": "o--", "linear probe": "s-", "fine-tuning": "^-"}

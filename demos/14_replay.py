@@ -18,7 +18,7 @@ import numpy as np
 from minivit import Trainer, kernel, matrix_products
 from minivit.bench.shapes import SHAPES
 from minivit.common.figures import new_figure, save
-from minivit.replay.machine import Table
+from minivit.kernel_replay.machine import Table
 
 COLOURS = {"matrix product": "#30638e", "other kernel": "#d1495b", "replay": "#00798c"}
 

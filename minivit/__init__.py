@@ -45,8 +45,8 @@ if TYPE_CHECKING:                                                     # static t
     from .scikit_learn.estimator import ViTClassifier as ViTClassifier
     from .training.settings import TrainingSettings
     from .training.trainer import Trainer
-    from .training_runs.results.trained_model import load
-    from .training_runs.train import train
+    from .training_pipeline.results.trained_model import load
+    from .training_pipeline.train import train
 
 # without ViTClassifier, so that `from minivit import *` works without scikit-learn
 __all__ = ["Trainer", "TrainingSettings", "create_model", "explain", "gradcheck", "layers", "load", "load_data",
@@ -60,11 +60,11 @@ _MODULES = {
     "explain": "explain",
     "gradcheck": "gradient_checking",
     "layers": "layers",
-    "load": "training_runs.results.trained_model",
+    "load": "training_pipeline.results.trained_model",
     "load_data": "data",
     "models": "models",
     "ops": "ops",
-    "train": "training_runs.train",
+    "train": "training_pipeline.train",
 }
 
 

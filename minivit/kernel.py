@@ -46,7 +46,7 @@ _STORING = threading.RLock()                              # held while Numba's s
 
 
 class _Active(threading.local):
-    """The recorder of this thread, see `minivit/replay/`; None: kernels just run."""
+    """The recorder of this thread, see `minivit/kernel_replay/`; None: kernels just run."""
 
     recorder: Any = None
 

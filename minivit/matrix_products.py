@@ -7,8 +7,8 @@ and wants for each: the address of the first number, the distance between two ro
 So a transposed matrix, or one head's slice of all queries, is multiplied where it lies, without a copy.
 
 `matmul` calls gemm from a compiled loop over the leading axes. From Python every product of a small matrix would cost
-more time in NumPy than in gemm, and a recorded step (see `minivit/replay/`) could not contain it. If NumPy's BLAS
-offers no gemm that we can call, `matmul` is `np.matmul`.
+more time in NumPy than in gemm, and a recorded step (see `minivit/kernel_replay/`) could not contain it. If NumPy's
+BLAS offers no gemm that we can call, `matmul` is `np.matmul`.
 
 Backward: see `linear`, which derives dA = dC B^T and dB = A^T dC.
 

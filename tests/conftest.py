@@ -2,7 +2,7 @@
 
 import pytest
 
-from minivit.training_runs.results import curve
+from minivit.training_pipeline.results import curve
 
 
 @pytest.fixture(scope="module")

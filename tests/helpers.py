@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minivit.weight_files.timm import to_timm
+from minivit.weight_formats.timm import to_timm
 
 
 def relative_difference(a, b):

@@ -13,7 +13,7 @@ from minivit import bench, cli
 from minivit.bench import compare, machine, plot, scaling
 from minivit.bench.contestant import CONTESTANTS, Contestant
 from minivit.bench.shapes import SHAPES, Shape, select
-from minivit.weight_files.timm import to_timm
+from minivit.weight_formats.timm import to_timm
 
 SMALL = {  # of each family, with all that its peers must have
     "vit": Shape("vit", 3, options={"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 16,

@@ -21,7 +21,7 @@ from minivit import cli
 from minivit.data import Dataset, load_data, published
 from minivit.data.binary import read_archive
 from minivit.data.load import NAMES
-from minivit.training_runs.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.default_model import model_for
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 RANDOM = np.random.default_rng(0)

@@ -20,12 +20,12 @@ from safetensors.numpy import load_file, save_file
 import minivit
 from minivit.parallel import lanes
 from minivit.training.trainer import Trainer
-from minivit.training_runs import build_loop
-from minivit.training_runs.checkpoints import Checkpoints, Interrupted
-from minivit.training_runs.folder import RunFolder
-from minivit.training_runs.results.evaluate_run import evaluate_run
-from minivit.training_runs.results.trained_model import latest_model, unfinished
-from minivit.weight_files.safetensors_io import read_metadata
+from minivit.training_pipeline import build_loop
+from minivit.training_pipeline.checkpoints import Checkpoints, Interrupted
+from minivit.training_pipeline.folder import RunFolder
+from minivit.training_pipeline.results.evaluate_run import evaluate_run
+from minivit.training_pipeline.results.trained_model import latest_model, unfinished
+from minivit.weight_formats.safetensors_io import read_metadata
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 STEPS_PER_EPOCH = 1438 // 64     # the digits have 1438 training images; batches of 64
@@ -45,8 +45,8 @@ class Loud(Trainer):
         print(self.optimiser.t, flush=True)
         return loss
 
-import minivit.training_runs.build_loop
-minivit.training_runs.build_loop.Trainer = Loud
+import minivit.training_pipeline.build_loop
+minivit.training_pipeline.build_loop.Trainer = Loud
 minivit.train(minivit.create_model("vit", **{TINY}), "digits", epochs={EPOCHS}, batch_size=64, ema=0, out=sys.argv[1],
               progress=False, resume=sys.argv[2] == "resume", checkpoint_steps=int(sys.argv[3]), threads=1)
 """

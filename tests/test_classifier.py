@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import minivit
 from minivit import ViTClassifier
 from minivit.scikit_learn.estimator import ImageFormat
-from minivit.training_runs.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.default_model import model_for
 
 SMALL = {"width": 16, "depth": 1, "heads": 2, "threads": 1}
 

@@ -22,9 +22,9 @@ from minivit import cli
 from minivit.cli.wording import in_options, option_names
 from minivit.models.pretrained import inspect_weights, match_text
 from minivit.training.settings import GROUPS
-from minivit.training_runs.defaults.presets import PRESETS
-from minivit.weight_files.safetensors_io import read_tensors, write_tensors
-from minivit.weight_files.timm import write_weights
+from minivit.training_pipeline.defaults.presets import PRESETS
+from minivit.weight_formats.safetensors_io import read_tensors, write_tensors
+from minivit.weight_formats.timm import write_weights
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 PARAMETERS = {

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from minivit import cli
-from minivit.training_runs.defaults.default_folder import folder_of_new_run, folder_to_resume, unfinished_predecessor
+from minivit.training_pipeline.defaults.default_folder import (
+    folder_of_new_run,
+    folder_to_resume,
+    unfinished_predecessor,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from minivit import cli
 from minivit.ops import cross_entropy, softmax
 from minivit.training.distillation import Distillation
 from minivit.training.trainer import Trainer
-from minivit.training_runs.defaults.default_model import model_for
-from minivit.training_runs.folder import RunFolder
+from minivit.training_pipeline.defaults.default_model import model_for
+from minivit.training_pipeline.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,

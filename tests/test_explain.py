@@ -15,8 +15,8 @@ from minivit.explain.tools.attention_report import attention_reports, report_as_
 from minivit.explain.tools.symmetry_theorems import BROKEN, HOLDS, THEOREMS
 from minivit.layers import MLP, Attention, Block, Convolution, Layer, Linear, WindowAttention
 from minivit.ops import patches
-from minivit.training_runs.folder import RunFolder
-from minivit.training_runs.results.classify_images import attend_images, classify_images
+from minivit.training_pipeline.folder import RunFolder
+from minivit.training_pipeline.results.classify_images import attend_images, classify_images
 
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 2, "heads": 2,
          "mlp_ratio": 2}

@@ -20,17 +20,17 @@ from minivit.models.linear_probe import LinearProbe
 from minivit.parallel import blas, prediction
 from minivit.training.settings import SETTINGS, default_settings
 from minivit.training.trainer import Trainer
-from minivit.training_runs.checkpoints import Interrupted
-from minivit.training_runs.defaults.default_model import model_for
-from minivit.training_runs.defaults.presets import PRESETS, SHORT_PRESETS, preset_for
-from minivit.training_runs.folder import RunFolder
-from minivit.training_runs.pretrained import probe_features as training_features
-from minivit.training_runs.pretrained.fine_tune import fine_tuned_model
-from minivit.training_runs.pretrained.probe_features import features
-from minivit.training_runs.pretrained.weight_source import WeightSource
-from minivit.weight_files.match import resized_grid
-from minivit.weight_files.safetensors_io import read_tensors
-from minivit.weight_files.timm import to_timm, write_weights
+from minivit.training_pipeline.checkpoints import Interrupted
+from minivit.training_pipeline.defaults.default_model import model_for
+from minivit.training_pipeline.defaults.presets import PRESETS, SHORT_PRESETS, preset_for
+from minivit.training_pipeline.folder import RunFolder
+from minivit.training_pipeline.pretrained import probe_features as training_features
+from minivit.training_pipeline.pretrained.fine_tune import fine_tuned_model
+from minivit.training_pipeline.pretrained.probe_features import features
+from minivit.training_pipeline.pretrained.weight_source import WeightSource
+from minivit.weight_formats.match import resized_grid
+from minivit.weight_formats.safetensors_io import read_tensors
+from minivit.weight_formats.timm import to_timm, write_weights
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,

@@ -26,7 +26,7 @@ def python(code, *arguments):
     ("from minivit.models import create_model", "matplotlib PIL tqdm minivit.training minivit.data"),
     ("from minivit.data import load_data",
      "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
-    ("from minivit.training_runs.train import train", "matplotlib minivit.cli minivit.explain"),
+    ("from minivit.training_pipeline.train import train", "matplotlib minivit.cli minivit.explain"),
     ("from minivit.explain import rollout", "matplotlib tqdm minivit.training minivit.data minivit.cli"),
 ], ids=["minivit", "ops", "models", "data", "training", "explain"])
 def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):
@@ -35,9 +35,9 @@ def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):
 
 
 # The rooms (packages and single modules) of minivit, from the lowest level to the highest, as in docs/architecture.md
-LEVELS = ["common kernel", "matrix_products", "ops replay", "gradient_checking layers weight_files data", "parallel",
-         "models", "training explain gradcheck_catalogue", "training_runs plain", "bench scikit_learn", "cli",
-         "__main__"]
+LEVELS = ["common kernel", "matrix_products", "ops kernel_replay", "gradient_checking layers weight_formats data",
+         "parallel", "models", "training explain gradcheck_catalogue", "training_pipeline plain", "bench scikit_learn",
+         "cli", "__main__"]
 
 
 def room_of(file):

@@ -325,7 +325,7 @@ MODULES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob
 
 def test_the_modules_with_kernels_are_found():
     assert {"ops/gelu.py", "ops/softmax.py", "training/adamw.py",
-            "replay/loops.py"} <= {Path(name).as_posix() for name in MODULES}
+            "kernel_replay/loops.py"} <= {Path(name).as_posix() for name in MODULES}
 
 
 @pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)

@@ -12,10 +12,10 @@ from safetensors.numpy import load_file
 
 import minivit
 from minivit.kernel import kernel
-from minivit.training_runs.folder import RunFolder
-from minivit.training_runs.results.classify_images import classify_images
-from minivit.training_runs.results.evaluate_run import evaluate_run
-from minivit.training_runs.results.trained_model import latest_model, unfinished
+from minivit.training_pipeline.folder import RunFolder
+from minivit.training_pipeline.results.classify_images import classify_images
+from minivit.training_pipeline.results.evaluate_run import evaluate_run
+from minivit.training_pipeline.results.trained_model import latest_model, unfinished
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 OLD = Path(__file__).parent / "old_runs"

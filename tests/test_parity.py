@@ -27,7 +27,7 @@ from minivit.ops import (
     winograd,
 )
 from minivit.parallel import batch_split
-from minivit.weight_files.timm import from_timm, read_weights, to_timm, write_weights
+from minivit.weight_formats.timm import from_timm, read_weights, to_timm, write_weights
 
 ONE_PASS = {np.float32: 1e-5, np.float64: 1e-10}
 TEN_STEPS = {np.float32: 1e-5, np.float64: 1e-9}

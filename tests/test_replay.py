@@ -14,16 +14,16 @@ import pytest
 
 from minivit import Trainer, create_model
 from minivit.kernel import active, empty
+from minivit.kernel_replay import NotRecordable, Replayed, Tracked
+from minivit.kernel_replay.loops import layout
+from minivit.kernel_replay.memory import Memory
+from minivit.kernel_replay.recorder import Recorder
 from minivit.layers import Linear
 from minivit.matrix_products import find_gemm
 from minivit.models.vit import ViT
 from minivit.parallel import prediction
 from minivit.parallel.batch_split import BatchSplit
 from minivit.parallel.lanes import supervised
-from minivit.replay import NotRecordable, Replayed, Tracked
-from minivit.replay.loops import layout
-from minivit.replay.memory import Memory
-from minivit.replay.recorder import Recorder
 from minivit.training.augment import Augmentation
 from minivit.training.distillation import Distillation
 

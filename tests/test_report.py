@@ -18,9 +18,9 @@ from minivit.common.html import LARGEST, image_element
 from minivit.ops import softmax
 from minivit.training.evaluation import KEPT_MISTAKES, Evaluation, evaluate
 from minivit.training.evaluation_text import SHOWN_MISTAKES, class_table, describe_evaluation, evaluation_text
-from minivit.training_runs.folder import RunFolder
-from minivit.training_runs.results import report
-from minivit.training_runs.results.evaluate_run import evaluate_run
+from minivit.training_pipeline.folder import RunFolder
+from minivit.training_pipeline.results import report
+from minivit.training_pipeline.results.evaluate_run import evaluate_run
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,

@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import minivit
-from minivit.training_runs.progress import progress_bar
+from minivit.training_pipeline.progress import progress_bar
 
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
         "mlp_ratio": 2}

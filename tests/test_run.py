@@ -17,12 +17,12 @@ from minivit.parallel import batch_split, lanes
 from minivit.training.evaluation_text import describe_evaluation
 from minivit.training.settings import SETTINGS
 from minivit.training.trainer import Trainer
-from minivit.training_runs import build_loop
-from minivit.training_runs.arguments_from_names import arguments_from_names
-from minivit.training_runs.folder import RunFolder
-from minivit.training_runs.results import curve
-from minivit.training_runs.results.evaluate_run import evaluate_run
-from minivit.weight_files.safetensors_io import read_tensors
+from minivit.training_pipeline import build_loop
+from minivit.training_pipeline.arguments_from_names import arguments_from_names
+from minivit.training_pipeline.folder import RunFolder
+from minivit.training_pipeline.results import curve
+from minivit.training_pipeline.results.evaluate_run import evaluate_run
+from minivit.weight_formats.safetensors_io import read_tensors
 
 STEPS_PER_EPOCH = 1438 // 64     # the digits have 1438 training images; batches of 64
 

@@ -22,8 +22,8 @@ from minivit.training.settings import (
     default_settings,
     settings_table,
 )
-from minivit.training_runs import build_loop, run_settings
-from minivit.training_runs.folder import RunFolder
+from minivit.training_pipeline import build_loop, run_settings
+from minivit.training_pipeline.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,

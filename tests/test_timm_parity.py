@@ -16,7 +16,7 @@ import minivit
 from minivit.models import VARIANTS
 from minivit.models.create import CROPS, declare_model
 from minivit.ops import cross_entropy
-from minivit.weight_files.timm import from_timm, match_timm, to_timm, write_weights
+from minivit.weight_formats.timm import from_timm, match_timm, to_timm, write_weights
 
 LOGITS = {np.float32: 1e-4, np.float64: 1e-9}
 GRADIENTS = {np.float32: 1e-4, np.float64: 1e-9}

@@ -21,9 +21,9 @@ from minivit import cli
 from minivit.models import VARIANTS
 from minivit.models.create import CROPS, declare_model
 from minivit.models.pretrained import load_weights
-from minivit.weight_files.google import read_google
-from minivit.weight_files.safetensors_io import read_tensors, write_tensors
-from minivit.weight_files.timm import classes_in, from_timm, match_timm, read_weights, to_timm, write_weights
+from minivit.weight_formats.google import read_google
+from minivit.weight_formats.safetensors_io import read_tensors, write_tensors
+from minivit.weight_formats.timm import classes_in, from_timm, match_timm, read_weights, to_timm, write_weights
 
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 3, "classes": 5, "width": 12, "depth": 2, "heads": 3,
          "mlp_ratio": 2}

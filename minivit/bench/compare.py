@@ -252,7 +252,7 @@ class _Field:
 
 def _prepare(shape, folder):
     """Write model, batch and the products of the limit for all contestants; return the forward's FLOPs per image."""
-    from ..weight_files.timm import to_timm
+    from ..weight_formats.timm import to_timm
 
     model, images, labels = shape.make()
     # Move weights that start at 0 or 1, such as classifier and norms, so that they influence the logits.

@@ -33,7 +33,7 @@ class Contestant:
                  threads: Any) -> None:
         from ..models.create import declare_model
         from ..training.trainer import Trainer
-        from ..weight_files.timm import from_timm
+        from ..weight_formats.timm import from_timm
 
         self.model = declare_model(family, **config)
         self.model.pack(values=from_timm(weights, self.model))

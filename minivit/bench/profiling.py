@@ -33,7 +33,7 @@ def profile(name: str = "cifar", steps: int = 10) -> dict:
     ValueError
         For an unknown shape.
     """
-    from ..weight_files.timm import to_timm
+    from ..weight_formats.timm import to_timm
 
     shape = SHAPES[check_name("shape", name, SHAPES)]
     model, images, labels = shape.make()

@@ -34,10 +34,10 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from ..data import shadowing_folder
     from ..training.evaluation_text import describe_evaluation, evaluation_text
-    from ..training_runs.folder import RunFolder
-    from ..training_runs.leakage import leakage_warning
-    from ..training_runs.results.evaluate_run import evaluate_run
-    from ..training_runs.results.trained_model import unfinished
+    from ..training_pipeline.folder import RunFolder
+    from ..training_pipeline.leakage import leakage_warning
+    from ..training_pipeline.results.evaluate_run import evaluate_run
+    from ..training_pipeline.results.trained_model import unfinished
 
     run = RunFolder(options.run)
     print_note(shadowing_folder(options.data), options)
@@ -75,14 +75,14 @@ def _predict(options: argparse.Namespace) -> int:
     unreadable: dict[Any, Exception] = {}
     choice = {"top": options.top, "unreadable": unreadable} | given(options, "threads")
     if options.model:
-        from ..training_runs.results.classify_images import classify_with_weights
+        from ..training_pipeline.results.classify_images import classify_with_weights
 
         rows = classify_with_weights(options.run, options.model, options.images, **choice)
     else:
-        from ..training_runs.folder import RunFolder
-        from ..training_runs.pretrained.weight_source import check_is_not_a_file
-        from ..training_runs.results.classify_images import classify_images
-        from ..training_runs.results.trained_model import unfinished
+        from ..training_pipeline.folder import RunFolder
+        from ..training_pipeline.pretrained.weight_source import check_is_not_a_file
+        from ..training_pipeline.results.classify_images import classify_images
+        from ..training_pipeline.results.trained_model import unfinished
 
         check_is_not_a_file(options.run)
         run = RunFolder(options.run)
@@ -122,9 +122,9 @@ def _attend(options: argparse.Namespace) -> None:
     from ..common.figures import figure_format
     from ..explain.tools.attention_report import report_as_json, report_as_text
     from ..explain.tools.plots import draw_attention
-    from ..training_runs.folder import RunFolder
-    from ..training_runs.results.classify_images import attend_images
-    from ..training_runs.results.trained_model import unfinished
+    from ..training_pipeline.folder import RunFolder
+    from ..training_pipeline.results.classify_images import attend_images
+    from ..training_pipeline.results.trained_model import unfinished
 
     figure_format(options.out)                                       # report a wrong ending before the computation
     run = RunFolder(options.run)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.checks import UnknownName
 from ..training.settings import ELSEWHERE, GROUPS, KINDS, SETTINGS
-from ..training_runs.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
+from ..training_pipeline.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
 from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note
 from .wording import in_options
 
@@ -129,9 +129,9 @@ def _layer(text: str) -> list[Any]:
 
 def _train(options: argparse.Namespace) -> None:
     from ..data import shadowing_folder
-    from ..training_runs.arguments_from_names import arguments_from_names
-    from ..training_runs.defaults.default_folder import folder_of_new_run, folder_to_resume, unfinished_predecessor
-    from ..training_runs.train import train
+    from ..training_pipeline.arguments_from_names import arguments_from_names
+    from ..training_pipeline.defaults.default_folder import folder_of_new_run, folder_to_resume, unfinished_predecessor
+    from ..training_pipeline.train import train
 
     print_note(shadowing_folder(options.data), options)
     settings = given(options, *SETTINGS)
@@ -167,7 +167,7 @@ def _without_other_options(error: UnknownName) -> ValueError:
 def _print_result(result: Any, out: str, as_json: bool) -> None:
     """Print the result of a training, as JSON or as text with the next command."""
     from ..training.evaluation_text import describe_evaluation, evaluation_text
-    from ..training_runs.folder import RunFolder
+    from ..training_pipeline.folder import RunFolder
 
     run = RunFolder(out)
     class_names = run.class_names(result.model)

@@ -187,7 +187,7 @@ class PackedTree:
         return np.dtype(np.float32) if first is None else first.data.dtype
 
     def why_not_replayable(self) -> str:
-        """Return why a step of this layer must not be recorded and replayed (`minivit/replay/`); empty if it may be.
+        """Return why a step of this layer must not be replayed (see `minivit/kernel_replay/`); empty if it may be.
 
         A record keeps what a layer does besides computing with arrays. So the layers of this package are replayed; a
         layer of your own is if its class says `replayable = True`. Its results must then follow from its input, its
@@ -232,7 +232,7 @@ class PackedTree:
         Parameters
         ----------
         kind : type
-            Class of the arrays of the replica's weights and gradients, such as `minivit.replay.Tracked`.
+            Class of the arrays of the replica's weights and gradients, such as `minivit.kernel_replay.Tracked`.
         gradients : np.ndarray, optional
             Vector for the gradients, such as that of another replica (default: a new one).
         """

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..common.checks import UnknownName, check_name, suggestion
-from ..weight_files.timm import read_weights
+from ..weight_formats.timm import read_weights
 from .argument_checks import check_size
 from .deit import DeiT
 from .model import Model

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import Heads, Layer
-from ..weight_files.match import HEADS
+from ..weight_formats.match import HEADS
 from .model import Model
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..weight_files.match import GOOD, HEADS, Match
-from ..weight_files.safetensors_io import formats
-from ..weight_files.timm import classes_in, from_timm, match_timm, read_any
+from ..weight_formats.match import GOOD, HEADS, Match
+from ..weight_formats.safetensors_io import formats
+from ..weight_formats.timm import classes_in, from_timm, match_timm, read_any
 from .create import CROPS, VARIANTS, check_model_name, declare_model
 from .small import SMALL
 

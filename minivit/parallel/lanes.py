@@ -89,7 +89,7 @@ class Lanes:
     objective : function
         What a lane does with a micro-batch; see `supervised`. Several threads call it at the same time.
     replay : bool
-        Whether to record micro-batches and replay them, which is faster and gives the same bits (`minivit/replay/`).
+        Whether to record micro-batches and replay them: faster, with the same bits (see `minivit/kernel_replay/`).
     """
 
     def __init__(self, model: Any, seed: int = 0, threads: int | None = None, split: BatchSplit | None = None,

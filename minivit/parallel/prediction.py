@@ -4,8 +4,8 @@ Usually each thread takes micro-batches of images and runs them through the mode
 threads, BLAS splits each matrix product among the threads instead, and the last bits of the logits may depend on the
 number of threads.
 
-Micro-batches are recorded and replayed (see `minivit/replay/`). The records stay with the model for later calls, until
-one of its options changes, or its weights move to other memory.
+Micro-batches are recorded and replayed (see `minivit/kernel_replay/`). The records stay with the model for later calls,
+until one of its options changes, or its weights move to other memory.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernel_replay import Memory, Replayed, Tracked, shared_memory
 from ..layers import Parameter
-from ..replay import Memory, Replayed, Tracked, shared_memory
 from .batch_split import BatchSplit
 from .blas import blas_threads
 from .threads import Workers

@@ -1,4 +1,4 @@
-"""Replicas whose forward and backward are recorded and replayed. Read `minivit/replay/` before.
+"""Replicas whose forward and backward are recorded and replayed. Read `minivit/kernel_replay/` before.
 
 Machinery of `lanes.py`. There are two replicas for each lane, with the same weights and the same gradients. The tracked
 one is used while a micro-batch is recorded, the other one where it runs as written.
@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..kernel_replay import Memory, Replayed, Tracked, shared_memory
 from ..layers.replica_options import recompute_blocks, use_generator
 from ..ops.philox import Generator
-from ..replay import Memory, Replayed, Tracked, shared_memory
 
 
 class ReplayedReplica(Replayed):

@@ -22,10 +22,10 @@ from ..common.checks import check_number
 from ..data import Dataset
 from ..ops import softmax
 from ..training.settings import SETTINGS, TrainingSettings
-from ..training_runs.build_loop import build_loop, images_of
-from ..training_runs.defaults.default_model import model_for
-from ..training_runs.progress import Progress
-from ..training_runs.run_settings import new_settings, read_arguments, with_validation
+from ..training_pipeline.build_loop import build_loop, images_of
+from ..training_pipeline.defaults.default_model import model_for
+from ..training_pipeline.progress import Progress
+from ..training_pipeline.run_settings import new_settings, read_arguments, with_validation
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

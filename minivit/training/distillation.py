@@ -15,9 +15,9 @@ for soft.
 import numpy as np
 
 from ..common.checks import check_name, check_number
+from ..kernel_replay import Tracked
 from ..models.model import Model
 from ..ops import cross_entropy, distillation, pooling
-from ..replay import Tracked
 
 
 class Distillation:

@@ -7,7 +7,7 @@ An *epoch* is one pass over the training images. For each epoch:
     evaluate the weights, or their moving average, and append a record to the log
 
 With `patience`, the validation accuracy decides when to stop (see `early_stopping.py`). Test images decide nothing.
-A `Loop` knows no files: it calls `after_step` and `after_epoch`, and `training_runs/` saves checkpoints there.
+A `Loop` knows no files: it calls `after_step` and `after_epoch`, and `training_pipeline/` saves checkpoints there.
 
 Read before: `trainer.py`, `schedule.py`, `settings.py`.
 """

@@ -8,8 +8,8 @@ help text and group. To add a setting, add an entry here and use its value; the 
     config.json                              the "training" entry of a run
     ViTClassifier(lr=1e-3)                   parameters of the scikit-learn estimator
 
-Settings that are left out take the value of the preset for the data set (`training_runs/defaults/presets.py`), else the
-default below. This module imports nothing heavy, so that `minivit train --help` answers at once.
+Settings that are left out take the value of the preset for the data set (`training_pipeline/defaults/presets.py`), else
+the default below. This module imports nothing heavy, so that `minivit train --help` answers at once.
 """
 
 import functools

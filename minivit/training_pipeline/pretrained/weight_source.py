@@ -15,7 +15,7 @@ import numpy as np
 from ...data import Dataset, is_image_folder
 from ...models.model import Model
 from ...models.pretrained import read_named
-from ...weight_files.timm import read_any
+from ...weight_formats.timm import read_any
 from ..folder import RunFolder
 from ..leakage import check_unseen
 

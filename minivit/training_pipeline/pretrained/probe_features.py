@@ -21,8 +21,8 @@ from ...models.model import Model
 from ...parallel.batch_split import MICRO_BATCH_ROWS
 from ...parallel.prediction import predict
 from ...parallel.threads import Workers
-from ...weight_files.match import HEADS
-from ...weight_files.safetensors_io import read_metadata, read_tensors, write_tensors
+from ...weight_formats.match import HEADS
+from ...weight_formats.safetensors_io import read_metadata, read_tensors, write_tensors
 from ..checkpoints import Interrupted, StopRequest
 from ..folder import RunFolder
 from ..progress import progress_bar

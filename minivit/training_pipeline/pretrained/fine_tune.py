@@ -21,7 +21,7 @@ import numpy as np
 from ...data import Dataset
 from ...models.create import declare_model, family_of
 from ...models.model import Model
-from ...weight_files.timm import match_timm
+from ...weight_formats.timm import match_timm
 from ..folder import RunFolder
 from .weight_source import WeightSource
 

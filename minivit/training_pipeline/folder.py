@@ -30,8 +30,8 @@ from ..models.create import declare_model
 from ..models.model import Model
 from ..training.loop import EpochProgress
 from ..training.settings import default_settings
-from ..weight_files.safetensors_io import read_metadata, read_tensors, write_tensors
-from ..weight_files.timm import read_weights, write_weights
+from ..weight_formats.safetensors_io import read_metadata, read_tensors, write_tensors
+from ..weight_formats.timm import read_weights, write_weights
 from .config import check_config
 
 OLD_STATE_NAMES = {"adamw.m": "gradient_mean", "adamw.v": "squared_gradient_mean"}     # in checkpoints of version 0.1.0
