@@ -81,13 +81,15 @@ def test_points_measured_in_parallel_give_the_same_table(tmp_path, jobs):
 
 
 def fail(folder, seed):
-    """Stand in for a training that fails for some seeds. It creates a file when it starts."""
+    """Stand in for a training that fails for seeds 1 and 2. It creates a file when it starts."""
     (Path(folder) / str(seed)).touch()
     if seed == 1:
         raise FloatingPointError("a loss that is not finite")
     if seed == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(seed)
+    while seed >= 3 and not any((Path(folder) / name).exists() for name in "12"):
+        time.sleep(0.01)                                              # the failing one may start late
+    time.sleep(1 if seed >= 3 else 0)
     return {"accuracy": 0.5}
 
 
