@@ -37,7 +37,7 @@ class Contestant:
 
         self.model = declare_model(family, **config)
         self.model.pack(values=from_timm(weights, self.model))
-        self.trainer = Trainer(self.model, lr=1e-4, weight_decay=0.05, threads=threads)
+        self.trainer = Trainer(self.model, lr=1e-4, weight_decay=0.05, label_smoothing=0, threads=threads)
         self.images, self.labels, self.threads = images, labels, threads
 
     def train(self) -> None:

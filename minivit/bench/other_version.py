@@ -23,7 +23,7 @@ def make(folder, threads):
         images, labels = batch["images"], batch["labels"]
         for parameter in model.parameters():
             parameter.data = weights[parameter.name]
-    trainer = minivit.Trainer(model, lr=1e-4, weight_decay=0.05, threads=threads)
+    trainer = minivit.Trainer(model, lr=1e-4, weight_decay=0.05, label_smoothing=0, threads=threads)
     return {"train": lambda: trainer.step(images, labels), "infer": lambda: model.predict(images, threads)}
 
 
