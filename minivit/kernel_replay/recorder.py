@@ -148,5 +148,5 @@ def _same(a, b):
 
 
 def _place(x):
-    """Return what tells two views of the same numbers from others."""
+    """Return address, shape and strides: equal for two views of the same numbers."""
     return x.__array_interface__["data"][0], x.shape, x.strides

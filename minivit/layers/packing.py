@@ -8,9 +8,9 @@ copies of a tree exist:
     replica            the same weights, own gradients and caches: each lane trains one (`minivit/parallel/lanes.py`)
     inference_view     the same parameters, no caches: each thread predicts with one
 
-The name of a parameter is its path from the root of the tree. The root's constructor names the parameters that are not
-yet packed. `pack` names them all again, from the layer on which it is called. So a name belongs to the tree that was
-packed last.
+The name of a parameter is its path from the root of the tree. Each layer's constructor, when it is done, names the
+parameters below it that are not yet packed; the root's is done last. `pack` names them all again, from the layer on
+which it is called. So a name belongs to the tree that was packed last.
 """
 
 import functools

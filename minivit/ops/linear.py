@@ -15,7 +15,7 @@ all entries of y that it acts on. A term is dy of the entry, times the entry's d
     W[i, o] acts on y[n, o] for all n:    dW[i, o] = sum_n x[n, i] dy[n, o]     dW = x^T dy
     b[o]    acts on y[n, o] for all n:    db[o]    = sum_n dy[n, o]
 
-To check a formula, compare shapes: each is the only product of dy and the other factor whose shapes fit.
+To recall dx and dW, compare shapes: if n, I and O differ, no other product of dy and the other factor fits.
 
 Read before: nothing. Source: any text on backpropagation; the derivation above is complete.
 """

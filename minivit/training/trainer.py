@@ -1,7 +1,7 @@
 """One training step: forward and backward, gradient clipping, the optimiser, the moving average of the weights.
 
     loss, g  = mean loss of the batch, and its gradient       in lanes, see `parallel/lanes.py`
-    g       <- g min(1, clip / |g|)                           clipping: no batch can move the weights far
+    g       <- g min(1, clip / |g|)                           clipping: no batch dominates the optimiser's means
     w       <- w after a step of AdamW or Muon with g         see `adamw.py` and `muon.py`
     average <- moving average of w                            optional, see `ema.py`
 
