@@ -23,8 +23,8 @@ class Model(ModelInterface):
     Parameters
     ----------
     config : dict
-        Arguments of the constructor, which rebuild the model. Whole numbers are checked, and lists if `per_stage` names
-        them.
+        Arguments of the constructor, which rebuild the model. Whole numbers are checked. So are lists of the options
+        that have a number for each stage (the class attribute `per_stage`).
 
     Attributes
     ----------

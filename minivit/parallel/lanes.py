@@ -85,7 +85,7 @@ class Lanes:
     split : BatchSplit, optional
         How to split every batch (default: `BatchSplit.for_batch`).
     augment : function, optional
-        Such as an `Augmentation`: (images, targets, rng) -> images and targets of `rng.samples`.
+        Such as an `Augmentation`: (images, targets, rng) -> those of `rng.samples`, indices in the batch, changed.
     objective : function
         What a lane does with a micro-batch; see `supervised`. Several threads call it at the same time.
     replay : bool

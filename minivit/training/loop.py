@@ -59,7 +59,8 @@ class Loop:
     settings : mapping
         Complete training settings, and `steps`, the number of steps of the whole training.
     evaluate : callable
-        (model, inputs) -> {"test": Evaluation, "val": Evaluation}, both optional. Patience needs "val".
+        (model, inputs) -> {"test": Evaluation, "val": Evaluation}, both optional. Patience needs "val". `inputs` are
+        those of `run`.
     """
 
     def __init__(self, trainer: Trainer, labels: np.ndarray, settings: Mapping[str, Any],
