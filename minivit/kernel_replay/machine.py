@@ -150,12 +150,9 @@ class Table:
         starts = np.cumsum([0, *map(len, rows)])[:-1]
         addresses = self._words.ctypes.data + 8 * starts
         self.names = [f"{compiled.py_func.__module__}.{compiled.py_func.__qualname__}" for compiled, _, _ in calls]
-        self._calls = [(adapter(kinds).address, address_of(compiled, kinds)) for compiled, kinds, _ in calls]
-        self._table = np.array([(*call, row) for call, row in zip(self._calls, addresses, strict=True)],
+        functions = [(adapter(kinds).address, address_of(compiled, kinds)) for compiled, kinds, _ in calls]
+        self._table = np.array([(*pair, row) for pair, row in zip(functions, addresses, strict=True)],
                                np.int64).reshape(-1, 3)
-
-    def __len__(self) -> int:
-        return len(self._table)
 
     def run(self) -> None:
         """Call all kernels. Raise RuntimeError if one fails."""

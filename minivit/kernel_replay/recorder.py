@@ -33,6 +33,10 @@ class Recorder:
         self.calls: list[tuple[Any, tuple, list[int]]] = []           # function, types, row: so arrays are freed
         self.constants: list[np.ndarray] = []                         # kept, because rows hold addresses only
 
+    def forget_calls(self) -> None:
+        """Free what only a comparison or a table needs. The constants stay: a table holds only their addresses."""
+        self.calls, self._identities = [], []
+
     def same_calls(self, other: "Recorder") -> bool:
         """Whether another recording made the same calls: the same functions of the same arrays and numbers."""
         return [call[:2] for call in self.calls] == [call[:2] for call in other.calls] and all(

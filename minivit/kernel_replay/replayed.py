@@ -56,7 +56,7 @@ class Record:
         """Replay the call for other arrays. The results lie in the memory of the record until its next use."""
         if self.table is None:
             self.table = Table(self.recorder.calls)
-            self.recorder.calls.clear()
+            self.recorder.forget_calls()
         self._fill(arguments)
         self.table.run()
         return self.outputs
