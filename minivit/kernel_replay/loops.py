@@ -65,7 +65,6 @@ def copy(out, x, layout):
 
 def _loop(function) -> Any:
     """Return the kernel out = function(x, y)."""
-    @kernel
     def elementwise(out, x, y, layout):
         n, to, by_x, by_y = layout[0, 4], layout[1, 4], layout[2, 4], layout[3, 4]
         for a in range(layout[0, 0]):
@@ -87,7 +86,9 @@ def _loop(function) -> Any:
                             for t in range(n):
                                 out[i + t * to] = function(x[j + t * by_x], y[k + t * by_y])
 
-    return elementwise
+    # Numba stores compiled functions by name, so each loop needs its own.
+    elementwise.__name__ = elementwise.__qualname__ = f"elementwise_{function.__name__}"
+    return kernel(elementwise)
 
 
 LOOPS = {np.add: _loop(operator.add), np.subtract: _loop(operator.sub), np.multiply: _loop(operator.mul)}

@@ -16,6 +16,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from ..kernel import kernel, stored
@@ -150,7 +151,8 @@ class Table:
         starts = np.cumsum([0, *map(len, rows)])[:-1]
         addresses = self._words.ctypes.data + 8 * starts
         self.names = [f"{compiled.py_func.__module__}.{compiled.py_func.__qualname__}" for compiled, _, _ in calls]
-        functions = [(adapter(kinds).address, address_of(compiled, kinds)) for compiled, kinds, _ in calls]
+        with global_compiler_lock:                                    # as Numba holds it whenever it asks LLVM
+            functions = [(adapter(kinds).address, address_of(compiled, kinds)) for compiled, kinds, _ in calls]
         self._table = np.array([(*pair, row) for pair, row in zip(functions, addresses, strict=True)],
                                np.int64).reshape(-1, 3)
 
