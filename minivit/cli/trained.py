@@ -1,4 +1,4 @@
-"""`minivit evaluate`, `minivit predict` and `minivit attend`: what uses a trained model."""
+"""`minivit evaluate`, `predict`, `attend` and `tour`: what uses a trained model."""
 
 import argparse
 import json
@@ -135,3 +135,53 @@ def _attend(options: argparse.Namespace) -> None:
         print(json.dumps([report_as_json(report) for report in reports]))
     else:
         print("\n".join(map(report_as_text, reports)) + f"\nfigure: {options.out}")
+
+
+def add_tour(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit tour`."""
+    verb = verbs.add_parser(
+        "tour", help="follow one image through a model, forward and backward, on one page",
+        description="Write an HTML page that follows one image through a ViT, DeiT or Swin: patches, tokens, the\n"
+                    "attention of every head, the MLPs, logits and loss, and the gradient back to the pixels.\nThe "
+                    "page needs no network.",
+        epilog="examples:\n  minivit tour runs/digits-seed0 7 --out tour.html\n  minivit tour w.safetensors cat.jpg "
+               "--model vit_base_patch16_224 --out tour.html")
+    verb.set_defaults(verb=_tour)
+    verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
+    verb.add_argument("image", metavar="IMAGE",
+                      help="An image file, which is prepared as the run's own images were; or a number, which counts "
+                           "the run's test images from 0.")
+    verb.add_argument("--out", metavar="FILE", required=True, help="The HTML file to write.")
+    verb.add_argument("--model", metavar="NAME",
+                      help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
+    verb.add_argument("--class", dest="of_class", metavar="NAME",
+                      help="The class whose loss goes backward. Default: the true class if it is known, else the "
+                           "predicted one.")
+    verb.add_argument("--threads", type=int, default=1, metavar="T",
+                      help="Number of threads of each matrix product. Default: 1.")
+    add_json(verb, f"{IMAGE_KEYS}, predicted, probability, class (of the loss), loss, and gradient (its norm)")
+
+
+def _tour(options: argparse.Namespace) -> None:
+    from ..training_pipeline.results.tour_image import tour_of_run, tour_of_weights
+
+    if options.model:
+        result = tour_of_weights(options.run, options.model, options.image, options.out, options.of_class,
+                                 options.threads)
+    else:
+        from ..training_pipeline.folder import RunFolder
+        from ..training_pipeline.pretrained.weight_source import check_is_not_a_file
+        from ..training_pipeline.results.trained_model import unfinished
+
+        check_is_not_a_file(options.run)
+        run = RunFolder(options.run)
+        result = tour_of_run(run, options.image, options.out, options.of_class, options.threads)
+        print_note(unfinished(run), options)
+    if options.json:
+        print(json.dumps(result))
+        return
+    name = result["image"] if result["number"] is None else f"test image {result['number']}"
+    truth = "" if result["true"] is None else f"; true class {result['true']}"
+    print(f"{name}: predicted {result['predicted']} ({result['probability']:.1%}){truth}\n"
+          f"loss of class {result['class']}: {result['loss']:.3g}, gradient norm in the pixels "
+          f"{result['gradient']:.3g}\npage: {options.out}")

@@ -7,7 +7,8 @@
     cost              why pixels are too many tokens
     partial_models    layers in a row, or a model up to one of its blocks, for the chapters above
 
-The folder `tools` holds what uses the chapters: `symmetry_theorems` (each symmetry with its measured error),
+The folder `tour` makes the page of `minivit tour`: one image through a model, forward and backward. The folder `tools`
+holds what uses the chapters: `symmetry_theorems` (each symmetry with its measured error),
 `attention_report` (`minivit attend`), `study` (a table of runs), `trend` (statistics of such a table) and `plots`
 (figures). Each question has a script in `demos/`.
 """

@@ -21,7 +21,7 @@ in Transformers", arXiv:2005.00928.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,18 +124,27 @@ def rollout(layers: Sequence[np.ndarray]) -> np.ndarray:
     ValueError
         For other numbers of tokens.
     """
-    tokens = [probs.shape[-1] for probs in layers]
-    through = np.eye(tokens[0])[None]
+    *_, last = rollouts(layers)
+    return last
+
+
+def rollouts(layers: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the rollout (B, n, N) after each layer. Arguments and errors as for `rollout`."""
+    through: Any = None
     for probs in layers:
-        if probs.shape[-1] != through.shape[1]:
+        n = probs.shape[-1]
+        if through is None:
+            through = np.eye(n)[None]
+        if n != through.shape[1]:
             side, first = grid(through.shape[1])
-            if first or 4 * probs.shape[-1] != side * side:
-                raise ValueError(f"layers do not fit together: their numbers of tokens are {tokens}, expected equal "
-                                 "numbers, or a quarter after a merging of patches")
-            quarters = through.reshape(-1, side // 2, 2, side // 2, 2, tokens[0]).mean(axis=(2, 4))
-            through = quarters.reshape(-1, side * side // 4, tokens[0])
-        through = (probs.mean(axis=1) + np.eye(probs.shape[-1])) / 2 @ through
-    return through
+            if first or 4 * n != side * side:
+                raise ValueError("layers do not fit together: their numbers of tokens are "
+                                 f"{[through.shape[1], n]}, expected equal numbers, or a quarter after a merging of "
+                                 "patches")
+            quarters = through.reshape(-1, side // 2, 2, side // 2, 2, through.shape[-1]).mean(axis=(2, 4))
+            through = quarters.reshape(-1, n, through.shape[-1])
+        through = (probs.mean(axis=1) + np.eye(n)) / 2 @ through
+        yield through
 
 
 def variation(weights: np.ndarray) -> float:

@@ -150,6 +150,10 @@ class TrainingSettings(TypedDict, total=False):
         "number of steps between checkpoints", None, "output",
         "steps between checkpoints, beside the end of each epoch",
         least=1, metavar="N", stored=False)]
+    log_norms: Annotated[bool, Setting(
+        "log_norms", False, "output",
+        "log the norms of each layer's weights and gradient after each epoch; does not change the result",
+        stored=False)]
     recompute: Annotated[bool, Setting(
         "recompute", False, "computation",
         "take less memory and more time: blocks recompute their activations in the backward; does not change the "

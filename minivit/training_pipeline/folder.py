@@ -166,7 +166,8 @@ class RunFolder:
             for record in records:
                 for name in ("epoch", "step", "loss", "accuracy", "test_accuracy", "seconds"):
                     record[name]
-                if not all(math.isfinite(value) for value in record.values()):
+                numbers = [value.values() if isinstance(value, dict) else [value] for value in record.values()]
+                if not all(math.isfinite(value) for values in numbers for value in values):
                     raise ValueError("a number is not finite")
             return [r for r in records if r["step"] <= last_step]
         except (ValueError, KeyError, TypeError, OverflowError) as error:

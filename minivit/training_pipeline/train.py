@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Unpack
 from ..data import Dataset, load_data
 from ..models.model import Model
 from ..training.flip_average import add_flip_evaluation
+from ..training.norms_by_layer import log_norms
 from ..training.settings import TrainingSettings, check_names
 from .build_loop import build_loop, images_of, steps_in_minutes
 from .checkpoints import Checkpoints, restore
@@ -163,6 +164,8 @@ class _Training:
         with checkpoints, self._progress(progress, seen) as display:
             loop.after_step = [display.after_step, checkpoints.after_step]
             loop.after_epoch = [display.after_epoch, checkpoints.after_epoch]
+            if self.other["log_norms"]:
+                loop.after_epoch.insert(0, log_norms)                 # before the checkpoint writes the log
             loop.run(inputs)
             loop.finish(inputs)
             test = add_flip_evaluation(loop.scores["test"], self.model, loop.settings, data.test_images,
