@@ -62,7 +62,8 @@ def test_the_metadata_has_version_author_links_and_the_readme(tmp_path):
     sources = (tmp_path / "minivit.egg-info" / "SOURCES.txt").read_text().splitlines()
     assert {"tests/helpers.py", "tests/parity.npz", "demos/01_learn_digits.py", "docs/architecture.md",
             "docs/images/house.svg", "docs/images/vit.svg", "minivit/py.typed",
-            "minivit/data/digits.npz"} <= set(sources)
+            "minivit/data/digits.npz", "minivit/explain/tour/page.html", "minivit/explain/tour/main.js",
+            "docs/images/tour.png"} <= set(sources)
 
 
 def test_the_citation_names_this_version():
