@@ -15,10 +15,11 @@ from unittest import mock
 
 import numpy as np
 
-from minivit import Trainer, kernel, matrix_products
+from minivit import Trainer, kernel
 from minivit.bench.shapes import SHAPES
 from minivit.common.figures import new_figure, save
 from minivit.kernel_replay.machine import Table
+from minivit.matrix_products import blas, register_tiles
 
 COLOURS = {"matrix product": "#30638e", "other kernel": "#d1495b", "replay": "#00798c"}
 
@@ -63,7 +64,8 @@ def trace(replay, steps):
     for _ in range(steps):
         clock = Clock()
         with (mock.patch.object(kernel.Kernel, "__call__", timed_kernel(clock)),
-              mock.patch.object(matrix_products, "_multiply32", Timed(matrix_products._multiply32, clock)),
+              mock.patch.object(register_tiles, "multiply", Timed(register_tiles.multiply, clock)),
+              mock.patch.object(blas, "multiply", Timed(blas.multiply, clock)),
               mock.patch.object(Table, "run", clock.timed(Table.run, "replay"))):
             start = time.perf_counter()
             step()

@@ -46,9 +46,18 @@ _STORING = threading.RLock()                              # held while Numba's s
 
 
 class _Active(threading.local):
-    """The recorder of this thread, see `minivit/kernel_replay/`; None: kernels just run."""
+    """What is in force in this thread.
+
+    Attributes
+    ----------
+    recorder : Recorder or None
+        See `minivit/kernel_replay/`; None: kernels just run.
+    shares_products : bool
+        Whether BLAS should split each matrix product among its threads, because this thread works alone.
+    """
 
     recorder: Any = None
+    shares_products: bool = False
 
 
 active = _Active()

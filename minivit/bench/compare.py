@@ -3,7 +3,7 @@
 Each contestant has its own process. All processes stay alive and are asked in turn, so a disturbance of the machine
 affects all alike:
 
-    processor     its physical limit: a product that never leaves the registers (see `register_tile.py`)
+    processor     its physical limit: a product that never leaves the registers (see `physical_limit.py`)
     limits        the best rate of float32 matrix products of each contestant's own library, on all threads
     minivit       this package
     against       another version of this package, in an environment of its own

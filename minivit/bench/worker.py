@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import register_tile
+from ..matrix_products import register_tiles
+from . import physical_limit
 from .contestant import Contestant, product
 
 
@@ -34,8 +35,8 @@ def _make(name, threads, folder):
 
 def _products(library, threads, folder):
     """Return pairs (floating-point operations, function) of the products that set the limit."""
-    if library == "processor" and register_tile.V:
-        return [(threads * register_tile.FLOPS, register_tile.tiles(threads))]
+    if library == "processor" and register_tiles.V:
+        return [(threads * physical_limit.FLOPS, physical_limit.tiles(threads))]
     if library in ("numpy", "processor"):
         make = product
     elif library == "jax":

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernel import add_row, as_matrix, empty, kernel, sum_rows
+from ..kernel import as_matrix, empty, kernel, sum_rows
 from ..matrix_products import matmul
 
 # How many numbers of `columns` are gathered at once: MAX_ENTRIES, which fit into the processor's cache, or WEIGHT_RATIO
@@ -120,9 +120,8 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, s
     k, D = weight.shape[0], weight.shape[3]
     x, y = as_matrix(x).reshape(x.shape), empty((len(x), height, width, D), x.dtype)
     for part in batch_parts(len(x), _images_per_part(x, weight, y.shape)):
-        matmul(_columns(x[part], k, stride, padding, height, width), as_matrix(weight), out=as_matrix(y[part]))
-    if bias is not None:
-        add_row(y, bias)
+        columns = _columns(x[part], k, stride, padding, height, width)
+        matmul(columns, as_matrix(weight), out=as_matrix(y[part]), bias=bias)
     return y, (x, weight, bias is not None, stride, padding)
 
 

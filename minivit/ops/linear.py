@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernel import add_row, as_matrix, sum_rows
+from ..kernel import as_matrix, sum_rows
 from ..matrix_products import matmul
 
 
@@ -63,9 +63,7 @@ def forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -
     if weight.ndim != 2 or x.shape[-1] != weight.shape[0] or (bias is not None and bias.shape != weight.shape[1:]):
         raise ValueError(f"linear: x {x.shape} needs weight ({x.shape[-1]}, O) and bias (O,), but weight is "
                          f"{weight.shape} and bias {None if bias is None else bias.shape}")
-    y = matmul(as_matrix(x), weight)
-    if bias is not None:
-        add_row(y, bias)
+    y = matmul(as_matrix(x), weight, bias=bias)
     return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight, bias is not None)
 
 

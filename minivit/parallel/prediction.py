@@ -15,6 +15,7 @@ import numpy as np
 
 from ..kernel_replay import Memory, Replayed, Tracked, shared_memory
 from ..layers import Parameter
+from ..matrix_products import products_shared
 from .batch_split import BatchSplit
 from .blas import blas_threads
 from .threads import Workers
@@ -40,10 +41,11 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
         return logits
     split = BatchSplit.for_batch(len(images), model.matmul_rows)
     micro_batches = [part for shard in split.shards(len(images)) for part in split.micro_batches(shard)]
+    alone = len(images) < workers.threads
     kept = vars(model).setdefault("_readers", {})
-    current = _fingerprint(model)
+    current = alone, *_fingerprint(model)
     readers = kept.setdefault(current, [])
-    for outdated in kept.keys() - {current}:
+    for outdated in [key for key in kept if key[1:] != current[1:]]:
         kept.pop(outdated, None)
 
     def run(part):
@@ -54,8 +56,7 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
             reader.memory.lock.release()
         readers.append(reader)
 
-    alone = len(images) < workers.threads
-    with blas_threads(workers.threads if alone else 1):
+    with blas_threads(workers.threads if alone else 1), products_shared(alone):
         (Workers(1) if alone else workers).map(run, micro_batches)
     return logits
 
