@@ -4,6 +4,8 @@ import base64
 import json
 import math
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -90,6 +92,13 @@ def test_a_page_has_no_more_numbers_than_planned(name, most, monkeypatch):
     assert numbers.count <= plan.numbers
     assert (plan.tokens is None) == (most > FEW)
     assert tour["kept"] == {"keys": plan.keys, "tokens": plan.tokens}
+
+
+def test_a_page_keeps_of_a_large_model_what_the_documentation_says():
+    plan = blocks.plan(declare_model("vit_base_patch16_224"))
+    assert (plan.keys, plan.tokens) == (13, 2)
+    text = " ".join((ROOT / "docs" / "training.md").read_text().split())
+    assert "the 13 strongest keys of every other query, and the vectors of two tokens in each block" in text
 
 
 # ---- the numbers are those of the model ----------------------------------------------------------------------------
@@ -304,6 +313,14 @@ def test_the_page_loads_nothing_and_links_files_that_exist(capsys, runs, tmp_pat
     assert [link for link in links if not (ROOT / link.removeprefix(prefix)).is_file()] == []
 
 
+def test_the_scripts_are_as_narrow_as_the_code():
+    files = [path for path in (ROOT / "minivit" / "explain" / "tour").iterdir() if path.suffix in (".js", ".css")]
+    assert len(files) == 8
+    wide = [f"{path.name}:{i}" for path in files
+            for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if len(line) > 120]
+    assert wide == []
+
+
 def test_a_file_of_the_same_image_gives_the_same_numbers(capsys, runs, tmp_path):
     digits = minivit.load_data("digits")
     Image.fromarray(digits.test_images[7][..., 0]).save(tmp_path / "seven.png")
@@ -382,6 +399,41 @@ def test_bad_input_gets_one_line(capsys, runs, tmp_path, monkeypatch, arguments,
     assert err.startswith("minivit: error: ")
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+SECONDS = """
+import resource, sys
+from minivit import cli
+assert cli.main(sys.argv[1:]) == 0
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(usage.ru_utime + usage.ru_stime)
+"""
+
+
+def processor_seconds(*arguments):
+    """Processor time of a tour in a process of its own, on one thread."""
+    said = subprocess.run([sys.executable, "-c", SECONDS, "tour", *map(str, arguments)], capture_output=True, text=True,
+                          timeout=300, check=True)
+    return float(said.stdout.splitlines()[-1])
+
+
+def test_a_tour_of_a_digits_run_takes_two_seconds(capsys, runs, tmp_path):
+    pytest.importorskip("resource")
+    arguments = runs / "token", 7, "--out", tmp_path / "tour.html"
+    run_tour(capsys, *arguments)                                      # compile the kernels
+    assert min(processor_seconds(*arguments) for _ in range(3)) < 2
+
+
+@pytest.mark.slow
+def test_a_tour_of_a_base_model_takes_half_a_minute_and_less_than_three_megabytes(tmp_path):
+    pytest.importorskip("resource")
+    model, rng = minivit.create_model("vit_base_patch16_224"), np.random.default_rng(0)
+    model.head.weight.data = 0.02 * rng.standard_normal(model.head.weight.shape)
+    write_weights(tmp_path / "w.safetensors", model)
+    Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8)).save(tmp_path / "noise.png")
+    arguments = tmp_path / "w.safetensors", tmp_path / "noise.png", "--model", "vit_base_patch16_224", "--out"
+    assert processor_seconds(*arguments, tmp_path / "tour.html") < 30
+    assert 1_000_000 < (tmp_path / "tour.html").stat().st_size < 3_000_000
 
 
 # ---- norms in the log ------------------------------------------------------------------------------------------------

@@ -54,8 +54,8 @@ function biasOf(block, head, query, key) {
 }
 
 /**
- * Where a token looks in one head: [{token, score, probability}], the most probable key first; null if the page does not
- * keep it. `complete` says whether all keys are in the list; the mask of shifted windows leaves some out.
+ * Where a token looks in one head: [{token, score, probability}], the most probable key first; null if the page does
+ * not keep it. `complete` says whether all keys are in the list; the mask of shifted windows leaves some out.
  */
 function attentionRow(block, head, query) {
   const { scores, keys: places, prefix_scores: ofPrefix, log_sums: logSums } = block.attention;

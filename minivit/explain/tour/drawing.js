@@ -35,7 +35,7 @@ function paint(canvas, side, values, least, most, more = colour("orange"), less 
   const picture = new ImageData(side, side);
   values.forEach((value, i) => {
     if (!Number.isFinite(value) || most <= least) return;
-    const strength = Math.max(0, Math.min(1, (Math.abs(value) - least) / (most - least)));
+    const strength = between(0, (Math.abs(value) - least) / (most - least), 1);
     picture.data.set([...(value < 0 ? less : more), 235 * strength], 4 * i);
   });
   canvas.getContext("2d").putImageData(picture, 0, 0);
@@ -44,8 +44,8 @@ function paint(canvas, side, values, least, most, more = colour("orange"), less 
 /**
  * A map: the image, and over it one number for each place of a grid, as a heat map.
  *
- * A map with `onPick` is a control. The pointer or the arrow keys choose a place {row, column}, and the buttons above the
- * map choose a class token {prefix}. `onMove` is told where the pointer is, and null when it leaves.
+ * A map with `onPick` is a control: the pointer or the arrow keys choose a place {row, column}. `onMove` is told where
+ * the pointer is, and null when it leaves.
  */
 class ImageMap {
   constructor(host, { label, onMove, onPick }) {
@@ -65,7 +65,7 @@ class ImageMap {
 
   #listen(onMove, onPick) {
     const keys = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const limit = (i) => Math.max(0, Math.min(this.side - 1, i));
+    const limit = (i) => between(0, i, this.side - 1);
     const under = (event) => {
       const box = this.frame.getBoundingClientRect();
       return { row: limit(Math.floor((event.clientY - box.top) / box.height * this.side)),
@@ -86,32 +86,32 @@ class ImageMap {
   }
 
   /**
-   * side: places in a row. values: a number for each, drawn from `least` to `most`. query: the chosen place. windows: the
-   * number of the window of each place. marks: places to number. prefix: [{name, value}], the class tokens. format: of the
-   * legend. plain: without the image. colours: of positive and negative numbers.
+   * side: places in a row. values: a number for each, drawn from `least` to `most`. query: the chosen place. windows:
+   * the number of the window of each place. marks: places to number. prefix: [{name, value}], the class tokens.
+   * format: of the legend. plain: without the image. tints: colours of positive and of negative numbers.
    */
   show({ side, values = [], least = 0, most = largest(values.map(Math.abs)), query = null, windows = null, marks = [],
-         prefix = [], format = text, plain = false, colours = [] }) {
+         prefix = [], format = text, plain = false, tints = ["orange", "blue"] }) {
     this.side = side;
     this.query = query;
     this.image.style.opacity = plain ? 0 : values.length ? 0.6 : 1;
-    paint(this.canvas, side, values, least, most, ...colours);
+    paint(this.canvas, side, values, least, most, ...tints.map(colour));
     this.#drawLines(side, query, windows, marks);
-    const tint = (share) => `rgb(${(colours[0] ?? colour("orange")).join(" ")} / ${share.toFixed(2)})`;
-    this.prefix.replaceChildren(...prefix.map(({ name, value }, i) => {
-      const share = most > least && Number.isFinite(value) ? 0.9 * Math.max(0, Math.min(1, (value - least) / (most - least))) : 0;
-      return make("span", { class: query?.prefix === i ? "query" : "", style: `background: ${tint(share)}` }, name);
-    }));
-    const signed = values.some((value) => value < 0), negative = `rgb(${(colours[1] ?? colour("blue")).join(" ")})`;
-    const ramp = `background: linear-gradient(to right, ${signed ? `${negative}, ` : ""}${tint(0)}, ${tint(0.92)})`;
-    this.legend.replaceChildren(...(values.length ? [format(signed ? -most : least), make("i", { style: ramp }), format(most)] : []));
+    const strength = (value) => most > least && Number.isFinite(value)
+      ? between(0, (value - least) / (most - least), 1) : 0;
+    const tint = (share) => `rgb(var(--${tints[0]}) / ${(0.92 * share).toFixed(2)})`;
+    this.prefix.replaceChildren(...prefix.map(({ name, value }, i) => make("span", {
+      class: query?.prefix === i ? "query" : "", style: `background: ${tint(strength(value))}` }, name)));
+    const signed = values.some((value) => value < 0), start = signed ? `${cssColour(tints[1])}, ` : "";
+    const ramp = make("i", { style: `background: linear-gradient(to right, ${start}${tint(0)}, ${tint(1)})` });
+    this.legend.replaceChildren(...(values.length ? [format(signed ? -most : least), ramp, format(most)] : []));
   }
 
   #drawLines(side, query, windows, marks) {
     this.lines.setAttribute("viewBox", `0 0 ${side} ${side}`);
     this.lines.replaceChildren();
     const line = (kind, x1, y1, x2, y2) => this.lines.append(draw("line", { class: kind, x1, y1, x2, y2 }));
-    for (let i = 1; i < side && side <= 64; i++) {
+    for (let i = 1; i < side && side <= 32; i++) {
       line("grid", i, 0, i, side);
       line("grid", 0, i, side, i);
     }
@@ -124,7 +124,7 @@ class ImageMap {
       const place = { x: query.column, y: query.row, width: 1, height: 1 };
       this.lines.append(draw("rect", { class: "query-halo", ...place }), draw("rect", { class: "query", ...place }));
     }
-    const size = Math.max(0.55, side / 18);
+    const size = Math.max(0.55, side / 24);
     marks.forEach(({ row, column }, i) => {
       if (row === undefined) return;                                // a class token has no place on the map
       this.lines.append(draw("text", { x: column + 0.5, y: row + 0.5 + 0.35 * size, "font-size": size,
@@ -147,7 +147,7 @@ function vectorRow(name, values, most = largest(values.map(Math.abs))) {
   const value = make("span", { class: "value" }, summary);
   chart.addEventListener("pointermove", (event) => {
     const box = chart.getBoundingClientRect();
-    const i = Math.min(values.length - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * values.length)));
+    const i = between(0, Math.floor((event.clientX - box.left) / box.width * values.length), values.length - 1);
     value.textContent = `number ${i + 1} of ${values.length}: ${text(values[i])}`;
   });
   chart.addEventListener("pointerleave", () => { value.textContent = summary; });
@@ -165,13 +165,16 @@ function ticks(low, high) {
 /** Round numbers for a logarithmic axis: powers of ten, with 2 and 5 between them if there are few. */
 function logarithmicTicks(low, high) {
   const powers = Array.from({ length: Math.floor(high) - Math.floor(low) + 2 }, (_, i) => Math.floor(low) + i);
-  const steps = high - low > 2 ? [1] : [1, 2, 5], all = powers.flatMap((power) => steps.map((step) => power + Math.log10(step)));
-  const first = all.filter((tick) => tick <= low + 1e-9).length - 1, last = all.findIndex((tick) => tick >= high - 1e-9);
+  const steps = high - low > 2 ? [1] : [1, 2, 5];
+  const all = powers.flatMap((power) => steps.map((step) => power + Math.log10(step)));
+  const first = all.filter((tick) => tick <= low + 1e-9).length - 1;
+  const last = all.findIndex((tick) => tick >= high - 1e-9);
   return all.slice(first, Math.max(last, first + 1) + 1);
 }
 
 /**
- * A line chart. series: [{name, colour, values}] over xs; the colour is CSS. now: an x to mark. unit: after the numbers of the y axis.
+ * A line chart. series: [{name, colour, values}] over xs; the colour is CSS. now: an x to mark. unit: after the numbers
+ * of the y axis. zero: whether the y axis begins at 0.
  * logarithmic: powers of ten on the y axis.
  */
 function lineChart(label, xs, series, { across = "", now = null, unit = "", logarithmic = false, zero = false } = {}) {
@@ -182,7 +185,7 @@ function lineChart(label, xs, series, { across = "", now = null, unit = "", loga
   const marks = logarithmic ? logarithmicTicks(low, high) : ticks(low, high);
   const span = xs[xs.length - 1] - xs[0];
   const placeX = (x) => left + (span ? (x - xs[0]) / span : 0.5) * (width - left - right);
-  const placeY = (y) => height - bottom - (y - marks[0]) / (marks[marks.length - 1] - marks[0]) * (height - top - bottom);
+  const placeY = (y) => height - bottom - (y - marks[0]) / (marks.at(-1) - marks[0]) * (height - top - bottom);
   const chart = draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   for (const mark of marks) {
     const y = placeY(mark), shown = logarithmic ? 10 ** mark : mark;
@@ -193,18 +196,24 @@ function lineChart(label, xs, series, { across = "", now = null, unit = "", loga
     chart.append(draw("text", { x: placeX(x), y: height - bottom + 16, "text-anchor": "middle" }, x));
   }
   chart.append(draw("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, across));
-  if (now !== null) chart.append(draw("line", { class: "now", x1: placeX(now), x2: placeX(now), y1: top, y2: height - bottom }));
+  if (now !== null) {
+    chart.append(draw("line", { class: "now", x1: placeX(now), x2: placeX(now), y1: top, y2: height - bottom }));
+  }
   for (const { colour: stroke, values } of series) {
     const points = Array.from(values, (y, i) => [placeX(xs[i]), placeY(up(y))]).filter(([, y]) => Number.isFinite(y));
-    chart.append(draw("polyline", { points: points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" "), style: `stroke: ${stroke}` }));
-    if (points.length) chart.append(draw("circle", { cx: points.at(-1)[0], cy: points.at(-1)[1], r: 3, style: `fill: ${stroke}` }));
+    chart.append(draw("polyline", { style: `stroke: ${stroke}`,
+                                    points: points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ") }));
+    if (!points.length) continue;
+    const [cx, cy] = points.at(-1);
+    chart.append(draw("circle", { cx, cy, r: 3, style: `fill: ${stroke}` }));
   }
   return chart;
 }
 
 /** The names of the lines of a chart, each with a stroke of its colour. */
 function keys(series) {
-  return series.flatMap(({ name, colour: tint }) => [make("span", { class: "key", style: `color: ${tint}` }), name]);
+  return series.map(({ name, colour: tint }) =>
+    make("span", { class: "named" }, make("span", { class: "key", style: `color: ${tint}` }), name));
 }
 
 /** A table. head: texts; rows: lists of cells, each a text or an element. */

@@ -6,8 +6,8 @@ const maps = {};
 function choose(place, block = state.block, head = state.head) {
   state.place = place ?? state.place;
   if (state.place.prefix === undefined) state.patch = state.place;
-  state.block = Math.max(0, Math.min(tour.blocks.length - 1, block));
-  state.head = Math.max(0, Math.min(tour.blocks[state.block].heads - 1, head));
+  state.block = between(0, block, tour.blocks.length - 1);
+  state.head = between(0, head, tour.blocks[state.block].heads - 1);
   showAll();
   const { prefix, row, column } = state.place;
   const token = prefix === undefined ? `${row + 1},${column + 1}` : tour.model.prefix[prefix].replace(" ", "-");
@@ -104,22 +104,23 @@ function showHead() {
   byId("note").hidden = !note;
   setText("note", note ?? "");
   for (const heading of document.querySelectorAll("#image-panel section:not([hidden]) > h2")) {
-    const words = [...heading.childNodes].filter((node) => !node.hidden).map((node) => node.textContent).join("").trim();
-    byId("stages").append(make("a", { href: `#${heading.parentNode.id}` }, words));
+    const shown = [...heading.childNodes].filter((node) => !node.hidden).map((node) => node.textContent);
+    byId("stages").append(make("a", { href: `#${heading.parentNode.id}` }, shown.join("").trim()));
   }
 }
 
 /** The choice in the address, #block=3&head=2&token=class-token or token=row,column; else the first block and token. */
 function readAddress() {
-  const words = new URLSearchParams(location.hash.slice(1)), whole = (name) => (Number.parseInt(words.get(name), 10) || 1) - 1;
+  const words = new URLSearchParams(location.hash.slice(1));
+  const whole = (name) => (Number.parseInt(words.get(name), 10) || 1) - 1;
   const [row, column] = (words.get("token") ?? "").split(",").map((word) => Number.parseInt(word, 10) - 1);
   const prefix = Math.max(0, tour.model.prefix.findIndex((name) => name.replace(" ", "-") === words.get("token")));
   const onGrid = [row, column].every((i) => i >= 0 && i < side), flow = decode(tour.blocks.at(-1).rollout);
   const strongest = flow.indexOf(largest(flow));
   state.patch = onGrid ? { row, column } : { row: Math.floor(strongest / side), column: strongest % side };
   state.place = prefixCount && !onGrid ? { prefix } : state.patch;
-  state.block = Math.max(0, Math.min(tour.blocks.length - 1, whole("block")));
-  state.head = Math.max(0, Math.min(tour.blocks[state.block].heads - 1, whole("head")));
+  state.block = between(0, whole("block"), tour.blocks.length - 1);
+  state.head = between(0, whole("head"), tour.blocks[state.block].heads - 1);
 }
 
 /** Load the image, which patches are cut out of; then draw everything. */
@@ -128,14 +129,18 @@ async function start() {
   image.src = tour.image.url;
   await image.decode();
   photograph.width = photograph.height = image.naturalWidth;
-  photograph.getContext("2d", { willReadFrequently: true }).drawImage(image, 0, 0);
+  const brush = photograph.getContext("2d", { willReadFrequently: true });
+  brush.drawImage(image, 0, 0);
+  photograph.brightness = brightness(brush.getImageData(0, 0, photograph.width, photograph.height).data);
   keepWhatApplies();
   showHead();
   makeMaps();
   makeControls();
   makeWeightsChoice();
   readAddress();
-  const fixed = () => [showPixels, showPrediction, showGradientPath, showPixelGradient, showTraining].forEach((show) => show());
+  const fixed = () => {
+    for (const show of [showPixels, showPrediction, showGradientPath, showPixelGradient, showTraining]) show();
+  };
   fixed();
   showWeights();
   showAll();

@@ -9,8 +9,9 @@ function decode(entry) {
   if (!decoded.has(entry)) {
     const count = entry.shape.reduce((a, b) => a * b, 1), start = 2 * entry.at;
     const codes = entry.bits === 8 ? bytes.subarray(start, start + count) : new Uint16Array(bytes.buffer, start, count);
-    const nothing = 2 ** entry.bits - 1;
-    decoded.set(entry, Float32Array.from(codes, (code) => code === nothing ? NaN : entry.low + entry.step * code));
+    const numbers = new Float32Array(count), nothing = 2 ** entry.bits - 1;
+    for (let i = 0; i < count; i++) numbers[i] = codes[i] === nothing ? NaN : entry.low + entry.step * codes[i];
+    decoded.set(entry, numbers);
   }
   return decoded.get(entry);
 }
@@ -30,6 +31,7 @@ const mean = (x) => sum(x) / x.length;
 const variance = (x) => mean(x.map((value) => (value - mean(x)) ** 2));
 const norm = (x) => Math.sqrt(sum(x.map((value) => value * value)));
 const add = (x, y) => x.map((value, i) => value + y[i]);
+const between = (low, x, high) => Math.max(low, Math.min(high, x));
 const largest = (x) => x.reduce((most, value) => value > most ? value : most, 0);
 
 /** A number as text with three digits, and a percentage with one decimal. */

@@ -44,7 +44,7 @@ function placeOnFirstGrid(token, block) {
   return prefix === undefined ? { row: row * merged, column: column * merged } : { prefix };
 }
 
-/** Draw the pixels of a token onto a canvas, and return their mean, 0 for black and 1 for white; null without pixels. */
+/** Draw the pixels of a token onto a canvas, and return their brightness; null for a class token. */
 function cut(canvas, token, block) {
   const { prefix, row, column } = placeOf(token, block);
   if (prefix !== undefined) return null;
@@ -57,7 +57,7 @@ function cut(canvas, token, block) {
   return brightness(data);
 }
 
-/** The mean of the colours of RGBA pixels, 0 to 1. */
+/** The mean of the colours of RGBA pixels: 0 for black, 1 for white. */
 function brightness(data) {
   let total = 0;
   for (let i = 0; i < data.length; i += 4) total += data[i] + data[i + 1] + data[i + 2];
@@ -87,9 +87,9 @@ function showPatch(place) {
   maps.patch.show({ side, query: place });
   const light = cut(canvas, token, block);
   canvas.setAttribute("aria-label", `the ${nameOf(token, block)}, enlarged`);
-  setText("patch-caption", `Row ${row + 1}, column ${column + 1} is patch ${row * side + column + 1} of ${side * side}: pixel rows `
-    + `${row * patch + 1} to ${(row + 1) * patch}, pixel columns ${column * patch + 1} to ${(column + 1) * patch}. Its `
-    + `mean brightness is ${percent(light)}. It makes token ${token}, counted from 0.`);
+  setText("patch-caption", `Row ${row + 1}, column ${column + 1} is patch ${row * side + column + 1} of `
+    + `${side * side}: pixel rows ${row * patch + 1} to ${(row + 1) * patch}, pixel columns ${column * patch + 1} to `
+    + `${(column + 1) * patch}. Its mean brightness is ${percent(light)}. It makes token ${token}, counted from 0.`);
   byId("patch-numbers").replaceChildren(...patchNumbers(place));
 }
 
@@ -100,11 +100,14 @@ function patchNumbers({ row, column }) {
   for (let y = row * patch; y < (row + 1) * patch; y++) {
     const cells = [];
     for (let x = column * patch; x < (column + 1) * patch; x++) {
-      pick(tour.pixels, y, x).forEach((value, c) => cells.push(make("td", {}, text((value / 255 - means[c]) / std[c]))));
+      for (const [c, value] of pick(tour.pixels, y, x).entries()) {
+        cells.push(make("td", {}, text((value / 255 - means[c]) / std[c])));
+      }
     }
     rows.push(make("tr", {}, ...cells));
   }
-  return [make("table", { class: "pixel-table" }, make("caption", { class: "faint" }, "its normalised numbers"), ...rows)];
+  const caption = make("caption", { class: "faint" }, "its normalised numbers");
+  return [make("table", { class: "pixel-table" }, caption, ...rows)];
 }
 
 function showEmbedding() {
@@ -126,7 +129,8 @@ function showPositions() {
     return;
   }
   const position = of(embedding.positions, embedding.position_tokens);
-  showVectors("position-vectors", [[name, x], ["its position", position], ["their sum, z₀", x && position ? add(x, position) : null]]);
+  showVectors("position-vectors", [[name, x], ["its position", position],
+                                   ["their sum, z₀", x && position ? add(x, position) : null]]);
   const similar = prefix === undefined ? of(embedding.similarity, embedding.tokens) : null;
   maps.position.show({ side, values: similar ?? [], most: 1, query: state.place, plain: Boolean(similar) });
   setText("position-caption", similar ? "Cosine of the position of this patch and of every other"
@@ -140,17 +144,17 @@ function showBlock() {
   const block = tour.blocks[state.block], token = tokenAt(state.place, block), query = placeOf(token, block);
   const { norms, gradients, vectors, width, heads, hidden } = block, count = block.prefix + block.side ** 2;
   const get = (name) => vectorOf(block, name, token), byHead = (name) => vectorOf(block, name, token, state.head);
-  setText("block-path", `In the code, block ${state.block + 1} is ${block.path}. Chosen: the ${nameOf(token, block)}, token `
-    + `${token} of ${count}, counted from 0.`);
+  setText("block-path", `In the code, block ${state.block + 1} is ${block.path}. Chosen: the ${nameOf(token, block)}, `
+    + `token ${token} of ${count}, counted from 0.`);
   setShape("stream", count, width);
   setShape("qkv", 3, heads, count, width / heads);
   setShape("scores", heads, count, block.windows ? block.windows.shape[1] : count);
   setShape("hidden", count, hidden);
-  setText("merging", block.merged ? "Before this block, four neighbouring tokens were merged into one of twice the width "
-    + "(ops/merging.py)." : `The tokens lie on a grid of ${block.side} × ${block.side}.`);
+  setText("merging", block.merged ? "Before this block, four neighbouring tokens were merged into one of twice the "
+    + "width (ops/merging.py)." : `The tokens lie on a grid of ${block.side} × ${block.side}.`);
 
-  setBackward("stream", `|∂loss/∂z| = ${text(gradients.x)} before the block, ${text(gradients.mid)} between its branches, `
-    + `${text(gradients.out)} after it`);
+  setBackward("stream", `|∂loss/∂z| = ${text(gradients.x)} before the block, ${text(gradients.mid)} between its `
+    + `branches, ${text(gradients.out)} after it`);
   showTokenMap(maps.stream, norms.x, block, query);
   showTokenMap(maps.streamGradient, norms.dx, block, query);
   byId("stream-chart").replaceChildren(streamChart(token));
@@ -167,9 +171,10 @@ function showBlock() {
 
   const features = get("hidden");
   setText("mlp-real", `GELU leaves ${percent(block.active)} of all ${count} × ${hidden} features of this block positive`
-    + (features ? `, and ${percent(features.filter((f) => f > 0).length / features.length)} of those of the ${nameOf(token, block)}.` : "."));
+    + (features ? `, and ${percent(mean(features.map((f) => f > 0)))} of those of the ${nameOf(token, block)}.` : "."));
   setBackward("hidden", `|∂loss/∂GELU| = ${text(gradients.hidden)}, |∂loss/∂LN(z′)| = ${text(gradients.normed2)}`);
-  showVectors("mlp-vectors", [["LN(z′)", get("normed2")], ["features after the GELU", features], ["output of the MLP", fed]], false);
+  showVectors("mlp-vectors", [["LN(z′)", get("normed2")], ["features after the GELU", features],
+                              ["output of the MLP", fed]], false);
 }
 
 /** A map of one number for each token, class tokens included. */
@@ -186,7 +191,8 @@ function streamChart() {
   const series = [
     { name: "chosen token", colour: cssColour("blue"),
       values: streams.map(([block, name]) => decode(block.norms[name])[tokenAt(state.place, block)]) },
-    { name: "mean of all tokens", colour: cssColour("orange"), values: streams.map(([block, name]) => mean(decode(block.norms[name]))) },
+    { name: "mean of all tokens", colour: cssColour("orange"),
+      values: streams.map(([block, name]) => mean(decode(block.norms[name]))) },
   ];
   const chart = lineChart("norm of the residual stream after each block", streams.map((_, l) => l), series,
                           { across: "after block", now: state.block + 1, zero: true });
@@ -203,22 +209,24 @@ function showAttention(place = state.place) {
   setText("window-text", windowWords(block));
   if (!row) {
     maps.attention.show(map);
-    setText("attention-sentence", `In a model of this size, the page keeps where the ${tour.model.prefix.join(" and the ")} looks only.`);
+    setText("attention-sentence", `In ${where} of a model of this size, the page keeps where the `
+      + `${tour.model.prefix.join(" and the ")} looks only.`);
     byId("attention-table").hidden = true;
     return;
   }
   const top = row.slice(0, 5), most = row[0].probability;
   const ofPrefix = tour.model.prefix.map((name, i) => row.find(({ token }) => token === i)?.probability ?? NaN);
   maps.attention.show({
-    ...map, values: attentionMap(block, row), most, format: percent, marks: top.map(({ token }) => placeOf(token, block)),
-    prefix: tour.model.prefix.map((name, i) => ({ name: `${name} ${Number.isNaN(ofPrefix[i]) ? "" : percent(ofPrefix[i])}`,
-                                                  value: ofPrefix[i] })),
+    ...map, values: attentionMap(block, row), most, format: percent,
+    marks: top.map(({ token }) => placeOf(token, block)),
+    prefix: tour.model.prefix.map((name, i) => (
+      { name: `${name} ${Number.isNaN(ofPrefix[i]) ? "" : percent(ofPrefix[i])}`, value: ofPrefix[i] })),
   });
-  setText("attention-caption", `${where}: orange shows where the ${nameOf(query, block)} looks. Move over the image to see `
-    + "where another patch looks.");
+  setText("attention-caption", `${where}: orange shows where the ${nameOf(query, block)} looks. Move over the image to `
+    + "see where another patch looks.");
   setText("attention-sentence", attentionWords(block, query, row));
-  setText("attention-kept", row.complete ? "" : `The page keeps the ${row.length} strongest keys of this query; they take `
-    + `${percent(sum(row.map(({ probability }) => probability)))}.`);
+  setText("attention-kept", row.complete ? "" : `The page keeps the ${row.length} strongest keys of this query; they `
+    + `take ${percent(sum(row.map(({ probability }) => probability)))}.`);
   byId("attention-table").hidden = false;
   fillAttentionTable(block, query, top);
   showProducts(block, query, top[0].token);
@@ -230,7 +238,6 @@ function attentionWords(block, query, row) {
   const top = row.slice(0, 5), share = sum(top.map((key) => key.probability));
   const bias = biasOf(block, state.head, query, token), dot = score - bias;
   const light = token < block.prefix ? null : cut(document.createElement("canvas"), token, block);
-  const whole = brightness(photograph.getContext("2d").getImageData(0, 0, photograph.width, photograph.height).data);
   const target = token === query ? `itself (the ${nameOf(token, block)})` : `the ${nameOf(token, block)}`;
   return `In block ${state.block + 1}, head ${state.head + 1}, the ${nameOf(query, block)} looks most at ${target}: `
     + `${percent(probability)} of its attention, ${text(probability * keysInSight)} times an equal share. `
@@ -238,34 +245,45 @@ function attentionWords(block, query, row) {
     + (row.complete ? `, while the mean score of all keys is ${text(mean(row.map((key) => key.score)))}` : "")
     + (block.bias ? ` (q·k/√d ${text(dot)}, bias ${text(bias)}). ` : ". ")
     + cosineWords(block, query, token, dot)
-    + (light === null ? "" : `The mean brightness of this patch is ${percent(light)}, that of the image ${percent(whole)}. `)
+    + (light === null ? "" : `The mean brightness of this patch is ${percent(light)}, that of the image `
+      + `${percent(photograph.brightness)}. `)
     + `The ${top.length} keys in the table take ${percent(share)}.`;
 }
 
-/** q.k as the product of two norms and a cosine, if the page keeps the norms. */
-function cosineWords(block, query, key, dot) {
+/** The cosine of a query and a key, and their norms, from q.k / sqrt d; null if the page does not keep the norms. */
+function cosineOf(block, query, key, dot) {
   const { q, k } = block.head_norms;
-  if (!q) return "";
-  const [ofQuery, ofKey] = [pick(q, state.head)[query], pick(k, state.head)[key]], root = Math.sqrt(block.width / block.heads);
-  const cosine = dot * root / (ofQuery * ofKey), other = mean(pick(k, state.head));
-  return `Its key and this query ${cosine > 0.3 ? "point in similar directions" : cosine < -0.3 ? "point in opposite directions"
-    : "are nearly at right angles"} (cosine ${text(cosine)}): ${text(ofQuery)} · ${text(ofKey)} · ${text(cosine)} / `
-    + `${text(root)} = ${text(dot)}. The norm of a key is ${text(other)} in the mean. `;
+  if (!q) return null;
+  const ofQuery = pick(q, state.head)[query], ofKey = pick(k, state.head)[key];
+  const root = Math.sqrt(block.width / block.heads);
+  return { cosine: dot * root / (ofQuery * ofKey), ofQuery, ofKey, root };
+}
+
+/** q.k / sqrt d as the product of two norms and a cosine, in words. */
+function cosineWords(block, query, key, dot) {
+  const found = cosineOf(block, query, key, dot);
+  if (!found) return "";
+  const { cosine, ofQuery, ofKey, root } = found;
+  const direction = cosine > 0.3 ? "point in similar directions" : cosine < -0.3 ? "point in opposite directions"
+    : "are nearly at right angles";
+  return `Its key and this query ${direction} (cosine ${text(cosine)}): |q| · |k| · cosine / √d = ${text(ofQuery)} · `
+    + `${text(ofKey)} · ${text(cosine)} / ${text(root)} = ${text(dot)}. The mean |k| of this head is `
+    + `${text(mean(pick(block.head_norms.k, state.head)))}. `;
 }
 
 function fillAttentionTable(block, query, top) {
-  const { k, v } = block.head_norms, root = Math.sqrt(block.width / block.heads), most = top[0].probability;
+  const { k, v } = block.head_norms, most = top[0].probability;
   const head = ["key", "shows", "q·k/√d", ...(block.bias ? ["bias", "score"] : []), "probability",
                 ...(k ? ["cosine", "|k|", "|v|"] : [])];
   const rows = top.map(({ token, score, probability }, i) => {
     const canvas = make("canvas", { class: "pixelated", role: "img" }), light = cut(canvas, token, block);
     canvas.setAttribute("aria-label", light === null ? "no pixels" : `pixels, mean brightness ${percent(light)}`);
-    const bias = biasOf(block, state.head, query, token), dot = score - bias;
-    const norms = k ? [pick(k, state.head)[token], pick(v, state.head)[token]] : [];
+    const bias = biasOf(block, state.head, query, token), dot = score - bias, share = 100 * probability / most;
+    const bar = make("span", { class: "over-bar", style: `--share: ${share.toFixed(1)}%` }, percent(probability));
+    const norms = k ? [k, v].map((entry) => pick(entry, state.head)[token]) : [];
     return [`${i + 1}. ${nameOf(token, block)}`, light === null ? "learned" : canvas, text(dot),
-            ...(block.bias ? [text(bias), text(score)] : []),
-            make("span", { class: "over-bar", style: `--share: ${(100 * probability / most).toFixed(1)}%` }, percent(probability)),
-            ...(k ? [text(dot * root / (pick(block.head_norms.q, state.head)[query] * norms[0])), ...norms.map(text)] : [])];
+            ...(block.bias ? [text(bias), text(score)] : []), bar,
+            ...(k ? [cosineOf(block, query, token, dot).cosine, ...norms].map(text) : [])];
   });
   const filled = table(head, rows), host = byId("attention-table");
   host.replaceChildren(host.querySelector("caption"), ...filled.children);
@@ -273,7 +291,8 @@ function fillAttentionTable(block, query, top) {
 
 /** The numbers of the query, of its strongest key, and their products, whose sum is the score. */
 function showProducts(block, query, key) {
-  const q = vectorOf(block, "q", query, state.head), k = vectorOf(block, "k", key, state.head), host = byId("product-vectors");
+  const host = byId("product-vectors");
+  const q = vectorOf(block, "q", query, state.head), k = vectorOf(block, "k", key, state.head);
   if (!q || !k) return host.replaceChildren();
   const root = Math.sqrt(q.length), products = q.map((value, i) => value * k[i] / root);
   host.replaceChildren(
@@ -286,15 +305,17 @@ function showProducts(block, query, key) {
 function windowWords(block) {
   if (!block.windows) return "There is one window, the whole image: every token sees every token.";
   const words = `Attention stays within windows of ${block.window} × ${block.window} tokens (blue lines). `;
-  return words + (block.shift ? `In this block they are shifted by ${block.shift}, so they cross the borders of the block `
-    + "before. Windows that would join opposite edges of the image are masked: their tokens do not see each other."
+  return words + (block.shift ? `In this block they are shifted by ${block.shift}, so they cross the borders of the `
+    + "block before. A window that joins opposite edges of the image has a mask: tokens of different edges do not see "
+    + "each other."
     : "In this block they are not shifted.");
 }
 
 /** Small maps of all heads and blocks, for the chosen token; a click chooses the head. */
 function showAllHeads() {
   const most = Math.max(...tour.blocks.map(({ heads }) => heads)), host = byId("all-heads");
-  setText("heads-title", `Where the ${nameOf(tokenAt(state.place, tour.blocks[0]), tour.blocks[0])} looks in every head of every block`);
+  const chosen = nameOf(tokenAt(state.place, tour.blocks[0]), tour.blocks[0]);
+  setText("heads-title", `Where the ${chosen} looks in every head of every block`);
   host.style.gridTemplateColumns = `auto repeat(${most}, auto)`;
   host.style.setProperty("--thumbnail", `${most > 8 ? 2.6 : 4}rem`);
   if (!host.children.length) makeHeadButtons(host, most);
@@ -311,15 +332,17 @@ function showAllHeads() {
 }
 
 function makeHeadButtons(host, most) {
-  host.append(make("span"), ...Array.from({ length: most }, (_, a) => make("span", { class: "faint" }, `head ${a + 1}`)));
+  const title = (words) => make("span", { class: "faint" }, words);
+  host.append(make("span"), ...Array.from({ length: most }, (_, a) => title(`head ${a + 1}`)));
   tour.blocks.forEach((block, l) => {
-    host.append(make("span", { class: "faint" }, `block ${l + 1}`));
+    host.append(title(`block ${l + 1}`));
     for (let a = 0; a < most; a++) {
       if (a >= block.heads) {
         host.append(make("span"));
         continue;
       }
-      const button = make("button", { type: "button", "data-block": l, "data-head": a }, make("canvas", { class: "pixelated" }));
+      const canvas = make("canvas", { class: "pixelated" });
+      const button = make("button", { type: "button", "data-block": l, "data-head": a }, canvas);
       button.addEventListener("click", () => choose(null, l, a));
       host.append(button);
     }
@@ -329,9 +352,9 @@ function makeHeadButtons(host, most) {
 function showRollout() {
   const values = decode(tour.blocks[state.block].rollout), who = tour.model.prefix[0] ?? "average token";
   maps.rollout.show({ side, values, least: Math.min(...values), plain: true, format: percent });
-  setText("rollout-caption", `Attention rollout: the attention of blocks 1 to ${state.block + 1}, multiplied, with half of `
-    + `the weight on the residual connection. It estimates which patches have reached the ${who} by now. No head `
-    + "or token is chosen here.");
+  setText("rollout-caption", `Attention rollout: the attention of blocks 1 to ${state.block + 1}, multiplied, with `
+    + `half of the weight on the residual connection. It estimates which patches have reached the ${who} by now. `
+    + "No head or token is chosen here.");
 }
 
 // ---- after the blocks -----------------------------------------------------------------------------------
@@ -339,21 +362,22 @@ function showRollout() {
 function showPrediction() {
   const { pooled, classes, logits, probabilities, dlogits, heads, target, predicted, loss } = tour;
   const vectors = Array.from({ length: pooled.vectors.shape[0] }, (_, i) => pick(pooled.vectors, i));
-  const names = vectors.length > 1 ? tour.model.prefix : ["the image"];
+  const names = vectors.length > 1 ? tour.model.prefix.map((name) => `the ${name}`) : ["the image"];
   setShape("pooled", ...(vectors.length > 1 ? [vectors.length] : []), vectors[0].length);
   setShape("logits", classes.length);
   setBackward("pooled", `|∂loss/∂y| = ${text(pooled.gradient)}`);
-  showVectors("pooling-vectors", vectors.map((values, i) => [`y of ${i || vectors.length > 1 ? "the " : ""}${names[i]}`, values]));
+  showVectors("pooling-vectors", vectors.map((values, i) => [`y of ${names[i]}`, values]));
   const order = classes.map((_, k) => k).sort((a, b) => logits[b] - logits[a]);
   const shown = order.filter((k, i) => i < 10 || k === target);
   const rows = shown.map((k) => [
     classes[k] + (k === target ? " (class of the loss)" : ""), text(logits[k]),
     ...(heads ?? []).map((one) => text(one[k])), percent(probabilities[k]),
     make("span", { class: "bar", style: `width: ${8 * probabilities[k]}rem` }), text(dlogits[k])]);
-  const head = ["class", "logit", ...(heads ? ["class token's", "distillation token's"] : []), "probability", "", "∂loss/∂logit"];
+  const head = ["class", "logit", ...(heads ? ["class token's", "distillation token's"] : []), "probability", "",
+                "∂loss/∂logit"];
   byId("logits-table").replaceChildren(table(head, rows));
   const why = tour.image.true === null ? "the predicted class, as the true class is unknown"
     : target === predicted ? "the true class, which is also predicted" : "the class that was chosen or the true class";
-  setText("loss-real", `The class is ${classes[target]} (${why}). loss = −log ${text(probabilities[target])} = ${text(loss)}; `
-    + "without label smoothing.");
+  setText("loss-real", `The class is ${classes[target]} (${why}). loss = −log ${text(probabilities[target])} = `
+    + `${text(loss)}, without label smoothing.`);
 }

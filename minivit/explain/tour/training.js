@@ -20,7 +20,8 @@ function showTraining() {
     curve("Accuracy:", [["accuracy", "training batches", "blue"], ["test_accuracy", "test images", "orange"],
                         ["val_accuracy", "validation images", "green"]], { factor: 100, unit: "%" }),
     curve("Learning rate", [["lr", "learning rate", "blue"]], { zero: true }),
-    curve("Gradient norm of the last step of each epoch, before clipping", [["grad_norm", "gradient norm", "blue"]], { logarithmic: true }));
+    curve("Gradient norm of the last step of each epoch, before clipping", [["grad_norm", "gradient norm", "blue"]],
+          { logarithmic: true }));
   showLayerNorms(records);
 }
 
@@ -37,7 +38,8 @@ function showLayerNorms(records) {
       const names = Object.keys(last[key]), hue = (i) => 230 - 250 * i / names.length;    // blue first, red last
       const series = names.map((name, i) => ({ name, colour: `hsl(${hue(i)} 70% 48%)`,
                                                values: records.map((record) => record[key]?.[name] ?? NaN) }));
-      return make("figure", {}, lineChart(`${title} by layer`, records.map(({ epoch }) => epoch), series, { across: "epoch", logarithmic: true }),
-                  make("figcaption", {}, title, ...keys(series)));
+      const chart = lineChart(`${title} by layer`, records.map(({ epoch }) => epoch), series,
+                              { across: "epoch", logarithmic: true });
+      return make("figure", {}, chart, make("figcaption", {}, title, ...keys(series)));
     })));
 }
