@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import pytest
+from browser import browser, chromium  # noqa: F401
 
 from minivit.training_pipeline.results import curve
 

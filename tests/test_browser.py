@@ -4,13 +4,11 @@ These tests need Chromium, its driver and selenium; without them they are skippe
 """
 
 import base64
-import io
 import re
-import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from browser import is_blank, needs_chromium, screenshot
 from test_tour import MODELS, decode
 
 import minivit
@@ -20,36 +18,8 @@ from minivit.training_pipeline.results.tour_image import tour_of_run
 
 webdriver = pytest.importorskip("selenium.webdriver")
 waiting = pytest.importorskip("selenium.webdriver.support.ui")
-CHROMIUM, DRIVER = (shutil.which("chromium") or shutil.which("google-chrome")), shutil.which("chromedriver")
-pytestmark = [pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
-              pytest.mark.usefixtures("no_curve")]
+pytestmark = [needs_chromium, pytest.mark.usefixtures("no_curve")]
 MINUS = "\N{MINUS SIGN}"
-SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--disable-dev-shm-usage", "--window-size=1280,1000")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser without a window."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture
-def browser(chromium):
-    """The browser in light mode on a large screen; in the end no page must have logged anything."""
-    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    chromium.get_log("browser")
-    yield chromium
-    assert chromium.get_log("browser") == []
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +45,6 @@ def open_page(browser, path, choice=""):
     browser.get(f"file://{path}{choice}")
     return int(waiting.WebDriverWait(browser, 10).until(
         lambda b: b.execute_script("return document.documentElement.dataset.ready")))
-
-
-def screenshot(browser):
-    """The screen as an array (H, W, 3)."""
-    return np.asarray(Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB"))
-
-
-def is_blank(picture):
-    """Whether a screenshot has few colours, or nearly all its pixels have the same."""
-    colours, counts = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
-    return len(colours) < 20 or counts.max() > 0.99 * counts.sum()
 
 
 def words(browser, name):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 120                                          # columns
-SOURCES = sorted(path for folder in ("minivit", "tests", "demos") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(path for folder in ("minivit", "tests", "demos", "docs") for path in (ROOT / folder).rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 READING_ORDER = (ROOT / "docs" / "architecture.md").read_text().split("## Reading order")[1].split("\n#")[0]

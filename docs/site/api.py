@@ -26,7 +26,8 @@ PACKAGES = {
 def write_pages(folder: Path) -> None:
     """Write one page for each package, and the page that lists them."""
     folder.mkdir()
-    rows = [f"API reference\n{'=' * 13}\n", "Every public name, with shapes and errors. The chapters explain how it works.\n",
+    rows = [f"API reference\n{'=' * 13}\n",
+            "Every public name, with shapes and errors. The chapters explain how it works.\n",
             ".. toctree::\n   :maxdepth: 1\n", *(f"   {package}" for package in PACKAGES)]
     (folder / "index.rst").write_text("\n".join(rows) + "\n")
     for package, summary in PACKAGES.items():
@@ -44,7 +45,8 @@ def public(package: str) -> list[str]:
     documented = [(name, value) for name, value in values if callable(value)]
     if package == "minivit":                                          # the other packages have pages of their own
         home = {"create_model": "minivit.models", "load_data": "minivit.data", "gradcheck": "minivit.gradient_checking"}
-        links = [f"- :func:`~{value.__module__}.{name}` (page {home[name]})" for name, value in documented if name in home]
+        links = [f"- :func:`~{value.__module__}.{name}` (page {home[name]})" for name, value in documented
+                 if name in home]
         documented = [(name, value) for name, value in documented if name not in home]
     else:
         links = []

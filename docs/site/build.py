@@ -5,11 +5,12 @@
 
 It needs the optional packages of `pip install -e '.[docs]'` and no network. A warning is an error.
 
-Why Sphinx with MyST: the project's docstrings are numpydoc, and numpydoc is itself a Sphinx extension, so parameters,
-shapes and errors are rendered by the tool that defines the format. Sphinx builds the documentation of Python, NumPy and
-SciPy, resolves every reference itself, and makes a search that works in files without a server. MkDocs with mkdocstrings
-writes Markdown more directly, but it reads numpydoc through a parser of its own, and its search and its strict checks of
-links depend on plugins. MyST gives Sphinx the Markdown pages as they are, which still read well on a code host.
+Why Sphinx with MyST: the docstrings here are numpydoc, and numpydoc is an extension of Sphinx, so the tool that defines
+the format also renders it. Sphinx checks every reference when it builds, and its search works in files without a
+server. NumPy and Python build their documentation with it, and it is released several times a year. MkDocs with
+mkdocstrings is the simpler tool for Markdown, but its last release, 1.6.1, is of August 2024, it reads numpydoc with a
+parser of its own, and its search needs a server. MyST gives Sphinx the Markdown pages as they are, so they still read
+well on a code host.
 
 The equations of the docstrings are plain text. `notation.py` typesets them as MathML, which browsers draw without a
 script; the font is cut from STIX Two Math, which a Python package carries. What it cannot read stays as it is.
@@ -27,7 +28,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-NEEDED = {"sphinx": "sphinx", "myst_parser": "myst-parser", "furo": "furo", "numpydoc": "numpydoc", "ziamath": "ziamath"}
+NEEDED = {"sphinx": "sphinx", "myst_parser": "myst-parser", "furo": "furo", "numpydoc": "numpydoc",
+          "ziamath": "ziamath"}                                       # {module: package}
 
 
 def build(out: Path, quiet: bool = False) -> int:
@@ -75,7 +77,8 @@ def write_pages(folder: Path) -> None:
         text = f"---\nhide-toc: true\n---\n\n# {head}\n\n```{{chapter}} {path}\n```\n"
         if path.endswith("/__init__.py"):
             room = page.split("/")[1]
-            text = f"# {ROOM_TITLES[room]}\n\n```{{chapter}} {path}\n```\n" + toctree(chapters()[room], hidden=room == "ops")
+            text = f"# {ROOM_TITLES[room]}\n\n```{{chapter}} {path}\n```\n"
+            text += toctree(chapters()[room], hidden=room == "ops")
         write(folder / f"{page}.md", text)
     index = (HERE / "index.md").read_text(encoding="utf-8")
     index = index.replace("DOCUMENTATION", "\n".join(f"docs/{name}" for name in documentation_pages()))

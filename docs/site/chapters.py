@@ -90,7 +90,7 @@ class Prose:
         file = words[1] if words[:1] == ["python"] and len(words) > 1 else text
         if re.fullmatch(r"[\w/]+\.(py|md)|[\w/]+/", file):
             target = resolve(file, self.folder)
-        elif re.fullmatch(r"[a-z_]+", file) and (self.folder == "minivit/ops" or f"{self.folder}/{file}.py" in chapter_files()):
+        elif re.fullmatch(r"[a-z_]+", file) and f"{self.folder}/{file}.py" in chapter_files():
             target = resolve(f"{file}.py", self.folder)
         else:
             target = ""
@@ -127,20 +127,20 @@ def grid(part: Part) -> str:
     """Return a block of equations as HTML: a grid with a column wherever a cell of the source begins."""
     columns = sorted({cell.start for cell in part.cells})
     ends = {cell.row: [other.start for other in part.cells if other.row == cell.row] for cell in part.cells}
-    cells = []
+    lines: dict[int, list[str]] = {}
     for cell in part.cells:
         later = [start for start in ends[cell.row] if start > cell.start]
         first = columns.index(cell.start) + 1
         last = columns.index(later[0]) + 1 if later else len(columns) + 1
         words = " ".join(piece.text for piece in cell.pieces if piece.kind != "math")
         is_note = bool(re.search("[a-z]{2}", words)) and cell.pieces[0].text.strip() not in RELATIONS
-        classes = ["cell", "left" if cell.is_left else "", "note" if is_note and cell.start != columns[0] else "",
-                   "first" if cell.start == ends[cell.row][0] else "",
-                   "relation" if re.match(r"(?:<-|->|<=|>=|\+=|=|~) ", cell.source) else ""]
+        classes = ["cell", "left" if cell.is_left else "", "note" if is_note and cell.start != columns[0] else ""]
         inside = "".join(piece_html(piece) for piece in cell.pieces)
-        cells.append(f'<div class="{" ".join(filter(None, classes))}" style="grid-area: {cell.row + 1} / {first} / '
-                     f'{cell.row + 2} / {last}">{inside}</div>')
-    return f'<div class="equations"><div class="grid" style="--columns: {len(columns)}">{"".join(cells)}</div></div>'
+        lines.setdefault(cell.row, []).append(
+            f'<div class="{" ".join(filter(None, classes))}" style="grid-area: {cell.row + 1} / {first} / '
+            f'{cell.row + 2} / {last}">{inside}</div>')
+    rows = "".join(f'<div class="line">{"".join(cells)}</div>' for cells in lines.values())
+    return f'<div class="equations"><div class="grid" style="--columns: {len(columns)}">{rows}</div></div>'
 
 
 def piece_html(piece: Piece) -> str:
@@ -158,13 +158,13 @@ def source_of(node: ast.stmt, lines: list[str]) -> str:
     first = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", []))]) - 1
     while first > 0 and lines[first - 1].startswith("#") and not DASHES.match(lines[first - 1]):
         first -= 1
-    text = lines[first:node.end_lineno]
+    text: list[str | None] = [*lines[first:node.end_lineno]]
     for inner in ast.walk(node):
         if isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(inner):
             docstring = inner.body[0]
             begin, end = docstring.lineno - 1 - first, (docstring.end_lineno or 0) - first
             if end - begin > 1:
-                text[begin:end] = [text[begin].rstrip() + '"""', *([None] * (end - begin - 1))]  # type: ignore[list-item]
+                text[begin:end] = [f'{lines[first + begin].rstrip()}"""', *([None] * (end - begin - 1))]
     return tidy([line for line in text if line is not None])
 
 
@@ -223,8 +223,8 @@ def columns(path: str) -> list[nodes.Node]:
         sides = ["\n\n\n".join(source_of(node, lines) for node in group[direction]) for group in (left, right)]
         if not any(sides):
             continue
-        cells = [nodes.container("", *([nodes.paragraph("", name, classes=["version"]), code_node(side)] if side else []),
-                                 classes=["side"] if side else ["side", "empty"])
+        cells = [nodes.container("", nodes.paragraph("", name, classes=["version"]), code_node(side), classes=["side"])
+                 if side else nodes.container(classes=["side", "empty"])
                  for side, name in zip(sides, heads, strict=True)]
         rows += nodes.paragraph("", label, classes=["direction"])
         rows += nodes.container("", *cells, classes=["pair"])
@@ -264,18 +264,19 @@ class Chapter(Directive):
     def figures(name: str) -> list[nodes.Node]:
         found: list[nodes.Node] = []
         for demo in PICTURES[name]:
-            caption = (ast.get_docstring(ast.parse(read(f"demos/{demo}.py"))) or "").split("\n\n")[0]
+            docstring = ast.get_docstring(ast.parse(read(f"demos/{demo}.py"))) or ""
+            caption = " ".join(docstring.split("\n\n")[0].split())
             picture = f"/demos/pictures/{re.sub(r'^[0-9]+_(find_a_)?', '', demo)}.png"
-            image = nodes.image(uri=picture, alt=" ".join(caption.split()))
+            image = nodes.image(uri=picture, alt=caption)
             link = nodes.reference("", "", nodes.literal("", f"demos/{demo}.py"), refuri=f"source:demos/{demo}.py")
-            found.append(nodes.figure("", image, nodes.caption("", "", nodes.Text(" ".join(caption.split()) + " "), link)))
+            found.append(nodes.figure("", image, nodes.caption("", "", nodes.Text(caption + " "), link)))
         return found
 
     @staticmethod
     def note(path: str) -> nodes.Node:
         link = nodes.reference("", "", nodes.literal("", path), refuri=f"source:{path}#L1")
-        return nodes.paragraph("", "", nodes.Text("From "), link, nodes.Text(". Docstrings are cut to their first line, "
-                                                                            "and imports are left out."))
+        words = ". Docstrings are cut to their first line, and imports are left out."
+        return nodes.paragraph("", "", nodes.Text("From "), link, nodes.Text(words))
 
     @staticmethod
     def checks(path: str, is_op: bool) -> nodes.Node:
@@ -294,7 +295,8 @@ class Chapter(Directive):
         for label, folder in (("Used by", "minivit"), ("Tests", "tests"), ("Demos", "demos")):
             files = users(path, folder)
             if files:
-                items.append(item(label, joined([link(file, file.removeprefix("minivit/"), literal=True) for file in files])))
+                links = [link(file, file.removeprefix("minivit/"), literal=True) for file in files]
+                items.append(item(label, joined(links)))
         if not items:
             items.append(item("Used by", [nodes.Text("no other module by its name")]))
         return nodes.bullet_list("", *items, classes=["uses"])

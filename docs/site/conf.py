@@ -6,12 +6,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-import minivit                                                        # noqa: E402
-from api import linkcode_resolve as linkcode_resolve                  # noqa: E402
+from api import linkcode_resolve as linkcode_resolve  # noqa: E402
+
+import minivit  # noqa: E402
 
 project = "minivit"
 author = "The minivit developers"
-copyright = "the minivit developers, MIT licence"                     # noqa: A001
+copyright = "the minivit developers, MIT licence"
 version = release = minivit.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "numpydoc", "chapters", "sources", "api"]
@@ -34,7 +35,7 @@ html_title = f"minivit {version}"
 templates_path = ["templates"]
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_js_files = [("search-from-files.js", {"priority": 100})]
+html_js_files = [("search-from-files.js", {"priority": 800})]
 html_copy_source = False
 html_show_sphinx = False
 html_show_sourcelink = False

@@ -24,8 +24,8 @@ fraction whose denominator is not clear, as in `a / b c`, is refused.
 import re
 from html import escape
 
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eps": "ε", "lambda": "λ", "mu": "μ", "phi": "φ",
-         "Phi": "Φ", "pi": "π", "sigma": "σ", "tau": "τ", "theta": "θ"}
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eps": "ε", "lambda": "λ", "mu": "μ",
+         "phi": "φ", "Phi": "Φ", "pi": "π", "sigma": "σ", "tau": "τ", "theta": "θ"}
 FUNCTIONS = {"exp", "log", "sin", "cos", "tanh", "erf", "max", "min", "tr", "softmax", "sum", "sqrt", "ceil", "mean"}
 KNOWN = {"Loss", "dLoss"}
 RELATIONS = {"=": "=", "<-": "←", "->": "→", "<=": "≤", ">=": "≥", "<": "<", ">": ">", "~": "≈", "+=": "+="}
@@ -65,6 +65,8 @@ def mathml(text: str, names: set[str], display: bool = False) -> str:
     """
     parser = Parser(tokens(text), names, display)
     parts = parser.sequence(top=True)
+    if not parts:
+        raise NotMathematics("nothing to typeset")
     if parser.token():
         raise NotMathematics(f"{text}: unexpected {parser.token()}")
     chunks: list[list[str]] = [[]]
@@ -176,8 +178,9 @@ class Parser:
     def is_infix(self) -> bool:
         """Whether the next token is an operator between two operands, and not a name or the sign of a factor."""
         if self.token() == "x":                                    # 3 x 3, k x k: times; y = x W + b: a name
-            operands = self.kind(-1) == "number" and self.kind(1) == "number"
-            return operands or (len(self.token(-1)) == 1 and self.token(-1) == self.token(1) and self.token(1).isalpha())
+            before, after = self.token(-1), self.token(1)
+            return (self.kind(-1) == self.kind(1) == "number"
+                    or (before == after and len(after) == 1 and after.isalpha()))
         if self.token() in ("mod", "^", "*"):
             return self.blank() and self.blank(1)
         return True
@@ -196,7 +199,7 @@ class Parser:
                 self.at += 1                                          # sum_k -q_k: the sign of a term
                 factors += [operator(SUMS["-"], "prefix"), self.factor()]
             elif self.starts_factor():
-                if factors[-1].startswith("<mo") or self.found[self.at][1] in ("(", "[", "|") and not self.blank():
+                if factors[-1].startswith("<mo") or (self.found[self.at][1] in ("(", "[", "|") and not self.blank()):
                     factors.append(self.factor())
                 else:
                     factor = self.factor()
@@ -256,7 +259,7 @@ class Parser:
             if self.token() == "[" and not self.blank():
                 base, bare = row([base, self.group()[0]]), ""
             elif self.token() == "(" and not self.blank() and self.is_call(base):
-                base, bare = row([base, self.group()[0]]), ""
+                base, bare = row([base, self.group(is_call=True)[0]]), ""
             elif self.kind() == "below" and not self.blank() and base.endswith("</mo></mrow>"):
                 base, bare = f"<msub>{base}{self.subscript(self.take()[1:])}</msub>", ""
             elif self.token() == "'" and not self.blank():
@@ -375,8 +378,11 @@ class Parser:
             bars = f"<msub>{bars}{self.subscript(self.take()[1:])}</msub>"
         return bars, ""
 
-    def group(self) -> tuple[str, str]:
-        """Read (...) or [...]. The second result is the content alone, if it is one expression in parentheses."""
+    def group(self, is_call: bool = False) -> tuple[str, str]:
+        """Read (...) or [...]. The second result is the content alone, if it is one expression in parentheses.
+
+        A fraction needs no parentheses, unless it is the argument of a function.
+        """
         opening = self.take()
         start = self.at
         is_list = self.is_list(opening)
@@ -390,10 +396,11 @@ class Parser:
         self.at += 1
         inside = row([part for _, part in parts])
         low = "" if re.search("<mfrac|<munder|<msqrt", inside) else ' stretchy="false"'
-        whole = f'<mrow><mo form="prefix"{low}>{opening}</mo>{inside}<mo form="postfix"{low}>{CLOSING[opening]}</mo></mrow>'
+        closing = f'<mo form="postfix"{low}>{CLOSING[opening]}</mo>'
+        whole = f'<mrow><mo form="prefix"{low}>{opening}</mo>{inside}{closing}</mrow>'
         lone = opening == "(" and len(parts) == 1
         bare = inside if lone else ""
-        if lone and self.stacked and inside.startswith("<mfrac>") and self.is_one_fraction(start, end):
+        if lone and self.stacked and not is_call and inside.startswith("<mfrac>") and self.is_one_fraction(start, end):
             whole = inside                                             # (1/D) sum: the stroke groups already
         return whole, bare
 
@@ -425,8 +432,8 @@ class Parser:
         """Return a name with its subscript and primes; refuse a word that is not known as a name."""
         stem, _, below = text.partition("_")
         stem, primes = stem.rstrip("'"), stem.count("'")
-        if below and len(stem.removeprefix("d").removesuffix("hat")) > 1 and len(below) > 2 and not below[0] == "{" \
-                and stem not in GREEK:
+        is_long = len(stem.removeprefix("d").removesuffix("hat")) > 1 and stem not in GREEK
+        if is_long and len(below) > 2 and below[0] != "{":
             stem, below = text, ""                                   # class_token: a name of the code
         digits = re.fullmatch(r"([A-Za-z]+)(\d+)", stem)
         if digits and not below and (len(digits[1]) == 1 or digits[1] in GREEK):

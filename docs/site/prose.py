@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from notation import FUNCTIONS, GREEK, RELATIONS, NotMathematics, mathml, tokens
 
 ARTICLES = {"a", "A", "I"}                            # English words, when they stand alone
-ENGLISH = {"is", "in", "of", "the", "if", "to", "by", "and", "or", "where", "that", "with", "each", "all", "for", "side",
-           "step", "tokens", "as", "so", "over", "no"}
+ENGLISH = {"is", "in", "of", "the", "if", "to", "by", "and", "or", "where", "that", "with", "each", "all", "for",
+           "side", "step", "tokens", "as", "so", "over", "no"}
 PREFIXES = {"log", "exp", "sin", "cos", "sqrt", "sum"}                   # functions of what follows
 COUNTED = {"tiles", "images", "rows", "places"}       # after a number they are words, as in "n tiles"
-NOTATION = re.compile(r"[_^=*\[\]{}<>|\\]|\bsqrt\b|\bsum_|\w/\w| [-+/*] |^[-+/*] | [-+/*]$")      # in a text: mathematics that was not read
-MARKUP = re.compile(r"`(?P<code>[^`]+)`|(?<!\*)\*(?P<emphasis>[A-Za-z][^*]*)\*(?!\*)|(?P<link>arXiv:\d{4}\.\d{4,5}|https?://[^\s,)]+"
+# in a text: mathematics that was not read
+NOTATION = re.compile(r"[_^=*\[\]{}<>|\\]|\bsqrt\b|\bsum_|\w/\w| [-+/*] |^[-+/*] | [-+/*]$")
+MARKUP = re.compile(r"`(?P<code>[^`]+)`|(?<!\*)\*(?P<emphasis>[A-Za-z][^*]*)\*(?!\*)|"
+                    r"(?P<link>arXiv:\d{4}\.\d{4,5}|https?://[^\s,)]+"
                     r"|doi:10\.[^\s,)]+)"
                     r"|(?P<quote>\"[^\"]+ [^\"]*\")")
 
@@ -40,7 +42,7 @@ class Piece:
 
 @dataclass
 class Cell:
-    """A cell of a block: the column where it begins, its text, its row, and whether it is the left side of an equation."""
+    """A cell of a block: the column where it begins, its text, its row, whether it is a left side, and its pieces."""
 
     start: int
     source: str
@@ -267,35 +269,47 @@ def typeset(text: str, names: set[str], display: bool) -> str:
         return ""
     words = [token for kind, token, _ in found if kind == "name"]
     signs = [token for kind, token, _ in found if kind == "sign"]
-    relates = any(sign in RELATIONS for sign in signs)
-    works = (relates or "/" in signs or "**" in signs or "sqrt" in words or "x" in words[1:-1] or "k x k" in text
-             or any(f" {sign} " in text for sign in "+-*^"))
     first, last = found[0][1], found[-1][1]
+    relates = any(sign in RELATIONS for sign in signs)
+    works = relates or has_operator(text, words, signs)
     if len(found) == 1 and first in RELATIONS and display:
         return mathml(text, names, display)                           # "= the blocks of the ViT"
-    if not words and (len(found) < 3 or signs and not display):
+    if not words and (len(found) < 3 or (signs and not display)):
         return ""                                                     # numbers
     if not works and all(is_word(word, names) for word in words):
         return ""                                                     # words
     if last in COUNTED or (last in FUNCTIONS and (len(found) < 2 or found[-2][1] not in "+-*")):
-        return ""                                                     # the words after an equation
-    if last in ARTICLES and found[-2:-1] and found[-2][0] != "sign" or first in ARTICLES and not relates:
-        return ""
-    if is_word(first, names) and first not in PREFIXES and found[1:2] and found[1][0] in ("name", "number") \
-            and not display:
+        return ""                                                     # N = M + 1 tokens, y = max over
+    if is_article(found, 0) or is_article(found, -1):
+        return ""                                                     # s > 0 a fixed scale
+    if names_in_front(found, names) and (not display or (not relates and found[1][1] not in ("(", "["))):
         return ""                                                     # step t = 1
-    if first in ARTICLES and found[1:2] and found[1][0] == "name" and not display:
-        return ""
-    if not relates and (is_word(first, names) and first not in PREFIXES and found[1:2] and found[1][1] != "("
-                        or last in names and not display):
-        return ""
-    if not display and (has_list(found) or first in RELATIONS or last in RELATIONS
-                        or len(found) == 1 and re.fullmatch(r"[A-Za-z]+\d+", last)):
-        return ""
+    if not display and ((not relates and is_word(last, names)) or has_list(found) or last in RELATIONS
+                        or first in RELATIONS or (len(found) == 1 and re.fullmatch(r"[A-Za-z]+\d+", last))):
+        return ""                                                     # a list of names is set one by one
     try:
         return mathml(text, names if works or display else set(), display and relates)
     except NotMathematics:
         return ""
+
+
+def has_operator(text: str, words: list[str], signs: list[str]) -> bool:
+    """Whether a run has an operator that English does not have."""
+    return ("/" in signs or "**" in signs or "sqrt" in words or "x" in words[1:-1] or "k x k" in text
+            or any(f" {sign} " in text for sign in "+-*^"))
+
+
+def is_article(found: list[tuple[str, str, bool]], place: int) -> bool:
+    """Whether the first or last token is the English word a, A or I, and no operand of an operator."""
+    beside = found[1 if place == 0 else -2][0] if len(found) > 1 else ""
+    return found[place][1] in ARTICLES and beside != "sign"
+
+
+def names_in_front(found: list[tuple[str, str, bool]], names: set[str]) -> bool:
+    """Whether a run begins with a word that is not a function, and with no operator after it."""
+    first = found[0][1]
+    return (is_word(first, names) and first not in PREFIXES and len(found) > 1
+            and (found[1][0] in ("name", "number") or found[1][1] in ("|", "'")))
 
 
 def has_list(found: list[tuple[str, str, bool]]) -> bool:

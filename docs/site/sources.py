@@ -100,7 +100,8 @@ def folder_html(folder: str, children: set[str]) -> str:
     items = []
     for child in sorted(children, key=lambda name: ((ROOT / folder / name).is_file(), name)):
         is_folder = (ROOT / folder / child).is_dir()
-        items.append(f'<li><a href="{child}{"/index" if is_folder else ""}.html"><code>{child}{"/" * is_folder}</code></a></li>')
+        address, name = (f"{child}/index.html", f"{child}/") if is_folder else (f"{child}.html", child)
+        items.append(f'<li><a href="{address}"><code>{name}</code></a></li>')
     return f'<h1>{folder if folder != "." else "Source code"}</h1><ul class="files">{"".join(items)}</ul>'
 
 

@@ -7,10 +7,10 @@ cancel. |dx| measures how strongly the output depends on each pixel.
 
 A stack of L convolutions of k x k and stride 1 has a receptive field of 1 + L (k - 1) pixels a side. Most of the weight
 lies in the middle, and the spread of the field grows only as sqrt L. To see why, let all weights be positive. dx is
-then dy convolved L times with the kernels. Normalise each kernel to the sum 1: it is the distribution of a random step,
+then dy convolved L times with the filters. Normalise each filter to the sum 1: it is the distribution of a random step,
 and L convolutions give the distribution of the sum of L independent steps. Variances of independent steps add, so the
-variance of the sum is L times the variance of one step. The spread is its root, sqrt L times the spread of one kernel.
-With random weights, the expectation of |dx|**2 obeys the same recursion with the squared weights as kernels.
+variance of the sum is L times the variance of one step. The spread is its root, sqrt L times the spread of one filter.
+With random weights, the expectation of |dx|**2 obeys the same recursion with the squared weights as filters.
 
 Attention depends on all tokens from the first layer on.
 

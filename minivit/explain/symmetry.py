@@ -18,7 +18,7 @@ A function that treats every token separately (norm, MLP) is equivariant too. So
 equivariant functions: a block, an encoder. The class token stays at its place, so its output is invariant. The mean
 over the tokens is invariant too. Without positions, a ViT therefore sees an image as a bag of patches.
 
-A convolution is equivariant under shifts if the kernel meets the same pixels after the shift as before. With periodic
+A convolution is equivariant under shifts if the filter meets the same pixels after the shift as before. With periodic
 padding this holds everywhere; with zero padding it holds only inside. With stride s it holds only for shifts by
 multiples of s, and a shift by s pixels moves the output by 1. The patch embedding is a convolution of stride P.
 
@@ -138,7 +138,7 @@ def shift_tokens(rows: int, columns: int, grid: tuple[int, int]) -> Transform:
 
 
 def circular_convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int = 1) -> np.ndarray:
-    """Convolve with periodic padding: x (B, H, W, C), odd kernel side -> y (B, H / s, W / s, D)."""
+    """Convolve with periodic padding: x (B, H, W, C), odd filter side -> y (B, H / s, W / s, D)."""
     margin = weight.shape[0] // 2
     padded = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="wrap")
     return convolution.forward(padded, weight, bias, stride)[0]

@@ -2,7 +2,8 @@
 
 The token in row r and column c gets sines and cosines of r in the first half of its D numbers, and of c in the second:
 
-    [sin(w_0 r), ..., sin(w_{D/4-1} r), cos(w_0 r), ..., cos(w_{D/4-1} r), the same of c]      w_i = 10000**(-i / (D/4))
+    [sin(w_0 r), ..., sin(w_{D/4-1} r), cos(w_0 r), ..., cos(w_{D/4-1} r)], then the same of c
+    w_i = 10000**(-i / (D/4))
 
 High frequencies tell neighbours apart, and low ones tell far places apart. The dot product of two rows of the table is
 sum_i cos(w_i (r - r')) + cos(w_i (c - c')), because sin a sin b + cos a cos b = cos(a - b). So it depends only on how
