@@ -34,6 +34,7 @@ html_theme = "furo"
 html_title = f"minivit {version}"
 templates_path = ["templates"]
 html_static_path = ["static"]
+html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("search-from-files.js", {"priority": 800})]
 html_copy_source = False
