@@ -90,6 +90,9 @@ def shown(text, display=True, names=NAMES):
     ("dy[b, T:]", "dy[b,T:]"),
     ("(i + s) mod H", "(i+s)modH"),
     ("F(2 x 2, 3 x 3)", "F(2×2,3×3)"),
+    ("P x P", "P×P"),
+    ("H x W", "H×W"),
+    ("xhat weight", "hat{x} weight"),
     ("y = x W", "y =x W"),                                                        # x is a name here
     ("|u|_F", "|u|_{F}"),
     ("[a; ...; b] + c", "[a;…;b]+c"),

@@ -133,7 +133,8 @@ def grid(part: Part) -> str:
         first = columns.index(cell.start) + 1
         last = columns.index(later[0]) + 1 if later else len(columns) + 1
         words = " ".join(piece.text for piece in cell.pieces if piece.kind != "math")
-        is_note = bool(re.search("[a-z]{2}", words)) and cell.pieces[0].text.strip() not in RELATIONS
+        is_equation = cell.pieces[0].kind == "math" and any(sign in cell.pieces[0].text.split() for sign in RELATIONS)
+        is_note = bool(re.search("[a-z]{2}", words)) and not is_equation
         classes = ["cell", "left" if cell.is_left else "", "note" if is_note and cell.start != columns[0] else ""]
         inside = "".join(piece_html(piece) for piece in cell.pieces)
         lines.setdefault(cell.row, []).append(

@@ -14,7 +14,7 @@ The docstrings write equations as plain text, because they are read in the sourc
     y[b, i]  (B, N, D)  [a; b]         entries, shapes, stacked rows
     d y / d x                          a derivative
     xhat                               x with a hat; dx and dxhat are gradients
-    =  <-  ->  <=  ~  mod  x           relations and operators; x stands for times between two numbers
+    =  <-  ->  <=  ~  mod  x           relations and operators; x stands for times between two numbers or sizes
 
 Nothing is guessed. A text that does not follow these rules raises `NotMathematics`, and the caller shows it as it is.
 Every word must be a name that the notation or the chapter knows, so English is never set as a product of names. A
@@ -30,7 +30,7 @@ FUNCTIONS = {"exp", "log", "sin", "cos", "tanh", "erf", "max", "min", "tr", "sof
 KNOWN = {"Loss", "dLoss"}
 RELATIONS = {"=": "=", "<-": "←", "->": "→", "<=": "≤", ">=": "≥", "<": "<", ">": ">", "~": "≈", "+=": "+="}
 SUMS = {"+": "+", "-": "−", "*": "∗", "mod": "mod", "^": "^", "x": "×"}
-SUM_SIGN = '<mo movablelimits="false">∑</mo>'
+SUM_SIGN = '<mo movablelimits="true">∑</mo>'
 CLOSING = {"(": ")", "[": "]", "|": "|"}
 
 TOKEN = re.compile(r"""
@@ -177,10 +177,11 @@ class Parser:
 
     def is_infix(self) -> bool:
         """Whether the next token is an operator between two operands, and not a name or the sign of a factor."""
-        if self.token() == "x":                                    # 3 x 3, k x k: times; y = x W + b: a name
+        if self.token() == "x":                                    # 3 x 3, k x k, H x W: times; x W: a name
             before, after = self.token(-1), self.token(1)
             return (self.kind(-1) == self.kind(1) == "number"
-                    or (before == after and len(after) == 1 and after.isalpha()))
+                    or (before == after and len(after) == 1 and after.isalpha())
+                    or (len(before) == len(after) == 1 and (before + after).isupper()))
         if self.token() in ("mod", "^", "*"):
             return self.blank() and self.blank(1)
         return True
@@ -199,7 +200,7 @@ class Parser:
                 self.at += 1                                          # sum_k -q_k: the sign of a term
                 factors += [operator(SUMS["-"], "prefix"), self.factor()]
             elif self.starts_factor():
-                if factors[-1].startswith("<mo") or (self.found[self.at][1] in ("(", "[", "|") and not self.blank()):
+                if re.match("<mo[ >]", factors[-1]) or (self.found[self.at][1] in ("(", "[", "|") and not self.blank()):
                     factors.append(self.factor())
                 else:
                     factor = self.factor()
@@ -236,7 +237,7 @@ class Parser:
         self.previous_bare = ""
         inside = (f"<mfrac>{(len(numerator) == 1 and bare_above) or above}{below}</mfrac>" if self.stacked
                   else f"{above}<mo>/</mo>{below}")
-        return f'<mrow data-plain="//"><mo form="prefix">⌊</mo>{inside}<mo form="postfix">⌋</mo></mrow>'
+        return f'<mrow><mo form="prefix">⌊</mo>{inside}<mo form="postfix">⌋</mo></mrow>'
 
     def signed(self) -> str:
         """Read a factor that may have a minus sign, such as an exponent."""
@@ -351,7 +352,8 @@ class Parser:
         if text == "ceil" and self.token(1) == "(":
             self.at += 1
             inside = self.within_line(lambda: self.group()[1])
-            return f'<mrow data-plain="ceil"><mo form="prefix">⌈</mo>{inside}<mo form="postfix">⌉</mo></mrow>', ""
+            left, right = ('<mo form="prefix" stretchy="false">⌈</mo>', '<mo form="postfix" stretchy="false">⌉</mo>')
+            return f"<mrow>{left}{inside}{right}</mrow>", ""
         if text == "sum" or text.startswith("sum_"):
             self.at += 1
             sign = SUM_SIGN

@@ -295,8 +295,8 @@ def typeset(text: str, names: set[str], display: bool) -> str:
 
 def has_operator(text: str, words: list[str], signs: list[str]) -> bool:
     """Whether a run has an operator that English does not have."""
-    return ("/" in signs or "**" in signs or "sqrt" in words or "x" in words[1:-1] or "k x k" in text
-            or any(f" {sign} " in text for sign in "+-*^"))
+    return ("/" in signs or "**" in signs or "sqrt" in words or "x" in words[1:-1]
+            or bool(re.search(r"\b(\w) x (\1|[A-Z])\b", text)) or any(f" {sign} " in text for sign in "+-*^"))
 
 
 def is_article(found: list[tuple[str, str, bool]], place: int) -> bool:

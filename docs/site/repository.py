@@ -75,7 +75,9 @@ def title(path: str) -> tuple[str, str]:
     head, colon, rest = summary.partition(": ")
     if colon and len(head) <= 60 and "." not in head:
         return head, rest
-    return name[0].upper() + name[1:], summary
+    classes = [node.name for node in ast.parse(read(path)).body if isinstance(node, ast.ClassDef)]
+    spelt = [spelling for spelling in classes if spelling.lower() == name]              # ViT, ResNet
+    return (spelt or [name[0].upper() + name[1:]])[0], summary
 
 
 # ---- who uses a chapter ----------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def reference_backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     return np.stack([dq, dk, dv]).transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
 
 
-# ---- the same mathematics, without copies: BLAS reads and writes the slices of qkv, dqkv and y in place --------------
+# ---- the same mathematics, without copies: matrix products read and write slices of qkv, dqkv and y in place ---------
 
 
 def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, tuple]:
