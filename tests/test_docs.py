@@ -3,10 +3,11 @@
 Fenced blocks are run by their language:
 
     ```sh        the lines run one after the other in an empty folder; `pip install` lines are left to `.ci/run`
+    ```console   a line after "$ " runs, in the same folder; the lines below it are its output, at any exit code
     ```python    the code runs; if the next block is ```text, that is its output, but for round-off
 
 A block does not run if an HTML comment that begins with "slow:" or "output of" stands directly above it. The comment
-says what the block needs, or when and where its output was produced.
+says what the block needs, or when and where its output was produced. A block below "file: NAME" becomes that file.
 """
 
 import os
@@ -24,8 +25,19 @@ BLOCK = re.compile(r"(?:^<!-- (?P<note>.*?) -->\n)?^```(?P<language>\w*)\n(?P<bo
 
 def blocks(page):
     """The fenced blocks of a page as (language, text, whether it is run)."""
-    return [(m["language"], m["body"], not (m["note"] or "").startswith(("slow:", "output of")))
+    return [(m["language"], m["body"], not (m["note"] or "").startswith(("slow:", "output of", "file:")))
             for m in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+
+
+def session(page):
+    """What a reader types and sees, in order: (name of a file, its text), or (command, its output)."""
+    for m in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        note = m["note"] or ""
+        if note.startswith("file: "):
+            yield "file", note.removeprefix("file: "), m["body"]
+        elif m["language"] == "console" and not note:
+            for command in re.split(r"^\$ ", m["body"], flags=re.MULTILINE)[1:]:
+                yield "command", *command.split("\n", 1)
 
 
 def snippets(page):
@@ -77,6 +89,19 @@ def test_commands_run(page, tmp_path):
     for text in commands(page):
         run = subprocess.run(["bash", "-euc", text], capture_output=True, text=True, cwd=folder, env=variables)
         assert run.returncode == 0, f"{text}\n{run.stderr}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if [*session(page)]], ids=ids)
+def test_commands_print_what_the_page_shows(page, tmp_path):
+    folder, variables = tmp_path / "empty", environment(tmp_path)
+    folder.mkdir()
+    for kind, name, text in session(page):
+        if kind == "file":
+            (folder / name).write_text(text, encoding="utf-8")
+            continue
+        run = subprocess.run(["bash", "-uc", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             cwd=folder, env=variables)
+        assert run.stdout.strip() == text.strip(), name
 
 
 def anchors(page):

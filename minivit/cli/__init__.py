@@ -6,6 +6,7 @@
     trained.py    evaluate, predict, attend, tour: what uses a trained model
     models.py     models, weights
     measuring.py  gradcheck, bench
+    learning.py   learn
     meta.py       help, completion
 
 A verb is one function `add_VERB(verbs)`, which declares its options, and one function `_VERB(options)`, which runs it.
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Sequence
 
 from ..common.version import __version__
+from .learning import add_learn
 from .measuring import add_bench, add_gradcheck
 from .meta import add_completion, add_help
 from .models import add_models, add_weights
@@ -28,7 +30,7 @@ from .training import add_train
 from .wording import option_names
 
 VERBS = (add_train, add_evaluate, add_predict, add_attend, add_tour, add_models, add_weights, add_gradcheck, add_bench,
-         add_help, add_completion)
+         add_learn, add_help, add_completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,12 @@ from .parameters import UnreachableArray, find_arrays, has_methods, is_layer
 
 def function_under_test(target: Any, inputs: Sequence, constants: Collection[str],
                         rng: np.random.Generator) -> FunctionUnderTest:
-    """Return a `FunctionUnderTest` of float64 copies of target and inputs, with random weights."""
+    """Return a `FunctionUnderTest` of float64 copies of target and inputs, with random weights.
+
+    A target that is one already stays as it is.
+    """
+    if isinstance(target, FunctionUnderTest):
+        return target
     if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
         return _from_pair(*target, Inputs(target[0], inputs, constants))
     for method in ("forward", "backward"):

@@ -1,0 +1,1 @@
+"""The exercises as the learner gets them: `minivit learn start NAME` copies one of these files."""
