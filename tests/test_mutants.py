@@ -1,8 +1,12 @@
 """Every method of the checker finds every bug of `mutants.py`, in the right tensor."""
 
+import re
+
+import numpy as np
 import pytest
 from mutants import METHODS, MUTANTS, caught, check_of, torch_passes
 
+import minivit
 from minivit.gradcheck_catalogue import catalogue
 
 each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.name}: {m.tensor}: "
@@ -46,11 +50,12 @@ def test_torch_also_passes_without_the_bug(check):
     ("attention", "the values have no gradient", "the gradient is wrong only where the index on axis 2 is 12 to 17"),
     ("linear, square", "the weight's gradient is transposed",
      "the gradient is transposed: its last two axes are exchanged"),
-    ("layer_norm", "the mean is not subtracted", "lacks or contains a constant term (such as a mean over the row)"),
-    ("layer_norm", "the variance is taken as constant",
-     "in each row, the gradient wrongly lacks or contains a constant term and one proportional to x"),
-    ("layer_norm", "mean and variance are taken as constant",
-     "in each row, the gradient wrongly lacks or contains a constant term and one proportional to x"),
+    ("layer_norm", "the mean is not subtracted", "with g = dy weight and xhat = x at mean 0 and variance 1: the term "
+     "-1 mean(g) is missing"),
+    ("layer_norm", "the variance is taken as constant", "variance 1: the term -1 xhat mean(g xhat) is missing"),
+    ("layer_norm", "mean and variance are taken as constant", "variance 1: the term -1 mean(g) is missing, and the "
+     "term -1 xhat mean(g xhat) is missing"),
+    ("gelu", "the product rule's second term is missing", "the slope of the result is"),
     ("layer_norm", "the weight stands outside the means", "is weight applied after a mean instead of before it?"),
     ("softmax", "the sign is wrong", "the sign of the gradient is wrong"),
     ("cross_entropy", "the upstream gradient is ignored", "the backward ignores its upstream gradient"),
@@ -74,3 +79,55 @@ def test_hints_name_the_bug(name, bug, hint):
     (row,) = (row for row in report.rows if not row.ok)
     assert hint in row.hint, f"\n{report}"
     assert f"hint: {row.hint}" in str(report)
+
+
+# ---- hints that report a coefficient ----------------------------------------------------------------------
+
+X = np.random.default_rng(3).standard_normal((3, 5, 8))
+
+
+def mean(v):
+    return v.mean(axis=-1, keepdims=True)
+
+
+def norm(x, w):
+    r = 1 / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-6)
+    return (x - mean(x)) * r * w, ((x - mean(x)) * r, r, w)
+
+
+@pytest.mark.parametrize(("through", "hint"), [
+    (lambda g, xhat: g, "the term -1 mean(g) is missing, and the term -1 xhat mean(g xhat) is missing"),
+    (lambda g, xhat: g - mean(g), "the term -1 xhat mean(g xhat) is missing"),
+    (lambda g, xhat: g - xhat * mean(g * xhat), "the term -1 mean(g) is missing"),
+    (lambda g, xhat: g - 8 * mean(g) - 8 * xhat * mean(g * xhat),
+     "the term mean(g) has the coefficient -8 instead of -1: is it a sum instead of a mean over 8 numbers?"),
+], ids=["mean and std as constants", "only the mean removed", "only xhat removed", "sums for means"])
+def test_bugs_of_a_norm_get_different_hints(through, hint):
+    def backward(dy, cache):
+        xhat, r, w = cache
+        return r * through(dy * w, xhat), (dy * xhat).sum(axis=(0, 1))
+
+    report = minivit.gradcheck((norm, backward), X, np.arange(1.0, 9.0))
+    assert [row.tensor for row in report.rows if not row.ok] == ["x"]
+    assert f"with g = dy w and xhat = x at mean 0 and variance 1: {hint}" in report.rows[0].hint
+
+
+@pytest.mark.parametrize(("slope", "hint"), [
+    (lambda x, s: s, "the term +1 dy y (1 - y / x) is missing"),
+    (lambda x, s: s + x * s, "the term -1 dy y**2 / x is missing"),
+    (lambda x, s: x * s * (1 - s), "the term +1 dy y / x is missing"),
+    (lambda x, s: s * (1 - s), "the slope of the result is "),
+    (lambda x, s: 1 / (1 + np.exp(-1.7 * x)), "the slope of the result is "),
+], ids=["s", "s + x s", "x s (1 - s)", "s (1 - s)", "another function"])
+def test_a_wrong_slope_of_silu_gets_a_hint_with_the_slope(slope, hint):
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    report = minivit.gradcheck((lambda x: (x * sigmoid(x), x), lambda dy, x: dy * slope(x, sigmoid(x))), X)
+    said = report.rows[0].hint
+    assert hint in said
+    numbers = re.search(r"at x = (\S+) the slope of the result is (\S+), but here ([-.\de]+)", said)
+    at, right, found = map(float, numbers.groups())
+    s = sigmoid(at)
+    assert right == pytest.approx(s + at * s * (1 - s), abs=1e-3)
+    assert found == pytest.approx(slope(at, s), abs=1e-3)

@@ -2,9 +2,18 @@
 
 The evidence is a few rows (along the last axis) of the wrong tensor and some entries elsewhere, measured again. A
 pattern counts if it explains all but a hundredth of the difference. A hint is no proof.
+
+Two patterns compare the terms of a gradient, and report their coefficients:
+
+- The gradient of a norm or mean along a row is a combination of g, mean(g) and xhat mean(g xhat). g is dy, perhaps
+  times a weight, and xhat is x with mean 0 and variance 1. Both gradients are fitted in these terms.
+- Where each entry of the result depends on its own entry of x alone, the gradient is dy times a slope. The slope that
+  is missing is fitted by products of x and y.
 """
 
+import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,6 +66,37 @@ class Evidence:
             difference = self.difference[row]
             fit, *_ = np.linalg.lstsq(columns, difference, rcond=None)
             if np.linalg.norm(difference - columns @ fit) > 0.01 * np.linalg.norm(difference):
+                return False
+        return True
+
+
+    def coefficients(self, values: np.ndarray, terms: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Return the coefficients of the terms in `values`, relative to the first one's, if all rows agree on them."""
+        found = []
+        for row in self.rows:
+            columns = np.stack([term.reshape(-1)[self.indices[row]] for term in terms.values()], axis=1)
+            fit, _, rank, _ = np.linalg.lstsq(columns, values[row], rcond=1e-9)
+            left = np.linalg.norm(values[row] - columns @ fit)
+            if rank < len(terms) or not fit[0] or left > 1e-4 * np.linalg.norm(values[row]):
+                return None
+            found.append(fit[1:] / fit[0])
+        return np.mean(found, axis=0) if np.ptp(found, axis=0).max() < 1e-3 * (1 + np.abs(found).max()) else None
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return ones, under the name "", and the other tensors that have an entry for each entry of a row."""
+        tensors, shape = self.comparer.function.tensors, self.x.shape[-1:]
+        return {"": np.ones(shape)} | {name: w for name, w in tensors.items() if name != self.name and w.shape == shape}
+
+    def y(self) -> np.ndarray:
+        """Return the forward's result."""
+        return self.comparer.perturbed(self.name, 0)(0.0)
+
+    def is_entry_by_entry(self) -> bool:
+        """Return whether an entry of the result depends on its own entry of the tensor alone."""
+        y, step = self.y().reshape(-1), 1e-3 * self.comparer.scale(self.name)
+        for i in self.indices[:4]:
+            changed = np.flatnonzero(self.comparer.perturbed(self.name, i)(step).reshape(-1) != y)
+            if changed.tolist() not in ([], [i]):
                 return False
         return True
 
@@ -145,6 +185,67 @@ def _missing_dy(e):
     return None
 
 
+def _along_rows(e):
+    """Compare both gradients in the terms of a normalisation along the rows."""
+    dy, width = e.comparer.dy, e.x.shape[-1] if e.x.ndim else 0
+    if dy.shape != e.x.shape or min(map(len, e.rows)) < 5 or not e.x.std(axis=-1).all():
+        return None
+    xhat = (e.x - e.x.mean(axis=-1, keepdims=True)) / e.x.std(axis=-1, keepdims=True)
+    for name, w in e.weights().items():
+        g = dy * w
+        terms = {"g": g, "mean(g)": np.broadcast_to(g.mean(axis=-1, keepdims=True), g.shape),
+                 "xhat mean(g xhat)": xhat * (g * xhat).mean(axis=-1, keepdims=True)}
+        right, found = (e.coefficients(values, terms) for values in (e.numeric, e.analytic))
+        if right is None or found is None:
+            continue
+        words = [_coefficient_in_words(term, r, f, width)
+                 for term, r, f in zip(list(terms)[1:], right, found, strict=True)]
+        if any(words):
+            return (f"in each row, with g = dy{f' {name}' if name else ''} and xhat = {e.name} at mean 0 and variance "
+                    f"1: {', and '.join(filter(None, words))}")
+    return None
+
+
+def _coefficient_in_words(term, right, found, width):
+    """Return what is wrong with the coefficient of a term, relative to that of g; nothing if it is right."""
+    if abs(found - right) < 1e-3:
+        return ""
+    if abs(found) < 1e-3:
+        return f"the term {right:+.4g} {term} is missing"
+    if abs(right) < 1e-3:
+        return f"the term {found:+.4g} {term} does not belong there"
+    what = f"the term {term} has the coefficient {found:+.4g} instead of {right:+.4g}"
+    return f"{what}: is it a sum instead of a mean over {width} numbers?" if abs(found / right - width) < 1e-3 else what
+
+
+# slopes that a function of one number may have, as products of x, y and y / x (which is the gate of y = x gate(x))
+_SLOPES = {"1": lambda x, y: np.ones_like(x), "x": lambda x, y: x, "y": lambda x, y: y, "y / x": lambda x, y: y / x,
+           "x y": lambda x, y: x * y, "y**2": lambda x, y: y**2, "y**2 / x": lambda x, y: y**2 / x,
+           "y (1 - y)": lambda x, y: y * (1 - y), "y (1 - y / x)": lambda x, y: y * (1 - y / x),
+           "(y / x) (1 - y / x)": lambda x, y: y / x * (1 - y / x)}
+
+
+def _entry_by_entry(e):
+    """Compare the slopes of a function that computes each entry of its result from one entry of x."""
+    dy = e.comparer.dy
+    if not e.x.ndim or dy.shape != e.x.shape or not e.is_entry_by_entry():
+        return None
+    here = np.unique(e.indices[np.concatenate(e.rows)], return_index=True)[1]
+    x, y, up = (values.reshape(-1)[e.indices[here]] for values in (e.x, e.y(), dy))
+    slope, found = e.numeric[here] / up, e.analytic[here] / up
+    missing, worst = slope - found, int(np.argmax(np.abs(slope - found)))
+    said = f"at {e.name} = {x[worst]:.4g} the slope of the result is {slope[worst]:.4g}, but here {found[worst]:.4g}"
+    columns = e.indices[here] % e.x.shape[-1]
+    for (name, w), (words, term) in itertools.product(e.weights().items(), _SLOPES.items()):
+        with np.errstate(all="ignore"):
+            t = w[columns] * term(x, y)
+        if len(x) > 3 and np.isfinite(t).all() and t.any():
+            c = float(missing @ t) / float(t @ t)
+            if _is_close(missing, c * t, missing):
+                return f"{said}: the term {c:+.4g} dy {f'{name} ' if name else ''}{words} is missing"
+    return said
+
+
 def _missing_term(e):
     ones = np.ones(e.x.shape)
     for terms, words in (((ones,), "a constant term (such as a mean over the row)"),
@@ -187,7 +288,7 @@ def _in_words(indices):
 
 
 _RECOGNISERS = (_not_finite, _not_measured, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places,
-                _of_one_image, _missing_dy, _missing_term, _factor_after_mean, _confined)
+                _of_one_image, _missing_dy, _along_rows, _missing_term, _factor_after_mean, _confined, _entry_by_entry)
 
 
 def hint_for(comparer: Any, name: str, index: int | None, rng: np.random.Generator) -> str:
