@@ -9,9 +9,10 @@ convolution are called *filters* here.) `@kernel` compiles a loop with these set
 - It may reorder sums, but it keeps NaN and infinity: the set of fast-math flags leaves out `nnan` and `ninf`. So a
   training run that diverges is noticed.
 - Its compiled code is stored in a folder on disk. Numba compiles a kernel again only if the kernel's own file changed.
-  It does not see an edit of `exp` in this file. So the name of the folder contains the hash of this file.
+  It does not see an edit of `exp` in this file. So the name of the folder contains the hash of this file and of
+  `vectors.py`.
 
-A kernel calls only helpers of its own file and of this file.
+A kernel calls only helpers of its own file and of these two.
 
 One source serves float32 and float64. Constants inside a kernel take the dtype of an array (`x.dtype.type(0.5)`). A
 bare Python literal is a float64 and would promote the whole loop. `exp` and `erf` have one implementation per dtype:
@@ -38,7 +39,8 @@ from numpy.typing import DTypeLike
 
 _FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _EXACT_ORDER = _FAST - {"reassoc"}  # for helpers whose rounding errors cancel only in the written order
-_HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+_HELPERS = (Path(__file__), Path(__file__).with_name("vectors.py"))
+_HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _HELPERS)).hexdigest()[:12]
 _STORE = platformdirs.user_cache_path("minivit") / f"kernels-{_HASH}"
 
 

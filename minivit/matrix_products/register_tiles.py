@@ -29,96 +29,22 @@ is added for nothing.
 So a row of C has the same bits whatever the other rows are, and however many there are. A BLAS does not promise this.
 
 BLAS does the same in more steps: it copies parts of A and of B, and it cuts for the second and third cache. That pays
-for large matrices only. The compiler cannot be told in Python to keep a tile in registers, so `_tile` writes the
-instructions of LLVM, the compiler behind Numba.
+for large matrices only.
 
-Read before: `kernel.py`. Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008.
+Read before: `vectors.py`. Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
-import numba
-from llvmlite import ir
 from numba import carray, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..kernel import kernel
+from ..vectors import V, intrinsic
 
-_INDEX, _SIZE, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 DEPTH = 256                                                           # rows of a panel
-
-
-def _registers() -> tuple[int, int]:
-    """Return V and R; (0, 0) if this processor has no vectors that we know, or nothing is compiled."""
-    config: Any = numba.config
-    features = {} if config.DISABLE_JIT else llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 16, 14
-    return (8, 6) if features.get("avx2") and features.get("fma") else (0, 0)
-
-
-V, R = _registers()
+R = {16: 14, 8: 6, 0: 0}[V]
 W = 2 * V                                                             # columns of a panel and of a tile
 SCRATCH = (DEPTH + R + 1) * W + 16                                    # float32; 16: `multiply` aligns it to 64 bytes
-
-
-class _Writer:
-    """Writes LLVM's instructions for vectors of V float32.
-
-    Parameters
-    ----------
-    builder : llvmlite.ir.IRBuilder
-    """
-
-    vector = ir.VectorType(_FLOAT, max(V, 1))
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-        self._fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(self.vector, 3 * [self.vector]),
-                                                   f"llvm.fma.v{V}f32")
-
-    def pointer(self, address: Any) -> Any:
-        """Return a pointer to the float32 at an address."""
-        return self.builder.inttoptr(address, _FLOAT.as_pointer())
-
-    def _vector(self, pointer, *offsets):
-        place = self.builder.gep(pointer, [self.sum(*offsets)])
-        return self.builder.bitcast(place, self.vector.as_pointer())
-
-    def sum(self, first: Any, *others: Any) -> Any:
-        """Return the sum of some integers."""
-        for other in others:
-            first = self.builder.add(first, other)
-        return first
-
-    def times(self, number: Any, count: int) -> Any:
-        """Return number count."""
-        return self.builder.mul(number, _SIZE(count))
-
-    def load(self, pointer: Any, *offsets: Any) -> Any:
-        """Return the vector that starts at an offset, the sum of `offsets`."""
-        return self.builder.load(self._vector(pointer, *offsets), align=4)
-
-    def store(self, value: Any, pointer: Any, *offsets: Any) -> None:
-        """Store a vector at an offset."""
-        self.builder.store(value, self._vector(pointer, *offsets), align=4)
-
-    def shuffle(self, x: Any, y: Any, places: list[int]) -> Any:
-        """Return the numbers of x, y, one after the other, at some places."""
-        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INDEX, V), places))
-
-    def repeat(self, pointer: Any, offset: Any) -> Any:
-        """Return a vector of V times the number at an offset."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        number = self.builder.load(self.builder.gep(pointer, [offset]))
-        return self.shuffle(self.builder.insert_element(undefined, number, _INDEX(0)), undefined, [0] * V)
-
-    def fma(self, x: Any, y: Any, z: Any) -> Any:
-        """Return x y + z."""
-        return self.builder.call(self._fma, [x, y, z])
 
 
 def _tile(rows: int) -> Any:
@@ -127,69 +53,34 @@ def _tile(rows: int) -> Any:
 
     def generate(write, integers):
         K, a, a_row, a_column, b, b_row, s, s_row, c, c_row = integers
-        builder, halves = write.builder, [_SIZE(0), _SIZE(V)]
         a, b, s, c = map(write.pointer, (a, b, s, c))
+        halves = [write.size(0), write.size(V)]
+        rows_of_a = [write.times(a_row, r) for r in range(rows)]
+
+        def step(k, *sums):
+            right = [write.load(b, write.times(k, b_row), half) for half in halves]
+            left = [write.repeat(a, row, write.times(k, a_column)) for row in rows_of_a]
+            return [write.fma(left[r], right[half], total) for (r, half), total in zip(places, sums, strict=True)]
+
         starts = [write.load(s, write.times(s_row, r), halves[half]) for r, half in places]
-        rows_of_a = [builder.gep(a, [write.times(a_row, r)]) for r in range(rows)]
-        before, loop, after = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k, sums = builder.phi(_SIZE), [builder.phi(write.vector) for _ in places]
-        right = [write.load(b, builder.mul(k, b_row), half) for half in halves]
-        left = [write.repeat(row, builder.mul(k, a_column)) for row in rows_of_a]
-        grown = [write.fma(left[r], right[half], total) for (r, half), total in zip(places, sums, strict=True)]
-        following = write.sum(k, _SIZE(1))
-        for variable, start, value in zip([k, *sums], [_SIZE(0), *starts], [following, *grown], strict=True):
-            variable.add_incoming(start, before)
-            variable.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, K), loop, after)
-        builder.position_at_end(after)
-        for (r, half), value in zip(places, grown, strict=True):
-            write.store(value, c, write.times(c_row, r), halves[half])
+        for (r, half), total in zip(places, write.loop(K, starts, step), strict=True):
+            write.store(total, c, write.times(c_row, r), halves[half])
 
-    return _intrinsic(generate)
+    return intrinsic(generate)
 
 
-def _transpose_square() -> Any:
-    """Return an intrinsic that transposes V x V numbers: (address, distance of rows), and the same of the result.
-
-    A matrix of four blocks is transposed by exchanging the two blocks off the diagonal, and then transposing each
-    block. In registers, both halves of the rows exchange at once: blocks of V / 2, then of V / 4, ..., 1.
-    """
-    def generate(write, integers):
-        source, source_row, target, target_row = integers
-        source, target = write.pointer(source), write.pointer(target)
-        rows = [write.load(source, write.times(source_row, i)) for i in range(V)]
-        block = V // 2
-        while block:
-            upper = [j + V - block if j & block else j for j in range(V)]
-            lower = [j + V if j & block else j + block for j in range(V)]
-            for i in range(V):
-                if not i & block:
-                    pair = rows[i], rows[i + block]
-                    rows[i], rows[i + block] = write.shuffle(*pair, upper), write.shuffle(*pair, lower)
-            block //= 2
-        for i in range(V):
-            write.store(rows[i], target, write.times(target_row, i))
-
-    return _intrinsic(generate)
-
-
-def _intrinsic(generate: Callable, result: Any = types.none) -> Any:
-    """Return an intrinsic of a tuple of integers, which writes its instructions with generate(writer, integers)."""
-    def function(context: Any, integers: Any) -> Any:
-        def call(context, builder, signature, arguments):
-            value = generate(_Writer(builder), cgutils.unpack_tuple(builder, arguments[0]))
-            return context.get_dummy_value() if value is None else value
-
-        return result(integers), call
-
-    return intrinsic(function)
+def _transpose_square(write, integers):
+    """Transpose V x V numbers: from an address and a distance of rows to another."""
+    source, source_row, target, target_row = integers
+    source, target = write.pointer(source), write.pointer(target)
+    columns = write.transpose([write.load(source, write.times(source_row, i)) for i in range(V)])
+    for i, column in enumerate(columns):
+        write.store(column, target, write.times(target_row, i))
 
 
 _tile_all, _tile_8, _tile_4, _tile_2, _tile_1 = (_tile(rows) for rows in (R, min(R, 8), min(R, 4), 2, 1))
-_transpose = _transpose_square()
-_pointer = _intrinsic(lambda write, address: write.pointer(*address), types.CPointer(types.float32))
+_transpose = intrinsic(_transpose_square)
+_pointer = intrinsic(lambda write, integers: write.pointer(*integers), types.CPointer(types.float32))
 
 
 @kernel
