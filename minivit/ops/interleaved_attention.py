@@ -225,6 +225,12 @@ def _set_offsets(offsets, g, heads, last, image, d):
 
 
 @kernel
+def _exp(x):
+    for i in range(x.size):
+        x[i] = exp(x[i])
+
+
+@kernel
 def _forward(qkv, y, probs, scratch, offsets, heads, scale):
     B, N, width = qkv.shape
     D, d = width // 3, width // (3 * heads)
@@ -238,15 +244,15 @@ def _forward(qkv, y, probs, scratch, offsets, heads, scale):
         _interleave(of_qkv.ctypes.data, X, width, Q, N, d)
         _interleave(of_qkv.ctypes.data, X + 4 * D, width, K, N, d)
         _interleave(of_qkv.ctypes.data, X + 8 * D, width, values, N, d)
-        _product(Q, d * V, V, K, V, d * V, P, N * V, V, N, N, d)
-        for n in range(N):
-            _centre((P + 4 * n * N * V, N, scale.ctypes.data))
-        flat = probs[g].reshape(-1)
-        for i in range(flat.size):
-            flat[i] = exp(flat[i])
-        for n in range(N):
-            _normalise((P + 4 * n * N * V, N))
-        _product(P, N * V, V, values, d * V, V, Q, d * V, V, N, d, N)
+        for n in range(0, N, ROWS):                                   # a few rows of P stay in the first cache
+            rows, row, block = min(ROWS, N - n), P + 4 * n * N * V, Q + 4 * n * d * V
+            _product(block, d * V, V, K, V, d * V, row, N * V, V, rows, N, d)
+            for r in range(rows):
+                _centre((row + 4 * r * N * V, N, scale.ctypes.data))
+            _exp(probs[g, n:n + rows].reshape(-1))
+            for r in range(rows):
+                _normalise((row + 4 * r * N * V, N))
+            _product(row, N * V, V, values, d * V, V, block, d * V, V, rows, d, N)
         _separate(of_y.ctypes.data, Q, Y, D, N, d)
 
 
@@ -262,15 +268,18 @@ def _backward(dy, qkv, probs, dqkv, scratch, offsets, heads, scale):
         _set_offsets(of_qkv, g, heads, B * heads - 1, N * width, d)
         _set_offsets(of_y, g, heads, B * heads - 1, N * D, d)
         _interleave(of_y.ctypes.data, dY, D, gradient, N, d)
+        _interleave(of_qkv.ctypes.data, X + 4 * D, width, K, N, d)
         _interleave(of_qkv.ctypes.data, X + 8 * D, width, values, N, d)
-        _product(gradient, d * V, V, values, V, d * V, dP, N * V, V, N, N, d)          # y = probs v
+        for n in range(0, N, ROWS):                                   # a few rows of dP stay in the first cache
+            rows, start = min(ROWS, N - n), 4 * n * N * V
+            _product(gradient + 4 * n * d * V, d * V, V, values, V, d * V, dP + start, N * V, V, rows, N, d)  # y = probs v
+            for r in range(rows):                                     # probs = softmax(scores / sqrt d)
+                at = start + 4 * r * N * V
+                _softmax_backward((P + at, dP + at, N, scale.ctypes.data))
+            _product(dP + start, N * V, V, K, d * V, V, Q + 4 * n * d * V, d * V, V, rows, d, N)  # scores = q k^T
+        _separate(of_qkv.ctypes.data, Q, dX, width, N, d)
         _product(P, V, N * V, gradient, d * V, V, values, d * V, V, N, d, N)
         _separate(of_qkv.ctypes.data, values, dX + 8 * D, width, N, d)
-        for n in range(N):                                                            # probs = softmax(scores / sqrt d)
-            _softmax_backward((P + 4 * n * N * V, dP + 4 * n * N * V, N, scale.ctypes.data))
         _interleave(of_qkv.ctypes.data, X, width, Q, N, d)
-        _interleave(of_qkv.ctypes.data, X + 4 * D, width, K, N, d)
-        _product(dP, N * V, V, K, d * V, V, gradient, d * V, V, N, d, N)               # scores = q k^T
-        _separate(of_qkv.ctypes.data, gradient, dX, width, N, d)
-        _product(dP, V, N * V, Q, d * V, V, gradient, d * V, V, N, d, N)
-        _separate(of_qkv.ctypes.data, gradient, dX + 4 * D, width, N, d)
+        _product(dP, V, N * V, Q, d * V, V, K, d * V, V, N, d, N)
+        _separate(of_qkv.ctypes.data, K, dX + 4 * D, width, N, d)
