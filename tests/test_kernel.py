@@ -225,6 +225,7 @@ def toy(tmp_path, monkeypatch):
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "kernel.py").write_text(Path(minivit.kernel.__file__).read_text() + HELPER)
+    (package / "vectors.py").write_text("")
     (package / "caller.py").write_text(CALLER)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -259,6 +260,16 @@ def test_an_edited_helper_reaches_callers_that_are_stored(toy):
 
 
 @compiled
+def test_an_edit_of_vectors_compiles_all_kernels_again(toy):
+    stores = set()
+    for source in ("V = 4", "V = 8"):
+        (toy.folder / "vectors.py").write_text(source)
+        toy()
+        stores.add(sys.modules["toy_kernels.kernel"]._STORE)
+    assert len(stores) == 2
+
+
+@compiled
 def test_the_store_is_in_the_folder_that_numba_is_configured_with(toy, tmp_path, monkeypatch):
     configured = tmp_path / "configured"
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(configured))
@@ -280,7 +291,7 @@ def test_kernels_work_where_the_store_cannot_be_written(toy, tmp_path, monkeypat
     assert toy().call(1.0) == 20
 
 
-# ---- the rule: a kernel calls helpers of its own file and of kernel.py, because the store notices no other edit --
+# ---- the rule: a kernel calls helpers of its own file, kernel.py and vectors.py: the store notices no other edit -----
 
 
 def foreign_names(source):
@@ -292,7 +303,7 @@ def foreign_names(source):
     foreign, uses, kernels = set(), {}, []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("minivit")):
-            if (node.module or "").rpartition(".")[2] != "kernel":
+            if (node.module or "").rpartition(".")[2] not in ("kernel", "vectors"):
                 foreign |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             foreign |= {(alias.asname or alias.name).split(".")[0]

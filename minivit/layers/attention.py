@@ -46,4 +46,4 @@ class Attention(Layer):
         """Attention of each token to each token in the last forward, (B, h, N, N). Each row sums to one; read-only."""
         if self.cache is None:
             raise RuntimeError(f"{type(self).__name__} has probabilities only between a forward and its backward")
-        return self.cache[1]
+        return attention.probabilities(self.cache)

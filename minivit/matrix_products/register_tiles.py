@@ -69,7 +69,8 @@ def _tile(rows: int) -> Any:
     return intrinsic(generate)
 
 
-def _transpose_square(write, integers):
+@intrinsic
+def _transpose(write, integers):
     """Transpose V x V numbers: from an address and a distance of rows to another."""
     source, source_row, target, target_row = integers
     source, target = write.pointer(source), write.pointer(target)
@@ -79,7 +80,6 @@ def _transpose_square(write, integers):
 
 
 _tile_all, _tile_8, _tile_4, _tile_2, _tile_1 = (_tile(rows) for rows in (R, min(R, 8), min(R, 4), 2, 1))
-_transpose = intrinsic(_transpose_square)
 _pointer = intrinsic(lambda write, integers: write.pointer(*integers), types.CPointer(types.float32))
 
 

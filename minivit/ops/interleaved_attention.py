@@ -18,8 +18,8 @@ Backward: the equations of `attention`, in the same layout.
 
     dP = dY V^T     dV = P^T dY     dS = softmax backward     dQ = dS K     dK = dS^T Q
 
-Interleaving is a transpose of V x V numbers in registers (see `vectors.py`), for every token and V numbers of a head. If
-the heads of the batch are not a multiple of V, the last head is computed several times and stored over itself. The
+Interleaving is a transpose of V x V numbers in registers (see `vectors.py`), for every token and V numbers of a head.
+If the heads of the batch are not a multiple of V, the last head is computed several times and stored over itself. The
 probabilities stay interleaved until the backward needs them.
 
 Read before: `attention`, `minivit/matrix_products/register_tiles.py`.
@@ -33,7 +33,7 @@ import numpy as np
 from ..kernel import constant, contiguous, empty, exp, kernel
 from ..vectors import V, intrinsic
 
-LARGEST = 1 << 19                                                     # bytes of scratch: half of a second cache
+LARGEST = 600_000                                                     # bytes of scratch: half of a second cache
 ROWS, COLUMNS = (4, 4) if V == 16 else (4, 2)                         # of a tile of vectors: 24 or 14 registers
 
 
@@ -57,7 +57,7 @@ def _working_memory(qkv, heads, scale):
 
 
 def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, tuple]:
-    """Return y (B, N, D), and the cache of `attention.reference_forward` with interleaved probabilities (.., N, N, V)."""
+    """Return y (B, N, D), and the cache: qkv, interleaved probabilities (groups of V heads, N, N, V), scale, h."""
     B, N, width = qkv.shape
     scale = 1 / math.sqrt(width // (3 * heads))
     y, probs = empty((B, N, width // 3), qkv.dtype), empty((-(-B * heads // V), N, N, V), qkv.dtype)
@@ -102,6 +102,7 @@ def _tile(rows: int, columns: int) -> Any:
     return intrinsic(generate)
 
 
+@intrinsic
 def _gather(write, integers):
     """Interleave: load V numbers at an address plus each of V offsets, and store them transposed."""
     offsets, source, target = integers
@@ -110,6 +111,7 @@ def _gather(write, integers):
         write.store(column, write.pointer(target), write.size(V * i))
 
 
+@intrinsic
 def _scatter(write, integers):
     """The inverse of `_gather`."""
     offsets, source, target = integers
@@ -118,6 +120,7 @@ def _scatter(write, integers):
         write.store(row, write.pointer(target), write.integer(offsets, i))
 
 
+@intrinsic
 def _centre(write, integers):
     """Subtract from `count` vectors the largest, and multiply them by the number at an address."""
     x, count, scale = integers
@@ -133,6 +136,7 @@ def _centre(write, integers):
     write.loop(count, [], step)
 
 
+@intrinsic
 def _normalise(write, integers):
     """Divide `count` vectors by their sum."""
     x, count = integers
@@ -149,6 +153,7 @@ def _normalise(write, integers):
     write.loop(count, [], step)
 
 
+@intrinsic
 def _softmax_backward(write, integers):
     """Replace dp by scale p (dp - sum(p dp)), for `count` vectors and the number `scale` at an address."""
     p, dp, count, scale = integers
@@ -170,8 +175,6 @@ def _softmax_backward(write, integers):
 
 _tile_whole, _tile_row, _tile_column, _tile_one = (_tile(*size) for size in ((ROWS, COLUMNS), (1, COLUMNS), (ROWS, 1),
                                                                              (1, 1)))
-_gather, _scatter, _centre = intrinsic(_gather), intrinsic(_scatter), intrinsic(_centre)
-_normalise, _softmax_backward = intrinsic(_normalise), intrinsic(_softmax_backward)
 
 
 # ---- kernels ---------------------------------------------------------------------------------------------------------
@@ -272,11 +275,11 @@ def _backward(dy, qkv, probs, dqkv, scratch, offsets, heads, scale):
         _interleave(of_qkv.ctypes.data, X + 8 * D, width, values, N, d)
         for n in range(0, N, ROWS):                                   # a few rows of dP stay in the first cache
             rows, start = min(ROWS, N - n), 4 * n * N * V
-            _product(gradient + 4 * n * d * V, d * V, V, values, V, d * V, dP + start, N * V, V, rows, N, d)  # y = probs v
-            for r in range(rows):                                     # probs = softmax(scores / sqrt d)
+            _product(gradient + 4 * n * d * V, d * V, V, values, V, d * V, dP + start, N * V, V, rows, N, d)
+            for r in range(rows):
                 at = start + 4 * r * N * V
                 _softmax_backward((P + at, dP + at, N, scale.ctypes.data))
-            _product(dP + start, N * V, V, K, d * V, V, Q + 4 * n * d * V, d * V, V, rows, d, N)  # scores = q k^T
+            _product(dP + start, N * V, V, K, d * V, V, Q + 4 * n * d * V, d * V, V, rows, d, N)
         _separate(of_qkv.ctypes.data, Q, dX, width, N, d)
         _product(P, V, N * V, gradient, d * V, V, values, d * V, V, N, d, N)
         _separate(of_qkv.ctypes.data, values, dX + 8 * D, width, N, d)
