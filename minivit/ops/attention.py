@@ -108,7 +108,7 @@ def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, tuple]:
 
 def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     """Fast version of `reference_backward`."""
-    if len(cache) > 3:
+    if isinstance(cache, interleaved_attention.Cache):
         return interleaved_attention.backward(dy, cache)
     qkv, probs, scale = cache
     heads, dqkv = probs.shape[1], np.empty_like(qkv)
@@ -123,7 +123,8 @@ def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
 
 def probabilities(cache: tuple) -> np.ndarray:
     """Return probs (B, h, N, N) of the cache of `forward`."""
-    return interleaved_attention.probabilities(cache) if len(cache) > 3 else cache[1]
+    is_interleaved = isinstance(cache, interleaved_attention.Cache)
+    return interleaved_attention.probabilities(cache) if is_interleaved else cache[1]
 
 
 def check(qkv: np.ndarray, heads: int) -> np.ndarray:

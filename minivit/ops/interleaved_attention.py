@@ -26,7 +26,7 @@ Read before: `attention`, `minivit/matrix_products/register_tiles.py`.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,16 +56,25 @@ def _working_memory(qkv, heads, scale):
             constant(np.full(1, scale, qkv.dtype)))
 
 
-def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, tuple]:
-    """Return y (B, N, D), and the cache: qkv, interleaved probabilities (groups of V heads, N, N, V), scale, h."""
+class Cache(NamedTuple):
+    """What `backward` needs: qkv, the interleaved probabilities (groups of V heads, N, N, V), 1/sqrt d, h."""
+
+    qkv: np.ndarray
+    probs: np.ndarray
+    scale: float
+    heads: int
+
+
+def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, Cache]:
+    """Return y (B, N, D), and the cache."""
     B, N, width = qkv.shape
     scale = 1 / math.sqrt(width // (3 * heads))
     y, probs = empty((B, N, width // 3), qkv.dtype), empty((-(-B * heads // V), N, N, V), qkv.dtype)
     _forward(qkv, y, probs, *_working_memory(qkv, heads, scale))
-    return y, (qkv, probs, scale, heads)
+    return y, Cache(qkv, probs, scale, heads)
 
 
-def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
+def backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
     """Return dqkv (B, N, 3 D) for dy (B, N, D)."""
     qkv, probs, scale, heads = cache
     dqkv = np.empty_like(qkv)
@@ -73,7 +82,7 @@ def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     return dqkv
 
 
-def probabilities(cache: tuple) -> np.ndarray:
+def probabilities(cache: Cache) -> np.ndarray:
     """Return probs (B, h, N, N) of a cache."""
     qkv, probs, _, heads = cache
     B, N, _ = qkv.shape
