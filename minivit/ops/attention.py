@@ -123,8 +123,9 @@ def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
 
 def probabilities(cache: tuple) -> np.ndarray:
     """Return probs (B, h, N, N) of the cache of `forward`."""
-    is_interleaved = isinstance(cache, interleaved_attention.Cache)
-    return interleaved_attention.probabilities(cache) if is_interleaved else cache[1]
+    if isinstance(cache, interleaved_attention.Cache):
+        return interleaved_attention.probabilities(cache)
+    return cache[1]
 
 
 def check(qkv: np.ndarray, heads: int) -> np.ndarray:
