@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minivit import layers
 from minivit.ops import attention
 from minivit.ops import interleaved_attention as interleaved
 from minivit.vectors import V
@@ -61,8 +62,10 @@ def test_the_processor_and_the_shape_decide():
     assert not fits(32, 17, 4, V + 1)
     assert not fits(1, 17, V // 2, V)                                 # half of the vectors would be empty
     assert not fits(16, 197, 3, 64)
-    qkv, dy = inputs(V, 6, 2, V)
-    y, cache = attention.forward(qkv, 2)
-    np.testing.assert_array_equal(y, interleaved.forward(qkv, 2)[0])
-    np.testing.assert_array_equal(attention.backward(dy, cache), interleaved.backward(dy, cache))
-    assert attention.probabilities(cache).shape == (V, 2, 6, 6)
+    layer = layers.Attention(2 * V, 2)
+    for B, kind in ((V, interleaved.Cache), (1, tuple)):
+        x = inputs(B, 6, 2, V)[1]
+        layer.forward(x)
+        assert type(layer.cache) is kind
+        assert layer.probabilities.shape == (B, 2, 6, 6)
+        layer.backward(x)

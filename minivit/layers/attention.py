@@ -6,7 +6,7 @@ its own d = D / h numbers of a token. (The *classifier head* at the end of a mod
 
 import numpy as np
 
-from ..ops import attention
+from ..ops import attention, interleaved_attention
 from .dropout import Dropout
 from .layer import Layer
 from .linear import Linear
@@ -33,17 +33,21 @@ class Attention(Layer):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (B, N, D) -> y (B, N, D)."""
-        y, self.cache = attention.forward(self.qkv.forward(x), self.heads)
+        qkv = self.qkv.forward(x)
+        op = interleaved_attention if interleaved_attention.fits(qkv, self.heads) else attention
+        y, self.cache = op.forward(qkv, self.heads)
         return self.proj_drop.forward(self.proj.forward(y))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """dy (B, N, D) -> dx (B, N, D)."""
         dy = self.proj.backward(self.proj_drop.backward(dy))
-        return self.qkv.backward(attention.backward(dy, self.pop_cache()))
+        cache = self.pop_cache()
+        op = interleaved_attention if isinstance(cache, interleaved_attention.Cache) else attention
+        return self.qkv.backward(op.backward(dy, cache))
 
     @property
     def probabilities(self) -> np.ndarray:
         """Attention of each token to each token in the last forward, (B, h, N, N). Each row sums to one; read-only."""
         if self.cache is None:
             raise RuntimeError(f"{type(self).__name__} has probabilities only between a forward and its backward")
-        return attention.probabilities(self.cache)
+        return interleaved_attention.probabilities(self.cache)

@@ -35,6 +35,7 @@ What training and input need besides:
 What other models need:
 
     attention_variants        attention with a bias on the scores, or with fewer queries
+    interleaved_attention     the same attention, with several heads side by side: faster for few tokens
     relative_bias             a learned bias that depends on the offset of two tokens
     windows, merging          Swin: attention within squares, and four tokens that become one
     convolution, winograd     one filter at every place of an image, and the same with fewer multiplications
@@ -56,6 +57,7 @@ if TYPE_CHECKING:                                                     # static t
         dropout,
         gelu,
         group_norm,
+        interleaved_attention,
         layer_norm,
         linear,
         max_pooling,
@@ -75,9 +77,9 @@ if TYPE_CHECKING:                                                     # static t
     )
 
 __all__ = ["attention", "attention_variants", "convolution", "cross_entropy", "distillation", "dropout", "gelu",
-           "group_norm", "layer_norm", "linear", "max_pooling", "merging", "patches", "philox", "pixels",
-           "pooling", "relative_bias", "relu", "sincos", "softmax", "tokens", "weight_standardisation",
-           "windows", "winograd"]
+           "group_norm", "interleaved_attention", "layer_norm", "linear", "max_pooling", "merging",
+           "patches", "philox", "pixels", "pooling", "relative_bias", "relu", "sincos", "softmax", "tokens",
+           "weight_standardisation", "windows", "winograd"]
 
 
 if not TYPE_CHECKING:                                                 # so static tools report a misspelt name

@@ -28,8 +28,7 @@ dB = A^T dZ (see `linear`). Between them stands the softmax (see `softmax`):
 
 q, k and v act on nothing else, so dqkv is dq, dk and dv side by side.
 
-Read before: `linear`, `softmax`. Read after: `attention_variants`, with a bias on the scores or fewer queries;
-`interleaved_attention`, faster for few tokens.
+Read before: `linear`, `softmax`. Read after: `attention_variants`; `interleaved_attention`, faster for few tokens.
 Sources: Vaswani et al., "Attention Is All You Need", arXiv:1706.03762, Eq. 1; Dosovitskiy et al., arXiv:2010.11929.
 """
 
@@ -39,7 +38,7 @@ import numpy as np
 
 from ..kernel import contiguous, empty
 from ..matrix_products import matmul
-from . import interleaved_attention, softmax
+from . import softmax
 
 
 def split_heads(qkv: np.ndarray, heads: int) -> np.ndarray:
@@ -94,8 +93,6 @@ def reference_backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
 def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, tuple]:
     """Fast version of `reference_forward`. Raises ValueError if qkv is not (B, N, 3 D) with D divisible by h."""
     qkv = check(qkv, heads)
-    if interleaved_attention.fits(qkv, heads):                        # few tokens and small heads
-        return interleaved_attention.forward(qkv, heads)
     B, N, width = qkv.shape
     q, k, v = split_heads(qkv, heads)
     scale = 1 / math.sqrt(q.shape[-1])
@@ -108,8 +105,6 @@ def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, tuple]:
 
 def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     """Fast version of `reference_backward`."""
-    if isinstance(cache, interleaved_attention.Cache):
-        return interleaved_attention.backward(dy, cache)
     qkv, probs, scale = cache
     heads, dqkv = probs.shape[1], np.empty_like(qkv)
     (q, k, v), (dq, dk, dv), dy = split_heads(qkv, heads), split_heads(dqkv, heads), per_head(dy, heads)
@@ -119,13 +114,6 @@ def backward(dy: np.ndarray, cache: tuple) -> np.ndarray:
     matmul(dscores, k, out=dq)                                     # scores = q k^T
     matmul(dscores.swapaxes(-1, -2), q, out=dk)
     return dqkv
-
-
-def probabilities(cache: tuple) -> np.ndarray:
-    """Return probs (B, h, N, N) of the cache of `forward`."""
-    if isinstance(cache, interleaved_attention.Cache):
-        return interleaved_attention.probabilities(cache)
-    return cache[1]
 
 
 def check(qkv: np.ndarray, heads: int) -> np.ndarray:

@@ -41,7 +41,8 @@ def fits(qkv: np.ndarray, heads: int) -> bool:
     """Return whether this file computes the attention of qkv (B, N, 3 D): the processor and the shape decide."""
     B, N, width = qkv.shape
     d = width // (3 * heads)
-    return bool(V) and qkv.dtype == np.float32 and d % V == 0 and 2 * B * heads > V and 4 * _scratch(N, d) <= LARGEST
+    return (bool(V) and qkv.dtype == np.float32 and qkv.flags.c_contiguous and d % V == 0 and 2 * B * heads > V
+            and 4 * _scratch(N, d) <= LARGEST)
 
 
 def _scratch(N, d):
@@ -82,8 +83,10 @@ def backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
     return dqkv
 
 
-def probabilities(cache: Cache) -> np.ndarray:
-    """Return probs (B, h, N, N) of a cache."""
+def probabilities(cache: tuple) -> np.ndarray:
+    """Return probs (B, h, N, N) of a cache of this file, or of another file about attention."""
+    if not isinstance(cache, Cache):
+        return cache[1]
     qkv, probs, _, heads = cache
     B, N, _ = qkv.shape
     return probs.transpose(0, 3, 1, 2).reshape(-1, N, N)[:B * heads].reshape(B, heads, N, N)
