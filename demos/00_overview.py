@@ -93,7 +93,7 @@ def main():
     model, records = train(data, 3 if options.quick else 30)
     draw(data, model, records, options.out)
     if options.quick:
-        print("Quick mode: too little training for conclusions.")
+        print("With --quick the model trains too little for conclusions.")
     print(f"figure: {options.out}")
 
 

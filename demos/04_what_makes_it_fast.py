@@ -256,6 +256,8 @@ def main():
     for name, before, after, ratio, remark in rows:
         print(f"{name:57} {before:7.2f} ms {after:7.2f} ms {ratio:6.1f}x   {remark}")
     draw(rows, options.out)
+    if options.quick:
+        print("With --quick there are too few repetitions for conclusions.")
     print(f"Figure: {options.out}")
 
 

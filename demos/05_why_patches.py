@@ -73,6 +73,8 @@ def main():
           f"know which pixels of a token are neighbours. A shift by {PATCH} pixels shifts the tokens (error "
           f"{by_patch:.0e}). A shift by one pixel changes them (error {by_pixel:.2f}).")
     draw_cost(sizes, costs, fits, {tokens: "patches", pixels: "pixels"}, image, PATCH, options.out)
+    if options.quick:
+        print("With --quick the sizes are too small for conclusions about time and memory.")
     print(f"Figure: {options.out}")
 
 

@@ -66,7 +66,7 @@ def main():
           "variance of the first layer's filters.")
     print(f"Mean cosine similarity of positions: {near:.2f} between neighbouring patches, {far:.2f} between others.")
     if options.quick:
-        print("Quick mode: too little training for conclusions.")
+        print("With --quick the model trains too little for conclusions.")
     chosen = [int(np.flatnonzero(data.test_labels == k)[0]) for k in (0, 1, 5, 7, 8, 9)]
     reports = attention_reports(model, data.test_images[chosen], class_names=data.class_names)
     draw_connectivity(reports, found, filters, variances, similarity, options.out)

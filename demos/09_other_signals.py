@@ -132,6 +132,8 @@ def main():
           f"the row of its answer. Uniform attention would give {1 / (ROWS + 1):.0%}.")
     cells = [["".join(ALPHABET[c] for c in pair) for pair in text.reshape(-1, 2)] for text in test[0][:8]]
     draw_table(curves, guess, cells, probs[layer][:8, head, 0], options.out)
+    if options.quick:
+        print("With --quick the models train too little for conclusions.")
     print(f"Figure: {options.out}")
 
 

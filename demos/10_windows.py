@@ -60,23 +60,43 @@ def measure(models, rounds):
     return {key: float(np.median(values)) for key, values in seconds.items()}
 
 
-def draw(models, seconds, sides, path):
-    """Draw the time of one image against the number of tokens, for both models."""
-    figure = new_figure(6.4, 4.2)
-    axes = figure.subplots()
+def draw_windows(axes, shift, tokens=16, window=8):
+    """Draw which tokens attend to each other: those of one colour. shift: of the windows, in tokens."""
+    parts = (np.arange(tokens) + shift) // window                     # the window of each row, and of each column
+    colours = 1 + (2 * parts[:, None] + 3 * parts) % 5                # neighbours differ
+    axes.imshow(colours, cmap="Pastel1", vmin=0, vmax=8)
+    for edge in range(1, tokens):
+        axes.axhline(edge - 0.5, color="w", lw=0.6)
+        axes.axvline(edge - 0.5, color="w", lw=0.6)
+    for edge in np.flatnonzero(np.diff(parts)) + 0.5:
+        axes.axhline(edge, color="k", lw=1.5)
+        axes.axvline(edge, color="k", lw=1.5)
+    axes.set(xticks=[], yticks=[])
+
+
+def draw(models, seconds, sides, title, path):
+    """Draw the windows of a Swin, and the time of one image against the number of tokens, for both models."""
+    figure = new_figure(8, 4)
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 2.1])
+    plain, shifted = left.subplots(2, 1)
+    draw_windows(plain, 0)
+    plain.set_title("blocks 1 and 3: windows of\n8x8 tokens; attention within each", fontsize=8)
+    draw_windows(shifted, 4)
+    shifted.set_title("blocks 2 and 4: shifted by half a\nwindow, so neighbours meet", fontsize=8)
+    axes = right.subplots()
     for name, colour in zip(MODELS, SERIES, strict=False):
         tokens = [models[name, side][0] for side in sides]
         axes.loglog(tokens, [1e3 * seconds[name, side] for side in sides], "o-", color=colour, label=LABELS[name])
-    axes.set(title="With windows, the time grows linearly with the tokens",
-             xlabel="number of tokens, and image size in pixels",
-             ylabel="forward and backward of one image (ms)")
-    axes.set_xticks(tokens, [f"{count:,}\n{side}x{side}" for count, side in zip(tokens, sides, strict=True)],
-                    fontsize=8)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("number of tokens, and image size in pixels", fontsize=9)
+    axes.set_ylabel("forward and backward of one image (ms)", fontsize=9)
+    axes.set_xticks(tokens, [f"{count:,}\n{side}x{side}" for count, side in zip(tokens, sides, strict=True)])
     axes.minorticks_off()
     axes.set_yticks([ms for ms in (1, 2, 5, 10, 20, 50, 100, 200, 500) if axes.get_ylim()[0] < ms < axes.get_ylim()[1]])
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -95,7 +115,10 @@ def main():
         taken, first = seconds[name, side], seconds[name, sides[0]]
         print(f"{name:5} {f'{side}x{side}':>8} {tokens:7,} {1e3 * taken:7.2f} ms {1e6 * taken / tokens:8.2f} us "
               f"{taken / first:10.1f}x {flops / models[name, sides[0]][1]:10.1f}x")
-    draw(models, seconds, sides, options.out)
+    draw(models, seconds, sides, "" if options.quick else "With windows, the time grows linearly with the tokens",
+         options.out)
+    if options.quick:
+        print("With --quick there are too few sizes and repetitions for conclusions.")
     print(f"Figure: {options.out}")
 
 

@@ -198,8 +198,8 @@ def report(plan, study, figure):
     lines = {name: slope(gap) for name, gap in gaps.items() if len(gap) > 1}
     for name, (growth, error, _) in lines.items():
         print(f"Lead of the {name.replace(' - ', ' over the ')}: with ten times as many images it changes by "
-              f"{100 * growth:+.2f} +- {100 * error:.2f} points. "
-              + verdict(gaps[name], *(f"the {model}" for model in name.split(" - "))))
+              f"{100 * growth:+.2f} +- {100 * error:.2f} points."
+              + ("" if plan is QUICK else f" {verdict(gaps[name], *(f'the {model}' for model in name.split(' - ')))}"))
     groups = {f"{size:,} images": members for size in plan.tuned if (members := _augmented(study, size, plan.augment))}
     for label, members in groups.items():
         for model in (CNN, VIT):
@@ -239,7 +239,7 @@ def run(plan, options, tuning, file):
     if study.rows:
         report(plan, study, options.out)
     print(f"{file}: {left} points are missing."
-          + (" --quick trains too little for conclusions." if options.quick else ""))
+          + (" With --quick the models train too little for conclusions." if options.quick else ""))
 
 
 def main():

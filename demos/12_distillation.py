@@ -128,9 +128,9 @@ def report(plan, table, figure):
         for role in DISTILLED:
             if len(gain := paired(found.get(role, {}), found.get(ALONE, {}))) > 1:    # a single seed shows nothing
                 mean, error = mean_and_error(gain.values())
-                effect = {1: "helps", 0: "has no significant effect (95% confidence)", -1: "harms"}[decided(gain)]
-                print(f"With {label}, {DISTILLED[role]} distillation {effect}: it changes the accuracy by "
-                      f"{100 * mean:+.2f} +- {100 * error:.2f} points.")
+                effect = {1: "it helps", 0: "no significant effect (95% confidence)", -1: "it harms"}[decided(gain)]
+                print(f"With {label}, {DISTILLED[role]} distillation changes the accuracy by {100 * mean:+.2f} +- "
+                      f"{100 * error:.2f} points" + ("." if plan is QUICK else f": {effect}."))
     draw_groups({label: found for label, found in groups.items() if found}, figure)
     print(f"Figure: {figure}")
 
@@ -152,7 +152,7 @@ def main():
         if table.rows:
             report(plan, table, options.out)
         print(f"{file}: {left} points are missing."
-              + (" --quick trains too little for conclusions." if options.quick else ""))
+              + (" With --quick the models train too little for conclusions." if options.quick else ""))
 
 
 if __name__ == "__main__":

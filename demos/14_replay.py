@@ -1,7 +1,7 @@
 """Show what two threads do during a training step, as written and replayed.
 
     python demos/14_replay.py            half a minute
-    python demos/14_replay.py --quick    fewer steps
+    python demos/14_replay.py --quick    too few steps for conclusions
 
 Draws replay.png: the time that each thread spends in compiled code. Between the kernels of a step as written, a thread
 runs Python or waits for the thread that does. A replay is one call of compiled code. Prints the time of a step on one
@@ -126,6 +126,8 @@ def main():
     for replay, name in ((False, "as written"), (True, "replayed")):
         print(f"{name:12} {ms[1, replay]:9.2f} {ms[2, replay]:10.2f} {ms[1, replay] / ms[2, replay]:5.2f}x")
     draw({"as written": trace(False, steps), "replayed": trace(True, steps)}, arguments.out)
+    if arguments.quick:
+        print("With --quick there are too few steps for conclusions.")
     print(f"Figure: {arguments.out}")
 
 

@@ -21,7 +21,7 @@ PACKAGES = ["minivit", "minivit.layers", "minivit.models", "minivit.data", "mini
 # parameter does not exist. PR01: a parameter is not documented.
 CHECKS = {"GL03", "GL08", "SS03", "PR02"}
 SECTIONS = CHECKS | {"PR01"}                         # for functions and classes with more than one parameter
-RESULTS = ("Report", "Row", "Result", "TrainingSettings")    # the library makes them; they describe their attributes
+RESULTS = ("Report", "Row", "Result", "TrainingSettings", "Trace")    # made by the library; they describe attributes
 
 
 def public_names():

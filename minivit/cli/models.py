@@ -1,9 +1,10 @@
-"""`minivit models` and `minivit weights`: the named models, and files of pretrained weights."""
+"""`minivit models`, `minivit weights` and `minivit trace`: named models, files of weights, the layers of a model."""
 
 import argparse
 import json
+import textwrap
 
-from .parser import add_json, worded
+from .parser import COLUMNS, add_json, worded
 
 
 def add_models(verbs: argparse._SubParsersAction) -> None:
@@ -50,3 +51,31 @@ def _weights(options: argparse.Namespace) -> int:
     result = inspect_weights(options.file, options.model, options.image_size, options.classes)
     print(json.dumps(describe_match(*result)) if options.json else worded(match_text(*result), options))
     return 0 if result[0].ok else 1
+
+
+def add_trace(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit trace`."""
+    verb = verbs.add_parser(
+        "trace", help="show shapes, parameters, FLOPs and gradients of every layer",
+        description="Run a few images through a model and back, and print for every layer the shape of its output, "
+                    "its\nparameters, its FLOPs, the size of its output, and the norms of its gradients.",
+        epilog="examples:\n  minivit trace vit_base_patch16_224\n  minivit trace runs/digits-seed0 --depth 2\n  "
+               "minivit trace w.safetensors --model vit_tiny_patch16_224")
+    verb.set_defaults(verb=_trace)
+    verb.add_argument("source", metavar="MODEL",
+                      help="A name that `minivit models` lists; the folder of a run; or, with --model, a file of "
+                           "weights.")
+    verb.add_argument("--model", metavar="NAME", help="The named model of a file of weights.")
+    verb.add_argument("--depth", type=int, default=1, metavar="LEVELS",
+                      help="Levels of layers: 2 shows the layers of each block, too. Default: 1.")
+    verb.add_argument("--images", type=int, default=4, metavar="B",
+                      help="Size of the batch: digits if they fit the model, else random images. Default: 4.")
+    add_json(verb, "batch, model, loss, layers, places and totals")
+
+
+def _trace(options: argparse.Namespace) -> None:
+    from ..training_pipeline.results.model_trace import trace_model
+
+    found, batch = trace_model(options.source, options.model, options.depth, options.images)
+    text = f"{found}\n\n{textwrap.fill(batch, COLUMNS)}"
+    print(json.dumps({"batch": batch} | found.as_json()) if options.json else text)

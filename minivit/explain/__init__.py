@@ -5,6 +5,7 @@
     attention_maps    attention maps, rollout, distances, and how much of the weights depends on the image
     filters           what the patch embedding and the positions have learned
     cost              why pixels are too many tokens
+    layer_trace       shapes, parameters, FLOPs and gradient norms of every layer (`minivit trace`)
     partial_models    layers in a row, or a model up to one of its blocks, for the chapters above
 
 The folder `tour` makes the page of `minivit tour`: one image through a model, forward and backward. The folder `tools`
@@ -15,12 +16,13 @@ holds what uses the chapters: `symmetry_theorems` (each symmetry with its measur
 
 from .attention_maps import attention_probabilities, mean_distance, readout_maps, rollout, variation
 from .filters import position_similarity, principal_filters
+from .layer_trace import Trace, trace
 from .partial_models import FirstBlocks, Sequential, with_all_tokens
 from .receptive import extent, receptive_field, spread
 from .symmetry import equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
 from .tools.study import Study
 
-__all__ = ["FirstBlocks", "Sequential", "Study", "attention_probabilities", "equivariance_error", "extent",
+__all__ = ["FirstBlocks", "Sequential", "Study", "Trace", "attention_probabilities", "equivariance_error", "extent",
            "mean_distance", "permute_patches", "permute_tokens", "position_similarity", "principal_filters",
-           "readout_maps", "receptive_field", "rollout", "shift", "shift_tokens", "spread", "unchanged", "variation",
-           "with_all_tokens"]
+           "readout_maps", "receptive_field", "rollout", "shift", "shift_tokens", "spread", "trace", "unchanged",
+           "variation", "with_all_tokens"]

@@ -5,6 +5,7 @@ products of that forward, two for each multiply-add, so the totals equal `model.
 """
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +110,7 @@ def summarise(model: Any, depth: int = 2) -> Summary:
         If the depth is not a whole number of at least 1.
     """
     check_number("depth", depth, least=1, whole=True)
-    calls = _trace(model)
+    calls = _calls(model)
     rows = []
 
     def visit(layer: Layer, path: str, level: int) -> int:
@@ -142,22 +143,42 @@ def _kind(layer: Layer) -> str:
                 if not cls.__name__.startswith("_") and cls is not AttentionVariant)
 
 
-def _trace(model: Any) -> dict[str, tuple[tuple[int, ...], int]]:
+def observe(model: Any, on_forward: Callable, on_backward: Callable | None = None) -> None:
+    """Make every layer of a replica report what it computes.
+
+    Parameters
+    ----------
+    model : Layer
+        A replica or an inference view. Its blocks then compute all tokens, as `flops` counts them.
+    on_forward : function
+        Called with (path, layer, inputs, y) after each forward.
+    on_backward : function, optional
+        Called with (path, layer, dy, dx) after each backward.
+    """
+    def reported(path: str, layer: Any, function: Any, report: Callable) -> Any:
+        def run(*inputs: np.ndarray) -> np.ndarray:
+            result = function(*inputs)
+            report(path, layer, inputs, result)
+            return result
+
+        return run
+
+    for path, layer in list(model.named_layers()):
+        if isinstance(layer, Block):
+            layer.set_output_tokens(None)
+        layer.forward = reported(path, layer, layer.forward, on_forward)               # type: ignore[method-assign]
+        if on_backward:
+            layer.backward = reported(path, layer, layer.backward, on_backward)        # type: ignore[method-assign]
+
+
+def _calls(model: Any) -> dict[str, tuple[tuple[int, ...], int]]:
     """Run a blank image through the model -> {path of a layer: (output shape without batch axis, its own FLOPs)}."""
     view, calls = model.inference_view(), {}
 
-    def record(path: str, layer: Any, forward: Any) -> Any:
-        def recorded(*inputs: np.ndarray) -> np.ndarray:
-            y = forward(*inputs)
-            calls[path] = y.shape[1:], _flops(layer, inputs, y)
-            return y
+    def note(path: str, layer: Layer, inputs: tuple[np.ndarray, ...], y: np.ndarray) -> None:
+        calls[path] = y.shape[1:], _flops(layer, inputs, y)
 
-        return recorded
-
-    for path, layer in list(view.named_layers()):
-        if isinstance(layer, Block):
-            layer.set_output_tokens(None)                             # `flops` counts all tokens of the last block
-        layer.forward = record(path, layer, layer.forward)            # type: ignore[method-assign]
+    observe(view, note)
     view.forward(np.zeros((1, *model.input_shape), np.uint8))
     return calls
 
