@@ -202,6 +202,7 @@ def test_a_file_of_weights_is_traced(tmp_path, capsys):
     (["vit_minni"], "did you mean 'vit_mini'"),
     (["runs/nowhere"], "runs/nowhere: no such run or file of weights"),
     (["vit_mini", "--depth", "0"], "depth must be a whole number at least 1"),
+    (["vit_mini", "--threads", "0"], "number of threads must be"),
     (["vit_mini", "--images", "0"], "number of images must be a whole number at least 1"),
     (["vit_mini", "--images", "1439"], "number of images must be"),
     ([__file__], "is a file, not a run"),

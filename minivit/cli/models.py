@@ -4,7 +4,7 @@ import argparse
 import json
 import textwrap
 
-from .parser import COLUMNS, add_json, worded
+from .parser import COLUMNS, add_json, add_threads, worded
 
 
 def add_models(verbs: argparse._SubParsersAction) -> None:
@@ -70,12 +70,13 @@ def add_trace(verbs: argparse._SubParsersAction) -> None:
                       help="Levels of layers: 2 shows the layers of each block, too. Default: 1.")
     verb.add_argument("--images", type=int, default=4, metavar="B",
                       help="Size of the batch: digits if they fit the model, else random images. Default: 4.")
+    add_threads(verb)
     add_json(verb, "batch, model, loss, layers, places and totals")
 
 
 def _trace(options: argparse.Namespace) -> None:
     from ..training_pipeline.results.model_trace import trace_model
 
-    found, batch = trace_model(options.source, options.model, options.depth, options.images)
+    found, batch = trace_model(options.source, options.model, options.depth, options.images, options.threads)
     text = f"{found}\n\n{textwrap.fill(batch, COLUMNS)}"
     print(json.dumps({"batch": batch} | found.as_json()) if options.json else text)

@@ -11,6 +11,8 @@ from ...models import create_model
 from ...models.create import check_model_name
 from ...models.model import Model
 from ...models.pretrained import load_weights
+from ...parallel.blas import blas_threads
+from ...parallel.threads import Workers
 from ..folder import RunFolder
 from ..pretrained.weight_source import check_is_not_a_file
 from .trained_model import latest_model
@@ -18,7 +20,8 @@ from .trained_model import latest_model
 HEAD_STD = 0.02     # of the weights that a new classifier gets for a trace
 
 
-def trace_model(source: str | Path, name: str | None = None, depth: int = 1, images: int = 4) -> tuple[Trace, str]:
+def trace_model(source: str | Path, name: str | None = None, depth: int = 1, images: int = 4,
+                threads: int | None = None) -> tuple[Trace, str]:
     """Trace a model.
 
     Parameters
@@ -31,6 +34,8 @@ def trace_model(source: str | Path, name: str | None = None, depth: int = 1, ima
         Number of levels of layers, as for `Model.summary`.
     images : int
         Size of the batch.
+    threads : int, optional
+        Number of threads of each matrix product (default: the cores of this process).
 
     Returns
     -------
@@ -44,9 +49,11 @@ def trace_model(source: str | Path, name: str | None = None, depth: int = 1, ima
         If there is no such model, as `load_weights`, `latest_model` and `trace`.
     """
     check_number("number of images", images, least=1, whole=True)
+    workers = Workers(threads)
     model, weights = _load(source, name)
     batch, labels, words = _batch(model, images)
-    return trace(model, batch, labels, depth), f"{words}; {weights}."
+    with blas_threads(workers.threads):
+        return trace(model, batch, labels, depth), f"{words}; {weights}."
 
 
 def _load(source: str | Path, name: str | None) -> tuple[Model, str]:
