@@ -50,7 +50,7 @@ EXPECTED = {
          lambda error: error > 0),
         (r"distillation\.csv: (\d+) points are missing\.", lambda left: left == 0)],
     "15_why_this_way": [
-        (r"(\d+) runs, (\d+) are missing\.", lambda runs, left: (runs, left) == (12, 0))],
+        (r"(\d+) runs, (\d+) are missing\.", lambda runs, left: (runs, left) == (8, 0))],
     "16_vit_in_ten_minutes": [
         (r"right answers +([\d.]+)%", lambda accuracy: accuracy > 90),
         (r"digit before +(\S+)\nloss of this digit after +(\S+)\n", lambda before, after: after < before)],
