@@ -208,7 +208,7 @@ def test_every_op_has_a_chapter():
 def test_the_pages_of_docs_come_in_the_order_of_their_table():
     pages = repository.documentation_pages()
     assert set(pages) == {path.stem for path in (ROOT / "docs").glob("*.md")} - {"README"}
-    assert pages[0] == "architecture"
+    assert pages[0] == "vit-in-ten-minutes"
 
 
 def test_a_chapter_knows_its_tests():
