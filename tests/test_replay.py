@@ -292,6 +292,13 @@ def test_prediction_sees_what_is_changed():
             np.testing.assert_array_equal(model.predict(images, threads=1), predict_as_written(model, images))
 
 
+def test_a_layer_may_keep_a_tuple_of_arrays():
+    model = make("token")
+    model.head.tables = (np.ones(3), (np.ones(2), "a"))
+    for images, _ in batches(model):
+        np.testing.assert_array_equal(model.predict(images, threads=1), predict_as_written(model, images))
+
+
 def test_many_threads_predict_with_one_model():
     model, pool = make("token"), ThreadPoolExecutor(8)
     images = [batch for batch, _ in batches(model, [1, 2, 5, 12] * 10)]

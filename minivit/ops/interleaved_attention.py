@@ -2,13 +2,11 @@
 
 The products of a small head are too small for a processor. With 17 tokens and d = 16, q k^T is a matrix of 17 x 17
 numbers: its rows do not fill vector registers, and each number is a sum of 16 terms only. But a batch has many heads,
-and all do the same. So V of them, of one image or of several, are laid *interleaved*:
+and all do the same. So V of them, of one image or of several, are laid *interleaved*, as Q (N, d, V). Here Q[n, i] is
+one vector: number i of query n, of V heads.
 
-    Q (N, d, V)         Q[n, i] is one vector: number i of query n, of V heads
-
-Then every operation on one head's numbers becomes the same operation on vectors, without a register half empty and
-without a sum over a register. `_product` multiplies matrices of vectors, and a transposed matrix is only another order
-of distances:
+Then every operation on one head's numbers becomes the same operation on vectors. No register is half empty, and no sum
+runs over a register. `_product` multiplies matrices of vectors. A transposed matrix is only another order of distances:
 
     S = Q K^T           S[n, m] = sum_i Q[n, i] K[m, i]               (N, N, V)
     P = softmax(S / sqrt d), row by row: largest, sum and quotient are vectors, too

@@ -88,12 +88,15 @@ def _fingerprint(model):
         if isinstance(item, Parameter):
             found.append(item.data.__array_interface__["data"][0])
         else:
-            found += [value if isinstance(value, _OPTIONS) else id(value) for name, value in vars(item).items()
-                      if name[0] != "_"]
+            found += [_option(value) for name, value in vars(item).items() if name[0] != "_"]
     return tuple(found)
 
 
-_OPTIONS = (int, float, str, tuple, type(None))
+def _option(value):
+    """Return a number or a text as it is, a tuple with its items treated alike, and who it is for anything else."""
+    if isinstance(value, tuple):
+        return tuple(map(_option, value))
+    return value if isinstance(value, int | float | str | None) else id(value)
 
 
 class _Reader(Replayed):
