@@ -361,15 +361,19 @@ def test_equations_are_drawn_with_the_font_of_the_site(site, browser):
 
 
 def titles_found(browser, query):
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.expected_conditions import staleness_of
     from selenium.webdriver.support.ui import WebDriverWait
 
     box = browser.find_element(By.CSS_SELECTOR, ".sidebar-search")
     box.clear()
     box.send_keys(query)
     box.submit()
-    WebDriverWait(browser, 60).until(lambda _: re.search(
-        "found|did not match", browser.find_element(By.CSS_SELECTOR, ".search-summary").text))
+    wait = WebDriverWait(browser, 60, ignored_exceptions=(StaleElementReferenceException,))
+    wait.until(staleness_of(box))                                     # the page before may be a search, too
+    wait.until(lambda _: re.search("found|did not match", "".join(
+        part.text for part in browser.find_elements(By.CSS_SELECTOR, ".search-summary"))))
     return [link.text for link in browser.find_elements(By.CSS_SELECTOR, "ul.search li > a")]
 
 
