@@ -31,6 +31,7 @@ PICTURES = {
     "explain/cost": ["05_why_patches"], "gradient_checking/check": ["02_find_a_wrong_gradient"],
     "models/vit": ["00_overview"], "models/swin": ["10_windows"], "models/deit": ["12_distillation"],
     "models/linear_probe": ["13_weights"], "parallel/lanes": ["14_replay"], "layers/conv_stem": ["11_scale"],
+    "ops/interleaved_attention": ["18_register_tiles"],
 }
 
 

@@ -176,6 +176,7 @@ def _multiply_panel(a, a_row, a_column, b, b_row, c, c_row, edge, start, M, dept
 @kernel
 def repeat_tile(a, b, c, count):
     """Compute c[:R] = c[R] + a b some times: a (R, K), b (K, W), c (R + 1, W). No product is faster, if K is small."""
-    K, left, right, result = a.shape[1], a.ctypes.data, b.ctypes.data, c.ctypes.data
+    left, right, result = a.ctypes.data, b.ctypes.data, c.ctypes.data
+    a_row, a_column, b_row = a.strides[0] // 4, a.strides[1] // 4, b.strides[0] // 4  # the compiler must not know them
     for _ in range(count):
-        _tile_all((K, left, K, 1, right, W, result + 4 * R * W, 0, result, W))
+        _tile_all((a.shape[1], left, a_row, a_column, right, b_row, result + 4 * R * W, 0, result, W))
