@@ -1,10 +1,10 @@
 """Vector instructions for kernels.
 
 A processor computes with *vector registers*: V numbers at once, 16 float32 with AVX-512, 8 with AVX2. LLVM, the
-compiler behind Numba, turns many loops into vector instructions by itself. But it cannot be told in Python to keep
-numbers in registers over a whole loop, nor to exchange numbers between registers. A kernel that needs this calls an
-*intrinsic*, a function that writes LLVM's instructions. An intrinsic of this project takes one tuple of integers:
-addresses, and distances and counts in float32.
+compiler behind Numba, turns many loops into vector instructions by itself. But a loop in Python cannot say that numbers
+stay in registers until it ends, or that registers exchange numbers. A kernel that needs this calls an *intrinsic*, a
+function that writes LLVM's instructions. An intrinsic of this project takes one tuple of integers: addresses, and
+distances and counts in float32.
 
     @intrinsic
     def double(write, integers):                        double((address,)) in a kernel
@@ -18,11 +18,11 @@ Read before: `kernel.py`. Source: the LLVM language reference.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import llvmlite.binding
 import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic as numba_intrinsic
 
 _INDEX, _SIZE, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -31,10 +31,9 @@ _INDEX, _SIZE, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 def _numbers_of_a_vector() -> int:
     """Return V; 0 if this processor has no vectors that we know, or nothing is compiled."""
     config: Any = numba.config
-    features = {} if config.DISABLE_JIT else llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 16
-    return 8 if features.get("avx2") and features.get("fma") else 0
+    features = "" if config.DISABLE_JIT else config.CPU_FEATURES or get_host_cpu_features()
+    known = {feature[1:] for feature in features.split(",") if feature[:1] == "+"}
+    return 16 if "avx512f" in known else 8 if {"avx2", "fma"} <= known else 0
 
 
 V = _numbers_of_a_vector()
@@ -138,7 +137,7 @@ class Writer:
         return self.builder.call(function, [x, y, z])
 
     def larger(self, x: Any, y: Any) -> Any:
-        """Return the larger number at each place."""
+        """Return the larger number at each place; y if one of them is NaN."""
         return self.builder.select(self.builder.fcmp_ordered(">", x, y), x, y)
 
     def loop(self, count: Any, starts: Sequence[Any], step: Callable) -> list[Any]:

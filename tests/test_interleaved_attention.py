@@ -69,3 +69,11 @@ def test_the_processor_and_the_shape_decide():
         assert type(layer.cache) is kind
         assert layer.probabilities.shape == (B, 2, 6, 6)
         layer.backward(x)
+
+
+def test_a_gradient_of_another_dtype_or_shape():
+    qkv, dy = inputs(V, 6, 2, V)
+    _, cache = interleaved.forward(qkv, 2)
+    np.testing.assert_array_equal(interleaved.backward(dy.astype(float), cache), interleaved.backward(dy, cache))
+    with pytest.raises(ValueError, match="dy must be"):
+        interleaved.backward(dy[:, :3], cache)

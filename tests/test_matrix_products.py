@@ -14,8 +14,8 @@ R, V, W, DEPTH = register_tiles.R or 6, register_tiles.V or 8, register_tiles.W 
 
 def matrix(shape, transposed, dtype=np.float32):
     """Return random numbers of a shape, whose rows (or columns, if transposed) are contiguous."""
-    numbers = np.random.default_rng(sum(shape)).standard_normal((*shape[:-2], *sorted(shape[-2:])))
-    numbers = numbers.reshape(*shape[:-2], *(shape[:-3:-1] if transposed else shape[-2:])).astype(dtype)
+    lengths = shape[:-3:-1] if transposed else shape[-2:]
+    numbers = np.random.default_rng(sum(shape)).standard_normal((*shape[:-2], *lengths)).astype(dtype)
     return numbers.swapaxes(-1, -2) if transposed else numbers
 
 
@@ -53,7 +53,7 @@ def test_tiles_multiply_any_lengths_and_orders(M, K):
                                 *(step // 4 for step in a.strides), 0, 0, *(step // 4 for step in b.strides), 0, 0,
                                 N + 1, has_bias)
         assert error(out[:, :N], a, b, bias * has_bias) < K**0.5 + 2
-        assert (out[:, N] == 7).all()                                 # nothing is written behind a row
+        assert (out[:, N] == 7).all()                                 # nothing is written after a row
 
 
 @needs_tiles
@@ -77,6 +77,7 @@ def test_matmul_is_numpys(dtype, N, lead):
         out = np.empty((*lead, 7, 2 * N), dtype)[..., :N]             # part of a wider array
         assert matmul(a, b, out=out) is out
         assert error(out, a, b) < 8
+        assert error(matmul(a, b, out=out, bias=bias), a, b, bias) < 8
 
 
 def test_slices_of_heads_are_multiplied_where_they_lie():
@@ -95,10 +96,11 @@ def ones(*shape, dtype=np.float32):
 
 @pytest.mark.parametrize(("a", "b"), [
     (ones(3, 0), ones(0, W)), (ones(0, 4), ones(4, W)), (ones(3, 4), ones(4, 0)), (ones(3, 4)[:, ::-1], ones(4, W)),
-    (ones(3, 4), ones(4, 2 * W)[:, ::2]), (ones(3, 4, dtype=float), ones(4, W)),
-    (ones(3, 4, dtype=">f4"), ones(4, W, dtype=">f4")), (ones(2, 3, 4), ones(4, W)),
-], ids=["no columns", "no rows", "no results", "backwards", "every second column", "two dtypes", "byte order",
-        "broadcast"])
+    (ones(3, 20), matrix((W, 20), False)[::-1].T), (ones(3, 4), ones(4, 2 * W)[:, ::2]),
+    (ones(3, 4, dtype=float), ones(4, W)), (ones(3, 4, dtype=">f4"), ones(4, W, dtype=">f4")),
+    (ones(2, 3, 4), ones(4, W)),
+], ids=["no columns", "no rows", "no results", "backwards", "transposed and backwards", "every second column",
+        "two dtypes", "byte order", "broadcast"])
 def test_what_a_compiled_function_cannot_read_is_left_to_numpy(a, b):
     np.testing.assert_array_equal(matmul(a, b), np.matmul(a, b))
 
@@ -117,3 +119,9 @@ def test_the_shapes_decide_who_multiplies(used):
     with products_shared(True):
         assert who(W) == other
     assert who(W) == "tiles"
+
+
+def test_a_bias_of_another_length_is_refused():
+    for N in (10, W):
+        with pytest.raises(ValueError, match="needs a bias"):
+            matmul(ones(3, 4), ones(4, N), bias=ones(1))

@@ -78,7 +78,7 @@ assert hasattr(minivit, "ViTClassifier") and not hasattr(minivit, "trian")
 names = [name for name, _ in inspect.getmembers(minivit)]
 assert {"ViTClassifier", *minivit.__all__} <= set(names)
 text = pydoc.plain(pydoc.render_doc(minivit))
-for words in ("shape alphabet", "plain.py", "train(model", "create_model(name", "class Trainer", "0.2.0"):
+for words in ("shape alphabet", "plain.py", "train(model", "create_model(name", "class Trainer", minivit.__version__):
     assert words in text, words
 """)
     assert said == ""

@@ -1,7 +1,7 @@
 """The physical limit of a core: a matrix product whose numbers never leave the registers and the first cache.
 
 `minivit/matrix_products/register_tiles.py` explains a tile. Here the same tile is computed over and over, from an A and
-a B that stay in the first cache. Nothing waits for memory, so no matrix product of this processor is faster.
+a B that stay in the first cache. Nothing waits for memory. We know of no faster product.
 """
 
 from typing import Any

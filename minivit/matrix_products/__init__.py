@@ -9,10 +9,10 @@
   threads should share.
 - `np.matmul`, where neither fits.
 
-The shapes and the processor decide, never a measurement. So a model gives the same bits every time. The first two run
-in compiled code. From Python, a product of small matrices would cost more time in NumPy than the multiplications, and a
-recorded step (see `minivit/kernel_replay/`) could not contain it. Both read a transposed matrix, or one head's slice of
-all queries, where it lies.
+Shapes, dtype, memory layout and processor decide, never a measurement. So the same call gives the same bits every time.
+The first two run in compiled code. From Python, a product of small matrices would cost more time in NumPy than the
+multiplications, and a recorded step (see `minivit/kernel_replay/`) could not contain it. Both read a transposed matrix,
+or one head's slice of all queries, where it lies.
 
 Backward: see `minivit/ops/linear.py`, which derives dA = dC B^T and dB = A^T dC.
 
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..kernel import active, add_row, empty
+from ..kernel import active, empty
 from . import blas, register_tiles
 from .blas import find_gemm
 
@@ -42,13 +42,21 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None, bias: np
     b : array (..., K, N), with the leading axes of a
     out : array (..., M, N), optional
         Receives the result.
-    bias : array (N,), contiguous, optional
+        It must not overlap a or b.
+    bias : array (N,), optional
         Is added to every row.
 
     Returns
     -------
     c : array (..., M, N)
+
+    Raises
+    ------
+    ValueError
+        If the bias has another shape.
     """
+    if bias is not None and bias.shape != b.shape[-1:]:
+        raise ValueError(f"a product with {b.shape[-1]} columns needs a bias ({b.shape[-1]},), not {bias.shape}")
     c = empty((*a.shape[:-1], b.shape[-1]), a.dtype) if out is None else out
     layout = _layout(a, b, c)
     if layout is not None and _tiles_fit(a, b, bias):
@@ -62,7 +70,7 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None, bias: np
     else:
         _call(blas.multiply, (a, b, c), (*gemm.of(a.dtype), *orders))
     if bias is not None:
-        add_row(c, bias)
+        c += bias
     return c
 
 
@@ -99,12 +107,12 @@ def _layout(a, b, c):
     c's last, which is 1.
     """
     if not (a.dtype == b.dtype == c.dtype and a.dtype.char in "fd" and a.dtype.isnative and c.flags.writeable
-            and a.ndim == b.ndim == c.ndim <= 4 and all(x.flags.aligned for x in (a, b, c))):
+            and 2 <= a.ndim == b.ndim == c.ndim <= 4 and all(x.flags.aligned for x in (a, b, c))):
         return None
     if not (a.shape[:-2] == b.shape[:-2] == c.shape[:-2] and a.shape[-1] == b.shape[-2]
             and c.shape[-2:] == (a.shape[-2], b.shape[-1])):
         return None
-    if any(step % x.itemsize for x in (a, b, c) for step in x.strides):
+    if any(step < 0 or step % x.itemsize for x in (a, b, c) for step in x.strides):
         return None
     of_c = _steps(c)
     if (of_c[-1] != 1 and c.shape[-1] > 1) or of_c[-2] < c.shape[-1]:

@@ -120,7 +120,8 @@ def _pack(panel, b, b_row, b_column, depth, width):
     for k in range(0, deep, V):
         for n in range(0, wide, V):
             _transpose((b + 4 * (k + n * b_column), b_column, panel + 4 * (k * W + n), W))
-    source, target = carray(_pointer((b,)), (1,)), carray(_pointer((panel,)), (1,))
+    source = carray(_pointer((b,)), (depth + (width - 1) * b_column,))
+    target = carray(_pointer((panel,)), (depth * W,))
     for k in range(depth):
         for n in range(wide if k < deep else 0, width):
             target[k * W + n] = source[k + n * b_column]

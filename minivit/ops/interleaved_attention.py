@@ -39,8 +39,8 @@ def fits(qkv: np.ndarray, heads: int) -> bool:
     """Return whether this file computes the attention of qkv (B, N, 3 D): the processor and the shape decide."""
     B, N, width = qkv.shape
     d = width // (3 * heads)
-    return (bool(V) and qkv.dtype == np.float32 and qkv.flags.c_contiguous and d % V == 0 and 2 * B * heads > V
-            and 4 * _scratch(N, d) <= LARGEST)
+    return (bool(V) and N > 0 and width % (3 * heads) == 0 and d % V == 0 and 2 * B * heads > V
+            and 4 * _scratch(N, d) <= LARGEST and qkv.dtype == np.float32 and qkv.flags.c_contiguous)
 
 
 def _scratch(N, d):
@@ -74,8 +74,12 @@ def forward(qkv: np.ndarray, heads: int) -> tuple[np.ndarray, Cache]:
 
 
 def backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
-    """Return dqkv (B, N, 3 D) for dy (B, N, D)."""
+    """Return dqkv (B, N, 3 D) for dy (B, N, D). Raises ValueError if dy has another shape."""
     qkv, probs, scale, heads = cache
+    if dy.shape != (*qkv.shape[:2], qkv.shape[2] // 3):
+        raise ValueError(f"attention: dy must be {(*qkv.shape[:2], qkv.shape[2] // 3)}, as y, not {dy.shape}")
+    if dy.dtype != qkv.dtype:
+        dy = dy.astype(qkv.dtype)
     dqkv = np.empty_like(qkv)
     _backward(contiguous(dy), qkv, probs, dqkv, *_working_memory(qkv, heads, scale))
     return dqkv

@@ -22,7 +22,7 @@ import threadpoolctl
 
 @cache
 def _libraries() -> list[Any]:
-    """Return the controllers of the loaded BLAS libraries. Look them up once; warn if there is none."""
+    """Return the controllers of the BLAS libraries that are loaded at the first call. Warn if there is none."""
     found = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
     if not found:
         warnings.warn("this BLAS cannot be limited to one thread, so results may depend on the number of threads",
@@ -55,8 +55,8 @@ class _Asked:
     def forget_other_threads(self) -> None:
         """After a fork: the other threads do not exist in the child, so they ask no more."""
         self.lock, here = threading.Lock(), threading.get_ident()
-        asked, self.numbers = self.numbers, {key: item for key, item in self.numbers.items() if item[0] == here}
-        if asked:
+        self.numbers = {key: item for key, item in self.numbers.items() if item[0] == here}
+        if self.before:
             self._set()
 
     def _set(self):

@@ -45,7 +45,7 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
     kept = vars(model).setdefault("_readers", {})
     current = alone, *_fingerprint(model)
     readers = kept.setdefault(current, [])
-    for outdated in [key for key in kept if key[1:] != current[1:]]:
+    for outdated in [key for key in list(kept) if key[1:] != current[1:]]:
         kept.pop(outdated, None)
 
     def run(part):
@@ -88,7 +88,7 @@ def _fingerprint(model):
         if isinstance(item, Parameter):
             found.append(item.data.__array_interface__["data"][0])
         else:
-            found += [_option(value) for name, value in vars(item).items() if name[0] != "_"]
+            found += [_option(value) for name, value in list(vars(item).items()) if name[0] != "_"]
     return tuple(found)
 
 
