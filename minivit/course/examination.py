@@ -338,7 +338,8 @@ class _Examination:
         found, right = self.gradients[name], self.right_gradients[name]
         for other, array in self.right_gradients.items():
             if other != name and array.shape == found.shape and equal(found, array):
-                return f"{name} is what {other} should be: the two are exchanged"
+                both = np.shape(self.gradients[other]) == right.shape and equal(self.gradients[other], right)
+                return f"{name} is what {other} should be" + ": the two are exchanged" * both
         return diagnose(name, found, right, fits, self.case.sizes) or self.part_of_dy(name)
 
     def part_of_dy(self, name):

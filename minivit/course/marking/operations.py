@@ -70,6 +70,9 @@ def _softmax_cases(rng):
                "exp(1000) is too large for a float: subtract the largest score of each row before exp")
     yield Case({"x": x - 1000}, {"B": 3, "N": 5, "K": 7}, "scores near -1000",
                "exp(-1000) rounds to 0: subtract the largest score of each row before exp")
+    yield Case({"x": x - 1000 * np.arange(5)[:, None]}, {"B": 3, "N": 5, "K": 7}, "rows that differ by 1000",
+               "the largest score of the whole array is too large for the other rows: subtract from each row its own "
+               "largest score")
 
 
 def _softmax_fits(a):
@@ -107,7 +110,8 @@ def _layer_norm_cases(rng):
     x, weight, bias = 1 + 2 * rng.standard_normal((3, 5, 7)), rng.standard_normal(7), rng.standard_normal(7)
     yield Case({"x": x, "weight": weight, "bias": bias}, sizes)
     yield Case({"x": x[:, 0] * 1e-3, "weight": weight, "bias": bias}, {"B": 3, "D": 7},
-               "x of two axes (B, D) with a variance near eps", "Is eps added to the variance, inside the root?")
+               "x of two axes (B, D) with a variance near eps",
+               "x may have any number of axes before the last, and eps is added to the variance, inside the root")
 
 
 def _layer_norm_fits(a):
