@@ -4,7 +4,7 @@
     python demos/15_why_this_way.py --write    the same; also puts the tables into docs/why-this-way.md
     python demos/15_why_this_way.py --quick    a few short runs without conclusions; keeps only the figure
 
-The study has about 480 short runs and takes about half an hour on two cores. Interrupt it at any time: the same command
+The study has about 480 short runs and took 75 minutes on two busy cores. Interrupt it at any time: the same command
 continues with the missing runs. With the table `why_this_way.csv` of this repository nothing is missing, so it only
 prints and draws. The page docs/why-this-way.md explains the results.
 
