@@ -1,8 +1,9 @@
 """The process in which a learner's file runs: `python -m minivit.course.child`. Its parent is `process`.
 
 It reads one request, a line, from stdin and writes one event a line to stdout, both as JSON. When stdin ends, the
-parent has ended, and so does this process. What the file itself prints is counted and kept apart. The time limit is a
-watchdog of the interpreter (`faulthandler`): it also ends a loop that never returns to Python, and writes where it was.
+parent has ended, and so does this process. What the file itself prints is counted and kept apart. At the time limit a
+thread writes where the file is, and ends the process. The interpreter's own watchdog (`faulthandler`) does the same a
+second later: it also ends a call that never returns to Python.
 """
 
 import faulthandler
@@ -41,6 +42,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.file = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self.timer: threading.Timer | None = None
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
@@ -58,8 +60,21 @@ class Channel:
     def watch(self, seconds: float) -> None:
         """End this process after some seconds from now, and say where it was; 0: no more."""
         faulthandler.cancel_dump_traceback_later()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         if seconds:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=self.file)
+            self.timer = threading.Timer(seconds, self._stop)
+            self.timer.daemon = True
+            self.timer.start()
+            faulthandler.dump_traceback_later(seconds + 1, exit=True, file=self.file)
+
+    def _stop(self) -> None:
+        """Write where every thread is, and end the process. This thread holds the lock, so no call is half made."""
+        self.file.write("Timeout\n")
+        self.file.flush()
+        faulthandler.dump_traceback(self.file)
+        os._exit(1)
 
 
 def _end_with(parent: int) -> None:

@@ -367,7 +367,7 @@ class _Examination:
         advice = ("A float64 number made it so: np.sqrt(2) and np.float64 are float64, but math.sqrt(2) and 1.0 take "
                   "the type of the array. np.zeros needs the dtype of another array")
         y, cache = self.forward_and_cache([single(value) for value in self.arguments.values()])
-        if np.asarray(y).dtype != np.float32:
+        if np.ndim(y) and np.asarray(y).dtype != np.float32:     # NumPy 1 makes float64 of a float32 scalar by an int
             raise Wrong(f"{self.pair.y} is {np.asarray(y).dtype} for float32 inputs, but must be float32. {advice}",
                         "forward")
         dy = np.asarray(self.dy).astype(np.float32)[()]
