@@ -140,6 +140,14 @@ def test_a_right_array_has_no_diagnosis_and_a_random_one_is_not_named():
         assert diagnose("dx", found, right, fits, sizes).startswith(words)
 
 
+def test_the_chapter_to_read_is_a_file_from_here(tmp_path, monkeypatch):
+    lessons.start("linear", tmp_path)
+    for folder in (Path(plain.__file__).parents[1], tmp_path):
+        monkeypatch.chdir(folder)
+        read = lessons.check(tmp_path / "linear.py")[1].partition("read ")[2].split(", ")[0]
+        assert Path("".join(read.split())).is_file()
+
+
 def test_a_wrong_shape_is_explained():
     sizes = {"B": 2, "N": 3, "D": 5}
     x, bias = np.zeros((2, 3, 5)), np.zeros(5)
@@ -157,6 +165,10 @@ RIGHT = solution("linear")
 @pytest.mark.parametrize(("text", "words"), [
     ("def forward(x:\n    return\n", r"the file is not Python: line 1: def forward\(x: "),
     ("\x00", r"the file is not Python"),
+    (RIGHT.replace("+ bias,", "+ x.sum(axis=-1) + bias,"), "forward raises ValueError.*with keepdims=True it stays"),
+    (RIGHT.replace("dx = dy", "import numpy as np; np.tril(np.diag(x)); dx = dy"), "write the operation for the last "
+     "axis"),
+    (RIGHT.replace("dx = dy", "x.reshape(2, 2); dx = dy"), "a reshape keeps the number of entries"),
     ("import torch\n" + RIGHT, "line 1 imports torch: an exercise uses NumPy alone"),
     ("from minivit.ops.linear import forward, backward\n" + RIGHT, "line 1 imports minivit.ops.linear"),
     ("from minivit.course.earlier import linear\n" + RIGHT, "line 1 imports linear, which is no earlier step"),
@@ -183,7 +195,7 @@ RIGHT = solution("linear")
     (RIGHT.replace("x @ weight + bias,", "np.random.rand() * (x @ weight + bias),", 1).replace('"""\n', '"""\nimport '
      "numpy as np\n", 1), "another result at the second call"),
     (RIGHT.replace("def forward(x, weight, bias)", "def forward(x)"), "forward raises TypeError: .*takes 1 positional"),
-], ids=range(26))
+], ids=range(29))
 def test_one_clear_message_for_whatever_the_file_does(tmp_path, text, words):
     passed, said = check(tmp_path, "linear", text)
     assert not passed

@@ -23,7 +23,7 @@ def add_learn(verbs: argparse._SubParsersAction) -> None:
                                             "that exists is never overwritten.")
     start.set_defaults(verb=_start)
     start.add_argument("name", metavar="NAME", nargs="?", help="An exercise. Default: the first without a file.")
-    start.add_argument("--to", metavar="FOLDER", dest="folder", default=".",
+    start.add_argument("--to", "--in", metavar="FOLDER", dest="folder", default=".",
                        help="Where to write it; created if needed. Default: this folder.")
 
     hint = commands.add_parser("hint", help="show one hint more", description="Show one hint more for an exercise.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def hint(name: str, folder: str | os.PathLike = ".") -> str:
     lines = [textwrap.fill(f"hint {i} of {len(hints)}: {text}", _WIDTH, subsequent_indent="  ", break_on_hyphens=False,
                            break_long_words=False) for i, text in enumerate(hints[:shown], 1)]
     if shown == len(hints):
-        lines.append(f"That was the last hint. The solution and its derivation: {marking(task).read}")
+        lines.append(f"That was the last hint. The solution and its derivation: {_chapter(task)}")
     return "\n".join(lines)
 
 
@@ -159,6 +160,14 @@ def advice(submission: Submission, passed: bool) -> str:
                  else f"all exercises are done: minivit learn train {folder / '*.py'}")
 
 
+def _chapter(task):
+    """Return what to read on an exercise. Its paths lead to the files from here, also where minivit is installed."""
+    def path(found):
+        return found[0] if Path(found[0]).exists() else str(Path(__file__).parents[2] / found[0])
+
+    return re.sub(r"minivit/[\w/]+\.py", path, marking(task).read)
+
+
 def _line(label, text):
     """Return a line of a report, wrapped."""
     return textwrap.fill(text, _WIDTH, initial_indent=f"  {label:9} ", subsequent_indent=" " * 12,
@@ -184,7 +193,7 @@ def _report(submission, result):
         add("wrong", wrong["text"])
         for text in wrong["details"]:
             add("", text)
-        add("read", marking(task).read)
+        add("read", _chapter(task))
     for note in result["notes"]:
         add("note", note)
     return "\n".join(lines)

@@ -144,6 +144,18 @@ def read_submission(path: str | os.PathLike) -> Submission:
     return Submission(path, text, exercise(name))
 
 
+# for messages of NumPy that a beginner meets: (pattern, what it means)
+_ADVICE = (
+    ("matmul", "in a product A @ B, the last axis of A and the last but one of B have the same length: must one of "
+               "them be transposed?"),
+    ("broadcast", "two shapes fit if their axes, counted from the last one, have equal lengths or length 1. A sum, a "
+                  "mean or a max over an axis removes it; with keepdims=True it stays, with length 1"),
+    ("must be 1- or 2-d|must be 2-d|1-dimensional|too many indices", "the array may have several axes before the last "
+     "one: write the operation for the last axis, as with x.sum(axis=-1, keepdims=True), and it holds for every row"),
+    ("axes don't match", "x.transpose(...) needs each axis once: one number for each axis of x"),
+    ("reshape", "a reshape keeps the number of entries: the product of the lengths is the same before and after"))
+
+
 def raised(error: BaseException, submission: Submission, what: str, function: str = "") -> Wrong:
     """Return what an exception in a learner's file means, with the line, the shapes there, and advice.
 
@@ -157,9 +169,7 @@ def raised(error: BaseException, submission: Submission, what: str, function: st
     shapes = [f"{key} {value.shape}" for key, value in names.items()
               if isinstance(value, np.ndarray) and re.search(rf"\b{key}\b", line)]
     details = [f"the shapes there: {', '.join(shapes)}"] * bool(shapes)
-    if "matmul" in message:
-        details.append("in a product A @ B, the last axis of A and the last but one of B have the same length: must "
-                       "one of them be transposed?")
+    details += [advice for pattern, advice in _ADVICE if re.search(pattern, message)][:1]
     return Wrong(f"{where}: {message}" if message else where, function, details)
 
 

@@ -23,7 +23,7 @@ def _linear_cases(rng):
 LINEAR = Pair(
     references.linear, _linear_cases,
     forward_fits=lambda a: Fits({"x weight": a.x @ a.weight, "bias": np.broadcast_to(a.bias, (*a.x.shape[:-1], 11))}),
-    why={"dx": "x[n, i] acts on y[n, o] for every o: dx = dy weight^T",
+    why={"dx": "x[n, i] acts on y[n, o] for every o, so dx[n, i] is a sum over all outputs o",
          "dweight": "weight[i, o] acts on y[n, o] for every row n, so dweight[i, o] is a sum over all rows of all "
                     "images",
          "dbias": "bias[o] acts on y[n, o] for every row n, so dbias[o] is a sum over all rows of all images"})
@@ -58,7 +58,7 @@ def _gelu_backward_fits(a, dy):
 GELU = Pair(
     references.gelu, lambda rng: [Case({"x": 2 * rng.standard_normal((3, 7))}, {})],
     forward_fits=_gelu_fits, backward_fits=_gelu_backward_fits,
-    why={"dx": "y = x Phi(x) has two factors that depend on x, so the derivative has two terms: Phi(x) + x phi(x)"})
+    why={"dx": "y = x Phi(x) has two factors that depend on x, so the product rule gives two terms"})
 
 # ---- softmax -----------------------------------------------------------------------------------------------
 
@@ -99,8 +99,8 @@ def _softmax_backward_fits(a, dy):
 
 SOFTMAX = Pair(
     references.softmax, _softmax_cases, forward_fits=_softmax_fits, backward_fits=_softmax_backward_fits,
-    why={"dx": "x_j acts on y_j (the term dy_j y_j), and through the sum S on every y_i of its row (the term - y_j sum "
-               "over i of dy_i y_i)"})
+    why={"dx": "x_j acts on y_j through exp(x_j), and on every y_i of its row through the sum S: "
+               "dx_j has both"})
 
 # ---- layer norm --------------------------------------------------------------------------------------------
 
@@ -164,8 +164,7 @@ def _layer_norm_backward_fits(a, dy):
 
 LAYER_NORM = Pair(
     references.layer_norm, _layer_norm_cases, forward_fits=_layer_norm_fits, backward_fits=_layer_norm_backward_fits,
-    why={"dx": "x acts on xhat directly, through the mean, and through rstd: dx = rstd (dxhat - mean(dxhat) - xhat "
-               "mean(dxhat xhat)) has a term for each",
+    why={"dx": "x acts on xhat in three ways: directly, through the mean, and through rstd. dx has a term for each",
          "dweight": "weight[j] acts on entry j of every token: add dy xhat over all tokens",
          "dbias": "bias[j] acts on entry j of every token: add dy over all tokens"})
 
@@ -203,7 +202,7 @@ def _cross_entropy_backward_fits(a, dloss):
 
 CROSS_ENTROPY = Pair(
     references.cross_entropy, _cross_entropy_cases, "loss", ("t",), _cross_entropy_fits, _cross_entropy_backward_fits,
-    why={"dlogits": "each row of t has the sum 1, so dlogits is dloss (p - t) / B"})
+    why={"dlogits": "each row of t has the sum 1, so the sum over the classes becomes simple"})
 
 # ---- hints -------------------------------------------------------------------------------------------------
 

@@ -144,6 +144,7 @@ async function start() {
   fixed();
   showWeights();
   showAll();
+  if (location.hash.startsWith("#block=")) byId("attention").scrollIntoView();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { fixed(); showAll(); });
   document.documentElement.dataset.ready = Math.round(performance.now());
 }

@@ -267,8 +267,16 @@ function cosineWords(block, query, key, dot) {
   const direction = cosine > 0.3 ? "point in similar directions" : cosine < -0.3 ? "point in opposite directions"
     : "are nearly at right angles";
   return `Its key and this query ${direction} (cosine ${text(cosine)}): |q| · |k| · cosine / √d = ${text(ofQuery)} · `
-    + `${text(ofKey)} · ${text(cosine)} / ${text(root)} = ${text(dot)}. The mean |k| of this head is `
-    + `${text(mean(pick(block.head_norms.k, state.head)))}. `;
+    + `${text(ofKey)} · ${text(cosine)} / ${text(root)} = ${text(dot)}. `
+    + lengthWords(ofKey, mean(pick(block.head_norms.k, state.head)));
+}
+
+/** What the length of a key does to its score, in words. */
+function lengthWords(ofKey, usual) {
+  const compared = `|k| is ${text(ofKey)}, the mean of this head ${text(usual)}: `;
+  if (ofKey > 1.15 * usual) return `${compared}this key is longer than most, so its scores are larger in size. `;
+  if (ofKey < usual / 1.15) return `${compared}this key is shorter than most, so its direction must fit all the better. `;
+  return `${compared}the length is ordinary, so the direction decides. `;
 }
 
 function fillAttentionTable(block, query, top) {
