@@ -128,6 +128,8 @@ def test_a_click_chooses_a_token_everywhere_and_writes_the_address(browser, page
     address = browser.current_url.split("#")[1]
     open_page(browser, page, f"#{address}")
     assert words(browser, "token-value") == "patch in row 3, column 2"
+    top = browser.execute_script("return document.getElementById('attention').getBoundingClientRect().top")
+    assert abs(top) < 100                                             # the address leads to what it names
     browser.find_element("css selector", "#prefix-buttons button").click()
     assert words(browser, "token-value") == "class token"
 
