@@ -15,7 +15,7 @@ prints and draws. The page docs/why-this-way.md explains the results.
 - There is no augmentation, dropout or label smoothing, unless a variant adds it.
 
 Variants that the package lacks are written below as layers and an optimiser of a user: post-norm, no residual stream,
-batch norm, ReLU, one map for queries and keys, Adam with L2 regularisation.
+batch norm, ReLU, no MLP, one map for queries and keys or for all three, Adam with L2 regularisation.
 """
 
 import argparse
@@ -85,6 +85,24 @@ class NoResidualBlock(Block):
         return self.norm1.backward(self.attn.backward(dy))
 
 
+class AttentionBlock(Block):
+    """A block of attention alone, without an MLP."""
+
+    replayable = True
+
+    def __init__(self, width, heads, mlp_ratio):
+        super().__init__(width, heads, mlp_ratio)
+        del self.norm2, self.mlp
+
+    def forward(self, x):
+        """x (B, N, D) -> y (B, N, D)."""
+        return x + self.attn.forward(self.norm1.forward(x))
+
+    def backward(self, dy):
+        """dy (B, N, D) -> dx (B, N, D)."""
+        return dy + self.norm1.backward(self.attn.backward(dy))
+
+
 class BatchNorm(Layer):
     """Batch norm: each of the D numbers gets mean 0 and variance 1 over all tokens of the batch, not of one token.
 
@@ -131,23 +149,27 @@ class ReLU(Layer):
 
 
 class SharedAttention(Layer):
-    """Attention in which queries and keys are the same: two maps in the place of three."""
+    """Attention with fewer than three maps. uses: which map makes queries, keys and values, such as (0, 0, 1)."""
 
     replayable = True
 
-    def __init__(self, width, heads):
-        self.kv, self.proj, self.heads = Linear(width, 2 * width), Linear(width, width), heads
+    def __init__(self, width, heads, uses):
+        self.maps, self.proj, self.heads = Linear(width, (max(uses) + 1) * width), Linear(width, width), heads
+        self.uses = uses
 
     def forward(self, x):
         """x (B, N, D) -> y (B, N, D)."""
-        kv = self.kv.forward(x)
-        y, self.cache = attention.forward(np.concatenate([kv[..., :x.shape[-1]], kv], axis=-1), self.heads)
+        made, D = self.maps.forward(x), x.shape[-1]
+        qkv = np.concatenate([made[..., i * D:(i + 1) * D] for i in self.uses], axis=-1)
+        y, self.cache = attention.forward(qkv, self.heads)
         return self.proj.forward(y)
 
     def backward(self, dy):
         """dy (B, N, D) -> dx (B, N, D)."""
-        dqkv, D = attention.backward(self.proj.backward(dy), self.pop_cache()), dy.shape[-1]
-        return self.kv.backward(np.concatenate([dqkv[..., :D] + dqkv[..., D:2 * D], dqkv[..., 2 * D:]], axis=-1))
+        dqkv = np.split(attention.backward(self.proj.backward(dy), self.pop_cache()), 3, axis=-1)
+        return self.maps.backward(np.concatenate([
+            sum(d for d, used in zip(dqkv, self.uses, strict=True) if used == i) for i in range(max(self.uses) + 1)],
+            axis=-1))
 
 
 class AdamL2(AdamW):
@@ -178,20 +200,23 @@ def keep_statistics(model, images):
         norm.kept = norm.seen
 
 
+BLOCKS = {"post-norm": PostNormBlock, "no residual stream": NoResidualBlock, "no MLP": AttentionBlock}
+MAPS = {"one map for q and k": (0, 0, 1), "one map for all": (0, 0, 0)}
+
+
 def change(model, kind):
     """Change a model that is not packed yet: the parts named by `kind`."""
     width, heads, ratio = (model.config[name] for name in ("width", "heads", "mlp_ratio"))
-    if kind in ("post-norm", "no residual stream"):
-        block = PostNormBlock if kind == "post-norm" else NoResidualBlock
-        model.blocks = [block(width, heads, ratio) for _ in model.blocks]
+    if kind in BLOCKS:
+        model.blocks = [BLOCKS[kind](width, heads, ratio) for _ in model.blocks]
     if kind == "batch norm":
         replace_norms(model)
     for block in model.blocks:
         if kind == "ReLU":
             block.mlp.act = ReLU()
-        if kind == "one map for q and k":
+        if kind in MAPS:
             block.set_output_tokens(None)
-            block.attn = SharedAttention(width, heads)
+            block.attn = SharedAttention(width, heads, MAPS[kind])
 
 
 # ---- one run -----------------------------------------------------------------------------------------------------
@@ -229,6 +254,9 @@ VARIANTS = {
     "2 heads": Variant({"heads": 2}),
     "16 heads": Variant({"heads": 16}),
     "one map for q and k": Variant(change="one map for q and k"),
+    "one map for all": Variant(change="one map for all"),
+    "no MLP": Variant(change="no MLP"),
+    "no MLP, 8 blocks": Variant({"depth": 8}, "no MLP"),
     "mean pooling": Variant({"pool": "mean"}),
     "learned from small values": Variant({"position_std": 0.02}),
     "sin-cos": Variant({"positions": "sincos"}),
@@ -337,7 +365,12 @@ QUESTIONS = [
     Question("GELU", {"GELU": "base", "ReLU": "ReLU"}),
     Question("heads", {"4 heads of 16": "base", "1 head of 64": "1 head", "2 heads of 32": "2 heads",
                        "16 heads of 4": "16 heads"}),
-    Question("three maps", {"three maps": "base", "one map for q and k": "one map for q and k"}),
+    Question("three maps", {"three maps": "base", "one map for q and k": "one map for q and k",
+                            "one map for all three": "one map for all"}),
+    Question("MLP", {"attention and MLP": "base", "no MLP": "no MLP", "no MLP, but 8 blocks": "no MLP, 8 blocks"}),
+    Question("MLP, Fashion-MNIST", {"attention and MLP": "base", "no MLP": "no MLP",
+                                    "no MLP, but 8 blocks": "no MLP, 8 blocks"}, (LOW, MIDDLE), "fashion-mnist",
+             (0, 1, 2)),
     Question("pooling", {"class token": "base", "mean of the patches": "mean pooling"}),
     Question("positions", {"learned positions": "base", "small ones at first": "learned from small values",
                            "sin-cos": "sin-cos", "only a relative bias": "relative bias", "no positions": "none"}),
@@ -358,7 +391,7 @@ QUESTIONS = [
     Question("epochs, Fashion-MNIST", {"4 epochs": "base", "12 epochs": "epochs x 3"}, (LOW, MIDDLE), "fashion-mnist",
              (0, 1, 2)),
 ]
-COMPARED = 11     # the first questions compare parts of the model and of the training; the others choose sizes
+COMPARED = 13     # the first questions compare parts of the model and of the training; the others choose sizes
 SETTINGS = {"base": BASE, "patch": PATCH, "epochs": EPOCHS, "batch_size": 32,
             "training_images": {"digits": 600, "fashion-mnist": 5000}}
 

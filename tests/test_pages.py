@@ -70,10 +70,12 @@ def test_the_walk_through_the_small_model_is_that_of_the_plain_vit(demo):
 # ---- the layers and the optimiser that the study of "Why this way?" adds ---------------------------------------
 
 
-@pytest.mark.parametrize("name", ["PostNormBlock", "NoResidualBlock", "BatchNorm", "ReLU", "SharedAttention"])
+@pytest.mark.parametrize("name", ["PostNormBlock", "NoResidualBlock", "BatchNorm", "ReLU", "SharedAttention",
+                                  "AttentionBlock"])
 def test_the_gradients_of_the_layers_of_the_study_are_right(name, demo):
     layer = getattr(demo("15_why_this_way"), name)
-    sizes = {"BatchNorm": (6,), "ReLU": ()}.get(name, (6, 2))
+    sizes = {"BatchNorm": (6,), "ReLU": (), "SharedAttention": (6, 2, (0, 0, 1)),
+             "AttentionBlock": (6, 2, 2)}.get(name, (6, 2))
     x = np.random.default_rng(0).standard_normal((3, 4, 6))
     assert minivit.gradcheck(layer(*sizes), x, independent=name != "BatchNorm").ok
 
@@ -103,7 +105,8 @@ def test_adam_with_l2_adds_the_decay_to_the_gradient(demo):
     assert 0 < np.count_nonzero(decays) < decays.size
 
 
-@pytest.mark.parametrize("kind", ["post-norm", "no residual stream", "batch norm", "ReLU", "one map for q and k"])
+@pytest.mark.parametrize("kind", ["post-norm", "no residual stream", "batch norm", "ReLU", "one map for q and k",
+                                  "one map for all", "no MLP"])
 def test_a_variant_changes_the_model_as_its_name_says(kind, demo):
     module = demo("15_why_this_way")
     images = minivit.load_data("digits").train_images[:8]
@@ -111,9 +114,10 @@ def test_a_variant_changes_the_model_as_its_name_says(kind, demo):
     base = module.make("digits", module.VARIANTS["base"], images, 0)
     kinds = {type(layer).__name__ for _, layer in model.named_layers()}
     assert {"post-norm": "PostNormBlock", "no residual stream": "NoResidualBlock", "batch norm": "BatchNorm",
-            "ReLU": "ReLU", "one map for q and k": "SharedAttention"}[kind] in kinds
+            "ReLU": "ReLU", "one map for q and k": "SharedAttention", "one map for all": "SharedAttention",
+            "no MLP": "AttentionBlock"}[kind] in kinds
     assert ("LayerNorm" in kinds) == (kind != "batch norm")
-    assert (model.vector.size < base.vector.size) == (kind == "one map for q and k")
+    assert (model.vector.size < base.vector.size) == (kind in (*module.MAPS, "no MLP"))
     assert not np.allclose(model.blocks[0].forward(np.ones((1, 17, 64), np.float32)
                                                    + np.arange(64, dtype=np.float32)),
                            base.blocks[0].forward(np.ones((1, 17, 64), np.float32)

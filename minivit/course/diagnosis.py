@@ -94,7 +94,7 @@ def factor_in_words(k: float, sizes: Mapping[str, int]) -> str:
             return f"is {name} times too large{sign}"
         if abs(size * factor - 1) < _FITS:
             return f"is {name} times too small{sign}"
-    return f"is {k:.4g} times what it should be: {_UNKNOWN}"
+    return f"is {k:.{4 if abs(k - 1) > 1e-3 else 9}g} times what it should be: {_UNKNOWN}"
 
 
 def _products(sizes):
@@ -109,14 +109,16 @@ def _products(sizes):
 
 
 def _expected(name, found, fits, exactly):
-    """Recognise the value of a known mistake, exactly or up to a constant factor."""
+    """Recognise the value of a known mistake, exactly or up to a constant factor: the nearest of those that fit."""
+    fitting = []
     for sentence, values in fits.mistakes.items():
         for value in values if isinstance(values, list) else [values]:
             if value.shape == found.shape and (exactly or found.size > 1):
                 k = 1.0 if exactly else _ratio(found, value)
                 if k and equal(found, k * value, _FITS):
-                    return sentence if exactly else f"{sentence}. It also has a wrong constant factor, {k:.4g}"
-    return ""
+                    said = sentence if exactly else f"{sentence}. It also has a wrong constant factor, {k:.4g}"
+                    fitting.append((float(np.abs(found - k * value).max(initial=0.0)), said))
+    return min(fitting, default=(0.0, ""), key=lambda fit: fit[0])[1]
 
 
 def _zero(name, found, right):
@@ -174,7 +176,7 @@ def _term_in_words(term, c, is_other, sizes):
     if abs(c - (not is_other)) < _FITS:
         return ""
     if is_other:
-        return f"the term {term} does not belong there" + ("" if abs(c - 1) < _FITS else f" (it is in with {c:.4g})")
+        return f"the term {term} does not belong there" + ("" if abs(c - 1) < _FITS else f" (found {c:.4g} times)")
     return f"the term {term} is missing" if abs(c) < _FITS else f"the term {term} {factor_in_words(c, sizes)}"
 
 
@@ -189,8 +191,10 @@ def _row_factor(name, found, right):
         return ""
     squares = (right * right).sum(axis=-1, keepdims=True)
     factors = (found * right).sum(axis=-1, keepdims=True) / np.where(squares, squares, 1)
-    return (f"each row of {name} is the right one times a factor of its own: a factor that each token has, such as 1 / "
-            "std, is missing or applied twice" if equal(found, factors * right, _FITS) else "")
+    if not equal(found, factors * right, _FITS):
+        return ""
+    return (f"each row of {name} is the right one times a factor of its own: something that each row has, such as a "
+            "sum, a norm or a standard deviation, is missing or applied twice")
 
 
 def _confined(name, found, right):
@@ -224,6 +228,8 @@ def diagnose_shape(name: str, found: np.ndarray, right: np.ndarray, others: Mapp
     shapes = f"{name} has the shape {shape_in_words(found.shape, sizes)}, but must have "
     shapes += shape_in_words(right.shape, sizes)
     extra = found.ndim - right.ndim
+    if extra and found.shape == (1,) * extra + right.shape:
+        return f"{shapes}: a sum with keepdims=True keeps the axes that it adds over. Leave keepdims out here"
     if found.ndim == right.ndim and found.shape == right.shape[::-1]:
         return f"{shapes}: it is transposed"
     if extra > 0 and found.shape[extra:] == right.shape:
@@ -233,5 +239,5 @@ def diagnose_shape(name: str, found: np.ndarray, right: np.ndarray, others: Mapp
         return f"{shapes}: the sum over {axes} is missing{f' (the sum over the {counted})' if counted else ''}"
     same = [other for other, array in others.items() if array.shape == found.shape]
     if same:
-        return f"{shapes}. It has the shape of {same[0]}: are the results in the right order?"
+        return f"{shapes}. It has the shape of {same[0]}: look at the order of the results"
     return shapes

@@ -173,9 +173,12 @@ class _Examination:
     def backward(self, dy):
         """Return the learner's gradients by name, as arrays, checked in number, names and types."""
         before = {name: _copied(value) for name, value in self.arguments.items()}
-        _, cache = self.forward_and_cache(self.arguments.values())
-        passed = np.copy(dy)[()]
+        y, cache = self.forward_and_cache(self.arguments.values())
+        passed, y_before = np.copy(dy)[()], np.copy(y)
         gradients = self.named(self.call_backward(passed, cache))
+        if not np.array_equal(y, y_before, equal_nan=True):
+            raise Wrong(f"backward changes {self.pair.y}, which the cache shares with the caller: work on a new array "
+                        f"({self.pair.y} = {self.pair.y} * 2 instead of {self.pair.y} *= 2)", "backward")
         for name, value in self.arguments.items():
             if _changed(value, before[name]) is not None:
                 raise Wrong(f"backward changes {name}, which the cache shares with the forward: work on a new array "
@@ -322,12 +325,13 @@ class _Examination:
         fits = self.pair.backward_fits(self.a, self.dy)
         said = {name: self.gradient_in_words(name, fits.get(name, Fits())) for name in wrong}
         first = next((name for name in wrong if said[name]), wrong[0])
-        text = (said[first] or re.sub(r"\bthe gradient\b(?!s)", first, rows[first].hint, count=1)
-                or self.first_difference(first, self.gradients[first], self.right_gradients[first]))
-        details, row = [], rows[first]
+        row, slope = rows[first], ""
         if row.index:
-            details.append(f"{first}[{', '.join(map(str, row.index))}] is {row.analytic:.4g}, and the slope measured "
-                           f"from your forward is {row.numeric:.4g}")
+            slope = (f"{first}[{', '.join(map(str, row.index))}] is {row.analytic:.4g}, and the slope measured from "
+                     f"your forward is {row.numeric:.4g}")
+        text = (said[first] or re.sub(r"\bthe gradient\b(?!s)", first, row.hint, count=1) or slope
+                or self.first_difference(first, self.gradients[first], self.right_gradients[first]))
+        details = [slope] * bool(slope and text != slope)
         others = [name for name in wrong if name != first]
         right = [name for name in self.gradients if name not in wrong]
         details += [f"wrong too: {_summary(others)}"] * bool(others) + [f"right: {_summary(right)}"] * bool(right)
@@ -344,17 +348,17 @@ class _Examination:
 
     def part_of_dy(self, name):
         """Recognise a gradient to which one image of the batch, or one token of each image, contributes, not all."""
-        what = {2: ("image",), 3: ("image", "token")}.get(self.dy.ndim if self.case.sizes.get("B") else 0, ())
-        for axis, counted in enumerate(what):
-            for index in (0, -1):
+        axes = {2: 1, 3: 2}.get(self.dy.ndim, 0) if self.case.sizes.get("B") else 0
+        for index, which in (0, "first"), (-1, "last"):
+            parts = [((index,), f"the {which} image", "images of the batch"),
+                     ((slice(None), index), f"the {which} token of each image", "tokens of each image"),
+                     ((index, index), f"the {which} token of the {which} image", "tokens of all images")]
+            for places, part, whole in (part for part in parts if len(part[0]) <= axes):
                 alone = np.zeros_like(self.dy)
-                places = (slice(None),) * axis + (index,)
                 alone[places] = self.dy[places]
                 _, cache = self.pair.reference.forward(*self.arguments.values())
                 if equal(self.gradients[name], self.named(self.pair.reference.backward(alone, cache))[name]):
-                    place = f"the {'last' if index else 'first'} {counted}"
-                    return (f"only {place} contributes to {name}: the sum over the {counted}s"
-                            f"{' of the batch' if axis == 0 else ' of each image'} is missing")
+                    return f"only {part} contributes to {name}: the sum over the {whole} is missing"
         return ""
 
     def check_float32(self):

@@ -13,7 +13,7 @@ from .exercise import exercise, exercises
 from .marking import marking
 from .process import check_in_child, train_in_child
 from .progress import Progress
-from .submission import Submission, Wrong, read_submission
+from .submission import NOT_WRITTEN, Submission, Wrong, read_submission
 from .training import REPLACES, USED
 
 SECONDS = 10.0                                                        # time limit of a check
@@ -193,7 +193,8 @@ def _report(submission, result):
         add("wrong", wrong["text"])
         for text in wrong["details"]:
             add("", text)
-        add("read", _chapter(task))
+        if not wrong["text"].endswith(NOT_WRITTEN):                   # the chapter holds the solution
+            add("read", _chapter(task))
     for note in result["notes"]:
         add("note", note)
     return "\n".join(lines)

@@ -144,6 +144,8 @@ def read_submission(path: str | os.PathLike) -> Submission:
     return Submission(path, text, exercise(name))
 
 
+NOT_WRITTEN = "is not written yet"
+
 # for messages of NumPy that a beginner meets: (pattern, what it means)
 _ADVICE = (
     ("matmul", "in a product A @ B, the last axis of A and the last but one of B have the same length: must one of "
@@ -162,7 +164,7 @@ def raised(error: BaseException, submission: Submission, what: str, function: st
     what: the subject of the sentence, such as "forward". function: as for `Wrong`.
     """
     if isinstance(error, NotImplementedError):
-        return Wrong(f"{what} is not written yet", function)
+        return Wrong(f"{what} {NOT_WRITTEN}", function)
     number, line, names = _place(error, submission)
     message = " ".join(str(error).split())
     where = f"{what} raises {type(error).__name__}" + (f" in line {number}, `{line}`" if number else "")
@@ -170,6 +172,9 @@ def raised(error: BaseException, submission: Submission, what: str, function: st
               if isinstance(value, np.ndarray) and re.search(rf"\b{key}\b", line)]
     details = [f"the shapes there: {', '.join(shapes)}"] * bool(shapes)
     details += [advice for pattern, advice in _ADVICE if re.search(pattern, message)][:1]
+    if any(re.search(rf"\b{key}\.T\b", line) and np.ndim(value) > 2 for key, value in names.items()):
+        details[-1:] = [".T reverses all axes of an array, also those of an array with three: make rows first, with "
+                        "x.reshape(-1, x.shape[-1])"]
     return Wrong(f"{where}: {message}" if message else where, function, details)
 
 

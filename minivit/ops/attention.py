@@ -17,7 +17,7 @@ Then the heads are laid side by side again: y (B, N, D).
 Why 1/sqrt(d): let the entries of q and k be independent, with mean 0 and variance 1. Each product q_i k_i has mean 0
 and variance E[q_i**2] E[k_i**2] = 1. The d products are independent, so their variances add: q.k has variance d and
 typical size sqrt d. Without the scale and with large d, one probability of a row is almost 1, and all others almost 0.
-Then the softmax's derivatives, delta_ij y_j - y_i y_j, are almost 0 too, and no gradient passes: softmax *saturates*.
+The softmax's derivatives are p_i (1 - p_i) and -p_i p_j, almost 0 too, so no gradient passes: softmax *saturates*.
 
 Backward, from the last line to the first. Two lines are matrix products Z = A B, whose gradients are dA = dZ B^T and
 dB = A^T dZ (see `linear`). Between them stands the softmax (see `softmax`):

@@ -16,8 +16,8 @@ Backward. log p_k = z_k - log sum_j exp z_j, so d log p_k / d z_j = delta_kj - p
     d loss / d z_j = -(1/B) sum_k t_k (delta_kj - p_j) = (1/B) (p_j sum_k t_k - t_j)
 
 As sum_k t_k = 1, this is (p_j - t_j) / B: the model's probability minus the true one. z is the logits minus one number
-per row. This changes neither p nor the loss. So the loss is the same function of the logits as of z, and so is the
-gradient. If the loss is a part of a longer computation, its own gradient dloss multiplies it:
+per row. This changes neither p nor the loss, so the gradient of the logits is the same. If the loss is a part of a
+longer computation, its own gradient dloss multiplies it:
 
     dlogits = dloss (p - t) / B
 

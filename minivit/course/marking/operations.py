@@ -73,6 +73,8 @@ def _softmax_cases(rng):
     yield Case({"x": x - 1000 * np.arange(5)[:, None]}, {"B": 3, "N": 5, "K": 7}, "rows that differ by 1000",
                "the largest score of the whole array is too large for the other rows: subtract from each row its own "
                "largest score")
+    yield Case({"x": x + np.linspace(-3000, 3000, 7)}, {"B": 3, "N": 5, "K": 7}, "rows with scores from -3000 to 3000",
+               "subtract from each row its largest score, not another number: then exp gets nothing above 0")
 
 
 def _softmax_fits(a):
@@ -80,6 +82,8 @@ def _softmax_fits(a):
     return Fits(mistakes={
         f"y is divided by a sum along the wrong axis (axis {axis}): a row of scores is the last axis":
             [scores / scores.sum(axis, keepdims=True) for scores in (e, shifted)] for axis in range(a.x.ndim - 1)} | {
+        "y is the logarithm of the probabilities": a.x - a.x.max(-1, keepdims=True) - np.log(
+            shifted.sum(-1, keepdims=True)),
         "the sum of the whole array y is 1, but each row must have the sum 1": e / e.sum(),
         "y is not divided by the sum of the row": np.exp(a.x - a.x.max(-1, keepdims=True))})
 
@@ -92,8 +96,8 @@ def _softmax_backward_fits(a, dy):
         "dx is dy y (1 - y), the diagonal of the Jacobian alone: x_j also acts on all other y_i of its row, through "
         "the sum S": dy * y * (1 - y),
         "the factor y before the bracket is missing in dx": dy - mean,
-        "the sum of dy y runs over the wrong axis (axis 0): each row has its own":
-            y * (dy - (dy * y).sum(axis=0, keepdims=True)),
+        **{f"the sum of dy y runs over the wrong axis (axis {axis}): each row has its own":
+           y * (dy - (dy * y).sum(axis=axis, keepdims=True)) for axis in range(dy.ndim - 1)},
         "the sum of dy y runs over the whole array: each row has its own": y * (dy - (dy * y).sum())})}
 
 
@@ -109,15 +113,16 @@ def _layer_norm_cases(rng):
     sizes = {"B": 3, "N": 5, "D": 7}
     x, weight, bias = 1 + 2 * rng.standard_normal((3, 5, 7)), rng.standard_normal(7), rng.standard_normal(7)
     yield Case({"x": x, "weight": weight, "bias": bias}, sizes)
-    yield Case({"x": x[:, 0] * 1e-3, "weight": weight, "bias": bias}, {"B": 3, "D": 7},
-               "x of two axes (B, D) with a variance near eps",
-               "x may have any number of axes before the last, and eps is added to the variance, inside the root")
+    yield Case({"x": x[:, 0].copy(), "weight": weight, "bias": bias}, {"B": 3, "D": 7}, "x of two axes (B, D)",
+               "x may have any number of axes before the last")
+    yield Case({"x": x[:, 0] * 1e-3, "weight": weight, "bias": bias}, {"B": 3, "D": 7}, "a variance near eps",
+               "eps, an argument of forward, is added to the variance, inside the root")
 
 
 def _layer_norm_fits(a):
-    def norm(axis=-1, ddof=0, shift=1.0):
+    def norm(axis=-1, ddof=0, shift=1.0, eps=1e-6):
         centred = a.x - shift * a.x.mean(axis=axis, keepdims=True)
-        return centred / np.sqrt(a.x.var(axis=axis, ddof=ddof, keepdims=True) + 1e-6) * a.weight + a.bias
+        return centred / np.sqrt(a.x.var(axis=axis, ddof=ddof, keepdims=True) + eps) * a.weight + a.bias
 
     right, var = norm(), a.x.var(axis=-1, keepdims=True)
     centred = a.x - a.x.mean(axis=-1, keepdims=True)
@@ -125,6 +130,7 @@ def _layer_norm_fits(a):
         "in y, the variance is divided by D - 1 instead of D": norm(ddof=1),
         "y takes mean and variance along the wrong axis (axis 0, the batch): each token has its own": norm(axis=0),
         "y takes mean and variance along the wrong axis (axis 1): each token has its own": norm(axis=a.x.ndim - 2),
+        "y takes mean and variance of the whole array: each token has its own": norm(axis=None),
         "in y, the mean is not subtracted": norm(shift=0.0),
         "in y, the bias is added before the multiplication by the weight: y = xhat weight + bias":
             right - a.bias + a.bias * a.weight,
@@ -133,6 +139,13 @@ def _layer_norm_fits(a):
         "in y, eps is added after the square root: it belongs inside, 1 / sqrt(var + eps)":
             centred / (np.sqrt(var) + 1e-6) * a.weight + a.bias,
         "in y, eps is missing": centred / np.sqrt(var) * a.weight + a.bias,
+        "y uses another eps than the argument eps": [norm(eps=eps) for eps in (1e-5, 1e-7, 1e-8, 1e-12)],
+        "y is xhat: weight and bias are missing": (right - a.bias) / a.weight,
+        "in y, the weight is missing: y = xhat weight + bias": (right - a.bias) / a.weight + a.bias,
+        "in y, weight and bias are exchanged: y = xhat weight + bias": (right - a.bias) / a.weight * a.bias + a.weight,
+        "in y, the root is taken twice: x - mean is divided by sqrt(var + eps)":
+            centred / np.sqrt(np.sqrt(var) + 1e-6) * a.weight + a.bias,
+        "in y, x - mean is divided by rstd: multiply by it": centred * np.sqrt(var + 1e-6) * a.weight + a.bias,
         "in y, x - mean is not divided by sqrt(var + eps)": centred * a.weight + a.bias})
 
 
@@ -152,8 +165,14 @@ def _layer_norm_backward_fits(a, dy):
                                                                                                   * through(dy),
             "in dx, the weight is missing: dxhat = dy weight": rstd * through(dy),
             "in dx, the factor rstd is missing": through(dxhat),
-            "in dx, the means run along the wrong axis (axis 0): each token has its own":
-                rstd * through(dxhat, lambda v: v.mean(axis=0, keepdims=True))}),
+            **{f"in dx, the means run along the wrong axis (axis {axis}): each token has its own":
+               rstd * through(dxhat, lambda v, axis=axis: v.mean(axis=axis, keepdims=True))
+               for axis in range(dy.ndim - 1)},
+            "in dx, x stands in the place of xhat": rstd * (
+                dxhat - dxhat.mean(axis=-1, keepdims=True) - a.x * (dxhat * a.x).mean(axis=-1, keepdims=True)),
+            "dx is dxhat rstd (1 - 1/D - xhat**2 / D), the diagonal of the Jacobian alone: x_j also acts on all other "
+            "numbers of its token, through mean and rstd": rstd * dxhat * (1 - (1 + xhat**2) / a.x.shape[-1]),
+            "in dx, the weight is applied twice: dxhat = dy weight has it already": rstd * through(dxhat * weight)}),
         "dweight": Fits(mistakes={
             "dweight is the sum of dy x, but y = xhat weight + bias: it is the sum of dy xhat":
                 (dy * a.x).sum(axis=axes),

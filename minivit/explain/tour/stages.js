@@ -274,7 +274,7 @@ function cosineWords(block, query, key, dot) {
 /** What the length of a key does to its score, in words. */
 function lengthWords(ofKey, usual) {
   const compared = `|k| is ${text(ofKey)}, the mean of this head ${text(usual)}: `;
-  if (ofKey > 1.15 * usual) return `${compared}this key is longer than most, so its scores are larger in size. `;
+  if (ofKey > 1.15 * usual) return `${compared}this key is longer than most, so its scores are further from 0. `;
   if (ofKey < usual / 1.15) return `${compared}this key is shorter than most, so its direction must fit all the better. `;
   return `${compared}the length is ordinary, so the direction decides. `;
 }
