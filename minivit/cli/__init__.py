@@ -1,6 +1,7 @@
 """The command line: `minivit VERB ...`. It parses arguments, calls one library function, and prints text or JSON.
 
     parser.py     the parser, and the options that several verbs share
+    ranks.py      --mpi: several processes run one command
     wording.py    messages of the library in the words of the command line
     training.py   train
     trained.py    evaluate, predict, attend, tour: what uses a trained model
@@ -25,6 +26,7 @@ from .measuring import add_bench, add_gradcheck
 from .meta import add_completion, add_help
 from .models import add_models, add_trace, add_weights
 from .parser import Parser, print_error, worded
+from .ranks import prints_errors
 from .trained import add_attend, add_evaluate, add_predict, add_tour
 from .training import add_train
 from .wording import option_names
@@ -63,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError, ImportError) as error:
         if os.environ.get("MINIVIT_TRACEBACK"):
             raise
-        print_error(error, options)
+        if prints_errors(typed):
+            print_error(error, options)
         return 2
     except KeyboardInterrupt as stop:
         # the text of an interrupted training says how to resume it

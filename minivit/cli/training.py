@@ -10,6 +10,7 @@ from ..common.checks import UnknownName
 from ..training.settings import ELSEWHERE, GROUPS, KINDS, SETTINGS
 from ..training_pipeline.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
 from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note
+from .ranks import ranks_of_command
 from .wording import in_options
 
 MODEL_OPTIONS = ELSEWHERE["create_model"]
@@ -33,6 +34,9 @@ def add_train(verbs: argparse._SubParsersAction) -> None:
     groups = {name: verb.add_argument_group(name) for name in GROUPS}
     _add_output_options(groups["output"])
     add_threads(groups["computation"], "It does not change the result. ")
+    groups["computation"].add_argument("--mpi", action="store_true", default=None,
+                                       help="Train on all processes that mpiexec has started, on one or more machines: "
+                                            "mpiexec -n 4 minivit train DATA --mpi. It does not change the result.")
     add_setting_options(groups)
 
 
@@ -128,17 +132,27 @@ def _layer(text: str) -> list[Any]:
 
 
 def _train(options: argparse.Namespace) -> None:
+    with ranks_of_command(options) as ranks:
+        _train_on(ranks, options)
+
+
+def _train_on(ranks: Any, options: argparse.Namespace) -> None:
+    """Train on the ranks of the command. Rank 0 chooses the folder, and prints."""
     from ..data import shadowing_folder
     from ..training_pipeline.arguments_from_names import arguments_from_names
     from ..training_pipeline.defaults.default_folder import folder_of_new_run, folder_to_resume, unfinished_predecessor
     from ..training_pipeline.train import train
 
-    print_note(shadowing_folder(options.data), options)
+    def note(text):
+        if ranks.first:
+            print_note(text, options)
+
+    note(shadowing_folder(options.data))
     settings = given(options, *SETTINGS)
     names = options.data, options.model, settings
-    resumed = (options.out or folder_to_resume(*names)) if options.resume else None
+    resumed = (options.out or _of_first(ranks, folder_to_resume, *names)) if options.resume else None
     unfinished = None if options.out or options.resume else unfinished_predecessor(*names)
-    note = f"{unfinished} is not finished; to resume it, add --resume" if unfinished else None
+    hint = f"{unfinished} is not finished; to resume it, add --resume" if unfinished else None
     try:
         model, data, settings = arguments_from_names(
             options.data, options.model, resumed=resumed, loading=given(options, *ELSEWHERE["load_data"]),
@@ -146,14 +160,20 @@ def _train(options: argparse.Namespace) -> None:
     except UnknownName as error:
         raise _without_other_options(error) from None
     if data.untested and len(data.test_labels):
-        print_note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown",
-                   options)
+        note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown")
     out = resumed or options.out
-    with nullcontext(out) if out else folder_of_new_run(*names) as folder:
+    with nullcontext(out) if out or not ranks.first else folder_of_new_run(*names) as folder:
+        folder = out or _of_first(ranks, lambda: folder)
         result = train(model, data, out=folder, resume=options.resume, threads=options.threads,
-                       progress=not options.quiet, command=options.command,
-                       on_start=lambda: print_note(note, options), **settings)
-    _print_result(result, str(folder), options.json)
+                       progress=not options.quiet, command=options.command, on_start=lambda: note(hint), mpi=ranks,
+                       **settings)
+    if ranks.first:
+        _print_result(result, str(folder), options.json)
+
+
+def _of_first(ranks: Any, function: Any, *arguments: Any) -> str:
+    """Return a path that rank 0 chooses, on every rank."""
+    return ranks.from_first(str(function(*arguments)) if ranks.first else None)
 
 
 def _without_other_options(error: UnknownName) -> ValueError:

@@ -16,7 +16,8 @@ several *micro-batches*, one after the other, whose gradients are added (gradien
 
 How a batch is split depends only on the batch size and the model. The number of threads only decides how many lanes
 run at the same time. So a seed gives the same weights, bit for bit, with 1, 2 or 16 threads, on one machine with one
-set of libraries. Read before: `batch_split.py`, `layers/layer.py`.
+set of libraries. The lanes may also be on several machines: see `ranks/`. Read before: `batch_split.py`,
+`layers/layer.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +28,9 @@ import numpy as np
 from ..kernel import sum_of_squares
 from ..ops import cross_entropy
 from ..ops.philox import Generator
-from .batch_split import BatchSplit, chunks
+from .batch_split import BatchSplit
 from .blas import blas_threads
+from .ranks.alone import ALONE, Alone
 from .replayed_replica import Replicas
 from .threads import Workers
 
@@ -90,13 +92,15 @@ class Lanes:
         What a lane does with a micro-batch; see `supervised`. Several threads call it at the same time.
     replay : bool
         Whether to record micro-batches and replay them: faster, with the same bits (see `minivit/kernel_replay/`).
+    ranks : Alone
+        The processes that share the lanes, see `ranks/`. Their models are equal, and so are the batches.
     """
 
     def __init__(self, model: Any, seed: int = 0, threads: int | None = None, split: BatchSplit | None = None,
                  augment: Callable | None = None, objective: Objective = supervised, recompute: bool = False,
-                 replay: bool = True) -> None:
+                 replay: bool = True, ranks: Alone = ALONE) -> None:
         self.model, self.seed, self.split, self.augment, self.gradients = model, seed, split, augment, model.gradients
-        self.workers, self._lanes = Workers(threads), list[Lane]()
+        self.workers, self._lanes, self.ranks = Workers(threads), list[Lane](), ranks
         self.replicas = Replicas(model, seed, objective, recompute, replay, self.workers.threads)
 
     def forward_backward(self, images: np.ndarray, targets: np.ndarray, step: int, epoch: int = 0,
@@ -107,21 +111,23 @@ class Lanes:
         """
         split = self.split or BatchSplit.for_batch(len(images), self.model.matmul_rows)
         shards = [split.micro_batches(shard) for shard in split.shards(len(images))]
-        self._lanes += [Lane(self.replicas, self.seed) for _ in shards[len(self._lanes):]]
-        lanes = self._lanes[:len(shards)]
+        own = shards[self.ranks.own(len(shards))]
+        self._lanes += [Lane(self.replicas, self.seed) for _ in own[len(self._lanes):]]
+        lanes = self._lanes[:len(own)]
         for lane in lanes:
             lane.rng.start_batch(step, epoch, np.arange(len(images)) if dataset_indices is None else dataset_indices)
         with blas_threads(1):
-            jobs = list(zip(lanes, shards, strict=True))
+            jobs = list(zip(lanes, own, strict=True))
             results = self.workers.map(lambda job: job[0].run(images, targets, job[1], self.augment), jobs)
-            squares = self.workers.map(lambda chunk: self._reduce(lanes, chunk), chunks(0, self.gradients.size))
-        losses, correct = zip(*results, strict=True)
+            squares = self.ranks.add(self.workers, self.gradients, lambda chunk, first: self._add(lanes, chunk, first),
+                                     lambda chunk: sum_of_squares(self.gradients[chunk]))
+        losses, correct = zip(*self.ranks.gather(results, len(shards)), strict=True)
         return sum(losses), sum(correct), float(np.sqrt(sum(squares)))
 
-    def _reduce(self, lanes, chunk):
-        """Add the lanes' gradients in the order of the lanes, for one chunk. Return its sum of squares, in float64."""
+    def _add(self, lanes, chunk, first):
+        """Add the lanes' gradients in the order of the lanes, for one chunk; first: the total is still undefined."""
         total = self.gradients[chunk]
-        total[...] = lanes[0].gradients[chunk]
-        for lane in lanes[1:]:
+        if first:
+            total[...] = lanes[0].gradients[chunk]
+        for lane in lanes[first:]:
             total += lane.gradients[chunk]
-        return sum_of_squares(total)

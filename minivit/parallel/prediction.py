@@ -18,10 +18,11 @@ from ..layers import Parameter
 from ..matrix_products import products_shared
 from .batch_split import BatchSplit
 from .blas import blas_threads
+from .ranks.alone import ALONE, Alone
 from .threads import Workers
 
 
-def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.ndarray:
+def predict(model: Any, images: np.ndarray, threads: int | None = None, ranks: Alone = ALONE) -> np.ndarray:
     """Compute the logits of images, without caches for a backward.
 
     Parameters
@@ -30,6 +31,8 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
     images : (B, H, W, C)
     threads : int, optional
         Number of threads (default: the cores this process may use).
+    ranks : Alone
+        The processes that share the micro-batches, see `ranks/`. Each gets all logits.
 
     Returns
     -------
@@ -41,7 +44,8 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
         return logits
     split = BatchSplit.for_batch(len(images), model.matmul_rows)
     micro_batches = [part for shard in split.shards(len(images)) for part in split.micro_batches(shard)]
-    alone = len(images) < workers.threads
+    edges = ranks.edges(len(micro_batches))
+    alone = len(images) < workers.threads and ranks.size == 1
     kept = vars(model).setdefault("_readers", {})
     current = alone, *_fingerprint(model)
     readers = kept.setdefault(current, [])
@@ -57,8 +61,28 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None) -> np.nd
         readers.append(reader)
 
     with blas_threads(workers.threads if alone else 1), products_shared(alone):
-        (Workers(1) if alone else workers).map(run, micro_batches)
+        (Workers(1) if alone else workers).map(run, micro_batches[edges[ranks.rank]:edges[ranks.rank + 1]])
+    starts = [*(part.start for part in micro_batches), len(images)]
+    ranks.share_rows(logits, [starts[edge] for edge in edges])
     return logits
+
+
+class SharedPrediction:
+    """Wrap a model so that ranks share the work of `predict`. `evaluate` accepts it as it accepts the model.
+
+    Parameters
+    ----------
+    model : Model
+    ranks : Alone
+    """
+
+    def __init__(self, model: Any, ranks: Alone) -> None:
+        self.model, self.ranks, self.classes = model, ranks, model.classes
+
+    def predict(self, images: np.ndarray, threads: int | None = None) -> np.ndarray:
+        """Return the logits (B, K) of images (B, H, W, C)."""
+        self.model.check(images)
+        return predict(self.model, images, threads, self.ranks)
 
 
 def _take_reader(readers, threads, model):

@@ -143,6 +143,10 @@ class TrainingSettings(TypedDict, total=False):
         "number of minutes", None, "optimisation",
         "train for this long instead of epochs=...; a short trial measures the speed first",
         above=0, most=1e9, stored=False)]
+    lanes: Annotated[int | None, Setting(
+        "number of lanes", None, "computation",
+        "number of parts of each batch that are computed at the same time, for many cores or machines; it decides how "
+        "sums are rounded; default: 2 to 16, by batch size and model", least=1)]
     checkpoint_seconds: Annotated[float, Setting(
         "number of seconds between checkpoints", 60.0, "output",
         "seconds between checkpoints, beside the end of each epoch", least=0, metavar="S", stored=False)]

@@ -19,6 +19,7 @@ from ..ops import cross_entropy
 from ..parallel.batch_split import BatchSplit, chunks
 from ..parallel.blas import blas_threads
 from ..parallel.lanes import Lanes, supervised
+from ..parallel.ranks.alone import ALONE, Alone
 from .adamw import AdamW
 from .ema import decay_at_step, update_mean
 from .muon import Muon
@@ -36,7 +37,7 @@ class Trainer:
         The model to train. Its weights change.
     lr, weight_decay, betas, eps, clip, label_smoothing, seed, ema, layers, optimiser : optional
         Training settings with the defaults of `minivit.train`, and the constants betas and eps of AdamW.
-    threads, split, augment, objective, recompute, replay : optional
+    threads, split, augment, objective, recompute, replay, ranks : optional
         See `Lanes` in `parallel/lanes.py`. Neither the number of threads nor replay changes the result.
 
     Attributes
@@ -53,13 +54,13 @@ class Trainer:
                  label_smoothing: float = 0.1, seed: int = 0, threads: int | None = None,
                  split: BatchSplit | None = None, augment: Callable | None = None, ema: float = 0.0,
                  layers: Sequence[Sequence] = (), optimiser: str = "adamw", objective: Callable = supervised,
-                 recompute: bool = False, replay: bool = True) -> None:
+                 recompute: bool = False, replay: bool = True, ranks: Alone = ALONE) -> None:
         if not isinstance(model, Model):
             raise TypeError(f"a Trainer needs a model that maps images to classes, not {type(model).__name__}")
         self.model, self.lr, self.clip = model, check_setting("lr", lr), check_setting("clip", clip)
         self.label_smoothing, self.ema = check_setting("label_smoothing", label_smoothing), check_setting("ema", ema)
         self.lanes = Lanes(model, check_setting("seed", seed), threads, split, augment, objective,
-                           check_setting("recompute", recompute), check_flag("replay", replay))
+                           check_setting("recompute", recompute), check_flag("replay", replay), ranks)
         self.optimiser = OPTIMISERS[check_setting("optimiser", optimiser)](
             model.vector, model.parameters(), check_setting("weight_decay", weight_decay), betas, eps, layers)
         self.average, self.correct, self.grad_norm = model.copy() if self.ema else model, 0, 0.0

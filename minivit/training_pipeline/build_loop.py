@@ -13,6 +13,8 @@ from ..models.linear_probe import LinearProbe
 from ..models.model import Model
 from ..parallel.batch_split import BatchSplit
 from ..parallel.lanes import supervised
+from ..parallel.prediction import SharedPrediction
+from ..parallel.ranks.alone import ALONE, Alone
 from ..training.augment import Augmentation
 from ..training.evaluation import Evaluation, evaluate
 from ..training.loop import Inputs, Loop
@@ -27,7 +29,7 @@ TRIAL, LONGEST_TRIAL = 0.03, 5.0    # length of the trial: fraction of the minut
 
 def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None = None,
                  class_names: Sequence[str] | None = None,
-                 recompute: bool = False) -> Trainer:
+                 recompute: bool = False, ranks: Alone = ALONE) -> Trainer:
     """Return the trainer that complete settings ask for.
 
     Parameters
@@ -39,6 +41,7 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
     class_names : list of str, optional
         The classes of the data, which a teacher must know.
     recompute : bool
+    ranks : Alone
 
     Raises
     ------
@@ -47,17 +50,17 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
     """
     values = {name: settings[name] for name in TRAINER_SETTINGS}
     values["augment"] = None if settings["probe"] else Augmentation(settings["augment"])    # a probe sees no images
-    return Trainer(model, threads=threads, recompute=recompute,
+    return Trainer(model, threads=threads, recompute=recompute, ranks=ranks,
                    split=BatchSplit(settings["lanes"], settings["micro_batch"]),
                    objective=distillation_for(settings, model, class_names) or supervised, **values)
 
 
 def build_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
-               recompute: bool = False) -> Loop:
+               recompute: bool = False, ranks: Alone = ALONE) -> Loop:
     """Return the loop that trains `model` on `data`, which have their validation part. Errors as `make_trainer`."""
     trained = LinearProbe(model) if settings["probe"] else model
-    trainer = make_trainer(trained, settings, threads, data.class_names, recompute)
-    scores = partial(evaluate_parts, data=data, threads=trainer.lanes.workers.threads)
+    trainer = make_trainer(trained, settings, threads, data.class_names, recompute, ranks)
+    scores = partial(evaluate_parts, data=data, threads=trainer.lanes.workers.threads, ranks=ranks)
     return Loop(trainer, data.train_labels, settings, scores)
 
 
@@ -66,30 +69,33 @@ def images_of(data: Dataset) -> dict[str, np.ndarray]:
     return {part: images for part, (images, _) in data.parts.items()}
 
 
-def evaluate_parts(model: Model, inputs: Inputs, data: Dataset, threads: int | None = None) -> dict[str, Evaluation]:
+def evaluate_parts(model: Model, inputs: Inputs, data: Dataset, threads: int | None = None,
+                   ranks: Alone = ALONE) -> dict[str, Evaluation]:
     """Return {"test": Evaluation, "val": Evaluation} for the parts that have images.
 
-    inputs: what the model takes for each part, images or features.
+    inputs: what the model takes for each part, images or features. ranks: those that share the work.
     """
-    return {part: evaluate(model, inputs[part], labels, threads, images, data.test_files if part == "test" else None)
+    shared = SharedPrediction(model, ranks)
+    return {part: evaluate(shared, inputs[part], labels, threads, images, data.test_files if part == "test" else None)
             for part, (images, labels) in data.parts.items() if part != "train" and len(labels)}
 
 
 def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapping[str, Any],
-                     threads: int | None = None, recompute: bool = False) -> int:
+                     threads: int | None = None, recompute: bool = False, ranks: Alone = ALONE) -> int:
     """Return how many steps, with the evaluations after their epochs, fit in the given minutes.
 
     A trial on a copy of the model measures the speed. It takes at least ten steps, and continues for
     the fraction TRIAL of the minutes, at most LONGEST_TRIAL seconds.
     """
-    size, trial, steps = settings["batch_size"], make_trainer(model.copy(), settings, threads, recompute=recompute), -2
+    size, steps = settings["batch_size"], -2
+    trial = make_trainer(model.copy(), settings, threads, recompute=recompute, ranks=ranks)
     start = now = time.perf_counter()
-    while steps < 10 or now - start < min(TRIAL * 60 * minutes, LONGEST_TRIAL):
+    while ranks.from_first(steps < 10 or now - start < min(TRIAL * 60 * minutes, LONGEST_TRIAL)):
         trial.step(data.train_images[:size], data.train_labels[:size])
         now, steps = time.perf_counter(), steps + 1
         if steps == 0:                                                # the first two steps compile and warm up
             start = now
     per_step = (now - start) / steps
-    evaluate_parts(trial.average, images_of(data), data, threads)
+    evaluate_parts(trial.average, images_of(data), data, threads, ranks)
     per_step += (time.perf_counter() - now) / (len(data.train_images) // size)
-    return max(1, int(60 * minutes / per_step))
+    return ranks.from_first(max(1, int(60 * minutes / per_step)))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..common.files import remove_temporaries
+from ..parallel.ranks.alone import ALONE, Alone, RankError
 from ..training.loop import Loop
 from .folder import RunFolder
 
@@ -37,10 +38,11 @@ class StopRequest:
     ----------
     active : bool
         If False, signals act as usual.
+    ranks : Alone
     """
 
-    def __init__(self, active: bool = True) -> None:
-        self.active = active
+    def __init__(self, active: bool = True, ranks: Alone = ALONE) -> None:
+        self.active, self.ranks = active, ranks
         self.signal: int | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
@@ -59,6 +61,14 @@ class StopRequest:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
+    def agree(self) -> int | None:
+        """Return `signal`, or that of another rank. All ranks call this at the same point and get the same answer."""
+        if self.active:
+            asked = max(self.ranks.numbers(self.signal or 0)) or None
+            self.signal = self.signal or asked
+            return asked
+        return self.signal
+
     def _ask(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:
             raise KeyboardInterrupt
@@ -76,11 +86,14 @@ class Checkpoints:
     seconds : float
     steps : int, optional
         A checkpoint is due this many seconds or steps after the last one, whichever comes first.
+    ranks : Alone
+        Those that train the run. Only rank 0 writes, and if one is asked to stop, all stop after the same step.
     """
 
-    def __init__(self, run: RunFolder | None, loop: Loop, seconds: float, steps: int | None = None) -> None:
-        self.run, self.loop, self.seconds, self.steps = run, loop, seconds, steps
-        self._request = StopRequest(active=run is not None)
+    def __init__(self, run: RunFolder | None, loop: Loop, seconds: float, steps: int | None = None,
+                 ranks: Alone = ALONE) -> None:
+        self.run, self.loop, self.seconds, self.steps, self.ranks = run, loop, seconds, steps, ranks
+        self._request = StopRequest(active=run is not None, ranks=ranks)
 
     def __enter__(self) -> "Checkpoints":
         self._mark()
@@ -95,23 +108,26 @@ class Checkpoints:
         if isinstance(error, KeyboardInterrupt):
             text = f"stopped at once; resume from the last checkpoint with: {self.run.resume_command()}"
             raise Interrupted(text, self._request.signal or signal.SIGINT) from None
-        if isinstance(error, FloatingPointError | OSError) and self.run.checkpoint_file.exists():
+        if isinstance(error, FloatingPointError | OSError | RankError) and self.run.checkpoint_file.exists():
             error.add_note(f"the last good state is kept in {self.run.path}; resume with: {self.run.resume_command()}")
 
     def after_step(self, loop: Loop) -> None:
         """Save if a checkpoint is due. Raises `Interrupted`, after saving, if the process was asked to stop."""
-        if self.run and (self._request.signal is not None or self._due()):
+        asked = self._request.agree()
+        if self.run and (asked is not None or self._due()):
             self.save()
-            self._stop_if_asked()
+            self._stop_if(asked)
 
     def after_epoch(self, loop: Loop) -> None:
         """Write the log and a checkpoint. Raises as `after_step`; a signal after the last step lets the run finish."""
         if self.run:
             # first: `restore` removes what the checkpoint lacks
-            self.run.write_log(loop.records)
+            if self.ranks.first:
+                self.run.write_log(loop.records)
             self.save()
+            asked = self._request.agree()
             if loop.trainer.optimiser.t < loop.settings["steps"]:
-                self._stop_if_asked()
+                self._stop_if(asked)
 
     def save(self) -> None:
         """Write a checkpoint.
@@ -123,7 +139,8 @@ class Checkpoints:
         if not all(np.isfinite(array).all() for array in state.values()):
             raise FloatingPointError(f"step {step - 1}: the update made weights that are not finite; try a lower "
                                      "learning rate")
-        self.run.write_checkpoint(state, step, self.loop.progress)
+        if self.ranks.first:
+            self.run.write_checkpoint(state, step, self.loop.progress)
         self._mark()
 
     def _due(self):
@@ -134,10 +151,10 @@ class Checkpoints:
         """Remember when the last checkpoint was."""
         self._step, self._time = self.loop.trainer.optimiser.t, time.monotonic()
 
-    def _stop_if_asked(self):
-        """Raise `Interrupted` if the process was asked to stop; call it after `save`."""
-        number = self._request.signal
+    def _stop_if(self, number):
+        """Raise `Interrupted` if a signal asked the process to stop; call it after `save`."""
         if number is not None and self.run:
+            self.ranks.numbers(0)                                     # nobody leaves before rank 0 has saved
             name, command = signal.Signals(number).name, self.run.resume_command()
             raise Interrupted(f"stopped by {name} after step {self._step}, which is saved; resume with: {command}",
                               number)
@@ -158,12 +175,12 @@ def load_checkpoint(run: RunFolder, loop: Loop) -> None:
     loop.trainer.optimiser.t, loop.progress = step, progress
 
 
-def restore(run: RunFolder, loop: Loop) -> None:
+def restore(run: RunFolder, loop: Loop, write: bool = True) -> None:
     """Put a loop into the state of the checkpoint, with its records; without a checkpoint it stays at the start.
 
     Records that are newer than the checkpoint, and temporary files, are removed. So a folder that cannot be written is
     noticed before the first step. Raises ValueError if the run has finished and its checkpoint is gone; errors as
-    `load_checkpoint` and `RunFolder.read_log`; OSError.
+    `load_checkpoint` and `RunFolder.read_log`; OSError. write: False to leave the folder as it is.
     """
     if run.model_file.exists() and not run.checkpoint_file.exists():
         raise ValueError(f"{run.path} is finished, and its checkpoint is gone: there is nothing to resume")
@@ -171,5 +188,6 @@ def restore(run: RunFolder, loop: Loop) -> None:
         load_checkpoint(run, loop)
     # The epoch of the checkpoint may have a record already, but will be finished again.
     loop.records = run.read_log(loop.trainer.optimiser.t - loop.progress.steps)
-    remove_temporaries(run.path)
-    run.write_log(loop.records)
+    if write:
+        remove_temporaries(run.path)
+        run.write_log(loop.records)

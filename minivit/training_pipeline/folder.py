@@ -48,7 +48,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path, self.ranks = Path(path), 1                         # ranks: how many train this run now
         self.config_file, self.log_file = self.path / "config.json", self.path / "log.jsonl"
         self.model_file, self.checkpoint_file = self.path / "model.safetensors", self.path / "checkpoint.safetensors"
         self.curve_file, self.report_file = self.path / "curve.png", self.path / "report.html"
@@ -149,7 +149,8 @@ class RunFolder:
         config = self.config()
         if config.get("command") is None:
             return f"minivit.train(model, data, out={str(self.path)!r}, resume=True)"
-        return shlex.join(["minivit", "train", config["data"]["source"]["source"], "--out", str(self.path), "--resume"])
+        words = ["minivit", "train", config["data"]["source"]["source"], "--out", str(self.path), "--resume"]
+        return shlex.join(words if self.ranks == 1 else ["mpiexec", "-n", str(self.ranks), *words, "--mpi"])
 
     # ---- log.jsonl and learned.npy -----------------------------------------------------------------------
 

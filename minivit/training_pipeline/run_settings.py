@@ -90,7 +90,11 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
         settings["val_fraction"] = PATIENCE_VAL_FRACTION
     size, images = _check_data(settings, data)
     batch_split = BatchSplit.for_batch(size, LinearProbe.matmul_rows if settings["probe"] else model.matmul_rows)
-    settings |= {"batch_size": size, "lanes": batch_split.lanes, "micro_batch": batch_split.micro_batch}
+    lanes = settings["lanes"] or batch_split.lanes
+    if lanes > size:
+        raise ValueError(f"there are more lanes than images in a batch: lanes={lanes}, but {size} images: pass at most "
+                         f"lanes={size}, or larger batches")
+    settings |= {"batch_size": size, "lanes": lanes, "micro_batch": batch_split.micro_batch}
     if settings["probe"]:
         settings["trunk"] = backbone_digest(model)
     if minutes is not None:
@@ -113,7 +117,7 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
         raise ValueError("the number of steps of a run is fixed when it starts: resume without minutes")
     stored = run.config()
     settings = run.settings
-    if missing := [name for name in RUN_ENTRIES if name not in settings]:
+    if missing := [name for name in RUN_ENTRIES if stored["training"].get(name) is None]:
         raise run.damaged(f"it lacks {', '.join(missing)}")
     moved = {name: given[name] for name in ("start", "teacher")
              if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
@@ -137,7 +141,8 @@ def _check_stored(run: RunFolder, settings: dict[str, Any], data: Dataset) -> No
     """Raise ValueError if the stored settings contradict each other or are out of range."""
     size, images = _check_data(settings, data)
     steps, micro_batch = settings["steps"], settings["micro_batch"]
-    fits = {"batch_size": settings["batch_size"] == size, "lanes": settings["lanes"] in range(1, MAX_LANES + 1),
+    fits = {"batch_size": settings["batch_size"] == size,
+            "lanes": settings["lanes"] in range(1, max(MAX_LANES, size) + 1),
             "micro_batch": isinstance(micro_batch, int) and micro_batch >= 1,
             "steps": (steps == _steps(settings, images) if settings["epochs"] is not None
                       else isinstance(steps, int) and steps >= 1)}

@@ -9,6 +9,9 @@ from typing import Any, TypeVar, Unpack
 
 from ..data import Dataset, load_data
 from ..models.model import Model
+from ..parallel.prediction import SharedPrediction
+from ..parallel.ranks.alone import Alone
+from ..parallel.ranks.mpi import ranks_of
 from ..training.flip_average import add_flip_evaluation
 from ..training.norms_by_layer import log_norms
 from ..training.settings import TrainingSettings, check_names
@@ -24,6 +27,7 @@ from .results.report import write_report
 from .results.result import Result, result_of
 from .run_data import check_fit, update_sources
 from .run_settings import new_settings, read_arguments, resumed_settings, with_validation
+from .same_everywhere import SameWeights, check_same_everywhere, shared_folder
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -56,7 +60,7 @@ def _shown(argument):
 @_model_first
 def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = None, resume: bool = False,
           threads: int | None = None, progress: bool = True, command: str | None = None,
-          on_start: Callable[[], None] | None = None, **settings: Unpack[TrainingSettings]) -> Result:
+          on_start: Callable[[], None] | None = None, mpi: Any = None, **settings: Unpack[TrainingSettings]) -> Result:
     """Train a model on data, in place.
 
     Parameters
@@ -78,6 +82,9 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
         The command that started the run, for its report.
     on_start : callable, optional
         Called once without arguments, when everything is checked and the training starts.
+    mpi : mpi4py.MPI.Intracomm, optional
+        The communicator of the processes that train together, which all make this call. The weights have the same bits
+        as those of one process. Only rank 0 writes to `out` and shows progress.
     **settings
         Training settings such as `epochs=10, lr=1e-3`; `help(minivit.TrainingSettings)` lists them. Settings that are
         left out take the value of the preset for the data, else the default.
@@ -97,6 +104,8 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
         If the loss is not finite any more. The last checkpoint is kept.
     OSError
         If the folder cannot be written. The last checkpoint is kept.
+    RankError
+        If another rank had an error. It is a RuntimeError.
     Interrupted
         At SIGINT or SIGTERM, if there is a folder, after saving a checkpoint. It is a KeyboardInterrupt.
 
@@ -108,32 +117,36 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     >>> result.steps
     22
     """
-    training = _Training(model, data, out, resume, threads, settings)
-    if training.run:
-        training.open(training.run, command)
-    if on_start:
-        on_start()
-    return training.train(progress)
+    ranks, run = ranks_of(mpi), RunFolder(out) if out is not None else None
+    with ranks.together(), shared_folder(ranks, run):
+        training = _Training(model, data, run, resume, threads, settings, ranks)
+        if run:
+            training.open(run, command)
+        if on_start:
+            on_start()
+        return training.train(progress and ranks.first)
 
 
 class _Training:
     """One call of `train`: the model, the data, the complete settings, the loop, and the folder of the run if any."""
 
-    def __init__(self, model, data, out, resume, threads, arguments):
+    def __init__(self, model, data, run, resume, threads, arguments, ranks: Alone):
         given, self.other = read_arguments(arguments)
-        if resume and out is None:
+        if resume and run is None:
             raise ValueError("there is no run to resume without its folder: pass it as out=...")
-        self.model, self.threads, self.run = model, threads, RunFolder(out) if out is not None else None
-        self.resumed = self.run if resume else None
+        self.model, self.threads, self.run, self.ranks = model, ranks.threads(threads), run, ranks
+        self.resumed = run if resume else None
         seed = given.get("seed", self.resumed.seed if self.resumed else 0)
         self.data = data if isinstance(data, Dataset) else load_data(data, seed=seed)
         check_fit(model, self.data)
         settings = self._complete_settings(given)
         self.parts = with_validation(self.data, settings)
+        ranks.check_lanes(settings["lanes"])
+        self.round_alike = check_same_everywhere(ranks, model, self.parts, settings)
         if self.other["minutes"] is not None:
-            settings["steps"] = steps_in_minutes(self.other["minutes"], model, self.parts, settings, threads,
-                                                 self.other["recompute"])
-        self.loop = build_loop(model, self.parts, settings, threads, self.other["recompute"])
+            settings["steps"] = steps_in_minutes(self.other["minutes"], model, self.parts, settings, self.threads,
+                                                 self.other["recompute"], ranks)
+        self.loop = build_loop(model, self.parts, settings, self.threads, self.other["recompute"], ranks)
 
     def _complete_settings(self, given):
         """The complete settings, checked with those that are not stored."""
@@ -147,31 +160,37 @@ class _Training:
 
     def open(self, run, command):
         """Create the folder of a new run, or put the loop into the state of a run that is resumed."""
+        run.ranks = self.ranks.size
         if self.resumed:
-            update_sources(run, self.loop.settings, self.data)
-            restore(run, self.loop)
-        else:
+            if self.ranks.first:
+                update_sources(run, self.loop.settings, self.data)
+            restore(run, self.loop, write=self.ranks.first)
+        elif self.ranks.first:
             config = describe(self.model, self.data, self.loop.settings, command)
             check_names_are_utf8(config, self.data, run.path)
             run.create(config, training_hashes(self.data))
+        command = self.ranks.from_first(run.resume_command() if self.ranks.first else None)
+        self.ranks.if_killed(f"the last checkpoint is good; resume with: {command}")
 
     def train(self, progress: bool) -> Result:
         """Run the loop to its end, write the results to the folder, and return them."""
         loop, run, data, inputs = self.loop, self.run, self.data, self._inputs(progress)
         steps, seconds = loop.trainer.optimiser.t, loop.progress.seconds
-        seen = count_seen(run, data.test_images) if run else None
-        checkpoints = Checkpoints(run, loop, self.other["checkpoint_seconds"], self.other["checkpoint_steps"])
+        seen = count_seen(run, data.test_images) if run and self.ranks.first else None
+        checkpoints = Checkpoints(run, loop, self.other["checkpoint_seconds"], self.other["checkpoint_steps"],
+                                  self.ranks)
         with checkpoints, self._progress(progress, seen) as display:
-            loop.after_step = [display.after_step, checkpoints.after_step]
+            same_weights = [SameWeights(self.ranks, loop)] if self.round_alike and self.ranks.size > 1 else []
+            loop.after_step = [display.after_step, *same_weights, checkpoints.after_step]
             loop.after_epoch = [display.after_epoch, checkpoints.after_epoch]
             if self.other["log_norms"]:
                 loop.after_epoch.insert(0, log_norms)                 # before the checkpoint writes the log
             loop.run(inputs)
             loop.finish(inputs)
-            test = add_flip_evaluation(loop.scores["test"], self.model, loop.settings, data.test_images,
-                                       data.test_labels, self.threads)
+            test = add_flip_evaluation(loop.scores["test"], SharedPrediction(self.model, self.ranks), loop.settings,
+                                       data.test_images, data.test_labels, self.threads)
             result = result_of(loop, self.model, replace(test, seen=seen), steps, seconds)
-            if run:
+            if run and self.ranks.first:
                 _write_results(run, result, data)
         return result
 
@@ -186,7 +205,8 @@ class _Training:
         if not self.loop.settings["probe"]:
             return images
         needed = {part: images[part] for part in images if part != "train" or not self.loop.ended}
-        return features(self.model, needed, self.run, self.threads, self.other["checkpoint_seconds"], progress)
+        return features(self.model, needed, self.run, self.threads, self.other["checkpoint_seconds"], progress,
+                        self.ranks)
 
 
 def _leakage_note(data, seen):

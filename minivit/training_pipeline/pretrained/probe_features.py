@@ -20,6 +20,7 @@ from ...models.linear_probe import Backbone
 from ...models.model import Model
 from ...parallel.batch_split import MICRO_BATCH_ROWS
 from ...parallel.prediction import predict
+from ...parallel.ranks.alone import ALONE, Alone
 from ...parallel.threads import Workers
 from ...weight_formats.match import HEADS
 from ...weight_formats.safetensors_io import read_metadata, read_tensors, write_tensors
@@ -31,7 +32,7 @@ BLOCK_ROWS = 8 * MICRO_BATCH_ROWS      # matrix rows of the images that are comp
 
 
 def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | None = None, threads: int | None = None,
-             seconds: float = 60.0, progress: bool = True) -> dict[str, np.ndarray]:
+             seconds: float = 60.0, progress: bool = True, ranks: Alone = ALONE) -> dict[str, np.ndarray]:
     """Return the features of images, the input of the model's head.
 
     Parameters
@@ -47,6 +48,8 @@ def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | Non
         Interval between two saves.
     progress : bool
         Whether to show a bar on stderr, or without a terminal a line at each save.
+    ranks : Alone
+        Those that share the work. Only rank 0 saves.
 
     Returns
     -------
@@ -59,8 +62,8 @@ def features(model: Model, parts: Mapping[str, np.ndarray], run: RunFolder | Non
     OSError
     """
     backbone, threads = Backbone(model), Workers(threads).threads
-    store = _Store(run, backbone, model, parts, progress)
-    with store.bar, StopRequest(active=run is not None) as request:
+    store = _Store(run, backbone, model, parts, progress, ranks)
+    with store.bar, StopRequest(active=run is not None, ranks=ranks) as request:
         try:
             _compute(backbone, parts, store, threads, seconds, request)
         except KeyboardInterrupt:
@@ -79,23 +82,25 @@ def _compute(backbone, parts, store, threads, seconds, request):
         for a in range(len(store.done[part][0]), len(images), store.step):
             block = images[a:a + store.step]
             # always in lanes, so that threads do not change the bits
-            store.add(part, predict(backbone, block, min(threads, len(block))))
+            store.add(part, predict(backbone, block, min(threads, len(block)), store.ranks))
             if time.monotonic() - saved >= seconds:
                 store.save()
                 saved = time.monotonic()
-            if request.signal is not None:
+            if request.agree() is not None:
                 raise KeyboardInterrupt
 
 
 class _Store:
     """The features computed so far, in the folder of a run if there is one, and a bar that shows their number."""
 
-    def __init__(self, run, backbone, model, parts, progress):
-        self.run, self.shape = run, (1, backbone.heads, backbone.classes // backbone.heads)
+    def __init__(self, run, backbone, model, parts, progress, ranks):
+        self.ranks, self.run, self.shape = ranks, run, (1, backbone.heads, backbone.classes // backbone.heads)
         # blocks are always split at the same places, for the same bits
         self.step = max(1, BLOCK_ROWS // backbone.matmul_rows)
         self.key = _key(model, parts) if run else None
         found = _kept(run, self.key, parts, self.step) if run else {}
+        if len({str(counts) for counts in ranks.everyone({part: len(x) for part, x in found.items()})}) > 1:
+            found = {}                                                # a machine sees an older file: all begin again
         self.done = {part: [found.get(part, np.empty((0, *self.shape), backbone.dtype))] for part in parts}
         self.bar = progress_bar(progress, total=sum(map(len, parts.values())), desc="features", unit=" images",
                                 initial=sum(len(blocks[0]) for blocks in self.done.values()), dynamic_ncols=True)
@@ -109,7 +114,7 @@ class _Store:
     def save(self):
         """Write the features so far, and return them."""
         so_far = {part: np.concatenate(blocks) for part, blocks in self.done.items()}
-        if self.run:
+        if self.run and self.ranks.first:
             write_tensors(self.run.features_file, so_far, {"minivit": json.dumps({"key": self.key})})
         if self.lines:
             self.bar.write(f"features: {sum(map(len, so_far.values()))} of {self.bar.total} images", file=sys.stderr)
