@@ -134,7 +134,7 @@ def test_a_run_stores_the_declared_settings_in_their_order(tmp_path):
     train(tmp_path / "run")
     stored = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
     names = [name for name, setting in SETTINGS.items() if setting.stored]
-    assert list(stored) == [*names, "lanes", "micro_batch", "steps"]
+    assert list(stored) == [*names, "micro_batch", "steps"]
 
 
 def test_a_new_setting_needs_its_declaration_only(monkeypatch, tmp_path):
@@ -177,7 +177,7 @@ def test_the_estimator_has_the_declared_settings():
 
 def test_train_has_few_arguments_of_its_own():
     own = [p.name for p in inspect.signature(minivit.train).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    assert own == ["model", "data", "out", "resume", "threads", "progress", "command", "on_start"]
+    assert own == ["model", "data", "out", "resume", "threads", "progress", "command", "on_start", "mpi"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("batch_size", 9999999999999), ("lanes", 9999999999999), ("lanes", 0),

@@ -7,6 +7,7 @@
     batch_split    how a batch is split into shards and micro-batches
     lanes          training: data parallelism within one process
     prediction     inference
+    ranks          several processes, which MPI connects
     replayed_replica    what a lane records and replays
 
 Read `batch_split`, then `lanes`.

@@ -42,7 +42,7 @@ class Liveness:
     def __init__(self, messages: Messages, advice: str, last_words: Callable[[str], None]) -> None:
         self.messages, self.advice, self.last_words = messages, advice, last_words
         self.next, self.before = (messages.rank + 1) % messages.size, (messages.rank - 1) % messages.size
-        self.longest: float | None = None                             # seconds of the longest step so far
+        self.steps, self.longest = 0, 0.0                             # seconds of the longest step but the first
         self._since: float | None = None                              # when the current step began to compute
         self._closing, self._beat, self._note = threading.Event(), np.zeros(1, np.int8), np.zeros(NOTE_BYTES, np.uint8)
         self._beats, self._notes = list[Any](), list[Any]()           # a request that is dropped loses its array
@@ -59,9 +59,9 @@ class Liveness:
 
     def end_step(self) -> None:
         """Note that this rank has computed its part of a step."""
-        if self._since is not None:
-            self.longest = max(self.longest or 0.0, time.monotonic() - self._since)
-        self._since = None
+        if self._since is not None and self.steps:                    # the first step also compiles
+            self.longest = max(self.longest, time.monotonic() - self._since)
+        self._since, self.steps = None, self.steps + 1
 
     def tell(self, text: str) -> None:
         """Send a note about an error of this rank to all others."""
@@ -79,8 +79,8 @@ class Liveness:
 
     @property
     def limit(self) -> float:
-        """Seconds that this rank's part of a step may take. The first step compiles."""
-        return FIRST_LIMIT if self.longest is None else SHORTEST_LIMIT + FACTOR * self.longest
+        """Seconds that this rank's part of a step may take."""
+        return SHORTEST_LIMIT + FACTOR * self.longest if self.longest else FIRST_LIMIT
 
     # ---- the thread --------------------------------------------------------------------------------------
 

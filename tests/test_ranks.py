@@ -1,0 +1,350 @@
+"""Training on several ranks of MPI: the same bits on any number of them, and one clear line if one fails."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit.parallel import prediction
+from minivit.parallel.ranks.alone import ALONE
+from minivit.parallel.ranks.mpi import ranks_of
+from minivit.parallel.ranks.obituary import Obituary
+from minivit.training_pipeline.folder import RunFolder
+
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+with_mpi = pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
+VERB = ["-m", "minivit", "train", "digits", "--mpi", "-q", "--threads", "1"]
+TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
+        "mlp_ratio": 2, "drop_rate": 0.1, "drop_path_rate": 0.1}
+SETTINGS = {"epochs": 2, "batch_size": 64, "lanes": 4, "augment": "affine,mixup:1:0.5,flip", "ema": 0.9,
+            "optimiser": "muon", "val_fraction": 0.2, "patience": 5}
+# a program for each rank; `before` runs before the training, where `rank` is the number of the rank
+PROGRAM = """
+import os, signal, sys, time
+import minivit
+from mpi4py import MPI
+
+rank = MPI.COMM_WORLD.Get_rank()
+{before}
+settings = {settings}
+if sys.argv[2] == "resume":
+    settings = {{"resume": True}}
+result = minivit.train(minivit.create_model("vit", **{tiny}), "digits", out=sys.argv[1], mpi=MPI.COMM_WORLD,
+                       progress=False, threads={threads}, checkpoint_steps=1, **settings)
+"""
+
+
+
+
+def start(ranks, *arguments, folder=None, **options):
+    """Start Python on some ranks."""
+    pytest.importorskip("mpi4py")
+    return subprocess.Popen([MPIEXEC, "-n", str(ranks), sys.executable, *arguments], text=True, cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def run(ranks, *arguments, folder=None):
+    """Run Python on some ranks, and return exit code, output, and the lines of the errors that are ours."""
+    process = start(ranks, *arguments, folder=folder)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, [line for line in err.splitlines() if line.startswith("minivit: ")], err
+
+
+def program(before="", settings=None, threads=1):
+    """Return the arguments that run PROGRAM."""
+    return "-c", PROGRAM.format(before=before, settings=SETTINGS | (settings or {}), tiny=TINY, threads=threads)
+
+
+def command(before):
+    """Return the arguments that run the command line, after some statements."""
+    return "-c", f"{before}\nimport sys\nfrom minivit.cli import main\nsys.exit(main(sys.argv[1:]))"
+
+
+def result_of(folder):
+    """Return the bytes of the weights, and the log without the durations."""
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return (folder / "model.safetensors").read_bytes(), [{k: v for k, v in r.items() if k != "seconds"}
+                                                         for r in records]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory, no_curve):
+    folder = tmp_path_factory.mktemp("one") / "run"
+    minivit.train(minivit.create_model("vit", **TINY), "digits", out=folder, progress=False, threads=2, **SETTINGS)
+    return result_of(folder)
+
+
+# ---- the same bits ------------------------------------------------------------------------------------------------
+
+
+@with_mpi
+@pytest.mark.parametrize(("ranks", "threads"), [(2, 1), (3, 2), (4, 1)])
+def test_the_weights_and_the_log_have_the_same_bits_on_any_number_of_ranks(one_process, tmp_path, ranks, threads):
+    code, _, _, err = run(ranks, *program(threads=threads), tmp_path / "run", "new")
+    assert code == 0, err
+    assert result_of(tmp_path / "run") == one_process
+
+
+def pids_of(mpiexec):
+    """Return {rank: process id} of the ranks that an mpiexec has started."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            variables = dict(item.split("=", 1) for item in (folder / "environ").read_text().split("\0") if "=" in item)
+            if variables.get("MINIVIT_TEST_JOB") == mpiexec and "PMI_RANK" in variables:
+                words = (folder / "cmdline").read_text().split("\0")
+                if words[0] == sys.executable and "-S" not in words:  # not the small process of the obituary
+                    found[int(variables["PMI_RANK"])] = int(folder.name)
+    return found
+
+
+def start_job(ranks, *arguments):
+    """Start Python on some ranks, so that `pids_of` finds them -> (process, name)."""
+    name = str(random.getrandbits(64))
+    return start(ranks, *arguments, env=os.environ | {"MINIVIT_TEST_JOB": name}), name
+
+
+def wait_for_checkpoint(folder, process):
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoint.safetensors").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def kill(folder, ranks, victim, mode, delay, number=signal.SIGKILL):
+    """Train on some ranks and send a signal to one of them, a while after the first checkpoint -> (code, lines)."""
+    process, name = start_job(ranks, *program(), folder, mode)
+    wait_for_checkpoint(folder, process)
+    time.sleep(delay)
+    with suppress(ProcessLookupError, KeyError):
+        os.kill(pids_of(name)[victim], number)
+    sent = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    lines = [line for line in err.splitlines() if line.startswith("minivit: error")]
+    return process.returncode, lines, time.monotonic() - sent
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+
+
+@with_mpi
+@linux
+def test_a_killed_rank_ends_all_with_one_line_and_other_ranks_resume_to_the_same_bits(one_process, tmp_path):
+    code, lines, seconds = kill(tmp_path / "run", 3, 1, "new", 0.05)
+    assert code != 0
+    assert seconds < 5
+    assert lines == ["minivit: error: one of the 3 ranks was killed; the last checkpoint is good; resume with: "
+                     f"minivit.train(model, data, out={str(tmp_path / 'run')!r}, resume=True)"]
+    code, _, _, err = run(2, *program(), tmp_path / "run", "resume")
+    assert code == 0, err
+    assert result_of(tmp_path / "run") == one_process
+
+
+@with_mpi
+@linux
+@pytest.mark.slow
+def test_twenty_kills_of_random_ranks_at_random_moments(one_process, tmp_path):
+    draw, kills, mode = random.Random(0), 0, "new"
+    slower = "from minivit.training.trainer import Trainer\nstep = Trainer.step\n" \
+             "Trainer.step = lambda *a, **k: (time.sleep(0.15), step(*a, **k))[1]"
+    while kills < 20:
+        ranks = draw.choice([2, 3, 4])
+        process, name = start_job(ranks, *program(slower), tmp_path / "run", mode)
+        wait_for_checkpoint(tmp_path / "run", process)
+        deadline = time.monotonic() + 60
+        while len(pids_of(name)) < ranks and process.poll() is None:
+            assert time.monotonic() < deadline
+        time.sleep(draw.uniform(1, 4))
+        victim = pids_of(name).get(draw.randrange(ranks))
+        if victim is None or process.poll() is not None:              # it has finished
+            break
+        os.kill(victim, signal.SIGKILL)
+        kills, mode = kills + 1, "resume"
+        _, err = process.communicate(timeout=30)
+        assert process.returncode != 0 or (tmp_path / "run" / "model.safetensors").exists(), err
+    assert kills == 20
+    minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "run", progress=False, resume=True)
+    assert result_of(tmp_path / "run") == one_process
+
+
+@with_mpi
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_one_rank_saves_and_stops_all_after_the_same_step(one_process, tmp_path, number):
+    process, name = start_job(3, *VERB, "--epochs", "1", "--batch-size", "8", "--lanes", "4", "--checkpoint-steps", "1",
+                              "--out", tmp_path / "run")
+    wait_for_checkpoint(tmp_path / "run", process)
+    os.kill(pids_of(name)[2], number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert out == ""
+    words = rf"minivit: stopped by {number.name} after step (\d+), which is saved; resume with: (.*)"
+    [line] = [line for line in err.splitlines() if line.startswith("minivit: ")]
+    step, resume = re.fullmatch(words, line).groups()
+    assert resume == f"mpiexec -n 3 minivit train digits --out {tmp_path / 'run'} --resume --mpi"
+    assert RunFolder(tmp_path / "run").read_position()[0] == int(step)
+
+
+# ---- errors -------------------------------------------------------------------------------------------------------
+
+
+@with_mpi
+@pytest.mark.parametrize(("ranks", "options", "line"), [
+    (1, [], "--mpi needs more than one rank, but there is one: start at least two with mpiexec -n 2, or leave out "
+            "--mpi"),
+    (3, ["--lanes", "2"], "there are more ranks than lanes: 3 ranks, and 2 lanes in each step; start at most 2 ranks, "
+                          "or a new run with --lanes 3 or more"),
+    (2, ["--lanes", "65"], "there are more lanes than images in a batch: --lanes 65, but 64 images: pass at most "
+                           "--lanes 64, or larger batches"),
+    (3, ["--foo"], r"unknown option --foo.*"),
+    (2, ["--resume"], r"run is not a run.*"),
+], ids=str)
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, ranks, options, line):
+    code, out, lines, err = run(ranks, *VERB, "--out", "run", *options, folder=tmp_path)
+    assert (code, out) == (2, "")
+    assert len(lines) == 1, err
+    assert re.fullmatch(f"minivit: error: {line}", lines[0])
+    assert [*tmp_path.iterdir()] == []
+
+
+RANK = "import os\nrank = int(os.environ.get('PMI_RANK') or os.environ['OMPI_COMM_WORLD_RANK'])\n"
+
+
+@with_mpi
+@pytest.mark.parametrize(("before", "line"), [
+    ("import minivit.training_pipeline.same_everywhere as s\ns.code_digest = lambda: str(rank)",
+     "rank 1 on .* has other code of minivit than rank 0 on .*: install the same version, from the same source, on all "
+     "machines"),
+    ("import minivit.training_pipeline.same_everywhere as s\ns.__version__ = str(rank)",
+     r"rank 1 on .* has other code \(minivit 1, not 0\) than .*: install the same version on all machines"),
+    ("import minivit, sys\nsys.argv += ['--lr', str(1 + rank)]",
+     r"rank 1 on .* has other settings \(lr 2.0, not 1.0\) than .*: start all ranks with the same command"),
+    ("import minivit.data.load as l\nold = l.load_npz\ndef new(*a, **k):\n    data = old(*a, **k)\n"
+     "    data.train_images[0] += rank\n    return data\nl.load_npz = new",
+     "rank 1 on .* has other images or labels than .*: give all ranks the same files, .*"),
+    ("import os\nos.makedirs(str(rank), exist_ok=True)\nos.chdir(str(rank))",
+     "rank 1 on .* does not see the folder run of rank 0 on .*: pass a folder that all ranks share as --out, with its "
+     "whole path"),
+    ("import sys\nsys.modules['mpi4py'] = None",
+     r"--mpi needs the package mpi4py and a library of MPI \(.*\): pip install mpi4py mpich"),
+    ("from minivit.training.trainer import Trainer\nold = Trainer.step\ndef new(self, *a, **k):\n"
+     "    if self.optimiser.t == 3 and rank == 1:\n        raise MemoryError('no memory')\n"
+     "    return old(self, *a, **k)\nTrainer.step = new",
+     "rank 1 of 2 on .*: no memory.*"),
+    ("from minivit.training.trainer import Trainer\nold = Trainer._update\ndef new(self, *a, **k):\n"
+     "    old(self, *a, **k)\n    self.optimiser.vector[5] += rank * (self.optimiser.t == 3)\nTrainer._update = new",
+     r"after step \d+, the weights of rank 1 differ from those of rank 0, although both did the same: .*"),
+    ("from minivit.training_pipeline.folder import RunFolder\ndef new(*a):\n    raise OSError(28, 'No space', 'disk')\n"
+     "RunFolder.write_checkpoint = new", "disk: No space"),
+], ids=["code", "version", "settings", "data", "folder", "mpi4py", "exception", "weights", "disk"])
+def test_a_rank_that_differs_or_fails_ends_all_with_one_line(tmp_path, before, line):
+    start = time.monotonic()
+    code, out, lines, err = run(2, *command(RANK + before), *VERB[2:], "--epochs", "1", "--lanes", "4", "--out", "run",
+                                folder=tmp_path)
+    assert (code, out) == (2, "")
+    assert len(lines) == 1, err
+    assert re.fullmatch(f"minivit: error: {line}", lines[0])
+    assert time.monotonic() - start < 40
+    if "step" not in before and "RunFolder" not in before and "_update" not in before:
+        assert [file for file in tmp_path.rglob("*") if file.is_file() or file.name == "run"] == []
+
+
+@with_mpi
+def test_a_machine_that_rounds_differently_is_a_warning(tmp_path, one_process):
+    before = ("import minivit.training_pipeline.same_everywhere as s\n"
+              "s.rounding = lambda: {'processor': str(rank), 'NumPy': '2'}")
+    code, _, _, err = run(2, *program(before), tmp_path / "run", "new")
+    assert code == 0, err
+    assert err.count("has another processor than") == 1
+    assert result_of(tmp_path / "run") == one_process
+
+
+HANGS = {
+    "stopped": ("os.kill(os.getpid(), signal.SIGSTOP)", "has not answered for 2 s: it was killed or stopped, .*"),
+    "loops": ("while True: time.sleep(0.1)", r"hangs: its step takes longer than \d+ s"),
+}
+
+
+@with_mpi
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("how", HANGS)
+def test_a_rank_that_hangs_ends_all_within_seconds(tmp_path, how, victim):
+    act, words = HANGS[how]
+    before = ("from minivit.parallel.ranks import liveness\nfrom minivit.parallel.lanes import Lane\n"
+              "liveness.SILENCE, liveness.SHORTEST_LIMIT, liveness.GRACE = 2.0, 3.0, 1.0\nold, calls = Lane.run, []\n"
+              "def new(*a):\n    calls.append(0)\n"
+              f"    if len(calls) == 20 and rank == {victim}:\n        {act}\n    return old(*a)\nLane.run = new")
+    begun = time.monotonic()
+    code, _, lines, err = run(2, *program(before), tmp_path / "run", "new")
+    assert code != 0
+    assert re.fullmatch(rf"minivit: error: rank {victim} of 2 {words}; the last checkpoint is good; resume with: .*",
+                        lines[0]), err
+    assert time.monotonic() - begun < 40
+    assert RunFolder(tmp_path / "run").read_position()[0] >= 4
+
+
+# ---- without MPI --------------------------------------------------------------------------------------------------
+
+
+def test_the_communicator_is_checked():
+    assert ranks_of(None) is ALONE
+    assert ranks_of(ALONE) is ALONE
+    for wrong in (True, "world", 2):
+        with pytest.raises(TypeError, match=r"mpi=\.\.\. takes a communicator of mpi4py, such as "
+                                            r"mpi4py\.MPI\.COMM_WORLD, not "):
+            minivit.train(minivit.create_model("vit", **TINY), "digits", mpi=wrong)
+
+
+class Pretended(type(ALONE)):
+    """A rank of some, all in this process, one after the other."""
+
+    def __init__(self, rank, size, pieces):
+        self.rank, self.size, self.pieces = rank, size, pieces
+
+    def share_rows(self, rows, edges):
+        self.pieces[self.rank] = rows[edges[self.rank]:edges[self.rank + 1]].copy()
+
+
+@pytest.mark.parametrize("size", [2, 3, 50])
+def test_ranks_share_a_prediction(size):
+    model, images = minivit.create_model("vit_mini", image_size=8), minivit.load_data("digits").test_images
+    pieces = {}
+    for rank in range(size):
+        prediction.SharedPrediction(model, Pretended(rank, size, pieces)).predict(images, threads=1)
+    np.testing.assert_array_equal(np.concatenate([pieces[rank] for rank in range(size)]), model.predict(images))
+    assert len({len(piece) for piece in pieces.values()}) <= 1 + size // 2 + 1
+    assert sum(map(len, pieces.values())) == len(images)
+
+
+def test_lanes_of_a_run_may_be_chosen(tmp_path, no_curve):
+    def train(**settings):
+        return minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "run", progress=False,
+                             **settings)
+
+    train(epochs=1, batch_size=64, lanes=24)
+    assert RunFolder(tmp_path / "run").settings["lanes"] == 24
+    train(resume=True)
+    with pytest.raises(ValueError, match="was started with lanes 24, not 8"):
+        train(resume=True, lanes=8)
+
+
+def test_the_obituary_is_printed_unless_it_is_cancelled(capfd):
+    program = ("import os, sys\nfrom minivit.parallel.ranks.obituary import Obituary\nwords = Obituary('first line')\n"
+               "words.write('what to\\n do')\nif sys.argv[1] == 'cancel': words.cancel()\nos._exit(1)")
+    printed = [subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, timeout=60).stderr
+               for how in ("die", "cancel")]
+    assert printed == ["what to do\n", ""]
+    Obituary("nothing").cancel()
+    assert capfd.readouterr().err == ""
