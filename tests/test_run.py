@@ -325,7 +325,7 @@ def test_resuming_needs_a_folder_that_holds_a_run(tmp_path):
 
 @pytest.mark.parametrize(("entry", "name"), [
     *(("training", name) for name, setting in SETTINGS.items() if setting.stored and name not in (
-        "epochs", "batch_size", "lr", "ema", "optimiser")),           # these differ from their defaults
+        "epochs", "batch_size", "lr", "ema", "optimiser", "lanes")),  # these differ from their defaults
     ("model", "relative_bias"), ("model", "stem"), ("model", "pool")])
 def test_a_setting_that_the_run_does_not_know_has_its_default(finished, interrupted, entry, name):
     """Runs of an earlier version lack the settings and model options that were added since."""
