@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from minivit.gradcheck_catalogue import catalogue
-from minivit.gradient_checking.adapters import function_under_test
+from minivit.gradient_checking.adapters import Options, function_under_test
 
 METHODS = ("richardson", "central", "directional", "taylor")
 
@@ -352,7 +352,7 @@ def torch_passes(target, check):
     """Return whether torch.autograd.gradcheck, with its defaults, accepts our pair at random weights."""
     import torch
 
-    function = function_under_test(target, check.inputs(), check.constants, np.random.default_rng(0))
+    function = function_under_test(target, check.inputs(), Options(np.random.default_rng(0), constants=check.constants))
 
     class Ours(torch.autograd.Function):
         @staticmethod

@@ -1,27 +1,21 @@
 """`gradcheck`, the public function, and its rule for when a tensor passes.
 
-A tensor passes if no error exceeds the tolerance. For an entry, with the step h of the method (see `differences`),
+An entry of a tensor is wrong if its analytic slope a and its numeric slope n differ by more than each of
 
-    error = |numeric - analytic| / max(G, |numeric|, floor)
-    G     = the largest |analytic| among the checked entries of the tensor
-    floor = 4 EPS |y dy| / (h tolerance)                  below it, differences are round-off
+    tolerance max(|a|, |n|)     the tolerance, relative to the entry itself
+    u                           the uncertainty of n: truncation and round-off error, both measured (see `comparison`)
+    tolerance G / 1000          the backward's own round-off; G is the largest |a| of the tensor
 
-EPS = 2.2e-16 is the machine epsilon of float64, and |y dy| the 2-norm of the products y dy. For one direction instead
-of single entries, G is the 2-norm of the tensor's gradient. For "complex", the floor has the tensor's scale (see
-`Comparer.scale`) in place of h, since a tiny h causes no round-off there. "taylor" also requires that the remainder
+and a is no subgradient at a kink. The error that the report shows is |n - a| / max(|a|, |n|) for a wrong entry. For a
+right one it is |n - a| / max(G, |n|, u / tolerance), so that noise in tiny entries does not look like an error. For one
+direction instead of single entries, G is the 2-norm of the tensor's gradient. "taylor" also requires that the remainder
 falls with an order of at least 1.5.
 
-At a kink, such as ReLU at zero, there is no slope. There the numeric slope depends on the step, and may differ from a
-right gradient. So if an error exceeds the tolerance, the check looks for the reason (`Comparer.compare`):
+Entries at kinks are counted. A tensor fails as not checked if more than half of its entries lie at kinks or could not
+be measured, or if it has more entries than were sampled and no direction could be measured. A direction that meets
+kinks is measured by the entries of the result that have none (`Comparer.without_kinks`).
 
-1. Add two numbers: how much the slope changes when the step is halved, and how much a kink within the step could change
-   it (`differences.nonsmoothness`). If the sum is at most a tenth of the difference, the gradient is wrong. Otherwise
-   the step may be to blame.
-2. If the step may be to blame, or the numeric slope is not finite, measure the slope again: by Richardson extrapolation
-   with 1/32 of its usual step, and if that does not help, with 1/1024.
-3. If that does not help either, skip the entry and count it as a kink. But a slope that is still infinite fails.
-
-A tensor fails if fewer than half of its entries remain.
+A backward is linear in dy. One more call, with a large multiple of dy, shows whether it is. If not, the tensor fails.
 
 The fast methods, "directional" and "taylor" (*filters*), check each tensor along one random direction, and its entries
 only if that fails. They prove nothing: if a gradient has the relative error e, "directional" misses it with a
@@ -59,39 +53,48 @@ x             15/15  richardson   3.3e-01 ...  WRONG at ...
 1 of 1 tensors FAIL: worst error 3.3e-01, tolerance 1e-06
 """
 
-from collections.abc import Sequence
+import contextlib
+import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 
 from ..common.checks import check_name, check_number
-from .adapters import function_under_test
+from .adapters import Options, function_under_test
 from .comparison import FILTERS, Comparer
-from .contract import checked_complex, checked_gradients, checked_result, coupling
+from .contract import checked_complex, checked_gradients, checked_result, coupling, upstream
 from .differences import SCHEMES
+from .function import as_real
+from .randomness import SameRandomNumbers
 from .report import Report
 from .tensor_check import TensorCheck
 
+# Before the seed, so that neither weights nor dy are the random numbers of a user who draws x with the same seed: if x
+# were equal to dy, a backward that returns x instead of dy would pass.
+_STREAM = 0x6D696E69766974
 _ALL_ZERO = ("all gradients are zero: nothing was checked, because a backward with a wrong factor would pass too; "
              "choose inputs at which the result depends on them")
 
 
 def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), method: str = "richardson",
-              samples: int = 32, tolerance: float = 1e-6, independent: bool | None = None, seed: int = 0) -> Report:
+              samples: int = 32, tolerance: float = 1e-6, independent: bool | None = None, seed: int = 0,
+              dy: Any = None, keep: Sequence[str] | str = (), rng: Any = None,
+              gradients: Mapping[str, str] | None = None, **keywords: Any) -> Report:
     """Check every gradient of `target` against finite differences of its forward.
 
     Parameters
     ----------
-    target : pair of functions, layer, model or object
-        A pair: `forward(*inputs) -> y, cache` and `backward(dy, cache) -> gradients` in the order of the inputs. Or an
-        object with `forward(*inputs) -> y` and `backward(dy) -> gradients of the inputs`. Its parameters are the float
-        arrays that it holds, also in lists, dicts and parts. Their gradients are `d<name>` or `grads[name]` after the
-        backward. gradcheck checks a copy in float64, with random parameters.
-    *inputs : arrays and other arguments of the forward
-        Floating arrays are checked. Integers, single numbers, strings and None are constants.
+    target : pair of functions, function, layer, model or object
+        A pair: `forward(*inputs) -> y, cache` and `backward(dy, cache) -> gradients`; or a scalar function and its
+        gradient, `f(*inputs)` and `grad(*inputs)`. A function that returns (loss, gradients). Or an object with
+        `forward(*inputs) -> y` and `backward(dy) -> gradients of the inputs`, whose parameters are the floats and float
+        arrays that it holds, and whose gradients are `d<name>`, `grads[name]` and the like. gradcheck checks a copy in
+        float64, with random parameters. `docs/gradient-checking.md` lists all forms.
+    *inputs : arrays, trees of arrays, and other arguments of the forward
+        Floating arrays are checked. Integers, strings, None, and numbers without a gradient are constants.
     constants : str or sequence of str
-        Names of floating inputs or parameters without a gradient, such as a mask.
+        Names or patterns ("running_*") of floating inputs or parameters without a gradient, such as a mask.
     method : str
         "richardson" or "central": entry by entry. "complex": the complex step, for a pair of analytic functions.
         "directional" or "taylor": fast filters that check each tensor along one random direction.
@@ -104,6 +107,17 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
         norm. None: an error for a layer or model, else a note.
     seed : int
         Seed of the weights, of dy, and of the sampled entries.
+    dy : array or tree of arrays, optional
+        Upstream gradient, for a backward that allows only some; random by default.
+    keep : str or sequence of str
+        Names or patterns of parameters that keep their values instead of random ones, such as a variance.
+    rng : random generator or sequence of them, optional
+        Generators that the forward draws from, besides NumPy's and Python's global ones and those in the target. Each
+        call of the forward draws the same numbers.
+    gradients : dict, optional
+        Where an object keeps gradients whose names are not recognised: {"weights": "nabla_w"}.
+    **keywords : arrays, trees of arrays, and other arguments of the forward
+        Passed on by name, and checked as the others are.
 
     Returns
     -------
@@ -116,7 +130,7 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
         If there is nothing to check, or the target has no backward.
     ValueError
         If forward or backward violate the contract (`contract`): if they change their inputs, are random, or return
-        NaN, float32, a wrong shape or no gradient.
+        NaN, float32, a wrong shape or no gradient. If the forward's round-off hides the slopes.
 
     Examples
     --------
@@ -128,25 +142,46 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
     check_number("number of samples", samples, least=1, whole=True)
     check_number("tolerance", tolerance, above=0, below=1)
     check_number("seed", seed, least=0, whole=True)
-    rng = np.random.default_rng(seed)
-    constants = [constants] if isinstance(constants, str) else constants
-    # One BLAS thread: small products are faster without a second one.
-    with threadpoolctl.threadpool_limits(1, "blas"):
-        return _check(function_under_test(target, inputs, constants, rng), method, samples, tolerance, independent, rng)
+    streams = [np.random.default_rng([_STREAM, seed, i]) for i in range(3)]
+    named = () if rng is None else rng if isinstance(rng, tuple | list) else (rng,)
+    with _one_blas_thread(), SameRandomNumbers((np.random, random, *named)) as numbers:
+        options = Options(streams[0], numbers.reset, _names(constants), _names(keep), gradients or {}, keywords)
+        function = function_under_test(target, inputs, options)
+        return _check(function, dy, streams, method, samples, tolerance, independent)
 
 
-def _check(function, method, samples, tolerance, independent, rng):
+def _names(names):
+    """Return names as a tuple; a single one may stand alone."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _one_blas_thread():
+    """Return a context in which BLAS uses one thread: small products are faster so. Without threadpoolctl, nothing."""
+    try:
+        import threadpoolctl
+    except ImportError:
+        return contextlib.nullcontext()
+    return threadpoolctl.threadpool_limits(1, "blas")
+
+
+def _check(function, dy, streams, method, samples, tolerance, independent):
     """Check the contract, then every tensor."""
     if not any(x.size for x in function.tensors.values()):
         raise TypeError("nothing to check: found no floating-point input and no parameter, pass at least one")
-    y = checked_result(function)
-    dy = rng.standard_normal(y.shape)
-    gradients = checked_gradients(function, dy)
-    notes = coupling(function, y, rng, independent)
+    results = checked_result(function)
+    y = results.real(results.tree)
+    is_linear = dy is None and function.fixed_dy is None
+    dy = upstream(function, results, dy, streams[1])
+    checked_gradients(function, results, dy)
+    function = as_real(function, results)
+    gradients = {name: np.array(g) for name, g in function.backward(dy).items() if g.size}
+    rng = streams[2]
+    notes = function.notes + coupling(function, y, rng, independent)
     complex_function = checked_complex(function, y) if method == "complex" else None
-    comparer = Comparer(function, y, dy, gradients, method, tolerance, bool(notes), complex_function)
-    check = TensorCheck(comparer, method, samples)
+    comparer = Comparer(function, y, dy, gradients, method, tolerance, len(notes) > len(function.notes),
+                        complex_function)
+    check = TensorCheck(comparer, method, samples, is_linear)
     rows = tuple(check.check(name, rng) for name in gradients)
     if all(row.ok for row in rows) and not any(gradient.any() for gradient in gradients.values()):
         notes += (_ALL_ZERO,)
-    return Report(rows, tolerance, method, notes, comparer)
+    return Report(rows, tolerance, method, notes, dict(sorted(function.inventory.items())), comparer)

@@ -5,26 +5,30 @@ from typing import Any
 import numpy as np
 
 from .differences import rms
+from .function import FunctionUnderTest, Results
+from .trees import is_number, leaves, mapped, path
 
 
 def _copied_state(function):
     """Return copies of everything that forward and backward must not change."""
-    return {name: x.copy() for name, x in function.state().items()}
+    return {name: np.copy(x) for name, x in function.state().items()}
 
 
 def _check_unchanged(function, before, caller):
-    """Raise ValueError that names an array that `caller`, the forward or the backward, has changed."""
-    for name, x in function.state().items():
-        if not np.array_equal(x, before[name]):
-            what = "work on a copy"
-            if name in function.parameters and not function.is_layer:
-                what += (", or, if it is no weight but a result of an earlier forward or a running mean, pass "
-                         f"constants=({name!r},)")
-            raise ValueError(f"the {caller} changes {name}: found other values after the call, expected the same, "
-                             f"{what}")
+    """Raise ValueError that names the arrays that `caller`, the forward or the backward, has changed."""
+    after = function.state()
+    changed = [name for name, x in before.items() if name in after
+               and not np.array_equal(x, after[name], equal_nan=x.dtype.kind in "fc")]
+    if changed:
+        what = "work on a copy"
+        if changed[0] in function.parameters and not function.is_layer:
+            what += (", or, if it is no weight but a result of an earlier forward or a running mean, pass "
+                     f"constants=({changed[0]!r},)")
+        raise ValueError(f"the {caller} changes {', '.join(changed)}: found other values after the call, expected the "
+                         f"same, {what}")
 
 
-def checked_result(function: Any) -> np.ndarray:
+def checked_result(function: FunctionUnderTest) -> Results:
     """Return the forward's result; it must be float64, finite and repeatable, and the forward must change nothing."""
     before = _copied_state(function)
     try:
@@ -32,76 +36,116 @@ def checked_result(function: Any) -> np.ndarray:
     except Exception as error:
         error.add_note("gradcheck gave the forward float64 copies of its floating inputs and weights")
         raise
-    if not isinstance(y, np.ndarray | np.floating | float):
-        what = "add the return statement" if y is None else "return an array"
-        raise TypeError(f"wrong type of the forward's result: found {type(y).__name__}, expected one floating array, "
-                        f"{what}")
+    results = Results(y)
     _check_unchanged(function, before, "forward")
-    y = np.array(y)
-    if y.dtype != np.float64:
-        raise ValueError(f"wrong dtype of the forward's result: found {y.dtype} for float64 inputs, expected float64, "
-                         "keep the dtype of the inputs in every step")
-    if not np.isfinite(y).all():
-        raise ValueError("wrong values in the forward's result: found NaN or infinity, expected finite numbers, choose "
-                         "other inputs or correct the forward")
-    if not np.array_equal(y, np.array(function.forward())):
+    for keys, array in results.arrays.items():
+        what = path("", keys) and f" ({path('', keys)})"
+        if array.dtype not in (np.float64, np.complex128):
+            raise ValueError(f"wrong dtype of the forward's result{what}: found {array.dtype} for float64 inputs, "
+                             "expected float64, keep the dtype of the inputs in every step")
+        if not np.isfinite(array).all():
+            raise ValueError(f"wrong values in the forward's result{what}: found NaN or infinity, expected finite "
+                             "numbers, choose other inputs or correct the forward")
+    first = results.real(y)
+    second = results.real(function.forward())
+    if first.shape != second.shape or not np.array_equal(first, second):
         raise ValueError("the forward is random: found two different results for the same input, expected equal ones, "
-                         "fix its random numbers")
-    if not y.size:
-        raise ValueError(f"nothing to check: found an empty result of the forward of shape {y.shape}, expected at "
-                         "least one number, pass larger inputs")
-    return y
+                         "fix its random numbers (rng= names a generator that it draws from), or reset what it "
+                         "changes")
+    return results
 
 
-def checked_gradients(function: Any, dy: np.ndarray) -> dict:
-    """Return {name: gradient}; each must exist, have the tensor's shape, be float64 and repeatable."""
-    before, passed_dy = _copied_state(function), dy.copy()
-    gradients: dict = {name: None if g is None else np.array(g) for name, g in function.backward(passed_dy).items()}
+def upstream(function: FunctionUnderTest, results: Results, dy: Any, rng: np.random.Generator) -> np.ndarray:
+    """Return the real array of dy: the given one, 1 if the backward takes none, else random numbers."""
+    size = results.real(results.tree).size
+    shape = results.real(results.tree).shape
+    if function.fixed_dy is not None:
+        if size != 1:
+            raise TypeError(f"the backward takes no dy: found a forward's result of shape {shape}, expected a single "
+                            "number, let the backward take dy")
+        return np.full(shape, float(function.fixed_dy))
+    if dy is None:
+        return rng.standard_normal(shape)
+    given = dict(leaves(dy))
+    for keys, y in results.arrays.items():
+        if keys not in given or np.shape(given[keys]) != y.shape:
+            raise ValueError(f"wrong structure of dy: found {_described(given.get(keys))} for {path('result', keys)}, "
+                             f"expected the shape {y.shape}, pass one upstream gradient for each array of the result")
+    return results.real(_as_floats(dy))
+
+
+def _as_floats(dy):
+    return mapped(lambda _, leaf: np.asarray(leaf) * 1.0 if isinstance(leaf, np.ndarray | int) or is_number(leaf)
+                  else leaf, dy)
+
+
+def _described(x):
+    return "nothing" if x is None else f"the shape {np.shape(x)}"
+
+
+def checked_gradients(function: FunctionUnderTest, results: Results, dy: np.ndarray) -> None:
+    """Check that each gradient exists, has the tensor's shape, is float64 and repeatable, and that dy stays."""
+    before, passed = _copied_state(function), results.structured(dy)
+    gradients: dict[str, Any] = {name: None if g is None else np.array(g)
+                                 for name, g in function.backward(passed).items()}
     _check_unchanged(function, before, "backward")
-    if not np.array_equal(passed_dy, dy):
+    if not np.array_equal(results.real(passed), dy):
         raise ValueError("the backward changes dy: found other values after the call, expected the same, work on a "
                          "copy")
+    _refuse_missing(function, gradients)
     for name, x in function.tensors.items():
-        _check_gradient(name, x, gradients.get(name), name in function.inputs)
-    for name, again in function.backward(dy.copy()).items():
-        if not np.array_equal(again, gradients[name], equal_nan=True):
+        _check_gradient(name, x, gradients[name])
+    for name, again in function.backward(results.structured(dy)).items():
+        if again is not None and not np.array_equal(again, gradients[name], equal_nan=True):
             raise ValueError(f"the backward is random: found two different gradients of {name} for the same input, "
                              "expected equal ones, fix its random numbers")
-    return {name: gradients[name] for name, x in function.tensors.items() if x.size}
 
 
-def _check_gradient(name, x, gradient, is_input):
-    """Raise ValueError unless there is a gradient with the shape of x in float64."""
-    if gradient is None:
-        what = "return it from the backward" if is_input else "assign it in the backward"
-        raise ValueError(f"missing gradient of {name}: found None after the backward, expected an array of shape "
-                         f"{x.shape}, {what}, or name a constant in constants=({name!r},)")
+def _refuse_missing(function, gradients):
+    """Raise ValueError that names all tensors without a gradient."""
+    missing = [name for name in function.tensors if gradients.get(name) is None]
+    if not missing:
+        return
+    shapes = [str(function.tensors[name].shape) for name in missing]
+    what = "return it from the backward" if missing[0] in function.inputs else "assign it in the backward"
+    shape = f"an array of shape {shapes[0]}" if len(missing) == 1 else f"arrays of shapes {', '.join(shapes)}"
+    constants = ", ".join(map(repr, missing)) + ("," if len(missing) == 1 else "")
+    raise ValueError(f"missing gradient of {', '.join(missing)}: found None after the backward, expected {shape}, "
+                     f"{what}, or name a constant in constants=({constants})")
+
+
+def _check_gradient(name, x, gradient):
+    """Raise ValueError unless the gradient has the shape of x, in float64."""
     if gradient.shape != x.shape:
         raise ValueError(f"wrong shape of the gradient of {name}: found {gradient.shape}, expected {x.shape}, the "
                          f"shape of {name}, sum over axes that broadcast")
-    if gradient.dtype != np.float64:
-        raise ValueError(f"wrong dtype of the gradient of {name}: found {gradient.dtype}, expected float64 as in the "
-                         "forward, keep the dtype of dy")
+    if gradient.dtype not in (np.float64, x.dtype) and not (x.ndim == 0 and gradient.dtype.kind in "iu"):
+        what = "return its real part" if gradient.dtype.kind == "c" else "keep the dtype of dy"
+        raise ValueError(f"wrong dtype of the gradient of {name}: found {gradient.dtype}, expected {x.dtype} as in the "
+                         f"forward, {what}")
 
 
-def checked_complex(function: Any, y: np.ndarray) -> Any:
+def checked_complex(function: FunctionUnderTest, y: np.ndarray) -> Any:
     """Return the function with complex tensors, for the complex step; its result must agree with y."""
     if function.as_complex is None:
         raise TypeError('method "complex" cannot check this target: found an object, expected a pair of analytic '
                         'functions, (forward, backward), use method="richardson"')
+    if any(np.iscomplexobj(x) for x in function.tensors.values()):
+        raise TypeError('method "complex" cannot check complex inputs: found complex numbers, expected real numbers, '
+                        'use method="richardson"')
     complex_function = function.as_complex()
     try:
         z = np.asarray(complex_function.forward())
     except Exception as error:
         raise TypeError(f'method "complex" cannot check this forward: found {type(error).__name__} ({error}) for '
                         'complex inputs, expected a result, use method="richardson"') from error
-    if not np.iscomplexobj(z) or np.abs(z - y).max() > 1e-9 * np.abs(y).max():
+    if not np.iscomplexobj(z) or z.shape != y.shape or np.abs(z - y).max() > 1e-9 * np.abs(y).max():
         raise TypeError('method "complex" cannot check this forward: found a complex result that is real or differs '
                         'from the real one, expected an analytic function, use method="richardson"')
     return complex_function
 
 
-def coupling(function: Any, y: np.ndarray, rng: np.random.Generator, independent: bool | None) -> tuple:
+def coupling(function: FunctionUnderTest, y: np.ndarray, rng: np.random.Generator, independent: bool | None) -> tuple:
     """Return a note if images of the result depend on other images of the first input, else an empty tuple.
 
     Raises ValueError instead of a note if `independent`, or for a layer.

@@ -39,11 +39,17 @@ def rms(x: np.ndarray) -> float:
     return largest * float(np.sqrt(np.mean((x / largest) ** 2))) if largest else 1.0
 
 
+def norm(x: np.ndarray) -> float:
+    """Return the 2-norm of an array without overflow."""
+    largest = float(np.abs(x).max(initial=0.0))
+    return largest * float(np.linalg.norm(x / largest)) if 0 < largest < math.inf else largest
+
+
 @dataclass(frozen=True)
 class PerturbedForward:
     """The forward as a function of a perturbation of one tensor: t -> y(x + t v). The tensor is restored after a call.
 
-    x: flat view of the tensor. where: an index or a slice of x. v is `direction` there (a number, or an array for a
+    x: the tensor. where: an index or a slice of its flat entries. v is `direction` there (a number, or an array for a
     slice), and zero elsewhere.
     """
 
@@ -54,12 +60,13 @@ class PerturbedForward:
 
     def __call__(self, t):
         """Return y(x + t v), a copy."""
-        saved = np.copy(self.x[self.where])
-        self.x[self.where] = saved + t * self.direction
+        x = self.x.flat                                               # the tensor may be a view of other memory
+        saved = np.copy(x[self.where])
+        x[self.where] = saved + t * self.direction
         try:
             return np.array(self.forward())                           # a copy, because a forward may return its input
         finally:
-            self.x[self.where] = saved
+            x[self.where] = saved
 
 
 def central(y_at: Any, h: float, dy: np.ndarray) -> float:
@@ -95,18 +102,6 @@ SCHEMES = {
     "central": Scheme(central, EPS ** (1 / 3), EPS ** (1 / 3)),
     "complex": Scheme(complex_step, 1e-20, 1.0),
 }
-
-
-def nonsmoothness(y_at: Any, h: float, dy: np.ndarray) -> float:
-    """Return how much a kink within +-h may change the slope; near zero where the forward is smooth.
-
-    A second difference becomes four times smaller when h is halved, up to terms of order h**4. At a kink (ReLU at zero,
-    two maxima that change places) it does not. With S(h) = y(h) - 2 y(0) + y(-h), the value |S(h) - 4 S(h/2)| / h is
-    O(h**3) where the forward is smooth, and as large as the jump of the slope at a kink.
-    """
-    y = y_at(0.0)
-    full, half = (y_at(t) - 2 * y + y_at(-t) for t in (h, h / 2))
-    return float(np.sum(np.abs((full - 4 * half) * dy))) / h
 
 
 def taylor_order(y_at: Any, scale: float, slope: float, dy: np.ndarray, noise: float) -> float:

@@ -69,7 +69,6 @@ class Evidence:
                 return False
         return True
 
-
     def coefficients(self, values: np.ndarray, terms: Mapping[str, np.ndarray]) -> np.ndarray | None:
         """Return the coefficients of the terms in `values`, relative to the first one's, if all rows agree on them."""
         found = []
@@ -126,6 +125,16 @@ def _ignores_dy(e):
 
 def _should_be_zero(e):
     return "the gradient should be zero" if np.abs(e.numeric).max() < 1e-6 * np.abs(e.analytic).max() else None
+
+
+def _sum_of_contributions(e):
+    e.gradient_under(e.comparer.dy)                                   # so that the claims are those of this dy
+    claims = e.comparer.function.claims().get(e.name, {})
+    if len(claims) < 2 or any(np.size(g) != e.gradient.size for g in claims.values()):
+        return None
+    total = np.sum([np.reshape(g, -1) for g in claims.values()], axis=0)[e.indices]
+    return (f"the sum of the gradients of {' and '.join(claims)} is right: they are one array, whose gradient is the "
+            "sum of all contributions") if _is_close(e.numeric, total, e.difference) else None
 
 
 def _factor(e):
@@ -276,8 +285,12 @@ def _confined(e):
     inside = np.all([np.isin(place, bad) for place, bad in zip(places, box, strict=True)], axis=0)
     if (inside & ~wrong).any():
         return None
+    within = [np.isin(place, bad) for place, bad in zip(places, box, strict=True)]
+    # an axis counts if, with the right indices on the other axes, something outside its box is right
+    named = [axis for axis in range(e.x.ndim) if (~within[axis] & np.all(
+        [w for other, w in enumerate(within) if other != axis] or [np.ones(len(wrong), bool)], axis=0)).any()]
     return "the gradient is wrong only where " + " and ".join(
-        f"the index on axis {axis} is {_in_words(bad)}" for axis, bad in enumerate(box) if len(bad) < e.x.shape[axis])
+        f"the index on axis {axis} is {_in_words(box[axis])}" for axis in named) if named else None
 
 
 def _in_words(indices):
@@ -287,8 +300,9 @@ def _in_words(indices):
     return ", ".join(map(str, indices[:5])) + (", ..." if len(indices) > 5 else "")
 
 
-_RECOGNISERS = (_not_finite, _not_measured, _zero, _ignores_dy, _should_be_zero, _factor, _transposed, _in_wrong_places,
-                _of_one_image, _missing_dy, _along_rows, _missing_term, _factor_after_mean, _confined, _entry_by_entry)
+_RECOGNISERS = (_not_finite, _not_measured, _sum_of_contributions, _zero, _ignores_dy, _should_be_zero, _factor,
+                _transposed, _in_wrong_places, _of_one_image, _missing_dy, _along_rows, _missing_term,
+                _factor_after_mean, _confined, _entry_by_entry)
 
 
 def hint_for(comparer: Any, name: str, index: int | None, rng: np.random.Generator) -> str:

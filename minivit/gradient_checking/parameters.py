@@ -1,12 +1,30 @@
-"""Find the parameters of any object with a forward and a backward: the float arrays that it holds, and where."""
+"""Find what an object holds: its arrays and numbers, where they are, and the gradient that belongs to each.
 
-from collections.abc import Iterator
+A *place* is an attribute of an object, or a leaf of the tree in it: `parts.1.W`. The gradient of a place is found by
+its name, in the forms that people use:
+
+    W    dW, _dW, W_grad, grad_W, dL_dW, ...         an attribute beside it
+    W    grads["W"], gradients["W"], grad["dW"]      a dict beside it, also parallel lists or tuples
+    W    the "dW" or "grad" in the same dict         {"W": ..., "dW": ...}
+    W    .grad beside .data, .value or .W            an object for one parameter
+    W    the second of a pair [W, dW]                if the backward changes it
+    W    what `gradients=` of `gradcheck` says       any other name
+"""
+
+import types
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .inputs import is_floating
+from .trees import Keys, is_floating, is_number, item, leaves, parts, path, with_item
+
+CONTAINERS = ("grads", "gradients", "grad", "gradient", "_grads", "_gradients", "_grad", "dparams", "d_params",
+               "grad_params", "params_grad", "derivatives")
+_VALUES, _GRADS = ("data", "value", "val", "array", "param", "values"), ("grad", "gradient", "g", "diff")
+_SIMPLE = (bool, int, str, bytes, type(None), type, np.ndarray, np.generic, np.dtype, range, slice, type(Ellipsis),
+           types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodWrapperType)
+_RANDOM = ("Generator", "RandomState", "Random")
 
 
 def has_methods(x: Any, *names: str) -> bool:
@@ -19,68 +37,88 @@ def is_layer(x: Any) -> bool:
     return has_methods(x, "parameters", "astype", "name_parameters")
 
 
+def gradient_names(name: Any) -> list[str]:
+    """Return the names that the gradient of `name` may have."""
+    if not isinstance(name, str):
+        return []
+    bare = name.lstrip("_")
+    around = [f"d{name}", f"d_{bare}", f"_d{bare}", f"D{bare}"]
+    around += [f"{name}{end}" for end in ("_grad", "_gradient", "_grads", ".grad", "grad", "Grad")]
+    around += [f"{start}{bare}" for start in ("grad_", "_grad_", "grads_", "grad", "gradient_", "dL_d", "dE_d", "dJ_d",
+                                              "dC_d", "dl_d", "dloss_d", "dLoss_d", "dL", "delta_", "nabla_", "g_")]
+    return around
+
+
 @dataclass
-class ArrayAttribute:
-    """A float array in attribute `name` of `owner`, or under `keys` in the list, tuple or dict there."""
+class Place:
+    """The value in attribute `name` of `owner`, or under `keys` of the tree there.
+
+    depth: how many objects lie between the target and the owner.
+    """
 
     path: str
     owner: Any
     name: str
-    keys: tuple = ()
+    keys: Keys = ()
+    depth: int = 0
 
     @property
-    def value(self) -> np.ndarray:
-        """The array."""
-        return _item(getattr(self.owner, self.name), self.keys)
+    def value(self) -> Any:
+        """The array or number."""
+        return item(getattr(self.owner, self.name, None), self.keys)
 
     @value.setter
     def value(self, array):
         # object.__setattr__, because the __setattr__ of a frozen dataclass raises
-        object.__setattr__(self.owner, self.name, _with_item(getattr(self.owner, self.name), self.keys, array))
+        object.__setattr__(self.owner, self.name, with_item(getattr(self.owner, self.name), self.keys, array))
 
-    @property
-    def gradient(self) -> Any:
-        """`d<name>` of the owner, or `grads[name]`, or `grads[key]` for an array in a container; else None."""
-        grads = getattr(self.owner, "grads", None)
-        places = [(getattr(self.owner, f"d{self.name}", None), self.keys), (grads, (self.name, *self.keys))]
-        places += [(grads, self.keys)] if self.keys else []
-        return next((found for place in places if (found := _item(*place)) is not None), None)
+    def gradients(self) -> list[Any]:
+        """Return the values that the naming rules of this module give; an empty list if there are none."""
+        owner, keys = self.owner, self.keys
+        found = [item(getattr(owner, name, None), keys) for name in gradient_names(self.name)]
+        for name in CONTAINERS:
+            container = getattr(owner, name, None)
+            if callable(container) or container is None or name == self.name:
+                continue
+            if parts(container) is None:
+                found += [container] if not keys and np.shape(container) == np.shape(self.value) else []
+            else:
+                found += [item(container, tail) for path in ((self.name, *keys), keys) if path
+                          for tail in _spellings(path)]
+        if keys and isinstance(keys[-1], str):
+            around = item(getattr(owner, self.name), keys[:-1])
+            found += [item(around, (name,)) for name in gradient_names(keys[-1])]
+            if keys[-1] in _VALUES:
+                found += [item(around, (name,)) for name in _GRADS]
+        unique = {id(x): x for x in found if x is not None and (is_number(x) or isinstance(x, np.ndarray | int | list))}
+        return list(unique.values())
 
-    @property
-    def is_gradient_buffer(self) -> bool:
-        """Whether it is a `dw` beside a `w`, or lies in `grads`."""
-        return self.name == "grads" or (self.name[:1] == "d" and self.name[1:] in _attributes(self.owner))
+    def is_gradient(self) -> bool:
+        """Return whether the name says that it is the gradient of something."""
+        if self.name in CONTAINERS:
+            return True
+        names = {name for other in attributes(self.owner) for name in gradient_names(other)}
+        if self.name in names:
+            return True
+        around = dict(parts(item(getattr(self.owner, self.name, None), self.keys[:-1])) or ()) if self.keys else {}
+        names = {name for key in around for name in gradient_names(key)} | set(_GRADS)
+        return len(around) > 1 and self.keys[-1] in names
 
 
-def _item(container, keys):
-    """Return the value under nested keys, or None."""
-    for key in keys:
-        try:
-            container = container[key]
-        except (LookupError, TypeError):
-            return None
-    return container
-
-
-def _with_item(container, keys, array):
-    """Return the container with the array under nested keys: tuples are new, lists and dicts change in place."""
-    if not keys:
-        return array
-    inner = _with_item(container[keys[0]], keys[1:], array)
-    if isinstance(container, tuple):
-        parts = (*container[:keys[0]], inner, *container[keys[0] + 1:])
-        return type(container)(*parts) if hasattr(container, "_fields") else parts
-    container[keys[0]] = inner
-    return container
+def _spellings(keys):
+    """Yield the keys, and the keys whose last one is the name of a gradient."""
+    yield keys
+    for name in gradient_names(keys[-1]):
+        yield (*keys[:-1], name)
 
 
 @dataclass
-class LayerParameter:
+class LayerPlace:
     """A parameter of a minivit layer that an object holds."""
 
     path: str
     parameter: Any
-    is_gradient_buffer = False
+    depth: int = 0
 
     @property
     def value(self) -> np.ndarray:
@@ -89,62 +127,87 @@ class LayerParameter:
 
     @value.setter
     def value(self, array):
-        self.parameter.data = array
+        if array is not self.parameter.data:
+            self.parameter.data = array
 
-    @property
-    def gradient(self) -> Any:
-        """The gradient that the layer's backward has assigned; None before."""
-        return self.parameter.grad
+    def gradients(self) -> list[Any]:
+        """Return the gradient that the layer's backward has assigned; nothing before."""
+        return [] if self.parameter.grad is None else [self.parameter.grad]
 
-
-@dataclass
-class UnreachableArray:
-    """An array, `what`, in a part that has no forward and backward, so that its gradient cannot be found."""
-
-    path: str
-    what: str
+    def is_gradient(self) -> bool:
+        """Return False."""
+        return False
 
 
-def _attributes(owner):
+def attributes(owner: Any) -> dict[str, Any]:
     """Return {name: value} of an object: its attributes, its slots, and the float arrays of its class."""
     found: dict = {}
     for cls in reversed(type(owner).__mro__):
         slots = vars(cls).get("__slots__", ())
-        found |= {name: value for name, value in vars(cls).items() if is_floating(value)}
+        found |= {name: value for name, value in vars(cls).items() if is_floating(value) or (
+            is_number(value) and not name.startswith("__"))}
         found |= {name: getattr(owner, name) for name in ([slots] if isinstance(slots, str) else slots)
-                  if hasattr(owner, name)}
+                  if hasattr(owner, name) and not name.startswith("__")}
     return found | getattr(owner, "__dict__", {})
 
 
-def _leaves(value, keys=(), around=()):
-    """Yield pairs (keys, part) of all values in nested lists, tuples and dicts, or the value itself."""
-    if not isinstance(value, dict | list | tuple):
-        yield keys, value
-    elif id(value) not in around:
-        for key, part in list(value.items() if isinstance(value, dict) else enumerate(value)):
-            yield from _leaves(part, (*keys, key), (*around, id(value)))
+@dataclass
+class Contents:
+    """What an object holds: places of arrays and of numbers, its layers of minivit, random generators, and the rest.
+
+    opaque: pairs (path, value) of what has no attributes to look into. owners: pairs (path, object), the target first.
+    """
+
+    arrays: list[Any]
+    numbers: list[Place]
+    layers: list[Any]
+    generators: list[Any]
+    opaque: list[tuple[str, Any]]
+    owners: list[tuple[str, Any]]
 
 
-def find_arrays(owner: Any, path: str = "", seen: set | None = None) -> Iterator[Any]:
-    """Yield all float arrays that an object holds, and those of its parts that have a forward and a backward."""
-    seen = set() if seen is None else seen
+def contents(target: Any) -> Contents:
+    """Return what an object holds, in the order of its attributes."""
+    found = Contents([], [], [], [], [], [])
+    _collect(found, target, "", 0, set())
+    return found
+
+
+def _collect(found, owner, prefix, depth, seen):
+    """Add what one object holds, and what its parts hold."""
     seen.add(id(owner))
-    for name, value in _attributes(owner).items():
-        for keys, part in _leaves(value):
-            here = path + ".".join(map(str, (name, *keys)))
-            if is_floating(part):
-                yield ArrayAttribute(here, owner, name, keys)
-            elif id(part) in seen or isinstance(part, type):
-                continue
-            elif not has_methods(part, "forward", "backward"):
-                within = [name for name, x in getattr(part, "__dict__", {}).items() if is_floating(x)]
-                if within:
-                    seen.add(id(part))
-                    yield UnreachableArray(here, f"{type(part).__name__}.{within[0]}")
-            elif is_layer(part):
-                seen.add(id(part))
-                if part.dtype != np.float64:
-                    part.pack(np.float64)
-                yield from (LayerParameter(f"{here}.{p.name}", p) for p in part.parameters())
-            else:
-                yield from find_arrays(part, f"{here}.", seen)
+    found.owners.append((prefix, owner))
+    for name, value in list(attributes(owner).items()):
+        for keys, leaf in list(leaves(value)):
+            here = path(f"{prefix}{name}", keys)
+            if is_floating(leaf):
+                found.arrays.append(Place(_short(here, value, keys, owner), owner, name, keys, depth))
+            elif is_number(leaf):
+                found.numbers.append(Place(_short(here, value, keys, owner), owner, name, keys, depth))
+            elif type(leaf).__name__ in _RANDOM and has_methods(leaf, "random"):
+                found.generators.append(leaf)
+            elif not isinstance(leaf, _SIMPLE):
+                part = leaf.__self__ if isinstance(leaf, types.MethodType) else leaf
+                if id(part) not in seen:
+                    _look_into(found, part, here, depth + 1, seen)
+
+
+def _look_into(found, part, here, depth, seen):
+    """Add a part that is neither array nor number: a layer of minivit, another object, or something opaque."""
+    if is_layer(part):
+        seen.add(id(part))
+        found.layers.append(part)
+        found.arrays += [LayerPlace(f"{here}.{p.name}", p, depth) for p in part.parameters()]
+    elif hasattr(part, "__dict__") or any(vars(cls).get("__slots__") for cls in type(part).__mro__):
+        _collect(found, part, f"{here}.", depth, seen)
+    else:
+        seen.add(id(part))
+        found.opaque.append((here, part))
+
+
+def _short(here, tree, keys, owner):
+    """Return the path of a leaf without "value" or "data", if its container holds a parameter and its gradient."""
+    around = parts(item(tree, keys[:-1])) if keys else attributes(owner).items()
+    shortened, _, last = here.rpartition(".")
+    is_holder = last in _VALUES and any(name in _GRADS for name, _ in around or ())
+    return shortened if is_holder and shortened else here

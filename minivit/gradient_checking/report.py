@@ -15,10 +15,12 @@ class Row:
     """The result for one tensor.
 
     entries: how many of its `size` entries were checked; for a filter, along how many directions. kinks: how many
-    entries were skipped because of a kink. error: the largest error. index, numeric, analytic: the worst entry if the
-    tensor is wrong, else the largest entry; the index is empty for a direction. unseen: whether a kink prevented the
-    check of the entries that were not sampled. hint: the likely mistake, for the first few wrong tensors. order: of the
-    Taylor remainder, for "taylor".
+    entries lie at a kink, where only subgradients exist, or could not be measured. error: the largest error. index,
+    numeric, analytic: the worst entry if the tensor is wrong, else the largest entry; the index is empty for a
+    direction. unseen: whether kinks prevented the check of the entries that were not sampled. hint: the likely mistake,
+    for the first few wrong tensors. order: of the Taylor remainder, for "taylor". problem: what else is wrong than the
+    slope. zero_within: if the gradient is zero as far as can be measured, how far that is. aliases: other names of the
+    same memory.
     """
 
     tensor: str
@@ -34,15 +36,20 @@ class Row:
     hint: str = ""
     order: float = math.nan
     unseen: bool = False
+    problem: str = ""
+    zero_within: float = math.nan
+    aliases: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
         """In words: ok, or where it is wrong."""
         kinks = (f", {self.kinks} at kinks" if self.kinks else "") + (", the rest not checked" if self.unseen else "")
         if self.ok:
-            return f"ok{kinks}" + ("" if math.isnan(self.order) else f", order {self.order:.2f}")
-        if 2 * self.kinks > self.entries:
-            return f"NOT CHECKED{kinks}: choose other inputs"
+            zero = "" if math.isnan(self.zero_within) else ", zero: the result does not depend on it" if (
+                not self.zero_within) else f", zero to within {self.zero_within:.0e}"
+            return f"ok{zero}{kinks}" + ("" if math.isnan(self.order) else f", order {self.order:.2f}")
+        if self.problem:
+            return f"{self.problem}{kinks}" + (": choose other inputs" if self.problem == "NOT CHECKED" else "")
         place = f" at {self.index}" if self.index else " along a direction" if self.size > 1 else ""
         return f"WRONG{place}{kinks}"
 
@@ -61,6 +68,8 @@ def table_lines(groups: Any) -> list[str]:
             entries = f"{row.entries} direction" if is_filter else f"{row.entries}/{row.size}"
             lines.append(f"{head}{row.tensor:{name_width}}  {entries:>11}  {row.method:11}  {row.error:7.1e}  "
                          f"{row.numeric:12.5g}  {row.analytic:12.5g}  {row.verdict}")
+            if row.aliases:
+                lines.append(f"{'':{len(head)}}    the same memory: {', '.join(row.aliases)}")
             if row.hint:
                 lines.append(f"{'':{len(head)}}    hint: {row.hint}")
     return lines
@@ -80,12 +89,15 @@ class Report:
         How slopes were measured.
     notes : tuple of str
         Other findings.
+    inventory : dict
+        What was found besides the tensors of the rows: {name: why it was not checked}.
     """
 
     rows: tuple[Row, ...]
     tolerance: float
     method: str
     notes: tuple[str, ...] = ()
+    inventory: dict[str, str] = field(default_factory=dict)
     _comparer: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -120,9 +132,15 @@ class Report:
     def __str__(self) -> str:
         failed = sum(not row.ok for row in self.rows)
         verdict = "all tensors pass" if self.ok else f"{failed} of {len(self.rows)} tensors FAIL"
-        notes = [f"note: {note}" for note in self.notes]
+        notes = [f"note: {note}" for note in self.notes] + self._not_checked()
         summary = f"{verdict}: worst error {self.worst:.1e}, tolerance {self.tolerance:.0e}"
         return "\n".join([*table_lines([("", self.rows)]), *notes, summary])
+
+    def _not_checked(self):
+        """Return a line that lists what was not checked, if that may surprise."""
+        listed = [f"{name} ({why})" for name, why in self.inventory.items()
+                  if why in ("constant", "changed by the forward") or why.startswith("not seen")]
+        return [f"not checked: {', '.join(listed)}"] if listed else []
 
     def errors_by_step(self, row: Row) -> tuple[np.ndarray, ...]:
         """Return steps (S,), relative to the tensor's scale, and two arrays (S,) of errors at one entry.
