@@ -10,8 +10,8 @@ difference,
 A large step h has a large truncation error; a small h has a large round-off error eps L / h. A plot of the error
 against h is therefore a V. At its bottom both are equally large, up to constants: h**2 = eps / h gives h = eps**(1/3) =
 6e-6 for central differences, and h**4 = eps / h gives h = eps**(1/5) = 7e-4 for Richardson. This h is multiplied by the
-root mean square of the tensor. The complex step subtracts nothing and has no round-off error, but every function in the forward must be
-analytic. The difference of two losses is computed as sum((y+ - y-) * dy), which loses fewer digits.
+root mean square of the tensor. The complex step subtracts nothing and has no round-off error, but every function in the
+forward must be analytic. The difference of two losses is computed as sum((y+ - y-) * dy), which loses fewer digits.
 
 To check one entry i, the direction v is the unit vector e_i. A random v moves all entries of a tensor at once. Its
 slope is g.v, so one measurement sees an error in any entry of the gradient g. The components of a random v are between
