@@ -33,7 +33,7 @@ def permutation_error(model, images, rng):
     The tokens of the permuted image are compared with the permuted tokens. The result is the median over five
     permutations.
     """
-    encoder, side = FirstBlocks(model.astype(np.float64), len(model.blocks)), model.patch_embed.patch_size
+    encoder, side = FirstBlocks(model.astype(np.float64), len(model.blocks)), model.patch_embed.patch_size[0]
     orders = [rng.permutation(model.tokens - 1) for _ in range(5)]
     return np.median([equivariance_error(encoder.forward, permute_patches(order, side), images,
                                          permute_tokens(order, first=1))

@@ -80,7 +80,7 @@ def main():
               f"{after.min():.1f} to {after.max():.1f} after it (test accuracy {result.accuracy:.1%}). Uniform "
               f"attention has {uniform:.1f}. With so few images the heads stay nearly global. Local heads, as in "
               "figure 7 of the ViT paper, need far more images (Raghu et al., arXiv:2108.08810).")
-    draw_fields(seen, looks, uniform, model.image_size, options.out)
+    draw_fields(seen, looks, uniform, model.image_size[1], options.out)
     print(f"Figure: {options.out}")
 
 

@@ -53,9 +53,8 @@ class Reader(Model):
     """
 
     def __init__(self, patch=2, attention=True):
-        super().__init__({"image_size": LENGTH, "channels": len(ALPHABET), "classes": 10, "mean": 0.0, "std": 1.0})
-        self.input_shape, self.tokens, self.pool = (1, LENGTH,
-                                                    len(ALPHABET)), LENGTH // patch, "token" if attention else "mean"
+        super().__init__({"image_size": (1, LENGTH), "channels": len(ALPHABET), "classes": 10, "mean": 0.0, "std": 1.0})
+        self.tokens, self.pool = LENGTH // patch, "token" if attention else "mean"
         self.embed = Linear(patch * len(ALPHABET), WIDTH)
         self.positions = Parameter((self.tokens, WIDTH), partial(normal, std=0.02))
         self.blocks = [Block(WIDTH, heads=4, mlp_ratio=2) for _ in range(2)]

@@ -85,7 +85,7 @@ def _with(g, where, value):
 
 LN_DX = "rstd * (dxhat - along_shift - xhat * along_xhat)"
 MEANS_OF_DY = "(dy - dy.mean(axis=-1, keepdims=True) - xhat * (dy * xhat).mean(axis=-1, keepdims=True))"
-PATCH = "dpatches[:, m].reshape(B, side, side, C)"
+PATCH = "dpatches[:, m].reshape(B, P, Q, C)"
 
 IN_OPS = [OpMutant(*mutant) for mutant in (
     ("linear, square", "x", "the weight is not transposed", "dy @ weight.T", "dy @ weight"),
@@ -217,17 +217,24 @@ IN_OPS = [OpMutant(*mutant) for mutant in (
     ("distillation, hard", "logits", "the sign is wrong", "(p - q)", "(q - p)"),
     ("distillation of a lane", "logits", "divided by the lane, not the batch", "/ batch_size", "/ len(p)"),
     ("windows", "x", "the windows follow each other column by column",
-     "dwindows.reshape(B, H // side, W // side, side, side, D)",
-     "dwindows.reshape(B, W // side, H // side, side, side, D).swapaxes(1, 2)"),
+     "dwindows.reshape(B, rows // w, columns // v, w, v, D)",
+     "dwindows.reshape(B, columns // v, rows // w, w, v, D).swapaxes(1, 2)"),
     ("windows", "x", "rows and columns of a window are exchanged", "transpose(0, 1, 3, 2, 4, 5)",
      "transpose(0, 1, 4, 2, 3, 5)"),
-    ("windows, shifted", "x", "it is not shifted back", "(shift, shift)", "(0, 0)"),
-    ("windows, shifted", "x", "it is shifted twice", "(shift, shift)", "(-shift, -shift)"),
+    ("windows, shifted", "x", "it is not shifted back", "(s, t), axis", "(0, 0), axis"),
+    ("windows, shifted", "x", "it is shifted twice", "W], (s, t)", "W], (-s, -t)"),
     ("merging", "x", "row by row, not column by column", "dx[:, r::2, c::2]", "dx[:, c::2, r::2]"),
+    ("windows, padded and shifted", "x", "the padding is taken to come first", "shifted[:, :H, :W]",
+     "shifted[:, rows - H:, columns - W:]"),
+    ("patches, oblong", "images", "rows and columns of the patch are exchanged",
+     "dimages[:, y:y + P, x:x + Q] = " + PATCH,
+     "dimages[:, y:y + P, x:x + Q] = dpatches[:, m].reshape(B, Q, P, C).swapaxes(1, 2)"),
+    ("merging of odd rows and columns", "x", "the padding is taken to come first", "dx[:, :H, :W]",
+     "dx[:, -H:, -W:]"),
     ("merging of one place", "x", "one corner is forgotten", "= quarter", "= quarter * (r + c < 2)"),
     ("patches", "images", "rows and columns of a patch are exchanged", PATCH, f"{PATCH}.swapaxes(1, 2)"),
     ("patches", "images", "the channels are taken to come first", PATCH,
-     "dpatches[:, m].reshape(B, C, side, side).transpose(0, 2, 3, 1)"),
+     "dpatches[:, m].reshape(B, C, P, Q).transpose(0, 2, 3, 1)"),
     ("patches", "images", "the last patch is forgotten", PATCH, f"{PATCH} * (m + 1 < len(corners))"),
     ("patches of one row", "images", "the images are in the wrong order", "dpatches[:, m]", "dpatches[::-1, m]"),
     ("tokens", "x", "the tokens are shifted by one", "dy[:, T:]", "dy[:, :-T]"),

@@ -44,7 +44,7 @@ def warped(images, *coefficients):
 @pytest.mark.parametrize("strength", [0.5, 1, 4])
 def test_fast_warp_equals_reference(strength):
     images, affine = random_images((40, 9, 9, 2)), Affine(strength, angle=40, scale=0.4, shift=0.4)
-    coefficients = affine.coefficients(np.random.default_rng(1).random((40, 4), np.float32), 9)
+    coefficients = affine.coefficients(np.random.default_rng(1).random((40, 4), np.float32), (9, 9))
     out = np.empty_like(images)
     _warp(images, coefficients, out)
     difference = np.abs(out.astype(int) - reference_warp(images, coefficients))

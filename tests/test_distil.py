@@ -172,7 +172,7 @@ def test_a_teacher_that_has_changed_is_refused(teacher, digits, tmp_path):
 ])
 def test_wrong_arguments_are_named(teacher, digits, student, change, message):
     model = minivit.create_model("deit", **(SIZES | student))
-    shape = (model.image_size, model.image_size, model.channels)
+    shape = model.input_shape
     data = replace(digits, train_images=np.zeros((1438, *shape), np.uint8),
                    test_images=np.zeros((359, *shape), np.uint8))
     with pytest.raises(ValueError, match=message):

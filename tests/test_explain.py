@@ -10,7 +10,7 @@ import minivit
 from minivit import cli, explain
 from minivit.common import figures as figure
 from minivit.explain import cost
-from minivit.explain.attention_maps import grid
+from minivit.explain.attention_maps import grid_of
 from minivit.explain.tools.attention_report import attention_reports, report_as_json
 from minivit.explain.tools.symmetry_theorems import BROKEN, HOLDS, THEOREMS
 from minivit.layers import MLP, Attention, Block, Convolution, Layer, Linear, WindowAttention
@@ -218,7 +218,7 @@ def test_probabilities_of_every_layer_and_the_model_untouched():
 
 @pytest.mark.parametrize("shift", [0, 1])
 def test_probabilities_within_windows_become_those_of_the_image(shift):
-    layer, rng = WindowAttention(4, 2, 6, 6, side=3, shift=shift).astype(np.float64), np.random.default_rng(0)
+    layer, rng = WindowAttention(4, 2, 6, 3, shift=shift).astype(np.float64), np.random.default_rng(0)
     layer.vector[:] = rng.standard_normal(layer.vector.size)
     layer.proj.weight.data, layer.proj.bias.data = np.eye(4), np.zeros(4)
     with pytest.raises(RuntimeError, match="between a forward and its backward"):
@@ -261,7 +261,7 @@ def test_a_layer_of_another_kind_may_have_probabilities():
 @pytest.mark.parametrize(("tokens", "expected"), [(16, (4, 0)), (17, (4, 1)), (18, (4, 2)), (197, (14, 1)),
                                                   (49, (7, 0))])
 def test_patches_make_a_square_and_the_rest_comes_first(tokens, expected):
-    assert grid(tokens) == expected
+    assert grid_of(tokens) == (expected[0], *expected)
 
 
 def test_the_readout_is_the_class_token_or_the_mean():
@@ -512,10 +512,11 @@ def test_no_figure_is_written_with_an_unknown_ending(tmp_path, name):
 
 def test_rollout_of_a_model_with_several_grids_is_on_the_first():
     class Pyramid(Layer):
-        classes, image_size = 2, 8
+        classes, image_size = 2, (8, 8)
 
         def __init__(self):
             self.wide, self.narrow = Attention(4, 2), Attention(4, 1)
+            self.wide.grid, self.narrow.grid = (4, 4), (2, 2)
 
         def forward(self, images):
             x = self.wide.forward(images.reshape(len(images), 16, 4).astype(np.float32))

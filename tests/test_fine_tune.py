@@ -113,7 +113,7 @@ def test_grids_can_be_rectangular():
 
 
 @pytest.mark.parametrize(("data", "options", "message"), [
-    (dataset(channels=3), {}, "was trained on square images of 1 channels, but those of mine are 8x8x3"),
+    (dataset(channels=3), {}, "was trained on images of 1 channels, but those of mine are 8x8x3"),
     (dataset(size=9), {}, "image size 9 must be divisible by the patch size 2"),
     (dataset(), {"pool": "mean"}, r"do not fit a model with .*pool"),
     (dataset(), {"depth": 2}, r"do not fit a model with .*depth"),
@@ -232,7 +232,7 @@ def test_the_small_resnet_trains_on_any_image_size(size, channels, reduction):
     data = dataset("mine", size, channels)
     model = model_for(data, "resnet_mini")
     assert model.config == model_for(data, "resnet").config
-    assert (model.image_size, model.channels, model.classes, model.reduction) == (size, channels, 3, reduction)
+    assert (model.image_size, model.channels, model.classes, model.reduction) == ((size, size), channels, 3, reduction)
     result = minivit.train(model, data, epochs=2, batch_size=10, progress=False)
     assert result.steps == 6
     assert np.isfinite(result.loss)
@@ -242,7 +242,7 @@ def test_fine_tuning_keeps_all_of_a_resnet_but_its_head(tmp_path):
     old = model_for(dataset("old", 8), "resnet", layers=[1, 1], width=8)
     minivit.train(old, dataset("old", 8), epochs=1, out=tmp_path / "run", progress=False)
     new = fine_tuned_model(WeightSource(tmp_path / "run"), dataset("new", 12, classes=("c", "d", "e", "f")))
-    assert (new.image_size, new.classes) == (12, 4)
+    assert (new.image_size, new.classes) == ((12, 12), 4)
     names = [p.name for p in new.parameters()]
     for name, a, b in zip(names, old.parameters(), new.parameters(), strict=True):
         assert name.startswith("head.") or np.array_equal(a.data, b.data)
@@ -616,7 +616,7 @@ def test_other_channels_are_refused(tmp_path, call):
     write_file(tmp_path / "w.safetensors", "vit_mini_patch4_32")
     code, _, error = call("train", "digits", "--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch4_32")
     assert code == 2
-    assert "was trained on square images of 3 channels, but those of digits are 8x8x1" in error
+    assert "was trained on images of 3 channels, but those of digits are 8x8x1" in error
 
 
 def test_an_unfinished_probe_has_no_model(image_folder, tmp_path, monkeypatch, call):

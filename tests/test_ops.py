@@ -274,15 +274,24 @@ KNOWN = {  # op, inputs, other arguments, y, computed by hand
     "distillation": (distillation, [[[0, 2 * LN3], [0, 2 * LN3]], [[0.5, 0.5], [0.25, 0.75]]], {"temperature": 2.0},
                      4 * 0.5 * (math.log(2 / 1) + math.log(2 / 3)) / 2),
     "distillation hard": (distillation, [[[0, LN3]], [[1, 0]]], {"batch_size": 5}, math.log(4) / 5),
-    "windows": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2},
+    "windows": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"window": 2},
                 np.reshape([[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]], (4, 4, 1))),
-    "windows shifted": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2, "shift": 1},
+    "windows shifted": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"window": 2, "shift": 1},
                         np.reshape([[5, 6, 9, 10], [7, 4, 11, 8], [13, 14, 1, 2], [15, 12, 3, 0]], (4, 4, 1))),
+    "windows oblong": (windows, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"window": (1, 4), "shift": (0, 1)},
+                       np.reshape([[1, 2, 3, 0], [5, 6, 7, 4], [9, 10, 11, 8], [13, 14, 15, 12]], (4, 4, 1))),
+    "windows padded": (windows, [np.arange(1, 7).reshape(1, 2, 3, 1)], {"window": 2},
+                       np.reshape([[1, 2, 4, 5], [3, 0, 6, 0]], (2, 4, 1))),
+    "windows shifted, then padded": (windows, [np.arange(1, 7).reshape(1, 2, 3, 1)], {"window": 2, "shift": (0, 1)},
+                                     np.reshape([[2, 3, 5, 6], [1, 0, 4, 0]], (2, 4, 1))),
+    "merging odd": (merging, [np.arange(1, 4).reshape(1, 1, 3, 1)], {}, [[[[1, 0, 2, 0], [3, 0, 0, 0]]]]),
     "merging": (merging, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {},
                 [[[[0, 4, 1, 5], [2, 6, 3, 7]], [[8, 12, 9, 13], [10, 14, 11, 15]]]]),
-    "patches": (patches, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"side": 2},
+    "patches": (patches, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"size": 2},
                 [[[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]]),
-    "patches channels": (patches, [np.arange(12).reshape(1, 2, 2, 3)], {"side": 2}, [[list(range(12))]]),
+    "patches oblong": (patches, [np.reshape(FOUR_BY_FOUR, (1, 4, 4, 1))], {"size": (4, 1)},
+                       [[[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15]]]),
+    "patches channels": (patches, [np.arange(12).reshape(1, 2, 2, 3)], {"size": 2}, [[list(range(12))]]),
     "tokens": (tokens, [[[[1, 2]]], [5, 6], [[10, 20], [30, 40]]], {}, [[[15, 26], [31, 42]]]),
     "tokens two": (tokens, [[[[1, 2]]], [[5, 6], [7, 8]]], {}, [[[5, 6], [7, 8], [1, 2]]]),
     "pooling token": (pooling, [[[[1, 2], [3, 4]]]], {"pool": "token"}, [[1, 2]]),
@@ -358,11 +367,11 @@ ERRORS = {
     "distillation shapes": (lambda: distillation.forward(_ones(2, 3), _ones(2, 4)),
                r"logits \(2, 3\) and the teacher's targets \(2, 4\)"),
     "distillation temperature": (lambda: distillation.forward(_ones(2, 3), _ones(2, 3), 0.0), r"above 0, not 0\.0"),
-    "windows height": (lambda: windows.forward(_ones(1, 5, 4, 1), 2), r"H and W divisible by 2.*not \(1, 5, 4, 1\)"),
-    "windows width": (lambda: windows.forward(_ones(1, 4, 5, 1), 2), r"not \(1, 4, 5, 1\)"),
-    "windows shift": (lambda: windows.forward(_ones(1, 4, 4, 1), 2, 2), r"shifted by 2.*a shift in 0\.\.1"),
-    "merging odd": (lambda: merging.forward(_ones(1, 4, 5, 1)), r"even H and W, not \(1, 4, 5, 1\)"),
-    "patches height": (lambda: patches.forward(_ones(1, 5, 4, 1), 2), r"side 2 .*divisible by 2, not \(1, 5, 4, 1\)"),
+    "windows axes": (lambda: windows.forward(_ones(5, 4, 1), 2), r"need x \(B, H, W, D\).*not \(5, 4, 1\)"),
+    "windows shift": (lambda: windows.forward(_ones(1, 4, 4, 1), 2, 2), r"0\.\.1 rows.* a shift of 2x2"),
+    "windows shift of columns": (lambda: windows.forward(_ones(1, 4, 4, 1), (3, 2), (2, 2)), r"0\.\.2 rows and 0\.\.1"),
+    "merging axes": (lambda: merging.forward(_ones(4, 5, 1)), r"\(B, H, W, D\), not \(4, 5, 1\)"),
+    "patches height": (lambda: patches.forward(_ones(1, 5, 4, 1), 2), r"2x2 .*divisible by 2 .*not \(1, 5, 4, 1\)"),
     "patches width": (lambda: patches.forward(_ones(1, 4, 5, 1), 2), r"not \(1, 4, 5, 1\)"),
     "patches axes": (lambda: patches.forward(_ones(4, 4, 1), 2), r"images \(B, H, W, C\).*\(4, 4, 1\)"),
     "tokens positions": (lambda: tokens.forward(_ones(2, 3, 5), _ones(5), _ones(3, 5)),
@@ -696,7 +705,7 @@ def test_mask_drops_the_small_numbers():
 
 
 def test_the_mask_separates_tokens_from_opposite_edges():
-    mask = windows.mask(4, 4, 2, 1)
+    mask = windows.mask((4, 4), (2, 2), (1, 1))
     assert mask.shape == (4, 4, 4)
     assert not mask[0].any()                                          # no token came in from another edge
     # the right column did
@@ -714,15 +723,16 @@ def test_masked_windows_see_only_neighbours(rows, columns, side, shift, which):
     y, x = np.indices((rows, columns))
     places, _ = pair_of(windows, which)[0](np.stack([y, x], axis=-1)[None].astype(np.float64), side, shift)
     apart = np.abs(places[:, :, None] - places[:, None]).max(axis=-1)
-    mask = windows.mask(rows, columns, side, shift) if shift else np.zeros_like(apart)
+    mask = windows.mask((rows, columns), (side, side), (shift, shift)) if shift else np.zeros_like(apart)
     np.testing.assert_array_equal(mask == 0, apart < side)
 
 
 @over_pairs
 def test_backward_of_windows_is_the_inverse_of_forward(which):
     forward, backward = pair_of(windows, which)
-    x = np.random.default_rng(0).standard_normal((2, 6, 9, 5))
-    np.testing.assert_array_equal(backward(*forward(x, 3, 2)), x)
+    for shape, window, shift in [((2, 6, 9, 5), 3, 2), ((2, 5, 7, 3), (3, 4), (1, 2)), ((1, 1, 9, 2), (1, 4), (0, 3))]:
+        x = np.random.default_rng(0).standard_normal(shape)
+        np.testing.assert_array_equal(backward(*forward(x, window, shift)), x)
 
 
 @over_pairs

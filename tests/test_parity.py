@@ -295,7 +295,7 @@ def of_both(torch_parity, name, config, dtype):
     theirs, rng = timms_resnet(config), np.random.default_rng(6)
     ours = minivit.create_model(name, **config, dtype=dtype)
     ours.pack(dtype, values=from_timm(weights_of(theirs), ours))
-    images = rng.standard_normal((2, ours.image_size, ours.image_size, 3), np.float32)
+    images = rng.standard_normal((2, *ours.image_size, 3), np.float32)
     labels = rng.integers(ours.classes, size=2)
     logits, _, gradient, dimages = torch_parity.gradients(theirs, images, labels, label_smoothing=0.1)
     in_dtype = theirs.float() if dtype == np.float32 else theirs

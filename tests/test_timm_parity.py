@@ -179,7 +179,7 @@ def test_named_models_have_the_tensors_and_the_preparation_of_timm(theirs, name)
     config = model.default_cfg
     assert (tuple(ours.mean), tuple(ours.std)) == (config["mean"], config["std"])
     assert (CROPS[name], "bicubic") == (config["crop_pct"], config["interpolation"])
-    assert ours.image_size == config["input_size"][1]
+    assert ours.image_size == tuple(config["input_size"][1:])
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import argparse
 import json
 import textwrap
 
-from .parser import COLUMNS, add_json, add_threads, worded
+from .parser import COLUMNS, add_json, add_threads, size, worded
 
 
 def add_models(verbs: argparse._SubParsersAction) -> None:
@@ -39,8 +39,8 @@ def add_weights(verbs: argparse._SubParsersAction) -> None:
     verb.set_defaults(verb=_weights)
     verb.add_argument("file", metavar="FILE", help="A safetensors file with timm's names, or Google's .npz of a ViT.")
     verb.add_argument("--model", metavar="NAME", required=True, help="A name that `minivit models` lists.")
-    verb.add_argument("--image-size", type=int, metavar="PIXELS",
-                      help="Side of the images for the model. Learned positions are resized to it.")
+    verb.add_argument("--image-size", type=size, metavar="PIXELS",
+                      help="Size of the images for the model, a side or HxW. Learned positions are resized to it.")
     verb.add_argument("--classes", type=int, metavar="K", help="Classes of a new head, which replaces the file's.")
     add_json(verb)
 

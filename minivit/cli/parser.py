@@ -5,6 +5,7 @@ import sys
 from typing import Any, NoReturn
 
 from ..common.checks import check_name, nearest
+from ..common.sizes import Size, parse_size
 from .wording import in_options
 
 COLUMNS = 100     # widest help text
@@ -51,6 +52,14 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         defaults: dict[str, Any] = {"max_help_position": 30}
         super().__init__(prog, **(defaults | options))
         self._width = min(self._width, COLUMNS)
+
+
+def size(text: str) -> Size:
+    """Return an option's image size: 32 for a square, or 32x64 for rows x columns."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_threads(verb: argparse._ActionsContainer, note: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ..common.checks import UnknownName
 from ..training.settings import ELSEWHERE, GROUPS, KINDS, SETTINGS
 from ..training_pipeline.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
-from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note
+from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note, size
 from .ranks import ranks_of_command
 from .wording import in_options
 
@@ -48,9 +48,11 @@ def _add_data_options(verb: Parser) -> None:
                            "files for each class; a folder of IDX or CIFAR binary files; or an .npz file with images "
                            "and labels.")
     add_data_dir(data)
-    data.add_argument("--image-size", type=int, metavar="PIXELS",
-                      help="Resize image files to this side. Default: their own size, at most 64.")
-    data.add_argument("--fit", metavar="HOW", help="Make image files square: crop, pad or stretch. Default: crop.")
+    data.add_argument("--image-size", type=size, metavar="PIXELS",
+                      help="Resize image files to squares of this side, or to HxW, such as 32x64. Default: squares of "
+                           "their own size, at most 64.")
+    data.add_argument("--fit", metavar="HOW",
+                      help="Give image files this shape: crop, pad or stretch. Default: crop.")
 
 
 def _add_model_options(verb: Parser) -> None:

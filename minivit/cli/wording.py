@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 COMMANDS = {"minivit.models.describe_models()": "`minivit models`",
             "minivit.gradcheck_catalogue.catalogue.families()": "`minivit gradcheck --list`"}
 # a call, which stays as it is; or a keyword, perhaps with a value, that is not part of a path or a quoted word
-_CALL_OR_KEYWORD = re.compile(r"[\w.]+\([^()]*\)|(?<![\w./'\"-])([a-z_]+)(?:=(\.\.\.|[^\s,;:()`]*))?(?!\w|[./'\"-]\w)")
+_CALL_OR_KEYWORD = re.compile(r"[\w.]+\([^()]*\)|(?<![\w./'\"-])([a-z_]+)"
+                              r"(?:=(\.\.\.|\(\d+, \d+\)|[^\s,;:()`]*))?(?!\w|[./'\"-]\w)")
 
 
 def option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
@@ -51,7 +52,9 @@ def in_options(text: str, options: Mapping[str, str], typed: Sequence[str] = ())
             return word
         if value is None and (entries or "_" not in keyword):
             return word
-        return options[keyword] if value in (None, "", "...", "True") else f"{options[keyword]} {value}"
+        if value in (None, "", "...", "True"):
+            return options[keyword]
+        return f"{options[keyword]} {'x'.join(re.findall(r'[0-9]+', value)) if value[0] == '(' else value}"
 
     for function, command in COMMANDS.items():
         text = text.replace(function, command)

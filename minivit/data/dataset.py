@@ -10,7 +10,7 @@ import numpy as np
 
 from ..common.checks import check_name, check_number
 
-FITS = ("crop", "pad", "stretch")  # how an image is made square: see image_files.py
+FITS = ("crop", "pad", "stretch")  # how an image gets the shape of the others: see image_files.py
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,7 +32,7 @@ class Dataset:
     val_images, val_labels : optional
         The validation part.
     fit : {"stretch", "crop", "pad"}
-        How to make another image square so that it looks like these.
+        How to give another image the shape of these, so that it looks like them.
     test_files : tuple of str, optional
         The file of each test image.
 

@@ -1,11 +1,11 @@
 """Read image files so that they fit a model: in the same way for training and for prediction.
 
-An image of any size and mode becomes (size, size, channels) in four steps:
+An image of any size and mode becomes (H, W, channels) in four steps:
 
     rotate    as its EXIF tag says, so that a photograph taken upright is upright
     colour    to gray, RGB or RGBA; 16-bit gray is scaled to 8 bits; transparent pixels become white, except in RGBA
-    square    crop: the largest square in the middle; pad: add black at the shorter sides, so that nothing is lost;
-              stretch: scale both sides independently
+    shape     crop: the largest rectangle of the shape H x W in the middle; pad: add black at two sides, so that nothing
+              is lost; stretch: scale both sides independently
     resize    bicubic, over all pixels that one new pixel covers
 """
 
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ..common.checks import check_name
 from ..common.files import check_memory
+from ..common.sizes import Size, pair
 from .dataset import FITS
 
 # What is looked for in a folder. The last three are not read, but a photo is not passed over in silence: it is named as
@@ -44,7 +45,7 @@ class Unreadable(ValueError):
         self.reason = reason
 
 
-def read_image_files(files: Sequence, size: int, channels: int, fit: str = "crop", share: float = 1.0,
+def read_image_files(files: Sequence, size: Size, channels: int, fit: str = "crop", share: float = 1.0,
                      unreadable: dict | None = None) -> np.ndarray:
     """Read image files of any size and mode.
 
@@ -52,20 +53,20 @@ def read_image_files(files: Sequence, size: int, channels: int, fit: str = "crop
     ----------
     files : list of paths
         The image files.
-    size : int
-        Side of the result, in pixels.
+    size : int or (int, int)
+        (H, W) of the result, in pixels; one number for a square.
     channels : int
         1 (gray), 3 (RGB) or 4 (RGBA).
     fit : {"crop", "pad", "stretch"}
-        How to make an image square; see the module.
+        How to give an image the shape of the result; see the module.
     share : float
-        Fraction of the shorter side that a crop keeps, such as 0.9 for many ImageNet models.
+        Fraction of the sides that a crop keeps, such as 0.9 for many ImageNet models.
     unreadable : dict, optional
         Receives {file: error} for each file that is missing or unreadable; its image is black then.
 
     Returns
     -------
-    (B, size, size, channels) uint8
+    (B, H, W, channels) uint8
 
     Raises
     ------
@@ -75,9 +76,10 @@ def read_image_files(files: Sequence, size: int, channels: int, fit: str = "crop
     if channels not in _MODES:
         raise ValueError(f"image files have 1, 3 or 4 channels, but the model takes {channels}")
     check_name("fit", fit, FITS)
-    check_memory(f"{len(files)} images of {size}x{size}", len(files) * size * size * channels)
-    images, errors = np.zeros((len(files), size, size, channels), np.uint8), {} if unreadable is None else unreadable
-    prepared = _of_each(files, lambda file: _prepare(file, size, channels, fit, share), "reading", errors)
+    H, W = pair(size)
+    check_memory(f"{len(files)} images of {H}x{W}", len(files) * H * W * channels)
+    images, errors = np.zeros((len(files), H, W, channels), np.uint8), {} if unreadable is None else unreadable
+    prepared = _of_each(files, lambda file: _prepare(file, (H, W), channels, fit, share), "reading", errors)
     for row, image in zip(images, prepared, strict=True):
         if image is not None:
             row[:] = image
@@ -153,25 +155,28 @@ def _reason(error):
 
 
 def _prepare(file, size, channels, fit, share):
-    """Turn an opened image into (size, size, channels) by the four steps above, shrinking as early as possible."""
-    whole = int(size / share)                         # pixels of the shorter side, of which `size` are seen
+    """Turn an opened image into (*size, channels) by the four steps above, shrinking as early as possible."""
+    H, W = size
+    shorter, whole = min(size), int(min(size) / share)                # of `whole` pixels, `shorter` are seen
     # a JPEG need not be decoded larger than this, which is several times faster
-    file.draft(None, (2 * whole, 2 * whole))
+    file.draft(None, 2 * (2 * int(max(size) / share),))
     image = _as_plain_mode(ImageOps.exif_transpose(file))
     width, height = image.size
-    box, new = (0, 0, width, height), (size, size)
+    box, new = (0, 0, width, height), (W, H)
     if fit == "crop":
-        side = min(width, height) * size / whole
-        box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+        unit = min(width * H, height * W)                             # of the largest rectangle of this shape
+        across, down = (unit / side * shorter / whole for side in (H, W))
+        box = ((width - across) / 2, (height - down) / 2, (width + across) / 2, (height + down) / 2)
     elif fit == "pad":
-        new = tuple(max(1, round(size * side / max(width, height))) for side in (width, height))
+        wide = width * H >= height * W
+        new = (W, max(1, round(W * height / width))) if wide else (max(1, round(H * width / height)), H)
     if image.size != new or box != (0, 0, width, height):
         image = image.resize(new, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
     if image.mode == "RGBA" and channels != 4:
         image = Image.alpha_composite(Image.new("RGBA", new, "white"), image)
-    square = Image.new(_MODES[channels], (size, size))
-    square.paste(image.convert(square.mode), ((size - new[0]) // 2, (size - new[1]) // 2))
-    return np.asarray(square).reshape(size, size, channels)
+    canvas = Image.new(_MODES[channels], (W, H))
+    canvas.paste(image.convert(canvas.mode), ((W - new[0]) // 2, (H - new[1]) // 2))
+    return np.asarray(canvas).reshape(H, W, channels)
 
 
 def _as_plain_mode(image):

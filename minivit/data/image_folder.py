@@ -17,8 +17,8 @@ import numpy as np
 import PIL
 import platformdirs
 
-from ..common.checks import check_number
 from ..common.files import read_npz, write_atomic
+from ..common.sizes import Size, check_pair, compact
 from . import image_files
 from .dataset import Dataset, make_dataset
 from .image_files import SUFFIXES, inspect_image_files, read_image_files
@@ -28,7 +28,7 @@ LARGEST = 64                                          # default side: 64 patches
 SLOW = 2.0                                            # reading for longer than this many seconds fills the cache
 
 
-def load_folder(folder: str | Path, seed: int, test_fraction: float, image_size: int | None = None,
+def load_folder(folder: str | Path, seed: int, test_fraction: float, image_size: Size | None = None,
                 channels: int | None = None, fit: str = "crop") -> Dataset:
     """Load the image files below a folder as a Dataset.
 
@@ -36,12 +36,12 @@ def load_folder(folder: str | Path, seed: int, test_fraction: float, image_size:
     ----------
     folder : path
         See the module for its layout.
-    image_size : int, at least 4, optional
-        Side in pixels (default: 64, or less if all images are smaller; a multiple of 4).
+    image_size : int or (int, int), at least 4, optional
+        (H, W) in pixels; one number for a square (default: 64, or less if all images are smaller; a multiple of 4).
     channels : int, optional
         1 gray, 3 RGB, 4 RGBA (default: gray if all images are gray, else RGB).
     fit : {"crop", "pad", "stretch"}
-        How to make images square; see `image_files`.
+        How to give all images this shape; see `image_files`.
 
     Raises
     ------
@@ -58,7 +58,8 @@ def load_folder(folder: str | Path, seed: int, test_fraction: float, image_size:
             raise
         image_size = max(4, min(LARGEST, max(sides)) // 4 * 4) if image_size is None else image_size
         channels = (1 if all(grey) else 3) if channels is None else channels
-    images = _read_or_recall(files, check_number("image size", image_size, least=4, whole=True), channels, fit)
+    size = check_pair("image size", image_size, least=4)
+    images = _read_or_recall(files, size, channels, fit)
     class_names = tuple(sorted({name for classes in parts.values() for name in classes}))
     labels = [class_names.index(name) for classes in parts.values() for name in classes for _ in classes[name]]
     ends = np.cumsum([sum(map(len, classes.values())) for classes in parts.values()])[:-1]
@@ -67,27 +68,27 @@ def load_folder(folder: str | Path, seed: int, test_fraction: float, image_size:
              classes in parts.items()}
     return make_dataset(Path(folder).resolve().name, dict(zip(parts, pairs, strict=True)), class_names, seed,
                         test_fraction, fit,
-                        {"image_size": image_size, "channels": channels, "fit": fit}, names)
+                        {"image_size": compact(size), "channels": channels, "fit": fit}, names)
 
 
-def _read_or_recall(files, image_size, channels, fit):
+def _read_or_recall(files, size, channels, fit):
     """Call `read_image_files`, or take its result from the user's cache while files and code are unchanged.
 
     Only slow reads are cached. There is one entry for each folder and preparation, so a growing folder does not fill
     the cache. 4,000 JPEG files of 500x375 took 5.5 and 8.4 s the first time, 0.9 and 0.5 s the second, on two shared
     cores: `import minivit, time; t = time.time(); minivit.load_data("photos"); print(time.time() - t)`.
     """
-    place = repr((os.path.commonpath([file.absolute() for file in files]), image_size, channels, fit))
+    place = repr((os.path.commonpath([file.absolute() for file in files]), compact(size), channels, fit))
     store = platformdirs.user_cache_path("minivit") / "images" / f"{sha256(place.encode()).hexdigest()[:16]}.npz"
     stats = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state = sha256(repr((stats, PIL.__version__)).encode() + Path(image_files.__file__).read_bytes()).hexdigest()
     # If the cache lacks the images, read the files.
     with suppress(OSError, ValueError, KeyError):
         arrays = read_npz(store)
-        if str(arrays["state"]) == state and arrays["images"].shape == (len(files), image_size, image_size, channels):
+        if str(arrays["state"]) == state and arrays["images"].shape == (len(files), *size, channels):
             return arrays["images"]
     start = time.perf_counter()
-    images = read_image_files(files, image_size, channels, fit)
+    images = read_image_files(files, size, channels, fit)
     if time.perf_counter() - start > SLOW:
         content = io.BytesIO()
         np.savez(content, images=images, state=state)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.checks import UnknownName, nearest
+from ..common.sizes import Size
 from .cifar import find_cifar, load_cifar
 from .dataset import Dataset
 from .idx import find_idx, load_idx
@@ -19,7 +20,7 @@ NAMES = ("digits", *PUBLISHED)
 
 
 def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_dir: Any = None,
-              image_size: int | None = None, channels: int | None = None, fit: str | None = None) -> Dataset:
+              image_size: Size | None = None, channels: int | None = None, fit: str | None = None) -> Dataset:
     """Load a data set by name or path.
 
     Parameters

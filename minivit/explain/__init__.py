@@ -14,7 +14,7 @@ holds what uses the chapters: `symmetry_theorems` (each symmetry with its measur
 (figures). Each question has a script in `demos/`.
 """
 
-from .attention_maps import attention_probabilities, mean_distance, readout_maps, rollout, variation
+from .attention_maps import attention_grids, attention_probabilities, mean_distance, readout_maps, rollout, variation
 from .filters import position_similarity, principal_filters
 from .layer_trace import Trace, trace
 from .partial_models import FirstBlocks, Sequential, with_all_tokens
@@ -22,7 +22,7 @@ from .receptive import extent, receptive_field, spread
 from .symmetry import equivariance_error, permute_patches, permute_tokens, shift, shift_tokens, unchanged
 from .tools.study import Study
 
-__all__ = ["FirstBlocks", "Sequential", "Study", "Trace", "attention_probabilities", "equivariance_error", "extent",
-           "mean_distance", "permute_patches", "permute_tokens", "position_similarity", "principal_filters",
-           "readout_maps", "receptive_field", "rollout", "shift", "shift_tokens", "spread", "trace", "unchanged",
-           "variation", "with_all_tokens"]
+__all__ = ["FirstBlocks", "Sequential", "Study", "Trace", "attention_grids", "attention_probabilities",
+           "equivariance_error", "extent", "mean_distance", "permute_patches", "permute_tokens", "position_similarity",
+           "principal_filters", "readout_maps", "receptive_field", "rollout", "shift", "shift_tokens", "spread",
+           "trace", "unchanged", "variation", "with_all_tokens"]

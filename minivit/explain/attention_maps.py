@@ -4,9 +4,10 @@ Read `ops/attention.py` before. Attention computes its weights from the image: t
 Row n holds the weights with which token n (the query) averages all tokens (the keys). Any layer with a property
 `probabilities` has them. In a window attention, as in Swin, a row is 0 outside of the window.
 
-The patches of a square image form a grid of S x S. The other N - S S tokens have no place in it and come first: the
-class token, for instance. The model pools the tokens for its head: it takes the class token or, if there is none, the
-mean over all tokens. These functions call both *pooling*.
+The patches of an image form a grid of R rows and S columns. The other N - R S tokens have no place in it and come
+first: the class token, for instance. `attention_grids` names the grid of each layer; without it, a square is assumed.
+The model pools the tokens for its head: it takes the class token or, if there is none, the mean over all tokens. These
+functions call both *pooling*.
 
     readout_maps     attention of the pooling to each patch, for each head
     mean_distance    sum over m of probs[n, m] |n - m| in pixels, averaged over n
@@ -16,10 +17,14 @@ mean over all tokens. These functions call both *pooling*.
 In `rollout`, the identity I stands for the residual connection. If a layer merges four neighbouring tokens into one,
 as in Swin, the product also contains the mean of their four rows.
 
+In a window that is padded (see `ops/windows.py`), some attention goes to the padding, which is no part of the image.
+The rows of `rollout` still sum to 1: each row is divided by its sum.
+
 Sources: Dosovitskiy et al., arXiv:2010.11929, figure 7 and appendix D.7; Abnar and Zuidema, "Quantifying Attention Flow
 in Transformers", arXiv:2005.00928.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -27,6 +32,8 @@ from typing import Any
 import numpy as np
 
 from .partial_models import with_all_tokens
+
+Grid = tuple[int, int]                               # rows and columns of the patches
 
 
 def attention_probabilities(layer: Any, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -58,54 +65,82 @@ def attention_probabilities(layer: Any, x: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def grid(tokens: int) -> tuple[int, int]:
-    """Return (S, first): the side of the grid of patches, and the number of tokens before them."""
-    side = math.isqrt(tokens)
-    return side, tokens - side * side
+def attention_grids(model: Any) -> dict[str, Grid]:
+    """Return the rows and columns of the tokens of each layer with attention.
+
+    Parameters
+    ----------
+    model : Model
+        A ViT, DeiT or Swin.
+
+    Returns
+    -------
+    dict of str to tuple
+        Path of each layer with attention, as in `attention_probabilities`, and (R, S).
+    """
+    return {path: getattr(layer, "grid", None) or model.grid for path, layer in model.named_layers()
+            if hasattr(type(layer), "probabilities")}
 
 
-def readout_maps(probs: np.ndarray) -> np.ndarray:
+def grid_of(tokens: int, grid: Grid | None = None) -> tuple[int, int, int]:
+    """Return (R, S, first): the grid of patches, by default the largest square, and the number of tokens before them.
+
+    Raises ValueError if there are fewer tokens than places.
+    """
+    rows, columns = grid or (math.isqrt(tokens),) * 2
+    if tokens < rows * columns:
+        raise ValueError(f"a grid of {rows}x{columns} needs {rows * columns} tokens, not {tokens}")
+    return rows, columns, tokens - rows * columns
+
+
+def readout_maps(probs: np.ndarray, grid: Grid | None = None) -> np.ndarray:
     """Return how much the pooling attends to each patch.
 
     Parameters
     ----------
     probs : np.ndarray
         Probabilities (B, h, N, N), or (B, h, n, N) of n queries.
+    grid : (int, int), optional
+        Rows and columns of the patches. Default: a square.
 
     Returns
     -------
     np.ndarray
-        Maps (B, h, S, S): the row of the class token or, without one, the mean of all rows.
+        Maps (B, h, R, S): the row of the class token or, without one, the mean of all rows.
     """
     B, heads, _, N = probs.shape
-    side, first = grid(N)
+    rows, columns, first = grid_of(N, grid)
     maps = probs[:, :, 0, first:] if first else probs.mean(axis=2)
-    return maps.reshape(B, heads, side, side)
+    return maps.reshape(B, heads, rows, columns)
 
 
-def mean_distance(probs: np.ndarray, patch_size: float = 1) -> np.ndarray:
+def mean_distance(probs: np.ndarray, patch_size: float | tuple[float, float] = 1,
+                  grid: Grid | None = None) -> np.ndarray:
     """Return the mean attention distance of each head.
 
     Parameters
     ----------
     probs : np.ndarray
         Probabilities (B, h, N, N).
-    patch_size : float
-        Side of a patch in pixels.
+    patch_size : float or (float, float)
+        Rows and columns of a patch in pixels; one number for a square.
+    grid : (int, int), optional
+        Rows and columns of the patches. Default: a square.
 
     Returns
     -------
     np.ndarray
         Distances (B, h) in pixels, from patch to patch, averaged over the patches. Class tokens are left out.
     """
-    side, first = grid(probs.shape[-1])
-    y, x = (patch_size * place.ravel() for place in np.indices((side, side)))
-    distances = np.hypot(y[:, None] - y, x[:, None] - x)              # (S S, S S)
+    rows, columns, first = grid_of(probs.shape[-1], grid)
+    sides = np.broadcast_to(patch_size, 2)
+    y, x = (side * place.ravel() for side, place in zip(sides, np.indices((rows, columns)), strict=True))
+    distances = np.hypot(y[:, None] - y, x[:, None] - x)              # (R S, R S)
     among = probs[:, :, first:, first:]
     return ((among * distances).sum(axis=-1) / among.sum(axis=-1)).mean(axis=-1)
 
 
-def rollout(layers: Sequence[np.ndarray]) -> np.ndarray:
+def rollout(layers: Sequence[np.ndarray], grids: Sequence[Grid] | None = None) -> np.ndarray:
     """Return the attention rollout: how much each token of the last layer depends on each token of the first.
 
     Parameters
@@ -113,6 +148,8 @@ def rollout(layers: Sequence[np.ndarray]) -> np.ndarray:
     layers : sequence of np.ndarray
         Probabilities (B, h, N, N) of the layers, first to last. A layer may have a quarter of the tokens of the layer
         before it, if all of them are patches: each token then stands for four neighbours.
+    grids : sequence of (int, int), optional
+        Rows and columns of the patches of each layer. Default: squares.
 
     Returns
     -------
@@ -124,27 +161,52 @@ def rollout(layers: Sequence[np.ndarray]) -> np.ndarray:
     ValueError
         For other numbers of tokens.
     """
-    *_, last = rollouts(layers)
+    *_, last = rollouts(layers, grids)
     return last
 
 
-def rollouts(layers: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def rollouts(layers: Iterable[np.ndarray], grids: Iterable[Grid] | None = None) -> Iterator[np.ndarray]:
     """Yield the rollout (B, n, N) after each layer. Arguments and errors as for `rollout`."""
     through: Any = None
-    for probs in layers:
+    before: Any = None
+    for probs, grid in zip(layers, itertools.repeat(None) if grids is None else grids, strict=grids is not None):
         n = probs.shape[-1]
-        if through is None:
-            through = np.eye(n)[None]
-        if n != through.shape[1]:
-            side, first = grid(through.shape[1])
-            if first or 4 * n != side * side:
-                raise ValueError("layers do not fit together: their numbers of tokens are "
-                                 f"{[through.shape[1], n]}, expected equal numbers, or a quarter after a merging of "
-                                 "patches")
-            quarters = through.reshape(-1, side // 2, 2, side // 2, 2, through.shape[-1]).mean(axis=(2, 4))
-            through = quarters.reshape(-1, n, through.shape[-1])
-        through = (probs.mean(axis=1) + np.eye(n)) / 2 @ through
+        through = np.eye(n)[None] if through is None else merged(through, n, before)
+        mean = probs.mean(axis=1)
+        mean = mean / mean.sum(axis=-1, keepdims=True)
+        through, before = (mean + np.eye(n)) / 2 @ through, grid
         yield through
+
+
+def merged(through: np.ndarray, tokens: int, grid: Grid | None = None) -> np.ndarray:
+    """Return the rows of a rollout for a layer with `tokens` tokens, each the mean of the rows that it stands for.
+
+    Parameters
+    ----------
+    through : np.ndarray
+        Rollout (B, n, N), with n tokens on `grid`, (R, S); default: a square.
+    tokens : int
+        n, or ceil(R / 2) ceil(S / 2).
+
+    Raises
+    ------
+    ValueError
+        For another number of tokens.
+    """
+    B, n, N = through.shape
+    if n == tokens:
+        return through
+    rows, columns, first = grid_of(n, grid)
+    new = -(-rows // 2), -(-columns // 2)
+    if first or tokens != math.prod(new):
+        raise ValueError(f"layers do not fit together: their numbers of tokens are {[n, tokens]}, expected equal "
+                         "numbers, or a quarter after a merging of patches")
+    of_new = [np.arange(side) // 2 for side in (rows, columns)]       # the new row or column of each old one
+    place = (of_new[0][:, None] * new[1] + of_new[1]).ravel()
+    total = np.zeros((B, tokens, N), through.dtype)
+    for old, one in enumerate(place):
+        total[:, one] += through[:, old]
+    return total / np.bincount(place)[:, None]                        # at an odd edge, two tokens or one
 
 
 def variation(weights: np.ndarray) -> float:

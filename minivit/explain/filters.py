@@ -15,7 +15,7 @@ import numpy as np
 
 from ..common.checks import check_number
 from ..layers import PatchEmbed
-from .attention_maps import grid
+from .attention_maps import Grid, grid_of
 
 
 def principal_filters(model: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,12 +26,12 @@ def principal_filters(model: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     model : Model
         A model with a linear patch embedding. D is its width.
     count : int
-        Number of components, at most the smaller of D and P P C.
+        Number of components, at most the smaller of D and P Q C.
 
     Returns
     -------
     components : np.ndarray
-        (count, P, P, C).
+        (count, P, Q, C).
     shares : np.ndarray
         (count,), share of the variance of each component.
 
@@ -44,27 +44,29 @@ def principal_filters(model: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(embed, PatchEmbed):
         raise ValueError(f"no principal filters: {type(model).__name__} has no linear patch embedding, pass a ViT "
                          "without a stem")
-    filters = embed.proj.weight.data.T.astype(np.float64)             # (D, P P C)
+    filters = embed.proj.weight.data.T.astype(np.float64)             # (D, P Q C)
     check_number("number of filters", count, least=1, most=min(filters.shape), whole=True)
     _, values, components = np.linalg.svd(filters - filters.mean(axis=0), full_matrices=False)
     shares = values**2 / (values**2).sum()
-    return components[:count].reshape(count, embed.patch_size, embed.patch_size, -1), shares[:count]
+    return components[:count].reshape(count, *embed.patch_size, -1), shares[:count]
 
 
-def position_similarity(positions: np.ndarray) -> np.ndarray:
+def position_similarity(positions: np.ndarray, grid: Grid | None = None) -> np.ndarray:
     """Return the cosine similarity of the positions of any two patches.
 
     Parameters
     ----------
     positions : np.ndarray
         Position embeddings (N, D). Those of class tokens come first and are left out.
+    grid : (int, int), optional
+        Rows and columns of the patches, R and S. Default: a square.
 
     Returns
     -------
     np.ndarray
-        (S, S, S, S). similarity[y, x] is the map of similarities to the patch in row y and column x.
+        (R, S, R, S). similarity[y, x] is the map of similarities to the patch in row y and column x.
     """
-    side, first = grid(len(positions))
+    rows, columns, first = grid_of(len(positions), grid)
     unit = positions[first:].astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    return (unit @ unit.T).reshape(side, side, side, side)
+    return (unit @ unit.T).reshape(rows, columns, rows, columns)

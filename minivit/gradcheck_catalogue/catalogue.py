@@ -33,6 +33,7 @@ import numpy as np
 
 from .. import layers
 from ..common.checks import UnknownName, suggestion
+from ..common.sizes import pair
 from ..gradient_checking import Report, gradcheck
 from ..layers.replica_options import recompute_blocks, use_generator
 from ..models import create_model
@@ -147,15 +148,21 @@ OPS = {
     "distillation, hard": Op(distillation, {"logits": (3, 37)}, {"q": _teacher(3, 37)}),
     "distillation of a lane": Op(distillation, {"logits": (3, 5)},
                                  {"q": _teacher(3, 5, 0.5), "temperature": 0.5, "batch_size": 11}),
-    "windows": Op(windows, {"x": (2, 4, 6, 3)}, {"side": 2}),
-    "windows, shifted": Op(windows, {"x": (3, 6, 3, 5)}, {"side": 3, "shift": 1}),
-    "windows as large as the image": Op(windows, {"x": (2, 3, 3, 1)}, {"side": 3}),
+    "windows": Op(windows, {"x": (2, 4, 6, 3)}, {"window": 2}),
+    "windows, shifted": Op(windows, {"x": (3, 6, 3, 5)}, {"window": 3, "shift": 1}),
+    "windows, padded and shifted by rows": Op(windows, {"x": (2, 5, 4, 3)}, {"window": (3, 2), "shift": (1, 0)}),
+    "windows, padded and shifted": Op(windows, {"x": (2, 3, 7, 2)}, {"window": (2, 3), "shift": (1, 2)}),
+    "windows as large as the image": Op(windows, {"x": (2, 3, 3, 1)}, {"window": 3}),
     "merging": Op(merging, {"x": (3, 4, 6, 5)}),
     "merging of one place": Op(merging, {"x": (2, 2, 2, 3)}),
-    "patches": Op(patches, {"images": (3, 4, 6, 3)}, {"side": 2}),
-    "patches of one row": Op(patches, {"images": (2, 3, 9, 1)}, {"side": 3}),
-    "patches of one pixel": Op(patches, {"images": (2, 3, 5, 3)}, {"side": 1}),
-    "patches as large as the image": Op(patches, {"images": (2, 3, 3, 2)}, {"side": 3}),
+    "merging of odd rows and columns": Op(merging, {"x": (2, 3, 5, 2)}),
+    "merging of one row": Op(merging, {"x": (2, 1, 4, 3)}),
+    "patches": Op(patches, {"images": (3, 4, 6, 3)}, {"size": 2}),
+    "patches, oblong": Op(patches, {"images": (2, 4, 6, 3)}, {"size": (2, 3)}),
+    "patches of a signal": Op(patches, {"images": (2, 1, 6, 2)}, {"size": (1, 3)}),
+    "patches of one row": Op(patches, {"images": (2, 3, 9, 1)}, {"size": 3}),
+    "patches of one pixel": Op(patches, {"images": (2, 3, 5, 3)}, {"size": 1}),
+    "patches as large as the image": Op(patches, {"images": (2, 3, 3, 2)}, {"size": 3}),
     "tokens": Op(tokens, {"x": (2, 3, 5), "class_token": (5,), "positions": (4, 5)}),
     "tokens without positions": Op(tokens, {"x": (2, 3, 5), "class_token": (5,)}),
     "tokens without a class token": Op(tokens, {"x": (3, 5, 7), "positions": (5, 7)}),
@@ -192,6 +199,7 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {  # a constructor, and the s
     "Attention": (lambda: layers.Attention(12, 3), (2, 5, 12)),
     "Block": (lambda: layers.Block(width=24, heads=3, mlp_ratio=2), (2, 5, 24)),
     "PatchEmbed": (lambda: layers.PatchEmbed(2, 3, 8), (2, 4, 6, 3)),
+    "PatchEmbed, oblong": (lambda: layers.PatchEmbed((1, 3), 2, 8), (2, 2, 6, 2)),
     "AttentionVariant with a relative bias": (lambda: layers.AttentionVariant(12, 3, grid=(2, 2, True)), (2, 5, 12)),
     "Block with a relative bias": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 3, False)),
                                    (2, 6, 12)),
@@ -200,20 +208,21 @@ LAYERS: dict[str, tuple[Callable, tuple | None]] = {  # a constructor, and the s
     "Convolution of many channels": (lambda: layers.Convolution(16, 16, size=3, padding=1), (2, 3, 4, 16)),
     "ConvStem": (lambda: layers.ConvStem(4, 3, 8), (2, 8, 4, 3)),
     "ConvStem of one halving": (lambda: layers.ConvStem(2, 1, 6), (2, 4, 6, 1)),
-    "WindowAttention": (lambda: layers.WindowAttention(12, 3, 4, 6, side=2), (2, 4, 6, 12)),
-    "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, 6, 3, side=3, shift=1), (2, 6, 3, 6)),
+    "WindowAttention": (lambda: layers.WindowAttention(12, 3, (4, 6), 2), (2, 4, 6, 12)),
+    "WindowAttention with padding": (lambda: layers.WindowAttention(6, 2, (4, 5), (2, 3), shift=(1, 0)), (2, 4, 5, 6)),
+    "WindowAttention with a shift": (lambda: layers.WindowAttention(6, 2, (6, 3), 3, shift=1), (2, 6, 3, 6)),
     "Block of which one token is read": (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, output_tokens=1),
                                          (2, 5, 12)),
     "Block with a relative bias, of which one token is read":
         (lambda: layers.Block(width=12, heads=2, mlp_ratio=2, grid=(2, 2, True), output_tokens=1), (2, 5, 12)),
     "Block with windows": (
-        lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 4, side=2, shift=1), eps=1e-5),
+        lambda: layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 4, 2, shift=1), eps=1e-5),
                 (2, 4, 4, 6)),
     "Block that recomputes": (lambda: _recomputing(layers.Block(6, 3, 2)), (2, 5, 6)),
     "Stage": (lambda: layers.Stage([layers.ResidualBlock(4, 6, stride=2, groups=2),
                                     layers.ResidualBlock(6, 6, groups=2)]), (2, 5, 4, 4)),
     "Stage after a merging": (
-        lambda: layers.Stage([layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 2, 2, side=2))],
+        lambda: layers.Stage([layers.Block(6, 2, 2, attn=layers.WindowAttention(6, 2, 2, 2))],
                                                     layers.PatchMerging(3)), (2, 4, 4, 3)),
     "PatchMerging": (lambda: layers.PatchMerging(5), (2, 4, 6, 5)),
     "MeanHead": (lambda: layers.MeanHead(5, 7), (2, 3, 4, 5)),
@@ -253,6 +262,9 @@ MODELS: dict[str, dict] = {                                           # options 
     "deit": _SMALL | {"patch_size": 2},
     "deit with a stem": _SMALL | {"patch_size": 2, "stem": "conv", "positions": "sincos"},
     "swin": _SWIN,
+    "vit of oblong images": _SMALL | {"image_size": (3, 9), "relative_bias": True},
+    "vit of signals": _SMALL | {"image_size": (1, 12), "patch_size": (1, 4), "positions": "sincos"},
+    "swin of oblong images": _SWIN | {"image_size": (3, 5), "window": (2, 3)},
     "swin of one stage": _SWIN | {"depths": [2], "heads": [2]},
     "vit with both, by mean": _SMALL | {"stem": "conv", "patch_size": 2, "relative_bias": True, "pool": "mean"},
     "resnet": _SMALL_CNN,
@@ -318,7 +330,7 @@ def _of_layer(name):
 def _of_model(name):
     """Make the check of a model."""
     options = MODELS[name]
-    shape = (3, options["image_size"], options["image_size"], options["channels"])
+    shape = (3, *pair(options["image_size"]), options["channels"])
     return Check(name, "model", lambda: create_model(_first_word(name), **options),
                  lambda rng: [rng.standard_normal(shape)])
 

@@ -22,6 +22,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..common.sizes import Size, check_pair, written
 from .convolution import Convolution
 from .group_norm import GroupNormReLU
 from .layer import Layer
@@ -35,8 +36,10 @@ class ConvStem(Layer):
 
     Parameters
     ----------
-    patch_size, channels, width : int
-        P, C and D.
+    patch_size : int or (int, int)
+        P, the side of a square.
+    channels, width : int
+        C and D.
 
     Raises
     ------
@@ -44,12 +47,12 @@ class ConvStem(Layer):
         Unless P is a power of two, at least 2, and P / 2 divides D.
     """
 
-    def __init__(self, patch_size: int, channels: int, width: int) -> None:
-        halvings = patch_size.bit_length() - 1
-        if halvings < 1 or patch_size != 1 << halvings or width % (patch_size // 2):
+    def __init__(self, patch_size: Size, channels: int, width: int) -> None:
+        self.patch_size = side, columns = check_pair("patch_size", patch_size)
+        halvings = side.bit_length() - 1
+        if side != columns or halvings < 1 or side != 1 << halvings or width % (side // 2):
             raise ValueError("the patch size of a convolutional stem must be 2, 4, 8, ..., and its half must divide "
-                             f"the width {width}, but it is {patch_size}")
-        self.patch_size = patch_size
+                             f"the width {width}, but it is {written(self.patch_size)}")
         widths = [channels, *(width >> l for l in reversed(range(halvings)))]
         shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + LOOKS * [(d, d, 1)]]
         self.convs = [Convolution(c, d, size=3, stride=stride, padding=1) for c, d, stride in shapes]

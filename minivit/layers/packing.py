@@ -276,4 +276,4 @@ class PackedTree:
         return f"{type(self).__name__}({', '.join(own)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_cache", "_readers")}
+        return {name: value for name, value in vars(self).items() if name not in ("_cache", "_readers", "_views")}

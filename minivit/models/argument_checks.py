@@ -7,33 +7,43 @@ from typing import Any
 import numpy as np
 
 from ..common.checks import check_number
+from ..common.sizes import Size, check_pair, compact, pair, written
 from ..kernel import active
 
-_WHOLE = {"image_size", "patch_size", "channels", "classes", "width", "depth", "depths", "heads", "window"}
+_SIZES = {"image_size", "patch_size", "window"}                        # in two directions
+_WHOLE = {"channels", "classes", "width", "depth", "depths", "heads"}
 _BOUNDS: dict[str, dict] = {
     "mlp_ratio": {"above": 0}, "position_std": {"least": 0},
     "drop_rate": {"least": 0, "below": 1}, "drop_path_rate": {"least": 0, "below": 1},
 }
-_WORDS = {"image_size": "image_size, the side of square images,"}
 PIXELS = 64.0  # floats from 0 to at least this number are taken for pixels that were not normalised
 
 
 def check_options(config: dict[str, Any], per_stage: tuple[str, ...]) -> None:
-    """Replace whole numbers in `config` by ints, in place; raise ValueError for the first option that does not fit.
+    """Replace whole numbers in `config` by ints, and sizes by their `compact` form, in place.
+
+    Raises ValueError for the first option that does not fit.
 
     per_stage: the options that are lists, with a number for each stage.
     """
+    for name in sorted(config.keys() & _SIZES):
+        config[name] = compact(check_pair(name, config[name]))
     for name in sorted(config.keys() & _WHOLE):
         many = name in per_stage and isinstance(config[name], list | tuple)
-        numbers = [check_size(name, n) for n in (config[name] if many else [config[name]])]
+        numbers = [check_number(name, n, least=1, whole=True) for n in (config[name] if many else [config[name]])]
         config[name] = numbers if many else numbers[0]
     for name in config.keys() & _BOUNDS.keys():
         check_number(name, config[name], **_BOUNDS[name])
 
 
-def check_size(name: str, value: Any) -> int:
-    """Return the option `name` as an int; raise ValueError unless it is a whole number of at least 1."""
-    return int(check_number(_WORDS.get(name, name), value, least=1, whole=True))
+def patch_grid(image_size: tuple[int, int], patch_size: Size) -> tuple[int, int]:
+    """Return the rows and columns of patches of an image; raise ValueError unless the patches divide it."""
+    (H, W), (P, Q) = image_size, pair(patch_size)
+    if H % P or W % Q:
+        near = P * max(1, round(H / P)), Q * max(1, round(W / Q))
+        raise ValueError(f"the image size {written((H, W))} must be divisible by the patch size {written((P, Q))}: use "
+                         f"image_size={written(near)} or another patch size")
+    return H // P, W // Q
 
 
 def per_channel(name: str, value: Any, channels: int) -> np.ndarray:
@@ -54,7 +64,8 @@ def check_input(images: Any, shape: tuple[int, int, int]) -> None:
     if not isinstance(images, np.ndarray):
         raise TypeError(f"images must be a NumPy array (B, H, W, C), not {type(images).__name__}")
     if images.ndim != 4 or images.shape[1:] != shape:
-        hint = "; for one image, pass image[None]" if images.shape == shape else ""
+        hint = "; for one image, pass image[None]" if images.shape == shape else (
+            "; predict takes other sizes" if images.ndim == 4 and images.shape[3] == shape[2] else "")
         raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {shape}, not {images.shape}{hint}")
     if images.dtype == np.uint8 or active.recorder:                   # a record is made of images that are checked
         return

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..common.checks import UnknownName, check_name, suggestion
+from ..common.sizes import check_pair
 from ..weight_formats.timm import read_weights
-from .argument_checks import check_size
 from .deit import DeiT
 from .model import Model
 from .resnet import ResNet
@@ -77,7 +77,7 @@ def declare_model(name: str, **options: Any) -> Any:
     small: dict[str, Any] = {}
     if name in SMALL:
         image_size = options.get("image_size", default_image_size(name))
-        name, small = fit(name, check_size("image_size", image_size))
+        name, small = fit(name, check_pair("image_size", image_size))
         small = {"classes": 10} | small
     family, settings = VARIANTS.get(name, (name, {}))
     arguments = inspect.signature(FAMILIES[family]).parameters

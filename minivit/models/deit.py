@@ -19,6 +19,7 @@ from functools import partial
 
 import numpy as np
 
+from ..common.sizes import Size
 from ..kernel import zeros
 from ..layers import Linear, Parameter, initializers
 from ..ops import pooling
@@ -37,7 +38,7 @@ class DeiT(ViT):
         As for `ViT`. There is no `pool` and no `relative_bias`.
     """
 
-    def __init__(self, *, image_size: int, patch_size: int, channels: int = 3, classes: int = 1000, width: int,
+    def __init__(self, *, image_size: Size, patch_size: Size, channels: int = 3, classes: int = 1000, width: int,
                  depth: int, heads: int, mlp_ratio: float = 4, positions: str = "learned", position_std: float = 0.02,
                  stem: str = "patch", drop_rate: float = 0.0, drop_path_rate: float = 0.0, mean: Statistic = 0.5,
                  std: Statistic = 0.5) -> None:

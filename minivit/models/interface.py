@@ -14,6 +14,8 @@ class ModelInterface(Layer):
     """The base of `Model`, with a default for everything that some models do differently."""
 
     tokens: int | None = None
+    grid: tuple[int, int]                                             # rows and columns of patches, if there are any
+    prefix: int = 0                                                   # tokens before those of the patches
     config: dict[str, Any]
     classes: int
 
@@ -43,17 +45,48 @@ class ModelInterface(Layer):
     def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
         """Return the parameters that lie on a grid and can be resized: {name: (rows, columns, first, last)}.
 
-        The `first` rows of such an array, and the `last` ones, do not belong to the grid. These are the tables of
-        relative position biases; a model adds its learned positions.
+        The `first` rows of such an array, and the `last` ones, do not belong to the grid. These are the learned
+        positions, and the tables of relative position biases.
         """
-        grids = {}
+        positions = getattr(self, "pos_embed", None)
+        grids = {positions.name: (*self.grid, self.prefix, 0)} if positions else {}
         for _, layer in self.named_layers():
             if isinstance(layer, RelativeBias):
                 rows, columns, class_token = layer.grid
                 grids[layer.relative_position_bias_table.name] = 2 * rows - 1, 2 * columns - 1, 0, 3 * class_token
             elif isinstance(layer, WindowAttention):
-                grids[layer.relative_position_bias_table.name] = 2 * layer.side - 1, 2 * layer.side - 1, 0, 0
+                rows, columns = layer.window
+                grids[layer.relative_position_bias_table.name] = 2 * rows - 1, 2 * columns - 1, 0, 0
         return grids
+
+    def features(self, images: np.ndarray, tokens: bool = False, threads: int | None = None) -> np.ndarray:
+        """Return what the classifier reads of each image, computed on all cores.
+
+        Features of similar images are similar. So they serve for search, clustering and other classifiers.
+
+        Parameters
+        ----------
+        images : np.ndarray
+            Images (B, H, W, C), as for `predict`, also of another size.
+        tokens : bool
+            Whether to return all tokens before the pooling: of a ViT or DeiT those after the last block, with the class
+            tokens first and the final norm if it comes before the pooling; of a Swin or ResNet those of the last stage
+            after the norm, row by row.
+        threads : int, optional
+            Number of threads. Default: the cores of this process.
+
+        Returns
+        -------
+        features : np.ndarray
+            (B, D), or with `tokens` (B, N, D). A DeiT has two classifiers; it returns the mean of what they read.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `check`.
+        """
+        from .features import features_of
+        return features_of(self, images, tokens, threads)
 
     def summary(self, depth: int = 2) -> Any:
         """Return a table of the layers with output shapes, parameters and FLOPs; see `summary.summarise`."""

@@ -29,8 +29,8 @@ def _classifiers(model: Layer) -> list[tuple[Any, str, Any]]:
     return found
 
 
-class _Identity(Layer):
-    """Returns its input."""
+class Identity(Layer):
+    """Returns its input, in the place of a layer that is left out."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """x (...) -> x."""
@@ -50,7 +50,7 @@ class Backbone(Layer):
         self.model = model.inference_view()
         widths = [head.weight.shape[-2] for _, _, head in _classifiers(self.model)]
         for layer, name, _ in _classifiers(self.model):
-            setattr(layer, name, _Identity())
+            setattr(layer, name, Identity())
         self.matmul_rows, self.heads = model.matmul_rows, len(widths)
         self.classes = sum(widths)                                    # width of the output, for `prediction.predict`
 

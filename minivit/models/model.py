@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ..common.sizes import pair
 from ..ops import pixels
 from ..parallel import prediction
 from .argument_checks import check_input, check_options, per_channel
 from .interface import ModelInterface
+from .other_sizes import at_size_of
 
 Statistic = float | Sequence[float]                                   # for all channels, or for each
 
@@ -28,8 +30,8 @@ class Model(ModelInterface):
 
     Attributes
     ----------
-    input_shape : tuple of int
-        (H, W, C), with H = W. A model of something else than images sets another one, such as (1, T, 1) for signals.
+    input_shape, image_size : tuple of int
+        (H, W, C) and (H, W). Signals of T numbers are images of one row, (1, T, 1).
     mean, std : np.ndarray
         Statistics (C,) of pixels between 0 and 1, by which uint8 images are normalised.
     tokens : int or None
@@ -41,8 +43,8 @@ class Model(ModelInterface):
     def __init__(self, config: dict[str, Any]) -> None:
         check_options(config, self.per_stage)
         self.config = config
-        self.image_size, self.channels, self.classes = config["image_size"], config["channels"], config["classes"]
-        self.input_shape = (self.image_size, self.image_size, self.channels)
+        self.image_size, self.channels, self.classes = pair(config["image_size"]), config["channels"], config["classes"]
+        self.input_shape = (*self.image_size, self.channels)
         self.mean = per_channel("mean", config["mean"], self.channels)
         self.std = per_channel("std", config["std"], self.channels)
         config["mean"], config["std"] = self.mean.tolist(), self.std.tolist()
@@ -53,7 +55,8 @@ class Model(ModelInterface):
         Parameters
         ----------
         images : np.ndarray
-            Images (B, H, W, C): uint8 pixels, or floats that are normalised already.
+            Images (B, H, W, C): uint8 pixels, or floats that are normalised already. H and W may differ from those of
+            the training: positions are then interpolated (see `other_sizes.py`).
         threads : int, optional
             Number of threads. Default: the cores of this process.
 
@@ -62,8 +65,9 @@ class Model(ModelInterface):
         logits : np.ndarray
             Logits (B, K).
         """
-        self.check(images)
-        return prediction.predict(self, images, threads)
+        model = at_size_of(self, images)
+        model.check(images)
+        return prediction.predict(model, images, threads)
 
     def check(self, images: np.ndarray) -> None:
         """Raise TypeError or ValueError unless the images fit the model: uint8 or finite floats (B, H, W, C)."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.sizes import Size
 from ..weight_formats.match import GOOD, HEADS, Match
 from ..weight_formats.safetensors_io import formats
 from ..weight_formats.timm import classes_in, from_timm, match_timm, read_any
@@ -83,7 +84,7 @@ def load_weights(path: str | os.PathLike, name: str) -> tuple[Any, float]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def inspect_weights(path: str | os.PathLike, name: str, image_size: int | None = None,
+def inspect_weights(path: str | os.PathLike, name: str, image_size: Size | None = None,
                     classes: int | None = None) -> tuple[Match, dict[str, Any]]:
     """Compare a file of weights with a named model.
 
@@ -91,7 +92,7 @@ def inspect_weights(path: str | os.PathLike, name: str, image_size: int | None =
     ----------
     path, name
         See `read_named`.
-    image_size : int, optional
+    image_size : int or (int, int), optional
         Image size of the model. Default: that of the variant.
     classes : int, optional
         Classes of a new head, which replaces the head in the file.

@@ -11,12 +11,14 @@ are group norms (GN), so no image depends on another one. A batch norm would cou
 of a batch. The backward is the same list read from the bottom.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 
 import numpy as np
 
 from ..common.checks import check_name, check_number
+from ..common.sizes import Size
 from ..layers import Convolution, Dropout, GroupNormReLU, Layer, ResidualBlock, Stage, StdConvolution
 from ..layers.initializers import zeros
 from ..ops import max_pooling, pooling
@@ -86,8 +88,10 @@ class ResNet(Model):
 
     Parameters
     ----------
-    image_size, channels, classes : int
-        H = W, C and K.
+    image_size : int or (int, int)
+        (H, W) of the images in pixels; one number for a square.
+    channels, classes : int
+        C and K.
     layers : sequence of int
         Number of blocks in each stage.
     width : int
@@ -111,7 +115,7 @@ class ResNet(Model):
         If a name is unknown, a size is not a whole number, or the groups do not divide the width.
     """
 
-    def __init__(self, *, image_size: int, channels: int = 3, classes: int = 1000, layers: Sequence[int],
+    def __init__(self, *, image_size: Size, channels: int = 3, classes: int = 1000, layers: Sequence[int],
                  width: int = 64, block: str = "bottleneck", reduction: int = 4, groups: int = 32,
                  drop_rate: float = 0.0, drop_path_rate: float = 0.0, mean: Statistic = 0.5,
                  std: Statistic = 0.5) -> None:
@@ -164,6 +168,6 @@ class ResNet(Model):
     def matmul_rows(self) -> int:
         """See `Model.matmul_rows`: the places of the map in the median of the blocks."""
         halvings = self.reduction.bit_length() - 1
-        sides = [flops.halved(self.image_size, halvings + i) for i in range(len(self.stages))]
-        places = [side**2 for side, stage in zip(sides, self.stages, strict=True) for _ in stage.blocks]
+        maps = [[flops.halved(side, halvings + i) for side in self.image_size] for i in range(len(self.stages))]
+        places = [math.prod(sides) for sides, stage in zip(maps, self.stages, strict=True) for _ in stage.blocks]
         return statistics.median_low(places)

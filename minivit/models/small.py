@@ -7,6 +7,7 @@ variant, the patch size is chosen so that the model has about 8 x 8 tokens.
 import math
 from typing import Any
 
+from ..common.sizes import Size, by, compact, pair, written
 from .variants import VARIANTS
 
 SMALL = {"vit_mini": "vit", "deit_mini": "deit", "swin_mini": "swin", "resnet_mini": "resnet"}  # the family of each
@@ -18,15 +19,15 @@ def default_image_size(name: str) -> int:
     return DEFAULT_SIZE.get(SMALL[name], 8)
 
 
-def fit(name: str, image_size: int) -> tuple[str, dict[str, Any]]:
+def fit(name: str, image_size: Size) -> tuple[str, dict[str, Any]]:
     """Choose the sizes of a small model.
 
     Parameters
     ----------
     name : str
         A small model, such as "vit_mini", or a family, such as "vit".
-    image_size : int
-        H = W of the images.
+    image_size : int or (int, int)
+        (H, W) of the images; one number for a square.
 
     Returns
     -------
@@ -40,35 +41,58 @@ def fit(name: str, image_size: int) -> tuple[str, dict[str, Any]]:
     ValueError
         If no patch size divides the images well.
     """
-    family = SMALL.get(name, name)
+    family, size, written_size = SMALL.get(name, name), pair(image_size), compact(pair(image_size))
     if family == "resnet":
-        return family, VARIANTS["resnet_mini"][1] | {"image_size": image_size, "reduction": _reduction(image_size)}
+        return family, VARIANTS["resnet_mini"][1] | {"image_size": written_size, "reduction": _reduction(size)}
     if name in SMALL:
         for variant, (_, options) in VARIANTS.items():
-            if variant.startswith(f"{name}_") and options["image_size"] == image_size:
+            if variant.startswith(f"{name}_") and options["image_size"] == written_size:
                 return variant, {}
-    sizes: dict[str, Any] = {"image_size": image_size, "mlp_ratio": 2}
+    sizes: dict[str, Any] = {"image_size": written_size, "mlp_ratio": 2}
     if family == "swin":                                              # two stages: four windows, then one
-        patch_size = _patch_size(image_size, most=24, about=16, even=True)
-        sizes |= {"patch_size": patch_size, "window": image_size // patch_size // 2}
+        P, Q = _patch_size(size, most=24, about=16, even=True)
+        window = max(1, size[0] // P // 2), max(1, size[1] // Q // 2)
+        sizes |= {"patch_size": compact((P, Q)), "window": compact(window)}
         return family, sizes | {"width": 48, "depths": (2, 2), "heads": (3, 6)}
-    sizes["patch_size"] = _patch_size(image_size)
+    sizes["patch_size"] = compact(_patch_size(size))
     return family, sizes | {"width": 64, "depth": 4, "heads": 4, "position_std": 0.5}
 
 
-def _reduction(image_size: int) -> int:
+def _reduction(size: tuple[int, int]) -> int:
     """Return by what factor the stem of a small ResNet reduces an image: usually to 8 x 8 to 20 x 20 places."""
-    return 1 if image_size <= 16 else 2 if image_size <= 40 else 4
+    side = math.sqrt(math.prod(size))
+    return 1 if side <= 16 else 2 if side <= 40 else 4
 
 
-def _patch_size(image_size: int, most: int = 16, about: int = 8, even: bool = False) -> int:
-    """Return the patch size for about `about` patches in a row: 4 to `most` of them, and with `even` an even number."""
-    def fitting(side: int) -> list[int]:
-        return [p for p in range(1, side + 1) if side % (p << even) == 0 and 4 <= side // p <= most]
+def _patch_size(size: tuple[int, int], most: int = 16, about: int = 8, even: bool = False) -> tuple[int, int]:
+    """Return the patch size for about `about` x `about` patches: 4 x 4 to `most` x `most` of them.
 
-    sizes = fitting(image_size)
+    Patches are squares where squares fit, else at most four times as long as wide; in an image of one row or column
+    they are what fits. even: whether the numbers of rows and columns must be even, or 1.
+    """
+    def fitting(size: tuple[int, int]) -> list[tuple[int, int]]:
+        """Return all patch sizes that fit; squares alone if there are any."""
+        by_axis = [[p for p in range(1, side + 1) if side % p == 0 and not (even and side // p % 2 and side // p > 1)]
+                   for side in size]
+        found = [(p, q) for p in by_axis[0] for q in by_axis[1] if 16 <= size[0] // p * (size[1] // q) <= most**2]
+        if min(size) > 1 or size[0] == size[1]:
+            squares = [(p, q) for p, q in found if p == q]
+            oblong = [] if size[0] == size[1] else [(p, q) for p, q in found if max(p, q) <= 4 * min(p, q)]
+            return squares or oblong
+        return found
+
+    def cost(patch: tuple[int, int]) -> tuple[float, float]:
+        """Return how far the number of patches is from that which is wanted, then how far a patch is from a square."""
+        patches = size[0] / patch[0] * size[1] / patch[1]
+        return round(abs(math.log(patches / about**2)), 9), abs(math.log(patch[0] / patch[1]))
+
+    sizes = fitting(size)
     if not sizes:
-        other = next(side for step in range(1, 64) for side in (image_size + step, image_size - step) if fitting(side))
-        raise ValueError(f"no patch size divides images of {image_size}x{image_size} pixels into 4 to {most} patches "
-                         f"in a row: use images of another size, such as image_size={other}")
-    return min(sizes, key=lambda p: abs(math.log(image_size / p / about)))
+        grow = [side > 1 or max(size) == 1 for side in size]          # an image of one row keeps its one row
+        changed = ((size[0] + grow[0] * change, size[1] + grow[1] * change)
+                   for step in range(1, 64) for change in (step, -step))
+        other = next(near for near in changed if min(near) > 0
+                     and any(p == q or min(near) == 1 for p, q in fitting(near)))
+        raise ValueError(f"no patch size divides images of {by(size)} pixels into {4 * 4} to {most**2} patches: use "
+                         f"images of another size, such as image_size={written(other)}")
+    return min(sizes, key=cost)

@@ -5,6 +5,7 @@ products of that forward, two for each multiply-add, so the totals equal `model.
 """
 
 import html
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..common.checks import check_number
+from ..common.sizes import pair, written
 from ..layers import (
     Attention,
     AttentionVariant,
@@ -23,6 +25,7 @@ from ..layers import (
     StdConvolution,
     WindowAttention,
 )
+from ..ops import windows
 
 _SIZES = ("image_size", "patch_size", "width", "depth", "depths", "layers", "heads", "classes")
 _HEADER = ("layer", "kind", "output", "parameters", "FLOPs")
@@ -83,7 +86,9 @@ def one_line(model: Any) -> str:
     >>> minivit.create_model("vit_mini_patch4_28")
     ViT(image_size=28, patch_size=4, width=64, depth=4, heads=4, classes=10), 139,018 parameters
     """
-    sizes = ", ".join(f"{name}={model.config[name]}" for name in _SIZES if name in model.config)
+    values = {name: model.config[name] for name in _SIZES if name in model.config}
+    sizes = ", ".join(f"{name}={written(pair(value)) if name.endswith('_size') else value}"
+                      for name, value in values.items())
     return f"{type(model).__name__}({sizes}), {sum(p.size for p in model.parameters()):,} parameters"
 
 
@@ -190,7 +195,8 @@ def _flops(layer: Layer, inputs: tuple[np.ndarray, ...], y: np.ndarray) -> int:
     if isinstance(layer, Convolution | StdConvolution):
         return 2 * (y.size // y.shape[-1]) * layer.weight.size
     if isinstance(layer, Attention | WindowAttention):
-        N = y.size // y.shape[-1]
-        attended = layer.side**2 if isinstance(layer, WindowAttention) else N
+        N = attended = y.size // y.shape[-1]
+        if isinstance(layer, WindowAttention):
+            N, attended = math.prod(windows.padded(layer.grid, layer.window)), math.prod(layer.window)
         return 4 * N * attended * y.shape[-1]                         # q k^T and probs v
     return 0

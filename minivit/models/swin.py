@@ -7,7 +7,8 @@ Read `vit.py` and `layers/window.py` before.
              in every second block the windows are shifted by half their side
     y      = mean of LN(z) over all tokens
 
-A linear head computes the logits from y. If a stage has only one window, it is the whole image, and nothing is shifted.
+A linear head computes the logits from y. If a window spans all rows of a stage, nothing is shifted up or down, and
+alike for columns. Windows that do not divide the image are padded (see `ops/windows.py`).
 
 With N tokens in windows of n, an image has N n scores instead of N**2: the cost is linear in the area of the image
 (`python demos/10_windows.py` measures it). The relative position bias of each block tells where a token lies.
@@ -15,11 +16,13 @@ With N tokens in windows of n, an image has N n scores instead of N**2: the cost
 Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv:2103.14030.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 
 import numpy as np
 
+from ..common.sizes import Size, pair
 from ..layers import (
     Block,
     Dropout,
@@ -31,6 +34,7 @@ from ..layers import (
     WindowAttention,
 )
 from . import flops
+from .argument_checks import patch_grid
 from .model import Model, Statistic, rising
 
 EPS = 1e-5                                                            # of the norms of the published models
@@ -39,7 +43,7 @@ EPS = 1e-5                                                            # of the n
 class _NormedPatchEmbed(PatchEmbed):
     """A `PatchEmbed` followed by a layer norm: images (B, H, W, C) -> tokens (B, M, D)."""
 
-    def __init__(self, patch_size: int, channels: int, width: int) -> None:
+    def __init__(self, patch_size: Size, channels: int, width: int) -> None:
         super().__init__(patch_size, channels, width)
         self.norm = LayerNorm(width, EPS)
 
@@ -52,16 +56,16 @@ class _NormedPatchEmbed(PatchEmbed):
         return super().backward(self.norm.backward(dy))
 
 
-def _stage(side: int, width: int, heads: int, window: int, mlp_ratio: float, drop_rate: float,
+def _stage(grid: tuple[int, int], width: int, heads: int, window: tuple[int, int], mlp_ratio: float, drop_rate: float,
            drop_path_rates: list[float], merges: bool) -> Stage:
     """Return a stage of tokens (B, H, W, D) -> (B, H, W, D), or with merging (B, H, W, D/2) -> (B, H/2, W/2, D).
 
-    side: tokens in a row, after the merging. drop_path_rates: one for each block.
+    grid: rows and columns of tokens, after the merging. drop_path_rates: one for each block.
     """
-    window = min(window, side)
-    shift = 0 if window == side else window // 2
+    window = min(window[0], grid[0]), min(window[1], grid[1])
+    shift = tuple(0 if w == tokens else w // 2 for w, tokens in zip(window, grid, strict=True))
     blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, eps=EPS,
-                    attn=WindowAttention(width, heads, side, side, window, shift * (l % 2), drop_rate))
+                    attn=WindowAttention(width, heads, grid, window, shift if l % 2 else 0, drop_rate))
               for l, rate in enumerate(drop_path_rates)]
     return Stage(blocks, PatchMerging(width // 2, EPS) if merges else None)
 
@@ -71,14 +75,16 @@ class Swin(Model):
 
     Parameters
     ----------
-    image_size, patch_size, channels, classes : int
-        H = W, P, C and K.
+    image_size, patch_size : int or (int, int)
+        (H, W) of the images, (P, Q) of the patches, in pixels; one number for a square.
+    channels, classes : int
+        C and K.
     width : int
         D of the first stage; it doubles with each stage.
     depths, heads : sequence of int
         Number of blocks and of heads in each stage.
-    window : int
-        Side of a window in tokens. A stage with fewer tokens in a row has one window.
+    window : int or (int, int)
+        Rows and columns of a window, in tokens. A stage with fewer rows or columns has as many as there are.
     mlp_ratio : float
         F / D.
     drop_rate : float
@@ -91,15 +97,15 @@ class Swin(Model):
     Raises
     ------
     ValueError
-        If patches, windows and halvings do not divide the image, the heads of a stage do not divide its width, or the
-        numbers of depths and heads differ.
+        If the patches do not divide the image, the heads of a stage do not divide its width, or the numbers of depths
+        and heads differ.
     """
 
     tokens: int
     per_stage = ("depths", "heads")
 
-    def __init__(self, *, image_size: int, patch_size: int, channels: int = 3, classes: int = 1000, width: int,
-                 depths: Sequence[int], heads: Sequence[int], window: int = 7, mlp_ratio: float = 4,
+    def __init__(self, *, image_size: Size, patch_size: Size, channels: int = 3, classes: int = 1000, width: int,
+                 depths: Sequence[int], heads: Sequence[int], window: Size = 7, mlp_ratio: float = 4,
                  drop_rate: float = 0.0, drop_path_rate: float = 0.0, mean: Statistic = 0.5,
                  std: Statistic = 0.5) -> None:
         super().__init__({
@@ -109,28 +115,28 @@ class Swin(Model):
         })
         if not (isinstance(depths, list | tuple) and isinstance(heads, list | tuple) and len(depths) == len(heads) > 0):
             raise ValueError(f"depths and heads must be lists, a number for each stage, not {depths} and {heads}")
-        stages, halvings = len(depths), 2 ** (len(depths) - 1)
-        if image_size % (unit := patch_size * halvings):
-            raise ValueError(f"the image size {image_size} must be divisible by {unit}, which is the patch size "
-                             f"{patch_size} times 2 for each further stage: use "
-                             f"image_size={unit * max(1, round(image_size / unit))} or another patch size")
-        self.side, self.width = image_size // patch_size, width
-        self.tokens = self.side**2                                    # in the first stage, which has the most
+        self.grid = patch_grid(self.image_size, self.config["patch_size"])
+        self.tokens = math.prod(self.grid)                            # in the first stage, which has the most
+        self.width, last = width, width << len(depths) - 1
 
         self.patch_embed = _NormedPatchEmbed(patch_size, channels, width)
         self.pos_drop = Dropout(drop_rate)
         rates, self.layers = iter(rising(drop_path_rate, sum(depths))), []
-        for i in range(stages):
-            of_blocks = [next(rates) for _ in range(depths[i])]
-            self.layers.append(_stage(self.side >> i, width << i, heads[i], window, mlp_ratio, drop_rate, of_blocks,
-                                      merges=i > 0))
-        self.norm = LayerNorm(width * halvings, EPS)
-        self.head = MeanHead(width * halvings, classes)
+        for i, count in enumerate(depths):
+            of_blocks = [next(rates) for _ in range(count)]
+            self.layers.append(_stage(self.stage_grid(i), width << i, heads[i], pair(self.config["window"]), mlp_ratio,
+                                      drop_rate, of_blocks, merges=i > 0))
+        self.norm = LayerNorm(last, EPS)
+        self.head = MeanHead(last, classes)
+
+    def stage_grid(self, i: int) -> tuple[int, int]:
+        """Return the rows and columns of tokens in stage i: each merging halves them, rounded up."""
+        return flops.halved(self.grid[0], i), flops.halved(self.grid[1], i)
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> logits (B, K)."""
         x = self.pos_drop.forward(self.patch_embed.forward(self.prepare(images)))
-        x = x.reshape(len(x), self.side, self.side, self.width)       # the tokens on their grid
+        x = x.reshape(len(x), *self.grid, self.width)                 # the tokens on their grid
         for stage in self.layers:
             x = stage.forward(x)
         self.cache = x.shape
@@ -153,4 +159,5 @@ class Swin(Model):
     @property
     def matmul_rows(self) -> int:
         """See `Model.matmul_rows`: the tokens in the median of the blocks."""
-        return statistics.median_low(self.tokens >> 2 * i for i, stage in enumerate(self.layers) for _ in stage.blocks)
+        return statistics.median_low(math.prod(self.stage_grid(i)) for i, stage in enumerate(self.layers)
+                                     for _ in stage.blocks)

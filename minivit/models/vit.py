@@ -15,16 +15,19 @@ class token, too.) The backward is the same list read from the bottom. In the co
 equations. The other lines serve options and checks.
 """
 
+import math
 from functools import partial
 
 import numpy as np
 
 from ..common.checks import check_name
+from ..common.sizes import Size
 from ..kernel import constant
 from ..layers import Block, ConvStem, Dropout, LayerNorm, Linear, Parameter, PatchEmbed
 from ..layers.initializers import normal, zeros
 from ..ops import pooling, sincos, tokens
 from . import flops
+from .argument_checks import patch_grid
 from .model import Model, Statistic, rising
 
 
@@ -33,8 +36,8 @@ class ViT(Model):
 
     Parameters
     ----------
-    image_size, patch_size, channels, classes, width, depth, heads : int
-        H = W, P, C, K, D, L and h.
+    image_size, patch_size, channels, classes, width, depth, heads : int, or for the first two (int, int)
+        (H, W), (P, Q), or one number for squares; C, K, D, L and h.
     mlp_ratio : float
         F / D.
     pool : {"token", "mean"}
@@ -59,7 +62,7 @@ class ViT(Model):
 
     tokens: int
 
-    def __init__(self, *, image_size: int, patch_size: int, channels: int = 3, classes: int = 1000, width: int,
+    def __init__(self, *, image_size: Size, patch_size: Size, channels: int = 3, classes: int = 1000, width: int,
                  depth: int, heads: int, mlp_ratio: float = 4, pool: str = "token", positions: str = "learned",
                  position_std: float = 0.02, relative_bias: bool = False, stem: str = "patch", drop_rate: float = 0.0,
                  drop_path_rate: float = 0.0, mean: Statistic = 0.5, std: Statistic = 0.5) -> None:
@@ -72,15 +75,12 @@ class ViT(Model):
             "stem": check_name("stem", stem, ["patch", "conv"]), "drop_rate": drop_rate,
             "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
         })
-        if image_size % patch_size:
-            raise ValueError(f"the image size {image_size} must be divisible by the patch size {patch_size}: use "
-                             f"image_size={patch_size * max(1, round(image_size / patch_size))} or another patch size")
-        self.side, self.width, self.pool = image_size // patch_size, width, pool    # side: patches in a row
+        self.grid, self.width, self.pool = patch_grid(self.image_size, self.config["patch_size"]), width, pool
         self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
         self._set_positions(prefix=int(pool == "token"))
         self.patch_embed = (ConvStem if stem == "conv" else PatchEmbed)(patch_size, channels, width)
         self.pos_drop = Dropout(drop_rate)
-        grid = (self.side, self.side, pool == "token") if relative_bias else None
+        grid = (*self.grid, pool == "token") if relative_bias else None
         read = (depth - 1) * [None] + [self.prefix or None]           # of the last block, the head reads these tokens
         self.blocks = [Block(width, heads, mlp_ratio, drop_rate, rate, grid, output_tokens=count)
                        for rate, count in zip(rising(drop_path_rate, depth), read, strict=True)]
@@ -91,10 +91,10 @@ class ViT(Model):
 
     def _set_positions(self, prefix: int) -> None:
         """Make the positions of all tokens, of which `prefix` come before the patches."""
-        self.prefix, self.tokens = prefix, prefix + self.side**2
+        self.prefix, self.tokens = prefix, prefix + math.prod(self.grid)
         kind, init = self.config["positions"], partial(normal, std=self.config["position_std"])
         self.pos_embed = Parameter((self.tokens, self.width), init) if kind == "learned" else None
-        self.fixed_positions = sincos.sincos_2d(self.side, self.side, self.width, prefix) if kind == "sincos" else None
+        self.fixed_positions = sincos.sincos_2d(*self.grid, self.width, prefix) if kind == "sincos" else None
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         """images (B, H, W, C) -> logits (B, K)."""
@@ -147,12 +147,4 @@ class ViT(Model):
         """The norm of Eq. 4."""
         return self.norm or self.fc_norm  # type: ignore[return-value]
 
-    @property
-    def flops(self) -> int:
-        """See `Model.flops`."""
-        return flops.of_vit(self)
-
-    def position_grids(self) -> dict[str, tuple[int, int, int, int]]:
-        """See `Model.position_grids`: the learned positions, too."""
-        grids = {self.pos_embed.name: (self.side, self.side, self.prefix, 0)} if self.pos_embed else {}
-        return grids | super().position_grids()
+    flops = property(flops.of_vit)

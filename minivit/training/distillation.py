@@ -54,7 +54,7 @@ class Distillation:
 
     def check(self, student: Model) -> None:
         """Raise ValueError unless teacher and student take the same images and have the same number of classes."""
-        ours, theirs = ((m.image_size, m.image_size, m.channels) for m in (student, self.teacher))
+        ours, theirs = (m.input_shape for m in (student, self.teacher))
         if ours != theirs or student.classes != self.teacher.classes:
             raise ValueError(f"the teacher does not fit the model: it has {self.teacher.classes} classes of images "
                              f"{theirs}, the model {student.classes} classes of {ours}; they must be equal")

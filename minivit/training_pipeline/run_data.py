@@ -19,7 +19,7 @@ def check_fit(model: Model, data: Dataset) -> None:
     """Raise ValueError unless there are test images, the model takes the images, and it has enough classes."""
     if not len(data.test_images):
         raise ValueError(f"{data.name} has no test images")
-    expected, found = (model.image_size, model.image_size, model.channels), data.test_images.shape[1:]
+    expected, found = model.input_shape, data.test_images.shape[1:]
     if found != expected or data.classes > model.classes:
         raise ValueError(f"{data.name} does not fit the model: it has {data.classes} classes of images {found}, the "
                          f"model {model.classes} classes of images {expected}")

@@ -9,7 +9,7 @@ Every tensor of the file and every parameter of the model has a row in a `Match`
 
 Any other verdict means that the weights belong to another model:
 
-    missing, unexpected, another shape, no floats, not finite
+    missing, unexpected, another shape, another grid (than the file itself says), no floats, not finite
 """
 
 import math
@@ -92,14 +92,15 @@ def _in_words(row):
 
 
 def match(tensors: Mapping[str, np.ndarray], parameters: Iterable, outward: Callable, inward: Callable, grids: Any = (),
-          new_head: bool = False) -> Match:
+          new_head: bool = False, old_grids: Any = ()) -> Match:
     """Match tensors {name: array in the file's layout} to a model's parameters.
 
     outward(parameter) -> its shape in the file's layout. inward(name, tensor, shape) -> the tensor in our layout.
     grids: {name: (rows, columns, first, last)} of parameters that lie on a grid, with `first` extra rows at the front
-    and `last` at the end. new_head: whether the classifier starts anew.
+    and `last` at the end. new_head: whether the classifier starts anew. old_grids: the grids of the tensors, alike; one
+    that is not named is a square if its number of rows is a square number, and else is taken for the model's own.
     """
-    grids, rows, values, known = dict(grids), [], {}, set()
+    grids, old_grids, rows, values, known = dict(grids), dict(old_grids), [], {}, set()
     for p in parameters:
         known.add(p.name)
         tensor, expected = tensors.get(p.name), tuple(outward(p))
@@ -107,12 +108,15 @@ def match(tensors: Mapping[str, np.ndarray], parameters: Iterable, outward: Call
         verdict = "missing" if tensor is None else _verdict(tensor, expected)
         if new_head and p.name.startswith(HEADS):
             verdict = "new"
+        elif verdict in ("taken", "another shape") and p.name in grids:
+            table = _on_grid(tensor, grids[p.name], p.shape, old_grids.get(p.name))
+            if table is not None:
+                values[p.name], resized = table
+                verdict = "resized" if resized else "taken"
+            elif verdict == "taken":
+                verdict = "another grid"
         elif verdict == "taken":
             values[p.name] = inward(p.name, tensor, p.shape)
-        elif verdict == "another shape" and p.name in grids:
-            resized = _resized(tensor, grids[p.name], p.shape)
-            if resized is not None:
-                values[p.name], verdict = resized, "resized"
         rows.append(Row(p.name, found, expected, verdict))
     for name in tensors.keys() - known:
         needless = name.endswith(_COMPUTED) or (new_head and name.startswith(HEADS))
@@ -129,15 +133,23 @@ def _verdict(tensor, expected):
     return "taken" if np.isfinite(tensor).all() else "not finite"
 
 
-def _resized(tensor, grid, shape):
-    """Return the tensor (..., N, D) on the model's grid; None if its width differs or its grid is not a square."""
+def _on_grid(tensor, grid, shape, old_grid):
+    """Return the tensor (..., N, D) on the model's grid, and whether it was resized.
+
+    None if its width differs, or its grid is neither named nor a square nor the model's.
+    """
     rows, columns, first, last = grid
     old = tensor.reshape(-1, tensor.shape[-1]) if tensor.ndim > 1 else tensor
-    side = math.isqrt(max(0, len(old) - first - last))
-    fits = old.ndim == 2 and old.shape[1] == shape[-1] and side and side * side + first + last == len(old)
-    if not fits or not np.isfinite(old).all():
+    if old.ndim != 2 or old.shape[1] != shape[-1] or not np.isfinite(old).all():
         return None
-    return resized_grid(old, (side, side), (rows, columns), first, last)
+    places = len(old) - first - last
+    if old_grid is None:
+        side = math.isqrt(max(0, places))
+        old_grid = (side, side) if side * side == places else (rows, columns)
+    before = tuple(old_grid[:2])
+    if not places or math.prod(before) != places:
+        return None
+    return resized_grid(old, before, (rows, columns), first, last), before != (rows, columns)
 
 
 def resized_grid(table: np.ndarray, old: tuple[int, int], new: tuple[int, int], first: int = 0,

@@ -17,11 +17,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..common.sizes import check_pair
 from .google import read_google
 from .match import Match, match
 from .safetensors_io import read_tensors, write_tensors
@@ -30,9 +32,29 @@ _AS_IT_IS = "relative_position_bias_table"
 _TOKENS = ("cls_token", "dist_token")
 
 
-def to_timm(model: Any) -> dict[str, np.ndarray]:
+class Tensors(dict):
+    """The weights of a model, {name: array in timm's layout}.
+
+    Attributes
+    ----------
+    grids : dict
+        {name: [rows, columns]} of those that lie on a grid which is not a square. An array alone does not tell: 16 rows
+        may be 4 x 4 or 2 x 8 places.
+    """
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], grids: Mapping[str, Any]) -> None:
+        super().__init__(tensors)
+        self.grids = dict(grids)
+
+
+def _grids(model):
+    """Return the attribute `grids` of the `Tensors` of a model."""
+    return {name: list(grid[:2]) for name, grid in model.position_grids().items() if grid[0] != grid[1]}
+
+
+def to_timm(model: Any) -> Tensors:
     """Return copies of all weights of a model as {name: array in timm's layout}."""
-    return {name: np.array(view, order="C") for name, view in _views(model).items()}
+    return Tensors({name: np.array(view, order="C") for name, view in _views(model).items()}, _grids(model))
 
 
 def _views(model):
@@ -45,7 +67,8 @@ def match_timm(tensors: Mapping[str, np.ndarray], model: Any, new_head: bool = F
     def outward(p):
         return _outward(p.name, np.broadcast_to(np.float32(0), p.shape), model).shape
 
-    return match(_renamed(tensors), model.parameters(), outward, _inward, model.position_grids(), new_head)
+    old_grids = getattr(tensors, "grids", {})
+    return match(_renamed(tensors), model.parameters(), outward, _inward, model.position_grids(), new_head, old_grids)
 
 
 def from_timm(tensors: Mapping[str, np.ndarray], model: Any, new_head: bool = False) -> dict[str, np.ndarray]:
@@ -73,8 +96,7 @@ def _renamed(tensors):
 def _outward(name, data, model):
     """Return an array in timm's layout."""
     if name == "patch_embed.proj.weight":
-        P, C = model.patch_embed.patch_size, model.channels
-        data = data.reshape(P, P, C, -1)
+        data = data.reshape(*model.patch_embed.patch_size, model.channels, -1)
     if data.ndim == 4:
         return data.transpose(3, 2, 0, 1)
     if name in _TOKENS:
@@ -99,15 +121,26 @@ def _inward(name, tensor, shape):
 
 def write_weights(path: str | os.PathLike, model: Any) -> None:
     """Write all weights of a model to a safetensors file. Equal weights give equal bytes."""
-    write_tensors(path, _views(model), {"minivit": json.dumps({"config": model.config}, sort_keys=True)})
+    grids = _grids(model)
+    about = {"config": model.config} | ({"grids": grids} if grids else {})
+    write_tensors(path, _views(model), {"minivit": json.dumps(about, sort_keys=True)})
 
 
-def read_any(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_any(path: str | os.PathLike) -> Tensors:
     """Read a safetensors file or Google's `.npz` -> {timm's name: array in timm's layout}.
 
     Raises FileNotFoundError; ValueError if the file is damaged or has another format.
     """
-    return _renamed(read_google(path) if Path(path).suffix == ".npz" else read_tensors(path)[0])
+    tensors, metadata = (read_google(path), {}) if Path(path).suffix == ".npz" else read_tensors(path)
+    return Tensors(_renamed(tensors), _named_grids(metadata))
+
+
+def _named_grids(metadata):
+    """Return the grids that `write_weights` noted in the metadata of a file, as far as they are sizes."""
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
+        named = json.loads(metadata["minivit"])["grids"] if "grids" in metadata.get("minivit", "") else {}
+        return {str(name): check_pair("grid", grid) for name, grid in named.items()}
+    return {}
 
 
 def classes_in(tensors: Mapping[str, np.ndarray]) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ops import softmax
-from ..attention_maps import attention_probabilities, grid, mean_distance, readout_maps, rollout
+from ..attention_maps import attention_grids, attention_probabilities, mean_distance, readout_maps, rollout
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class AttentionReport:
     true : str or None
         The true class, None if it is unknown.
     maps : dict of str to np.ndarray
-        (h, S, S) for each layer with attention, by its path: attention of the pooling to each patch.
+        (h, R, S) for each layer with attention, by its path: attention of the pooling to each patch.
     distances : dict of str to np.ndarray
         (h,) for each of these layers: mean attention distance of each head in pixels.
     rollout : np.ndarray
-        (S, S), attention of the pooling through all layers, on the grid of the first.
+        (R, S), attention of the pooling through all layers, on the grid of the first.
     """
 
     name: str
@@ -88,12 +88,14 @@ def attention_reports(model: Any, images: np.ndarray, names: Sequence[str] | Non
     class_names, true = class_names or [str(k) for k in range(model.classes)], true or [None] * len(images)
     numbers = numbers or [None] * len(images)
     probabilities, _ = softmax.forward(model.predict(images, threads))               # (B, K)
-    reports = []
+    reports, grids = [], attention_grids(model)
+    sides = {path: tuple(np.divide(model.image_size, grid)) for path, grid in grids.items()}    # of a token, in pixels
     for i in range(len(images)):                     # one by one, because all pairs of a Swin's tokens take much memory
         probs = attention_probabilities(model, images[i:i + 1])
-        maps = {path: readout_maps(p)[0] for path, p in probs.items()}
-        distances = {path: mean_distance(p, model.image_size / grid(p.shape[-1])[0])[0] for path, p in probs.items()}
-        through = readout_maps(rollout(list(probs.values()))[:, None])[0, 0]
+        maps = {path: readout_maps(p, grids[path])[0] for path, p in probs.items()}
+        distances = {path: mean_distance(p, sides[path], grids[path])[0] for path, p in probs.items()}
+        through = rollout(list(probs.values()), list(grids.values()))
+        through = readout_maps(through[:, None], next(iter(grids.values())))[0, 0]
         predicted = class_names[probabilities[i].argmax()]
         reports.append(AttentionReport(str(names[i]), numbers[i], images[i], predicted,
                                        float(probabilities[i].max()), true[i], maps, distances, through))

@@ -43,18 +43,24 @@ def draw_attention(reports: list, path: Any) -> None:
     """Draw each `AttentionReport`: the image, its rollout, and the map of each head (columns) of each layer (rows)."""
     layers, heads = len(reports[0].maps), max(len(maps) for maps in reports[0].maps.values())
     cell, left_width = min(0.95, 12 / heads), 2.1
-    figure = new_figure(left_width + cell * heads, max(4.6, (cell + 0.06) * layers + 0.4) * len(reports))
+    height, width = reports[0].image.shape[:2]
+    ratio = min(max(height / width, 0.25), 2)                         # of a map; a signal is drawn a quarter as high
+    figure = new_figure(left_width + cell * heads, max(4.6 * min(1, ratio + 0.3), (cell * ratio + 0.06) * layers + 0.4)
+                        * len(reports))
     for part, report in zip(np.atleast_1d(figure.subfigures(len(reports), 1)), reports, strict=True):
         left, right = part.subfigures(1, 2, width_ratios=[left_width, cell * heads])
         original, through = left.subplots(2, 1)
         truth = "" if report.true in (None, report.predicted) else f", true {report.true}"
-        show(original, report.image, f"{report.title}\npredicted {report.predicted} ({report.probability:.0%}){truth}")
-        show(through, lit(report.image, report.rollout), "rollout, through all layers")
+        shape = {"aspect": ratio * width / height}
+        verdict = f"predicted {report.predicted} ({report.probability:.0%}){truth}"
+        show(original, report.image, f"{report.title}\n{verdict}", **shape)
+        show(through, lit(report.image, report.rollout), "rollout, through all layers", **shape)
         for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), report.maps.values(),
                                             strict=True)):
             for a, axes in enumerate(row):
                 if a < len(maps):
-                    show(axes, maps[a], f"head {a + 1}" if l == 0 else "", cmap=HEAT, vmin=0)
+                    show(axes, maps[a], f"head {a + 1}" if l == 0 else "", cmap=HEAT, vmin=0,
+                         aspect=ratio * maps.shape[2] / maps.shape[1])
                 else:
                     axes.set_axis_off()
             row[0].set_ylabel(f"layer {l + 1}", fontsize=9)

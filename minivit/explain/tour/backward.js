@@ -81,9 +81,9 @@ function showWeights(measure = "gradient") {
 
 function showPixelGradient() {
   const values = decode(tour.dpixels), { size } = tour.model;
-  maps.dpixels.show({ side: size, values, plain: true, tints: ["red", "blue"] });
+  maps.dpixels.show({ grid: size, values, plain: true, tints: ["red", "blue"] });
   const at = values.reduce((best, x, i) => Math.abs(x) > Math.abs(values[best]) ? i : best, 0);
-  setText("dpixels-real", `The strongest pixel is in row ${Math.floor(at / size) + 1}, column ${at % size + 1}: `
+  setText("dpixels-real", `The strongest pixel is in row ${Math.floor(at / size[1]) + 1}, column ${at % size[1] + 1}: `
     + `${text(values[at])}. If it became brighter by one hundredth of the way from black to white, the loss would `
     + `change by about ${text(values[at] / 100)}.`);
 }

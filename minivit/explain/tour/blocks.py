@@ -15,7 +15,6 @@ import numpy as np
 
 from ...layers import Block, Stage, WindowAttention
 from ...ops import relative_bias, windows
-from ..attention_maps import grid
 from .numbers import Numbers
 from .recording import Recording
 
@@ -66,7 +65,7 @@ def size_of(model: Any, block: Any) -> Size:
     """Return the sizes of a block of the model."""
     attn, (width, hidden) = block.attn, block.mlp.fc1.weight.shape
     if isinstance(attn, WindowAttention):
-        return Size(attn.rows * attn.columns, attn.side**2, attn.heads, width, hidden)
+        return Size(math.prod(attn.grid), math.prod(attn.window), attn.heads, width, hidden)
     return Size(model.tokens, model.tokens, attn.heads, width, hidden)
 
 
@@ -96,7 +95,7 @@ class Plan:
 def plan(model: Any, most: int = MOST_NUMBERS) -> Plan:
     """Return what fits into `most` numbers. The model needs no weights."""
     sizes = [size_of(model, place.block) for place in places(model)]
-    prefix, rows = grid(sizes[0].tokens)[1], sum(s.heads * s.tokens for s in sizes)
+    prefix, rows = model.tokens - math.prod(model.grid), sum(s.heads * s.tokens for s in sizes)
     pixels, inputs = math.prod(model.input_shape[:2]), math.prod(model.input_shape)
     always = pixels + (inputs if inputs <= FEW_PIXELS else 0) + 2 * model.tokens + sum(
         10 * s.tokens + s.heads * (s.tokens + (prefix * s.tokens) + 4 * s.keys) for s in sizes)
@@ -137,7 +136,7 @@ class Heads:
     Attributes
     ----------
     windows : np.ndarray
-        (G, n), the tokens of each window; G = 1 without windows.
+        (G, n), the tokens of each window, N for the padding; G = 1 without windows.
     q, k, v : np.ndarray
         (h, N, d), of each token.
     scores : np.ndarray
@@ -163,17 +162,19 @@ class Heads:
 def heads_of(layer: Any) -> Heads:
     """Return the attention that a layer computed in its last forward of one image, before its backward."""
     if isinstance(layer, WindowAttention):
+        tokens = math.prod(layer.grid)
         _, _, (qkv, *_) = layer.cache
         table = layer.relative_position_bias_table.data
-        bias, _ = relative_bias.forward(table, layer.side, layer.side)
-        if layer.shift:
-            mask = windows.mask(layer.rows, layer.columns, layer.side, layer.shift, bias.dtype)
+        bias, _ = relative_bias.forward(table, *layer.window)
+        if any(layer.shift):
+            mask = windows.mask(layer.grid, layer.window, layer.shift, bias.dtype)
             bias = np.where(mask[:, None] < 0, np.nan, bias)          # (G, h, n, n)
-        order, _ = windows.permutation(layer.rows, layer.columns, layer.side, layer.shift)
-        order = order.reshape(-1, layer.side**2)
+        order, _ = windows.permutation(layer.grid, layer.window, layer.shift)
+        order = np.where(order < 0, tokens, order).reshape(-1, math.prod(layer.window))
     else:
         qkv, bias, table = layer.cache[0], None, None
-        order = np.arange(qkv.shape[1])[None]
+        tokens = qkv.shape[1]
+        order = np.arange(tokens)[None]
         if getattr(layer, "rel_pos", None):
             bias, table = layer.bias(), layer.rel_pos.relative_position_bias_table.data
     G, n, width = qkv.shape
@@ -181,16 +182,14 @@ def heads_of(layer: Any) -> Heads:
     q, k, v = parts                                                   # (G, h, n, d)
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
     scores = scores if bias is None else scores + bias
-    q, k, v, scores = (_by_token(part, order) for part in (q, k, v, scores))
+    q, k, v, scores = (_by_token(part, order, tokens) for part in (q, k, v, scores))
     return Heads(order, q, k, v, scores, table)
 
 
-def _by_token(x: np.ndarray, order: np.ndarray) -> np.ndarray:
+def _by_token(x: np.ndarray, order: np.ndarray, tokens: int) -> np.ndarray:
     """Return numbers of the tokens of windows (G, h, n, m) in the order of the tokens, (h, N, m)."""
     G, h, n, m = x.shape
-    y = np.empty((h, G * n, m), x.dtype)
-    y[:, order.ravel()] = x.transpose(1, 0, 2, 3).reshape(h, G * n, m)
-    return y
+    return x.transpose(1, 0, 2, 3).reshape(h, G * n, m)[:, np.argsort(order.ravel(), kind="stable")[:tokens]]
 
 
 def encode_scores(heads: Heads, prefix: int, keys: int | None, numbers: Numbers) -> dict[str, Any]:
@@ -222,8 +221,8 @@ def length(x: np.ndarray) -> float:
     return float(f"{np.linalg.norm(x.astype(np.float64)):.6g}")
 
 
-def encode_block(recording: Recording, place: Place, heads: Heads, chosen: np.ndarray, keys: int | None,
-                 norms: bool, numbers: Numbers) -> dict[str, Any]:
+def encode_block(recording: Recording, place: Place, grid: tuple[int, int], heads: Heads, chosen: np.ndarray,
+                 kept: Plan, numbers: Numbers) -> dict[str, Any]:
     """Return what the page shows of a block.
 
     Parameters
@@ -232,12 +231,14 @@ def encode_block(recording: Recording, place: Place, heads: Heads, chosen: np.nd
         After forward and backward.
     place : Place
         The block.
+    grid : (int, int)
+        Rows and columns of its patches.
     heads : Heads
         Its attention.
     chosen : np.ndarray
         The tokens whose vectors are kept.
-    keys, norms : int or None, bool
-        See `Plan`.
+    kept : Plan
+        What the page keeps.
     numbers : Numbers
         Receives the numbers.
 
@@ -249,7 +250,7 @@ def encode_block(recording: Recording, place: Place, heads: Heads, chosen: np.nd
     path, attn, outputs = place.path, place.block.attn, recording.outputs
     x = tokens_of(outputs[place.before])
     size = size_of(recording.model, place.block)
-    side, prefix = grid(size.tokens)
+    prefix = size.tokens - math.prod(grid)
     branches = [tokens_of(outputs[f"{path}.drop_path{i}"]) for i in (1, 2)]
     streams = {"x": x, "branch1": branches[0], "mid": x + branches[0], "branch2": branches[1],
                "out": tokens_of(outputs[path])}
@@ -263,14 +264,16 @@ def encode_block(recording: Recording, place: Place, heads: Heads, chosen: np.nd
     each = {name: np.linalg.norm(value, axis=-1) for name, value in streams.items()}
     each |= {f"d{name}": np.linalg.norm(tokens_of(gradients[name]), axis=-1) for name in ("x", "mid", "out")}
     return {
-        "path": path, "side": side, "prefix": prefix, "width": size.width, "heads": size.heads, "hidden": size.hidden,
-        "merged": place.merged, "window": getattr(attn, "side", None), "shift": getattr(attn, "shift", 0),
+        "path": path, "grid": list(grid), "prefix": prefix, "width": size.width, "heads": size.heads,
+        "hidden": size.hidden, "merged": place.merged, "window": getattr(attn, "window", None),
+        "shift": getattr(attn, "shift", (0, 0)),
         "windows": numbers.add_whole(heads.windows) if len(heads.windows) > 1 else None,
         "bias": None if heads.table is None else numbers.add(heads.table),
         "norms": {name: numbers.add(value) for name, value in each.items()},
-        "head_norms": {name: numbers.add(np.linalg.norm(getattr(heads, name), axis=-1)) for name in "qkv" if norms},
+        "head_norms": {name: numbers.add(np.linalg.norm(getattr(heads, name), axis=-1))
+                       for name in "qkv" if kept.norms},
         "gradients": {name: length(value) for name, value in gradients.items()},
-        "attention": encode_scores(heads, prefix, keys, numbers),
+        "attention": encode_scores(heads, prefix, kept.keys, numbers),
         "vectors": {"tokens": chosen.tolist()} | {name: numbers.add(value[chosen]) for name, value in vectors.items()}
         | {name: numbers.add(getattr(heads, name)[:, chosen]) for name in "qkv"},
         "active": float(np.mean(vectors["hidden"] > 0)),

@@ -27,12 +27,14 @@ function colour(name) {
 const cssColour = (name) => `rgb(var(--${name}))`;
 
 /**
- * Fill a canvas of side x side pixels. A pixel is transparent for numbers up to `least`, and opaque from `most` on.
+ * Fill a canvas with a pixel for each place of a grid, [rows, columns]. A pixel is transparent for numbers up to
+ * `least`, and opaque from `most` on.
  * Negative numbers have the colour `less`.
  */
-function paint(canvas, side, values, least, most, more = colour("orange"), less = colour("blue")) {
-  canvas.width = canvas.height = side;
-  const picture = new ImageData(side, side);
+function paint(canvas, [rows, columns], values, least, most, more = colour("orange"), less = colour("blue")) {
+  canvas.width = columns;
+  canvas.height = rows;
+  const picture = new ImageData(columns, rows);
   values.forEach((value, i) => {
     if (!Number.isFinite(value) || most <= least) return;
     const strength = between(0, (Math.abs(value) - least) / (most - least), 1);
@@ -65,38 +67,38 @@ class ImageMap {
 
   #listen(onMove, onPick) {
     const keys = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const limit = (i) => between(0, i, this.side - 1);
+    const limit = (i, axis) => between(0, i, this.grid[axis] - 1);
     const under = (event) => {
       const box = this.frame.getBoundingClientRect();
-      return { row: limit(Math.floor((event.clientY - box.top) / box.height * this.side)),
-               column: limit(Math.floor((event.clientX - box.left) / box.width * this.side)) };
+      return { row: limit(Math.floor((event.clientY - box.top) / box.height * this.grid[0]), 0),
+               column: limit(Math.floor((event.clientX - box.left) / box.width * this.grid[1]), 1) };
     };
     this.frame.tabIndex = 0;
-    this.frame.addEventListener("pointermove", (event) => onMove(under(event), this.side));
-    this.frame.addEventListener("pointerleave", () => onMove(null, this.side));
-    this.frame.addEventListener("click", (event) => onPick(under(event), this.side));
+    this.frame.addEventListener("pointermove", (event) => onMove(under(event), this.grid));
+    this.frame.addEventListener("pointerleave", () => onMove(null, this.grid));
+    this.frame.addEventListener("click", (event) => onPick(under(event), this.grid));
     this.frame.addEventListener("keydown", (event) => {
       const step = keys[event.key];
       if (!step) return;
       event.preventDefault();
       const { row = 0, column = 0 } = this.query ?? {};
       onPick(this.query?.row === undefined ? { row: 0, column: 0 }
-        : { row: limit(row + step[0]), column: limit(column + step[1]) }, this.side);
+        : { row: limit(row + step[0], 0), column: limit(column + step[1], 1) }, this.grid);
     });
   }
 
   /**
-   * side: places in a row. values: a number for each, drawn from `least` to `most`. query: the chosen place. windows:
-   * the number of the window of each place. marks: places to number. prefix: [{name, value}], the class tokens.
+   * grid: rows and columns of places. values: a number for each, drawn from `least` to `most`. query: the chosen place.
+   * windows: the number of the window of each place. marks: places to number. prefix: [{name, value}], class tokens.
    * format: of the legend. plain: without the image. tints: colours of positive and of negative numbers.
    */
-  show({ side, values = [], least = 0, most = largest(values.map(Math.abs)), query = null, windows = null, marks = [],
+  show({ grid, values = [], least = 0, most = largest(values.map(Math.abs)), query = null, windows = null, marks = [],
          prefix = [], format = text, plain = false, tints = ["orange", "blue"] }) {
-    this.side = side;
+    this.grid = grid;
     this.query = query;
     this.image.style.opacity = plain ? 0 : values.length ? 0.6 : 1;
-    paint(this.canvas, side, values, least, most, ...tints.map(colour));
-    this.#drawLines(side, query, windows, marks);
+    paint(this.canvas, grid, values, least, most, ...tints.map(colour));
+    this.#drawLines(grid, query, windows, marks);
     const strength = (value) => most > least && Number.isFinite(value)
       ? between(0, (value - least) / (most - least), 1) : 0;
     const tint = (share) => `rgb(var(--${tints[0]}) / ${(0.92 * share).toFixed(2)})`;
@@ -107,24 +109,23 @@ class ImageMap {
     this.legend.replaceChildren(...(values.length ? [format(signed ? -most : least), ramp, format(most)] : []));
   }
 
-  #drawLines(side, query, windows, marks) {
-    this.lines.setAttribute("viewBox", `0 0 ${side} ${side}`);
+  #drawLines([rows, columns], query, windows, marks) {
+    this.lines.setAttribute("viewBox", `0 0 ${columns} ${rows}`);
     this.lines.replaceChildren();
     const line = (kind, x1, y1, x2, y2) => this.lines.append(draw("line", { class: kind, x1, y1, x2, y2 }));
-    for (let i = 1; i < side && side <= 32; i++) {
-      line("grid", i, 0, i, side);
-      line("grid", 0, i, side, i);
-    }
-    for (let i = 0; windows && i < side * side; i++) {
-      const row = Math.floor(i / side), column = i % side;
-      if (column + 1 < side && windows[i] !== windows[i + 1]) line("window", column + 1, row, column + 1, row + 1);
-      if (row + 1 < side && windows[i] !== windows[i + side]) line("window", column, row + 1, column + 1, row + 1);
+    const few = Math.max(rows, columns) <= 32;
+    for (let i = 1; i < columns && few; i++) line("grid", i, 0, i, rows);
+    for (let i = 1; i < rows && few; i++) line("grid", 0, i, columns, i);
+    for (let i = 0; windows && i < rows * columns; i++) {
+      const row = Math.floor(i / columns), column = i % columns;
+      if (column + 1 < columns && windows[i] !== windows[i + 1]) line("window", column + 1, row, column + 1, row + 1);
+      if (row + 1 < rows && windows[i] !== windows[i + columns]) line("window", column, row + 1, column + 1, row + 1);
     }
     if (query?.row !== undefined) {
       const place = { x: query.column, y: query.row, width: 1, height: 1 };
       this.lines.append(draw("rect", { class: "query-halo", ...place }), draw("rect", { class: "query", ...place }));
     }
-    const size = Math.max(0.55, side / 24);
+    const size = Math.max(0.55, Math.max(rows, columns) / 24);
     marks.forEach(({ row, column }, i) => {
       if (row === undefined) return;                                // a class token has no place on the map
       this.lines.append(draw("text", { x: column + 0.5, y: row + 0.5 + 0.35 * size, "font-size": size,

@@ -48,15 +48,16 @@ function keepWhatApplies() {
   }
 }
 
-/** The place of a grid of `count` tokens in a row, on the first grid. */
-function onFirstGrid({ row, column }, count) {
-  return { row: Math.floor(row * side / count), column: Math.floor(column * side / count) };
+/** The place of the grid of some block on the first grid. */
+function onFirstGrid({ row, column }, [rows, columns]) {
+  const merged = Math.max(1, mergedInto({ grid: [rows, columns] }));
+  return { row: between(0, row * merged, grid[0] - 1), column: between(0, column * merged, grid[1] - 1) };
 }
 
 function makeMaps() {
   const pickable = (label, onMove) => ({ label: `${label}; arrow keys choose a patch`, onMove,
-                                         onPick: (place, count) => choose(onFirstGrid(place, count)) });
-  const hover = (show, rest) => (place, count) => show(place ? onFirstGrid(place, count) : state[rest]);
+                                         onPick: (place, of) => choose(onFirstGrid(place, of)) });
+  const hover = (show, rest) => (place, of) => show(place ? onFirstGrid(place, of) : state[rest]);
   const add = (name, id, options) => { maps[name] = new ImageMap(byId(id), options); };
   add("patch", "patch-map", pickable("The image and its patches", hover(showPatch, "patch")));
   add("embedding", "embedding-map", pickable("Norm of each embedded patch"));
@@ -115,9 +116,9 @@ function readAddress() {
   const whole = (name) => (Number.parseInt(words.get(name), 10) || 1) - 1;
   const [row, column] = (words.get("token") ?? "").split(",").map((word) => Number.parseInt(word, 10) - 1);
   const prefix = Math.max(0, tour.model.prefix.findIndex((name) => name.replace(" ", "-") === words.get("token")));
-  const onGrid = [row, column].every((i) => i >= 0 && i < side), flow = decode(tour.blocks.at(-1).rollout);
+  const onGrid = [row, column].every((i, axis) => i >= 0 && i < grid[axis]), flow = decode(tour.blocks.at(-1).rollout);
   const strongest = flow.indexOf(largest(flow));
-  state.patch = onGrid ? { row, column } : { row: Math.floor(strongest / side), column: strongest % side };
+  state.patch = onGrid ? { row, column } : { row: Math.floor(strongest / grid[1]), column: strongest % grid[1] };
   state.place = prefixCount && !onGrid ? { prefix } : state.patch;
   state.block = between(0, whole("block"), tour.blocks.length - 1);
   state.head = between(0, whole("head"), tour.blocks[state.block].heads - 1);
@@ -128,7 +129,9 @@ async function start() {
   const image = new Image();
   image.src = tour.image.url;
   await image.decode();
-  photograph.width = photograph.height = image.naturalWidth;
+  photograph.width = image.naturalWidth;
+  photograph.height = image.naturalHeight;
+  document.documentElement.style.setProperty("--ratio", tour.model.size[1] / tour.model.size[0]);
   const brush = photograph.getContext("2d", { willReadFrequently: true });
   brush.drawImage(image, 0, 0);
   photograph.brightness = brightness(brush.getImageData(0, 0, photograph.width, photograph.height).data);

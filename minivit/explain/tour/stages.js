@@ -3,7 +3,7 @@
 // The chosen place is on the first grid, {row, column}, or a class token, {prefix}. Block and head count from 0.
 // `patch` is the last patch that was chosen: a class token has no pixels.
 const state = { place: null, patch: null, block: 0, head: 0 };
-const { patch, side, channels } = tour.model;
+const { patch, grid, channels } = tour.model;                      // of the first block: rows and columns
 const photograph = document.createElement("canvas");              // the image, to cut patches out of it
 
 const setText = (id, words) => { byId(id).textContent = words; };
@@ -40,19 +40,22 @@ function notKept() {
 
 /** The place of a token on the first grid; of a merged token, its first patch. */
 function placeOnFirstGrid(token, block) {
-  const { prefix, row, column } = placeOf(token, block), merged = side / block.side;
+  const { prefix, row, column } = placeOf(token, block), merged = mergedInto(block);
   return prefix === undefined ? { row: row * merged, column: column * merged } : { prefix };
 }
 
 /** Draw the pixels of a token onto a canvas, and return their brightness; null for a class token. */
 function cut(canvas, token, block) {
   const { prefix, row, column } = placeOf(token, block);
-  if (prefix !== undefined) return null;
-  const size = photograph.width / block.side;
-  canvas.width = canvas.height = Math.max(1, Math.round(size));
+  if (prefix !== undefined || isPadding(token, block)) return null;
+  const merged = mergedInto(block), [height, width] = [photograph.height / grid[0], photograph.width / grid[1]];
+  const [rows, columns] = [Math.min(merged, grid[0] - row * merged), Math.min(merged, grid[1] - column * merged)];
+  canvas.width = Math.max(1, Math.round(columns * width));
+  canvas.height = Math.max(1, Math.round(rows * height));
   const brush = canvas.getContext("2d", { willReadFrequently: true });
   brush.imageSmoothingEnabled = false;
-  brush.drawImage(photograph, column * size, row * size, size, size, 0, 0, canvas.width, canvas.height);
+  brush.drawImage(photograph, column * merged * width, row * merged * height, columns * width, rows * height, 0, 0,
+                  canvas.width, canvas.height);
   const { data } = brush.getImageData(0, 0, canvas.width, canvas.height);
   return brightness(data);
 }
@@ -68,11 +71,11 @@ function brightness(data) {
 
 function showPixels() {
   const { size, mean: means, std } = tour.model, numbersOf = (x) => x.map((value) => text(value)).join(", ");
-  setShape("pixels", size, size, channels);
-  setShape("patches", side * side, patch * patch * channels);
-  setShape("embedding", side * side, tour.model.width);
+  setShape("pixels", ...size, channels);
+  setShape("patches", grid[0] * grid[1], patch[0] * patch[1] * channels);
+  setShape("embedding", grid[0] * grid[1], tour.model.width);
   setShape("tokens", tour.model.tokens, tour.model.width);
-  setText("pixels-real", `${size} × ${size} pixels, ${channels} ${channels === 1 ? "channel" : "channels"}; `
+  setText("pixels-real", `${size[0]} × ${size[1]} pixels, ${channels} ${channels === 1 ? "channel" : "channels"}; `
     + `mean ${numbersOf(means)}, std ${numbersOf(std)}. A black pixel becomes ${text(-means[0] / std[0])}, `
     + `a white one ${text((1 - means[0]) / std[0])}.`);
   setBackward("pixels", `|∂loss/∂x| = ${text(tour.gradient)}; drawn below, under “The gradient in pixels”`);
@@ -81,25 +84,27 @@ function showPixels() {
     + "the class token and the positions");
 }
 
-/** The patch under the pointer, or the last one chosen: its square, its pixels, its numbers. */
+/** The patch under the pointer, or the last one chosen: its frame, its pixels, its numbers. */
 function showPatch(place) {
   const { row, column } = place, block = tour.blocks[0], token = tokenAt(place, block), canvas = byId("patch-zoom");
-  maps.patch.show({ side, query: place });
+  maps.patch.show({ grid, query: place });
   const light = cut(canvas, token, block);
+  canvas.style.aspectRatio = patch[1] / patch[0];
   canvas.setAttribute("aria-label", `the ${nameOf(token, block)}, enlarged`);
-  setText("patch-caption", `Row ${row + 1}, column ${column + 1} is patch ${row * side + column + 1} of `
-    + `${side * side}: pixel rows ${row * patch + 1} to ${(row + 1) * patch}, pixel columns ${column * patch + 1} to `
-    + `${(column + 1) * patch}. Its mean brightness is ${percent(light)}. It makes token ${token}, counted from 0.`);
+  setText("patch-caption", `Row ${row + 1}, column ${column + 1} is patch ${row * grid[1] + column + 1} of `
+    + `${grid[0] * grid[1]}: pixel rows ${row * patch[0] + 1} to ${(row + 1) * patch[0]}, pixel columns `
+    + `${column * patch[1] + 1} to ${(column + 1) * patch[1]}. Its mean brightness is ${percent(light)}. It makes `
+    + `token ${token}, counted from 0.`);
   byId("patch-numbers").replaceChildren(...patchNumbers(place));
 }
 
 /** The normalised numbers of a patch as a table, for patches of at most 64 numbers. */
 function patchNumbers({ row, column }) {
-  if (!tour.pixels || patch * patch * channels > 64) return [];
+  if (!tour.pixels || patch[0] * patch[1] * channels > 64) return [];
   const { mean: means, std } = tour.model, rows = [];
-  for (let y = row * patch; y < (row + 1) * patch; y++) {
+  for (let y = row * patch[0]; y < (row + 1) * patch[0]; y++) {
     const cells = [];
-    for (let x = column * patch; x < (column + 1) * patch; x++) {
+    for (let x = column * patch[1]; x < (column + 1) * patch[1]; x++) {
       for (const [c, value] of pick(tour.pixels, y, x).entries()) {
         cells.push(make("td", {}, text((value / 255 - means[c]) / std[c])));
       }
@@ -113,7 +118,7 @@ function patchNumbers({ row, column }) {
 function showEmbedding() {
   const { embedding } = tour, block = tour.blocks[0], at = embedding.tokens.indexOf(tokenAt(state.patch, block));
   const values = decode(embedding.norms);
-  maps.embedding.show({ side, values, least: Math.min(...values), query: state.patch, plain: true });
+  maps.embedding.show({ grid, values, least: Math.min(...values), query: state.patch, plain: true });
   showVectors("embedding-vectors", [[`x of the ${nameOf(tokenAt(state.patch, block), block)}`,
                                      at < 0 ? null : pick(embedding.vectors, at)]]);
 }
@@ -132,7 +137,7 @@ function showPositions() {
   showVectors("position-vectors", [[name, x], ["its position", position],
                                    ["their sum, z₀", x && position ? add(x, position) : null]]);
   const similar = prefix === undefined ? of(embedding.similarity, embedding.tokens) : null;
-  maps.position.show({ side, values: similar ?? [], most: 1, query: state.place, plain: Boolean(similar) });
+  maps.position.show({ grid, values: similar ?? [], most: 1, query: state.place, plain: Boolean(similar) });
   setText("position-caption", similar ? "Cosine of the position of this patch and of every other"
     : "Choose a patch to see which positions are similar to its own.");
 }
@@ -142,7 +147,7 @@ function showPositions() {
 /** The vectors and maps of the chosen block, except its attention. */
 function showBlock() {
   const block = tour.blocks[state.block], token = tokenAt(state.place, block), query = placeOf(token, block);
-  const { norms, gradients, vectors, width, heads, hidden } = block, count = block.prefix + block.side ** 2;
+  const { norms, gradients, vectors, width, heads, hidden } = block, count = tokensOf(block);
   const get = (name) => vectorOf(block, name, token), byHead = (name) => vectorOf(block, name, token, state.head);
   setText("block-path", `In the code, block ${state.block + 1} is ${block.path}. Chosen: the ${nameOf(token, block)}, `
     + `token ${token} of ${count}, counted from 0.`);
@@ -151,7 +156,7 @@ function showBlock() {
   setShape("scores", heads, count, block.windows ? block.windows.shape[1] : count);
   setShape("hidden", count, hidden);
   setText("merging", block.merged ? "Before this block, four neighbouring tokens were merged into one of twice the "
-    + "width (ops/merging.py)." : `The tokens lie on a grid of ${block.side} × ${block.side}.`);
+    + "width (ops/merging.py)." : `The tokens lie on a grid of ${block.grid.join(" × ")}.`);
 
   setBackward("stream", `|∂loss/∂z| = ${text(gradients.x)} before the block, ${text(gradients.mid)} between its `
     + `branches, ${text(gradients.out)} after it`);
@@ -180,7 +185,7 @@ function showBlock() {
 /** A map of one number for each token, class tokens included. */
 function showTokenMap(map, entry, block, query) {
   const values = decode(entry);
-  map.show({ side: block.side, values: values.subarray(block.prefix), query, least: Math.min(...values),
+  map.show({ grid: block.grid, values: values.subarray(block.prefix), query, least: Math.min(...values),
              most: largest(values), plain: true,
              prefix: tour.model.prefix.map((name, i) => ({ name: `${name} ${text(values[i])}`, value: values[i] })) });
 }
@@ -204,7 +209,7 @@ function streamChart() {
 /** Where a place looks in the chosen block and head: map, sentence and table. */
 function showAttention(place = state.place) {
   const block = tour.blocks[state.block], query = tokenAt(place, block), row = attentionRow(block, state.head, query);
-  const map = { side: block.side, query: placeOf(query, block), windows: windowsOf(block) };
+  const map = { grid: block.grid, query: placeOf(query, block), windows: windowsOf(block) };
   const where = `block ${state.block + 1}, head ${state.head + 1}`;
   setText("window-text", windowWords(block));
   if (!row) {
@@ -237,7 +242,7 @@ function attentionWords(block, query, row) {
   const { token, score, probability } = row[0], keysInSight = row.complete ? row.length : visible(block, query).length;
   const top = row.slice(0, 5), share = sum(top.map((key) => key.probability));
   const bias = biasOf(block, state.head, query, token), dot = score - bias;
-  const light = token < block.prefix ? null : cut(document.createElement("canvas"), token, block);
+  const light = cut(document.createElement("canvas"), token, block);
   const target = token === query ? `itself (the ${nameOf(token, block)})` : `the ${nameOf(token, block)}`;
   return `In block ${state.block + 1}, head ${state.head + 1}, the ${nameOf(query, block)} looks most at ${target}: `
     + `${percent(probability)} of its attention, ${text(probability * keysInSight)} times an equal share. `
@@ -253,7 +258,7 @@ function attentionWords(block, query, row) {
 /** The cosine of a query and a key, and their norms, from q.k / sqrt d; null if the page does not keep the norms. */
 function cosineOf(block, query, key, dot) {
   const { q, k } = block.head_norms;
-  if (!q) return null;
+  if (!q || isPadding(key, block)) return null;
   const ofQuery = pick(q, state.head)[query], ofKey = pick(k, state.head)[key];
   const root = Math.sqrt(block.width / block.heads);
   return { cosine: dot * root / (ofQuery * ofKey), ofQuery, ofKey, root };
@@ -288,10 +293,11 @@ function fillAttentionTable(block, query, top) {
     canvas.setAttribute("aria-label", light === null ? "no pixels" : `pixels, mean brightness ${percent(light)}`);
     const bias = biasOf(block, state.head, query, token), dot = score - bias, share = 100 * probability / most;
     const bar = make("span", { class: "over-bar", style: `--share: ${share.toFixed(1)}%` }, percent(probability));
-    const norms = k ? [k, v].map((entry) => pick(entry, state.head)[token]) : [];
-    return [`${i + 1}. ${nameOf(token, block)}`, light === null ? "learned" : canvas, text(dot),
+    const padding = isPadding(token, block), known = k && !padding;
+    const norms = known ? [k, v].map((entry) => pick(entry, state.head)[token]) : [];
+    return [`${i + 1}. ${nameOf(token, block)}`, light !== null ? canvas : padding ? "zeros" : "learned", text(dot),
             ...(block.bias ? [text(bias), text(score)] : []), bar,
-            ...(k ? [cosineOf(block, query, token, dot).cosine, ...norms].map(text) : [])];
+            ...(known ? [cosineOf(block, query, token, dot).cosine, ...norms].map(text) : k ? ["", "", ""] : [])];
   });
   const filled = table(head, rows), host = byId("attention-table");
   host.replaceChildren(host.querySelector("caption"), ...filled.children);
@@ -312,8 +318,11 @@ function showProducts(block, query, key) {
 /** Which windows a block of a Swin has. */
 function windowWords(block) {
   if (!block.windows) return "There is one window, the whole image: every token sees every token.";
-  const words = `Attention stays within windows of ${block.window} × ${block.window} tokens (blue lines). `;
-  return words + (block.shift ? `In this block they are shifted by ${block.shift}, so they cross the borders of the `
+  const words = `Attention stays within windows of ${block.window.join(" × ")} tokens (blue lines). `
+    + (block.windows.shape[0] * block.windows.shape[1] > tokensOf(block) ? "Windows at the edge are padded with zeros, "
+      + "which take part in the attention. " : "");
+  const [down, right] = block.shift, by = down === right ? down : `${down} rows and ${right} columns`;
+  return words + (down || right ? `In this block they are shifted by ${by}, so they cross the borders of the `
     + "block before. A window that joins opposite edges of the image has a mask: tokens of different edges do not see "
     + "each other."
     : "In this block they are not shifted.");
@@ -331,7 +340,7 @@ function showAllHeads() {
   for (const button of host.querySelectorAll("button")) {
     const [l, head] = [Number(button.dataset.block), Number(button.dataset.head)], block = tour.blocks[l];
     const query = tokenAt(state.place, block), row = attentionRow(block, head, query);
-    paint(button.firstChild, block.side, row ? attentionMap(block, row) : [], 0, row ? row[0].probability : 1, tint);
+    paint(button.firstChild, block.grid, row ? attentionMap(block, row) : [], 0, row ? row[0].probability : 1, tint);
     button.setAttribute("aria-pressed", l === state.block && head === state.head);
     button.setAttribute("aria-label", `block ${l + 1}, head ${head + 1}`
       + (row ? `: most at the ${nameOf(row[0].token, block)}, ${percent(row[0].probability)}` : ""));
@@ -359,7 +368,7 @@ function makeHeadButtons(host, most) {
 
 function showRollout() {
   const values = decode(tour.blocks[state.block].rollout), who = tour.model.prefix[0] ?? "average token";
-  maps.rollout.show({ side, values, least: Math.min(...values), plain: true, format: percent });
+  maps.rollout.show({ grid, values, least: Math.min(...values), plain: true, format: percent });
   setText("rollout-caption", `Attention rollout: the attention of blocks 1 to ${state.block + 1}, multiplied, with `
     + `half of the weight on the residual connection. It estimates which patches have reached the ${who} by now. `
     + "No head or token is chosen here.");

@@ -4,18 +4,20 @@ Read `models/vit.py` before. The loss is the cross-entropy of one class, without
 backward through the same layers. `make_tour` returns what the scripts of the page draw.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...common.sizes import pair
 from ...layers import PatchEmbed
 from ...models.deit import DeiT
 from ...models.swin import Swin
 from ...models.vit import ViT
 from ...ops import cross_entropy, softmax
 from ...parallel.blas import blas_threads
-from ..attention_maps import grid, readout_maps, rollouts
+from ..attention_maps import attention_grids, readout_maps, rollouts
 from ..filters import position_similarity
 from .blocks import FEW_PIXELS, encode_block, heads_of, length, places, plan, tokens_of
 from .numbers import Numbers
@@ -73,14 +75,15 @@ def _make_tour(model, image, target, names):
     loss, cache = cross_entropy.forward(logits, cross_entropy.targets([target], model.classes, dtype=model.dtype))
     where = list(places(recording.model))
     heads = [heads_of(place.block.attn) for place in where]           # before the backward clears the caches
-    through = [readout_maps(one[:, None])[0, 0]                       # of the head's input, on the first grid
-               for one in rollouts(place.block.attn.probabilities for place in where)]
+    grids = list(attention_grids(recording.model).values())
+    through = [readout_maps(one[:, None], grids[0])[0, 0]             # of the head's input, on the first grid
+               for one in rollouts((place.block.attn.probabilities for place in where), grids)]
     dlogits = cross_entropy.backward(1.0, cache)
     dimage = recording.backward(dlogits)[0]
     blocks = []
-    for place, one, flow in zip(where, heads, through, strict=True):
-        chosen = _most_important(one.q.shape[1], through[-1], kept.tokens)
-        block = encode_block(recording, place, one, chosen, kept.keys, kept.norms, numbers)
+    for place, grid, one, flow in zip(where, grids, heads, through, strict=True):
+        chosen = _most_important(one.q.shape[1], grid, through[-1], kept.tokens)
+        block = encode_block(recording, place, grid, one, chosen, kept, numbers)
         blocks.append(block | {"rollout": numbers.add(flow)})
     tour = {
         "model": _facts(model), "classes": names, "target": target, "predicted": predicted, "loss": _rounded(loss),
@@ -106,8 +109,9 @@ def _facts(model: Any) -> dict[str, Any]:
     """Return the sizes of the model, and which variant of each stage it has."""
     config = model.config
     return {
-        "family": type(model).__name__, "text": repr(model), "size": model.image_size, "channels": model.channels,
-        "patch": config["patch_size"], "side": model.side, "tokens": model.tokens, "width": model.width,
+        "family": type(model).__name__, "text": repr(model), "size": list(model.image_size), "channels": model.channels,
+        "patch": list(pair(config["patch_size"])), "grid": list(model.grid), "tokens": model.tokens,
+        "width": model.width,
         "prefix": ["class token", "distillation token"][:getattr(model, "prefix", 0)],
         "stem": config.get("stem", "patch"), "positions": config.get("positions", "none"),
         "pool": "token" if getattr(model, "prefix", 0) else "mean",
@@ -115,17 +119,21 @@ def _facts(model: Any) -> dict[str, Any]:
     }
 
 
-def _most_important(tokens: int, importance: np.ndarray, count: int | None) -> np.ndarray:
+def _most_important(tokens: int, grid: tuple[int, int], importance: np.ndarray, count: int | None) -> np.ndarray:
     """Return the tokens whose vectors are kept: class tokens, then patches by rollout, `count` in all.
 
-    importance: (S, S), rollout on the first grid. A token of a later grid has the sum of the tokens that it stands for.
+    grid: rows and columns of the patches. importance: (R, S), rollout on the first grid. A token of a later grid has
+    the sum of the tokens that it stands for.
     """
     if count is None or count >= tokens:
         return np.arange(tokens)
-    side, prefix = grid(tokens)
-    merged = len(importance) // side
-    own = importance.reshape(side, merged, side, merged).sum(axis=(1, 3)).ravel()
-    return np.array([*range(prefix), *(prefix + np.argsort(-own, kind="stable"))][:count], int)
+    (rows, columns), prefix = grid, tokens - math.prod(grid)
+    merged = 1
+    while -(-len(importance) // merged) > rows or -(-importance.shape[1] // merged) > columns:
+        merged *= 2
+    own = np.zeros(grid)
+    np.add.at(own, tuple(places // merged for places in np.indices(importance.shape)), importance)
+    return np.array([*range(prefix), *(prefix + np.argsort(-own.ravel(), kind="stable"))][:count], int)
 
 
 def _embedding(recording: Recording, chosen: list[int], numbers: Numbers) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def _embedding(recording: Recording, chosen: list[int], numbers: Numbers) -> dic
     }
     positions = None if isinstance(model, Swin) else model._positions()
     if positions is not None:
-        similarity = position_similarity(positions).reshape(model.side**2, model.side**2)
+        similarity = position_similarity(positions, model.grid).reshape(2 * (math.prod(model.grid),))
         entry |= {"positions": numbers.add(positions[chosen]), "position_tokens": chosen,
                   "similarity": numbers.add(similarity[[token - prefix for token in patches]])}
     if prefix:

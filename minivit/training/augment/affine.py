@@ -2,14 +2,15 @@
 
 For each image, from its own random numbers u in [-1, 1):
 
-    angle a = u0 A,  scale s = exp(u1 S),  shift (t_y, t_x) = (u2, u3) T side
+    angle a = u0 A e,  scale s = exp(u1 S),  shift (t_y, t_x) = (u2 H, u3 W) T         e = min(H, W) / max(H, W)
 
 The pixel at p = (row, column), measured from the centre of the new image, takes its value from the old image at
 
     p' = R(a) p / s + t                         R(a) = [cos a, -sin a; sin a, cos a]
 
 p' rarely falls on a pixel, so the value is interpolated bilinearly from the four pixels around p'. Outside the old
-image everything is black. Computing for each new pixel where it comes from (an inverse warp) leaves no holes in the
+image everything is black. The factor e is 1 for a square. It keeps the ends of a long image inside, and a signal, which
+has one row, is not rotated. Computing for each new pixel where it comes from (an inverse warp) leaves no holes in the
 new image.
 """
 
@@ -33,11 +34,11 @@ class Affine(Transform):
     strength : float, 0 to 4
         Factor of the three limits below.
     angle : float, 0 to 180
-        Largest rotation, in degrees, in either direction.
+        Largest rotation of a square, in degrees, in either direction.
     scale : float, 0 to 1
         The image is scaled by exp(-scale) to exp(scale).
     shift : float, 0 to 1
-        Largest shift in each direction, as a fraction of the image's height.
+        Largest shift in each direction, as a fraction of the image's height or width.
     """
 
     strength: float = 1.0
@@ -52,14 +53,15 @@ class Affine(Transform):
     def apply(self, images: np.ndarray, rng: Generator, stream: int) -> np.ndarray:
         """See `Transform.apply`."""
         out = np.empty_like(images)
-        _warp(images, self.coefficients(rng.uniform(stream, 4), images.shape[1]), out)
+        _warp(images, self.coefficients(rng.uniform(stream, 4), images.shape[1:3]), out)
         return out
 
-    def coefficients(self, uniform: np.ndarray, side: int) -> np.ndarray:
-        """Turn random numbers (B, 4) in [0, 1) into (B, 4) float64: cos a / s, sin a / s, t_y, t_x. side: in pixels."""
+    def coefficients(self, uniform: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Turn random numbers (B, 4) in [0, 1) into (B, 4) float64: cos a / s, sin a / s, t_y, t_x. size: (H, W)."""
         u = self.strength * (2 * uniform.astype(np.float64) - 1)
-        angle, per_scale = math.radians(self.angle) * u[:, 0], np.exp(-self.scale * u[:, 1])
-        shift_y, shift_x = (self.shift * side * u[:, 2:]).T
+        largest = math.radians(self.angle) * (min(size) / max(size))
+        angle, per_scale = largest * u[:, 0], np.exp(-self.scale * u[:, 1])
+        shift_y, shift_x = (self.shift * np.array(size) * u[:, 2:]).T
         return np.stack([np.cos(angle) * per_scale, np.sin(angle) * per_scale, shift_y, shift_x], axis=1)
 
 

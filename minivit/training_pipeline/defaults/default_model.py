@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.sizes import pair
 from ...data import Dataset
 from ...models import create_model
 from ...models.create import FAMILIES, VARIANTS
@@ -40,28 +41,26 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
     Raises
     ------
     ValueError
-        If the images are not square, no patch size divides them, or there are not two classes with training images.
-        Also as `create_model` raises.
+        If no patch size divides the images, or there are not two classes with training images. Also as `create_model`
+        raises.
     """
     _check_classes(data)
     height, width, channels = data.train_images.shape[1:]
-    if height != width:
-        raise ValueError(f"{data.name} has images of {height}x{width} pixels, but models take square images: crop or "
-                         "pad them")
     mean, std = data.pixel_statistics()
-    fitting = {"image_size": height, "channels": channels, "classes": data.classes, "mean": mean, "std": std,
+    fitting = {"image_size": (height, width), "channels": channels, "classes": data.classes, "mean": mean, "std": std,
                "drop_path_rate": 0.1}
     preset: dict[str, Any] = {}
     if name is None:
         preset = dict(preset_for(data, minutes).model)
         # The variant for 32x32 is made for the 50,000 images of CIFAR; other data sets are smaller.
-        name = "vit" if "width" in preset or height == 32 else "vit_mini"
+        name = "vit" if "width" in preset or (height, width) == (32, 32) else "vit_mini"
     if name in FAMILIES or name in SMALL:
-        name, sizes = fit(name, height)
+        name, sizes = fit(name, (height, width))
         fitting = sizes | fitting
     if "stem" in preset:
         patch = options.get("patch_size") or (fitting | preset).get("patch_size") or VARIANTS[name][1]["patch_size"]
-        if patch == 1 or patch & (patch - 1):                         # a convolutional stem needs 2, 4, 8, ...
+        rows, columns = pair(patch)
+        if rows != columns or rows == 1 or rows & (rows - 1):         # a convolutional stem needs 2, 4, 8, ...
             del preset["stem"]
     return create_model(name, seed=seed, **(fitting | preset | options))
 

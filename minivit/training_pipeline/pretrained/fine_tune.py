@@ -59,10 +59,10 @@ def fine_tuned_model(source: WeightSource, data: Dataset, seed: int = 0, probe: 
     source.check_unseen(data)
     old = source.model
     height, width, channels = data.train_images.shape[1:]
-    if height != width or channels != old.channels:
-        raise ValueError(f"{source} was trained on square images of {old.channels} channels, but those of {data.name} "
-                         f"are {height}x{width}x{channels}")
-    sizes = {"image_size": height, "classes": data.classes}
+    if channels != old.channels:
+        raise ValueError(f"{source} was trained on images of {old.channels} channels, but those of {data.name} are "
+                         f"{height}x{width}x{channels}")
+    sizes = {"image_size": (height, width), "classes": data.classes}
     new = declare_model(family_of(old) or "", **(old.config | sizes | options))
     found = match_timm(source.tensors, new, new_head=list(data.class_names) != source.class_names)
     try:

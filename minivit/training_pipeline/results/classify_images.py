@@ -120,7 +120,7 @@ def read_images(run: RunFolder, images: Sequence, model: Model,
     """
     numbers = {i: int(str(image)) for i, image in enumerate(images) if re.fullmatch(r"-?\d+", str(image))}
     files = {i: image for i, image in enumerate(images) if i not in numbers}
-    pixels = np.zeros((len(images), model.image_size, model.image_size, model.channels), np.uint8)
+    pixels = np.zeros((len(images), *model.input_shape), np.uint8)
     true: list[str | None] = [None] * len(images)
     if files:
         fit = run.config()["data"].get("fit", "stretch")
