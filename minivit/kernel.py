@@ -25,7 +25,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ import numba
 import numpy as np
 import platformdirs
 from numba import types
-from numba.core import event
+from numba.core import ccallback, dispatcher, event
+from numba.core.caching import FunctionCache
 from numba.extending import overload
 from numpy.typing import DTypeLike
 
@@ -45,6 +46,7 @@ _STORE = platformdirs.user_cache_path("minivit") / f"kernels-{_HASH}"
 
 
 _STORING = threading.RLock()                              # held while Numba's setting is changed
+_CACHE_USERS = (dispatcher, ccallback)                    # Numba's modules that make a cache for a function
 
 
 class _Active(threading.local):
@@ -103,12 +105,34 @@ def stored(compile: Callable, function: Callable, **options: Any) -> Any:
     with _STORING:                                        # lanes may compile at the same time
         previous = config.CACHE_DIR
         config.CACHE_DIR = str(Path(previous, _STORE.name) if previous else _STORE)
+        for module in _CACHE_USERS:
+            module.FunctionCache = _ForgivingCache        # type: ignore[attr-defined]
         try:
             return compile(cache=True, **options)(function)
         except RuntimeError:                              # no folder is writable: each process compiles for itself
             return compile(**options)(function)
         finally:
             config.CACHE_DIR = previous
+            for module in _CACHE_USERS:
+                module.FunctionCache = FunctionCache      # type: ignore[attr-defined]
+
+
+class _ForgivingCache(FunctionCache):
+    """Numba's cache of one kernel, for which a file that is damaged or may not be read or written counts as absent."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled code, or None to compile anew."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:                                 # unpickling raises anything
+            with suppress(Exception):
+                self.flush()                              # an empty index, so that new code can be stored
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Store compiled code if that is possible."""
+        with suppress(Exception):
+            super().save_overload(sig, data)
 
 
 class _FirstCompilation(event.Listener):

@@ -1,5 +1,8 @@
 """What several test files share."""
 
+import os
+from contextlib import contextmanager
+
 import numpy as np
 
 from minivit.weight_formats.timm import to_timm
@@ -13,6 +16,26 @@ def relative_difference(a, b):
         return 0.0
     difference, largest = np.abs(a - b).max(), np.abs(b).max()
     return float(difference / largest) if largest else float(difference)
+
+
+@contextmanager
+def permissions(mode, folder):
+    """Give a folder these permissions in the block, also for root, who becomes the user nobody there."""
+    root = os.geteuid() == 0
+    parents = [path for path in folder.parents if path != path.parent][:-1] if root else []
+    changed = {path: path.stat().st_mode for path in (folder, *parents)}
+    for path in parents:                         # the user nobody needs access to the parents
+        path.chmod(0o755)
+    folder.chmod(mode)
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for path, before in changed.items():
+            path.chmod(before)
 
 
 def google_arrays(model):

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from helpers import permissions
 from safetensors.numpy import load_file, save_file
 
 import minivit
@@ -475,24 +476,6 @@ def test_write_that_fails_halfway_keeps_the_last_good_state(uninterrupted, tmp_p
     assert result_of(tmp_path / "run") == uninterrupted
 
 
-@contextmanager
-def read_only(folder):
-    """Make a folder read-only, even for root, who becomes the user nobody in the block."""
-    root = os.geteuid() == 0
-    changed = {path: path.stat().st_mode for path in (folder, *(folder.parents[:3] if root else ()))}
-    for path in changed:                         # the user nobody needs access to its parents
-        path.chmod(0o555 if path == folder else 0o755)
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        for path, mode in changed.items():
-            path.chmod(mode)
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of Unix")
 def test_read_only_folder_is_named_before_the_first_step(uninterrupted, tmp_path):
     with at_step(9, send(signal.SIGTERM)), pytest.raises(Interrupted):
@@ -501,10 +484,10 @@ def test_read_only_folder_is_named_before_the_first_step(uninterrupted, tmp_path
     def never():
         raise AssertionError("a step was done")
 
-    with read_only(tmp_path / "run"), at_step(10, never), pytest.raises(PermissionError, match="run"):
+    with permissions(0o555, tmp_path / "run"), at_step(10, never), pytest.raises(PermissionError, match="run"):
         train(tmp_path / "run", resume=True)
     (tmp_path / "other").mkdir()
-    with read_only(tmp_path / "other"), at_step(0, never), pytest.raises(PermissionError, match="other"):
+    with permissions(0o555, tmp_path / "other"), at_step(0, never), pytest.raises(PermissionError, match="other"):
         train(tmp_path / "other" / "run")
     train(tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == uninterrupted

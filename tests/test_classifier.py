@@ -235,3 +235,35 @@ def test_patience_takes_its_validation_images_from_the_training_set(digits):
     images, labels, _, _ = digits
     classifier = small(epochs=50, patience=1, warmup=0, lr=1e-2).fit(images, labels)
     assert 2 <= len(classifier.loss_curve_) < 50
+
+
+@pytest.mark.parametrize(("scale", "words"), [
+    (255, "X has numbers from 0 to 255, but the X of fit had 0 to 1; numbers beyond are clipped: scale X in the same "
+          "way"), (0.01, "X has numbers from 0 to 0.01, but the X of fit had 0 to 1: scale X in the same way"),
+    (1, None), (0.5, None),
+])
+def test_a_warning_names_another_range_than_that_of_fit(scale, words):
+    X = np.random.default_rng(0).random((20, 8, 8))
+    X[0, 0, :2] = 0, 1
+    model = ViTClassifier(epochs=1, width=16, depth=1, heads=2, threads=1, random_state=0).fit(X, np.arange(20) % 2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model.predict(scale * X)
+    assert [str(one.message) for one in said] == ([words] if words else [])
+
+
+@pytest.mark.parametrize(("parameters", "message"), [
+    ({"augment": [3]}, "augment must be text or a list of text, such as 'crop,flip', not 3"),
+    ({"augment": 3}, "augment must be text, not 3"), ({"layers": 3}, "layers must be a list, not 3"),
+    ({"layers": [3]}, r"layers must be \(pattern, factor\) .* not 3"),
+    ({"image_shape": 64}, r"image_shape must be \(H, W\) or \(H, W, C\), such as \(28, 28\), not 64"),
+])
+def test_parameters_of_another_type_are_named(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        ViTClassifier(epochs=1, **parameters).fit(np.zeros((4, 8, 8)), [0, 1, 0, 1])
+
+
+def test_image_shape_may_be_an_array():
+    X = np.random.default_rng(0).random((6, 32))
+    shaped = ViTClassifier(epochs=1, image_shape=np.array([4, 8]), random_state=0).fit(X, np.arange(6) % 2)
+    assert shaped.image_format_.shape == (4, 8, 1)

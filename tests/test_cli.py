@@ -40,12 +40,12 @@ TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width":
 def minivit_process(*arguments, **options):
     """Run the command line in a process of its own."""
     return subprocess.run([sys.executable, "-m", "minivit", *map(str, arguments)], capture_output=True, text=True,
-                          timeout=60, **options)
+                          timeout=240, **options)
 
 
 def python(code, *arguments):
     """Return what a new process prints for some code."""
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60,
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=240,
                           check=True).stdout
 
 

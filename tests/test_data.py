@@ -421,8 +421,11 @@ def test_unknown_name_far_from_all_is_answered_with_the_list():
 
 def test_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "data.csv").write_text("1,2,3")
-    with pytest.raises(ValueError, match=r"data\.csv.*\.npz"):
+    with pytest.raises(ValueError, match=r"data\.csv: a CSV file names the labels .* as labels="):
         load_data(tmp_path / "data.csv")
+    (tmp_path / "data.parquet").write_text("1,2,3")
+    with pytest.raises(ValueError, match=r"data\.parquet.*\.npz"):
+        load_data(tmp_path / "data.parquet")
 
 
 def test_negative_seed_is_refused_by_name():

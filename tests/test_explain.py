@@ -462,8 +462,8 @@ def test_attend_takes_files_as_predict_does(capsys, runs, tmp_path):
     assert (by_file["image"], by_file["number"], by_file["true"]) == (str(file), None, None)
     assert by_number["number"] == 5
     assert by_file["rollout"] == by_number["rollout"]
-    assert classify_images(RunFolder(runs["token"]),
-                           [5])[0]["classes"] == classify_images(RunFolder(runs["token"]), [file])[0]["classes"]
+    [numbered], [read] = (classify_images(RunFolder(runs["token"]), [image]) for image in (5, file))
+    assert numbered["classes"] == read["classes"]
 
 
 def test_attend_says_how_far_each_head_looks(capsys, runs, tmp_path):

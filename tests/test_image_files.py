@@ -173,7 +173,7 @@ def png_that_claims(width, height):
 NO_PICTURES = {
     "empty.png": (b"", "not one of PNG, JPEG"),
     "text.jpg": (b"<html>404</html>", "not one of PNG, JPEG"),
-    "photo.heic": (b"\0\0\0\x18ftypheic", "not one of PNG, JPEG"),
+    "photo.heic": (b"\0\0\0\x18ftypheic", "not one of PNG, JPEG|pip install pillow-heif|moov"),
     "truncated.png": (encoded(smooth(60, 50))[:900], "truncated"),
     "truncated.jpg": (encoded(smooth(60, 50), "JPEG")[:700], "truncated"),
     "bomb.png": (png_that_claims(60_000, 60_000), "60000x60000 pixels, more than 134,217,728; scale it "
@@ -401,8 +401,8 @@ def reads(monkeypatch):
     """Return a list of the number of image files read by each call. Every result is cached, even if it is fast."""
     counts = []
     monkeypatch.setattr(folder_module, "SLOW", 0)
-    monkeypatch.setattr(folder_module, "read_image_files", lambda files,
-                        *more: counts.append(len(files)) or read_image_files(files, *more))
+    monkeypatch.setattr(folder_module, "read_image_files", lambda files, *more, **named:
+                        counts.append(len(files)) or read_image_files(files, *more, **named))
     return counts
 
 

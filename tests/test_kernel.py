@@ -3,6 +3,7 @@
 import ast
 import importlib
 import math
+import pickle
 import sys
 from pathlib import Path
 
@@ -289,6 +290,31 @@ def test_kernels_work_where_the_store_cannot_be_written(toy, tmp_path, monkeypat
         monkeypatch.setenv("HOME", str(tmp_path / "cache"))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert toy().call(1.0) == 20
+
+
+DAMAGES = {
+    "empty": lambda file: file.write_bytes(b""), "half": lambda file: file.write_bytes(file.read_bytes()[:100]),
+    "nonsense": lambda file: file.write_bytes(b"\x80\x05nonsense" * 9),
+    "zeros": lambda file: file.write_bytes(bytes(999)),
+    "an object": lambda file: file.write_bytes(pickle.dumps([1, 2])),
+    "a folder": lambda file: (file.unlink(), file.mkdir()), "gone": lambda file: file.unlink(),
+}
+
+
+@compiled
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_of_the_store_is_compiled_anew(toy, tmp_path, damage, ending):
+    assert toy().call(1.0) == 20
+    files = list((tmp_path / "cache").rglob(f"*.{ending}"))
+    assert files
+    for file in files:
+        DAMAGES[damage](file)
+    assert toy().call(1.0) == 20
+    if damage != "a folder":                                          # which nothing can replace by a file
+        again = toy()
+        assert again.call(1.0) == 20
+        assert sum(again.call.compiled.stats.cache_hits.values()) == 1
 
 
 # ---- the rule: a kernel calls helpers of its own file, kernel.py and vectors.py: the store notices no other edit -----

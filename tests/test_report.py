@@ -167,7 +167,7 @@ def test_text_of_many_classes_lists_the_most_frequent_confusions():
     text = evaluation_text(evaluate(Many(), images, np.repeat([5, 7, 8], [18, 9, 3])), [f"c{k}" for k in range(40)])
     assert "most frequent confusions\n     9 true c7, predicted c5\n     3 true c8, predicted c5\n\n" in text
     assert text.endswith("\ntest image 22: true c7, predicted c5 (100%)")
-    assert len(text.splitlines()) == 1 + 40 + 1 + 3 + 1 + 1 + SHOWN_MISTAKES
+    assert len(text.splitlines()) == 1 + 40 + 2 + 3 + 1 + 1 + SHOWN_MISTAKES
 
 
 # ---- the page ---------------------------------------------------------------------------------------------

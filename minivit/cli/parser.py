@@ -84,11 +84,25 @@ def add_data_dir(verb: argparse._ActionsContainer) -> None:
                            "MINIVIT_DATA, else the user's cache.")
 
 
-def add_images(verb: argparse._ActionsContainer) -> None:
-    """Add the positional arguments IMAGE."""
+def add_labels(verb: argparse._ActionsContainer) -> None:
+    """Add --labels."""
+    verb.add_argument("--labels", metavar="HOW",
+                      help="Classes of image files that are not in sub-folders: a CSV file with the columns file and "
+                           "label, or a pattern of their names such as '{class}_*'.")
+
+
+def add_images(verb: argparse._ActionsContainer, more: str = "") -> None:
+    """Add the positional arguments IMAGE. more: what else they may be, a sentence."""
     verb.add_argument("images", metavar="IMAGE", nargs="+",
                       help="An image file, which is prepared as the run's own images were; or a number, which counts "
-                           "the run's test images from 0.")
+                           f"the run's test images from 0.{more}")
+
+
+def add_class_names(verb: argparse._ActionsContainer) -> None:
+    """Add --class-names."""
+    verb.add_argument("--class-names", metavar="FILE",
+                      help="With --model, the names of the classes: a text file with one a line, or JSON. Default: the "
+                           "config.json beside the weights, if it has names.")
 
 
 def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """`minivit evaluate`, `predict`, `attend` and `tour`: what uses a trained model."""
 
 import argparse
+import csv
 import json
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .parser import add_data_dir, add_images, add_json, add_threads, given, print_error, print_note
+from .parser import add_class_names, add_data_dir, add_images, add_json, add_threads, given, print_error, print_note
 
 # what --json prints about an image
 IMAGE_KEYS = "image (its name), number (among the test images, else null), true (its class, else null)"
@@ -25,10 +28,11 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> None:
     add_threads(verb)
     verb.add_argument("--report", metavar="FILE", help="Write an HTML page with the worst mistakes.")
     verb.add_argument("--json", action="store_true",
-                      help="Print JSON: accuracy, images, standard_error, confusion, class_names, classes; mistakes, "
-                           f"each with {IMAGE_KEYS}, predicted and probability; learned, the number of images that "
-                           "were used in training; and mirrored_accuracy, averaged over each image and its mirror "
-                           "image, if training mirrored images.")
+                      help="Print JSON: accuracy, balanced_accuracy (the mean recall), images, standard_error, "
+                           f"confusion, class_names, classes; mistakes, each with {IMAGE_KEYS}, predicted and "
+                           "probability; learned, the number of images that were used in training; and "
+                           "mirrored_accuracy, averaged over each image and its mirror image, if training mirrored "
+                           "images.")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -60,39 +64,86 @@ def add_predict(verbs: argparse._SubParsersAction) -> None:
         description="Print the most probable classes of each image. An image that cannot be read is reported "
                     "on\nstderr, the others are classified, and the exit code is 2.",
         epilog="examples:\n  minivit predict runs/digits-seed0 7\n  minivit predict runs/photos-seed0 cat.jpg "
-               "dog.jpg\n  minivit predict w.safetensors cat.jpg --model vit_tiny_patch16_224")
+               "new-photos --csv > classes.csv\n  find . -name '*.jpg' | minivit predict runs/photos-seed0 -\n  "
+               "minivit predict w.safetensors cat.jpg --model vit_tiny_patch16_224")
     verb.set_defaults(verb=_predict)
     verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
-    add_images(verb)
+    add_images(verb, " A folder stands for all image files in it, and - for standard input: an image file, or names of "
+                     "image files, one a line.")
     verb.add_argument("--model", metavar="NAME",
                       help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
+    add_class_names(verb)
     verb.add_argument("--top", type=int, default=3, metavar="K", help="Number of classes to print. Default: 3.")
     add_threads(verb)
+    verb.add_argument("--csv", action="store_true",
+                      help="Print a CSV table: image, number, true, then class and probability of the K classes.")
     add_json(verb, f"{IMAGE_KEYS}, and classes, the most probable ones,")
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from ..common.checks import check_number
+    from ..training_pipeline.results.image_arguments import named_images
+
+    if options.csv and options.json:
+        raise ValueError("csv=True and json=True print different things: choose one")
+    check_number("number of classes to show", options.top, least=1, whole=True)
     unreadable: dict[Any, Exception] = {}
     choice = {"top": options.top, "unreadable": unreadable} | given(options, "threads")
+    with named_images(options.images) as (images, names):
+        rows = _rows(options, images, choice)
+        _print_rows((row | {"image": names.get(row["image"], row["image"])} for row in rows), options)
+        for error in unreadable.values():
+            text = str(error)
+            for file, name in names.items():
+                text = text.replace(file, "standard input" if name == "-" else name)
+            print_error(ValueError(text), options)
+    return 2 if unreadable else 0
+
+
+def _rows(options: argparse.Namespace, images: list[str], choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The predictions for images, with a run or a file of weights."""
     if options.model:
+        from ..models.class_names import read_class_names
+        from ..models.pretrained import read_named
         from ..training_pipeline.results.classify_images import classify_with_weights
 
-        rows = classify_with_weights(options.run, options.model, options.images, **choice)
-    else:
-        from ..training_pipeline.folder import RunFolder
-        from ..training_pipeline.pretrained.weight_source import check_is_not_a_file
-        from ..training_pipeline.results.classify_images import classify_images
-        from ..training_pipeline.results.trained_model import unfinished
+        rows = classify_with_weights(options.run, options.model, images, class_names=options.class_names, **choice)
+        if not options.class_names and read_class_names(options.run,
+                                                        read_named(options.run, options.model)[0].classes) is None:
+            print_note("the classes are numbers, because a file of weights has no names: pass class_names=..., a file "
+                       "with one name a line", options)
+        return rows
+    from ..training_pipeline.folder import RunFolder
+    from ..training_pipeline.pretrained.weight_source import check_is_not_a_file
+    from ..training_pipeline.results.classify_images import classify_images
+    from ..training_pipeline.results.trained_model import unfinished
 
-        check_is_not_a_file(options.run)
-        run = RunFolder(options.run)
-        rows = classify_images(run, options.images, **choice)
-        print_note(unfinished(run), options)
-    for line in [json.dumps(rows)] if options.json else map(_prediction_text, rows):
-        print(line)
-    for error in unreadable.values():
-        print_error(error, options)
-    return 2 if unreadable else 0
+    check_is_not_a_file(options.run)
+    if options.class_names:
+        raise ValueError("class_names=... is for a file of weights: a run has its own names")
+    run = RunFolder(options.run)
+    rows = classify_images(run, images, **choice)
+    print_note(unfinished(run), options)
+    return rows
+
+
+def _print_rows(rows: Iterable[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print predictions as JSON, as CSV, or as text."""
+    if options.json:
+        print(json.dumps(list(rows)))
+        return
+    if not options.csv:
+        for row in rows:
+            print(_prediction_text(row))
+        return
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    for k, row in enumerate(rows):
+        if not k:
+            columns = [f"{what}{n or ''}" for n in (0, *range(2, len(row["classes"]) + 1))
+                       for what in ("class", "probability")]
+            table.writerow(["image", "number", "true", *columns])
+        found = [value for one in row["classes"] for value in (one["class"], f"{one['probability']:.6g}")]
+        table.writerow([row["image"], row["number"], row["true"], *found])
 
 
 def _prediction_text(row: dict[str, Any]) -> str:
@@ -154,6 +205,7 @@ def add_tour(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--out", metavar="FILE", required=True, help="The HTML file to write.")
     verb.add_argument("--model", metavar="NAME",
                       help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
+    add_class_names(verb)
     verb.add_argument("--class", dest="of_class", metavar="NAME",
                       help="The class whose loss goes backward. Default: the true class if it is known, else the "
                            "predicted one.")
@@ -167,7 +219,7 @@ def _tour(options: argparse.Namespace) -> None:
 
     if options.model:
         result = tour_of_weights(options.run, options.model, options.image, options.out, options.of_class,
-                                 options.threads)
+                                 options.threads, options.class_names)
     else:
         from ..training_pipeline.folder import RunFolder
         from ..training_pipeline.pretrained.weight_source import check_is_not_a_file

@@ -9,7 +9,7 @@ from typing import Any
 from ..common.checks import UnknownName
 from ..training.settings import ELSEWHERE, GROUPS, KINDS, SETTINGS
 from ..training_pipeline.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
-from .parser import Parser, add_data_dir, add_json, add_quiet, add_threads, given, print_note, size
+from .parser import Parser, add_data_dir, add_json, add_labels, add_quiet, add_threads, given, print_note, size
 from .ranks import ranks_of_command
 from .wording import in_options
 
@@ -53,6 +53,7 @@ def _add_data_options(verb: Parser) -> None:
                            "their own size, at most 64.")
     data.add_argument("--fit", metavar="HOW",
                       help="Give image files this shape: crop, pad or stretch. Default: crop.")
+    add_labels(data)
 
 
 def _add_model_options(verb: Parser) -> None:

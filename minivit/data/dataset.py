@@ -35,6 +35,8 @@ class Dataset:
         How to give another image the shape of these, so that it looks like them.
     test_files : tuple of str, optional
         The file of each test image.
+    preparation : tuple of str
+        What was done with image files so that they fit a model, and what was left out, one sentence each.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Dataset:
     val_labels: np.ndarray | None = None
     fit: str = "stretch"
     test_files: tuple[str, ...] | None = None
+    preparation: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("fit", self.fit, FITS)
@@ -66,6 +69,14 @@ class Dataset:
             if images.shape[1:] != self.train_images.shape[1:]:
                 raise ValueError(f"{self.name}: training images are {self.train_images.shape[1:]}, {part} images "
                                  f"{images.shape[1:]}")
+
+    def __len__(self) -> int:
+        """Return the number of images in all parts."""
+        return sum(len(labels) for _, labels in self.parts.values())
+
+    def __bool__(self) -> bool:
+        """Return True, also for data without images: whether something is a Dataset is asked more often."""
+        return True
 
     def __repr__(self) -> str:
         counts = {"training": self.train_labels, "validation": self.val_labels, "test": self.test_labels}
@@ -170,11 +181,24 @@ def image_hashes(images: np.ndarray) -> np.ndarray:
 def check_images(what: str, images: np.ndarray) -> None:
     """Raise TypeError or ValueError unless `images` is a (B, H, W, C) array of uint8."""
     if images.dtype != np.uint8:
-        nan = " and hold NaN" if np.issubdtype(images.dtype, np.floating) and np.isnan(images).any() else ""
-        raise TypeError(f"{what} are {images.dtype}{nan}, but must be uint8 pixels 0..255; convert them, e.g. (255 * "
-                        "x).astype('uint8')")
+        raise TypeError(f"{what} are {images.dtype}{_pixel_advice(images)}")
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise ValueError(f"{what} must be (B, H, W, C), none of H, W, C 0, not {images.shape}")
+
+
+def _pixel_advice(images):
+    """How to make uint8 pixels of an array of another type, from the numbers in it."""
+    expected = ", but must be uint8 pixels 0..255; convert them, e.g."
+    if images.dtype.kind not in "iuf" or not images.size:
+        return expected.removesuffix("; convert them, e.g.")
+    if not np.isfinite(images).all():
+        return f" and hold NaN or infinity{expected.removesuffix('; convert them, e.g.')}"
+    low, high = images.min(), images.max()
+    if low >= 0 and high <= 1 and images.dtype.kind == "f":
+        return f"{expected} (255 * x).astype('uint8')"
+    if low >= 0 and high <= 255:
+        return f" from {low:g} to {high:g}{expected} x.{'round().' if images.dtype.kind == 'f' else ''}astype('uint8')"
+    return f" from {low:g} to {high:g}{expected} (255 * (x - x.min()) / (x.max() - x.min())).astype('uint8')"
 
 
 def check_labels(what: str, labels: np.ndarray, images: np.ndarray, classes: int) -> None:
@@ -210,18 +234,20 @@ def split(labels: np.ndarray, fraction: float, seed: int, class_names: Any = Non
     Raises
     ------
     ValueError
-        If the fraction is out of range or a class has fewer than two images.
+        If the fraction is out of range or classes have fewer than two images.
     """
     check_number("test fraction", fraction, above=0, most=1)
     check_number("seed", seed, least=0, whole=True)
     if fraction == 1:
         return np.arange(0), np.arange(len(labels))
     chosen = []
-    for label in np.unique(labels):
+    present, counts = np.unique(labels, return_counts=True)
+    if single := [str(class_names[label] if class_names else label) for label in present[counts == 1]]:
+        words = (f"class {single[0]} has one image only: it" if len(single) == 1 else
+                 f"classes {', '.join(single[:10])}{', ...' * (len(single) > 10)} have one image only: they")
+        raise ValueError(f"{words} cannot be both in the training and the test part; add images or remove the class")
+    for label in present:
         members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            name = class_names[label] if class_names else label
-            raise ValueError(f"class {name} has one image only: it cannot be both in the training and the test part")
         count = min(len(members) - 1, max(1, round(fraction * len(members))))
         chosen.append(np.random.default_rng([seed, int(label)]).permutation(members)[:count])
     part = np.sort(np.concatenate(chosen))

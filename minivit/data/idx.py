@@ -30,7 +30,7 @@ def find_idx(folder: str | Path) -> dict[str, dict[str, Path]]:
     found: dict[str, dict[str, Path]] = {}
     prefixes = set()
     for path in sorted(Path(folder).iterdir(), reverse=True):         # a plain file replaces its .gz
-        if match := _FILE.fullmatch(path.name):
+        if (match := _FILE.fullmatch(path.name)) and path.is_file():  # some archives unpack to a folder of that name
             part = "test" if match["part"] == "t10k" else match["part"]
             found.setdefault(part, {})[match["kind"]] = path
             prefixes.add(match["prefix"])

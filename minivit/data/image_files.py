@@ -14,27 +14,41 @@ import shlex
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
 from ..common.checks import check_name
 from ..common.files import check_memory
 from ..common.sizes import Size, pair
 from .dataset import FITS
+from .preparation import Preparation
 
-# What is looked for in a folder. The last three are not read, but a photo is not passed over in silence: it is named as
-# unreadable.
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
-            ".heic", ".heif", ".avif"}
-# Pillow reads more, some with the help of other programs
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# Photos in these formats need a newer Pillow or the package pillow-heif. They are not passed over in silence.
+_PHOTOS = {".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC"}
+# These formats are recognised by the first bytes of a file, whatever its name; all others by the ending of its name.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+# Pillow needs other programs for these, or does not decode them; PCD is mostly the ending of point clouds.
+_NOT_READ = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "PCD"}
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MOST_PIXELS = 2**27                                 # 134 million; a file of a few kilobytes can claim any number
+
+
+@cache
+def suffixes() -> dict[str, str]:
+    """Return {ending: format} of the image files that are looked for in a folder, such as {".jpg": "JPEG", ...}."""
+    with suppress(ImportError):                       # a phone's HEIC can be read if this package is installed
+        from pillow_heif import register_heif_opener
+        register_heif_opener()
+    Image.init()
+    known = {suffix: "JPEG" if kind == "MPO" else kind for suffix, kind in Image.registered_extensions().items()}
+    return _PHOTOS | {suffix: kind for suffix, kind in known.items() if kind in Image.OPEN and kind not in _NOT_READ}
 
 
 class Unreadable(ValueError):
@@ -46,7 +60,7 @@ class Unreadable(ValueError):
 
 
 def read_image_files(files: Sequence, size: Size, channels: int, fit: str = "crop", share: float = 1.0,
-                     unreadable: dict | None = None) -> np.ndarray:
+                     unreadable: dict | None = None, preparation: Preparation | None = None) -> np.ndarray:
     """Read image files of any size and mode.
 
     Parameters
@@ -63,6 +77,8 @@ def read_image_files(files: Sequence, size: Size, channels: int, fit: str = "cro
         Fraction of the sides that a crop keeps, such as 0.9 for many ImageNet models.
     unreadable : dict, optional
         Receives {file: error} for each file that is missing or unreadable; its image is black then.
+    preparation : Preparation, optional
+        Receives what was done with each file.
 
     Returns
     -------
@@ -80,9 +96,11 @@ def read_image_files(files: Sequence, size: Size, channels: int, fit: str = "cro
     check_memory(f"{len(files)} images of {H}x{W}", len(files) * H * W * channels)
     images, errors = np.zeros((len(files), H, W, channels), np.uint8), {} if unreadable is None else unreadable
     prepared = _of_each(files, lambda file: _prepare(file, (H, W), channels, fit, share), "reading", errors)
-    for row, image in zip(images, prepared, strict=True):
-        if image is not None:
-            row[:] = image
+    for row, result in zip(images, prepared, strict=True):
+        if result is not None:
+            row[:], facts = result
+            if preparation is not None:
+                preparation.add(*facts)
     if unreadable is None:
         _refuse(errors)
     return images
@@ -106,15 +124,17 @@ def _of_each(files, function, doing, errors):
     """
     def call(path):
         if not Path(path).is_file():
+            if Path(path).is_symlink():
+                return None, Unreadable(path, f"a link to {os.readlink(path)}, which is not there")
             folder = f", but a folder: its files are {shlex.quote(str(Path(path)))}/*" if Path(path).is_dir() else ""
             return None, FileNotFoundError(f"{path}: no such file{folder}")
         try:
-            with Image.open(path, formats=_FORMATS) as file:
+            with Image.open(path, formats=_formats_of(path)) as file:
                 if file.width * file.height > _MOST_PIXELS:
                     raise ValueError(f"{file.width}x{file.height} pixels, more than {_MOST_PIXELS:,}; scale it down")
                 return function(file), None
         except Exception as error:  # Pillow lets through whatever its parsers stumble over in a damaged file
-            return None, Unreadable(path, _reason(error))
+            return None, Unreadable(path, _reason(error, path))
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -128,6 +148,12 @@ def _of_each(files, function, doing, errors):
                 yield result
     finally:
         pool.shutdown(cancel_futures=True)            # Ctrl-C does not wait for the rest
+
+
+def _formats_of(path):
+    """Return the formats that a file may have: the common ones, and the one of its ending."""
+    kind = suffixes().get(os.path.splitext(path)[1].lower())
+    return [one for one in (*_FORMATS, *([kind] if kind not in (*_FORMATS, None) else [])) if one in Image.OPEN]
 
 
 def _refuse(errors):
@@ -147,20 +173,30 @@ def _refuse(errors):
                          + ("it" if len(errors) == 1 else "them"))
 
 
-def _reason(error):
+def _reason(error, path):
     """Return the error of a library in a few words."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not one of " + ", ".join(_FORMATS)
+        photo = _PHOTOS.get(os.path.splitext(path)[1].lower())
+        if photo == "HEIC" and "HEIF" not in Image.OPEN:
+            return "HEIC is read if you pip install pillow-heif"
+        if photo == "AVIF" and "AVIF" not in Image.OPEN:
+            return "AVIF needs a newer Pillow: pip install -U pillow"
+        return f"not one of {', '.join(_FORMATS[:6])} or another format that Pillow reads"
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _prepare(file, size, channels, fit, share):
-    """Turn an opened image into (*size, channels) by the four steps above, shrinking as early as possible."""
+    """Turn an opened image into (*size, channels) by the four steps above, shrinking as early as possible.
+
+    Return it with the facts that `Preparation.add` counts.
+    """
     H, W = size
     shorter, whole = min(size), int(min(size) / share)                # of `whole` pixels, `shorter` are seen
+    stored_size = file.size
     # a JPEG need not be decoded larger than this, which is several times faster
     file.draft(None, 2 * (2 * int(max(size) / share),))
-    image = _as_plain_mode(ImageOps.exif_transpose(file))
+    image = _as_plain_mode(ImageOps.exif_transpose(file), file.format)
+    done = _done(file) + ["transparent"] * (image.mode == "RGBA" and channels != 4)
     width, height = image.size
     box, new = (0, 0, width, height), (W, H)
     if fit == "crop":
@@ -176,15 +212,37 @@ def _prepare(file, size, channels, fit, share):
         image = Image.alpha_composite(Image.new("RGBA", new, "white"), image)
     canvas = Image.new(_MODES[channels], (W, H))
     canvas.paste(image.convert(canvas.mode), ((W - new[0]) // 2, (H - new[1]) // 2))
-    return np.asarray(canvas).reshape(H, W, channels)
+    return np.asarray(canvas).reshape(H, W, channels), (stored_size, file.format, done)
 
 
-def _as_plain_mode(image):
-    """Convert to mode L, RGB, or RGBA if some pixels are transparent."""
+def _done(file):
+    """Return what is done with a loaded image, as keys of `preparation.DONE`, except for "transparent"."""
+    turned = file.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    bits = "32 bits" if _has_32_bits(file.mode, file.format) else "16 bits" if file.mode.startswith("I") else ""
+    try:
+        animated = getattr(file, "is_animated", False)
+    except Exception:                                 # a damaged second frame does not matter
+        animated = False
+    return [key for key in ("turned" if turned else "", bits, "animated" if animated else "") if key]
+
+
+def _has_32_bits(mode, kind):
+    """Whether numbers of mode I are 32-bit numbers: PNG and PGM have 16 bits."""
+    return mode == "I" and kind not in ("PNG", "PPM")
+
+
+def _as_plain_mode(image, kind):
+    """Convert an image from a file of format `kind` to mode L, RGB, or RGBA if some pixels are transparent."""
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range: save it with 8 bits")
-    if image.mode.startswith("I"):                  # Pillow clips 16-bit gray instead of scaling it
-        return Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
+    if image.mode.startswith("I"):                    # Pillow clips 16-bit gray instead of scaling it
+        numbers = np.asarray(image)
+        if _has_32_bits(image.mode, kind):
+            if numbers.min() < 0 or numbers.max() > 255:
+                raise ValueError(f"its pixels are 32-bit numbers from {numbers.min()} to {numbers.max()}, of which "
+                                 "black and white are not known: save it with 8 or 16 bits")
+            return Image.fromarray(numbers.astype(np.uint8))
+        return Image.fromarray(np.clip(numbers >> 8, 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("L" if image.mode in _GREY else "RGB")

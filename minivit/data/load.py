@@ -20,7 +20,8 @@ NAMES = ("digits", *PUBLISHED)
 
 
 def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_dir: Any = None,
-              image_size: Size | None = None, channels: int | None = None, fit: str | None = None) -> Dataset:
+              image_size: Size | None = None, channels: int | None = None, fit: str | None = None,
+              labels: Any = None) -> Dataset:
     """Load a data set by name or path.
 
     Parameters
@@ -36,6 +37,9 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
         Folder of the named data sets, apart from the digits. See `load_published`.
     image_size, channels, fit : optional
         How to prepare image files. See `load_folder`.
+    labels : path or str, optional
+        The classes of image files that are not in sub-folders: a CSV file with the columns `file` and `label`, or a
+        pattern of their names such as "{class}_*". See `labels.py`.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
     >>> minivit.load_data("digits").train_images.shape
     (1438, 8, 8, 1)
     """
-    options = {"image_size": image_size, "channels": channels, "fit": fit}
+    options = {"image_size": image_size, "channels": channels, "fit": fit, "labels": labels}
     preparation: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if is_image_folder(source):
         data = load_folder(source, seed, test_fraction, **preparation)
@@ -95,6 +99,9 @@ def _reader(source: Any) -> Any:
         return load_idx if find_idx(source) else load_cifar
     if str(source).endswith(".npz"):
         return load_npz
+    if str(source).endswith(".csv"):
+        raise ValueError(f"{source}: a CSV file names the labels of image files: pass their folder as the data, and "
+                         "the CSV file as labels=...")
     if source and Path(source).exists():
         raise ValueError(f"{source}: a data set is a folder, an .npz file or one of {', '.join(NAMES)}")
     raise UnknownName("data set (and no folder or .npz file)", source, NAMES, _suggestion(Path(source or "")))

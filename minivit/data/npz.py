@@ -46,7 +46,7 @@ def _class_names(name, arrays, labels):
     if "class_names" in arrays:
         if arrays["class_names"].ndim != 1:
             raise ValueError(f"{name}: class_names must be a list of names, not of shape {arrays['class_names'].shape}")
-        return tuple(str(c) for c in arrays["class_names"])
+        return tuple(c.decode(errors="replace") if isinstance(c, bytes) else str(c) for c in arrays["class_names"])
     for y in labels:
         if not np.issubdtype(y.dtype, np.integer):
             raise TypeError(f"{name}: labels are {y.dtype}, but must be integers")

@@ -1,7 +1,7 @@
 """Checks of what a user passes to a model: the options of its constructor, and the images."""
 
+import sys
 import warnings
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ _BOUNDS: dict[str, dict] = {
     "mlp_ratio": {"above": 0}, "position_std": {"least": 0},
     "drop_rate": {"least": 0, "below": 1}, "drop_path_rate": {"least": 0, "below": 1},
 }
-PIXELS = 64.0  # floats from 0 to at least this number are taken for pixels that were not normalised
+PIXELS = 64.0           # floats from 0 to at least this number are taken for pixels that were not normalised
+_warned: list[bool] = []        # whether the warning was given: once in a process
 
 
 def check_options(config: dict[str, Any], per_stage: tuple[str, ...]) -> None:
@@ -74,12 +75,17 @@ def check_input(images: Any, shape: tuple[int, int, int]) -> None:
     low, high = images.min(initial=0), images.max(initial=0)          # NaN if any number is NaN
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("images hold NaN or infinity")
-    if low == 0 and high >= PIXELS:
-        _warn_of_pixels()
+    if low == 0 and high >= PIXELS and not _warned:
+        _warned.append(True)
+        _warn_of_pixels(images.min(), high)
 
 
-@cache
-def _warn_of_pixels() -> None:
-    """Warn, the first time."""
-    warnings.warn("float images must be normalised already, but these look like pixels from 0 to 255: pass "
-                  "images.astype(np.uint8), and the model normalises them", stacklevel=4)
+def _warn_of_pixels(low: float, high: float) -> None:
+    """Warn at the line of the user's code that passes the images."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("minivit."):
+        frame, level = frame.f_back, level + 1
+    advice = ("pass images.round().astype(np.uint8), and the model normalises them" if high <= 255
+              else "scale them to 0..255 and pass them as uint8, and the model normalises them")
+    warnings.warn(f"float images must be normalised already, about -3 to 3, but these go from {low:.4g} to {high:.4g}, "
+                  f"like pixels from 0 to 255: {advice}", stacklevel=level)

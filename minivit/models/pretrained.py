@@ -79,9 +79,14 @@ def load_weights(path: str | os.PathLike, name: str) -> tuple[Any, float]:
     if not classes_in(tensors):
         raise ValueError(f"{path} has no classifier, so it cannot name classes: take weights with a head")
     try:
-        return model.memory_map(from_timm(tensors, model)), CROPS.get(name, 1.0)
+        model = model.memory_map(from_timm(tensors, model))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    heads = [p.data for p in model.parameters() if p.name in ("head.weight", "head.fc.weight")]
+    if heads and not any(head.any() for head in heads):
+        raise ValueError(f"{path} has a classifier of zeros, which gives all classes the same probability: such "
+                         "weights are published as a start for other classes; train them with start=...")
+    return model, CROPS.get(name, 1.0)
 
 
 def inspect_weights(path: str | os.PathLike, name: str, image_size: Size | None = None,

@@ -112,6 +112,16 @@ class ImageFormat:
             images[a:a + 1024, :H, :W] = np.rint(pixels).reshape(-1, H, W, C)
         return images
 
+    def warn_of_another_range(self, X: np.ndarray) -> None:
+        """Warn if the numbers of X have another scale than those of `fit`, such as 0..255 instead of 0..1."""
+        low, high, span = X.min(initial=self.low), X.max(initial=self.high), self.high - self.low
+        if span > 0 and (high > self.high + 4 * span or low < self.low - 4 * span):
+            warnings.warn(f"X has numbers from {low:.4g} to {high:.4g}, but the X of fit had {self.low:.4g} to "
+                          f"{self.high:.4g}; numbers beyond are clipped: scale X in the same way", stacklevel=3)
+        elif X.size and span > 0 and X.max() - X.min() < span / 50:
+            warnings.warn(f"X has numbers from {X.min():.4g} to {X.max():.4g}, but the X of fit had {self.low:.4g} to "
+                          f"{self.high:.4g}: scale X in the same way", stacklevel=3)
+
     def _scaled(self, x):
         """Numbers scaled to 0..255. The differences are halved, because that of the largest numbers is infinite."""
         span = self.high / 2 - self.low / 2
@@ -120,6 +130,7 @@ class ImageFormat:
 
 def _checked_shape(shape):
     """(H, W) or (H, W, C) -> (H, W, C)."""
+    shape = shape.tolist() if isinstance(shape, np.ndarray) else shape
     if isinstance(shape, str) or not isinstance(shape, Sequence) or len(shape) not in (2, 3):
         raise ValueError(f"image_shape must be (H, W) or (H, W, C), such as (28, 28), not {shape!r}")
     H, W, C = (check_number("image_shape", size, least=1, whole=True) for size in (*shape, 1)[:3])
@@ -290,6 +301,7 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, allow_nd=True)
+        self.image_format_.warn_of_another_range(X)
         logits = self.model_.predict(self.image_format_.convert(X), self.threads)
         return softmax.forward(logits.astype(np.float64))[0]
 

@@ -3,7 +3,7 @@
 Accuracy is the fraction of the images that are classified correctly. It is measured on a sample of images, so it
 varies from sample to sample; its *standard error* says by how much. The *confusion matrix* counts images by true
 class and predicted class. *Recall* of a class: the fraction of its images that were found. *Precision* of a class:
-the fraction of the predictions of that class that were correct.
+the fraction of the predictions of that class that were correct. *Balanced accuracy* is the mean of the recalls.
 """
 
 import math
@@ -111,6 +111,12 @@ class Evaluation:
     def recall(self) -> np.ndarray:
         """Fraction of the images of each class that were predicted as such (K,); NaN for a class without images."""
         return _ratio(np.diag(self.confusion), self.support)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that have images: small classes count as much as large ones."""
+        recall = self.recall[self.support > 0]
+        return float(recall.mean()) if recall.size else math.nan
 
     @property
     def precision(self) -> np.ndarray:

@@ -18,8 +18,8 @@ def describe_evaluation(evaluation: Evaluation, class_names: Sequence[str]) -> d
     columns = (evaluation.support.tolist(), evaluation.precision.tolist(), evaluation.recall.tolist())
     per_class = zip(class_names, *columns, strict=True)
     return {
-        "accuracy": evaluation.accuracy, "images": evaluation.images, "standard_error": evaluation.standard_error,
-        "learned": evaluation.seen,
+        "accuracy": evaluation.accuracy, "balanced_accuracy": evaluation.balanced_accuracy,
+        "images": evaluation.images, "standard_error": evaluation.standard_error, "learned": evaluation.seen,
         "confusion": evaluation.confusion.tolist(), "class_names": list(class_names),
         "classes": [{"class": name, "images": count, "precision": None if math.isnan(precision) else precision,
                      "recall": None if math.isnan(recall) else recall} for name, count, precision, recall in per_class],
@@ -41,7 +41,8 @@ def evaluation_text(evaluation: Evaluation, class_names: Sequence[str]) -> str:
     worst = [f"{m.name}: true {class_names[m.true]}, predicted {class_names[m.predicted]} ({m.probability:.0%})"
              for m in evaluation.mistakes[:SHOWN_MISTAKES]]
     mistakes = ["\n".join(["worst mistakes", *worst])] if worst else []
-    return "\n\n".join([class_table(evaluation, class_names), confusion, *mistakes])
+    balanced = f"balanced accuracy (mean recall): {evaluation.balanced_accuracy:.2%}"
+    return "\n\n".join([f"{class_table(evaluation, class_names)}\n{balanced}", confusion, *mistakes])
 
 
 def class_table(evaluation: Evaluation, class_names: Sequence[str]) -> str:

@@ -91,6 +91,16 @@ class TrainingSettings(TypedDict, total=False):
         "clip", 1.0, "optimisation", "largest gradient norm; larger gradients are scaled down", above=0)]
     warmup: Annotated[float, Setting(
         "warmup", 0.1, "optimisation", "fraction of all steps in which the learning rate rises", least=0, most=1)]
+    schedule: Annotated[str, Setting(
+        "schedule", "cosine", "optimisation",
+        "learning rate after the warm-up: cosine, or wsd, which is constant until a final decay and lets a run be "
+        "extended to more epochs", choices=("cosine", "wsd"))]
+    decay: Annotated[float, Setting(
+        "decay", 0.2, "optimisation", "fraction of all steps in the final decay of the schedule wsd", least=0, most=1)]
+    class_weights: Annotated[str, Setting(
+        "class weights", "none", "optimisation",
+        "weights of the classes in the loss: none, or balanced, with which small classes count as much as large ones",
+        choices=("none", "balanced"))]
     augment: Annotated[str | list[str], Setting(
         "augment", "affine", "augmentation",
         "augmentation steps, separated by commas, or none: affine, crop, flip, alternating-flip, cutout, erase, mixup, "
@@ -166,7 +176,7 @@ class TrainingSettings(TypedDict, total=False):
 
 # what `minivit train` has as options and `minivit.train` does not have as settings: {function: its arguments}
 ELSEWHERE = {
-    "load_data": ("data_dir", "image_size", "fit"),
+    "load_data": ("data_dir", "image_size", "fit", "labels"),
     "create_model": ("pool", "positions", "relative_bias", "stem", "drop_rate", "drop_path_rate"),
 }
 

@@ -16,6 +16,7 @@ from ..parallel.lanes import supervised
 from ..parallel.prediction import SharedPrediction
 from ..parallel.ranks.alone import ALONE, Alone
 from ..training.augment import Augmentation
+from ..training.class_weights import ClassWeights, balanced
 from ..training.evaluation import Evaluation, evaluate
 from ..training.loop import Inputs, Loop
 from ..training.settings import default_settings
@@ -28,8 +29,8 @@ TRIAL, LONGEST_TRIAL = 0.03, 5.0    # length of the trial: fraction of the minut
 
 
 def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None = None,
-                 class_names: Sequence[str] | None = None,
-                 recompute: bool = False, ranks: Alone = ALONE) -> Trainer:
+                 class_names: Sequence[str] | None = None, recompute: bool = False, ranks: Alone = ALONE,
+                 labels: np.ndarray | None = None) -> Trainer:
     """Return the trainer that complete settings ask for.
 
     Parameters
@@ -42,6 +43,8 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
         The classes of the data, which a teacher must know.
     recompute : bool
     ranks : Alone
+    labels : (B,) int, optional
+        Those of the training images, for class weights.
 
     Raises
     ------
@@ -52,14 +55,21 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
     values["augment"] = None if settings["probe"] else Augmentation(settings["augment"])    # a probe sees no images
     return Trainer(model, threads=threads, recompute=recompute, ranks=ranks,
                    split=BatchSplit(settings["lanes"], settings["micro_batch"]),
-                   objective=distillation_for(settings, model, class_names) or supervised, **values)
+                   objective=_objective(settings, model, class_names, labels), **values)
+
+
+def _objective(settings, model, class_names, labels):
+    """The loss that the settings ask for."""
+    if settings["class_weights"] == "balanced" and labels is not None:
+        return ClassWeights(balanced(labels, model.classes), settings["label_smoothing"])
+    return distillation_for(settings, model, class_names) or supervised
 
 
 def build_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
                recompute: bool = False, ranks: Alone = ALONE) -> Loop:
     """Return the loop that trains `model` on `data`, which have their validation part. Errors as `make_trainer`."""
     trained = LinearProbe(model) if settings["probe"] else model
-    trainer = make_trainer(trained, settings, threads, data.class_names, recompute, ranks)
+    trainer = make_trainer(trained, settings, threads, data.class_names, recompute, ranks, data.train_labels)
     scores = partial(evaluate_parts, data=data, threads=trainer.lanes.workers.threads, ranks=ranks)
     return Loop(trainer, data.train_labels, settings, scores)
 

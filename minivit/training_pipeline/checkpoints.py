@@ -16,6 +16,7 @@ import numpy as np
 from ..common.files import remove_temporaries
 from ..parallel.ranks.alone import ALONE, Alone, RankError
 from ..training.loop import Loop
+from ..training.schedule import decay_start
 from .folder import RunFolder
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -113,7 +114,9 @@ class Checkpoints:
 
     def after_step(self, loop: Loop) -> None:
         """Save if a checkpoint is due. Raises `Interrupted`, after saving, if the process was asked to stop."""
-        asked = self._request.agree()
+        asked, step = self._request.agree(), loop.trainer.optimiser.t
+        if self.run and loop.settings["schedule"] == "wsd" and step == decay_start(loop.settings) and self.ranks.first:
+            self.run.write_checkpoint(loop.state(), step, loop.progress, stable=True)
         if self.run and (asked is not None or self._due()):
             self.save()
             self._stop_if(asked)

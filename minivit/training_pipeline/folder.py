@@ -5,6 +5,7 @@
     log.jsonl                one line for each epoch
     curve.png                the learning curve
     checkpoint.safetensors   weights, optimiser state and position in the epoch: all that resuming needs
+    stable.safetensors       the checkpoint at the beginning of the decay, of a run with the schedule wsd
     model.safetensors        the final weights, in timm's names and layout
     report.html              curves, mistakes, confusion matrix and settings on one page
     features.safetensors     features for a linear probe, until its training ends
@@ -16,6 +17,7 @@ content of config.json.
 import io
 import json
 import math
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -52,6 +54,7 @@ class RunFolder:
         self.config_file, self.log_file = self.path / "config.json", self.path / "log.jsonl"
         self.model_file, self.checkpoint_file = self.path / "model.safetensors", self.path / "checkpoint.safetensors"
         self.curve_file, self.report_file = self.path / "curve.png", self.path / "report.html"
+        self.stable_file = self.path / "stable.safetensors"
         self.features_file, self.hashes_file = self.path / "features.safetensors", self.path / "learned.npy"
 
     def __repr__(self) -> str:
@@ -67,7 +70,7 @@ class RunFolder:
         except FileNotFoundError:
             return False
         except (ValueError, OSError):
-            return any(file.exists() for file in (self.log_file, self.checkpoint_file, self.model_file))
+            return any(map(os.path.exists, (self.log_file, self.checkpoint_file, self.model_file)))
 
     # ---- config.json -------------------------------------------------------------------------------------
 
@@ -182,9 +185,14 @@ class RunFolder:
         if not self.hashes_file.is_file():
             return None
         try:
-            return np.load(self.hashes_file)
-        except (ValueError, EOFError) as error:
+            hashes = np.load(self.hashes_file)
+        except OSError:
+            raise
+        except Exception as error:                                    # NumPy parses the header as Python code
             raise ValueError(f"{self.hashes_file} is damaged: {error}") from None
+        if not isinstance(hashes, np.ndarray) or hashes.dtype != np.uint64 or hashes.ndim != 1:
+            raise ValueError(f"{self.hashes_file} is damaged: it holds no list of hashes")
+        return hashes
 
     # ---- weights -----------------------------------------------------------------------------------------
 
@@ -223,13 +231,15 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path} is not finished, so it has no trained weights yet; resume it with: "
                                     f"{self.resume_command()}")
 
-    def write_checkpoint(self, state: Mapping[str, np.ndarray], step: int, progress: EpochProgress) -> None:
+    def write_checkpoint(self, state: Mapping[str, np.ndarray], step: int, progress: EpochProgress,
+                         stable: bool = False) -> None:
         """Write a checkpoint: the arrays of `Loop.state`, the number of steps done, and the totals of the epoch.
 
-        Raises OSError.
+        stable: whether to keep it as that at the beginning of the decay. Raises OSError.
         """
         position = {"step": step, "progress": asdict(progress)}
-        write_tensors(self.checkpoint_file, dict(state), {"minivit": json.dumps(position)})
+        file = self.stable_file if stable else self.checkpoint_file
+        write_tensors(file, dict(state), {"minivit": json.dumps(position)})
 
     def read_checkpoint(self) -> tuple[dict[str, np.ndarray], int, EpochProgress]:
         """Return what `write_checkpoint` wrote. Raises FileNotFoundError, or ValueError if the file is damaged."""

@@ -1,6 +1,7 @@
 """How a training shows its progress: a bar on a terminal or in a notebook, else one line for each epoch."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 from tqdm import tqdm
 
 from ..data import Dataset
+from ..data.load import NAMES
 from ..kernel import on_first_compilation
 from ..training.loop import Loop
+from .data_notes import count_text
 
 
 def progress_bar(show: bool, **options: Any) -> tqdm:
@@ -38,17 +41,18 @@ class Progress:
     data : Dataset
     out : path, optional
         The folder of the run.
-    note : str, optional
-        A line to show first, beside a description of the data, the model and the folder.
+    notes : list of str
+        Lines to show first, beside a description of the data, the model and the folder.
     """
 
-    def __init__(self, show: bool, loop: Loop, data: Dataset, out: Path | None = None, note: str | None = None) -> None:
+    def __init__(self, show: bool, loop: Loop, data: Dataset, out: Path | None = None,
+                 notes: Sequence[str] = ()) -> None:
         self.show, self.loop = show, loop
         size, done = loop.settings["batch_size"], loop.trainer.optimiser.t
         self.bar = progress_bar(show, total=loop.settings["steps"] * size, initial=done * size, unit=" images",
                                 unit_scale=True, dynamic_ncols=True)
         self.lines = show and bool(self.bar.disable)
-        for line in filter(None, [note, self._opening(data, out)] if show else []):
+        for line in [*(f"note: {note}" for note in notes), *self._opening(data, out)] if show else []:
             self.bar.write(line, file=sys.stderr)
         self.exits = ExitStack()
 
@@ -66,13 +70,15 @@ class Progress:
         self.bar.write("compiling kernels for this model: about 10 s, the first time only", file=sys.stderr)
 
     def _opening(self, data, out):
-        """What will be trained, and where it is written, in one line."""
+        """What will be trained, and where it is written, in one line; and how image files were prepared in another."""
         if self.loop.ended:
-            return "this run is finished: nothing is left to do"
+            return ["this run is finished: nothing is left to do"]
         of_head = " of the head" if self.loop.settings["probe"] else ""
-        return (f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of "
-                f"{data.classes} classes; {self.loop.trainer.model.vector.size:,} parameters{of_head}"
-                + (f"; run: {out}" if out else ""))
+        counts = "" if data.source and data.source.get("source") in NAMES else f" ({count_text(data)})"
+        lines = [f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of "
+                 f"{data.classes} classes{counts}; {self.loop.trainer.model.vector.size:,} parameters{of_head}"
+                 + (f"; run: {out}" if out else "")]
+        return lines + ([f"prepared: {'; '.join(data.preparation)}"] if data.preparation else [])
 
     def after_step(self, loop: Loop) -> None:
         """Update the bar."""

@@ -69,7 +69,7 @@ def update_sources(run: RunFolder, settings: Mapping[str, Any], data: Dataset) -
 def preparation(run: RunFolder, source: str | Path) -> dict[str, Any]:
     """Return the arguments of `load_data`, except for the split, that prepare `source` as the run's data."""
     own = run.config()["data"]["source"] or {}
-    names = ("image_size", "channels", "fit") if is_image_folder(source) else ("data_dir",)
+    names = ("image_size", "channels", "fit", "labels") if is_image_folder(source) else ("data_dir",)
     return {name: own[name] for name in names if name in own}
 
 

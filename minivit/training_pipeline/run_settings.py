@@ -20,6 +20,7 @@ from ..parallel.batch_split import MAX_LANES, BatchSplit
 from ..training.settings import PATIENCE_VAL_FRACTION, SETTINGS, check_names, check_setting, default_settings
 from .config import describe_model
 from .defaults.presets import preset_for
+from .extend import extended_settings
 from .folder import RunFolder
 from .pretrained.fine_tune import FINE_TUNE, PROBE
 from .pretrained.probe_features import backbone_digest
@@ -39,9 +40,11 @@ def read_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     given = {name: value for name, value in arguments.items() if value is not None}
     for name in given.keys() & {"start", "teacher"}:
         given[name] = weight_record(given[name])
-    if "layers" in given:
-        given["layers"] = [list(layer) for layer in given["layers"]]  # as JSON has them
+    if isinstance(given.get("layers"), list | tuple):                 # as JSON has them
+        given["layers"] = [list(layer) if isinstance(layer, tuple) else layer for layer in given["layers"]]
     if isinstance(given.get("augment"), list | tuple):
+        if unnamed := [step for step in given["augment"] if not isinstance(step, str)]:
+            raise ValueError(f"augment must be text or a list of text, such as 'crop,flip', not {unnamed[0]!r}")
         given["augment"] = ",".join(given["augment"]) or "none"
     given = {name: check_setting(name, given[name]) for name in SETTINGS if name in given}
     check_length(given)
@@ -80,6 +83,13 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
               if settings[name] != defaults[name]]
     if chosen and not settings["teacher"]:
         raise ValueError(f"{', '.join(chosen)} can be chosen with a teacher only")
+    if settings["decay"] != defaults["decay"] and settings["schedule"] != "wsd":
+        raise ValueError("decay applies to schedule=wsd only")
+    if settings["schedule"] == "wsd" and settings["warmup"] + settings["decay"] > 1:
+        raise ValueError(f"warmup {settings['warmup']:g} and decay {settings['decay']:g} are fractions of all steps: "
+                         "their sum must be at most 1")
+    if settings["class_weights"] != "none" and settings["teacher"]:
+        raise ValueError("class_weights cannot be combined with a teacher: leave out one of them")
     if settings["probe"] and (settings["augment"] != "none" or settings["teacher"] or minutes is not None):
         raise ValueError("a probe sees each image once, as it is, and then only its features: leave out augment, "
                          "teacher and minutes")
@@ -122,6 +132,10 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
     moved = {name: given[name] for name in ("start", "teacher")
              if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
     settings = settings | moved                                       # the same weights at a new path
+    if given.get("epochs") not in (None, settings["epochs"]):
+        images = len(with_validation(data, settings).train_images)
+        steps = _steps(settings | {"epochs": given["epochs"]}, images)
+        settings = extended_settings(run, settings, given["epochs"], steps)
     other = [] if describe_model(model) == describe_model(run.declare_model()) else ["another model"]
     other += [f"{name} {_as_given(settings[name])}, not {_as_given(value)}" for name, value in given.items()
               if value != settings[name]]

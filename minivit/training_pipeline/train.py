@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -18,6 +18,8 @@ from ..training.settings import TrainingSettings, check_names
 from .build_loop import build_loop, images_of, steps_in_minutes
 from .checkpoints import Checkpoints, restore
 from .config import check_names_are_utf8, describe
+from .data_notes import data_notes
+from .extend import extend
 from .folder import RunFolder
 from .leakage import TOLERANCE, count_seen, training_hashes
 from .pretrained.probe_features import features
@@ -73,7 +75,7 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
         Folder of the run: config.json, log, checkpoints, final weights and report. Without it nothing is written.
     resume : bool
         Continue from the checkpoint in `out`. The final weights are bit for bit those of an uninterrupted run. Settings
-        that are left out are those of the run.
+        that are left out are those of the run. A larger number of epochs extends a run with the schedule "wsd".
     threads : int, optional
         Number of threads (default: the cores of this process). It does not change the result.
     progress : bool
@@ -152,6 +154,7 @@ class _Training:
         """The complete settings, checked with those that are not stored."""
         arguments = self.model, self.data, given, self.other["minutes"]
         settings = resumed_settings(self.resumed, *arguments) if self.resumed else new_settings(*arguments)
+        self.extends = self.resumed is not None and settings["steps"] != self.resumed.settings["steps"]
         if settings["teacher"]:
             WeightSource.from_record(settings["teacher"], "teacher").check_unseen(self.data)
         if settings["probe"] and self.other["recompute"]:
@@ -162,6 +165,10 @@ class _Training:
         """Create the folder of a new run, or put the loop into the state of a run that is resumed."""
         run.ranks = self.ranks.size
         if self.resumed:
+            if self.extends:
+                if self.ranks.first:
+                    extend(run, self.loop.settings, command)
+                self.ranks.from_first(None)                           # the others read what the first has written
             if self.ranks.first:
                 update_sources(run, self.loop.settings, self.data)
             restore(run, self.loop, write=self.ranks.first)
@@ -177,9 +184,10 @@ class _Training:
         loop, run, data, inputs = self.loop, self.run, self.data, self._inputs(progress)
         steps, seconds = loop.trainer.optimiser.t, loop.progress.seconds
         seen = count_seen(run, data.test_images) if run and self.ranks.first else None
+        notes = [*_leakage_note(data, seen), *data_notes(data)] if self.ranks.first and (run or progress) else []
         checkpoints = Checkpoints(run, loop, self.other["checkpoint_seconds"], self.other["checkpoint_steps"],
                                   self.ranks)
-        with checkpoints, self._progress(progress, seen) as display:
+        with checkpoints, self._progress(progress, notes) as display:
             same_weights = [SameWeights(self.ranks, loop)] if self.round_alike and self.ranks.size > 1 else []
             loop.after_step = [display.after_step, *same_weights, checkpoints.after_step]
             loop.after_epoch = [display.after_epoch, checkpoints.after_epoch]
@@ -191,13 +199,12 @@ class _Training:
                                        data.test_images, data.test_labels, self.threads)
             result = result_of(loop, self.model, replace(test, seen=seen), steps, seconds)
             if run and self.ranks.first:
-                _write_results(run, result, data)
+                _write_results(run, result, data, notes)
         return result
 
-    def _progress(self, show, seen):
-        """What shows the progress. seen: number of test images that are also training images."""
-        return Progress(show, self.loop, self.parts, self.run.path if self.run else None,
-                        _leakage_note(self.data, seen))
+    def _progress(self, show, notes):
+        """What shows the progress. notes: on the data."""
+        return Progress(show, self.loop, self.parts, self.run.path if self.run else None, notes)
 
     def _inputs(self, progress):
         """The images of each part, or for a probe their features; of a loop that has ended, only to evaluate."""
@@ -210,14 +217,14 @@ class _Training:
 
 
 def _leakage_note(data, seen):
-    """A note if more test images than expected are also training images; None otherwise."""
+    """A note if more test images than expected are also training images; [] otherwise."""
     if (seen or 0) <= TOLERANCE * len(data.test_images):
-        return None
-    return (f"note: {seen} of the {len(data.test_images)} test images are also training or validation images: the test "
-            "accuracy will be higher than on new images")
+        return []
+    return [f"{seen} of the {len(data.test_images)} test images are also training or validation images: the test "
+            "accuracy will be higher than on new images"]
 
 
-def _write_results(run: RunFolder, result: Result, data: Dataset) -> None:
+def _write_results(run: RunFolder, result: Result, data: Dataset, notes: Sequence[str]) -> None:
     """Write the final weights, the curve and the report."""
     from .results import curve  # here, because importing matplotlib takes long
 
@@ -225,4 +232,4 @@ def _write_results(run: RunFolder, result: Result, data: Dataset) -> None:
     if result.records:
         curve.plot_curve(result.records, run.curve_file, result.loss_floor, result.kept_record)
     run.features_file.unlink(missing_ok=True)
-    write_report(run, result.model, data, result.test)
+    write_report(run, result.model, data, result.test, notes=notes)

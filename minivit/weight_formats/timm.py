@@ -29,6 +29,7 @@ from .match import Match, match
 from .safetensors_io import read_tensors, write_tensors
 
 _AS_IT_IS = "relative_position_bias_table"
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "state_dict.")         # of DataParallel, torch.compile, trainers
 _TOKENS = ("cls_token", "dist_token")
 
 
@@ -132,7 +133,7 @@ def read_any(path: str | os.PathLike) -> Tensors:
     Raises FileNotFoundError; ValueError if the file is damaged or has another format.
     """
     tensors, metadata = (read_google(path), {}) if Path(path).suffix == ".npz" else read_tensors(path)
-    return Tensors(_renamed(tensors), _named_grids(metadata))
+    return Tensors(_renamed(_unwrapped(tensors)), _named_grids(metadata))
 
 
 def _named_grids(metadata):
@@ -141,6 +142,13 @@ def _named_grids(metadata):
         named = json.loads(metadata["minivit"])["grids"] if "grids" in metadata.get("minivit", "") else {}
         return {str(name): check_pair("grid", grid) for name, grid in named.items()}
     return {}
+
+
+def _unwrapped(tensors):
+    """Remove what a wrapper of the model has put before all names, such as the `module.` of DataParallel."""
+    while prefix := next((one for one in _WRAPPERS if tensors and all(name.startswith(one) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def classes_in(tensors: Mapping[str, np.ndarray]) -> int | None:

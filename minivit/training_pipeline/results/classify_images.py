@@ -1,7 +1,7 @@
 """Classify image files, or test images of a run by their number; and show where its model looks in them."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,16 @@ import numpy as np
 from ...common.checks import check_number
 from ...data import read_image_files
 from ...explain.tools.attention_report import AttentionReport, attention_reports
+from ...models.class_names import read_class_names
 from ...models.model import Model
 from ...models.pretrained import load_weights
 from ...ops import softmax
 from ..folder import RunFolder
+from ..progress import progress_bar
 from ..run_data import check_fit, load_own_data
 from .trained_model import latest_model
+
+BATCH = 1024    # images that are read before they are classified, so that any number of files needs little memory
 
 
 def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Sequence[str] | None = None, top: int = 3,
@@ -57,29 +61,49 @@ def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Seq
 
 
 def classify_with_weights(path: str | Path, name: str, images: Sequence, top: int = 3, unreadable: dict | None = None,
-                          threads: int | None = None) -> list[dict[str, Any]]:
-    """Return the most probable classes of image files with a file of pretrained weights, as `classify`.
+                          threads: int | None = None,
+                          class_names: str | Path | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the most probable classes of image files with a file of pretrained weights, as `classify`.
 
-    Parameters and errors as for `load_weights`, `read_image_files` and `classify`.
+    Images are read and classified a batch at a time. Parameters and errors as for `load_weights`, `read_image_files`,
+    `classify`, and for `class_names` as `read_class_names`.
     """
     model, share = load_weights(path, name)
-    pixels = read_image_files(list(images), model.image_size, model.channels, "crop", share, unreadable)
-    return classify(model, images, pixels, None, top, unreadable or (), threads)
+    names = read_class_names(path, model.classes, class_names)
+
+    def classify_batch(batch):
+        pixels = read_image_files(batch, model.image_size, model.channels, "crop", share, unreadable)
+        return classify(model, batch, pixels, names, top, unreadable or (), threads)
+
+    return _in_batches(images, classify_batch)
 
 
 def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: dict | None = None,
-                    threads: int | None = None) -> list[dict[str, Any]]:
-    """Return the most probable classes of images with the latest model of a run, as `classify`.
+                    threads: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the most probable classes of images with the latest model of a run, as `classify`.
 
-    For a test image of the run, the entry has its "number", and "true" is its true class. Parameters and errors as for
-    `read_images`, `latest_model` and `classify`.
+    Images are read and classified a batch at a time. For a test image of the run, the entry has its "number", and
+    "true" is its true class. Parameters and errors as for `read_images`, `latest_model` and `classify`.
     """
     model = latest_model(run)
-    pixels, true = read_images(run, images, model, unreadable)
-    known = {str(name): {"number": int(name), "true": label} for name, label in zip(images, true, strict=True)
-             if label is not None}
-    rows = classify(model, images, pixels, run.class_names(model), top, unreadable or (), threads)
-    return [row | known.get(row["image"], {}) for row in rows]
+
+    def classify_batch(batch):
+        pixels, true = read_images(run, batch, model, unreadable)
+        known = {str(name): {"number": int(name), "true": label} for name, label in zip(batch, true, strict=True)
+                 if label is not None}
+        rows = classify(model, batch, pixels, run.class_names(model), top, unreadable or (), threads)
+        return [row | known.get(row["image"], {}) for row in rows]
+
+    return _in_batches(images, classify_batch)
+
+
+def _in_batches(images: Sequence, classify_batch: Callable) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all images, with a progress bar on a terminal if there is more than one batch."""
+    with progress_bar(len(images) > BATCH, total=len(images), desc="classifying", unit=" images") as bar:
+        for a in range(0, len(images), BATCH):
+            batch = list(images[a:a + BATCH])
+            yield from classify_batch(batch)
+            bar.update(len(batch))
 
 
 def attend_images(run: RunFolder, images: Sequence, threads: int | None = None) -> list[AttentionReport]:

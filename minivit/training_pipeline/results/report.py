@@ -21,18 +21,22 @@ from ...data.dataset import Dataset
 from ...models.model import Model
 from ...training.evaluation import Evaluation, smoothing_floor
 from ...training.settings import SETTINGS as TRAINING_SETTINGS
+from ..data_notes import data_notes
 from ..folder import RunFolder
 from ..leakage import leakage_warning
 from .trained_model import unfinished
 
 SAMPLES = 8             # sample images of each class
 SAMPLE_CLASSES = 20     # number of classes with sample images, at most
+KINDS = {"train": "training", "val": "validation", "test": "test"}
 TABLE_CLASSES = 20      # number of classes, at most, for which the confusion matrix is a table
 
 
 def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evaluation,
-                 file: str | Path | None = None) -> None:
+                 file: str | Path | None = None, notes: Sequence[str] | None = None) -> None:
     """Write the report on an evaluation to a file (default: report.html of the run).
+
+    notes: on the data (default: those of `data_notes`).
 
     Errors as `RunFolder.config`; OSError.
     """
@@ -41,13 +45,13 @@ def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evalua
         raise run.damaged("it lacks steps")
     records = run.read_log(config["training"]["steps"])
     page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run),
-                       leakage_warning(run, evaluation))
+                       leakage_warning(run, evaluation), data_notes(data) if notes is None else notes)
     write_atomic(file or run.report_file, page)
 
 
 def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping[str, Any]], data: Dataset,
                 class_names: Sequence[str], evaluation: Evaluation, unfinished_note: str | None = None,
-                leakage_note: str | None = None) -> str:
+                leakage_note: str | None = None, data_notes: Sequence[str] = ()) -> str:
     """Return the report as HTML.
 
     Parameters
@@ -66,6 +70,8 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         The result on the test part.
     unfinished_note, leakage_note : str, optional
         Warnings to show: the run has not finished; the model was trained on images that were evaluated.
+    data_notes : list of str
+        What a reader should know of the data.
 
     Returns
     -------
@@ -84,7 +90,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         ("Worst mistakes", _mistakes(evaluation, class_names)),
         ("Confusion matrix", _confusion(evaluation, class_names)),
         ("Precision and recall", _classes(evaluation, class_names)),
-        (f"Sample images of {data.name}", _samples(data)),
+        (f"The images of {data.name}", _data(data, data_notes)),
         ("Reproduce this run", _reproduction(config, model)),
         ("Settings", _settings(config)),
     ]
@@ -94,6 +100,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         subtitle=_escape(f"{parameters:,} parameters, {tokens}{model.flops / 1e6:,.1f} MFLOPs per image. "
                          f"{data.classes} classes, images of {' x '.join(map(str, data.test_images.shape[1:3]))} "
                          f"pixels with {data.test_images.shape[3]} {plural(data.test_images.shape[3], 'channel')}."),
+        balanced=f"Balanced accuracy, the mean of the recall of all classes: {evaluation.balanced_accuracy:.2%}.",
         accuracy=f"{evaluation.accuracy:.2%}", uncertainty=evaluation.uncertainty.replace("+-", "±"),
         explanation=_escape(f"Accuracy on {scored}, with {_kept_weights(config['training'])}. {uncertainty} covers the "
                             "choice of the images only. Runs with other seeds differ too."),
@@ -208,18 +215,29 @@ def _mistakes(evaluation, class_names):
             f'<div class="images">\n{chr(10).join(figures)}\n</div>')
 
 
+def _data(data, notes):
+    """Return how the images were prepared, notes on them, the number of images of each class, and samples."""
+    told = [words[0].upper() + words[1:] for words in (*data.preparation, *notes)]
+    items = "\n".join(f"<li>{_escape(words)}.</li>" for words in told)
+    return (f"<ul>\n{items}\n</ul>\n" if told else "") + _samples(data)
+
+
 def _samples(data):
     """Return the first training images of each class, or test images if there are none for training."""
+    counts = {part: np.bincount(labels, minlength=data.classes) for part, (_, labels) in data.parts.items()}
     images, labels = data.parts["train" if len(data.train_images) else "test"]
     rows = []
     for label, name in enumerate(data.class_names[:SAMPLE_CLASSES]):
         samples = "".join(image_element(images[i], name) for i in np.flatnonzero(labels == label)[:SAMPLES])
-        rows.append(f'<tr><th scope="row">{_escape(name)}</th><td>{samples}</td></tr>')
+        number = " + ".join(f"{counts[part][label]:,}" for part in KINDS if part in counts)
+        rows.append(f'<tr><th scope="row">{_escape(name)}</th><td>{number}</td><td>{samples}</td></tr>')
     rest = data.classes - SAMPLE_CLASSES
     more = f'\n<p class="note">Number of classes not shown: {rest}.</p>' if rest > 0 else ""
-    kinds = {"train": "training", "val": "validation", "test": "test"}
-    counts = ", ".join(f"{len(images):,} {kinds[part]}" for part, (images, _) in data.parts.items() if len(images))
-    return (f'<p class="note">Number of images: {counts}.</p>\n'
+    total = ", ".join(f"{len(data.parts[part][0]):,} {KINDS[part]}" for part in KINDS if part in counts
+                      if len(data.parts[part][0]))
+    kinds = " + ".join(KINDS[part] for part in KINDS if part in counts)
+    return (f'<p class="note">Number of images: {total}. The table has the number of each class, {kinds}, and the '
+            'first images.</p>\n'
             f'<div class="scroll"><table class="samples">\n{chr(10).join(rows)}\n</table></div>{more}')
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ...common.checks import check_name
 from ...data import read_image_files
 from ...explain.tour import check_can_tour, make_tour, write_tour
+from ...models.class_names import read_class_names
 from ...models.pretrained import load_weights
 from ..folder import RunFolder
 from .classify_images import read_images
@@ -56,17 +57,21 @@ def tour_of_run(run: RunFolder, image: str, out: str | Path, of_class: str | Non
 
 
 def tour_of_weights(path: str | Path, name: str, image: str, out: str | Path,
-                    of_class: str | None = None, threads: int = 1) -> dict[str, Any]:
+                    of_class: str | None = None, threads: int = 1,
+                    class_names: str | Path | None = None) -> dict[str, Any]:
     """Write the tour of an image file through a named model with a file of pretrained weights.
 
-    Parameters, result and errors as for `load_weights` and `tour_of_run`. The names of the classes are their numbers.
+    Parameters, result and errors as for `load_weights`, `tour_of_run` and `read_class_names`. Without names of the
+    classes, their numbers are used.
     """
     model, share = load_weights(path, name)
     check_can_tour(model)
-    names = [str(k) for k in range(model.classes)]
+    names = read_class_names(path, model.classes, class_names) or [str(k) for k in range(model.classes)]
+    if of_class is not None and of_class.isdecimal() and int(of_class) < len(names):
+        of_class = names[int(of_class)]
     if of_class is not None and of_class not in names:
         raise ValueError(f"unknown class {of_class!r}: the classes of a file of weights are numbers, 0 to "
-                         f"{len(names) - 1}")
+                         f"{len(names) - 1}, or the names in a file class_names=...")
     if re.fullmatch(r"-?\d+", image) and not Path(image).exists():
         raise ValueError(f"{image} is the number of a test image, which only a run has: with model=... name an image "
                          "file")
