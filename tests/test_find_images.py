@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -281,3 +283,28 @@ def test_all_classes_with_one_image_are_named(tmp_path):
     folder = write(pets(tmp_path / "pics"), "eel/0.png", "fly/0.png")
     with pytest.raises(ValueError, match="pics: classes eel, fly have one image only: they cannot be both"):
         load_data(folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes")
+def test_names_in_an_ascii_locale(tmp_path):
+    """A name in UTF-8 is text in any locale; another one, or a path of the run, is refused before the training."""
+    def train(folder, out):
+        code = "import sys; from minivit import cli; sys.exit(cli.main(sys.argv[1:]))"
+        environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        done = subprocess.run([sys.executable, "-c", code, "train", os.fsencode(folder), "--epochs", "0.5", "--out",
+                               os.fsencode(out), "--image-size", "8"], capture_output=True, env=environment,
+                              timeout=240)
+        return done.returncode, done.stderr.decode(errors="replace")
+
+    folder = write(tmp_path / "pics", *(f"{name}/é{k}.png" for name in ("café", "dog") for k in range(3)))
+    code, said = train(folder, tmp_path / "run")
+    assert code == 0, said
+    assert "café" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    code, said = train(folder.rename(tmp_path / "été"), tmp_path / "other")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "set PYTHONUTF8=1 in the environment" in said
+    os.rename(tmp_path / "été" / "dog", os.fsencode(tmp_path / "été") + b"/caf\xe9")
+    code, said = train((tmp_path / "été").rename(tmp_path / "pics"), tmp_path / "other")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "is not valid UTF-8, so the report of the run could not be written: rename the file or folder" in said
+    assert not (tmp_path / "other").exists()

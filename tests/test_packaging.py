@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_the_metadata_has_version_author_links_and_the_readme(tmp_path):
             "docs/images/house.svg", "docs/images/vit.svg", "minivit/py.typed",
             "minivit/data/digits.npz", "minivit/explain/tour/page.html", "minivit/explain/tour/main.js",
             "docs/images/tour.png"} <= set(sources)
+
+
+def test_everything_under_version_control_is_in_the_source_distribution(tmp_path):
+    pytest.importorskip("setuptools")
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("not a clone")
+    subprocess.run([sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)], cwd=ROOT, check=True,
+                   capture_output=True)
+    sources = set((tmp_path / "minivit.egg-info" / "SOURCES.txt").read_text().splitlines())
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    missing = {name for name in listed.splitlines() if not name.startswith(".")} - sources
+    assert missing == set()
 
 
 def test_the_citation_names_this_version():

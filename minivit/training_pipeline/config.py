@@ -1,5 +1,6 @@
 """The content of config.json: what was trained, on which data, with which settings and versions; and its checks."""
 
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -90,7 +91,16 @@ def check_names_are_utf8(config: Mapping[str, Any], data: Dataset, path: object)
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(f"the name {text!a} is not valid UTF-8, so the report of the run could not be written: "
-                             "rename the file or folder") from None
+                             + _remedy(text)) from None
+
+
+def _remedy(text):
+    """What to do about a name: it may be UTF-8 in a process whose locale is not."""
+    try:
+        os.fsencode(text).decode()
+    except UnicodeError:
+        return "rename the file or folder"
+    return "set PYTHONUTF8=1 in the environment, because the locale has another encoding"
 
 
 def _texts(value: Any) -> Iterator[str]:
