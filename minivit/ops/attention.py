@@ -12,8 +12,7 @@ kinds, and their products cost no more than those of one head of width D. For ev
     probs  = softmax(scores / sqrt d)        (N, N)    each row sums to one
     y      = probs v                         (N, d)    the mean of the values, weighted by the probabilities of that row
 
-Then the heads are laid side by side again: y (B, N, D). (Pages for readers call q k^T / sqrt d the *score*. Here softmax
-divides, in its pass over the scores.)
+Then the heads are laid side by side again: y (B, N, D). (Elsewhere, *score* means q k^T / sqrt d.)
 
 Why 1/sqrt(d): let the entries of q and k be independent, with mean 0 and variance 1. Each product q_i k_i has mean 0
 and variance E[q_i**2] E[k_i**2] = 1. The d products are independent, so their variances add: q.k has variance d and
