@@ -158,15 +158,24 @@ def add_attend(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         "attend", help="draw the attention maps of a model",
         description="Draw where the class token (or without one, the average token) attends in each image: the map of\n"
-                    "every head, and attention rollout through all layers. In a Swin each token attends to its window.",
-        epilog="example:\n  minivit attend runs/digits-seed0 7 --out look.png")
+                    "every head, and attention rollout through all layers. In a Swin each token attends to its window."
+                    "\nWith --class, also draw which patches and pixels raise the logit of that class.",
+        epilog="examples:\n  minivit attend runs/digits-seed0 7 --out look.png\n  minivit attend runs/digits-seed0 7 "
+               "--class 3 --out three.png\n  minivit attend w.safetensors cat.jpg --model vit_tiny_patch16_224 --out "
+               "look.png")
     verb.set_defaults(verb=_attend)
-    verb.add_argument("run", metavar="RUN", help="The folder of a run.")
+    verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
     add_images(verb)
+    verb.add_argument("--class", dest="of_class", metavar="NAME",
+                      help="Explain this class: its relevance (gradient-weighted attention rollout) and gradient x "
+                           "input.")
+    verb.add_argument("--model", metavar="NAME",
+                      help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
     verb.add_argument("--out", metavar="FILE", required=True,
                       help="The image file to write. The format is its ending (.png, .svg, .pdf), else PNG.")
     add_threads(verb)
-    add_json(verb, f"{IMAGE_KEYS}, predicted, probability, rollout, and layers with their maps and mean distances")
+    add_json(verb, f"{IMAGE_KEYS}, predicted, probability, rollout, and layers with their maps and mean distances; "
+                   "with --class also class, relevance and gradient_times_input,")
 
 
 def _attend(options: argparse.Namespace) -> None:
@@ -174,14 +183,21 @@ def _attend(options: argparse.Namespace) -> None:
     from ..explain.tools.attention_report import report_as_json, report_as_text
     from ..explain.tools.plots import draw_attention
     from ..training_pipeline.folder import RunFolder
-    from ..training_pipeline.results.classify_images import attend_images
+    from ..training_pipeline.pretrained.weight_source import check_is_not_a_file
+    from ..training_pipeline.results.classify_images import attend_images, attend_with_weights
     from ..training_pipeline.results.trained_model import unfinished
 
     figure_format(options.out)                                       # report a wrong ending before the computation
-    run = RunFolder(options.run)
-    reports = attend_images(run, options.images, options.threads)
+    if options.model:
+        reports = attend_with_weights(options.run, options.model, options.images, options.threads, options.of_class)
+        note = None
+    else:
+        check_is_not_a_file(options.run)
+        run = RunFolder(options.run)
+        reports = attend_images(run, options.images, options.threads, options.of_class)
+        note = unfinished(run)
     draw_attention(reports, options.out)
-    print_note(unfinished(run), options)
+    print_note(note, options)
     if options.json:
         print(json.dumps([report_as_json(report) for report in reports]))
     else:

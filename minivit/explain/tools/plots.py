@@ -40,21 +40,31 @@ def lit(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def draw_attention(reports: list, path: Any) -> None:
-    """Draw each `AttentionReport`: the image, its rollout, and the map of each head (columns) of each layer (rows)."""
+    """Draw each `AttentionReport`: the image, its rollout, and the map of each head (columns) of each layer (rows).
+
+    If a class is explained, its relevance is drawn beside the image, and below it the gradient x input: red pixels
+    raise the logit of the class, blue pixels lower it.
+    """
     layers, heads = len(reports[0].maps), max(len(maps) for maps in reports[0].maps.values())
-    cell, left_width = min(0.95, 12 / heads), 2.1
+    explained = reports[0].relevance is not None
+    cell, left_width = min(0.95, 12 / heads), 4.2 if explained else 2.1
     height, width = reports[0].image.shape[:2]
     ratio = min(max(height / width, 0.25), 2)                         # of a map; a signal is drawn a quarter as high
     figure = new_figure(left_width + cell * heads, max(4.6 * min(1, ratio + 0.3), (cell * ratio + 0.06) * layers + 0.4)
                         * len(reports))
     for part, report in zip(np.atleast_1d(figure.subfigures(len(reports), 1)), reports, strict=True):
         left, right = part.subfigures(1, 2, width_ratios=[left_width, cell * heads])
-        original, through = left.subplots(2, 1)
+        [original, *more], [through, *other] = left.subplots(2, 2 if explained else 1, squeeze=False)
         truth = "" if report.true in (None, report.predicted) else f", true {report.true}"
         shape = {"aspect": ratio * width / height}
         verdict = f"predicted {report.predicted} ({report.probability:.0%}){truth}"
         show(original, report.image, f"{report.title}\n{verdict}", **shape)
         show(through, lit(report.image, report.rollout), "rollout, through all layers", **shape)
+        if explained:
+            show(more[0], lit(report.image, report.relevance), f"relevance for\n{report.of_class}", **shape)
+            signed = report.gradient_times_input
+            most = np.abs(signed).max() or 1
+            show(other[0], signed, "gradient x input", cmap="RdBu_r", vmin=-most, vmax=most, **shape)
         for l, (row, maps) in enumerate(zip(right.subplots(layers, heads, squeeze=False), report.maps.values(),
                                             strict=True)):
             for a, axes in enumerate(row):

@@ -106,15 +106,27 @@ def _in_batches(images: Sequence, classify_batch: Callable) -> Iterator[dict[str
             bar.update(len(batch))
 
 
-def attend_images(run: RunFolder, images: Sequence, threads: int | None = None) -> list[AttentionReport]:
-    """Return where the latest model of a run looks in each image.
+def attend_with_weights(path: str | Path, name: str, images: Sequence, threads: int | None = None,
+                        of_class: str | None = None) -> list[AttentionReport]:
+    """Return where a named model with a file of pretrained weights looks in each image file.
 
-    Parameters and errors as for `read_images` and `latest_model`.
+    Parameters and errors as for `load_weights`, `read_image_files` and `attention_reports`. Classes are numbers.
+    """
+    model, share = load_weights(path, name)
+    pixels = read_image_files(list(images), model.image_size, model.channels, "crop", share)
+    return attention_reports(model, pixels, images, threads=threads, of_class=of_class)
+
+
+def attend_images(run: RunFolder, images: Sequence, threads: int | None = None,
+                  of_class: str | None = None) -> list[AttentionReport]:
+    """Return where the latest model of a run looks in each image, and what raises the logit of a class.
+
+    Parameters and errors as for `read_images`, `latest_model` and `attention_reports`.
     """
     model = latest_model(run)
     pixels, true = read_images(run, images, model)
     numbers = [None if label is None else int(image) for image, label in zip(images, true, strict=True)]
-    return attention_reports(model, pixels, images, run.class_names(model), true, numbers, threads)
+    return attention_reports(model, pixels, images, run.class_names(model), true, numbers, threads, of_class)
 
 
 def read_images(run: RunFolder, images: Sequence, model: Model,
