@@ -38,15 +38,15 @@ def test_torch_also_passes_without_the_bug(check):
 
 
 @pytest.mark.parametrize(("name", "bug", "hint"), [
-    ("linear", "the sum over the tokens is missing", "only dy[0] contributes"),
+    ("linear", "the sum over the tokens is missing", "only dy[0, 0, :] contributes"),
     ("linear", "a mean that should be a sum",
      "the gradient is 6 times too small: is it a mean instead of a sum over 6 numbers?"),
     ("linear", "0.1% too large", "the gradient is 1.001 times what it should be"),
     ("linear", "weight decay is in the gradient",
-     "in each row, the gradient wrongly lacks or contains a term proportional to weight"),
+     "contains +0.001 weight: is it weight decay?"),
     ("LayerNorm", "the shift is not taken out", "lacks or contains a constant term (such as a mean over the row)"),
     ("patches", "rows and columns of a patch are exchanged", "the right numbers in the wrong places"),
-    ("PatchEmbed", "the pixels are in the wrong order", "the right numbers in the wrong places"),
+    ("PatchEmbed", "the pixels are in the wrong order", "the gradient is flipped along axis 0"),
     ("attention", "the values have no gradient", "the gradient is wrong only where the index on axis 2 is 12 to 17"),
     ("linear, square", "the weight's gradient is transposed",
      "the gradient is transposed: its last two axes are exchanged"),
@@ -63,7 +63,7 @@ def test_torch_also_passes_without_the_bug(check):
      "the gradient is 5 times too large: is it a sum instead of a mean over 5 numbers?"),
     ("tokens", "its gradient is zero", "the gradient is zero everywhere"),
     ("tokens", "the class token's position has no gradient", "wrong only where the index on axis 0 is 0"),
-    ("pooling by token", "the last token gets the first's gradient", "the right numbers in the wrong places"),
+    ("pooling by token", "the last token gets the first's gradient", "the gradient is flipped along axis 1"),
     ("dropout of a path", "the mask is that of another image", "wrong only where the index on axis 0 is"),
     ("patches", "the last patch is forgotten",
      "wrong only where the index on axis 1 is 2, 3 and the index on axis 2 is 4, 5"),
