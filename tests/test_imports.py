@@ -27,8 +27,9 @@ def python(code, *arguments):
     ("from minivit.data import load_data",
      "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
     ("from minivit.training_pipeline.train import train", "matplotlib minivit.cli minivit.explain"),
+    ("import minivit.testing", "numba matplotlib minivit.ops minivit.layers minivit.models pytest hypothesis"),
     ("from minivit.explain import rollout", "matplotlib tqdm minivit.training minivit.data minivit.cli"),
-], ids=["minivit", "ops", "models", "data", "training", "explain"])
+], ids=["minivit", "ops", "models", "data", "training", "testing", "explain"])
 def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):
     code = f"{statement}\nimport sys\nprint(*(name for name in sys.argv[1:] if name in sys.modules))"
     assert python(code, *unwanted.split()).strip() == ""
@@ -36,8 +37,9 @@ def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):
 
 # The rooms (packages and single modules) of minivit, from the lowest level to the highest, as in docs/architecture.md
 LEVELS = ["common kernel vectors", "matrix_products", "ops kernel_replay",
-          "gradient_checking layers weight_formats data", "parallel", "models", "training explain gradcheck_catalogue",
-          "training_pipeline plain", "bench scikit_learn course", "cli", "__main__"]
+          "gradient_checking layers weight_formats data", "parallel testing", "models",
+          "training explain gradcheck_catalogue", "training_pipeline plain", "bench scikit_learn course", "cli",
+          "__main__"]
 
 
 def room_of(file):

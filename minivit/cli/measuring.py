@@ -1,25 +1,32 @@
 """`minivit gradcheck` and `minivit bench`: check the gradients, and measure the speed."""
 
 import argparse
+import contextlib
 import json
 import sys
 import textwrap
+import time
 from typing import Any
 
-from .parser import COLUMNS, add_json, add_quiet, add_threads
+from .parser import COLUMNS, add_json, add_quiet, add_threads, print_error
 
 
 def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit gradcheck`."""
     verb = verbs.add_parser(
-        "gradcheck", help="check all gradients numerically",
+        "gradcheck", help="check gradients numerically: all of this project, or a layer of your own",
         description="Compare the gradients of every op (reference and fast version), layer and model family "
-                    "with\nnumerical ones, tensor by tensor, in float64 at small odd sizes.\nThe exit code is "
-                    "1 if a gradient is wrong.",
-        epilog="example:\n  minivit gradcheck layer_norm Block vit")
+                    "with\nnumerical ones, tensor by tensor, in float64 at small odd sizes. Or compare those of a "
+                    "layer in\na Python file of your own.\nThe exit code is 1 if a gradient is wrong.",
+        epilog="examples:\n  minivit gradcheck layer_norm Block vit\n"
+               "  minivit gradcheck my_layers.py:Swish --input 3x4 --watch\n"
+               "  minivit gradcheck 'my_layers.py:Linear(4, 5)' --input 3x4")
     verb.set_defaults(verb=_gradcheck)
     verb.add_argument("names", metavar="NAME", nargs="*",
-                      help="An op (layer_norm), a layer (LayerNorm) or a model family (vit). Default: all.")
+                      help="An op (layer_norm), a layer (LayerNorm) or a model family (vit). Default: all. Or "
+                           "FILE.py:NAME, where NAME is a class with forward and backward, the common beginning of a "
+                           "pair of functions such as gelu_forward and gelu_backward, or two functions with a comma "
+                           "between.")
     verb.add_argument("--method", default="richardson", metavar="METHOD",
                       help="richardson, central, directional or taylor. Default: richardson.")
     verb.add_argument("--seed", type=int, default=0, metavar="S",
@@ -28,20 +35,79 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
                       help="Number of threads of each matrix product. The checks run one after the other and their "
                            "arrays are small, so more threads seldom help. Default: 1.")
     verb.add_argument("--list", action="store_true", help="List the names of all ops, layers and model families.")
+    own = verb.add_argument_group("a layer of your own")
+    own.add_argument("--input", action="append", metavar="SHAPE", dest="inputs",
+                     help="An input: a shape such as 3x4, for random numbers; 3x4:10, for integers below 10; or an "
+                          ".npy file. Repeat it for each input of the forward.")
+    own.add_argument("--constant", action="append", metavar="NAME", dest="constants",
+                     help="An input or parameter without a gradient, such as a mask. May be repeated.")
+    own.add_argument("--watch", action="store_true",
+                     help="Check again whenever a Python file in the folder changes, until Ctrl-C.")
+    own.add_argument("--plot", metavar="FILE", help="Draw the error against the step size. The format is the file's "
+                                                    "ending (.png, .svg, .pdf), else PNG.")
     add_json(verb, "ok, worst, seconds and checks, each with its rows,")
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
     from ..gradcheck_catalogue.catalogue import families
     from ..gradcheck_catalogue.runner import as_json, table, verify
+    from ..testing.files import is_file_target
 
     if options.list:
         print(json.dumps(families()) if options.json else "\n\n".join(
             textwrap.fill(f"{group}: {', '.join(names)}", COLUMNS) for group, names in families().items()))
         return 0
+    if any(map(is_file_target, options.names)):
+        return _gradcheck_file(options)
+    if options.inputs or options.constants or options.watch or options.plot:
+        raise ValueError("--input, --constant, --watch and --plot are for a layer of your own: name it as FILE.py:NAME")
     result = verify(options.names, options.method, options.seed, options.threads)
     print(json.dumps(as_json(result)) if options.json else table(result))
     return 0 if result.ok else 1
+
+
+def _gradcheck_file(options: argparse.Namespace) -> int:
+    """Check a layer in a file; again and again with --watch."""
+    from ..testing.files import watch
+
+    if len(options.names) > 1:
+        raise ValueError(f"one layer of a file at a time: found {' '.join(options.names)}")
+    if options.list or options.threads != 1:
+        raise ValueError("--list and --threads are for the ops, layers and models of this project")
+    if not options.watch:
+        return _checked_file(options)
+    code = 0
+    try:
+        for code in watch(options.names[0], lambda: _watched_file(options)):
+            verdict = "right" if code == 0 else "WRONG"
+            print(f"{time.strftime('%H:%M:%S')}: {verdict}; waiting for a change (Ctrl-C ends)", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    return code
+
+
+def _checked_file(options):
+    """Check the layer once, print the report and return the exit code. What the file prints goes to stderr."""
+    from ..gradcheck_catalogue.runner import plain, rows_as_json
+    from ..testing.files import check_file
+
+    with contextlib.redirect_stdout(sys.stderr):
+        report = check_file(options.names[0], options.inputs or (), options.seed, method=options.method,
+                            constants=options.constants or ())
+    if options.plot:
+        report.plot(options.plot)
+    found = {"ok": report.ok, "worst": plain(report.worst), "notes": report.notes, "rows": rows_as_json(report)}
+    print(json.dumps(found) if options.json else report, flush=True)
+    return 0 if report.ok else 1
+
+
+def _watched_file(options):
+    """Do the same, but print an error and go on: the next change may mend it."""
+    try:
+        return _checked_file(options)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print_error(error, options)
+        return 2
 
 
 def add_bench(verbs: argparse._SubParsersAction) -> None:

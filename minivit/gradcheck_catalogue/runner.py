@@ -118,16 +118,22 @@ def table(verification: Verification) -> str:
     return "\n".join(lines)
 
 
+def plain(value: Any) -> Any:
+    """Return a value for JSON: dicts, lists, and None in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def rows_as_json(report: Report) -> list[dict]:
+    """Return the rows of a report as plain dicts."""
+    return [plain(dataclasses.asdict(row)) for row in report.rows]
+
+
 def as_json(verification: Verification) -> Any:
     """Return the result as plain dicts and lists; numbers that are not finite become None."""
-    def plain(value):
-        if isinstance(value, dict):
-            return {name: plain(v) for name, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
     return plain({"ok": verification.ok, "worst": verification.worst, "seconds": verification.seconds, "checks": [
         {"name": o.check.name, "kind": o.check.kind, "ok": o.ok, "worst": o.worst, "error": o.error,
-         "rows": [dataclasses.asdict(row) for row in o.report.rows] if o.report is not None
-         else []} for o in verification.outcomes]})
+         "rows": rows_as_json(o.report) if o.report is not None else []} for o in verification.outcomes]})

@@ -14,7 +14,7 @@ import numpy as np
 from . import causes, factors, places, terms
 from .evidence import Evidence
 
-_RECOGNISERS = (causes.not_finite, causes.not_measured, causes.zero, causes.ignores_dy, causes.should_be_zero,
+_RECOGNISERS = (causes.not_finite, causes.not_measured, causes.one_of_several_contributions, causes.zero, causes.ignores_dy, causes.should_be_zero,
                 factors.constant, places.moved, causes.exchanged, places.right_numbers,
                 causes.mixed_images, terms.multiple_of_a_tensor, factors.tensor, terms.of_a_norm, terms.of_a_softmax,
                 factors.by_group, terms.along_groups, terms.weight_after_mean, places.confined, causes.part_of_dy,

@@ -75,6 +75,17 @@ def _slices_that_count(e, dy, axis, from_end):
     return high
 
 
+def one_of_several_contributions(e: Evidence) -> str | None:
+    """Only one of the gradients of an array that is used in several places; their sum is right."""
+    e.gradient_under(e.dy)                                            # so that the claims are those of this dy
+    claims = e.comparer.function.claims().get(e.name, {})
+    if len(claims) < 2 or any(np.size(g) != e.gradient.size for g in claims.values()):
+        return None
+    total = np.sum([np.reshape(g, -1) for g in claims.values()], axis=0)[e.indices]
+    return (f"the sum of the gradients of {' and '.join(claims)} is right: they are one array, whose gradient is the "
+            "sum of all contributions") if explains(total, e.numeric, e.difference) else None
+
+
 def exchanged(e: Evidence) -> str | None:
     """The gradient of another tensor of the same shape."""
     for name, other in e.comparer.function.tensors.items():

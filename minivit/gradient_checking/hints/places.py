@@ -78,7 +78,10 @@ def confined(e: Evidence) -> str | None:
     inside = np.all([np.isin(place, bad) for place, bad in zip(places, box, strict=True)], axis=0)
     if (inside & ~wrong).sum() > 0.1 * inside.sum():
         return None
-    narrow = [(axis, bad) for axis, bad in enumerate(box) if len(bad) < e.x.shape[axis]]
+    within = [np.isin(place, bad) for place, bad in zip(places, box, strict=True)]
+    # an axis counts if, with the right indices on the other axes, something outside its box is right
+    narrow = [(axis, bad) for axis, bad in enumerate(box) if (~within[axis] & np.all(
+        [w for other, w in enumerate(within) if other != axis] or [np.ones(len(wrong), bool)], axis=0)).any()]
     if not narrow:
         return None
     parts = " and ".join(f"the index on axis {axis} is {_list_of(bad)}" for axis, bad in narrow)

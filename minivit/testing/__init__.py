@@ -1,0 +1,49 @@
+"""Gradient checks in your own tests, with pytest, unittest or hypothesis, and from the command line.
+
+A test of your own layer, in plain pytest or unittest:
+
+    from minivit.testing import assert_gradients
+
+    def test_swish():
+        assert_gradients(Swish(4), np.random.default_rng(0).standard_normal((3, 4)))
+
+`assert minivit.gradcheck(...)` works too. If a gradient is wrong, the test fails, and its text has the table of the
+check with the hint. pytest loads `pytest_plugin` by itself once minivit is installed. The plugin adds
+
+- the fixture `gradcheck`, which is `assert_gradients`;
+- the marker `@pytest.mark.gradcheck(seeds=5)`, which runs a test with that fixture once for each seed;
+- the table of every wrong check in the failure's text, and the figure of error against step, saved as a file.
+
+`strategies` makes random shapes and inputs for hypothesis, which is an optional dependency (the extra `hypothesis`).
+`files` checks a layer in a file without a test; `minivit gradcheck my_layers.py:Swish --input 3x4` calls it.
+
+Nothing here needs more than NumPy, and matplotlib for a figure.
+
+A function in C
+---------------
+The checker needs no source, only a forward and a backward. A function of a shared library is called through `ctypes`;
+it fills an array that it is given. With `void swish(const double *x, double *y, int n)` and `void swish_backward(const
+double *x, const double *dy, double *dx, int n)` in `libswish.so`, this checks its gradient:
+
+    library = ctypes.CDLL("./libswish.so")
+
+    def call(name, *arrays):
+        pointers = (a.ctypes.data_as(ctypes.POINTER(ctypes.c_double)) for a in arrays)
+        getattr(library, name)(*pointers, arrays[0].size)
+        return arrays[-1]
+
+    def forward(x):
+        x = np.ascontiguousarray(x)
+        return call("swish", x, np.empty_like(x)), x
+
+    def backward(dy, x):
+        return call("swish_backward", x, np.ascontiguousarray(dy), np.empty_like(x))
+
+    assert_gradients((forward, backward), x)
+
+`tests/test_testing.py` compiles and runs this example.
+"""
+
+from .assertion import GradientError, assert_gradients
+
+__all__ = ["GradientError", "assert_gradients"]

@@ -1,0 +1,217 @@
+"""Check a layer in a file, without a test: `my_layers.py:Swish` and the shapes of its inputs."""
+
+import ast
+import importlib.util
+import inspect
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..common.checks import check_name
+from ..gradient_checking import Report, gradcheck
+
+_PAIRS = (("_forward", "_backward"), ("_fwd", "_bwd"), ("_forward", "_grad"))
+_MODULE = "minivit_checked_file"
+
+
+def check_file(target: str, inputs: Sequence[str], seed: int = 0, **options: Any) -> Report:
+    """Check the gradients of a layer in a Python file.
+
+    Parameters
+    ----------
+    target : str
+        FILE.py:NAME. NAME is a class with forward and backward, an object of one, the common beginning of a pair of
+        functions (`gelu` for `gelu_forward` and `gelu_backward`), or both functions with a comma between. A class is
+        called with the arguments in parentheses, such as `Linear(4, 3)`. Without them, an only argument is the last
+        size of the first input.
+    inputs : sequence of str
+        For each input a shape, such as 3x4, for normal random numbers; 3x4:10 for integers below 10; or an .npy file.
+    seed : int
+        Seed of inputs, weights and dy.
+    **options
+        Other options of `minivit.gradcheck`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    OSError, ImportError
+        If the file cannot be read or executed.
+    ValueError, TypeError
+        If there is no such layer, or it cannot be checked.
+    """
+    path, name = _split(target)
+    rng = np.random.default_rng([seed, 1])                            # another stream than that of dy and weights
+    arrays = [_input(text, rng) for text in inputs]
+    module = _executed(path)
+    try:
+        return gradcheck(_find(module, path, name, arrays), *arrays, seed=seed, **options)
+    except Exception as error:
+        raise _in_file(error, path) from error
+
+
+def watch(target: str, check: Callable[[], Any], pause: float = 0.3) -> Iterator[Any]:
+    """Yield what `check` returns, now and whenever a Python file in the folder of the target has changed.
+
+    Parameters
+    ----------
+    target : str
+        FILE.py:NAME.
+    check : callable
+        Called without arguments.
+    pause : float
+        Seconds between two looks at the files.
+
+    Yields
+    ------
+    object
+        What `check` returned.
+    """
+    folder = _split(target)[0].parent
+
+    def times():
+        return {file: file.stat().st_mtime_ns for file in sorted(folder.glob("*.py")) if file.exists()}
+
+    while True:
+        seen = times()
+        yield check()
+        while times() == seen:
+            time.sleep(pause)
+
+
+def is_file_target(name: str) -> bool:
+    """Return whether a name is FILE.py or FILE.py:NAME rather than the name of an op, layer or model."""
+    return re.search(r"\.py(:|$)", name) is not None
+
+
+def _split(target):
+    """Return the path and the name of a target."""
+    match = re.match(r"(.*?\.py)(?::(.*))?$", target)
+    if match is None:
+        raise ValueError(f"wrong target: found {target!r}, expected FILE.py:NAME, such as my_layers.py:Swish")
+    return Path(match[1]).absolute(), match[2] or ""
+
+
+def _input(text, rng):
+    """Return the input that a text describes."""
+    if text.endswith(".npy"):
+        return np.load(text, allow_pickle=False)
+    match = re.fullmatch(r"(\d+(?:x\d+)*)?(?::(\d+))?", text)
+    if match is None or not text or match[2] == "0":
+        raise ValueError(f"wrong input {text!r}: expected a shape such as 3x4, integers below 10 of a shape such as "
+                         "3x4:10, or an .npy file")
+    shape = tuple(map(int, match[1].split("x"))) if match[1] else ()
+    return rng.standard_normal(shape) if match[2] is None else rng.integers(0, int(match[2]), shape)
+
+
+def _executed(path):
+    """Execute a file as a new module, and anew the modules of its folder that it imports."""
+    if not path.is_file():
+        raise FileNotFoundError(2, "there is no such file", str(path))
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).parent == path.parent and name != "__main__":
+            del sys.modules[name]
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[_MODULE] = module                                     # dataclasses look their module up
+    sys.path.insert(0, str(path.parent))
+    # Python's cache of compiled files takes two edits within a second for one: use the text, and cache no imports.
+    caches, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), vars(module))
+    except SyntaxError as error:
+        raise ValueError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        raise _in_file(error, path) from error
+    finally:
+        sys.dont_write_bytecode = caches
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _in_file(error, path):
+    """Return an error with the place in the file where it was raised, if it was raised there."""
+    frames = [entry for entry in inspect.getinnerframes(error.__traceback__) if entry.filename == str(path)] \
+        if error.__traceback__ else []
+    if not frames:
+        return error
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    return ValueError(f"{path.name}, line {frames[-1].lineno}: {type(error).__name__}: {error}{notes}")
+
+
+def _candidates(module: ModuleType) -> dict[str, Any]:
+    """Return {name: class, object or pair} of what a file defines and can be checked."""
+    found: dict[str, Any] = {}
+    for name, value in vars(module).items():
+        own = getattr(value, "__module__", _MODULE) == _MODULE
+        if own and not name.startswith("_") and all(callable(getattr(value, m, None)) for m in ("forward", "backward")):
+            found[name] = value
+        for ends in _PAIRS:
+            partner = vars(module).get(name.removesuffix(ends[0]) + ends[1])
+            if name.endswith(ends[0]) and callable(value) and callable(partner):
+                found.setdefault(name.removesuffix(ends[0]), (value, partner))
+    return found
+
+
+def _find(module, path, name, inputs):
+    """Return the target of that name, made if it is a class."""
+    known = _candidates(module)
+    if "," in name and "(" not in name:
+        pair = tuple(getattr(module, part.strip(), None) for part in name.split(","))
+        if len(pair) != 2 or not all(map(callable, pair)):
+            raise ValueError(f"wrong pair {name!r}: expected two functions of {path.name}, forward and backward, or a "
+                             "function and its gradient")
+        return pair
+    word, arguments = _call(name)
+    if word not in known:
+        choices = ", ".join(f"{path.name}:{other}" for other in known) or (
+            "nothing: define a class with forward and backward, or functions NAME_forward and NAME_backward")
+        if not word or not known:
+            raise ValueError(f"name what to check in {path.name}: it has {choices}")
+        check_name(f"layer of {path.name}", word, known)
+    target = known[word]
+    return _made(target, arguments, inputs) if isinstance(target, type) else target
+
+
+def _call(name):
+    """Return the name and the arguments of `Linear(4, bias=True)`; None as arguments without parentheses."""
+    if "(" not in name:
+        return name, None
+    try:
+        call = ast.parse(name, mode="eval").body
+        assert isinstance(call, ast.Call)
+        assert isinstance(call.func, ast.Name)
+        return call.func.id, ([ast.literal_eval(a) for a in call.args],
+                              {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg})
+    except (SyntaxError, ValueError, AssertionError):
+        raise ValueError(f"wrong call {name!r}: expected a class and literal arguments, such as 'Linear(4, 3)'"
+                         ) from None
+
+
+def _made(cls, arguments, inputs):
+    """Return an object of the class."""
+    if arguments is not None:
+        return cls(*arguments[0], **arguments[1])
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except ValueError:                                                # written in C
+        return cls()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind in (
+        p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if not needed:
+        return cls()
+    if len(needed) == 1 and inputs and inputs[0].ndim:
+        return cls(**{needed[0]: inputs[0].shape[-1]})
+    raise ValueError(f"{cls.__name__} needs the arguments {', '.join(needed)}: give them as in "
+                     f"'{cls.__name__}({', '.join('4' for _ in needed)})'")
