@@ -169,6 +169,8 @@ class Comparer:
             if best is None:
                 return replace(comparison, numeric=float(slopes[-1]), seen=False)
             uncertainty += 64 * EPS * size
+            if not numeric:  # nothing changes: the gradient is zero, but for the round-off of the backward
+                uncertainty += 64 * EPS * self.size / self.scale(name)
             judged = self._judged(comparison, size, uncertainty)
             seen = self._is_seen(uncertainty, judged, size, name)
             if judged.error <= self.tolerance and seen:

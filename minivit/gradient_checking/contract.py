@@ -183,8 +183,7 @@ def _coupled_images(function, x, y, rng):
     halves = [[b for b in indices if b >> bit & 1 == value] for bit in range((len(x) - 1).bit_length())
               for value in (0, 1)]
     for half in halves:
-        if affected_by(half):
-            b, affected = next(((b, affected) for b in half if (affected := affected_by([b]))),
-                               (half, affected_by(half)))
+        if together := affected_by(half):
+            b, affected = next(((b, affected) for b in half if (affected := affected_by([b]))), (half, together))
             return affected[0], b
     return None

@@ -43,8 +43,8 @@ def assert_gradients(target: Any, *inputs: Any, seeds: int = 1, seed: int = 0, *
     --------
     >>> import numpy as np
     >>> x = np.random.default_rng(0).standard_normal((3, 5))
-    >>> assert_gradients((lambda x: (x**3, x), lambda dy, x: 3 * x**2 * dy), x, seeds=2)
-    <gradcheck: 1 tensors ok, worst error ...>
+    >>> assert_gradients((lambda x: (x**3, x), lambda dy, x: 3 * x**2 * dy), x, seeds=2).ok
+    True
     """
     __tracebackhide__ = True                                          # pytest shows the line of the test instead
     if seeds < 1:

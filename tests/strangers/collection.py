@@ -8,7 +8,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -27,6 +27,7 @@ PATTERNS = {
     "mean for sum": "a mean instead of a sum",
     "missing factor": "factor.* missing",
     "missing term": "is missing|lacks|has the coefficient|does not belong there",
+    "weight outside": "after a mean instead of before",
     "missing sum": "is the sum over .* missing|sum over axes that broadcast",
     "overwritten": "= for \\+=|is the sum over .* missing",
     "slope": "the slope of the result is|lacks the term",
@@ -66,7 +67,8 @@ class Stranger:
     name: str
     check: Callable
     mistakes: tuple[Mistake, ...]
-    lines: tuple[int, int] = field(compare=False)                     # of its source in the file, from 0
+    lines: tuple[int, int]                                            # of the layer in the file, from 0
+    source: str                                                       # of its check, without the decorator
 
     def __str__(self) -> str:
         return f"{self.style}: {self.name}"
@@ -104,6 +106,11 @@ def _source(style: str) -> str:
     return inspect.getsource(import_module(f"strangers.{style}"))
 
 
+def _text(source, node):
+    """Return the text of a function in a source."""
+    return "\n".join(source.splitlines()[node.lineno - 1:node.end_lineno])
+
+
 def _strangers_in(style: str, source: str) -> list[Stranger]:
     """Return the layers of a file, of which this is the source."""
     module = ModuleType(f"strangers.{style}")
@@ -113,7 +120,8 @@ def _strangers_in(style: str, source: str) -> list[Stranger]:
     for node in ast.parse(source).body:
         check = vars(module).get(getattr(node, "name", ""))
         if hasattr(check, "mistakes"):
-            found.append(Stranger(style, node.name, check, check.mistakes, (start, node.decorator_list[0].lineno - 1)))
+            lines = (start, node.decorator_list[0].lineno - 1)
+            found.append(Stranger(style, node.name, check, check.mistakes, lines, _text(source, node)))
             start = node.end_lineno or 0
     return found
 

@@ -3,6 +3,8 @@
 Some losses return (loss, dx) at once, and nets have `loss(X, y) -> loss, grads` with dicts `params` and `grads`.
 """
 
+import functools
+
 import numpy as np
 
 from .collection import stranger
@@ -368,9 +370,9 @@ def lstm_step_backward(dnext_h, dnext_c, cache):
           ("x prev_h Wx Wh b", "gates", "df * f * (1 - f), do * o * (1 - o)", "do * o * (1 - o), df * f * (1 - f)"),
           ("Wh", "zero", "prev_h.T @ da", "0 * prev_h.T @ da"))
 def lstm_step(gradcheck, normal):
-    forward = lambda *given: (lambda h, c, cache: ((h, c), cache))(*lstm_step_forward(*given))
-    backward = lambda dy, cache: lstm_step_backward(*dy, cache)
-    return gradcheck((forward, backward), *map(normal, (2, 2, 2, 3, 4), (3, 4, 4, 16, 16)), normal(16))
+    regroup = lambda h, c, cache: ((h, c), cache)
+    forward = functools.wraps(lstm_step_forward)(lambda *given: regroup(*lstm_step_forward(*given)))
+    return gradcheck((forward, lstm_step_backward), *map(normal, (2, 2, 2, 3, 4), (3, 4, 4, 16, 16)), normal(16))
 
 
 def word_embedding_forward(x, W):
@@ -410,11 +412,11 @@ class TwoLayerNet:
         return loss, grads
 
 
-@stranger(("W1", "missing term", "X.T @ dhidden + self.reg * W1", "X.T @ dhidden"),
-          ("W1", "factor", "self.reg * W1", "2 * self.reg * W1"),
-          ("W1 b1", "", "dhidden[hidden <= 0] = 0", "pass"),
-          ("b2", "missing sum", "dscores.sum(axis=0)", "dscores[0]"),
-          ("W2", "", "hidden.T @ dscores +", "np.tanh(hidden).T @ dscores +"))
+@stranger(("params.W1", "missing term", "X.T @ dhidden + self.reg * W1", "X.T @ dhidden"),
+          ("params.W1", "missing term", "self.reg * W1", "2 * self.reg * W1"),
+          ("params.W1 params.b1", "", "dhidden[hidden <= 0] = 0", "pass"),
+          ("params.b2", "missing sum", "dscores.sum(axis=0)", "dscores[0]"),
+          ("params.W2", "", "hidden.T @ dscores +", "np.tanh(hidden).T @ dscores +"))
 def two_layer_net(gradcheck, normal):
     net, X, y = TwoLayerNet(4, 5, 3, reg=0.1), normal(6, 4), np.array([0, 1, 2, 2, 1, 0])
     f, grad = (lambda params, i=i: (vars(net).update(params=params), net.loss(X, y)[i])[1] for i in (0, 1))

@@ -134,7 +134,7 @@ def causal_attention(gradcheck, normal):
     return gradcheck((forward, backward), normal(2, 4, 12))
 
 
-def batchnorm_cross_entropy(hprebn, bngain, bnbias, Yb):
+def bn_cross_entropy(hprebn, bngain, bnbias, Yb):
     n = len(hprebn)
     bnmeani = 1 / n * hprebn.sum(0, keepdims=True)
     bndiff = hprebn - bnmeani
@@ -170,12 +170,11 @@ def batchnorm_cross_entropy(hprebn, bngain, bnbias, Yb):
           ("bngain", "missing sum", "(bnraw * dlogits).sum(0, keepdims=True)", "(bnraw * dlogits)[:1]"))
 def batchnorm_line_by_line(gradcheck, normal):
     Yb = np.array([0, 3, 1, 2, 0, 1])
-    f, grad = (lambda hprebn, bngain, bnbias, i=i: batchnorm_cross_entropy(hprebn, bngain, bnbias,
-                                                                                       Yb)[i] for i in (0, 1))
+    f, grad = (lambda hprebn, bngain, bnbias, i=i: bn_cross_entropy(hprebn, bngain, bnbias, Yb)[i] for i in (0, 1))
     return gradcheck((f, grad), normal(6, 4), normal(1, 4), normal(1, 4))
 
 
-def adam_free_char_rnn(inputs, targets, hprev, Wxh, Whh, Why, bh, by):
+def char_rnn(inputs, targets, hprev, Wxh, Whh, Why, bh, by):
     """Loss and gradients of a character RNN with column vectors, all in one function."""
     xs, hs, ps, loss = {}, {-1: hprev}, {}, 0.0
     for t in range(len(inputs)):
@@ -207,6 +206,6 @@ def adam_free_char_rnn(inputs, targets, hprev, Wxh, Whh, Why, bh, by):
           ("Whh", "", "dhraw @ hs[t - 1].T", "dhraw @ hs[t].T"),
           ("hprev Wxh Whh bh Why by", "", "dy[targets[t]] -= 1", "dy[targets[t]] -= 0.9"))
 def character_rnn(gradcheck, normal):
-    f, grad = (lambda h, Wxh, Whh, Why, bh, by, i=i: adam_free_char_rnn([0, 2, 1], [2, 1, 1], h, Wxh, Whh, Why, bh,
-                                                                        by)[i] for i in (0, 1))
+    f, grad = (lambda hprev, Wxh, Whh, Why, bh, by, i=i: char_rnn([0, 2, 1], [2, 1, 1], hprev, Wxh, Whh, Why, bh,
+                                                                  by)[i] for i in (0, 1))
     return gradcheck((f, grad), normal(4, 1), normal(4, 3), normal(4, 4), normal(3, 4), normal(4, 1), normal(3, 1))

@@ -74,7 +74,7 @@ class Mse(Module):
 @stranger(("inp", "sum for mean", " / targ.shape[0]", ""),
           ("inp", "factor", "2 * (inp", "(inp"),
           ("inp", "sign", "2 * (inp[:, 0] - targ)", "2 * (targ - inp[:, 0])"),
-          ("inp", "", "(inp[:, 0] - targ)", "np.sign(inp[:, 0] - targ)"))
+          ("inp", "", "2 * (inp[:, 0] - targ)", "2 * np.sign(inp[:, 0] - targ)"))
 def mse(gradcheck, normal):
     m, targ = Mse(), normal(6)
     f, grad = lambda inp: m(array(inp), targ), lambda inp: (m(x := array(inp), targ), m.backward(), x.g)[-1]

@@ -31,7 +31,7 @@ class FullyConnected(LayerBase):
         return dZ @ self.parameters["W"].T
 
 
-@stranger(("parameters.b", "shape", "dZ.sum(axis=0, keepdims=True)", "dZ"),
+@stranger(("parameters.b", "shape", '["b"] += dZ.sum(axis=0, keepdims=True)', '["b"] = dZ'),
           ("parameters.b", "mean for sum", "dZ.sum(axis=0, keepdims=True)", "dZ.mean(axis=0, keepdims=True)"),
           ("parameters.W", "sign", '["W"] += X.T', '["W"] -= X.T'),
           ("X", "zero", "return dZ @", "return 0 * dZ @"),
@@ -165,7 +165,7 @@ class Conv2D(LayerBase):
 
 
 @stranger(("parameters.W", "flipped", "dW.reshape(W.shape)", "dW.reshape(W.shape)[::-1, ::-1]"),
-          ("parameters.b", "shape", "dLdy.sum(axis=(0, 1, 2), keepdims=True)", "dLdy.sum(axis=0, keepdims=True)"),
+          ("parameters.b", "shape", '["b"] += dLdy.sum(axis=(0, 1, 2), keepdims=True)', '["b"] = dLdy.sum(axis=0)'),
           ("X", "", "dLdy @ W.reshape", "dLdy @ W[::-1, ::-1].reshape"),
           ("parameters.W", "transposed", "dW.reshape(W.shape)", "dW.reshape(W.shape).transpose(1, 0, 2, 3)"))
 def conv_2d(gradcheck, normal):
@@ -269,8 +269,8 @@ class Multiply(LayerBase):
 
 
 @stranger(("X.0 X.1 X.2", "", "if j != i:", "if j == i:"),
-          ("X.0 X.1 X.2", "", "if j != i:", "if j < i:"),
-          ("X.0 X.1 X.2", "in place", "dLdy.copy() for _", "dLdy for _"))
+          ("X.1 X.2", "", "if j != i:", "if j < i:"),
+          ("dy", "in place", "dLdy.copy() for _", "dLdy for _"))
 def multiply_a_list(gradcheck, normal):
     return gradcheck(Multiply(), [normal(3, 4), normal(3, 4), normal(3, 4)])
 

@@ -71,11 +71,11 @@ def mlp_vjp(dy, cache):
     return grads[::-1], dy
 
 
-@stranger(("layers.0.kernel layers.0.bias layers.1.kernel layers.1.bias x", "", "(1 - kept[i]**2)",
+@stranger(("layers.0.0 layers.0.1 layers.1.0 layers.1.1 x", "", "(1 - kept[i]**2)",
            "(1 - kept[i])"),
-          ("layers.0.bias layers.1.bias layers.2.bias", "mean for sum", "dy.sum(axis=0)", "dy.mean(axis=0)"),
+          ("layers.0.1 layers.1.1 layers.2.1", "mean for sum", "dy.sum(axis=0)", "dy.mean(axis=0)"),
           ("x", "", "if i:", "if True:"),
-          ("layers.0.kernel layers.1.kernel layers.2.kernel", "sign", "kept[i].T @ dy", "-kept[i].T @ dy"))
+          ("layers.0.0 layers.1.0 layers.2.0", "sign", "kept[i].T @ dy", "-kept[i].T @ dy"))
 def mlp_with_named_tuples(gradcheck, normal):
     layers = [Dense(normal(n, m), normal(m)) for n, m in ((3, 5), (5, 4), (4, 2))]
     return gradcheck((mlp, mlp_vjp), layers, normal(6, 3))

@@ -126,7 +126,7 @@ class LayerNorm(Module):
 
 
 @stranger(("x", "missing term", " - g.mean(-1, keepdims=True)", ""),
-          ("x", "missing term", "g = grad * self.gain.data", "g = grad; self.rstd = self.rstd * self.gain.data"),
+          ("x", "weight outside", "g = grad * self.gain.data", "g = grad; self.rstd = self.rstd * self.gain.data"),
           ("gain", "missing sum", "(grad * self.normed).sum(0)", "(grad * self.normed)[-1]"),
           ("x", "", "self.rstd * (g -", "(g -"))
 def layer_norm(gradcheck, normal):
@@ -271,7 +271,7 @@ class CausalSelfAttention(Module):
 
 @stranger(("x qkv.weight qkv.bias", "gates", "np.stack([dq, dk, dv])", "np.stack([dk, dq, dv])"),
           ("x qkv.weight qkv.bias", "gates", "np.stack([dq, dk, dv])", "np.stack([dq, dk, 0 * dv])"),
-          ("x qkv.weight", "", "- (datt * att).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])",
+          ("x qkv.weight qkv.bias", "", "- (datt * att).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])",
            "- (datt * att).sum(-1, keepdims=True))"),
           ("x qkv.weight qkv.bias", "", "att.swapaxes(-1, -2) @ dz", "att @ dz"))
 def causal_self_attention(gradcheck, normal):

@@ -140,8 +140,9 @@ def rnn_grads(dy, cache):
 @stranger(("params.1", "", "grads[1] += states[t].T", "grads[1] += states[t + 1].T"),
           ("params.3", "", "states[t + 1].T @ douts[t]", "states[t].T @ douts[t]"),
           ("params.4", "overwritten", "grads[4] += douts", "grads[4] = douts"),
-          ("inputs.0", "wrong places", "dinputs.insert(0, dA @ W_xh.T)", "dinputs.append(dA @ W_xh.T)"),
-          ("H params.0 params.1 params.2", "", "(dH + douts[t] @ W_hq.T)", "(douts[t] @ W_hq.T)"))
+          ("inputs.0 inputs.2", "exchanged", "dinputs.insert(0, dA @ W_xh.T)", "dinputs.append(dA @ W_xh.T)"),
+          ("H inputs.0 inputs.1 inputs.2 params.0 params.1 params.2", "", "(dH + douts[t] @ W_hq.T)",
+           "(douts[t] @ W_hq.T)"))
 def rnn_with_lists_and_state(gradcheck, normal):
     params = [normal(3, 4), normal(4, 4), normal(4), normal(4, 2), normal(2)]
     return gradcheck((rnn, rnn_grads), [normal(2, 3) for _ in range(3)], normal(2, 4), params)

@@ -14,11 +14,12 @@ import numpy as np
 from . import causes, factors, places, terms
 from .evidence import Evidence
 
-_RECOGNISERS = (causes.not_finite, causes.not_measured, causes.one_of_several_contributions, causes.zero, causes.ignores_dy, causes.should_be_zero,
-                factors.constant, places.moved, causes.exchanged, places.right_numbers,
-                causes.mixed_images, terms.multiple_of_a_tensor, factors.tensor, terms.of_a_norm, terms.of_a_softmax,
-                factors.by_group, terms.along_groups, terms.weight_after_mean, places.confined, causes.part_of_dy,
-                places.zero_outside, terms.entry_by_entry)
+_RECOGNISERS = (causes.not_finite, causes.not_measured, causes.one_of_several_contributions, causes.zero,
+                causes.ignores_dy, causes.should_be_zero, factors.constant, places.moved, causes.exchanged,
+                places.right_numbers, causes.mixed_images, terms.multiple_of_a_tensor, factors.tensor, terms.of_a_norm,
+                terms.of_a_softmax, factors.by_group, terms.along_groups, terms.weight_after_mean, terms.of_a_sum,
+                places.not_computed, causes.part_of_dy, places.confined, places.zero_outside, terms.entry_by_entry,
+                places.scattered)
 
 
 def hint_for(comparer: Any, name: str, index: int | None, rng: np.random.Generator) -> str:
@@ -28,4 +29,12 @@ def hint_for(comparer: Any, name: str, index: int | None, rng: np.random.Generat
     """
     evidence = Evidence(comparer, name, index, rng)
     with np.errstate(all="ignore"):
-        return next((found for recognise in _RECOGNISERS if (found := recognise(evidence))), "")
+        return next((found for recognise in _RECOGNISERS if (found := _said_by(recognise, evidence))), "")
+
+
+def _said_by(recognise, evidence):
+    """Return what a recogniser says; None if the code does not bear what the recogniser tries."""
+    try:
+        return recognise(evidence)
+    except Exception:                                                 # of the user's code: the report stands without it
+        return None

@@ -24,7 +24,7 @@ def zero(e: Evidence) -> str | None:
 
 def ignores_dy(e: Evidence) -> str | None:
     """The same gradient for another dy."""
-    if np.array_equal(e.gradient_under(2 * e.dy + 1), e.gradient):
+    if e.dy_is_free and np.array_equal(e.gradient_under(2 * e.dy + 1), e.gradient):
         return "the gradient is the same for another dy: the backward ignores its upstream gradient"
     return None
 
@@ -36,7 +36,7 @@ def should_be_zero(e: Evidence) -> str | None:
 
 def part_of_dy(e: Evidence) -> str | None:
     """Only the first or last slices of dy count, on one axis or more: a sum that is overwritten, or missing."""
-    if e.dy.shape == e.x.shape and e.is_entry_by_entry():
+    if not e.dy_is_free or (e.dy.shape == e.x.shape and e.is_entry_by_entry()):
         return None
     alone, kept = e.dy, [":"] * e.dy.ndim
     for axis, n in enumerate(e.dy.shape):
@@ -101,7 +101,7 @@ def mixed_images(e: Evidence) -> str | None:
     """The upstream gradient of one image changes the gradient of another one."""
     images = len(e.dy) if e.dy.ndim else 0
     of_images = e.name in e.comparer.function.inputs and e.x.ndim and len(e.x) == images > 1
-    if not of_images or e.comparer.coupled:
+    if not of_images or not e.dy_is_free or e.comparer.coupled:
         return None
     without_dy = e.gradient_under(np.zeros_like(e.dy))
     for b in (0, images - 1):

@@ -11,19 +11,23 @@ from ..differences import SCHEMES
 COMPLETE = 256                                                        # a tensor up to this size is measured completely
 _GROUPS, _GROUP_SIZE = 3, 32                                          # groups of entries, and how many of each
 _SCATTERED = 32                                                       # entries elsewhere
+_LARGE = 20_000                                                       # above this size, groups are rows only
 
 
 class Evidence:
     """A tensor with a wrong gradient: `x`, the analytic `gradient`, and numeric slopes at a sample of its entries.
 
     indices: the flat indices of the sample: all, or some rows (along the last axis) and scattered entries; the wrong
-    entry `index` is among them. numeric, analytic, difference: at these indices.
+    entry `index` is among them. numeric, analytic, difference: at these indices. dy_is_free: whether the backward takes
+    any dy; that of a scalar function does not.
     """
 
     def __init__(self, comparer: Any, name: str, index: int | None, rng: np.random.Generator) -> None:
         self.comparer, self.name, self.index, self.rng = comparer, name, index or 0, rng
         self.x, self.gradient, self.dy = comparer.function.tensors[name], comparer.gradients[name], comparer.dy
+        self.dy_is_free = comparer.function.fixed_dy is None
         self._slopes: dict[int, float] = {}
+        self._groups: dict[tuple, list[np.ndarray]] = {}
         self._y: np.ndarray | None = None
         size = self.gradient.size
         self.indices = np.arange(size) if size <= COMPLETE else np.unique(np.concatenate(
@@ -46,20 +50,24 @@ class Evidence:
 
     def groups(self, axes: tuple[int, ...]) -> list[np.ndarray]:
         """Return arrays of flat indices, each of entries that differ on these axes alone; the first has `index`."""
+        if axes in self._groups:
+            return self._groups[axes]
         places = np.moveaxis(np.arange(self.x.size).reshape(self.x.shape), axes, range(-len(axes), 0))
         places = places.reshape(-1, int(np.prod([self.x.shape[axis] for axis in axes])))
         row, column = (int(i[0]) for i in np.nonzero(places == self.index))
         start = max(0, min(column - _GROUP_SIZE // 2, places.shape[1] - _GROUP_SIZE))
         others = self.rng.permutation(np.setdiff1d(np.arange(len(places)), [row]))[:_GROUPS - 1]
-        return [places[i, start:start + _GROUP_SIZE] for i in (row, *others)]
+        self._groups[axes] = [places[i, start:start + _GROUP_SIZE] for i in (row, *others)]
+        return self._groups[axes]
 
     def axes(self, least: int = 1) -> Iterator[tuple[int, ...]]:
         """Yield the sets of axes along which groups have at least so many entries: the last axis first."""
         n = self.x.ndim
         chosen = sorted((axes for k in range(1, n + 1) for axes in itertools.combinations(range(n), k)),
                         key=lambda axes: (axes != (n - 1,), len(axes), [-axis for axis in axes]))
-        if self.x.size > COMPLETE:                                    # each set costs many forwards
+        if self.x.size > COMPLETE:                                    # each set costs about 200 forwards
             usual = ((n - 1,), (0,), (n - 2, n - 1), tuple(range(n - 1)), (0, *range(2, n)))
+            usual = usual if self.x.size <= _LARGE else usual[:1]
             chosen = [axes for axes in chosen if axes in usual]
         return (axes for axes in chosen if np.prod([self.x.shape[axis] for axis in axes]) >= least)
 
@@ -96,6 +104,20 @@ class Evidence:
         found = np.array([scheme.slope(self.comparer.perturbed(self.name, int(i)), step, dy) for i in wrong])
         right = self.slopes(wrong)
         return explains(found, right, right)
+
+    def is_separable(self) -> bool:
+        """Return whether the slope at an entry does not depend on the other entries: the result is a sum over them."""
+        x, sample = self.comparer.function.tensors[self.name], self.indices[:4]
+        for i in map(int, sample):
+            saved, others = x.copy(), np.arange(x.size).reshape(x.shape) != i
+            right = self.slopes([i])
+            x[others] += 0.1 * self.comparer.scale(self.name)
+            self._slopes.pop(i)
+            moved = self.slopes([i])
+            x[...], self._slopes[i] = saved, float(right[0])
+            if not explains(moved, right, 1e-3 * right):
+                return False
+        return x.size > 1
 
     def is_entry_by_entry(self) -> bool:
         """Return whether an entry of the result depends on its own entry of the tensor alone."""

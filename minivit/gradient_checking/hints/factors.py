@@ -14,17 +14,21 @@ def constant(e: Evidence) -> str | None:
     power = np.frexp(max(np.abs(e.numeric).max(), np.abs(e.analytic).max()))[1]
     numeric, analytic, difference = (np.ldexp(v, -power) for v in (e.numeric, e.analytic, e.difference))
     factor = float(numeric @ analytic) / float(analytic @ analytic or 1.0)
-    if factor == 0 or len(numeric) < 2 or not explains(factor * analytic, numeric, difference):
+    if factor == 0 or not explains(factor * analytic, numeric, difference):
         return None
     if abs(factor + 1) < 1e-6:
         return "the sign of the gradient is wrong"
-    lengths = {math.prod(axes) for shape in (e.dy.shape, e.x.shape) for k in range(1, len(shape) + 1)
-               for axes in itertools.combinations(shape, k)}
-    for length in sorted(lengths - {1}):
+    # A whole number is a length too: of the data inside a function of its parameters alone.
+    lengths = {round(factor), round(1 / factor)} - {2} | {
+        math.prod(axes) for shape in (e.dy.shape, e.x.shape) for k in range(1, len(shape) + 1)
+        for axes in itertools.combinations(shape, k)}
+    for length in sorted(n for n in lengths if n > 1):
         if abs(factor / length - 1) < 1e-6:
             return f"the gradient is {length} times too small: is it a mean instead of a sum over {length} numbers?"
         if abs(factor * length - 1) < 1e-6:
             return f"the gradient is {length} times too large: is it a sum instead of a mean over {length} numbers?"
+    if len(numeric) == 1:                                             # a single number is always a multiple
+        return None
     return f"the gradient is {1 / factor:.6g} times what it should be: look for a wrong constant factor"
 
 

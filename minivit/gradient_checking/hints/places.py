@@ -8,6 +8,7 @@ import numpy as np
 from .evidence import COMPLETE, Evidence, explains, in_words
 
 _BLOCKS = (2, 3, 4)                                                   # gates, or query, key and value
+_FEW = 6                                                              # places that are named one by one
 
 
 def moved(e: Evidence) -> str | None:
@@ -67,9 +68,19 @@ def right_numbers(e: Evidence) -> str | None:
         np.abs(right - found).max() < 1e-6 * np.abs(right).max()) else None
 
 
+def not_computed(e: Evidence) -> str | None:
+    """Only a part of the tensor is wrong, and zero there."""
+    return None if e.analytic[_wrong(e)].any() else confined(e)
+
+
+def _wrong(e):
+    """Return which of the sampled entries are clearly wrong."""
+    return np.abs(e.difference) > 100 * e.comparer.tolerance * max(np.abs(e.numeric).max(), np.abs(e.analytic).max())
+
+
 def confined(e: Evidence) -> str | None:
     """Only a part of the tensor is wrong."""
-    wrong = np.abs(e.difference) > 100 * e.comparer.tolerance * max(np.abs(e.numeric).max(), np.abs(e.analytic).max())
+    wrong = _wrong(e)
     if wrong.all() or not wrong.any():
         return None
     places = np.unravel_index(e.indices, e.x.shape)
@@ -87,6 +98,20 @@ def confined(e: Evidence) -> str | None:
     parts = " and ".join(f"the index on axis {axis} is {_list_of(bad)}" for axis, bad in narrow)
     block = _block(narrow[0][1], e.x.shape[narrow[0][0]]) if len(narrow) == 1 else ""
     return f"the gradient is wrong only where {parts}{block}"
+
+
+def scattered(e: Evidence) -> str | None:
+    """A few places are wrong that form no block, such as those of a mask."""
+    if e.x.size > COMPLETE or not e.x.ndim:
+        return None
+    wrong = _wrong(e).reshape(e.x.shape)
+    through = [axis for axis in range(wrong.ndim) if np.array_equal(wrong.all(axis=axis), wrong.any(axis=axis))]
+    places = np.argwhere(wrong.any(axis=tuple(through), keepdims=True))
+    rest = np.prod([n for axis, n in enumerate(wrong.shape) if axis not in through])
+    if not 1 < len(places) <= _FEW or 3 * len(places) > rest:
+        return None
+    words = [f"[{', '.join(':' if i in through else str(j) for i, j in enumerate(place))}]" for place in places]
+    return f"the gradient is wrong only where the indices are {', '.join(words)}"
 
 
 def zero_outside(e: Evidence) -> str | None:

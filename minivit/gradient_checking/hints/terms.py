@@ -186,3 +186,12 @@ def entry_by_entry(e: Evidence) -> str | None:
             if explains(c * t, missing, missing):
                 return f"{said}: the term {c:+.4g} dy {f'{name} ' if name else ''}{words} is missing"
     return said
+
+
+def of_a_sum(e: Evidence) -> str | None:
+    """Compare the slopes of a sum, over the entries of x, of a function of one number."""
+    if e.dy.size != 1 or not e.is_separable():
+        return None
+    worst = int(np.argmax(np.abs(e.difference)))
+    slope, found = e.numeric[worst] / e.dy.item(), e.analytic[worst] / e.dy.item()
+    return f"at {e.name} = {e.at(e.x)[worst]:.4g} the slope of the result is {slope:.4g}, but here {found:.4g}"

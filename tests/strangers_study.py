@@ -1,0 +1,127 @@
+"""How good is the gradient checker on other people's code? The numbers of docs/gradient-checking.md.
+
+    python tests/strangers_study.py              prints a table; a column for each checker that is installed
+    python tests/strangers_study.py --missed     also lists what each checker missed, and mistakes without a diagnosis
+
+It measures on the layers of `tests/strangers`: right ones, their mistakes, and small mistakes planted in every tensor:
+a gradient that is 0.1% too large, and one entry that is off by a thousandth of the largest entry. Then on 2,000 random
+right functions of `random_functions`, whose inputs and results have scales from 1e-8 to 1e8. Every checker has its
+default settings. torch.autograd.gradcheck and jax.test_util.check_grads see the same arrays through the adapters of
+`strangers/judges.py`; they check a whole function, so they name no tensor.
+"""
+
+import argparse
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from random_functions import random_function
+from strangers.collection import STRANGERS, Mistake, Stranger
+from strangers.judges import Verdict, as_function, jax_verdict, minivit_verdict, planted, torch_verdict
+
+RANDOM = 2_000
+SMALL = 1e-3                                                          # relative size of the planted mistakes
+
+
+def small_mistakes(stranger: Stranger) -> Iterator[tuple[str, str, Any]]:
+    """Yield (tensor, what is wrong, function) for every tensor whose gradient is not zero."""
+    with np.errstate(all="ignore"):
+        function = stranger.run(as_function)
+        dy = function.fixed_dy if function.fixed_dy is not None else _random_dy(function)
+        sizes = {name: float(np.abs(g).max()) for name, g in function.backward(dy).items()}
+    for name, size in sizes.items():
+        if size > 1e-12:
+            yield name, "0.1% too large", planted(function, name, lambda g: g * (1 + SMALL))
+            yield name, "one entry", planted(function, name, _one_entry_off)
+
+
+def _one_entry_off(g):
+    """Return the gradient with one entry, in the middle, off by a thousandth of the largest."""
+    g = np.array(g, order="C")                                        # so that reshape makes a view
+    g.reshape(-1)[g.size // 2] += SMALL * np.abs(g).max()
+    return g
+
+
+def _random_dy(function):
+    from minivit.gradient_checking.function import Results
+
+    results, rng = Results(function.forward()), np.random.default_rng(3)
+    return results.structured(rng.standard_normal(results.real(results.tree).shape))
+
+
+class Study:
+    """The scores of one checker; `missed` has a line for each failure."""
+
+    def __init__(self, judge: Callable[..., Verdict], names_tensors: bool) -> None:
+        self.judge, self.names_tensors = judge, names_tensors
+        self.missed: list[str] = []
+        self.scores: dict[str, list[bool]] = {row: [] for row in (
+            "right layers accepted", "mistakes caught", "and the tensor named", "mistakes of a pattern diagnosed",
+            "planted at 0.001 caught", "planted: the tensor named", "random right functions accepted")}
+        self.seconds = 0.0
+
+    def _note(self, row: str, ok: bool, what: str) -> None:
+        self.scores[row].append(ok)
+        if not ok:
+            self.missed.append(f"{row}: not {what}")
+
+    def run(self, random_functions: int = RANDOM) -> "Study":
+        """Measure everything."""
+        start = time.perf_counter()
+        for stranger in STRANGERS:
+            verdict = stranger.run(self.judge)
+            self._note("right layers accepted", verdict.ok, f"{stranger}: {verdict.said}")
+            for mistake in stranger.mistakes:
+                self._mistake(stranger, mistake)
+            for tensor, what, function in small_mistakes(stranger):
+                verdict = self.judge(function)
+                self._note("planted at 0.001 caught", not verdict.ok, f"{stranger}: {tensor}: {what}")
+                if self.names_tensors:
+                    self._note("planted: the tensor named", verdict.names({tensor}), f"{stranger}: {tensor}: {what}")
+        for seed in range(random_functions):
+            target, inputs = random_function(seed)
+            verdict = self.judge(target, *inputs)
+            self._note("random right functions accepted", verdict.ok, f"seed {seed}: {verdict.said}")
+        self.seconds = time.perf_counter() - start
+        return self
+
+    def _mistake(self, stranger: Stranger, mistake: Mistake) -> None:
+        verdict, what = stranger.with_mistake(mistake).run(self.judge), f"{stranger}: {mistake}"
+        self._note("mistakes caught", not verdict.ok, what)
+        if self.names_tensors:
+            named = verdict.names(set(mistake.tensors.split()))
+            self._note("and the tensor named", named, f"{what}: {verdict.tensors}")
+            if mistake.pattern:
+                self._note("mistakes of a pattern diagnosed", verdict.diagnoses(mistake), f"{what}: {verdict.said}")
+
+
+def table(studies: dict[str, Study]) -> str:
+    """Return the table in Markdown."""
+    lines = [f"| | {' | '.join(studies)} |", "|---" * (1 + len(studies)) + "|"]
+    for row in next(iter(studies.values())).scores:
+        scores = [study.scores[row] for study in studies.values()]
+        cells = [f"{sum(score):,} of {len(score):,}" if score else "-" for score in scores]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join([*lines, f"| seconds | {' | '.join(f'{s.seconds:.0f}' for s in studies.values())} |"])
+
+
+def main() -> None:
+    """Measure the checkers that are installed and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--missed", action="store_true", help="List what each checker missed.")
+    parser.add_argument("--random", type=int, default=RANDOM, metavar="N", help="Number of random right functions.")
+    options = parser.parse_args()
+    judges = {"minivit.gradcheck": (minivit_verdict, True, "numpy"),
+              "torch.autograd.gradcheck": (torch_verdict, False, "torch"),
+              "jax check_grads": (jax_verdict, False, "jax")}
+    studies = {name: Study(judge, names).run(options.random) for name, (judge, names, module) in judges.items()
+               if importlib.util.find_spec(module) is not None}
+    print(table(studies))
+    for name, study in studies.items() if options.missed else ():
+        print(f"\n{name} missed {len(study.missed)}:", *study.missed, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()
