@@ -93,20 +93,15 @@ def fail(folder, seed):
     return {"accuracy": 0.5}
 
 
-@pytest.mark.parametrize(("seed", "error", "words"),
-                         [(1, FloatingPointError, "not finite"), (2, OSError, "a process was killed")])
-def test_no_further_point_starts_after_an_error(tmp_path, seed, error, words):
+def test_no_further_point_starts_after_an_error(tmp_path):
     study, measure = Study(tmp_path / "t.csv", {}), partial(fail, tmp_path)
-    with pytest.raises(error, match=words):
-        study.run([{"seed": s} for s in (0, seed, 3, 4, 5, 6)], measure, jobs=2)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        study.run([{"seed": s} for s in (0, 1, 3, 4, 5, 6)], measure, jobs=2)
     started = {int(file.name) for file in tmp_path.iterdir() if file.suffix != ".csv"}
-    assert {0, seed} <= started <= {0, seed, 3}
+    assert {0, 1} <= started <= {0, 1, 3}
     kept = {row["seed"] for row in study.rows}
     assert kept == {row["seed"] for row in Study(tmp_path / "t.csv", {}).rows}
-    if seed == 1:                                                     # after an error, points that have started finish
-        assert kept == started - {1}
-    else:  # after a kill, only finished points are kept, and seed 3 needs three seconds
-        assert kept <= {0}
+    assert kept == started - {1}                                      # points that have started finish
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path):

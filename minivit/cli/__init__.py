@@ -4,6 +4,7 @@
     ranks.py      --mpi: several processes run one command
     wording.py    messages of the library in the words of the command line
     training.py   train
+    study.py      study
     trained.py    evaluate, predict, attend, tour: what uses a trained model
     models.py     models, weights, trace
     measuring.py  gradcheck, bench
@@ -27,12 +28,13 @@ from .meta import add_completion, add_help
 from .models import add_models, add_trace, add_weights
 from .parser import Parser, print_error, worded
 from .ranks import prints_errors
+from .study import add_study
 from .trained import add_attend, add_evaluate, add_predict, add_tour
 from .training import add_train
 from .wording import option_names
 
-VERBS = (add_train, add_evaluate, add_predict, add_attend, add_tour, add_models, add_weights, add_trace, add_gradcheck,
-         add_bench, add_learn, add_help, add_completion)
+VERBS = (add_train, add_study, add_evaluate, add_predict, add_attend, add_tour, add_models, add_weights, add_trace,
+         add_gradcheck, add_bench, add_learn, add_help, add_completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

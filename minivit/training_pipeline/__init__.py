@@ -10,6 +10,8 @@
     run_data.py               whether data fit a model, and are still those of a run
     leakage.py                whether a run was trained on test images
     progress.py               the progress bar
+    same_everywhere.py        whether the ranks of a training have the same code, data, settings and folder
+    studies/                  `minivit study`: a grid of settings over several seeds
     defaults/                 presets of the data sets, default model, default folder
     pretrained/               pretrained weights: fine-tuning, linear probe, teacher
     results/                  result, curve and report; load, evaluate and use the trained model

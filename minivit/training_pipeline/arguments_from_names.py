@@ -14,15 +14,16 @@ from .run_data import preparation
 from .run_settings import check_length
 
 
-def arguments_from_names(source: str | Path, model_name: str | None = None, *, resumed: str | Path | None = None,
-                         model_options: Mapping[str, Any] | None = None, loading: Mapping[str, Any] | None = None,
-                         settings: Mapping[str, Any] | None = None) -> tuple[Model, Dataset, dict[str, Any]]:
+def arguments_from_names(source: str | Path | Dataset, model_name: str | None = None, *,
+                         resumed: str | Path | None = None, model_options: Mapping[str, Any] | None = None,
+                         loading: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+                         ) -> tuple[Model, Dataset, dict[str, Any]]:
     """Return the arguments of `minivit.train`: a model, data and settings.
 
     Parameters
     ----------
-    source : str or Path
-        Name or path of the data.
+    source : str, Path or Dataset
+        Name or path of the data, or the data.
     model_name : str, optional
         A named variant or a family (default: a small ViT for the data); or the model of the file in the setting
         `start`.
@@ -49,15 +50,19 @@ def arguments_from_names(source: str | Path, model_name: str | None = None, *, r
     """
     options, given, run = dict(model_options or {}), dict(settings or {}), RunFolder(resumed) if resumed else None
     check_length(given)
-    _refuse_run_as_data(source)
+    if not isinstance(source, Dataset):
+        _refuse_run_as_data(source)
     given.setdefault("seed", run.seed if run else 0)
     start = given["start"] = _given_weights(given["start"], model_name) if given.get("start") else None
     weights = start or (starting_weights(run) if run else None)
     if given.get("probe") and not (weights or run):
         raise ValueError("a probe needs pretrained weights: pass a run, or a file and the name of its model, as "
                          "start=...")
-    prepared = preparation(run, source) if run else weights.preparation(source) if weights else {}
-    data = load_data(source, seed=given["seed"], **(prepared | dict(loading or {})))
+    if isinstance(source, Dataset):
+        data = source
+    else:
+        prepared = preparation(run, source) if run else weights.preparation(source) if weights else {}
+        data = load_data(source, seed=given["seed"], **(prepared | dict(loading or {})))
     probe = bool(given.get("probe") or (run and run.settings["probe"]))
     if weights:
         model = fine_tuned_model(weights, data, given["seed"], probe, **options)

@@ -335,13 +335,15 @@ def draw_scale(curves: dict, gaps: dict, lines: dict, groups: dict, path: Any) -
     save(figure, path)
 
 
-def draw_groups(groups: dict, path: Any) -> None:
+def draw_groups(groups: dict, path: Any, images: str = "test") -> None:
     """Draw accuracies in groups {"2,000 images", ...: {name: {seed: accuracy}}}.
 
-    Dots with bars are mean and standard deviation; each ring is a seed.
+    Dots with bars are mean and standard deviation; each ring is a seed. images: which images were classified.
     """
     figure = new_figure(8, 3.6)
-    _groups(figure.subplots(), groups)
+    axes = figure.subplots()
+    _groups(axes, groups)
+    axes.set_ylabel(f"% of the {images} images right", fontsize=9)
     save(figure, path)
 
 

@@ -5,22 +5,19 @@
     "vit",500,0,0.7134,151.2                 a point and its results
 
 The file is written completely after each run. Finished points are not run again, so an interrupted study loses only the
-current run. If points run side by side, each in its own process, rows stand in the order in which they ended. Texts are
-quoted and numbers are not, so the table reads back exactly; `pandas.read_csv(file, comment="#")` reads it too.
+current run. If points run side by side, rows stand in the order in which they ended. Texts are quoted and numbers are
+not, so the table reads back exactly; `pandas.read_csv(file, comment="#")` reads it too. `side_by_side.py` runs points
+at the same time: in processes of this machine, or on other machines by an executor of MPI or Dask.
 """
 
 import csv
 import io
 import json
-import multiprocessing
-import os
 import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,8 @@ import numpy as np
 
 from ...common.checks import check_number
 from ...common.files import write_atomic
+from ...common.text import plural
+from .side_by_side import OneProcessEach, lost, side_by_side
 
 
 class Study:
@@ -63,7 +62,8 @@ class Study:
                 raise ValueError(f"{self.file} was made with other settings: {differences}. Move it away, or use "
                                  "another file")
 
-    def run(self, points: list[dict], measure: Callable, limit: int | None = None, jobs: int = 1) -> int:
+    def run(self, points: list[dict], measure: Callable, limit: int | None = None, jobs: int | None = None,
+            executor: Executor | Callable[[], Executor] | None = None) -> int:
         """Measure the points that the table lacks, in order.
 
         Parameters
@@ -74,9 +74,14 @@ class Study:
             Takes a point's values by name and returns a dict of numbers. `run` adds the seconds that it took.
         limit : int, optional
             Largest number of points to measure now.
-        jobs : int
-            Number of points to measure at once. With more than one, each runs in its own process, so `measure` must be
-            a function of a module, or a partial of one.
+        jobs : int, optional
+            Number of points to measure at the same time. Default: 1; with an executor, as many as it has workers. With
+            more than one, each runs in its own process, so `measure` must be a function of a module, or a partial of
+            one.
+        executor : concurrent.futures.Executor or function, optional
+            What runs the points: for example mpi4py.futures.MPIPoolExecutor() or dask.distributed.Client(...)
+            .get_executor(). If it is a function that returns one, such as loky.get_reusable_executor, the function is
+            called again after the death of a worker has broken the executor.
 
         Returns
         -------
@@ -88,9 +93,11 @@ class Study:
         ValueError
             If the table has other columns, or a value is neither a number nor a text of one line.
         OSError
-            If the table cannot be written (it keeps its old content), or if a process was killed.
+            If the table cannot be written (it keeps its old content). After all other points, if a process was killed:
+            its point is lost, and is measured in the next run.
         """
-        check_number("number of jobs", jobs, least=1, whole=True)
+        if jobs is not None:
+            check_number("number of jobs", jobs, least=1, whole=True)
         names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
         if results and results[:len(names)] != names:
             raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with "
@@ -100,11 +107,22 @@ class Study:
         now = todo if limit is None else todo[:check_number("limit of points", limit, least=0, whole=True)]
         if self.rows and todo:
             print(f"{self.file} has {len(points) - len(todo)} of {len(points)} points already.", file=sys.stderr)
-        for done, (point, found, seconds) in enumerate(_measured(now, measure, jobs), 1):
+        done, dead, start = 0, list[dict](), time.monotonic()
+        for point, found, seconds in _measured(now, measure, jobs, executor):
+            if found is None:
+                dead.append(point)
+                print(f"lost: {_words(point)}: its process was killed", file=sys.stderr, flush=True)
+                continue
             self._add(point | found | {"seconds": seconds})
-            left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows) / jobs
+            done += 1
+            side = 1 if jobs == 1 else sum(row["seconds"] for row in self.rows[-done:]) / (time.monotonic() - start)
+            left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows) / max(1, side)
             print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {seconds:.0f} "
                   f"s; about {_duration(left)} left", file=sys.stderr, flush=True)
+        if dead:
+            raise ChildProcessError(f"a process was killed while it measured a point, perhaps because memory ran out: "
+                                    f"{len(dead)} {plural(len(dead), 'point')} of {len(now)} lost, the others are in "
+                                    f"{self.file}: run again, perhaps with fewer jobs=...")
         return len(todo) - len(now)
 
     def by_seed(self, result: str, **fields: Any) -> dict[Any, Any]:
@@ -139,39 +157,15 @@ class Study:
         self.rows.append(row)
 
 
-def _measured(points, measure, jobs):
-    """Yield (point, results, seconds) as points end; after an error no point is started, running ones end first."""
-    if jobs == 1:
+def _measured(points, measure, jobs, executor):
+    """Yield (point, results, seconds) as points end; for a point whose process was killed, (point, None, None)."""
+    if executor is None and jobs in (None, 1):
         yield from ((point, *_timed(measure, point)) for point in points)
         return
-    waiting, error = iter(points), None
-    # Spawn, because a forked process inherits the locks of BLAS's threads without the threads that release them.
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
-        running = {pool.submit(_timed, measure, point): point for point in islice(waiting, jobs)}
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                point, failed = running.pop(future), future.exception()
-                error = error or failed
-                if not error and (following := next(waiting, None)):
-                    running[pool.submit(_timed, measure, following)] = following
-                if not failed:
-                    yield point, *future.result()
-    if isinstance(error, BrokenProcessPool):
-        raise ChildProcessError("a process was killed while it measured a point, perhaps because memory ran out: run "
-                                "again with fewer jobs")
-    if error:
-        raise error
-
-
-def _end_with_parent():
-    """End this process when its parent process has ended."""
-    threading.Thread(target=_exit_after, args=(multiprocessing.parent_process(),), daemon=True).start()
-
-
-def _exit_after(process):
-    """Wait for the end of a process, then exit."""
-    process.join()
-    os._exit(1)
+    make: Callable[[], Executor] = partial(OneProcessEach, jobs) if executor is None else (
+        executor if callable(executor) else lambda: executor)
+    for point, result in side_by_side(points, partial(_timed, measure), make, jobs, keep=executor is not None):
+        yield (point, None, None) if result is lost else (point, *result)
 
 
 def _timed(measure, point):

@@ -63,9 +63,14 @@ def ranks_of(comm: Any) -> Alone:
         return ALONE if comm is None else comm
     if not (hasattr(comm, "Get_size") and hasattr(comm, "Iallgatherv")):
         raise TypeError(f"mpi=... takes a communicator of mpi4py, such as mpi4py.MPI.COMM_WORLD, not {comm!r}")
+    check_several(comm)
+    return Ranks(comm)
+
+
+def check_several(comm: Any) -> None:
+    """Raise ValueError unless a communicator has more than one rank."""
     if comm.Get_size() < 2:
         raise ValueError(f"mpi=... needs more than one rank, but there is one: {START}, or leave out mpi=...")
-    return Ranks(comm)
 
 
 class Ranks(Alone):

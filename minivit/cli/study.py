@@ -1,0 +1,96 @@
+"""`minivit study`: compare settings over several seeds."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .parser import add_json
+
+EXAMPLE = """example of a FILE:
+  data = "digits"
+  seeds = 3                     # or a list
+
+  [settings]                    # the same in each training
+  epochs = 5
+  val_fraction = 0.2
+
+  [grid]                        # each combination is trained with each seed
+  lr = [0.001, 0.003, 0.01]
+  optimiser = ["adamw", "muon"]"""
+
+
+def add_study(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit study`."""
+    verb = verbs.add_parser(
+        "study", help="compare settings over several seeds",
+        description="Train each combination of the settings in FILE with each seed.\nPrint a table of the mean "
+                    "accuracies and their errors, and draw a figure. An interrupted study goes on where it was.",
+        epilog=EXAMPLE)
+    verb.set_defaults(verb=_study)
+    verb.add_argument("file", metavar="FILE", help="A TOML file, as in the example below.")
+    verb.add_argument("--jobs", type=int, metavar="N",
+                      help="Trainings at the same time, each in its own process. Default: 1; with --mpi or --dask, as "
+                           "many as there are workers.")
+    verb.add_argument("--threads", type=int, metavar="T",
+                      help="Threads of each training. They do not change the result. Default: the cores, divided by "
+                           "--jobs; with --mpi or --dask, 1.")
+    verb.add_argument("--mpi", action="store_true", default=None,
+                      help="Train on the processes that mpiexec has started, one training each: mpiexec -n 5 minivit "
+                           "study FILE --mpi. One of them only distributes the work.")
+    verb.add_argument("--dask", metavar="ADDRESS",
+                      help="Train on the workers of the Dask scheduler at this address, such as tcp://host:8786.")
+    verb.add_argument("--limit", type=int, metavar="N", help="Train at most N points now.")
+    verb.add_argument("--table", metavar="CSV", help="File of the results. Default: FILE with the ending .csv.")
+    verb.add_argument("--picture", metavar="FILE", help="File of the figure. Default: FILE with the ending .png.")
+    add_json(verb, "the combinations and their accuracies")
+
+
+def _study(options: argparse.Namespace) -> None:
+    from ..training_pipeline.studies.run_study import run_study
+    from ..training_pipeline.studies.summary import measure_of, results, summary
+
+    if options.dask and options.mpi:
+        raise ValueError("a study has one kind of workers: leave out --dask, or --mpi")
+    with _executor(options) as (executor, is_worker):
+        if is_worker:
+            return
+        asked, study = run_study(options.file, options.jobs, options.threads, executor, options.limit, options.table,
+                                 options.picture)
+    if options.json:
+        found = [{"combination": combination, measure_of(study): list(by_seed.values()), "seeds": list(by_seed)}
+                 for combination, by_seed in results(asked, study)]
+        print(json.dumps({"table": str(study.file), "results": found}))
+        return
+    picture = options.picture or Path(options.file).with_suffix(".png")
+    print(f"{summary(asked, study)}\n\nresults: {study.file}  figure: {picture}")
+
+
+@contextmanager
+def _executor(options: argparse.Namespace) -> Iterator[tuple[Any, bool]]:
+    """Yield (executor, whether this process was one of its workers); None without --mpi and --dask."""
+    if options.mpi:
+        from ..parallel.ranks.mpi import check_several, world
+
+        comm = world()
+        check_several(comm)
+        from mpi4py.futures import MPICommExecutor
+
+        with MPICommExecutor(comm, root=0) as executor:               # the other ranks work within this line
+            yield executor, executor is None
+    elif options.dask:
+        try:
+            from dask.distributed import Client
+        except ImportError as error:
+            raise ImportError(f"--dask needs the package dask with its extra `distributed` ({error}): pip install "
+                              "'dask[distributed]'") from None
+        try:
+            client = Client(options.dask, timeout=10, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise OSError(f"no Dask scheduler answers at {options.dask}: {error}") from None
+        with client:
+            yield client.get_executor(), False
+    else:
+        yield None, False

@@ -1,0 +1,166 @@
+"""The file of a study, in TOML: the data, settings of all runs, and a grid of settings that are compared.
+
+    data = "digits"
+    model = "vit_mini"                 optional, as --model of `minivit train`
+    seeds = 3                          the seeds 0, 1, 2; or a list
+
+    [settings]                         the same in each run: training settings, and options of the model
+    epochs = 5
+
+    [grid]                             each combination of these is a run for each seed
+    lr = [1e-3, 3e-3]
+    depth = [2, 4]
+"""
+
+import itertools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...common.checks import UnknownName, check_name, check_number, suggestion
+from ...data import Dataset, load_data
+from ...data.load import NAMES
+from ...training.settings import SETTINGS
+from ..arguments_from_names import arguments_from_names
+from ..run_settings import new_settings, read_arguments
+
+ENTRIES = ("data", "model", "seeds", "settings", "grid")
+NOT_IN_STUDIES = {"seed": "seeds=... at the top of the file sets the seeds", "minutes": "epochs sets the length",
+                  "checkpoint_seconds": "a study writes no checkpoints",
+                  "checkpoint_steps": "a study writes no checkpoints", "log_norms": "a study writes no logs"}
+LARGEST_SEED_COUNT = 1000
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What a file asks for.
+
+    Attributes
+    ----------
+    data : str
+        Name or path of the data.
+    model : str, optional
+        Name of the model; None for the default.
+    seeds : list of int
+    settings : dict
+        What all runs share: training settings and options of the model.
+    grid : dict
+        {name of a setting or option, or "model": list of values}.
+    """
+
+    data: str
+    model: str | None
+    seeds: list[int]
+    settings: dict[str, Any]
+    grid: dict[str, list[Any]]
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """Each combination of the grid, {name: value}. The last name changes fastest."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """Each combination with each seed, as a `Study` takes them; all combinations of the first seed come first."""
+        return [{name: _as_text(value) for name, value in combination.items()} | {"seed": seed}
+                for seed in self.seeds for combination in self.combinations]
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What all points share and their results depend on, for a `Study`; without the data's content."""
+        return {"data": self.data, "model": self.model, "settings": self.settings}
+
+    def check(self, data: Dataset) -> None:
+        """Raise ValueError or TypeError if a combination cannot be trained on the data. Errors as `minivit.train`."""
+        for combination in self.combinations:
+            try:
+                model, _, settings = arguments(data, self.model, self.settings | combination, self.seeds[0])
+                new_settings(model, data, read_arguments(settings)[0])
+            except UnknownName as error:
+                if error.kind != "model option":
+                    raise
+                known = [name for name in [*SETTINGS, *error.known] if name not in NOT_IN_STUDIES]
+                raise UnknownName("setting or model option", error.name, known, suggestion(error.name, known)) from None
+
+
+def read_study(path: str | Path) -> StudyFile:
+    """Read the file of a study. Raises ValueError if it is not as it must be; OSError."""
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from None
+    try:
+        return _study(content, Path(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _study(content, path):
+    """The study that the content of a file describes. Raises ValueError."""
+    for name in content:
+        check_name("entry of a study", name, ENTRIES)
+    data, model = content.get("data"), content.get("model")
+    if not isinstance(data, str):
+        raise ValueError('data is missing: write for example data = "digits"')
+    if not isinstance(model, str | None):
+        raise ValueError(f"model must be a name, not {model!r}")
+    if data not in NAMES and (path.parent / data).exists():           # relative to the file, wherever the command runs
+        data = str((path.parent / data).resolve())
+    settings, grid = content.get("settings", {}), content.get("grid", {})
+    for table, kind in ((settings, "settings"), (grid, "grid")):
+        if not isinstance(table, dict):
+            raise ValueError(f"{kind} must be a table, [{kind}], not {table!r}")
+        for name in table:
+            if name in NOT_IN_STUDIES:
+                raise ValueError(f"{name} cannot be in [{kind}]: {NOT_IN_STUDIES[name]}")
+    for name, values in grid.items():
+        _check_values(name, values, settings, model)
+    return StudyFile(data, model, _seeds(content.get("seeds", 3)), settings, grid)
+
+
+def _check_values(name, values, settings, model):
+    """Raise ValueError unless one entry of the grid is a list of different values that a table can hold."""
+    if name in settings or (name == "model" and model is not None):
+        raise ValueError(f"{name} stands in [grid] and outside: leave out one of them")
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"{name} in [grid] must be a list of values, such as [0.001, 0.003], not {values!r}")
+    for value in values:
+        if not isinstance(value, str | int | float) or "\n" in str(value):
+            raise ValueError(f"{name} in [grid] can be numbers, texts of one line, true and false, not {value!r}")
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError(f"{name} in [grid] has a value twice")
+
+
+def _seeds(seeds):
+    """The list of seeds that a number or a list stands for."""
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        return list(range(check_number("number of seeds", seeds, least=1, most=LARGEST_SEED_COUNT, whole=True)))
+    if not isinstance(seeds, list) or not seeds or len(set(map(repr, seeds))) < len(seeds):
+        raise ValueError(f"seeds must be a number of seeds, or a list of different seeds, not {seeds!r}")
+    return [check_number("seed", seed, least=0, below=2**53, whole=True) for seed in seeds]
+
+
+def _as_text(value):
+    """A value as the table of a study holds it: true and false as texts."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def from_text(value: Any) -> Any:
+    """Return the value that an entry of the table stands for."""
+    if isinstance(value, float) and value.is_integer():               # the table reads all numbers back as floats
+        return int(value)
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+def arguments(data: Dataset | str, model: str | None, values: Mapping[str, Any], seed: int) -> tuple:
+    """Return (model, data, settings) for `minivit.train` from settings, options of the model, and perhaps its name."""
+    named = {name: from_text(value) for name, value in values.items()}
+    model = named.pop("model", model)
+    settings = {name: value for name, value in named.items() if name in SETTINGS}
+    options = {name: value for name, value in named.items() if name not in SETTINGS}
+    source = load_data(data, seed=seed) if isinstance(data, str) else data
+    return arguments_from_names(source, model, model_options=options, settings=settings | {"seed": seed})

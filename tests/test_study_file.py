@@ -1,0 +1,156 @@
+"""`minivit study`: a grid of settings over seeds, from a file to a table, a verdict and a figure."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minivit
+from minivit.cli import main
+from minivit.explain import Study
+from minivit.training_pipeline.studies.run_study import run_study, train_point
+from minivit.training_pipeline.studies.study_file import StudyFile, read_study
+from minivit.training_pipeline.studies.summary import results, summary
+
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+FILE = """
+data = "digits"
+model = "vit_mini"
+seeds = [0, 3]
+
+[settings]
+epochs = 0.1
+width = 8
+depth = 1
+heads = 2
+
+[grid]
+relative_bias = [true, false]
+lr = [0.001, 0.003]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "grid.toml").write_text(FILE)
+    return tmp_path / "grid.toml"
+
+
+def test_the_points_are_each_combination_with_each_seed(file):
+    asked = read_study(file)
+    assert asked.combinations == [{"relative_bias": True, "lr": 0.001}, {"relative_bias": True, "lr": 0.003},
+                                  {"relative_bias": False, "lr": 0.001}, {"relative_bias": False, "lr": 0.003}]
+    assert len(asked.points) == 8
+    assert asked.points[5] == {"relative_bias": "true", "lr": 0.003, "seed": 3}
+    assert [point["seed"] for point in asked.points] == [0] * 4 + [3] * 4
+
+
+def test_a_study_trains_as_minivit_train_does_and_goes_on_where_it_was(file, capsys):
+    assert main(["study", str(file), "--limit", "3"]) == 0
+    assert len(Study(file.with_suffix(".csv"), read_study(file).shared | {
+        "digest": minivit.load_data("digits").digest}).rows) == 3
+    assert main(["study", str(file), "--json"]) == 0
+    printed, said = capsys.readouterr()
+    assert "has 3 of 8 points already" in said
+    found = json.loads(printed.splitlines()[-1])["results"]
+    assert [len(row["seeds"]) for row in found] == [2] * 4
+    assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    data = minivit.load_data("digits", seed=3)
+    mean, std = data.pixel_statistics()
+    model = minivit.create_model("vit_mini", image_size=8, width=8, depth=1, heads=2, relative_bias=False, seed=3,
+                                 mean=mean, std=std, drop_path_rate=0.1)
+    result = minivit.train(model, data, epochs=0.1, lr=0.003, seed=3, progress=False)
+    assert found[3] == {"combination": {"relative_bias": False, "lr": 0.003}, "seeds": [0, 3],
+                        "accuracy": [found[3]["accuracy"][0], result.accuracy]}
+
+
+def test_a_validation_part_decides(file, capsys):
+    file.write_text(FILE.replace("[grid]", "val_fraction = 0.2\n[grid]").replace("[true, false]", "[true]"))
+    assert main(["study", str(file)]) == 0
+    assert "Accuracy on the validation images" in capsys.readouterr().out
+    assert set(train_point("digits", None, {"epochs": 0.05, "val_fraction": 0.2}, 1, 0.0)) == {
+        "accuracy", "validation_accuracy", "loss"}
+
+
+def made(tmp_path, accuracies):
+    """A study with these accuracies, {lr: {seed: accuracy}}."""
+    asked = StudyFile("digits", None, [0, 1, 2, 3], {}, {"lr": [*accuracies]})
+    study = Study(tmp_path / "t.csv", asked.shared)
+    points = [{"lr": lr, "seed": seed} for lr, by_seed in accuracies.items() for seed in by_seed]
+    study.run(points, lambda lr, seed: {"accuracy": accuracies[lr][seed]})
+    return asked, study
+
+
+def test_the_table_has_means_and_standard_errors_and_says_what_is_shown(tmp_path):
+    low, high = {0: 0.50, 1: 0.60, 2: 0.55, 3: 0.55}, {0: 0.70, 1: 0.81, 2: 0.75, 3: 0.76}
+    asked, study = made(tmp_path, {0.1: low, 0.2: high})
+    assert results(asked, study)[1] == ({"lr": 0.2}, high)
+    lines = summary(asked, study).splitlines()
+    error = np.std([*low.values()], ddof=1) / 2
+    assert lines[1].split() == ["0.1", "4", "55.00%", f"{error:.2%}", "50.00%", "60.00%"]
+    assert lines[-1] == ("Best: lr 0.2. It is ahead of lr 0.1 by 20.50% +- 0.29% over 4 seeds: shown with 95% "
+                         "confidence.")
+    (tmp_path / "other").mkdir()
+    asked, study = made(tmp_path / "other", {0.1: {0: 0.5, 1: 0.6}, 0.2: {0: 0.7, 1: 0.59}})
+    assert summary(asked, study).endswith("+- 10.50% over 2 seeds: not shown with 95% confidence.")
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ("seeds = 3", 'grid.toml: data is missing: write for example data = "digits"'),
+    ("data =", "grid.toml is not a TOML file: "),
+    ('data = "digits"\ngird = 1', "grid.toml: unknown entry of a study 'gird': did you mean 'grid'? known: "),
+    ('data = "digits"\nseeds = 0', "grid.toml: number of seeds must be a whole number at least 1 and at most 1000"),
+    ('data = "digits"\nseeds = [1, 1]', "grid.toml: seeds must be a number of seeds, or a list of different seeds"),
+    ('data = "digits"\n[grid]\nlr = 0.1', "grid.toml: lr in [grid] must be a list of values, such as [0.001, 0.003]"),
+    ('data = "digits"\n[grid]\nlr = [[1]]', "grid.toml: lr in [grid] can be numbers, texts of one line"),
+    ('data = "digits"\n[grid]\nlr = [1, 1]', "grid.toml: lr in [grid] has a value twice"),
+    ('data = "digits"\n[settings]\nlr = 1\n[grid]\nlr = [1, 2]', "grid.toml: lr stands in [grid] and outside"),
+    ('data = "digits"\n[settings]\nseed = 1', "grid.toml: seed cannot be in [settings]: seeds=... at the top"),
+    ('data = "digits"\n[grid]\nlrr = [0.1]', "unknown setting or model option 'lrr': did you mean 'lr'?"),
+    ('data = "digits"\n[grid]\nlr = [-0.1]', "learning rate must be a finite number above 0, not -0.1"),
+    ('data = "nothing"', "unknown data set"),
+    ('data = "digits"\n[grid]\nmodel = ["vit_mini", "vit_minni"]', "unknown model 'vit_minni'"),
+])
+def test_bad_input_is_one_line_and_nothing_is_written(file, capsys, text, line):
+    file.write_text(text)
+    assert main(["study", str(file)]) == 2
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert said.count("\n") == 1
+    assert said.split("/")[-1].removeprefix("minivit: error: ").startswith(line) or line in said
+    assert [other.name for other in file.parent.iterdir()] == ["grid.toml"]
+
+
+def test_a_missing_file_and_two_kinds_of_workers_are_one_line(tmp_path, capsys):
+    assert main(["study", str(tmp_path / "no.toml")]) == 2
+    assert "no.toml: no such file" in capsys.readouterr().err
+    assert main(["study", "x.toml", "--mpi", "--dask", "tcp://a:1"]) == 2
+    assert "a study has one kind of workers: leave out --dask, or --mpi" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
+def test_a_study_on_the_ranks_of_mpi_has_the_same_results(file):
+    pytest.importorskip("mpi4py")
+    _, alone = run_study(file, table=file.with_name("alone.csv"))
+    command = [MPIEXEC, "-n", "3", sys.executable, "-m", "minivit", "study", file, "--mpi"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Accuracy on the test images") == 1
+    lines = [sorted(line.rsplit(",", 1)[0] for line in path.read_text().splitlines())
+             for path in (alone.file, file.with_suffix(".csv"))]
+    assert lines[0] == lines[1]
+
+
+def test_a_study_on_the_workers_of_dask_has_the_same_results(file):
+    distributed = pytest.importorskip("distributed")
+    _, alone = run_study(file, table=file.with_name("alone.csv"))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert main(["study", str(file), "--dask", cluster.scheduler_address]) == 0
+    lines = [sorted(line.rsplit(",", 1)[0] for line in path.read_text().splitlines())
+             for path in (alone.file, file.with_suffix(".csv"))]
+    assert lines[0] == lines[1]
