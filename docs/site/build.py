@@ -1,4 +1,4 @@
-"""Build the site: the pages of docs/, a chapter for each op and layer, the API reference, and a search.
+"""Build the site: the pages of docs/, a chapter for each op and layer, the API reference, a tour, and a search.
 
     python docs/site/build.py                 writes build/site; open build/site/index.html
     python docs/site/build.py --out FOLDER
@@ -18,8 +18,10 @@ script; the font is cut from STIX Two Math, which a Python package carries. What
 
 import argparse
 import importlib.util
+import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
+TOUR = "227"                                                          # a 3 of the test that looks like a 7
 NEEDED = {"sphinx": "sphinx", "myst_parser": "myst-parser", "furo": "furo", "numpydoc": "numpydoc",
           "ziamath": "ziamath"}                                       # {module: package}
 
@@ -55,6 +58,7 @@ def build(out: Path, quiet: bool = False) -> int:
         if app.statuscode:
             return 1
         write_font(site)
+        write_tour(site / "tour.html")
         shutil.rmtree(site / ".doctrees", ignore_errors=True)
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(site, out)
@@ -98,6 +102,18 @@ def toctree(names: list[str], hidden: bool) -> str:
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+# ---- the tour of a digit ---------------------------------------------------------------------------------------------
+
+
+def write_tour(page: Path) -> None:
+    """Train the digits and write the tour of a test image."""
+    with tempfile.TemporaryDirectory() as temporary:
+        run = str(Path(temporary) / "digits")
+        for words in (["train", "digits", "-q", "--log-norms", "--out", run], ["tour", run, TOUR, "--out", str(page)]):
+            subprocess.run([sys.executable, "-m", "minivit", *words], check=True, stdout=subprocess.DEVNULL,
+                           env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 # ---- the font of the equations ---------------------------------------------------------------------------------------
