@@ -181,15 +181,16 @@ def test_what_was_done_with_the_files_is_told(tmp_path):
     folder = write(tmp_path / "mine", "a/0.png", "a/1.bmp", "b/2.png", size=(20, 40))
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (90, 30)).save(folder / "b" / "turned.jpg", exif=exif)
+    for ending in ("jpg", "tif"):
+        Image.new("RGB", (90, 30)).save(folder / "b" / f"turned.{ending}", exif=exif)
     Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(folder / "b" / "glass.png")
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "a" / "film.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(np.full((9, 9), 4000, np.uint16)).save(folder / "a" / "deep.png")
     assert load_data(folder, image_size=16).preparation == (
-        "7 image files (4 PNG, 1 BMP, 1 GIF, 1 JPEG) of 8x8 to 90x30 pixels, cropped to the middle, "
+        "8 image files (4 PNG, 1 BMP, 1 GIF, 1 JPEG, 1 TIFF) of 8x8 to 90x30 pixels, cropped to the middle, "
         "resized to 16x16 pixels, colour (RGB)",
-        "1 turned upright as the EXIF tag says", "1 with 16 bits, scaled to 8",
+        "2 turned upright as the EXIF tag says", "1 with 16 bits, scaled to 8",
         "1 with transparent pixels, which became white", "1 with several frames, of which the first was taken")
 
 

@@ -193,10 +193,11 @@ def _prepare(file, size, channels, fit, share):
     H, W = size
     shorter, whole = min(size), int(min(size) / share)                # of `whole` pixels, `shorter` are seen
     stored_size = file.size
+    turned = file.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)        # Pillow forgets it with the pixels
     # a JPEG need not be decoded larger than this, which is several times faster
     file.draft(None, 2 * (2 * int(max(size) / share),))
     image = _as_plain_mode(ImageOps.exif_transpose(file), file.format)
-    done = _done(file) + ["transparent"] * (image.mode == "RGBA" and channels != 4)
+    done = ["turned"] * turned + _done(file) + ["transparent"] * (image.mode == "RGBA" and channels != 4)
     width, height = image.size
     box, new = (0, 0, width, height), (W, H)
     if fit == "crop":
@@ -216,14 +217,13 @@ def _prepare(file, size, channels, fit, share):
 
 
 def _done(file):
-    """Return what is done with a loaded image, as keys of `preparation.DONE`, except for "transparent"."""
-    turned = file.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    """Return what its mode and frames make necessary for a loaded image, as keys of `preparation.DONE`."""
     bits = "32 bits" if _has_32_bits(file.mode, file.format) else "16 bits" if file.mode.startswith("I") else ""
     try:
         animated = getattr(file, "is_animated", False)
     except Exception:                                 # a damaged second frame does not matter
         animated = False
-    return [key for key in ("turned" if turned else "", bits, "animated" if animated else "") if key]
+    return [key for key in (bits, "animated" if animated else "") if key]
 
 
 def _has_32_bits(mode, kind):
