@@ -85,6 +85,7 @@ class Comparer:
         self.noise = 4 * EPS * self.size                              # round-off in L, at least
         self.roundoff_step = SCHEMES["central" if method in FILTERS else method].roundoff_step
         self._scales: dict[str, float] = {}
+        self._noises: dict[str, float] = {}
 
     def scale(self, name: str) -> float:
         """Return the scale of a tensor, to which steps are relative: its root mean square, or 1 for zeros.
@@ -127,13 +128,29 @@ class Comparer:
             numeric = scheme.slope(recorded, scheme.step * self.scale(name), self.dy)
         if not math.isfinite(analytic) or (method == "complex" and not math.isfinite(numeric)):
             return Comparison(index, numeric, analytic, math.inf)
+        first = Comparison(index, numeric, analytic, 0.0)
+        if method == "complex" or self._agrees(first):
+            return self._judged(first, size, 0.0)
         changed = slice(None) if recorded.changed is None else recorded.changed
-        roundoff = 4 * EPS * norm((self.y * self.dy)[changed]) / (scheme.roundoff_step * self.scale(name))
-        first = self._judged(Comparison(index, numeric, analytic, 0.0, roundoff), size, roundoff)
-        if method == "complex" or (first.seen and first.error <= self.tolerance and (
-                self._agrees(first) or self._is_seen(roundoff, first, size, name))):
-            return first
+        for roundoff in (lambda: EPS * norm((self.y * self.dy)[changed]), lambda: self.noise_of(name)):
+            uncertainty = 4 * roundoff() / (scheme.roundoff_step * self.scale(name))
+            judged = self._judged(first, size, uncertainty)
+            if judged.error <= self.tolerance and self._is_seen(uncertainty, judged, size, name):
+                return judged
         return self._compare_carefully(name, index, y_at, analytic, size)
+
+    def noise_of(self, name: str) -> float:
+        """Return the noise in L when all entries of a tensor change."""
+        if name not in self._noises:
+            v = np.random.default_rng(0).uniform(0.5, 1.5, self.gradients[name].size)
+            self._noises[name] = self._noise(self.perturbed(name, slice(None), v), name)
+        return self._noises[name]
+
+    def _noise(self, y_at, name):
+        """Return the noise in L along a direction."""
+        with np.errstate(all="ignore"):
+            y = y_at(0.0)
+            return noise(lambda t: float(np.sum((y_at(t) - y) * self.dy)), self.scale(name))
 
     def _agrees(self, comparison):
         """Return whether both slopes agree to the tolerance, relative to themselves."""
@@ -163,7 +180,7 @@ class Comparer:
             steps = _LARGEST_STEP * self.scale(name) * 4.0 ** -np.arange(_STEPS)
             slopes = np.array([float(np.sum((y_at(h) - y_at(-h)) * self.dy)) / (2 * h) for h in steps])
             y = y_at(0.0)
-            spread = noise(lambda t: float(np.sum((y_at(t) - y) * self.dy)), self.scale(name))
+            spread = self._noise(y_at, name)
             numeric, uncertainty, best = _best_slope(steps, slopes, spread)
             comparison = Comparison(index, numeric, analytic, math.inf, uncertainty)
             if best is None:

@@ -8,7 +8,6 @@ import numpy as np
 from .comparison import FILTERS, Comparer
 from .differences import SCHEMES, complex_step, taylor_order
 from .hints import hint_for
-from .noise import noise
 from .report import Row
 
 _HINTS = 5  # hints at most: many wrong tensors usually have one cause
@@ -59,7 +58,7 @@ class TensorCheck:
         comparisons = comparer.compare_entries(name, indices, method)
         smooth = [c for c in comparisons if not c.kink and c.seen]
         kinks = len(comparisons) - len(smooth)
-        self.require_precise_forward(name, comparisons, rng)
+        self.require_precise_forward(name, comparisons)
         unseen = False
         if gradient.size > self.samples:
             direction, unseen = self._along_a_direction(name, rng, method)
@@ -125,16 +124,13 @@ class TensorCheck:
             low, high = (low, middle) if first > second else (middle, high)
         return low
 
-    def require_precise_forward(self, name: str, comparisons: list, rng: np.random.Generator) -> None:
+    def require_precise_forward(self, name: str, comparisons: list) -> None:
         """Raise ValueError if noise in the forward hides the slopes, as where it computes in float32 inside."""
         comparer = self.comparer
         hidden = [c for c in comparisons if not c.seen and math.isfinite(c.numeric)]
         if 2 * len(hidden) <= len(comparisons) or any(c.error > comparer.tolerance for c in comparisons):
             return
-        y_at = comparer.perturbed(name, slice(None), comparer.random_direction(name, rng))
-        y = y_at(0.0)
-        relative = noise(lambda t: float(np.sum((y_at(t) - y) * comparer.dy)), comparer.scale(name)) / (
-            comparer.size or 1.0)
+        relative = comparer.noise_of(name) / (comparer.size or 1.0)
         if relative > 1e-13:
             largest = max(comparer.largest(name), *(abs(c.numeric) for c in hidden)) or 1.0
             needed = 10 ** math.ceil(math.log10(max(c.uncertainty for c in hidden) / largest))
