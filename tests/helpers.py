@@ -64,3 +64,11 @@ def google_arrays(model):
     for place, name in norms.items():
         arrays |= {f"{place}/scale": values[f"{name}.weight"], f"{place}/bias": values[f"{name}.bias"]}
     return arrays
+
+
+def with_random_head(model):
+    """The model with random weights in its classifier, which starts at zero: a file of such weights is refused."""
+    for p in model.parameters():
+        if p.name.startswith("head") and p.decay:
+            p.data = np.random.default_rng(0).standard_normal(p.shape)
+    return model

@@ -33,7 +33,9 @@ def test_the_first_word_of_a_name_says_what_it_is():
 def test_every_gradient_agrees_with_finite_differences(check, method):
     report = check.report(method=method)
     assert report.ok, f"\n{report}"
-    assert report.worst <= (1e-8 if method == "richardson" else 1e-6)
+    # A bias of the normed keys shifts all scores of a query alike, so its gradient is zero, and its error is round-off.
+    worst = max(row.error for row in report.rows if not row.tensor.endswith("k_norm.bias"))
+    assert worst <= (1e-8 if method == "richardson" else 1e-6)
     if check.kind in catalogue.PAIRS:
         assert [row.tensor for row in report.rows] == list(catalogue.OPS[check.name].shapes)
     else:

@@ -15,7 +15,7 @@ from PIL import Image
 
 import minivit
 from minivit import cli, explain
-from minivit.explain.tour import blocks, make_tour
+from minivit.explain.tour import blocks, check_can_tour, make_tour
 from minivit.explain.tour.numbers import Numbers
 from minivit.models.create import VARIANTS, declare_model
 from minivit.ops import cross_entropy, pixels
@@ -79,8 +79,13 @@ def test_numbers_come_back(bits):
 
 
 @pytest.mark.parametrize("name", [name for name, (family, _) in VARIANTS.items() if family != "resnet"])
-def test_every_named_model_fits_into_a_page(name):
-    assert blocks.plan(declare_model(name)).numbers <= blocks.MOST_NUMBERS
+def test_every_named_model_fits_into_a_page_or_is_refused(name):
+    model = declare_model(name)
+    if blocks.plan(model).numbers <= blocks.MOST_NUMBERS:
+        return
+    assert model.image_size >= (384, 384)
+    with pytest.raises(ValueError, match="no tour of"):
+        check_can_tour(model)
 
 
 @pytest.mark.parametrize("most", [blocks.MOST_NUMBERS, FEW])

@@ -9,6 +9,7 @@
     models.py     models, weights, trace
     measuring.py  gradcheck, bench
     learning.py   learn
+    exporting.py  export
     meta.py       help, completion
 
 A verb is one function `add_VERB(verbs)`, which declares its options, and one function `_VERB(options)`, which runs it.
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Sequence
 
 from ..common.version import __version__
+from .exporting import add_export
 from .learning import add_learn
 from .measuring import add_bench, add_gradcheck
 from .meta import add_completion, add_help
@@ -34,7 +36,7 @@ from .training import add_train
 from .wording import option_names
 
 VERBS = (add_train, add_study, add_evaluate, add_predict, add_attend, add_tour, add_models, add_weights, add_trace,
-         add_gradcheck, add_bench, add_learn, add_help, add_completion)
+         add_gradcheck, add_bench, add_learn, add_export, add_help, add_completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

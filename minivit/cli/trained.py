@@ -67,11 +67,12 @@ def add_predict(verbs: argparse._SubParsersAction) -> None:
                "new-photos --csv > classes.csv\n  find . -name '*.jpg' | minivit predict runs/photos-seed0 -\n  "
                "minivit predict w.safetensors cat.jpg --model vit_tiny_patch16_224")
     verb.set_defaults(verb=_predict)
-    verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
+    verb.add_argument("run", metavar="RUN", help="The folder of a run, or weights: see --model.")
     add_images(verb, " A folder stands for all image files in it, and - for standard input: an image file, or names of "
                      "image files, one a line.")
     verb.add_argument("--model", metavar="NAME",
-                      help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
+                      help="The named model of a file of weights: timm's or Hugging Face's safetensors, or Google's "
+                           ".npz. Not needed for weights with a config.json beside them.")
     add_class_names(verb)
     verb.add_argument("--top", type=int, default=3, metavar="K", help="Number of classes to print. Default: 3.")
     add_threads(verb)
@@ -101,18 +102,17 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _rows(options: argparse.Namespace, images: list[str], choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The predictions for images, with a run or a file of weights."""
-    if options.model:
-        from ..models.class_names import read_class_names
-        from ..models.pretrained import read_named
+    """The predictions for images, with a run or with pretrained weights."""
+    from ..models.pretrained import are_described, load_weights
+
+    if options.model or are_described(options.run):
         from ..training_pipeline.results.classify_images import classify_with_weights
 
-        rows = classify_with_weights(options.run, options.model, images, class_names=options.class_names, **choice)
-        if not options.class_names and read_class_names(options.run,
-                                                        read_named(options.run, options.model)[0].classes) is None:
+        source = load_weights(options.run, options.model, options.class_names)
+        if source.class_names is None:
             print_note("the classes are numbers, because a file of weights has no names: pass class_names=..., a file "
                        "with one name a line", options)
-        return rows
+        return classify_with_weights(source, images, **choice)
     from ..training_pipeline.folder import RunFolder
     from ..training_pipeline.pretrained.weight_source import check_is_not_a_file
     from ..training_pipeline.results.classify_images import classify_images
@@ -164,13 +164,14 @@ def add_attend(verbs: argparse._SubParsersAction) -> None:
                "--class 3 --out three.png\n  minivit attend w.safetensors cat.jpg --model vit_tiny_patch16_224 --out "
                "look.png")
     verb.set_defaults(verb=_attend)
-    verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
+    verb.add_argument("run", metavar="RUN", help="The folder of a run, or weights: see --model.")
     add_images(verb)
     verb.add_argument("--class", dest="of_class", metavar="NAME",
                       help="Explain this class: its relevance (gradient-weighted attention rollout) and gradient x "
                            "input.")
     verb.add_argument("--model", metavar="NAME",
-                      help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
+                      help="The named model of a file of weights: timm's or Hugging Face's safetensors, or Google's "
+                           ".npz. Not needed for weights with a config.json beside them.")
     verb.add_argument("--out", metavar="FILE", required=True,
                       help="The image file to write. The format is its ending (.png, .svg, .pdf), else PNG.")
     add_threads(verb)
@@ -182,14 +183,16 @@ def _attend(options: argparse.Namespace) -> None:
     from ..common.figures import figure_format
     from ..explain.tools.attention_report import report_as_json, report_as_text
     from ..explain.tools.plots import draw_attention
+    from ..models.pretrained import are_described, load_weights
     from ..training_pipeline.folder import RunFolder
     from ..training_pipeline.pretrained.weight_source import check_is_not_a_file
     from ..training_pipeline.results.classify_images import attend_images, attend_with_weights
     from ..training_pipeline.results.trained_model import unfinished
 
     figure_format(options.out)                                       # report a wrong ending before the computation
-    if options.model:
-        reports = attend_with_weights(options.run, options.model, options.images, options.threads, options.of_class)
+    if options.model or are_described(options.run):
+        reports = attend_with_weights(load_weights(options.run, options.model), options.images, options.threads,
+                                      options.of_class)
         note = None
     else:
         check_is_not_a_file(options.run)
@@ -214,13 +217,14 @@ def add_tour(verbs: argparse._SubParsersAction) -> None:
         epilog="examples:\n  minivit tour runs/digits-seed0 7 --out tour.html\n  minivit tour w.safetensors cat.jpg "
                "--model vit_base_patch16_224 --out tour.html")
     verb.set_defaults(verb=_tour)
-    verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
+    verb.add_argument("run", metavar="RUN", help="The folder of a run, or weights: see --model.")
     verb.add_argument("image", metavar="IMAGE",
                       help="An image file, which is prepared as the run's own images were; or a number, which counts "
                            "the run's test images from 0.")
     verb.add_argument("--out", metavar="FILE", required=True, help="The HTML file to write.")
     verb.add_argument("--model", metavar="NAME",
-                      help="The named model of a file of weights. The file is timm's safetensors or Google's .npz.")
+                      help="The named model of a file of weights: timm's or Hugging Face's safetensors, or Google's "
+                           ".npz. Not needed for weights with a config.json beside them.")
     add_class_names(verb)
     verb.add_argument("--class", dest="of_class", metavar="NAME",
                       help="The class whose loss goes backward. Default: the true class if it is known, else the "
@@ -231,9 +235,10 @@ def add_tour(verbs: argparse._SubParsersAction) -> None:
 
 
 def _tour(options: argparse.Namespace) -> None:
+    from ..models.pretrained import are_described
     from ..training_pipeline.results.tour_image import tour_of_run, tour_of_weights
 
-    if options.model:
+    if options.model or are_described(options.run):
         result = tour_of_weights(options.run, options.model, options.image, options.out, options.of_class,
                                  options.threads, options.class_names)
     else:

@@ -1,6 +1,7 @@
 """Files: written completely or not at all, and read with one clear error if they are damaged."""
 
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,3 +86,38 @@ def check_memory(what: str, size: int) -> None:
         memory = 2**34
     if size > memory:
         raise ValueError(f"{what} would take {size >> 30:,} GiB, but this machine has {memory >> 30:,} GiB of memory")
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Make a folder that appears under `path` only when the `with` block ends, with the files written until then.
+
+    The block gets a temporary folder beside it. Raises ValueError if `path` exists and is not an empty folder; OSError,
+    which names `path`, if the folder cannot be made.
+    """
+    path = Path(path)
+    check_is_free(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.is_dir():
+            path.rmdir()                                              # it is empty
+        os.replace(temporary, path)
+    except OSError as error:                                          # name the folder that the user knows
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_is_free(path: str | os.PathLike) -> None:
+    """Raise ValueError unless `path` is an empty folder, or nothing, in a folder that exists."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file: name a new folder")
+    if path.is_dir() and any(path.iterdir()):
+        raise ValueError(f"{path} already holds {len([*path.iterdir()])} files: name a new or empty folder")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder, so {path.name} cannot be made there")

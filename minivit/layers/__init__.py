@@ -16,6 +16,7 @@ from .layer import Layer
 from .linear import Linear
 from .mlp import GELU, MLP
 from .norm import LayerNorm
+from .normed_attention import NormedAttention
 from .parameter import Parameter
 from .patch_embed import PatchEmbed
 from .patch_merging import PatchMerging
@@ -26,6 +27,6 @@ from .window import WindowAttention
 
 __all__ = [
     "GELU", "MLP", "Attention", "AttentionVariant", "Block", "ConvStem", "Convolution", "DropPath", "Dropout",
-    "GroupNormReLU", "Heads", "Layer", "LayerNorm", "Linear", "MeanHead", "Parameter", "PatchEmbed", "PatchMerging",
-    "RelativeBias", "ResidualBlock", "Shortcut", "Stage", "StdConvolution", "WindowAttention",
+    "GroupNormReLU", "Heads", "Layer", "LayerNorm", "Linear", "MeanHead", "NormedAttention", "Parameter", "PatchEmbed",
+    "PatchMerging", "RelativeBias", "ResidualBlock", "Shortcut", "Stage", "StdConvolution", "WindowAttention",
 ]

@@ -11,10 +11,12 @@ from ..common.checks import UnknownName, check_name, suggestion
 from ..common.sizes import check_pair
 from ..weight_formats.timm import read_weights
 from .deit import DeiT
+from .extended_vit import ExtendedViT
 from .model import Model
 from .resnet import ResNet
 from .small import SMALL, default_image_size, fit
 from .swin import Swin
+from .timm_variants import not_built, split_tag
 from .variants import CROPS, VARIANTS
 from .vit import ViT
 
@@ -22,7 +24,8 @@ __all__ = ["CROPS", "FAMILIES", "VARIANTS", "check_model_name", "create_model", 
            "family_of"]
 
 LIST_OF_MODELS = "minivit.models.describe_models()"                   # as error messages name it
-FAMILIES: dict[str, type[Model]] = {"vit": ViT, "deit": DeiT, "swin": Swin, "resnet": ResNet}
+FAMILIES: dict[str, type[Model]] = {"vit": ViT, "deit": DeiT, "swin": Swin, "resnet": ResNet,
+                                   "extended_vit": ExtendedViT}
 
 
 def create_model(name: str, *, weights: str | os.PathLike | None = None, new_head: bool = False, seed: int = 0,
@@ -33,7 +36,8 @@ def create_model(name: str, *, weights: str | os.PathLike | None = None, new_hea
     ----------
     name : str
         A named variant, such as "vit_base_patch16_224"; a small model for any `image_size`, such as "vit_mini"
-        (default: 8, for "resnet_mini" 28); or a family with its sizes as options: "vit", "deit", "swin", "resnet".
+        (default: 8, for "resnet_mini" 28); or a family with its sizes as options: "vit", "deit", "swin", "resnet",
+        "extended_vit". A named variant may have timm's tag, as in "vit_base_patch16_224.mae".
     weights : path, optional
         Pretrained weights: a safetensors file with timm's names, or Google's `.npz` of a Vision Transformer. Learned
         positions are resized to the image size. Default: random weights.
@@ -44,12 +48,12 @@ def create_model(name: str, *, weights: str | os.PathLike | None = None, new_hea
     dtype : dtype
         float32 to train, float64 to verify gradients.
     **options
-        Options of the family, see `ViT`, `DeiT`, `Swin` and `ResNet`. They override those of a variant.
+        Options of the family, see `ViT`, `DeiT`, `Swin`, `ResNet` and `ExtendedViT`. They override those of a variant.
 
     Returns
     -------
     Model
-        A `ViT`, `DeiT`, `Swin` or `ResNet`.
+        A `ViT`, `DeiT`, `Swin`, `ResNet` or `ExtendedViT`.
 
     Raises
     ------
@@ -73,7 +77,8 @@ def create_model(name: str, *, weights: str | os.PathLike | None = None, new_hea
 
 def declare_model(name: str, **options: Any) -> Any:
     """Return a model without memory for its weights, for example to count them. Arguments as for `create_model`."""
-    check_model_name(name)
+    name, of_tag = split_tag(check_model_name(name))
+    options = of_tag | options
     small: dict[str, Any] = {}
     if name in SMALL:
         image_size = options.get("image_size", default_image_size(name))
@@ -93,8 +98,11 @@ def declare_model(name: str, **options: Any) -> Any:
 def check_model_name(name: str, allow_families: bool = True) -> str:
     """Return `name` if a model has it; otherwise raise ValueError with the nearest name, if possible of the family."""
     known = [*(FAMILIES if allow_families else ()), *SMALL, *VARIANTS]
-    if name in known:
+    plain = split_tag(str(name))[0]
+    if name in known or plain in VARIANTS:
         return name
+    if what := not_built(plain):
+        raise ValueError(f"timm's {plain} needs what is not built here: {what}")
     family = next((family for family in FAMILIES if str(name).lower().startswith(family)), "")
     relatives = [one for one in known if one.startswith(family) and one not in FAMILIES]
     longer = [one for one in relatives if one.startswith(str(name).lower() or "-")]

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-Variant = tuple[str, dict[str, Any]]                                  # the name of the family, and its options
+from .timm_variants import IMAGENET as _IMAGENET
+from .timm_variants import TIMM_VARIANTS, Variant
+from .timm_variants import crop as _timm_crop
 
 
 def _vit(image_size: int, patch_size: int, width: int, depth: int, heads: int, **more: Any) -> Variant:
@@ -24,10 +26,9 @@ def _resnet(image_size: int, layers: list[int], width: int, **more: Any) -> Vari
     return "resnet", {"image_size": image_size, "layers": layers, "width": width} | more
 
 
-# Pixel statistics of ImageNet, used to train DeiT and Swin. Google's ViT use (pixel - 0.5) / 0.5, the default of the
-# models.
-_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-
+# DeiT and Swin were trained with the pixel statistics of ImageNet. Google's ViT use (pixel - 0.5) / 0.5, the default of
+# the models.
+#
 # Sizes and names: Table 1 of Dosovitskiy et al. (B, L, H), Table 1 of Touvron et al., arXiv:2012.12877 (Ti, S), section
 # 3.3 of Liu et al., arXiv:2103.14030 (Swin-T, -S, -B), under timm's names.
 #
@@ -69,3 +70,5 @@ VARIANTS: dict[str, Variant] = {
 # Center crop in evaluation: share of the shorter side, for the variants that were trained on ImageNet.
 CROPS = {name: 0.875 if family == "resnet" else 0.9
          for name, (family, options) in VARIANTS.items() if options["image_size"] == 224}
+VARIANTS |= TIMM_VARIANTS
+CROPS |= {name: _timm_crop(name, options["image_size"]) for name, (_, options) in TIMM_VARIANTS.items()}

@@ -7,10 +7,12 @@ The names in this project are timm's. Only the layouts differ:
     convolution         ours (k, k, C, D)         timm's (D, C, k, k), the head of a ResNet too, with k = 1
     bias table          ours (T, h)               timm's (T, h)
     cls_token           ours (D,)                 timm's (1, 1, D), and dist_token alike
-    pos_embed           ours (N, D)               timm's (1, N, D)
+    pos_embed           ours (N, D)               timm's (1, N, D), and reg_token alike
+
+A few parts of timm's Vision Transformers are multiplied in when weights are read, see `fold.py`.
 
 The authors of Swin count each `downsample` to the previous stage and call `head.fc` `head`; their names are read too,
-as are Google's `.npz` files of Vision Transformers (see `google.py`).
+as are Google's `.npz` files of Vision Transformers (see `google.py`) and Hugging Face's ViT (see `hugging_face.py`).
 """
 
 import json
@@ -24,13 +26,16 @@ from typing import Any
 import numpy as np
 
 from ..common.sizes import check_pair
+from .fold import fold
 from .google import read_google
+from .hugging_face import from_hugging_face, is_hugging_face
 from .match import Match, match
 from .safetensors_io import read_tensors, write_tensors
 
 _AS_IT_IS = "relative_position_bias_table"
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "state_dict.")         # of DataParallel, torch.compile, trainers
 _TOKENS = ("cls_token", "dist_token")
+_TABLES = ("pos_embed", "reg_token")
 
 
 class Tensors(dict):
@@ -69,7 +74,8 @@ def match_timm(tensors: Mapping[str, np.ndarray], model: Any, new_head: bool = F
         return _outward(p.name, np.broadcast_to(np.float32(0), p.shape), model).shape
 
     old_grids = getattr(tensors, "grids", {})
-    return match(_renamed(tensors), model.parameters(), outward, _inward, model.position_grids(), new_head, old_grids)
+    tensors = fold(_renamed(tensors), model)
+    return match(tensors, model.parameters(), outward, _inward, model.position_grids(), new_head, old_grids)
 
 
 def from_timm(tensors: Mapping[str, np.ndarray], model: Any, new_head: bool = False) -> dict[str, np.ndarray]:
@@ -102,7 +108,7 @@ def _outward(name, data, model):
         return data.transpose(3, 2, 0, 1)
     if name in _TOKENS:
         return data[None, None]
-    if name == "pos_embed":
+    if name in _TABLES:
         return data[None]
     if name.endswith(_AS_IT_IS):
         return data
@@ -133,7 +139,13 @@ def read_any(path: str | os.PathLike) -> Tensors:
     Raises FileNotFoundError; ValueError if the file is damaged or has another format.
     """
     tensors, metadata = (read_google(path), {}) if Path(path).suffix == ".npz" else read_tensors(path)
-    return Tensors(_renamed(_unwrapped(tensors)), _named_grids(metadata))
+    tensors = _unwrapped(tensors)
+    if is_hugging_face(tensors):
+        try:
+            tensors = from_hugging_face(tensors)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
+    return Tensors(_renamed(tensors), _named_grids(metadata))
 
 
 def _named_grids(metadata):

@@ -13,21 +13,27 @@ import numpy as np
 from ...common.sizes import pair
 from ...layers import PatchEmbed
 from ...models.deit import DeiT
+from ...models.extended_vit import ExtendedViT
 from ...models.swin import Swin
 from ...models.vit import ViT
 from ...ops import cross_entropy, softmax
 from ...parallel.blas import blas_threads
 from ..attention_maps import attention_grids, readout_maps, rollouts
 from ..filters import position_similarity
-from .blocks import FEW_PIXELS, encode_block, heads_of, length, places, plan, tokens_of
+from .blocks import FEW_PIXELS, MOST_NUMBERS, encode_block, heads_of, length, places, plan, tokens_of
 from .numbers import Numbers
 from .recording import Recording
 
 
 def check_can_tour(model: Any) -> None:
-    """Raise ValueError unless the model is a ViT, DeiT or Swin."""
+    """Raise ValueError unless the model is a ViT, DeiT or Swin that fits into a page."""
+    if isinstance(model, ExtendedViT):
+        raise ValueError("no tour of an ExtendedViT: pass a ViT, a DeiT or a Swin")
     if not isinstance(model, ViT | Swin):
         raise ValueError(f"no tour of a {type(model).__name__}: it has no attention; pass a ViT, a DeiT or a Swin")
+    if plan(model).numbers > MOST_NUMBERS:
+        raise ValueError(f"no tour of this {type(model).__name__}: its {model.tokens:,} tokens do not fit into a page; "
+                         "take a model for smaller images")
 
 
 def make_tour(model: Any, image: np.ndarray, target: int | None = None, class_names: Sequence[str] | None = None,

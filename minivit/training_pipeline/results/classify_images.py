@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,8 @@ import numpy as np
 from ...common.checks import check_number
 from ...data import read_image_files
 from ...explain.tools.attention_report import AttentionReport, attention_reports
-from ...models.class_names import read_class_names
 from ...models.model import Model
-from ...models.pretrained import load_weights
+from ...models.pretrained import Pretrained
 from ...ops import softmax
 from ..folder import RunFolder
 from ..progress import progress_bar
@@ -60,20 +58,17 @@ def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Seq
             for name, p in zip(names, probabilities, strict=True) if name not in unreadable]
 
 
-def classify_with_weights(path: str | Path, name: str, images: Sequence, top: int = 3, unreadable: dict | None = None,
-                          threads: int | None = None,
-                          class_names: str | Path | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the most probable classes of image files with a file of pretrained weights, as `classify`.
+def classify_with_weights(source: Pretrained, images: Sequence, top: int = 3, unreadable: dict | None = None,
+                          threads: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the most probable classes of image files with pretrained weights, as `classify`.
 
-    Images are read and classified a batch at a time. Parameters and errors as for `load_weights`, `read_image_files`,
-    `classify`, and for `class_names` as `read_class_names`.
+    Images are read and classified a batch at a time. Parameters and errors as for `read_image_files` and `classify`.
     """
-    model, share = load_weights(path, name)
-    names = read_class_names(path, model.classes, class_names)
+    model = source.model
 
     def classify_batch(batch):
-        pixels = read_image_files(batch, model.image_size, model.channels, "crop", share, unreadable)
-        return classify(model, batch, pixels, names, top, unreadable or (), threads)
+        pixels = read_image_files(batch, model.image_size, model.channels, source.fit, source.crop, unreadable)
+        return classify(model, batch, pixels, source.names, top, unreadable or (), threads)
 
     return _in_batches(images, classify_batch)
 
@@ -106,15 +101,15 @@ def _in_batches(images: Sequence, classify_batch: Callable) -> Iterator[dict[str
             bar.update(len(batch))
 
 
-def attend_with_weights(path: str | Path, name: str, images: Sequence, threads: int | None = None,
+def attend_with_weights(source: Pretrained, images: Sequence, threads: int | None = None,
                         of_class: str | None = None) -> list[AttentionReport]:
-    """Return where a named model with a file of pretrained weights looks in each image file.
+    """Return where a model with pretrained weights looks in each image file.
 
-    Parameters and errors as for `load_weights`, `read_image_files` and `attention_reports`. Classes are numbers.
+    Parameters and errors as for `read_image_files` and `attention_reports`.
     """
-    model, share = load_weights(path, name)
-    pixels = read_image_files(list(images), model.image_size, model.channels, "crop", share)
-    return attention_reports(model, pixels, images, threads=threads, of_class=of_class)
+    model = source.model
+    pixels = read_image_files(list(images), model.image_size, model.channels, source.fit, source.crop)
+    return attention_reports(model, pixels, images, source.class_names, threads=threads, of_class=of_class)
 
 
 def attend_images(run: RunFolder, images: Sequence, threads: int | None = None,

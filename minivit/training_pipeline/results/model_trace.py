@@ -10,7 +10,7 @@ from ...explain.layer_trace import Trace, trace
 from ...models import create_model
 from ...models.create import check_model_name
 from ...models.model import Model
-from ...models.pretrained import load_weights
+from ...models.pretrained import are_described, load_weights
 from ...parallel.blas import blas_threads
 from ...parallel.threads import Workers
 from ..folder import RunFolder
@@ -29,7 +29,7 @@ def trace_model(source: str | Path, name: str | None = None, depth: int = 1, ima
     source : str or path
         The name of a model, which then has random weights; the folder of a run; or, with `name`, a file of weights.
     name : str, optional
-        The named model of a file of weights.
+        The named model of a file of weights. Default: that of the config.json beside it.
     depth : int
         Number of levels of layers, as for `Model.summary`.
     images : int
@@ -58,8 +58,8 @@ def trace_model(source: str | Path, name: str | None = None, depth: int = 1, ima
 
 def _load(source: str | Path, name: str | None) -> tuple[Model, str]:
     """Return the model, and what its weights are."""
-    if name is not None:
-        return load_weights(source, name)[0], f"weights of {source}"
+    if name is not None or are_described(source):
+        return load_weights(source, name).model, f"weights of {source}"
     if Path(source).is_dir():
         return latest_model(RunFolder(source)), f"weights of {source}"
     check_is_not_a_file(source)

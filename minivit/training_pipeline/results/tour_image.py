@@ -8,7 +8,6 @@ from typing import Any
 from ...common.checks import check_name
 from ...data import read_image_files
 from ...explain.tour import check_can_tour, make_tour, write_tour
-from ...models.class_names import read_class_names
 from ...models.pretrained import load_weights
 from ..folder import RunFolder
 from .classify_images import read_images
@@ -56,17 +55,17 @@ def tour_of_run(run: RunFolder, image: str, out: str | Path, of_class: str | Non
                   run=str(run.path), note=unfinished(run))
 
 
-def tour_of_weights(path: str | Path, name: str, image: str, out: str | Path,
+def tour_of_weights(path: str | Path, name: str | None, image: str, out: str | Path,
                     of_class: str | None = None, threads: int = 1,
                     class_names: str | Path | None = None) -> dict[str, Any]:
-    """Write the tour of an image file through a named model with a file of pretrained weights.
+    """Write the tour of an image file through a model with pretrained weights.
 
-    Parameters, result and errors as for `load_weights`, `tour_of_run` and `read_class_names`. Without names of the
-    classes, their numbers are used.
+    Parameters, result and errors as for `load_weights` and `tour_of_run`. Without names of the classes, their numbers
+    are used.
     """
-    model, share = load_weights(path, name)
+    source = load_weights(path, name, class_names)
+    model, names = source.model, source.names
     check_can_tour(model)
-    names = read_class_names(path, model.classes, class_names) or [str(k) for k in range(model.classes)]
     if of_class is not None and of_class.isdecimal() and int(of_class) < len(names):
         of_class = names[int(of_class)]
     if of_class is not None and of_class not in names:
@@ -75,7 +74,7 @@ def tour_of_weights(path: str | Path, name: str, image: str, out: str | Path,
     if re.fullmatch(r"-?\d+", image) and not Path(image).exists():
         raise ValueError(f"{image} is the number of a test image, which only a run has: with model=... name an image "
                          "file")
-    [pixels] = read_image_files([image], model.image_size, model.channels, "crop", share)
+    [pixels] = read_image_files([image], model.image_size, model.channels, source.fit, source.crop)
     return _write(model, pixels, names, of_class, out, image, None, None, threads)
 
 

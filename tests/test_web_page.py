@@ -1,0 +1,312 @@
+"""The page of `minivit export --web`: digits drawn by strokes, image files, attention; the files of its runtime.
+
+The tests in the browser need Chromium, its driver, selenium and onnx, and the files of onnxruntime-web in the user's
+cache: `python -c "from minivit.export.web.runtime import runtime_files; runtime_files()"` puts them there.
+"""
+
+import functools
+import http.server
+import io
+import json
+import math
+import tarfile
+import threading
+from hashlib import sha256
+
+import numpy as np
+import platformdirs
+import pytest
+from browser import is_blank, needs_chromium, overflow, screenshot, use_dark_mode, use_phone
+from helpers import with_random_head
+from PIL import Image
+
+import minivit
+from minivit import cli
+from minivit.export import write_timm_folder
+from minivit.export.web import runtime
+from minivit.export.web.drawing import UNKNOWN, measure
+from minivit.weight_formats.timm import write_weights
+
+CACHED = platformdirs.user_cache_path("minivit") / "web" / runtime.PACKAGE
+needs_runtime = pytest.mark.skipif(not all((CACHED / name).is_file() for name in runtime.FILES),
+                                   reason="needs the files of onnxruntime-web in the cache")
+needs_browser = [needs_chromium, needs_runtime, pytest.mark.usefixtures("no_curve")]
+
+
+def arc(x, y, width, height, start, end):
+    """Points of an ellipse, from one angle to another one, in degrees clockwise from the right."""
+    angles = np.radians(np.linspace(start, end, 20))
+    return [(x + width * math.cos(a), y + height * math.sin(a)) for a in angles]
+
+
+DIGITS = {                                                            # strokes, as shares of the board
+    "0": [arc(.5, .5, .2, .32, -90, 270)],
+    "1": [[(.38, .3), (.52, .18), (.52, .82)]],
+    "2": [[*arc(.48, .35, .18, .17, 180, 390), (.3, .8), (.7, .8)]],
+    "3": [arc(.46, .33, .17, .16, -150, 90) + arc(.46, .66, .2, .17, -90, 150)],
+    "4": [[(.55, .15), (.28, .6), (.74, .6)], [(.6, .35), (.6, .85)]],
+    "5": [[(.66, .18), (.36, .18), (.34, .46), *arc(.47, .62, .19, .19, -130, 140)]],
+    "6": [[(.6, .15), (.4, .4), *arc(.49, .64, .17, .18, 180, 540)]],
+    "7": [[(.3, .2), (.7, .2), (.45, .83)], [(.38, .5), (.66, .5)]],
+    "8": [arc(.5, .34, .15, .16, 90, 450) + arc(.5, .67, .18, .17, -90, 270)],
+    "9": [[*arc(.5, .35, .17, .17, 0, -360), (.66, .4), (.6, .83)]],
+}
+
+
+# ---- in the browser -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, no_curve):
+    """The digits with their preset, as `minivit train digits`."""
+    pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("web") / "run"
+    assert cli.main(["train", "digits", "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A function that serves a folder and returns its address."""
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    servers = []
+
+    def serve(folder):
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(run_folder, served, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page") / "page"
+    assert cli.main(["export", str(run_folder), str(folder), "--web"]) == 0
+    return served(folder)
+
+
+def ready(browser, address):
+    """Open the page and wait for the model."""
+    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+    browser.get(address)
+    wait(browser, 30).until(lambda b: b.execute_script("return document.body.dataset.ready"))
+
+
+def results(browser):
+    return int(browser.execute_script("return document.body.dataset.results ?? 0"))
+
+
+def shown(browser, before):
+    """Wait for a result after `before` results, and until no further one comes; return the class."""
+    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+    wait(browser, 20).until(lambda b: results(b) > before and b.execute_script("return !running && !waiting"))
+    return browser.execute_script("return document.getElementById('verdict').dataset.name")
+
+
+def draw(browser, strokes, scale=1.0, shift=(0.0, 0.0)):
+    """Draw with the pointer on an empty board, and return the class."""
+    builder = pytest.importorskip("selenium.webdriver.common.actions.action_builder").ActionBuilder
+    browser.find_element("id", "clear").click()
+    left, top, side = browser.execute_script(
+        "const b = document.getElementById('canvas').getBoundingClientRect(); return [b.x, b.y, b.width]")
+    before = results(browser)
+    for stroke in strokes:
+        actions = builder(browser, duration=10)
+        for i, (x, y) in enumerate(stroke):
+            actions.pointer_action.move_to_location(int(left + side * (scale * x + shift[0])),
+                                                    int(top + side * (scale * y + shift[1])))
+            if i == 0:
+                actions.pointer_action.pointer_down()
+        actions.pointer_action.pointer_up()
+        actions.perform()
+    return shown(browser, before)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, (0.0, 0.0)), (0.5, (0.45, 0.03))], ids=["large", "small, aside"])
+class TestStrokes:
+    pytestmark = needs_browser
+
+    def test_nine_of_ten_drawn_digits_are_recognised(self, browser, address, scale, shift):
+        ready(browser, address)
+        found = {digit: draw(browser, strokes, scale, shift) for digit, strokes in DIGITS.items()}
+        assert sum(name == digit for digit, name in found.items()) >= 9, found
+
+
+class TestPage:
+    pytestmark = needs_browser
+
+    def test_image_files_get_the_probabilities_of_predict(self, browser, address, run_folder, tmp_path, capsys):
+        ready(browser, address)
+        digits = minivit.load_data("digits")
+        for number in range(3):
+            path = tmp_path / f"{number}.png"
+            Image.fromarray(digits.test_images[number, :, :, 0]).save(path)
+            before = results(browser)
+            browser.find_element("id", "file").send_keys(str(path))
+            name = shown(browser, before)
+            capsys.readouterr()
+            assert cli.main(["predict", str(run_folder), str(path), "--json"]) == 0
+            best = json.loads(capsys.readouterr().out)[0]["classes"][0]
+            assert name == best["class"]
+            share = float(browser.find_element("css selector", "#classes .share").text.rstrip("%")) / 100
+            assert share == pytest.approx(best["probability"], abs=0.002)
+
+    def test_the_board_stays_where_it_is_and_the_attention_is_shown(self, browser, address):
+        ready(browser, address)
+        place = browser.find_element("id", "canvas").rect
+        draw(browser, DIGITS["3"])
+        assert browser.find_element("id", "canvas").rect == place
+        assert browser.find_element("id", "look").is_displayed()
+        colours = browser.execute_script("""
+            const map = document.getElementById('attention');
+            const data = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
+            return new Set(Array.from({length: 64}, (_, i) => data.slice(4 * i, 4 * i + 3).join())).size;""")
+        assert colours > 15
+        browser.find_element("id", "clear").click()
+        assert not browser.find_element("id", "result").is_displayed()
+
+    def test_the_page_loads_nothing_from_elsewhere(self, browser, address):
+        ready(browser, address)
+        loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+        assert len(loaded) >= 6
+        assert all(name.startswith((address, "data:")) for name in loaded)
+
+    def test_it_fits_a_phone_and_dark_mode(self, browser, address):
+        use_phone(browser)
+        ready(browser, address)
+        assert draw(browser, DIGITS["0"]) == "0"
+        assert overflow(browser) == 0
+        bright = screenshot(browser)
+        use_dark_mode(browser)
+        dark = screenshot(browser)
+        assert not is_blank(dark)
+        assert dark[-1, 0].sum() < bright[-1, 0].sum()
+
+    def test_a_file_that_is_no_image_and_a_page_without_a_server_say_so(self, browser, address, tmp_path):
+        ready(browser, address)
+        (tmp_path / "x.png").write_text("no image")
+        browser.find_element("id", "file").send_keys(str(tmp_path / "x.png"))
+        wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+        wait(browser, 10).until(lambda b: "x.png is not an image" in b.find_element("id", "message").text)
+
+    def test_a_network_for_colour_images_without_attention(self, browser, served, tmp_path):
+        pytest.importorskip("onnx")
+        options = {"image_size": 32, "patch_size": 8, "width": 12, "depth": 1, "heads": 2, "classes": 2}
+        names = ["</script><b>", "\u00e4 & b"]
+        write_timm_folder(with_random_head(minivit.create_model("vit", **options)), tmp_path / "folder",
+                          class_names=names)
+        assert cli.main(["export", str(tmp_path / "folder"), str(tmp_path / "page"), "--web"]) == 0
+        ready(browser, served(tmp_path / "page"))
+        assert browser.find_element("id", "hint").text == "Drop an image here."
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 90, 3), np.uint8)).save(tmp_path / "x.png")
+        before = results(browser)
+        browser.find_element("id", "file").send_keys(str(tmp_path / "x.png"))
+        assert shown(browser, before) in names
+        assert {e.text for e in browser.find_elements("css selector", "#classes .name")} == set(names)
+
+
+# ---- how drawings are prepared --------------------------------------------------------------------------------------
+
+
+def bars(thickness, length, side=64, top=10, left=20):
+    images = np.zeros((2, side, side, 1), np.uint8)
+    images[:, top:top + length, left:left + thickness] = 255
+    return images
+
+
+def test_measures_of_a_bar():
+    found = measure(bars(thickness=6, length=40))
+    assert found["box"] == pytest.approx([40 / 64, 6 / 64], abs=1e-3)
+    assert found["centre"] == pytest.approx([30 / 64, 23 / 64], abs=1e-3)
+    assert found["thickness"] == pytest.approx(2 * 240 / 92 / 64, rel=0.02)
+    assert (found["ink"], found["paper"]) == (255, 0)
+
+
+def test_dark_ink_on_bright_paper_is_measured_alike():
+    images = bars(thickness=6, length=40)
+    assert measure(255 - images) == measure(images) | {"ink": 0, "paper": 255}
+
+
+def test_blank_images_have_the_default():
+    assert measure(np.zeros((3, 8, 8, 1), np.uint8)) == UNKNOWN
+
+
+# ---- the files of the runtime ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A small package in place of onnxruntime-web, an empty cache, and the path of the archive."""
+    contents = {name: name.encode() for name in runtime.FILES}
+    archive = tmp_path / "server" / runtime.PACKAGE
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(f"package/dist/{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    monkeypatch.setattr(runtime, "FILES", {name: sha256(x).hexdigest() for name, x in contents.items()})
+    monkeypatch.setattr(runtime, "PACKAGE_SHA256", sha256(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
+    return archive
+
+
+def test_the_runtime_is_downloaded_once(package, served, monkeypatch):
+    monkeypatch.setattr(runtime, "URL", served(package.parent) + runtime.PACKAGE)
+    first = runtime.runtime_files()
+    assert first == {name: name.encode() for name in runtime.FILES}
+    package.unlink()
+    assert runtime.runtime_files() == first
+
+
+def test_another_archive_is_refused(package, served, monkeypatch):
+    monkeypatch.setattr(runtime, "URL", served(package.parent) + runtime.PACKAGE)
+    package.write_bytes(package.read_bytes() + b"x")
+    with pytest.raises(ConnectionError, match=r"onnxruntime-web could not be downloaded \(.*hash"):
+        runtime.runtime_files()
+
+
+def test_a_damaged_cache_is_refused(package, served, monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, "URL", served(package.parent) + runtime.PACKAGE)
+    runtime.runtime_files()
+    (tmp_path / "cache" / "web" / runtime.PACKAGE / "ort.wasm.min.js").write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"ort.wasm.min.js is damaged: remove it"):
+        runtime.runtime_files()
+
+
+@pytest.mark.parametrize("dist", [".", "dist"])
+def test_the_runtime_from_a_folder(tmp_path, dist):
+    (tmp_path / dist).mkdir(exist_ok=True)
+    for name in runtime.FILES:
+        (tmp_path / dist / name).write_text(name)
+    assert runtime.runtime_files(tmp_path) == {name: name.encode() for name in runtime.FILES}
+
+
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, package):
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(runtime, "URL", "http://127.0.0.1:9/x")
+    write_weights(tmp_path / "w.safetensors", with_random_head(minivit.create_model("vit_mini")))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    for out, more, message in [
+        ("page", ["--web", "--runtime", str(tmp_path / "full")], "full has no ort.wasm.min.js: name the folder"),
+        ("page", ["--web"], "onnxruntime-web could not be downloaded ("),
+        ("full", ["--web"], "full already holds 1 files: name a new or empty folder"),
+        ("page", ["--web", "--attention"], "--attention is an option of ONNX files: leave it out here"),
+        ("page", ["--timm", "--runtime", "x"], "--runtime is an option of --web: leave it out here"),
+        ("x.onnx", ["--runtime", "x"], "--runtime is an option of --web: leave it out here"),
+    ]:
+        assert cli.main(["export", str(tmp_path / "w.safetensors"), str(tmp_path / out), "--model", "vit_mini",
+                         *more]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert message in error
+        assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
