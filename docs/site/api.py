@@ -19,6 +19,7 @@ PACKAGES = {
     "minivit.layers": "Layers hold the weights, and store in the forward what the backward needs.",
     "minivit.ops": "Pure functions, a plain and a fast pair for each operation.",
     "minivit.gradient_checking": "The gradient checker and its report.",
+    "minivit.testing": "Gradient checks in your own tests.",
     "minivit.explain": "What a model computes: symmetries, receptive fields, attention maps, filters.",
 }
 

@@ -17,7 +17,7 @@ ROOMS = {
     "parallel": "batch_split lanes threads prediction",
     "training": "adamw muon trainer schedule ema distillation loop",
     "explain": "symmetry receptive attention_maps filters cost",
-    "gradient_checking": "check differences comparison hints",
+    "gradient_checking": "check differences comparison noise hints/causes hints/factors hints/places hints/terms",
 }
 SINGLE = ["plain", "kernel"]                                          # chapters that are rooms of one file
 
