@@ -1,0 +1,201 @@
+"""How long a training step takes on 1 to 1,024 machines, and from which size of a model more machines pay.
+
+    python demos/19_several_machines.py                    two minutes
+    python demos/19_several_machines.py --quick            seconds; too few repetitions for conclusions
+    mpiexec -n 2 python demos/19_several_machines.py --check --gbit 0.88 --delay 0.00017
+                                                           compares the model with sums that are measured here
+
+Prints two tables and draws several_machines.png. One thread of this processor stands for a machine; a batch has 1,024
+images in 1,024 lanes. Times of a lane, of additions and of the update are measured here. Those of messages are
+
+    message of n bytes    delay + n / bandwidth
+    sum of C chunks       (C + 2 (machines - 1)) max(n / bandwidth, additions of a chunk) + 2 (machines - 1) delay
+    other messages        3 log2(machines) delay
+
+because the chunks travel as a pipeline in both directions at once (see `minivit/parallel/ranks/mpi.py`).
+"""
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+import minivit
+from minivit.common.figures import new_figure, save
+from minivit.parallel.batch_split import CHUNK, BatchSplit
+from minivit.parallel.lanes import Lanes
+from minivit.parallel.ranks.mpi import ranks_of
+from minivit.parallel.threads import Workers
+from minivit.training.adamw import AdamW
+
+LANES = 1024
+MACHINES = [2 ** k for k in range(11)]
+NETWORKS = {"1 Gbit/s": (1e9, 1e-4), "10 Gbit/s": (1e10, 3e-5), "100 Gbit/s": (1e11, 5e-6)}    # bits a second, delay
+MODELS = {"digits": "vit_mini_patch2_8", "cifar": "vit_mini_patch4_32", "ViT-S/16": "vit_small_patch16_224"}
+QUICK = {"digits": MODELS["digits"]}
+
+
+@dataclass
+class Times:
+    """What is measured of one model, in seconds: a lane of one image, the update, and adding a lane to one number."""
+
+    weights: int
+    lane: float
+    update: float
+    add: float
+
+    def step(self, machines, bandwidth=math.inf, delay=0.0):
+        """Seconds of a step with 1,024 images."""
+        lanes = LANES // machines
+        return lanes * self.lane + self.update + self.sum(machines, lanes, bandwidth, delay)
+
+    def sum(self, machines, lanes, bandwidth, delay):
+        """Seconds of the sum of the gradients; `lanes` of them on each machine."""
+        chunk = min(CHUNK, self.weights)
+        added = chunk * self.add * lanes
+        if machines == 1:
+            return self.weights * self.add * lanes
+        sent = 32 * chunk / bandwidth
+        chunks, hops = math.ceil(self.weights / CHUNK), 2 * (machines - 1)
+        return (chunks + hops) * max(sent, added) + (hops + 3 * math.log2(machines)) * delay
+
+
+def median_seconds(function, repetitions):
+    """The median duration of a call, after two calls that compile and warm up."""
+    times = []
+    for _ in range(repetitions + 2):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[2:]))
+
+
+def measure(name, repetitions):
+    """Measure one model on one thread."""
+    model = minivit.create_model(name)
+    image = np.random.default_rng(0).integers(0, 256, (1, *model.input_shape), dtype=np.uint8)
+    target = np.eye(model.classes, dtype=np.float32)[:1]
+    lanes = Lanes(model, threads=1, split=BatchSplit(1, 1))
+    lane = median_seconds(lambda: lanes.forward_backward(image, target, 0), repetitions)
+    optimiser = AdamW(model.vector, model.parameters())
+    optimiser.begin_step()
+    gradients, total = model.gradients, np.zeros_like(model.gradients)
+    update = median_seconds(lambda: [optimiser.update(piece, gradients, 1e-9) for piece in optimiser.pieces()],
+                            repetitions)
+    chunks = [slice(a, a + CHUNK) for a in range(0, total.size, CHUNK)]
+
+    def add():
+        for chunk in chunks:
+            total[chunk] += gradients[chunk]
+
+    return Times(model.vector.size, lane, update, median_seconds(add, repetitions) / total.size)
+
+
+def table(measured):
+    """For each model and network: the time of a step on one machine, and how many times faster several are."""
+    heads = "".join(f"{n:>8}" for n in MACHINES[1:])
+    rows = [f"{'model':10} {'weights':>12} {'network':>10} {'1 machine':>10}{heads}"]
+    for name, times in measured.items():
+        for network, (bandwidth, delay) in NETWORKS.items():
+            one = times.step(1)
+            gains = "".join(f"{one / times.step(n, bandwidth, delay):7.1f}x" for n in MACHINES[1:])
+            rows.append(f"{name:10} {times.weights:12,} {network:>10} {one:8.2f} s{gains}")
+    return "\n".join(rows)
+
+
+def smallest_batch(times, bandwidth, delay):
+    """The smallest batch of 2, 4, 8, ... images for which two machines are faster than one."""
+    for images in MACHINES[1:]:
+        one = images * times.lane + times.update + times.weights * times.add * images
+        two = images / 2 * times.lane + times.update + times.sum(2, images // 2, bandwidth, delay)
+        if two < one:
+            return images
+    return None
+
+
+def pays(measured):
+    """Say from which batch two machines pay, and how many machines are the fastest for 1,024 images."""
+    for name, times in measured.items():
+        for network, (bandwidth, delay) in NETWORKS.items():
+            batch = smallest_batch(times, bandwidth, delay)
+            best = min(MACHINES, key=lambda n, at=(times, bandwidth, delay): at[0].step(n, *at[1:]))
+            yield (f"{name}, {network}: two machines pay from batches of {batch} images on; with 1,024 images "
+                   f"{best} machines are the fastest")
+
+
+def draw(measured, path):
+    """Draw how many times faster several machines are."""
+    figure = new_figure(9, 3.4)
+    for axes, (name, times) in zip(figure.subplots(1, len(measured), squeeze=False)[0], measured.items(), strict=True):
+        for network, (bandwidth, delay) in NETWORKS.items():
+            gains = [times.step(1) / times.step(n, bandwidth, delay) for n in MACHINES]
+            axes.plot(MACHINES, gains, "o-", ms=3, label=network)
+        axes.plot(MACHINES, MACHINES, ":", color="gray", label="ideal")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.set_xticks(MACHINES[::2], [str(n) for n in MACHINES[::2]])
+        axes.set_yticks(MACHINES[::2], [f"{n}x" for n in MACHINES[::2]])
+        axes.set_ylim(0.5, 1100)
+        axes.set_title(f"{name}: {times.weights / 1e6:.1f} million weights", fontsize=9)
+        axes.set_xlabel("machines", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("times faster than one machine", fontsize=9)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def check(gigabits, delay, repetitions):
+    """Compare sums on the ranks of MPI with the model: vectors of several sizes, one lane on each rank."""
+    from mpi4py import MPI
+
+    ranks = ranks_of(MPI.COMM_WORLD)
+    with ranks.together():
+        lines = [f"{'numbers':>12} {'measured':>10} {'model':>10}"]
+        for size in (65_536, 262_144, 1_048_576, 4_194_304):
+            own, total = np.ones(size, np.float32), np.empty(size, np.float32)
+
+            def add(chunk, first, own=own, total=total):
+                total[chunk] = own[chunk] if first else total[chunk] + own[chunk]
+
+            def one_sum(total=total, add=add):
+                ranks.numbers(0)                                      # all begin at the same time
+                ranks.add(Workers(1), total, add, lambda chunk: 0.0)
+
+            seconds = median_seconds(one_sum, repetitions)
+            assert (total == ranks.size).all()
+            places = [slice(a, a + CHUNK) for a in range(0, size, CHUNK)]
+            adding = median_seconds(lambda add=add, places=places: [add(place, False) for place in places],
+                                    repetitions) / size
+            model = Times(size, 0.0, 0.0, adding).sum(ranks.size, 1, 1e9 * gigabits, delay)
+            lines.append(f"{size:12,} {1e3 * seconds:7.2f} ms {1e3 * model:7.2f} ms")
+        if ranks.first:
+            print("\n".join(lines))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--check", action="store_true", help="compare the model with sums on the ranks of mpiexec")
+    parser.add_argument("--gbit", type=float, default=1.0, help="bandwidth of the network between them, for --check")
+    parser.add_argument("--delay", type=float, default=1e-4, help="seconds of delay of a message, for --check")
+    parser.add_argument("--out", default="several_machines.png", help="file of the figure")
+    options = parser.parse_args()
+    if options.check:
+        check(options.gbit, options.delay, 3 if options.quick else 15)
+        return
+    models = QUICK if options.quick else MODELS
+    measured = {name: measure(model, 2 if options.quick else 15) for name, model in models.items()}
+    print(table(measured))
+    if options.quick:
+        print("\nToo few repetitions for conclusions.")
+    else:
+        print("", *pays(measured), sep="\n")
+    draw(measured, options.out)
+    print(f"\nfigure: {options.out}")
+
+
+if __name__ == "__main__":
+    main()
