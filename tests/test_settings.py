@@ -177,7 +177,7 @@ def test_the_estimator_has_the_declared_settings():
 
 def test_train_has_few_arguments_of_its_own():
     own = [p.name for p in inspect.signature(minivit.train).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    assert own == ["model", "data", "out", "resume", "threads", "progress", "command", "on_start", "mpi"]
+    assert own == ["model", "data", "out", "resume", "threads", "progress", "command", "on_start", "callback", "mpi"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("batch_size", 9999999999999), ("lanes", 9999999999999), ("lanes", 0),

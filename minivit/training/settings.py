@@ -164,6 +164,10 @@ class TrainingSettings(TypedDict, total=False):
         "number of steps between checkpoints", None, "output",
         "steps between checkpoints, beside the end of each epoch",
         least=1, metavar="N", stored=False)]
+    log: Annotated[str, Setting(
+        "log", "none", "output",
+        "another log of the run, beside log.jsonl: tensorboard, in the folder of the run; or none",
+        choices=("none", "tensorboard"), metavar="KIND", stored=False)]
     log_norms: Annotated[bool, Setting(
         "log_norms", False, "output",
         "log the norms of each layer's weights and gradient after each epoch; does not change the result",

@@ -10,6 +10,7 @@
     run_data.py               whether data fit a model, and are still those of a run
     leakage.py                whether a run was trained on test images
     progress.py               the progress bar
+    tensorboard_log.py        the log of a run for TensorBoard
     same_everywhere.py        whether the ranks of a training have the same code, data, settings and folder
     studies/                  `minivit study`: a grid of settings over several seeds
     defaults/                 presets of the data sets, default model, default folder

@@ -30,6 +30,7 @@ from .results.result import Result, result_of
 from .run_data import check_fit, update_sources
 from .run_settings import new_settings, read_arguments, resumed_settings, with_validation
 from .same_everywhere import SameWeights, check_same_everywhere, shared_folder
+from .tensorboard_log import TensorBoardLog, tensorboard_writer
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -62,7 +63,8 @@ def _shown(argument):
 @_model_first
 def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = None, resume: bool = False,
           threads: int | None = None, progress: bool = True, command: str | None = None,
-          on_start: Callable[[], None] | None = None, mpi: Any = None, **settings: Unpack[TrainingSettings]) -> Result:
+          on_start: Callable[[], None] | None = None, callback: Callable[[dict[str, Any]], None] | None = None,
+          mpi: Any = None, **settings: Unpack[TrainingSettings]) -> Result:
     """Train a model on data, in place.
 
     Parameters
@@ -84,6 +86,9 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
         The command that started the run, for its report.
     on_start : callable, optional
         Called once without arguments, when everything is checked and the training starts.
+    callback : callable, optional
+        Called after each epoch with its record, a dict as in `log.jsonl`: epoch, step, loss, accuracy, test_accuracy
+        and others. The checkpoint is saved before. An exception of the callback ends the training.
     mpi : mpi4py.MPI.Intracomm, optional
         The communicator of the processes that train together, which all make this call. The weights have the same bits
         as those of one process. Only rank 0 writes to `out` and shows progress.
@@ -121,7 +126,7 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     """
     ranks, run = ranks_of(mpi), RunFolder(out) if out is not None else None
     with ranks.together(), shared_folder(ranks, run):
-        training = _Training(model, data, run, resume, threads, settings, ranks)
+        training = _Training(model, data, run, resume, threads, settings, ranks, callback)
         if run:
             training.open(run, command)
         if on_start:
@@ -132,8 +137,13 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
 class _Training:
     """One call of `train`: the model, the data, the complete settings, the loop, and the folder of the run if any."""
 
-    def __init__(self, model, data, run, resume, threads, arguments, ranks: Alone):
+    def __init__(self, model, data, run, resume, threads, arguments, ranks: Alone, callback):
         given, self.other = read_arguments(arguments)
+        if self.other["log"] == "tensorboard":
+            tensorboard_writer()                                      # raises if it is not installed
+            if run is None:
+                raise ValueError("log=tensorboard writes to the folder of the run: pass one as out=...")
+        self.callback = callback
         if resume and run is None:
             raise ValueError("there is no run to resume without its folder: pass it as out=...")
         self.model, self.threads, self.run, self.ranks = model, ranks.threads(threads), run, ranks
@@ -193,6 +203,7 @@ class _Training:
             loop.after_epoch = [display.after_epoch, checkpoints.after_epoch]
             if self.other["log_norms"]:
                 loop.after_epoch.insert(0, log_norms)                 # before the checkpoint writes the log
+            loop.after_epoch += self._loggers()
             loop.run(inputs)
             loop.finish(inputs)
             test = add_flip_evaluation(loop.scores["test"], SharedPrediction(self.model, self.ranks), loop.settings,
@@ -201,6 +212,15 @@ class _Training:
             if run and self.ranks.first:
                 _write_results(run, result, data, notes)
         return result
+
+    def _loggers(self):
+        """The functions that log an epoch elsewhere."""
+        if not self.ranks.first:
+            return []
+        found = [lambda loop: self.callback(dict(loop.records[-1]))] if self.callback else []
+        if self.other["log"] == "tensorboard":
+            found.append(TensorBoardLog(self.run.path / "tensorboard", self.loop.records))
+        return found
 
     def _progress(self, show, notes):
         """What shows the progress. notes: on the data."""
