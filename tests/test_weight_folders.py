@@ -15,6 +15,7 @@ import minivit
 from minivit import cli
 from minivit.export import write_hugging_face_folder, write_timm_folder
 from minivit.models.pretrained import load_weights
+from minivit.training_pipeline.pretrained.weight_source import WeightSource
 
 SMALL = {"image_size": 8, "patch_size": 2, "width": 12, "depth": 2, "heads": 3, "classes": 5}
 MODELS = {
@@ -155,6 +156,29 @@ def test_class_names_of_a_config_are_those_of_predict_trace_and_onnx(tmp_path, i
     assert cli.main(["predict", str(tmp_path / "folder"), str(image), "--top", "5", "--json"]) == 0
     assert {c["class"] for c in json.loads(capsys.readouterr().out)[0]["classes"]} == set(NAMES)
     assert cli.main(["trace", str(tmp_path / "folder"), "--images", "1"]) == 0
+
+
+@pytest.mark.parametrize("file", ["", "model.safetensors"])
+def test_fine_tuning_starts_from_a_folder_of_others_and_resumes(tmp_path, monkeypatch, capsys, file):
+    family, options = MODELS["vit"]
+    model = minivit.create_model(family, **options)
+    write_hugging_face_folder(model, tmp_path / "hf", class_names=NAMES)
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", images=rng.integers(0, 255, (40, 8, 8, 1), np.uint8), labels=np.arange(40) % 2)
+    command = ["train", str(tmp_path / "data.npz"), "--fine-tune", str(tmp_path / "hf" / file), "--epochs", "1",
+               "--out", str(tmp_path / "run"), "--quiet", "--lr", "1e-9", "--ema", "0", "--optimiser", "adamw"]
+    assert cli.main(command) == 0
+    trained = minivit.load(tmp_path / "run")
+    assert trained.classes == 2
+    block = {p.name: p.data for p in model.parameters()}["blocks.1.mlp.fc1.weight"]
+    np.testing.assert_allclose(trained.blocks[1].mlp.fc1.weight.data, block, atol=1e-6)
+    start = json.loads((tmp_path / "run" / "config.json").read_text())["training"]["start"]
+    assert start["model"] is None
+    assert len(start["sha256"]) == 64
+
+
+def test_the_weights_of_a_run_are_those_of_the_run_which_knows_its_test_images(run_folder):
+    assert WeightSource(run_folder / "model.safetensors").run is not None
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..data import Dataset, load_data
 from ..models.model import Model
+from ..models.pretrained import are_described
 from .defaults.default_model import model_for
 from .folder import RunFolder
 from .pretrained.fine_tune import fine_tuned_model, starting_weights
@@ -74,8 +75,8 @@ def arguments_from_names(source: str | Path | Dataset, model_name: str | None = 
 
 
 def _given_weights(path, name):
-    """The pretrained weights in a run, or in a file for the model `name`."""
-    if not name:
+    """The pretrained weights in a run, or in a file for the model `name`, or for that of the config.json beside it."""
+    if not name and not are_described(path):
         check_is_not_a_file(path)
     return WeightSource(path, name)
 

@@ -1,7 +1,7 @@
 """Pretrained weights: a starting point for training, or a teacher.
 
 They are in a finished run, which also knows the model, the classes and the images it was trained on; or in a file, for
-which the name of the model is given.
+which the name of the model is given, or a config.json beside it says it.
 """
 
 import hashlib
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...data import Dataset, is_image_folder
+from ...models.config_files.description import WEIGHTS
 from ...models.model import Model
-from ...models.pretrained import read_named
+from ...models.pretrained import are_described, declare_described, described_weights, read_named
 from ...weight_formats.timm import read_any
 from ..folder import RunFolder
 from ..leakage import check_unseen
@@ -26,9 +27,9 @@ class WeightSource:
     Parameters
     ----------
     path : str or Path
-        The folder of a finished run, or a file of weights.
+        The folder of a finished run, a file of weights, or a folder of timm or Hugging Face.
     model : str, optional
-        For a file, the named variant that the weights belong to.
+        For a file, the named variant that the weights belong to. Default: what the config.json beside it says.
 
     Raises
     ------
@@ -39,8 +40,12 @@ class WeightSource:
     """
 
     def __init__(self, path: str | Path, model: str | None = None) -> None:
-        self.path, self.name, self.run = Path(path), model, None
-        if self.path.is_file():
+        if model is None and Path(path).name == WEIGHTS and RunFolder(Path(path).parent).is_run():
+            path = Path(path).parent                                  # a run knows what it was trained on
+        self.path, self.name, self.run, self.description = Path(path), model, None, None
+        if model is None and are_described(path):
+            self.file, self.description = described_weights(path)
+        elif self.path.is_file():
             if model is None:
                 raise ValueError(f"{path} is a file, not a run")
             self.file = self.path
@@ -81,6 +86,8 @@ class WeightSource:
 
     @cached_property
     def _content(self):
+        if self.description:
+            return declare_described(self.file, self.description), read_any(self.file)
         return (self.run.declare_model(), read_any(self.file)) if self.run else read_named(self.file, self.name or "")
 
     @property
@@ -99,6 +106,8 @@ class WeightSource:
     @property
     def class_names(self) -> list[str] | None:
         """The names of the classes; None for a file, which does not have them."""
+        if self.description:
+            return self.description.class_names
         return self.run.class_names(self.model) if self.run else None
 
     def check_unseen(self, data: Dataset) -> None:
@@ -118,7 +127,7 @@ class WeightSource:
 
 
 def check_is_not_a_file(path: str | Path) -> None:
-    """Raise ValueError if a run is expected and `path` is a file."""
+    """Raise ValueError if a run is expected and `path` is a file of weights that nothing describes."""
     if Path(path).is_file():
         raise ValueError(f"{path} is a file, not a run: pass the model that has these weights as model=...")
 
