@@ -5,7 +5,7 @@
     wording.py    messages of the library in the words of the command line
     training.py   train
     study.py      study
-    trained.py    evaluate, predict, attend, tour: what uses a trained model
+    trained.py    evaluate, predict, attend, features, tour: what uses a trained model
     models.py     models, weights, trace
     measuring.py  gradcheck, bench
     learning.py   learn
@@ -31,12 +31,12 @@ from .models import add_models, add_trace, add_weights
 from .parser import Parser, print_error, worded
 from .ranks import prints_errors
 from .study import add_study
-from .trained import add_attend, add_evaluate, add_predict, add_tour
+from .trained import add_attend, add_evaluate, add_features, add_predict, add_tour
 from .training import add_train
 from .wording import option_names
 
-VERBS = (add_train, add_study, add_evaluate, add_predict, add_attend, add_tour, add_models, add_weights, add_trace,
-         add_gradcheck, add_bench, add_learn, add_export, add_help, add_completion)
+VERBS = (add_train, add_study, add_evaluate, add_predict, add_attend, add_features, add_tour, add_models, add_weights,
+         add_trace, add_gradcheck, add_bench, add_learn, add_export, add_help, add_completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -62,6 +62,13 @@ def size(text: str) -> Size:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def add_image_size(verb: argparse._ActionsContainer) -> None:
+    """Add --image-size, of a model that is trained already."""
+    verb.add_argument("--image-size", type=size, metavar="PIXELS",
+                      help="Resize image files to squares of this side, or to HxW, such as 96x128, another size than "
+                           "in the training. Positions are interpolated.")
+
+
 def add_threads(verb: argparse._ActionsContainer, note: str = "") -> None:
     """Add --threads. note: a sentence for its help."""
     verb.add_argument("--threads", type=int, metavar="T", help=f"Number of threads. {note}Default: all cores.")

@@ -1,4 +1,4 @@
-"""`minivit evaluate`, `predict`, `attend` and `tour`: what uses a trained model."""
+"""`minivit evaluate`, `predict`, `attend`, `features` and `tour`: what uses a trained model."""
 
 import argparse
 import csv
@@ -7,7 +7,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .parser import add_class_names, add_data_dir, add_images, add_json, add_threads, given, print_error, print_note
+from .parser import (
+    add_class_names,
+    add_data_dir,
+    add_image_size,
+    add_images,
+    add_json,
+    add_threads,
+    given,
+    print_error,
+    print_note,
+)
 
 # what --json prints about an image
 IMAGE_KEYS = "image (its name), number (among the test images, else null), true (its class, else null)"
@@ -25,6 +35,7 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("data", metavar="DATA", nargs="?",
                       help="Other data, as for `train`: their test part, or all images if they have none.")
     add_data_dir(verb)
+    add_image_size(verb)
     add_threads(verb)
     verb.add_argument("--report", metavar="FILE", help="Write an HTML page with the worst mistakes.")
     verb.add_argument("--json", action="store_true",
@@ -45,7 +56,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     run = RunFolder(options.run)
     print_note(shadowing_folder(options.data), options)
-    class_names, result = evaluate_run(run, options.data, options.threads, options.data_dir, options.report)
+    class_names, result = evaluate_run(run, options.data, options.threads, options.data_dir, options.report,
+                                       options.image_size)
     print_note(unfinished(run), options)
     print_note(leakage_warning(run, result), options)
     if options.json:
@@ -74,6 +86,7 @@ def add_predict(verbs: argparse._SubParsersAction) -> None:
                       help="The named model of a file of weights: timm's or Hugging Face's safetensors, or Google's "
                            ".npz. Not needed for weights with a config.json beside them.")
     add_class_names(verb)
+    add_image_size(verb)
     verb.add_argument("--top", type=int, default=3, metavar="K", help="Number of classes to print. Default: 3.")
     add_threads(verb)
     verb.add_argument("--csv", action="store_true",
@@ -89,7 +102,7 @@ def _predict(options: argparse.Namespace) -> int:
         raise ValueError("csv=True and json=True print different things: choose one")
     check_number("number of classes to show", options.top, least=1, whole=True)
     unreadable: dict[Any, Exception] = {}
-    choice = {"top": options.top, "unreadable": unreadable} | given(options, "threads")
+    choice = {"top": options.top, "unreadable": unreadable} | given(options, "threads", "image_size")
     with named_images(options.images) as (images, names):
         rows = _rows(options, images, choice)
         _print_rows((row | {"image": names.get(row["image"], row["image"])} for row in rows), options)
@@ -172,6 +185,7 @@ def add_attend(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--model", metavar="NAME",
                       help="The named model of a file of weights: timm's or Hugging Face's safetensors, or Google's "
                            ".npz. Not needed for weights with a config.json beside them.")
+    add_class_names(verb)
     verb.add_argument("--out", metavar="FILE", required=True,
                       help="The image file to write. The format is its ending (.png, .svg, .pdf), else PNG.")
     add_threads(verb)
@@ -191,11 +205,13 @@ def _attend(options: argparse.Namespace) -> None:
 
     figure_format(options.out)                                       # report a wrong ending before the computation
     if options.model or are_described(options.run):
-        reports = attend_with_weights(load_weights(options.run, options.model), options.images, options.threads,
-                                      options.of_class)
+        source = load_weights(options.run, options.model, options.class_names)
+        reports = attend_with_weights(source, options.images, options.threads, options.of_class)
         note = None
     else:
         check_is_not_a_file(options.run)
+        if options.class_names:
+            raise ValueError("class_names=... is for a file of weights: a run has its own names")
         run = RunFolder(options.run)
         reports = attend_images(run, options.images, options.threads, options.of_class)
         note = unfinished(run)
@@ -205,6 +221,63 @@ def _attend(options: argparse.Namespace) -> None:
         print(json.dumps([report_as_json(report) for report in reports]))
     else:
         print("\n".join(map(report_as_text, reports)) + f"\nfigure: {options.out}")
+
+
+def add_features(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit features`."""
+    verb = verbs.add_parser(
+        "features", help="write what the classifier reads of each image",
+        description="Write the features of all images of DATA to an .npz file: the vector of each image that the\n"
+                    "classifier reads. Features of similar images are similar, so they serve for search, clustering\n"
+                    "and other classifiers. The file has the arrays features (B, D), labels, part, files, class_names.",
+        epilog="examples:\n  minivit features runs/digits-seed0 --out features.npz\n  minivit features w.safetensors "
+               "photos --model vit_tiny_patch16_224 --out features.npz")
+    verb.set_defaults(verb=_features)
+    verb.add_argument("run", metavar="RUN", help="The folder of a run; or, with --model, a file of weights.")
+    verb.add_argument("data", metavar="DATA", nargs="?", help="The data, as for `train`. Default: those of the run.")
+    verb.add_argument("--out", metavar="FILE", required=True, help="The .npz file to write.")
+    verb.add_argument("--model", metavar="NAME",
+                      help="The named model of a file of weights: timm's or Hugging Face's safetensors, or Google's "
+                           ".npz. Not needed for weights with a config.json beside them.")
+    verb.add_argument("--tokens", action="store_true",
+                      help="Write all tokens before the pooling, features (B, N, D).")
+    add_data_dir(verb)
+    add_image_size(verb)
+    add_threads(verb)
+    add_json(verb, "the shape and dtype of each array")
+
+
+def _features(options: argparse.Namespace) -> None:
+    from ..data import shadowing_folder
+    from ..models.pretrained import are_described, load_weights
+    from ..training_pipeline.folder import RunFolder
+    from ..training_pipeline.pretrained.weight_source import check_is_not_a_file
+    from ..training_pipeline.results.image_features import (
+        check_npz,
+        features_of_run,
+        features_of_weights,
+        write_features,
+    )
+    from ..training_pipeline.results.trained_model import unfinished
+
+    check_npz(options.out)
+    print_note(shadowing_folder(options.data), options)
+    choice = given(options, "tokens", "image_size", "threads", "data_dir")
+    if options.model or are_described(options.run):
+        if options.data is None:
+            raise ValueError("a file of weights has no data of its own: name DATA")
+        arrays = features_of_weights(load_weights(options.run, options.model, needs_head=False), options.data, **choice)
+    else:
+        check_is_not_a_file(options.run)
+        run = RunFolder(options.run)
+        arrays = features_of_run(run, options.data, **choice)
+        print_note(unfinished(run), options)
+    write_features(options.out, arrays)
+    if options.json:
+        print(json.dumps({name: {"shape": list(x.shape), "dtype": x.dtype.name} for name, x in arrays.items()}))
+        return
+    features = arrays["features"]
+    print(f"features {' x '.join(map(str, features.shape))} of {len(features):,} images: {options.out}")
 
 
 def add_tour(verbs: argparse._SubParsersAction) -> None:

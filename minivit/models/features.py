@@ -26,7 +26,7 @@ def features_of(model: Any, images: np.ndarray, tokens: bool = False, threads: i
         backbone = TokenBackbone(model)
         return predict(backbone, images, threads).reshape(len(images), *backbone.shape)
     read = Backbone(model)
-    return predict(read, images, threads).reshape(len(images), read.heads, -1).mean(axis=1)
+    return predict(read, images, threads).reshape(len(images), read.heads, read.classes // read.heads).mean(axis=1)
 
 
 class TokenBackbone(Layer):

@@ -78,7 +78,7 @@ class Pretrained:
 
 
 def load_weights(path: str | os.PathLike, name: str | None = None,
-                 class_names: str | os.PathLike | None = None) -> Pretrained:
+                 class_names: str | os.PathLike | None = None, needs_head: bool = True) -> Pretrained:
     """Load a model for inference. The matrices of its linear maps stay in the file, mapped into memory.
 
     Parameters
@@ -90,6 +90,8 @@ def load_weights(path: str | os.PathLike, name: str | None = None,
         A named variant or a small model. Default: what the config.json beside the weights says.
     class_names : path, optional
         A file with the names of the classes, see `read_class_names`. Default: those of the config.json, if any.
+    needs_head : bool
+        Whether weights without a head are refused. For features, which need none, the head is then random.
 
     Returns
     -------
@@ -111,14 +113,14 @@ def load_weights(path: str | os.PathLike, name: str | None = None,
     else:
         model, tensors = read_named(path, name)
         description = Description(name, {}, None, "crop", CROPS.get(split_tag(name)[0], 1.0))
-    if not classes_in(tensors):
+    if needs_head and not classes_in(tensors):
         raise ValueError(f"{path} has no classifier, so it cannot name classes: take weights with a head")
     try:
-        model.memory_map(from_timm(tensors, model))
+        model.memory_map(from_timm(tensors, model, new_head=not classes_in(tensors)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     heads = [p.data for p in model.parameters() if p.name in ("head.weight", "head.fc.weight")]
-    if heads and not any(head.any() for head in heads):
+    if needs_head and heads and not any(head.any() for head in heads):
         raise ValueError(f"{path} has a classifier of zeros, which gives all classes the same probability: such "
                          "weights are published as a start for other classes; train them with start=...")
     names = description.class_names if class_names is None else None

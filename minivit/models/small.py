@@ -81,10 +81,10 @@ def _patch_size(size: tuple[int, int], most: int = 16, about: int = 8, even: boo
             return squares or oblong
         return found
 
-    def cost(patch: tuple[int, int]) -> tuple[float, float]:
-        """Return how far the number of patches is from that which is wanted, then how far a patch is from a square."""
+    def cost(patch: tuple[int, int]) -> tuple[float, float, float]:
+        """Return how far the number of patches is from the wanted one, a patch from a square, and the number itself."""
         patches = size[0] / patch[0] * size[1] / patch[1]
-        return round(abs(math.log(patches / about**2)), 9), abs(math.log(patch[0] / patch[1]))
+        return round(abs(math.log(patches / about**2)), 9), abs(math.log(patch[0] / patch[1])), patches
 
     sizes = fitting(size)
     if not sizes:

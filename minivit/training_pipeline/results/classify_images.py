@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...common.checks import check_number
+from ...common.sizes import Size, by, check_pair, written
 from ...data import read_image_files
 from ...explain.tools.attention_report import AttentionReport, attention_reports
 from ...models.model import Model
@@ -59,31 +60,34 @@ def classify(model: Model, names: Sequence, images: np.ndarray, class_names: Seq
 
 
 def classify_with_weights(source: Pretrained, images: Sequence, top: int = 3, unreadable: dict | None = None,
-                          threads: int | None = None) -> Iterator[dict[str, Any]]:
+                          threads: int | None = None, image_size: Size | None = None) -> Iterator[dict[str, Any]]:
     """Yield the most probable classes of image files with pretrained weights, as `classify`.
 
     Images are read and classified a batch at a time. Parameters and errors as for `read_image_files` and `classify`.
+    image_size: another size than that of the training.
     """
     model = source.model
+    size = model.image_size if image_size is None else image_size
 
     def classify_batch(batch):
-        pixels = read_image_files(batch, model.image_size, model.channels, source.fit, source.crop, unreadable)
+        pixels = read_image_files(batch, size, model.channels, source.fit, source.crop, unreadable)
         return classify(model, batch, pixels, source.names, top, unreadable or (), threads)
 
     return _in_batches(images, classify_batch)
 
 
 def classify_images(run: RunFolder, images: Sequence, top: int = 3, unreadable: dict | None = None,
-                    threads: int | None = None) -> Iterator[dict[str, Any]]:
+                    threads: int | None = None, image_size: Size | None = None) -> Iterator[dict[str, Any]]:
     """Yield the most probable classes of images with the latest model of a run, as `classify`.
 
     Images are read and classified a batch at a time. For a test image of the run, the entry has its "number", and
-    "true" is its true class. Parameters and errors as for `read_images`, `latest_model` and `classify`.
+    "true" is its true class. Parameters and errors as for `read_images`, `latest_model` and `classify`. image_size:
+    another size for image files than that of the training.
     """
     model = latest_model(run)
 
     def classify_batch(batch):
-        pixels, true = read_images(run, batch, model, unreadable)
+        pixels, true = read_images(run, batch, model, unreadable, image_size)
         known = {str(name): {"number": int(name), "true": label} for name, label in zip(batch, true, strict=True)
                  if label is not None}
         rows = classify(model, batch, pixels, run.class_names(model), top, unreadable or (), threads)
@@ -125,7 +129,7 @@ def attend_images(run: RunFolder, images: Sequence, threads: int | None = None,
 
 
 def read_images(run: RunFolder, images: Sequence, model: Model,
-                unreadable: dict | None = None) -> tuple[np.ndarray, list[str | None]]:
+                unreadable: dict | None = None, image_size: Size | None = None) -> tuple[np.ndarray, list[str | None]]:
     """Return images as the model of a run takes them.
 
     Parameters
@@ -137,6 +141,8 @@ def read_images(run: RunFolder, images: Sequence, model: Model,
     model : Model
     unreadable : dict, optional
         It receives {image: error} for images that cannot be read. Without it they raise.
+    image_size : int or (int, int), optional
+        Another size than the model's, for image files only.
 
     Returns
     -------
@@ -151,11 +157,15 @@ def read_images(run: RunFolder, images: Sequence, model: Model,
     """
     numbers = {i: int(str(image)) for i, image in enumerate(images) if re.fullmatch(r"-?\d+", str(image))}
     files = {i: image for i, image in enumerate(images) if i not in numbers}
-    pixels = np.zeros((len(images), *model.input_shape), np.uint8)
+    size = model.image_size if image_size is None else check_pair("image_size", image_size)
+    if numbers and size != model.image_size:
+        raise ValueError(f"image_size={written(size)} is for image files: {images[next(iter(numbers))]} is the number "
+                         f"of a test image, which has {by(model.image_size)} pixels")
+    pixels = np.zeros((len(images), *size, model.channels), np.uint8)
     true: list[str | None] = [None] * len(images)
     if files:
         fit = run.config()["data"].get("fit", "stretch")
-        pixels[list(files)] = read_image_files(list(files.values()), model.image_size, model.channels, fit,
+        pixels[list(files)] = read_image_files(list(files.values()), size, model.channels, fit,
                                                unreadable=unreadable)
     if numbers:
         data = load_own_data(run)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.sizes import Size, pair, written
 from ...data import Dataset, is_image_folder, load_data
 from ...models.model import Model
 from ...training.evaluation import Evaluation, evaluate
@@ -18,7 +19,8 @@ from .trained_model import latest_model
 
 
 def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int | None = None,
-                 data_dir: str | None = None, report: str | Path | None = None) -> tuple[list[str], Evaluation]:
+                 data_dir: str | None = None, report: str | Path | None = None,
+                 image_size: Size | None = None) -> tuple[list[str], Evaluation]:
     """Evaluate the latest model of a run.
 
     Parameters
@@ -35,6 +37,8 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
         As for `load_data`.
     report : str or Path, optional
         A file to write the report to.
+    image_size : int or (int, int), optional
+        Another size for image files than that of the training. See `models/other_sizes.py`.
 
     Returns
     -------
@@ -51,15 +55,25 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
     model = latest_model(run)
     data = load_own_data(run, data_dir) if source is None else _load_other(run, source, model, data_dir)
     check_fit(model, data)
+    seen = count_seen(run, data.test_images)
+    data = data if image_size is None else _at_size(data, image_size)
     names = run.class_names(model)
     check_classes_known(data, names)
     labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
     evaluation = evaluate(model, data.test_images, labels, threads, files=data.test_files)
     evaluation = add_flip_evaluation(evaluation, model, run.settings, data.test_images, labels, threads)
-    evaluation = replace(evaluation, seen=count_seen(run, data.test_images))
+    evaluation = replace(evaluation, seen=seen)
     if report is not None:
         write_report(run, model, data, evaluation, report)
     return names, evaluation
+
+
+def _at_size(data: Dataset, image_size: Size) -> Dataset:
+    """Return a folder of image files with the same split and another image size. Raises ValueError for other data."""
+    if not data.source or "image_size" not in data.source:
+        raise ValueError(f"image_size={written(pair(image_size))}: the images of {data.name} have a fixed size, which "
+                         "only image files have not")
+    return load_data(**(data.source | {"image_size": image_size}))
 
 
 def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str | None) -> Dataset:
