@@ -1,13 +1,14 @@
 """How good is the gradient checker on other people's code? The numbers of docs/gradient-checking.md.
 
     python tests/strangers_study.py              prints a table; a column for each checker that is installed
-    python tests/strangers_study.py --missed     also lists what each checker missed, and mistakes without a diagnosis
+    python tests/strangers_study.py --missed     also lists what a checker missed, and mistakes without a diagnosis
 
 It measures on the layers of `tests/strangers`: right ones, their mistakes, and small mistakes planted in every tensor:
 a gradient that is 0.1% too large, and one entry that is off by a thousandth of the largest entry. Then on 2,000 random
 right functions of `random_functions`, whose inputs and results have scales from 1e-8 to 1e8. Every checker has its
-default settings. torch.autograd.gradcheck and jax.test_util.check_grads see the same arrays through the adapters of
-`strangers/judges.py`; they check a whole function, so they name no tensor.
+default settings; that of PyTorch also runs with rtol = atol = 1e-6. torch.autograd.gradcheck and
+jax.test_util.check_grads see the same arrays through the adapters of `strangers/judges.py`. They check a whole
+function, so they name no tensor.
 """
 
 import argparse
@@ -19,10 +20,20 @@ from typing import Any
 import numpy as np
 from random_functions import random_function
 from strangers.collection import STRANGERS, Mistake, Stranger
-from strangers.judges import Verdict, as_function, jax_verdict, minivit_verdict, planted, torch_verdict
+from strangers.judges import (
+    Verdict,
+    as_function,
+    jax_verdict,
+    minivit_verdict,
+    planted,
+    strict_torch_verdict,
+    torch_verdict,
+)
 
 RANDOM = 2_000
 SMALL = 1e-3                                                          # relative size of the planted mistakes
+JUDGES = {"minivit": (minivit_verdict, "numpy"), "torch": (torch_verdict, "torch"),
+          "torch, 1e-6": (strict_torch_verdict, "torch"), "jax": (jax_verdict, "jax")}
 
 
 def small_mistakes(stranger: Stranger) -> Iterator[tuple[str, str, Any]]:
@@ -112,12 +123,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--missed", action="store_true", help="List what each checker missed.")
     parser.add_argument("--random", type=int, default=RANDOM, metavar="N", help="Number of random right functions.")
+    parser.add_argument("--checker", choices=JUDGES, metavar="NAME", help=f"Measure one of {', '.join(JUDGES)} only.")
     options = parser.parse_args()
-    judges = {"minivit.gradcheck": (minivit_verdict, True, "numpy"),
-              "torch.autograd.gradcheck": (torch_verdict, False, "torch"),
-              "jax check_grads": (jax_verdict, False, "jax")}
-    studies = {name: Study(judge, names).run(options.random) for name, (judge, names, module) in judges.items()
-               if importlib.util.find_spec(module) is not None}
+    studies = {name: Study(judge, name == "minivit").run(options.random) for name, (judge, module) in JUDGES.items()
+               if importlib.util.find_spec(module) is not None and options.checker in (None, name)}
     print(table(studies))
     for name, study in studies.items() if options.missed else ():
         print(f"\n{name} missed {len(study.missed)}:", *study.missed, sep="\n  ")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import time
 from functools import cache
 from pathlib import Path
 
@@ -87,6 +88,13 @@ def test_a_mistake_of_a_thousandth_in_any_tensor_is_caught_and_named(stranger):
         assert verdict.names({tensor}), f"{tensor}: {what}: {verdict}"
         count += 1
     assert count >= 2
+
+
+def test_a_hundred_layers_take_less_than_ten_seconds():
+    start = time.process_time()
+    for stranger in STRANGERS:
+        stranger.run(minivit.gradcheck)
+    assert (time.process_time() - start) / len(STRANGERS) < 0.1
 
 
 def test_a_planted_change_is_what_makes_the_difference():

@@ -67,6 +67,12 @@ def embed_vjp(dy, cache):
     np.add.at(dtable, ids, dy)
     return dtable
 
+def bowl(x):
+    return float(np.sum(x**2))
+
+def bowl_grad(x):
+    return 2 * x
+
 tanh = type("Tanh", (), {"forward": lambda self, x: vars(self).update(y=np.tanh(x)) or self.y,
                          "backward": lambda self, dy: dy * (1 - self.y**2)})()
 '''
@@ -298,7 +304,8 @@ def layers(tmp_path, monkeypatch):
     ("Swish", ["3x4"], {"x", "beta"}), ("Swish(width=4)", ["3x4"], {"x", "beta"}),
     ("Linear(4, 5)", ["3x4"], {"x", "W", "b"}),
     ("Linear(4, 5, bias=False)", ["3x4"], {"x", "W", "b"}), ("cube", ["2x2"], {"x"}), ("tanh", ["7"], {"x"}),
-    ("embed,embed_vjp", ["2x3:5", "5x4"], {"table"}), ("embed,embed_vjp", ["ids.npy", "5x4"], {"table"})])
+    ("bowl", ["4"], {"x"}), ("embed", ["2x3:5", "5x4"], {"table"}), ("embed,embed_vjp", ["2x3:5", "5x4"], {"table"}),
+    ("embed,embed_vjp", ["ids.npy", "5x4"], {"table"})])
 def test_layers_in_a_file_are_checked(layers, capsys, target, inputs, tensors):
     options = [word for text in inputs for word in ("--input", text)]
     assert main(["gradcheck", f"layers.py:{target}", *options, "--json"]) == 0
@@ -331,6 +338,8 @@ def test_a_constant_and_the_seed_reach_the_check(layers):
     (["layers.py:Swish", "--input", "3by4"], "wrong input '3by4': expected a shape such as 3x4"),
     (["layers.py:Swish", "--input", "3x4:0"], "wrong input '3x4:0'"),
     (["layers.py:cube,square", "--input", "3"], "wrong pair 'cube,square'"),
+    (["layers.py:Swish", "--input", "3x4", "--input", "3x4"], "takes 2 positional arguments but 3 were given"),
+    (["layers.py:Swish(4)"], "missing 1 required positional argument"),
     (["other.py:Swish", "--input", "3x4"], "other.py: there is no such file"),
     (["layers.py:Swish(5)", "--input", "3x4"], "layers.py, line 9: ValueError: operands could not be broadcast"),
     (["layers.py:Swish", "layers.py:cube"], "one layer of a file at a time"),
@@ -348,6 +357,20 @@ def test_what_cannot_be_checked_in_a_file_is_one_line(layers, capsys, arguments,
     assert err.startswith("minivit: error: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_a_file_in_a_package_may_import_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "own_net" / "layers"
+    folder.mkdir(parents=True)
+    for name, text in (("../__init__", ""), ("__init__", ""), ("../powers", "factor = 3"),
+                       ("cubes", "from ..powers import factor\ndef f_forward(x):\n    return x**3, x\n"
+                                 "def f_backward(dy, x):\n    return factor * x**2 * dy")):
+        (folder / f"{name}.py").write_text(text)
+    assert main(["gradcheck", "own_net/layers/cubes.py:f", "--input", "3"]) == 0
+    (folder.parent / "powers.py").write_text("factor = 2  # wrong")
+    assert main(["gradcheck", "own_net/layers/cubes.py:f", "--input", "3"]) == 1
+    assert "hint: the gradient is 0.666667 times" in capsys.readouterr().out
 
 
 def test_watch_checks_again_when_the_file_or_one_that_it_imports_changes(layers):

@@ -1,6 +1,8 @@
 """Check a layer in a file, without a test: `my_layers.py:Swish` and the shapes of its inputs."""
 
 import ast
+import contextlib
+import importlib
 import importlib.util
 import inspect
 import re
@@ -16,8 +18,10 @@ import numpy as np
 from ..common.checks import check_name
 from ..gradient_checking import Report, gradcheck
 
-_PAIRS = (("_forward", "_backward"), ("_fwd", "_bwd"), ("_forward", "_grad"))
+_PAIRS = (("_forward", "_backward"), ("_fwd", "_bwd"), ("_forward", "_grad"), ("_forward", "_vjp"),
+          ("", "_backward"), ("", "_grad"), ("", "_vjp"))             # endings of a forward and its backward
 _MODULE = "minivit_checked_file"
+_LOADED_BEFORE = set(sys.modules)                                     # these are never executed anew
 
 
 def check_file(target: str, inputs: Sequence[str], seed: int = 0, **options: Any) -> Report:
@@ -27,9 +31,9 @@ def check_file(target: str, inputs: Sequence[str], seed: int = 0, **options: Any
     ----------
     target : str
         FILE.py:NAME. NAME is a class with forward and backward, an object of one, the common beginning of a pair of
-        functions (`gelu` for `gelu_forward` and `gelu_backward`), or both functions with a comma between. A class is
-        called with the arguments in parentheses, such as `Linear(4, 3)`. Without them, an only argument is the last
-        size of the first input.
+        functions (`gelu` for `gelu_forward` and `gelu_backward`, or for `gelu` and `gelu_grad`), or both functions with
+        a comma between. A class is called with the arguments in parentheses, such as `Linear(4, 3)`. Without them, an
+        only argument is the last size of the first input.
     inputs : sequence of str
         For each input a shape, such as 3x4, for normal random numbers; 3x4:10 for integers below 10; or an .npy file.
     seed : int
@@ -59,7 +63,7 @@ def check_file(target: str, inputs: Sequence[str], seed: int = 0, **options: Any
 
 
 def watch(target: str, check: Callable[[], Any], pause: float = 0.3) -> Iterator[Any]:
-    """Yield what `check` returns, now and whenever a Python file in the folder of the target has changed.
+    """Yield what `check` returns, now and whenever a Python file in the folder or package of the target has changed.
 
     Parameters
     ----------
@@ -75,10 +79,14 @@ def watch(target: str, check: Callable[[], Any], pause: float = 0.3) -> Iterator
     object
         What `check` returned.
     """
-    folder = _split(target)[0].parent
+    path, _ = _split(target)
 
     def times():
-        return {file: file.stat().st_mtime_ns for file in sorted(folder.glob("*.py")) if file.exists()}
+        found = {}
+        for file in _sources(path):
+            with contextlib.suppress(OSError):                        # an editor replaces the file just now
+                found[file] = file.stat().st_mtime_ns
+        return found
 
     while True:
         seen = times()
@@ -112,31 +120,51 @@ def _input(text, rng):
     return rng.standard_normal(shape) if match[2] is None else rng.integers(0, int(match[2]), shape)
 
 
+def _home(path):
+    """Return the full name of the module of a file, and the folder that must be on the path to import it."""
+    names, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        names, folder = [folder.name, *names], folder.parent
+    return ".".join(names), folder
+
+
+def _sources(path):
+    """Return the Python files of which one may be imported by a file: those of its package, or of its folder."""
+    name, folder = _home(path)
+    return sorted((folder / name.split(".")[0]).rglob("*.py") if "." in name else folder.glob("*.py"))
+
+
 def _executed(path):
-    """Execute a file as a new module, and anew the modules of its folder that it imports."""
+    """Execute a file as a new module, and anew the files beside it that it imports."""
     if not path.is_file():
         raise FileNotFoundError(2, "there is no such file", str(path))
+    files = set(map(str, _sources(path)))
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).parent == path.parent and name != "__main__":
+        if getattr(module, "__file__", None) in files and name not in _LOADED_BEFORE:
             del sys.modules[name]
-    spec = importlib.util.spec_from_file_location(_MODULE, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_MODULE] = module                                     # dataclasses look their module up
-    sys.path.insert(0, str(path.parent))
-    # Python's cache of compiled files takes two edits within a second for one: use the text, and cache no imports.
+    name, folder = _home(path)
+    sys.path.insert(0, str(folder))
+    # Python's cache of compiled files takes two edits within a second for one: write none.
     caches, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), vars(module))
+        return importlib.import_module(name) if "." in name else _executed_alone(path)
     except SyntaxError as error:
         raise ValueError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:
         raise _in_file(error, path) from error
     finally:
         sys.dont_write_bytecode = caches
-        sys.path.remove(str(path.parent))
+        sys.path.remove(str(folder))
+
+
+def _executed_alone(path):
+    """Execute a file that is in no package, under a name that hides no other module."""
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[_MODULE] = module                                     # dataclasses look their module up
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), vars(module))
     return module
 
 
@@ -154,12 +182,12 @@ def _candidates(module: ModuleType) -> dict[str, Any]:
     """Return {name: class, object or pair} of what a file defines and can be checked."""
     found: dict[str, Any] = {}
     for name, value in vars(module).items():
-        own = getattr(value, "__module__", _MODULE) == _MODULE
+        own = getattr(value, "__module__", module.__name__) == module.__name__
         if own and not name.startswith("_") and all(callable(getattr(value, m, None)) for m in ("forward", "backward")):
             found[name] = value
         for ends in _PAIRS:
             partner = vars(module).get(name.removesuffix(ends[0]) + ends[1])
-            if name.endswith(ends[0]) and callable(value) and callable(partner):
+            if name.endswith(ends[0]) and inspect.isroutine(value) and inspect.isroutine(partner):
                 found.setdefault(name.removesuffix(ends[0]), (value, partner))
     return found
 

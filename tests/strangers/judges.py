@@ -86,8 +86,13 @@ def _real(target, *inputs, **options):
     return forward, vjp, [values[name] for name in names]
 
 
-def torch_verdict(target: Any, *inputs: Any, **options: Any) -> Verdict:
-    """Return the verdict of torch.autograd.gradcheck with its default settings."""
+def strict_torch_verdict(target: Any, *inputs: Any, **options: Any) -> Verdict:
+    """Return the verdict of torch.autograd.gradcheck with the tolerance of our checker."""
+    return torch_verdict(target, *inputs, **options, tolerances={"rtol": 1e-6, "atol": 1e-6})
+
+
+def torch_verdict(target: Any, *inputs: Any, tolerances: Any = None, **options: Any) -> Verdict:
+    """Return the verdict of torch.autograd.gradcheck, with its default tolerances unless others are given."""
     import torch
 
     try:
@@ -104,7 +109,7 @@ def torch_verdict(target: Any, *inputs: Any, **options: Any) -> Verdict:
                 return tuple(map(torch.from_numpy, vjp([t.detach().numpy() for t in ctx.saved_tensors], dy.numpy())))
 
         tensors = [torch.tensor(x, requires_grad=True) for x in arrays]
-        return Verdict(torch.autograd.gradcheck(Function.apply, tensors, raise_exception=True))
+        return Verdict(torch.autograd.gradcheck(Function.apply, tensors, raise_exception=True, **(tolerances or {})))
     except Exception as error:
         return Verdict(False, said=f"{type(error).__name__}: {error}")
 

@@ -66,9 +66,8 @@ class Evidence:
         chosen = sorted((axes for k in range(1, n + 1) for axes in itertools.combinations(range(n), k)),
                         key=lambda axes: (axes != (n - 1,), len(axes), [-axis for axis in axes]))
         if self.x.size > COMPLETE:                                    # each set costs about 200 forwards
-            usual = ((n - 1,), (0,), (n - 2, n - 1), tuple(range(n - 1)), (0, *range(2, n)))
-            usual = usual if self.x.size <= _LARGE else usual[:1]
-            chosen = [axes for axes in chosen if axes in usual]
+            usual = [(n - 1,), (0,), (n - 2, n - 1), tuple(range(n - 1)), (0, *range(2, n))]
+            chosen = [axes for axes in chosen if axes in usual[:len(usual) if self.x.size <= _LARGE else 1]]
         return (axes for axes in chosen if np.prod([self.x.shape[axis] for axis in axes]) >= least)
 
     def along(self, axes: tuple[int, ...]) -> str:
