@@ -37,7 +37,7 @@ def test_counts_of_few_and_of_many_classes():
 def test_unequal_classes():
     [note] = data_notes(data_of(noise(13), [0] * 10 + [1] * 3))
     assert note == ("class cat has 3 times as many training images as class dog: read the recall of each class, and "
-                    "try class_weights=balanced")
+                    "try balanced class weights")
     assert data_notes(data_of(noise(12), [0] * 8 + [1] * 4)) == []
 
 

@@ -98,9 +98,10 @@ def test_downscaling_averages_the_pixels_that_a_new_pixel_covers(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_exif_rotation_is_undone(tmp_path, orientation, suffix):
-    upright = smooth(64, 48)
+@pytest.mark.parametrize(("suffix", "mode"), [("jpg", "RGB"), ("png", "RGB"), *(
+    ("tif", mode) for mode in ("RGB", "L", "1", "P", "LA", "RGBA", "CMYK"))])
+def test_exif_rotation_is_undone(tmp_path, orientation, suffix, mode):
+    upright = smooth(64, 48).convert(mode)
     turn = [None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
             Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE,
             Image.Transpose.ROTATE_270][orientation]

@@ -53,13 +53,13 @@ def write_pictures(folder, count, seed=0):
             options["exif"][0x0112] = orientation
             image = image if TURNS[orientation] is None else image.transpose(TURNS[orientation])
         file = folder / ("up" if k % 2 else "down") / f"IMG {k}{ending.upper() if k % 5 else ending}"
-        image, frames = _with_mode(image, mode), 1
+        plain, image, frames = image, _with_mode(image, mode), 1
         if ending in (".gif", ".webp", ".tif") and k % 7 == 0 and mode == "RGB":
             options |= {"save_all": True, "append_images": [Image.new("RGB", image.size)]}
             frames = 2
         if not _saved(image, file, options):
-            image, mode = image.convert("RGB"), "RGB"
-            if not _saved(image, file, options):
+            mode = "RGB"
+            if not _saved(plain, file, options):
                 continue
         kinds.update(files=1, turned=orientation > 1, animated=frames > 1)
         kinds["16 bits"] += mode == "I;16" and ending in (".png", ".tif", ".tiff", ".apng")    # others make it RGB

@@ -129,7 +129,8 @@ def _of_each(files, function, doing, errors):
             folder = f", but a folder: its files are {shlex.quote(str(Path(path)))}/*" if Path(path).is_dir() else ""
             return None, FileNotFoundError(f"{path}: no such file{folder}")
         try:
-            with Image.open(path, formats=_formats_of(path)) as file:
+            # From a path, Pillow 13 maps some TIFF files with width and height exchanged if they have to be turned.
+            with open(path, "rb") as stream, Image.open(stream, formats=_formats_of(path)) as file:
                 if file.width * file.height > _MOST_PIXELS:
                     raise ValueError(f"{file.width}x{file.height} pixels, more than {_MOST_PIXELS:,}; scale it down")
                 return function(file), None

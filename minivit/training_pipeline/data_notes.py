@@ -42,7 +42,7 @@ def _imbalance(data):
     if counts[most] < IMBALANCE * counts[least]:
         return None
     return (f"class {data.class_names[most]} has {counts[most] / counts[least]:.0f} times as many training images as "
-            f"class {data.class_names[least]}: read the recall of each class, and try class_weights=balanced")
+            f"class {data.class_names[least]}: read the recall of each class, and try balanced class weights")
 
 
 def _single(data):
