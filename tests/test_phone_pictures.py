@@ -45,6 +45,8 @@ def write_pictures(folder, count, seed=0):
         # three of four are what most people have; the others are of any format
         ending = str(rng.choice(WITH_EXIF)) if k % 4 else endings[k // 4 % len(endings)]
         mode, orientation = MODES[k % 3 and rng.integers(len(MODES))], 1
+        if mode == "I;16" and ending not in (".png", ".tif", ".tiff", ".apng"):   # Pillow writes white to others
+            mode = "RGB"
         image = picture(k % 2, [int(side) for side in rng.integers(40, 400, 2)], rng)
         options = {}
         if ending in WITH_EXIF:
@@ -62,7 +64,7 @@ def write_pictures(folder, count, seed=0):
             if not _saved(plain, file, options):
                 continue
         kinds.update(files=1, turned=orientation > 1, animated=frames > 1)
-        kinds["16 bits"] += mode == "I;16" and ending in (".png", ".tif", ".tiff", ".apng")    # others make it RGB
+        kinds["16 bits"] += mode == "I;16"
     raise AssertionError
 
 
