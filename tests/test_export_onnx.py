@@ -18,7 +18,9 @@ from minivit import cli
 from minivit.explain import attention_grids, attention_probabilities, readout_maps, rollout
 from minivit.export import make_onnx, write_onnx
 from minivit.export.onnx_model import file
+from minivit.export.onnx_model.models import WRITERS
 from minivit.models import ViT
+from minivit.models.create import FAMILIES
 from minivit.weight_formats.timm import write_weights
 
 STATISTICS = {"mean": 0.3, "std": 0.6}
@@ -90,6 +92,10 @@ def test_named_variants_have_our_logits_in_onnxruntime(name):
     images = pixels(model, 2)
     [logits] = session(make_onnx(model)).run(None, {"images": images})
     assert relative_difference(logits, model.predict(images)) < 1e-5
+
+
+def test_every_family_can_be_exported():
+    assert {*FAMILIES.values()} <= {*WRITERS}
 
 
 def test_a_model_of_float64_is_written_as_float32():

@@ -189,14 +189,14 @@ class TestPage:
         assert not is_blank(dark)
         assert dark[-1, 0].sum() < bright[-1, 0].sum()
 
-    def test_a_file_that_is_no_image_and_a_page_without_a_server_say_so(self, browser, address, tmp_path):
+    def test_a_file_that_is_no_image_is_named(self, browser, address, tmp_path):
         ready(browser, address)
         (tmp_path / "x.png").write_text("no image")
         browser.find_element("id", "file").send_keys(str(tmp_path / "x.png"))
         wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
         wait(browser, 10).until(lambda b: "x.png is not an image" in b.find_element("id", "message").text)
 
-    def test_a_network_for_colour_images_without_attention(self, browser, served, tmp_path):
+    def test_a_model_of_colour_images_takes_files_only(self, browser, served, tmp_path):
         pytest.importorskip("onnx")
         options = {"image_size": 32, "patch_size": 8, "width": 12, "depth": 1, "heads": 2, "classes": 2}
         names = ["</script><b>", "\u00e4 & b"]
@@ -210,6 +210,16 @@ class TestPage:
         browser.find_element("id", "file").send_keys(str(tmp_path / "x.png"))
         assert shown(browser, before) in names
         assert {e.text for e in browser.find_elements("css selector", "#classes .name")} == set(names)
+
+    def test_a_convolutional_network_has_no_attention(self, browser, served, tmp_path):
+        pytest.importorskip("onnx")
+        write_weights(tmp_path / "w.safetensors", with_random_head(minivit.create_model("resnet_mini")))
+        assert cli.main(["export", str(tmp_path / "w.safetensors"), str(tmp_path / "page"), "--web", "--model",
+                         "resnet_mini"]) == 0
+        ready(browser, served(tmp_path / "page"))
+        assert draw(browser, DIGITS["2"]) in DIGITS
+        assert browser.find_element("id", "seen").is_displayed()
+        assert not browser.find_element("id", "look").is_displayed()
 
 
 # ---- how drawings are prepared --------------------------------------------------------------------------------------

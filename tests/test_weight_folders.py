@@ -158,6 +158,17 @@ def test_class_names_of_a_config_are_those_of_predict_trace_and_onnx(tmp_path, i
     assert cli.main(["trace", str(tmp_path / "folder"), "--images", "1"]) == 0
 
 
+def test_weights_compares_with_the_model_of_the_config(tmp_path, capsys):
+    write_hugging_face_folder(make("vit"), tmp_path / "hf", class_names=NAMES)
+    assert cli.main(["weights", str(tmp_path / "hf")]) == 0
+    assert "these weights are of this model" in capsys.readouterr().out
+    assert cli.main(["weights", str(tmp_path / "hf" / "model.safetensors"), "--image-size", "16"]) == 0
+    assert "1 resized" in capsys.readouterr().out
+    (tmp_path / "hf" / "config.json").unlink()
+    assert cli.main(["weights", str(tmp_path / "hf" / "model.safetensors")]) == 2
+    assert "or put its config.json beside it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("file", ["", "model.safetensors"])
 def test_fine_tuning_starts_from_a_folder_of_others_and_resumes(tmp_path, monkeypatch, capsys, file):
     family, options = MODELS["vit"]

@@ -33,12 +33,14 @@ def add_weights(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit weights`."""
     verb = verbs.add_parser(
         "weights", help="compare a file of weights with a model",
-        description="Compare the weights in FILE with a named model, name by name and shape by shape.\nThe exit code "
-                    "is 1 if the weights belong to another model.",
+        description="Compare the weights in FILE with a model, name by name and shape by shape. The exit code is\n1 if "
+                    "the weights belong to another model.",
         epilog="example:\n  minivit weights w.safetensors --model vit_tiny_patch16_224")
     verb.set_defaults(verb=_weights)
-    verb.add_argument("file", metavar="FILE", help="A safetensors file with timm's names, or Google's .npz of a ViT.")
-    verb.add_argument("--model", metavar="NAME", required=True, help="A name that `minivit models` lists.")
+    verb.add_argument("file", metavar="FILE",
+                      help="A safetensors file with the names of timm or Hugging Face, or Google's .npz of a ViT.")
+    verb.add_argument("--model", metavar="NAME",
+                      help="A name that `minivit models` lists. Default: the model of the config.json beside FILE.")
     verb.add_argument("--image-size", type=size, metavar="PIXELS",
                       help="Size of the images for the model, a side or HxW. Learned positions are resized to it.")
     verb.add_argument("--classes", type=int, metavar="K", help="Classes of a new head, which replaces the file's.")

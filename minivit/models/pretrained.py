@@ -143,10 +143,13 @@ def described_weights(path: str | os.PathLike) -> tuple[Path, Description]:
     return file, description
 
 
-def declare_described(path: Path, description: Description) -> Model:
-    """Return the model that the config.json beside `path` describes, without weights. Raises ValueError."""
+def declare_described(path: Path, description: Description, **options: Any) -> Model:
+    """Return the model that the config.json beside `path` describes, without weights. Raises ValueError.
+
+    options: those of the model that differ from the description.
+    """
     try:
-        return declare_model(description.name, **description.options)
+        return declare_model(description.name, **(description.options | options))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path.with_name('config.json')}: {error}") from None
 
@@ -167,14 +170,14 @@ def are_described(path: str | os.PathLike) -> bool:
         return False
 
 
-def inspect_weights(path: str | os.PathLike, name: str, image_size: Size | None = None,
+def inspect_weights(path: str | os.PathLike, name: str | None, image_size: Size | None = None,
                     classes: int | None = None) -> tuple[Match, dict[str, Any]]:
-    """Compare a file of weights with a named model.
+    """Compare a file of weights with a named model, or with the model of the config.json beside it.
 
     Parameters
     ----------
     path, name
-        See `read_named`.
+        As for `load_weights`.
     image_size : int or (int, int), optional
         Image size of the model. Default: that of the variant.
     classes : int, optional
@@ -188,7 +191,13 @@ def inspect_weights(path: str | os.PathLike, name: str, image_size: Size | None 
         "parameters" of the model, "numbers" in the file, and "formats": how many tensors have each number format.
     """
     given = {"image_size": image_size, "classes": classes}
-    model, tensors = read_named(path, name, **{option: value for option, value in given.items() if value is not None})
+    options = {option: value for option, value in given.items() if value is not None}
+    tensors: dict[str, np.ndarray]
+    if name is None:
+        path, description = described_weights(path)
+        model, tensors = declare_described(path, description, **options), read_any(path)
+    else:
+        model, tensors = read_named(path, name, **options)
     kinds = (x.dtype.name for x in tensors.values()) if Path(path).suffix == ".npz" else formats(path)
     facts = {"parameters": sum(p.size for p in model.parameters()), "numbers": sum(x.size for x in tensors.values()),
              "formats": dict(Counter(kinds))}
