@@ -191,7 +191,7 @@ class Slope:
     """A leaky ReLU whose slope is learned."""
 
     def __init__(self, alpha, gradient=None):
-        self.alpha, self.gradient = alpha, gradient
+        self.alpha, self.given = alpha, gradient
 
     def forward(self, x):
         self.x = x
@@ -199,7 +199,7 @@ class Slope:
 
     def backward(self, dy):
         right = float((dy * self.x * (self.x <= 0)).sum())
-        self.dalpha = right if self.gradient is None else self.gradient
+        self.dalpha = right if self.given is None else self.given
         return np.where(self.x > 0, dy, self.alpha * dy)
 
 
@@ -497,3 +497,67 @@ def test_a_lock_among_the_attributes_is_shared_with_the_copy():
     network = Network()
     network.lock = threading.Lock()
     assert gradcheck(network, X).ok
+
+
+class Settings:
+    """A layer whose numbers are settings and results, no parameters, though some look like gradients of others."""
+
+    norm, ecay = 2.0, 0.3
+
+    def __init__(self):
+        self.w, self.decay = np.ones(5), 0.1
+
+    def forward(self, x):
+        self.x = x
+        return x * self.w
+
+    def backward(self, dy):
+        self.dw = (dy * self.x).sum(axis=0)
+        self.grad_norm = float(np.linalg.norm(self.dw))
+        return dy * self.w
+
+
+def test_numbers_that_the_result_does_not_depend_on_are_no_parameters():
+    report = gradcheck(Settings(), X)
+    assert report.ok
+    assert [row.tensor for row in report.rows] == ["x", "w"]
+
+
+@pytest.mark.parametrize("factor", [1, 1.001])
+@pytest.mark.parametrize(("f", "slope"), [
+    (np.log, lambda x: 1 / x), (np.sqrt, lambda x: 0.5 / np.sqrt(x)), (lambda x: 1 / x, lambda x: -1 / x**2)],
+    ids=["log", "sqrt", "reciprocal"])
+def test_an_entry_close_to_the_edge_of_a_domain_is_checked(f, slope, factor):
+    x = np.array([1.0, 2.0, 0.5, 1e-9])
+    wrong = np.array([1, 1, 1, factor])
+    assert gradcheck(pair(f, lambda dy, x: dy * wrong * slope(x)), x).ok == (factor == 1)
+
+
+@pytest.mark.parametrize("factor", [1, 1.001])
+def test_a_saturated_softmax_is_checked(factor):
+    def softmax(x):
+        e = np.exp(100 * (x - x.max(axis=1, keepdims=True)))
+        return e / e.sum(axis=1, keepdims=True)
+
+    def backward(dy, x):
+        p = softmax(x)
+        return 100 * factor * p * (dy - (dy * p).sum(axis=1, keepdims=True))
+
+    assert gradcheck(pair(softmax, backward), X).ok == (factor == 1)
+
+
+@pytest.mark.parametrize("factor", [1, 1.001])
+def test_a_cache_that_the_backward_consumes_is_right(factor):
+    class Stack:
+        def __init__(self):
+            self.w, self.saved = np.ones(5), []
+
+        def forward(self, x):
+            self.saved.append(x)
+            return x * self.w
+
+        def backward(self, dy):
+            self.dw = factor * (dy * self.saved.pop()).sum(axis=0)
+            return dy * self.w
+
+    assert gradcheck(Stack(), X).ok == (factor == 1)

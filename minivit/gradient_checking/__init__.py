@@ -8,10 +8,17 @@ and measures the slope of L: a finite difference. Four things make such a check 
 - a random upstream gradient, never ones: the input gradients of softmax and layer norm vanish under ones;
 - every tensor, inputs included, and an error that names the tensor, the entry and, if possible, the mistake.
 
-Read in this order: `check` (the public function and its pass rule), `differences` (the numerical methods), `comparison`
-(one numeric slope against the analytic one) and `tensor_check` (the check of one tensor). Then `function` (what the
-checker needs of a target), `adapters`, `inputs` and `parameters` (how a pair, layer or object provides it), `contract`
-(what a forward and backward must fulfil), `hints` and `report`.
+Five ideas carry it. Read them in this order:
+
+1. *What is measured*: `check` (the public function and its pass rule), `differences` (the numerical methods).
+2. *How sure a measured slope is*: `noise` (round-off, measured) and `comparison` (one numeric slope, with its
+   uncertainty, against the analytic one).
+3. *The verdict*: `tensor_check` (by entries and along directions), `hints` (the likely mistake) and `report`.
+4. *What is perturbed*: `function` (all that the checker needs of a target: real arrays, a forward, a backward), `trees`
+   (nested containers of arrays) and `memory` (copies that keep which arrays are the same memory).
+5. *Whose code it is*: `adapters` (one for each kind of target; the place to add a framework), `inputs`, `objects` and
+   `parameters` (what an object holds, and where its gradients are), `randomness`, and `contract` (what a forward and
+   a backward must fulfil).
 """
 
 from .check import gradcheck

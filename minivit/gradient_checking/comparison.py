@@ -10,8 +10,9 @@ true slope. So each entry gets a verdict of its own, however small it is beside 
    R(h) = (16 D(h/4) - D(h)) / 15 cancels the first. Its uncertainty is how much it changed since the last step, plus
    the round-off: u = |R(h) - R(4h)| + 4 s / h. Choose the step with the smallest u. The change is a careful estimate:
    where the error falls as h**4, it is 255 times the error that remains.
+   The backward rounds too. How much shows `Comparer.measure_backward`; 32 times that adds to u.
 3. The entry is wrong if |n - a| exceeds u, the tolerance times the larger of |n| and |a|, and 1/1000 of the tolerance
-   times the largest gradient of the tensor, since the backward's own round-off is relative to that.
+   times the largest gradient of the tensor, since code may be exact only to that.
 4. At a kink, such as ReLU at zero, the central difference is the mean of two slopes. The one-sided differences show the
    kink: extrapolated to h = 0, F = (4 f(h/4) - f(h)) / 3, they differ. Any slope between both is a subgradient and
    right. If one entry of several in the result has a kink, a must lie between its one-sided slopes. If many have one,
@@ -84,6 +85,7 @@ class Comparer:
         self.size = norm(y * dy)
         self.noise = 4 * EPS * self.size                              # round-off in L, at least
         self.roundoff_step = SCHEMES["central" if method in FILTERS else method].roundoff_step
+        self.roundoff: dict[str, np.ndarray] = {}                     # of the backward, for each entry; may be empty
         self._scales: dict[str, float] = {}
         self._noises: dict[str, float] = {}
 
@@ -146,6 +148,36 @@ class Comparer:
             self._noises[name] = self._noise(self.perturbed(name, slice(None), v), name)
         return self._noises[name]
 
+    def measure_backward(self) -> set[str]:
+        """Measure the round-off of the backward, and return the tensors whose gradient is not proportional to dy.
+
+        A product with a power of two is exact, so from 2**20 dy a linear backward returns the same multiple, to the
+        last bit. A product with three rounds everything anew: what g(3 dy) / 3 - g(dy) is not zero, is round-off.
+        """
+        factors, gradients = (-2.0**20, 3.0), []
+        with np.errstate(all="ignore"):
+            for factor in factors:
+                found = self.function.backward(factor * self.dy)
+                gradients.append({name: np.asarray(g) / factor for name, g in found.items() if g is not None})
+            nonlinear = set()
+            for name, g in self.gradients.items():
+                exact, rounded = (other.get(name, np.zeros(0)) for other in gradients)
+                if not np.isfinite(-2.0**20 * g).all() or exact.shape != g.shape:
+                    continue
+                if not np.abs(exact - g).max() <= 1e-9 * np.abs(g).max():
+                    nonlinear.add(name)
+                elif rounded.shape == g.shape and np.isfinite(rounded).all():
+                    self.roundoff[name] = np.abs(rounded - g)
+        return nonlinear
+
+    def _roundoff_of_backward(self, name, index):
+        """Return the round-off in an entry of a gradient, or in all of it (None)."""
+        if name not in self.roundoff:
+            return 0.0
+        measured = self.roundoff[name]
+        typical = norm(measured)
+        return 32 * (typical if index is None else max(float(measured.flat[index]), typical / math.sqrt(measured.size)))
+
     def _noise(self, y_at, name):
         """Return the noise in L along a direction."""
         with np.errstate(all="ignore"):
@@ -159,7 +191,8 @@ class Comparer:
 
     def _is_seen(self, uncertainty, comparison, size, name):
         """Return whether an uncertainty is small enough for a verdict on an entry of its size, or of its tensor's."""
-        typical = max(abs(comparison.numeric), abs(comparison.analytic), size, 0.01 * self.size / self.scale(name))
+        of_loss = self.size / rms(self.function.tensors[name])
+        typical = max(abs(comparison.numeric), abs(comparison.analytic), size, 0.01 * of_loss)
         return uncertainty <= self.tolerance * typical
 
     def _judged(self, comparison, size, uncertainty):
@@ -177,28 +210,40 @@ class Comparer:
     def _compare_carefully(self, name, index, y_at, analytic, size):
         """Measure the slope with many steps, choose the best one, and look for a kink."""
         with np.errstate(all="ignore"):
-            steps = _LARGEST_STEP * self.scale(name) * 4.0 ** -np.arange(_STEPS)
-            slopes = np.array([float(np.sum((y_at(h) - y_at(-h)) * self.dy)) / (2 * h) for h in steps])
-            y = y_at(0.0)
-            spread = self._noise(y_at, name)
-            numeric, uncertainty, best = _best_slope(steps, slopes, spread)
+            y, spread = y_at(0.0), self._noise(y_at, name)
+            scales = list({self.scale(name), rms(self.function.tensors[name])})
+            if index is not None and 0 < (small := abs(self.function.tensors[name].flat[index])) < 0.01 * scales[0]:
+                scales.append(small)                                  # close to the edge of a domain, as of log at 0
+            found = [self._best_slope(y_at, scale, spread) for scale in scales]
+            numeric, uncertainty, step = min(found, key=lambda candidate: candidate[1])
             comparison = Comparison(index, numeric, analytic, math.inf, uncertainty)
-            if best is None:
-                return replace(comparison, numeric=float(slopes[-1]), seen=False)
-            uncertainty += 64 * EPS * size
+            if step is None:
+                return replace(comparison, seen=False)
+            uncertainty += 64 * EPS * size + self._roundoff_of_backward(name, index)
             if not numeric:  # nothing changes: the gradient is zero, but for the round-off of the backward
                 uncertainty += 64 * EPS * self.size / self.scale(name)
             judged = self._judged(comparison, size, uncertainty)
             seen = self._is_seen(uncertainty, judged, size, name)
             if judged.error <= self.tolerance and seen:
                 return judged
-            interval = self._one_sided(y_at, y, steps[best], 4 * spread)
+            interval = self._one_sided(y_at, y, step, 4 * spread)
         if interval is not None:
             low, high, slack = interval
             if low - slack - uncertainty <= analytic <= high + slack + uncertainty:
                 return replace(judged, kink=True, error=0.0)
             return judged if judged.error > self.tolerance else replace(judged, seen=False)
         return judged if seen or judged.error > self.tolerance else replace(judged, seen=False)
+
+    def _best_slope(self, y_at, scale, spread):
+        """Return the extrapolated slope with the smallest uncertainty, this uncertainty, and its step, or None."""
+        steps = _LARGEST_STEP * scale * 4.0 ** -np.arange(_STEPS)
+        slopes = np.array([float(np.sum((y_at(h) - y_at(-h)) * self.dy)) / (2 * h) for h in steps])
+        better = (16 * slopes[1:] - slopes[:-1]) / 15
+        uncertainties = np.abs(np.diff(better)) + 4 * spread / steps[2:]
+        if not np.isfinite(uncertainties).any():
+            return float(slopes[-1]), math.inf, None
+        best = int(np.nanargmin(np.where(np.isfinite(uncertainties), uncertainties, np.nan)))
+        return float(better[best + 1]), float(uncertainties[best]), float(steps[best + 2])
 
     def _one_sided(self, y_at, y, h, roundoff):
         """Return (lowest, highest, slack) of the slope at a kink within h; None where the loss is smooth."""
@@ -253,18 +298,5 @@ class Comparer:
         dy = np.where(smooth, self.dy, 0.0)
         gradients = {key: np.asarray(g) for key, g in self.function.backward(dy).items() if g is not None}
         other = Comparer(self.function, y, dy, gradients, "richardson", self.tolerance, self.coupled)
-        other._scales = self._scales
+        other._scales, other.roundoff = self._scales, self.roundoff
         return other, float(np.mean(smooth))
-
-
-def _best_slope(steps, slopes, spread):
-    """Return the extrapolated slope with the smallest uncertainty, this uncertainty, and the position of its step."""
-    best: tuple[float, float, Any] = (math.nan, math.inf, None)
-    better = (16 * slopes[1:] - slopes[:-1]) / 15
-    for k in range(1, len(better)):
-        if not (math.isfinite(better[k]) and math.isfinite(better[k - 1])):
-            continue
-        uncertainty = abs(better[k] - better[k - 1]) + 4 * spread / steps[k + 1]
-        if uncertainty < best[1]:
-            best = (float(better[k]), float(uncertainty), k + 1)
-    return best

@@ -229,8 +229,8 @@ class ObjectAdapter:
                 self.candidates.remove(name)
                 self.inventory[name] = "overwritten by the backward"
         self.numbers = [place.path for place in contents(self.base).numbers if not place.is_gradient()
-                        and place.path not in self.constants and any(map(_is_gradient_of_a_number, claimed.get(
-                            place.path, []))) and not self._is_overwritten_number(place.path, target)]
+                        and place.path not in self.constants
+                        and self._is_claimed_number(place, claimed.get(place.path, []), target)]
         self._refuse_orphans(found)
         self._make_tensors(claimed)
         self.inventory |= {place.path: "number without a gradient" for place in contents(self.base).numbers
@@ -239,10 +239,23 @@ class ObjectAdapter:
                            if not callable(x) and not isinstance(x, np.random.Generator | np.random.RandomState)}
         self.inventory |= dict.fromkeys(self.constants, "constant")
 
-    def _is_overwritten_number(self, name, target):
-        """Return whether a number is a result of the forward, such as the last loss."""
-        values = [{place.path: place.value for place in contents(x).numbers}.get(name) for x in (self.base, target)]
-        return values[0] != values[1]
+    def _is_claimed_number(self, place, claims, target):
+        """Return whether a number is a parameter: the backward made its gradient, and the result depends on it.
+
+        Else it may be a setting: `norm` beside a logged `grad_norm`, or `ecay` beside `decay`.
+        """
+        value = {p.path: p.value for p in contents(target).numbers}.get(place.path)
+        before = [g for g in self._claims(place, self.base) if np.shape(g) == ()]
+        made = [g for g in claims if _is_gradient_of_a_number(g) and not any(g == other for other in before)]
+        if not made or value != place.value:                          # or it is a result, such as the last loss
+            return False
+        changed = self._copied(self.base)
+        next(p for p in contents(changed).numbers if p.path == place.path).value = 1.01 * value + 0.01
+        try:
+            y, other = (self._forward(x) for x in (self._copied(self.base), changed))
+            return not np.array_equal(Results(y).real(y), Results(other).real(other))
+        except Exception:
+            return True
 
     def _some_upstream(self, y):
         """Return random numbers of the structure of y."""

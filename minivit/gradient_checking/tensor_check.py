@@ -19,7 +19,7 @@ class TensorCheck:
     def __init__(self, comparer: Comparer, method: str, samples: int, is_linear: bool = True) -> None:
         self.comparer, self.method, self.samples = comparer, method, samples
         self.wrong = 0                                                # number of wrong tensors
-        self.nonlinear = _not_linear(comparer) if is_linear else set()
+        self.nonlinear = comparer.measure_backward() if is_linear else set()
 
     def check(self, name: str, rng: np.random.Generator) -> Row:
         """Check one tensor and return its row."""
@@ -166,23 +166,3 @@ def _largest(comparer, name):
     """Return the size of a gradient, or 0 if it is not finite."""
     size = float(np.abs(comparer.gradients[name]).max(initial=0.0))
     return size if math.isfinite(size) else 0.0
-
-
-def _not_linear(comparer):
-    """Return the names of tensors whose gradient is not proportional to dy.
-
-    A product with a power of two is exact, so a linear backward returns the same multiple, to the last bit.
-    """
-    factor = -2.0**20
-    with np.errstate(all="ignore"):
-        scaled = comparer.function.backward(factor * comparer.dy)
-    found = set()
-    for name, g in comparer.gradients.items():
-        with np.errstate(all="ignore"):
-            multiple = factor * g
-        if not np.isfinite(multiple).all() or scaled.get(name) is None:
-            continue
-        again = np.asarray(scaled[name])
-        if again.shape != g.shape or not np.abs(again - multiple).max() <= 1e-9 * np.abs(multiple).max():
-            found.add(name)
-    return found
