@@ -215,7 +215,7 @@ class Comparer:
             if index is not None and 0 < (small := abs(self.function.tensors[name].flat[index])) < 0.01 * scales[0]:
                 scales.append(small)                                  # close to the edge of a domain, as of log at 0
             found = [self._best_slope(y_at, scale, spread) for scale in scales]
-            numeric, uncertainty, step = min(found, key=lambda candidate: candidate[1])
+            numeric, uncertainty, step = _more_certain(found)
             comparison = Comparison(index, numeric, analytic, math.inf, uncertainty)
             if step is None:
                 return replace(comparison, seen=False)
@@ -300,3 +300,14 @@ class Comparer:
         other = Comparer(self.function, y, dy, gradients, "richardson", self.tolerance, self.coupled)
         other._scales, other.roundoff = self._scales, self.roundoff
         return other, float(np.mean(smooth))
+
+
+def _more_certain(found):
+    """Return the slope with the smallest uncertainty. If they contradict each other, the relative one decides.
+
+    Large steps across a pole, as of 1 / x near 0, agree with each other on a wrong slope.
+    """
+    best = min(found, key=lambda candidate: candidate[1])
+    if any(abs(numeric - best[0]) > uncertainty + best[1] for numeric, uncertainty, step in found if step is not None):
+        return min(found, key=lambda candidate: candidate[1] / (abs(candidate[0]) or _TINY))
+    return best
