@@ -20,6 +20,8 @@ from minivit.training.evaluation import KEPT_MISTAKES, Evaluation, evaluate
 from minivit.training.evaluation_text import SHOWN_MISTAKES, class_table, describe_evaluation, evaluation_text
 from minivit.training_pipeline.folder import RunFolder
 from minivit.training_pipeline.results import report
+from minivit.training_pipeline.results.embedding import SHOWN_MISTAKES as SHOWN_MISTAKES_NEAR
+from minivit.training_pipeline.results.embedding import SHOWN_NEIGHBOURS
 from minivit.training_pipeline.results.evaluate_run import evaluate_run
 
 pytestmark = pytest.mark.usefixtures("no_curve")
@@ -206,12 +208,13 @@ def test_images_in_the_page_are_the_mistakes_and_the_samples(trained):
     _, result, text = trained
     shown = Page(text).images
     digits = minivit.load_data("digits")
-    assert len(shown) == KEPT_MISTAKES + 10 * report.SAMPLES
+    near = SHOWN_MISTAKES_NEAR * (1 + SHOWN_NEIGHBOURS)               # see test_embedding.py
+    assert len(shown) == KEPT_MISTAKES + near + 10 * report.SAMPLES
     for mistake, (words, image_shown) in zip(result.test.mistakes, shown, strict=False):
         np.testing.assert_array_equal(image_shown, mistake.image[..., 0])
         assert words.startswith(f"true {mistake.true}, predicted {mistake.predicted} (")
     for k in range(10):
-        words, image_shown = shown[KEPT_MISTAKES + k * report.SAMPLES]
+        words, image_shown = shown[KEPT_MISTAKES + near + k * report.SAMPLES]
         assert words == str(k)
         np.testing.assert_array_equal(image_shown, digits.train_images[digits.train_labels == k][0, ..., 0])
 
@@ -382,7 +385,7 @@ def test_page_says_which_weights_were_kept(tmp_path, settings, kept):
 def test_page_of_one_epoch_has_a_point_and_its_number(tmp_path):
     train(tmp_path / "run", epochs=0.2)
     page = Page((tmp_path / "run" / "report.html").read_text())
-    points = [(float(a["cx"]), float(a["cy"])) for tag, a in page.tags if tag == "circle"]
+    points = [(float(a["cx"]), float(a["cy"])) for tag, a in page.tags if tag == "circle" and "style" not in a]
     assert len(points) == 3
     assert all(48 <= x <= 408 and 12 <= y <= 206 for x, y in points)
     assert re.search(r">1</text><text [^>]*>epoch<", (tmp_path / "run" / "report.html").read_text())

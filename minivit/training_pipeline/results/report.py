@@ -24,6 +24,7 @@ from ...training.settings import SETTINGS as TRAINING_SETTINGS
 from ..data_notes import data_notes
 from ..folder import RunFolder
 from ..leakage import leakage_warning
+from .embedding import Embedding, embed, embedding_section
 from .trained_model import unfinished
 
 SAMPLES = 8             # sample images of each class
@@ -44,14 +45,17 @@ def write_report(run: RunFolder, model: Model, data: Dataset, evaluation: Evalua
     if "steps" not in config["training"]:
         raise run.damaged("it lacks steps")
     records = run.read_log(config["training"]["steps"])
-    page = make_report(config, model, records, data, run.class_names(model), evaluation, unfinished(run),
-                       leakage_warning(run, evaluation), data_notes(data) if notes is None else notes)
+    names = run.class_names(model)
+    page = make_report(config, model, records, data, names, evaluation, unfinished(run),
+                       leakage_warning(run, evaluation), data_notes(data) if notes is None else notes,
+                       embed(model, data, evaluation, names))
     write_atomic(file or run.report_file, page)
 
 
 def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping[str, Any]], data: Dataset,
                 class_names: Sequence[str], evaluation: Evaluation, unfinished_note: str | None = None,
-                leakage_note: str | None = None, data_notes: Sequence[str] = ()) -> str:
+                leakage_note: str | None = None, data_notes: Sequence[str] = (),
+                embedding: Embedding | None = None) -> str:
     """Return the report as HTML.
 
     Parameters
@@ -72,6 +76,8 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         Warnings to show: the run has not finished; the model was trained on images that were evaluated.
     data_notes : list of str
         What a reader should know of the data.
+    embedding : Embedding, optional
+        A picture of the features, and neighbours of mistakes.
 
     Returns
     -------
@@ -90,6 +96,7 @@ def make_report(config: Mapping[str, Any], model: Any, records: Sequence[Mapping
         ("Worst mistakes", _mistakes(evaluation, class_names)),
         ("Confusion matrix", _confusion(evaluation, class_names)),
         ("Precision and recall", _classes(evaluation, class_names)),
+        ("Features", embedding_section(embedding, class_names) if embedding else ""),
         (f"The images of {data.name}", _data(data, data_notes)),
         ("Reproduce this run", _reproduction(config, model)),
         ("Settings", _settings(config)),
