@@ -1,5 +1,6 @@
 """Which image files of a folder become which class and part, what is left out, and what is told about it."""
 
+import json
 import os
 import re
 import subprocess
@@ -268,6 +269,14 @@ def test_train_with_labels_resume_and_evaluate(tmp_path, capsys, monkeypatch):
     options = ["--epochs", "1", "--image-size", "8", "--out", "run"]
     assert cli.main(["train", "pics", "--labels", "{class}.{number}.png", *options]) == 0
     assert cli.main(["evaluate", "run"]) == 0
+    write(tmp_path / "new", *(f"{name}.{k}.png" for name in ("cat", "dog") for k in range(3)), seed=9)
+    capsys.readouterr()
+    for data, number in (("new", 6), ("pics", 2)):                    # of its own data only the test images
+        assert cli.main(["evaluate", "run", data, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] == number
+    (tmp_path / "new.csv").write_text("file,label\ncat.0,dog\ndog.1,dog\n")
+    assert cli.main(["evaluate", "run", "new", "--labels", "new.csv", "--json"]) == 0
+    assert np.array(json.loads(capsys.readouterr().out)["confusion"]).sum(axis=1).tolist() == [0, 2]
     assert cli.main(["train", "pics", "--resume", "--out", "run"]) == 0
     assert "nothing is left to do" in capsys.readouterr().err
     (tmp_path / "pics" / "more" / "cat.9.png").unlink()

@@ -1,6 +1,6 @@
 """Damaged runs, weights, images and arrays: every command works or refuses them in one line, and never hangs.
 
-MINIVIT_FUZZ sets the number of damaged inputs of each kind (default: 400). With 2500 there are 10,000 in all.
+MINIVIT_FUZZ sets the number of damaged inputs of each kind (default: 250). With 2500 there are 10,000 in all.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from minivit.data.image_files import suffixes
 from minivit.training_pipeline import checkpoints
 from minivit.weight_formats.timm import write_weights
 
-CASES = int(os.environ.get("MINIVIT_FUZZ", "400"))
-SECONDS = 60                                         # a command that takes longer hangs
+CASES = int(os.environ.get("MINIVIT_FUZZ", "250"))
+SECONDS = 240                                        # a command that takes longer hangs
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 8, "depth": 1, "heads": 2,
         "mlp_ratio": 1}
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_curve"),

@@ -13,6 +13,7 @@ from .parser import (
     add_image_size,
     add_images,
     add_json,
+    add_labels,
     add_threads,
     given,
     print_error,
@@ -36,6 +37,7 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> None:
                       help="Other data, as for `train`: their test part, or all images if they have none.")
     add_data_dir(verb)
     add_image_size(verb)
+    add_labels(verb)
     add_threads(verb)
     verb.add_argument("--report", metavar="FILE", help="Write an HTML page with the worst mistakes.")
     verb.add_argument("--json", action="store_true",
@@ -57,7 +59,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     run = RunFolder(options.run)
     print_note(shadowing_folder(options.data), options)
     class_names, result = evaluate_run(run, options.data, options.threads, options.data_dir, options.report,
-                                       options.image_size)
+                                       options.image_size, options.labels)
     print_note(unfinished(run), options)
     print_note(leakage_warning(run, result), options)
     if options.json:

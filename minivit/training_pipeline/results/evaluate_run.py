@@ -20,7 +20,7 @@ from .trained_model import latest_model
 
 def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int | None = None,
                  data_dir: str | None = None, report: str | Path | None = None,
-                 image_size: Size | None = None) -> tuple[list[str], Evaluation]:
+                 image_size: Size | None = None, labels: str | Path | None = None) -> tuple[list[str], Evaluation]:
     """Evaluate the latest model of a run.
 
     Parameters
@@ -39,6 +39,9 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
         A file to write the report to.
     image_size : int or (int, int), optional
         Another size for image files than that of the training. See `models/other_sizes.py`.
+    labels : str or path, optional
+        The classes of the image files in `source`, as for `load_data` (default: those of the run, if its classes came
+        from a pattern of file names, or `source` is its own folder).
 
     Returns
     -------
@@ -53,15 +56,15 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
         As `latest_model`, `load_data` and `count_seen`, or if the data do not fit the model.
     """
     model = latest_model(run)
-    data = load_own_data(run, data_dir) if source is None else _load_other(run, source, model, data_dir)
+    data = load_own_data(run, data_dir) if source is None else _load_other(run, source, model, data_dir, labels)
     check_fit(model, data)
     seen = count_seen(run, data.test_images)
     data = data if image_size is None else _at_size(data, image_size)
     names = run.class_names(model)
     check_classes_known(data, names)
-    labels = np.array([names.index(name) for name in data.class_names])[data.test_labels]
-    evaluation = evaluate(model, data.test_images, labels, threads, files=data.test_files)
-    evaluation = add_flip_evaluation(evaluation, model, run.settings, data.test_images, labels, threads)
+    true = np.array([names.index(name) for name in data.class_names])[data.test_labels]
+    evaluation = evaluate(model, data.test_images, true, threads, files=data.test_files)
+    evaluation = add_flip_evaluation(evaluation, model, run.settings, data.test_images, true, threads)
     evaluation = replace(evaluation, seen=seen)
     if report is not None:
         write_report(run, model, data, evaluation, report)
@@ -76,12 +79,16 @@ def _at_size(data: Dataset, image_size: Size) -> Dataset:
     return load_data(**(data.source | {"image_size": image_size}))
 
 
-def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str | None) -> Dataset:
+def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str | None,
+                labels: str | Path | None) -> Dataset:
     """Load data for the test; of the run's own data, wherever they are now, only the test part."""
     own = run.config()["data"]
     arguments: dict[str, Any] = {"source": source, "test_fraction": 1, "data_dir": data_dir}
     if is_image_folder(source):
-        arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
+        arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit"),
+                      "labels": labels or _own_labels(own["source"] or {}, source)}
+    elif labels is not None:
+        arguments["labels"] = labels                                  # which only image files take
     data = load_data(**arguments)
     if own["source"] and data.digest == own["digest"]:
         return load_data(**(arguments | {name: own["source"][name] for name in ("seed", "test_fraction")}))
@@ -92,3 +99,9 @@ def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str 
             raise ValueError(f"{run.path} was trained on arrays in memory that {data.name} contains too, and it is "
                              "unknown which of them are test images: name other data")
     return data
+
+
+def _own_labels(own, source):
+    """The labels of the run's own data, if they may be those of another folder or file."""
+    labels = own.get("labels")
+    return labels if labels and ("{class}" in labels or str(Path(source).resolve()) == own.get("source")) else None
