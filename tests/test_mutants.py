@@ -48,6 +48,12 @@ def test_torch_also_passes_without_the_bug(check):
     ("patches", "rows and columns of a patch are exchanged", "the right numbers in the wrong places"),
     ("PatchEmbed", "the pixels are in the wrong order", "the gradient is flipped along axis 0"),
     ("attention", "the values have no gradient", "the gradient is wrong only where the index on axis 2 is 12 to 17"),
+    ("linear, square", "the weight is not transposed", "the gradient is dy weight: weight must be transposed"),
+    ("attention", "1 / sqrt d is missing",
+     "wrong only where the index on axis 2 is 0 to 11, and there it is 1.73205 times what it should be"),
+    ("tokens with two of their own", "the two tokens are exchanged",
+     "the gradient is flipped along axis 0: are the two parts exchanged?"),
+    ("winograd of an odd image", "the last tiles, which are cut off, are forgotten", "only dy["),
     ("linear, square", "the weight's gradient is transposed",
      "the gradient is transposed: its last two axes are exchanged"),
     ("layer_norm", "the mean is not subtracted", "with g = dy weight and xhat = x at mean 0 and variance 1: the term "

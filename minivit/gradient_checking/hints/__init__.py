@@ -16,10 +16,10 @@ from .evidence import Evidence
 
 _RECOGNISERS = (causes.not_finite, causes.not_measured, causes.one_of_several_contributions, causes.zero,
                 causes.ignores_dy, causes.should_be_zero, factors.constant, places.moved, causes.exchanged,
-                places.right_numbers, causes.mixed_images, terms.multiple_of_a_tensor, factors.tensor, terms.of_a_norm,
-                terms.of_a_softmax, factors.by_group, terms.along_groups, terms.weight_after_mean, terms.of_a_sum,
-                places.not_computed, causes.part_of_dy, places.confined, places.zero_outside, terms.entry_by_entry,
-                places.scattered)
+                places.right_numbers, causes.mixed_images, terms.weight_not_transposed, terms.multiple_of_a_tensor,
+                factors.tensor, terms.of_a_norm, terms.of_a_softmax, factors.by_group, terms.along_groups,
+                terms.weight_after_mean, terms.of_a_sum, places.not_computed, causes.part_of_dy, places.confined,
+                places.zero_outside, terms.entry_by_entry, places.scattered)
 
 
 def hint_for(comparer: Any, name: str, index: int | None, rng: np.random.Generator) -> str:

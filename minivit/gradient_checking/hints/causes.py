@@ -107,6 +107,10 @@ def mixed_images(e: Evidence) -> str | None:
     for b in (0, images - 1):
         alone = np.zeros_like(e.dy)
         alone[b] = e.dy[b]
-        if (e.gradient_under(alone) != without_dy)[np.arange(images) != b].any():
+        changed = (e.gradient_under(alone) != without_dy)
+        changed[b] = False
+        places = np.flatnonzero(changed)[:4]
+        # not if the forward mixes them too, as where the first axis is no batch
+        if len(places) and np.abs(e.slopes_under(alone, places)).max() <= 1e-6 * np.abs(e.numeric).max():
             return f"dy[{b}] changes the gradients of other images: the backward mixes the images of the batch"
     return None

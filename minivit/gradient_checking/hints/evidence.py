@@ -99,10 +99,13 @@ class Evidence:
     def is_slope_under(self, dy: np.ndarray) -> bool:
         """Return whether the numeric slopes of a few wrong entries are the same under another upstream gradient."""
         wrong = self.indices[np.argsort(-np.abs(self.difference))[:4]]
-        scheme, step = SCHEMES["central"], SCHEMES["central"].step * self.comparer.scale(self.name)
-        found = np.array([scheme.slope(self.comparer.perturbed(self.name, int(i)), step, dy) for i in wrong])
         right = self.slopes(wrong)
-        return explains(found, right, right)
+        return explains(self.slopes_under(dy, wrong), right, right)
+
+    def slopes_under(self, dy: np.ndarray, indices: Any) -> np.ndarray:
+        """Measure slopes under another upstream gradient."""
+        scheme, step = SCHEMES["central"], SCHEMES["central"].step * self.comparer.scale(self.name)
+        return np.array([scheme.slope(self.comparer.perturbed(self.name, int(i)), step, dy) for i in indices])
 
     def is_separable(self) -> bool:
         """Return whether the slope at an entry does not depend on the other entries: the result is a sum over them."""

@@ -55,7 +55,7 @@ def by_group(e: Evidence) -> str | None:
             if not explains(factor * analytic, numeric, numeric - analytic):
                 break
             found.append(factor)
-        if len(found) == len(groups) > 1:
+        if len(found) == len(groups) > 1 and np.ptp(found) > 1e-3 * np.abs(found).max():
             one = "row" if axes == (e.x.ndim - 1,) else "such group"
             return (f"{e.along(axes)}, the gradient is a constant times what it should be ({1 / found[0]:.4g} in one, "
                     f"{1 / found[1]:.4g} in another {one}): is a factor missing, such as 1 / std?")

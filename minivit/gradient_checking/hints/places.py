@@ -28,8 +28,9 @@ def _moves(g: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
                                        f"the gradient is transposed: its axes are in the order {order}")
     for k in range(1, g.ndim + 1):
         for axes in itertools.combinations(range(g.ndim), k):
-            yield np.flip(g, axes), (f"the gradient is flipped along {in_words(axes)}: is a kernel, or the order of "
-                                     "time, reversed?")
+            question = "are the two parts exchanged?" if all(g.shape[axis] == 2 for axis in axes) else (
+                "is a kernel, or the order of time, reversed?")
+            yield np.flip(g, axes), f"the gradient is flipped along {in_words(axes)}: {question}"
     for axis in reversed(range(g.ndim)):
         for n in (n for n in _BLOCKS if g.shape[axis] % n == 0 and g.shape[axis] >= n):
             blocks = np.split(g, n, axis=axis)
@@ -55,7 +56,8 @@ def _shifted(e: Evidence) -> str | None:
         right, found, unmoved = numeric[to], e.gradient[of], e.gradient[to]
         known = ~np.isnan(right)
         if known.sum() > 2 and explains(found[known], right[known], right[known] - unmoved[known]):
-            return f"the gradient is shifted by one along {in_words(axes)}: is the padding cut off at the wrong end?"
+            return (f"the gradient is shifted by one along {in_words(axes)}: is the padding cut off at the wrong end, "
+                    "or an index off by one?")
     return None
 
 
@@ -75,7 +77,7 @@ def not_computed(e: Evidence) -> str | None:
 
 def _wrong(e):
     """Return which of the sampled entries are clearly wrong."""
-    return np.abs(e.difference) > 100 * e.comparer.tolerance * max(np.abs(e.numeric).max(), np.abs(e.analytic).max())
+    return np.abs(e.difference) > 10 * e.comparer.tolerance * max(np.abs(e.numeric).max(), np.abs(e.analytic).max())
 
 
 def confined(e: Evidence) -> str | None:
@@ -97,7 +99,11 @@ def confined(e: Evidence) -> str | None:
         return None
     parts = " and ".join(f"the index on axis {axis} is {_list_of(bad)}" for axis, bad in narrow)
     block = _block(narrow[0][1], e.x.shape[narrow[0][0]]) if len(narrow) == 1 else ""
-    return f"the gradient is wrong only where {parts}{block}"
+    numeric, analytic = e.numeric[wrong], e.analytic[wrong]
+    factor = float(numeric @ analytic) / float(analytic @ analytic or 1.0)
+    there = f", and there it is {1 / factor:.6g} times what it should be" if factor and len(numeric) > 1 and explains(
+        factor * analytic, numeric, numeric - analytic) else ""
+    return f"the gradient is wrong only where {parts}{block}{there}"
 
 
 def scattered(e: Evidence) -> str | None:

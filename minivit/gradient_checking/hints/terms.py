@@ -114,6 +114,18 @@ def of_a_softmax(e: Evidence) -> str | None:
     return None
 
 
+def weight_not_transposed(e: Evidence) -> str | None:
+    """The gradient is dy times a square weight, which should be transposed."""
+    if not e.dy.ndim or e.dy.shape != e.x.shape:
+        return None
+    for name, w in e.comparer.function.tensors.items():
+        if name != e.name and w.shape == (e.x.shape[-1],) * 2:
+            right, found = e.at(e.dy @ w.T), e.at(e.dy @ w)
+            if explains(right, e.numeric, e.difference) and explains(found, e.analytic, e.difference):
+                return f"the gradient is dy {name}: {name} must be transposed"
+    return None
+
+
 def multiple_of_a_tensor(e: Evidence) -> str | None:
     """The difference is a multiple of dy, of the tensor itself, or of another one of its shape."""
     dy = {"dy": e.dy} if e.dy.shape == e.x.shape else {}
