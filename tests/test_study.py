@@ -206,7 +206,7 @@ def test_other_settings_are_refused(tmp_path, change):
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("value", [True, None, "two\nlines", [1]])
+@pytest.mark.parametrize("value", [True, None, "two\nlines", "two\rlines", [1]])
 def test_values_that_the_table_cannot_store_are_refused(tmp_path, value):
     study, measured = Study(tmp_path / "t.csv", SETTINGS), []
     with pytest.raises(ValueError, match="numbers and texts of one line, but model is "):
@@ -271,6 +271,41 @@ def test_a_table_that_cannot_be_written_names_its_file(tmp_path):
     with pytest.raises(OSError, match=r"nowhere/t\.csv"):
         study.run(POINTS, measure)
     assert study.rows == []
+
+
+def test_rows_with_other_results_are_refused(tmp_path):
+    study = Study(tmp_path / "t.csv", {})
+    for results in ({"accuracy": 0.5, "loss": 1.0}, {"loss": 1.0}, {"loss": 1.0, "accuracy": 0.5}):
+        with pytest.raises(ValueError, match="has the columns seed, accuracy, seconds, but a new row has seed, "):
+            study.run([{"seed": 0}, {"seed": 1}], lambda seed, found=results: found if seed else {"accuracy": 0.5})
+    assert [row["seed"] for row in Study(study.file, {}).rows] == [0]
+
+
+def test_a_second_process_neither_measures_nor_overwrites(tmp_path):
+    study, other, points = Study(tmp_path / "t.csv", {}), Study(tmp_path / "t.csv", {}), [{"seed": 0}, {"seed": 1}]
+
+    def measure_twice(seed):
+        with pytest.raises(OSError, match=r"another process is writing .*t\.csv: wait until it has ended"):
+            other.run(points, lambda **_: pytest.fail("it was measured"))
+        return {"accuracy": 0.5}
+
+    assert study.run(points, measure_twice) == 0
+    assert other.run([*points, {"seed": 2}], lambda seed: {"accuracy": seed / 2}) == 0        # only the new one
+    assert Study(tmp_path / "t.csv", {}).by_seed("accuracy") == {0: 0.5, 1: 0.5, 2: 1.0}
+    assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_table_that_changes_during_a_study_is_not_overwritten(tmp_path):
+    study = Study(tmp_path / "t.csv", {})
+
+    def measure_and_change(seed):
+        if seed:
+            study.file.write_text(study.file.read_text() + "9,0.25,0\n")
+        return {"accuracy": 0.5}
+
+    with pytest.raises(ValueError, match=r"t\.csv was changed by another program, so nothing was added to it"):
+        study.run([{"seed": 0}, {"seed": 1}], measure_and_change)
+    assert Study(study.file, {}).by_seed("accuracy") == {0: 0.5, 9: 0.25}
 
 
 # ---- subsets ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from minivit.cli import main
 from minivit.explain import Study
 from minivit.training_pipeline.studies.run_study import run_study, train_point
 from minivit.training_pipeline.studies.study_file import StudyFile, read_study
-from minivit.training_pipeline.studies.summary import results, summary
+from minivit.training_pipeline.studies.summary import draw, results, summary
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 FILE = """
@@ -100,6 +100,52 @@ def test_the_table_has_means_and_standard_errors_and_says_what_is_shown(tmp_path
     assert summary(asked, study).endswith("+- 10.50% over 2 seeds: not shown with 95% confidence.")
 
 
+def test_a_training_that_diverges_is_a_result_and_the_others_go_on(file, capsys):
+    file.write_text(FILE.replace("[0.001, 0.003]", "[1e30, 0.003]").replace("[true, false]", "[true]"))
+    assert main(["study", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[2:5] == ["seeds", "diverged", "accuracy"]
+    assert lines[1].split() == ["True", "1e+30", "2", "2", "-", "-", "-", "-"]
+    assert lines[2].split()[:4] == ["True", "0.003", "2", "0"]
+    assert not any(line.startswith("Best: ") for line in lines)
+    assert main(["study", str(file), "--json"]) == 0                  # nothing is trained again
+    printed, said = capsys.readouterr()
+    assert "left" not in said
+    assert json.loads(printed)["results"][0] == {"combination": {"relative_bias": True, "lr": 1e30}, "seeds": [0, 3],
+                                                 "accuracy": [None, None]}
+
+
+def test_a_diverged_training_has_the_columns_of_the_others():
+    values = {"epochs": 0.2, "val_fraction": 0.2, "width": 8, "depth": 1, "heads": 2}
+    found = [train_point("digits", "vit_mini", values | {"lr": lr}, 1, 0) for lr in (0.001, 1e30)]
+    assert [*found[0]] == [*found[1]] == ["accuracy", "validation_accuracy", "loss"]
+    assert np.isnan([*found[1].values()]).all()
+
+
+def test_a_combination_with_a_diverged_training_is_never_the_best(tmp_path):
+    asked, study = made(tmp_path, {0.1: {0: 0.5, 1: 0.6}, 0.2: {0: 0.9, 1: float("nan")}, 0.3: {0: 0.4, 1: 0.5}})
+    lines = summary(asked, study).splitlines()
+    assert lines[2].split() == ["0.2", "2", "1", "90.00%", "-", "90.00%", "90.00%"]
+    assert lines[-1].startswith("Best: lr 0.1. It is ahead of lr 0.3 by 10.00%")
+    draw(asked, Study(study.file, asked.shared), tmp_path / "t.png")  # read back: NaN stays NaN
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("grid", ["depth = [1, 2]\nlr = [0.001, 0.003]", "lr = [0.001, 0.003]\ndepth = [1, 2]"])
+def test_another_grid_beside_an_existing_table_is_one_line(file, capsys, grid):
+    text = FILE.split("[grid]")[0].replace("depth = 1\n", "").replace("epochs = 0.1", "epochs = 0.05")
+    file.write_text(text + "[grid]\nlr = [0.001, 0.003]")
+    assert main(["study", str(file)]) == 0
+    before = {other.name: other.read_bytes() for other in file.parent.iterdir() if other != file}
+    capsys.readouterr()
+    file.write_text(f"{text}[grid]\n{grid}")
+    assert main(["study", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "grid.csv has the columns lr, seed, accuracy, loss, seconds, but its points here begin with" in said
+    assert {other.name: other.read_bytes() for other in file.parent.iterdir() if other != file} == before
+
+
 @pytest.mark.parametrize(("text", "line"), [
     ("seeds = 3", 'grid.toml: data is missing: write for example data = "digits"'),
     ("data =", "grid.toml is not a TOML file: "),
@@ -107,12 +153,17 @@ def test_the_table_has_means_and_standard_errors_and_says_what_is_shown(tmp_path
     ('data = "digits"\nseeds = 0', "grid.toml: number of seeds must be a whole number at least 1 and at most 1000"),
     ('data = "digits"\nseeds = [1, 1]', "grid.toml: seeds must be a number of seeds, or a list of different seeds"),
     ('data = "digits"\n[grid]\nlr = 0.1', "grid.toml: lr in [grid] must be a list of values, such as [0.001, 0.003]"),
+    ('data = "digits"\n[grid]\nval_fraction = 0.1', "grid.toml: val_fraction in [grid] must be a list of values"),
     ('data = "digits"\n[grid]\nlr = [[1]]', "grid.toml: lr in [grid] can be numbers, texts of one line"),
     ('data = "digits"\n[grid]\nlr = [1, 1]', "grid.toml: lr in [grid] has a value twice"),
     ('data = "digits"\n[settings]\nlr = 1\n[grid]\nlr = [1, 2]', "grid.toml: lr stands in [grid] and outside"),
     ('data = "digits"\n[settings]\nseed = 1', "grid.toml: seed cannot be in [settings]: seeds=... at the top"),
     ('data = "digits"\n[grid]\nlrr = [0.1]', "unknown setting or model option 'lrr': did you mean 'lr'?"),
     ('data = "digits"\n[grid]\nlr = [-0.1]', "learning rate must be a finite number above 0, not -0.1"),
+    ('data = "digits"\n[grid]\nval_fraction = [0, 0.2]', "validation images are set apart with val_fraction 0.2, "
+     "but not with val_fraction 0, so these cannot be compared: write one val_fraction, such as 0.1, into [settings]"),
+    ('data = "digits"\n[grid]\npatience = [3, 0]\nlr = [1e-3, 1e-2]', "set apart with patience 3, lr 0.001, "
+     "but not with patience 0, lr 0.001"),
     ('data = "nothing"', "unknown data set"),
     ('data = "digits"\n[grid]\nmodel = ["vit_mini", "vit_minni"]', "unknown model 'vit_minni'"),
 ])

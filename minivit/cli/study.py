@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,8 @@ def _study(options: argparse.Namespace) -> None:
         asked, study = run_study(options.file, options.jobs, options.threads, executor, options.limit, options.table,
                                  options.picture)
     if options.json:
-        found = [{"combination": combination, measure_of(study): list(by_seed.values()), "seeds": list(by_seed)}
+        found = [{"combination": combination, "seeds": list(by_seed),
+                  measure_of(study): [value if math.isfinite(value) else None for value in by_seed.values()]}
                  for combination, by_seed in results(asked, study)]
         print(json.dumps({"table": str(study.file), "results": found}))
         return

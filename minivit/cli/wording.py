@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 # functions that messages name, and the command that prints the same
 COMMANDS = {"minivit.models.describe_models()": "`minivit models`",
             "minivit.gradcheck_catalogue.catalogue.families()": "`minivit gradcheck --list`"}
+FILES_WITH_ENTRIES = "config.json", "[settings]", "[grid]"             # how messages name these files
 # a call, which stays as it is; or a keyword, perhaps with a value, that is not part of a path or a quoted word
 _CALL_OR_KEYWORD = re.compile(r"[\w.]+\([^()]*\)|(?<![\w./'\"-])([a-z_]+)"
                               r"(?:=(\.\.\.|\(\d+, \d+\)|[^\s,;:()`]*))?(?!\w|[./'\"-]\w)")
@@ -32,7 +33,8 @@ def in_options(text: str, options: Mapping[str, str], typed: Sequence[str] = ())
     """Return a message of the library with options in place of keyword arguments.
 
     A keyword is recognised by its equals sign, or by an underscore in its name: other names, such as "start", are also
-    ordinary words. In a message about a config.json, names without an equals sign are its entries and stay.
+    ordinary words. In a message about a config.json or the file of a study, names without an equals sign are entries
+    of the file and stay.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def in_options(text: str, options: Mapping[str, str], typed: Sequence[str] = ())
     typed : sequence of str
         The arguments that the user typed. Words that are part of a name or path among them stay as they are.
     """
-    entries = "config.json" in text
+    entries = any(file in text for file in FILES_WITH_ENTRIES)
     names = [argument for argument in typed if not argument.startswith("-")]
 
     def replace(match: re.Match) -> str:

@@ -10,6 +10,11 @@ from typing import Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:                                                   # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 def write_atomic(path: str | os.PathLike, content: bytes | str) -> None:
     """Write bytes or text to `path` completely or not at all. Errors as `atomic_file`."""
@@ -86,6 +91,36 @@ def check_memory(what: str, size: int) -> None:
         memory = 2**34
     if size > memory:
         raise ValueError(f"{what} would take {size >> 30:,} GiB, but this machine has {memory >> 30:,} GiB of memory")
+
+
+@contextmanager
+def locked(path: str | os.PathLike) -> Iterator[None]:
+    """Keep other processes that use `locked` away from `path` until the `with` block ends.
+
+    The lock is a file beside `path`. The system releases it if this process is killed. Raises BlockingIOError, an
+    OSError, if another process has the lock. Systems without `fcntl`, such as Windows, have no lock.
+    """
+    if fcntl is None:
+        yield
+        return
+    path = Path(path)
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
+    except OSError as error:                                          # name the file that the user knows
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    with open(descriptor, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"another process is writing {path}: wait until it has ended, or name another file"
+                                  ) from None
+        except OSError:
+            pass                                                      # a file system without locks
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 @contextmanager

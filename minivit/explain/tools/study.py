@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...common.checks import check_number
-from ...common.files import write_atomic
+from ...common.files import locked, write_atomic
 from ...common.text import plural
 from .side_by_side import OneProcessEach, lost, side_by_side
 
@@ -52,15 +52,8 @@ class Study:
 
     def __init__(self, file: Any, settings: dict) -> None:
         self.file, self.settings = Path(file), json.loads(json.dumps(settings))
-        self.text, self.rows = "", []
-        if self.file.exists():
-            self.text, there, self.rows = _read(self.file)
-            names = [*(there | self.settings)]
-            if other := [name for name in names if there.get(name) != self.settings.get(name)]:
-                differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} here)"
-                                        for name in other)
-                raise ValueError(f"{self.file} was made with other settings: {differences}. Move it away, or use "
-                                 "another file")
+        self.text, self.rows = "", list[dict]()
+        self._reload()
 
     def run(self, points: list[dict], measure: Callable, limit: int | None = None, jobs: int | None = None,
             executor: Executor | Callable[[], Executor] | None = None) -> int:
@@ -93,37 +86,32 @@ class Study:
         ValueError
             If the table has other columns, or a value is neither a number nor a text of one line.
         OSError
-            If the table cannot be written (it keeps its old content). After all other points, if a process was killed:
-            its point is lost, and is measured in the next run.
+            If the table cannot be written (it keeps its old content), or another process is writing it. After all other
+            points, if a process was killed: its point is lost, and is measured in the next run.
         """
         if jobs is not None:
             check_number("number of jobs", jobs, least=1, whole=True)
-        names, results = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
-        if results and results[:len(names)] != names:
-            raise ValueError(f"{self.file} has the columns {', '.join(results)}, but its points here begin with "
+        if limit is not None:
+            check_number("limit of points", limit, least=0, whole=True)
+        missing = self._missing(points)
+        if not missing or limit == 0:
+            return len(missing)
+        with locked(self.file):
+            self._reload()                                              # another process may have added rows
+            missing = self._missing(points)
+            if self.rows and missing:
+                print(f"{self.file} has {len(points) - len(missing)} of {len(points)} points already.", file=sys.stderr)
+            self._measure(missing[:limit], len(points), len(missing), partial(_measured, measure, jobs, executor))
+        return len(missing[limit:]) if limit is not None else 0
+
+    def check_points(self, points: list[dict]) -> None:
+        """Raise ValueError if the table has other columns than these points, or they do not fit into a table."""
+        names, columns = [*points[0]] if points else [], [*self.rows[0]] if self.rows else []
+        if columns and columns[:len(names)] != names:
+            raise ValueError(f"{self.file} has the columns {', '.join(columns)}, but its points here begin with "
                              f"{', '.join(names)}")
-        known = [{name: row[name] for name in names} for row in self.rows]
-        todo = [_checked(point) for point in points if point not in known]
-        now = todo if limit is None else todo[:check_number("limit of points", limit, least=0, whole=True)]
-        if self.rows and todo:
-            print(f"{self.file} has {len(points) - len(todo)} of {len(points)} points already.", file=sys.stderr)
-        done, dead, start = 0, list[dict](), time.monotonic()
-        for point, found, seconds in _measured(now, measure, jobs, executor):
-            if found is None:
-                dead.append(point)
-                print(f"lost: {_words(point)}: its process was killed", file=sys.stderr, flush=True)
-                continue
-            self._add(point | found | {"seconds": seconds})
-            done += 1
-            side = 1 if jobs == 1 else sum(row["seconds"] for row in self.rows[-done:]) / (time.monotonic() - start)
-            left = (len(todo) - done) * sum(row["seconds"] for row in self.rows) / len(self.rows) / max(1, side)
-            print(f"{len(points) - len(todo) + done} of {len(points)}: {_words(point)}: {_words(found)}; {seconds:.0f} "
-                  f"s; about {_duration(left)} left", file=sys.stderr, flush=True)
-        if dead:
-            raise ChildProcessError(f"a process was killed while it measured a point, perhaps because memory ran out: "
-                                    f"{len(dead)} {plural(len(dead), 'point')} of {len(now)} lost, the others are in "
-                                    f"{self.file}: run again, perhaps with fewer jobs=...")
-        return len(todo) - len(now)
+        for point in points:
+            _checked(point)
 
     def by_seed(self, result: str, **fields: Any) -> dict[Any, Any]:
         """Return a result of the rows with these fields, such as `by_seed("accuracy", model="vit", images=500)`.
@@ -144,8 +132,56 @@ class Study:
                  if all(row[name] == value for name, value in fields.items())}
         return dict(sorted(found.items()))
 
+    def _reload(self):
+        """Read the table, if there is one. Raises ValueError if it is damaged, or has other settings."""
+        if not self.file.exists():
+            self.text, self.rows = "", []
+            return
+        self.text, there, self.rows = _read(self.file)
+        names = [*(there | self.settings)]
+        if other := [name for name in names if there.get(name) != self.settings.get(name)]:
+            differences = "; ".join(f"{name} ({there.get(name)} there, {self.settings.get(name)} here)"
+                                    for name in other)
+            raise ValueError(f"{self.file} was made with other settings: {differences}. Move it away, or use another "
+                             "file")
+
+    def _missing(self, points):
+        """Return the points that the table lacks. Errors as `check_points`."""
+        self.check_points(points)
+        known = [{name: row[name] for name in points[0]} for row in self.rows] if points else []
+        return [point for point in points if point not in known]
+
+    def _measure(self, now, total, missing, measured):
+        """Measure the points `now`, of the `missing` ones of all, and add their rows. Errors as `run`."""
+        done, dead, start = 0, list[dict](), time.monotonic()
+        for point, found, seconds in measured(now):
+            if found is None:
+                dead.append(point)
+                print(f"lost: {_words(point)}: its process was killed", file=sys.stderr, flush=True)
+                continue
+            self._add(point | found | {"seconds": seconds})
+            done += 1
+            left = self._seconds_of(missing - done, done, time.monotonic() - start)
+            print(f"{total - missing + done} of {total}: {_words(point)}: {_words(found)}; {seconds:.0f} s; about "
+                  f"{_duration(left)} left", file=sys.stderr, flush=True)
+        if dead:
+            raise ChildProcessError(f"a process was killed while it measured a point, perhaps because memory ran out: "
+                                    f"{len(dead)} {plural(len(dead), 'point')} of {len(now)} lost, the others are in "
+                                    f"{self.file}: run again, perhaps with fewer jobs=...")
+
+    def _seconds_of(self, count, done, elapsed):
+        """Estimate the seconds that `count` points will take, if the last `done` rows have taken `elapsed` seconds."""
+        each = sum(row["seconds"] for row in self.rows) / len(self.rows)
+        at_once = sum(row["seconds"] for row in self.rows[-done:]) / elapsed
+        return count * each / max(1, at_once)
+
     def _add(self, row):
-        """Add a row to the table and write it."""
+        """Add a row to the table and write it. Raises ValueError if it has other columns than those before."""
+        if self.rows and [*row] != [*self.rows[0]]:
+            raise ValueError(f"{self.file} has the columns {', '.join(self.rows[0])}, but a new row has "
+                             f"{', '.join(row)}")
+        if self.text != (self.file.read_text(encoding="utf-8") if self.file.exists() else ""):
+            raise ValueError(f"{self.file} was changed by another program, so nothing was added to it: run again")
         text = io.StringIO()
         writer = csv.DictWriter(text, [*(self.rows or [row])[0]], quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         if not self.rows:
@@ -157,7 +193,7 @@ class Study:
         self.rows.append(row)
 
 
-def _measured(points, measure, jobs, executor):
+def _measured(measure, jobs, executor, points):
     """Yield (point, results, seconds) as points end; for a point whose process was killed, (point, None, None)."""
     if executor is None and jobs in (None, 1):
         yield from ((point, *_timed(measure, point)) for point in points)
@@ -199,7 +235,7 @@ def _checked(fields):
     """Return the fields if the table can hold them exactly; raise ValueError otherwise."""
     for name, value in fields.items():
         is_kept = isinstance(value, str | int | float | np.integer | np.floating) and not isinstance(value, bool)
-        if not is_kept or "\n" in str(value):
+        if not is_kept or {"\n", "\r"} & {*str(value)}:
             raise ValueError(f"a study keeps numbers and texts of one line, but {name} is {value!r}")
     return fields
 

@@ -1,8 +1,9 @@
 """Train each point of a study and keep the results in a table beside its file."""
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ...data import load_data
 from ...explain import Study
 from ...parallel.threads import available_threads
 from ..train import train
-from .study_file import StudyFile, arguments, read_study
+from .study_file import StudyFile, arguments, read_study, validates
 
 
 def run_study(path: str | Path, jobs: int | None = None, threads: int | None = None,
@@ -53,23 +54,37 @@ def run_study(path: str | Path, jobs: int | None = None, threads: int | None = N
     if threads is None:
         threads = 1 if executor else max(1, available_threads() // (jobs or 1))
     measure = partial(train_point, asked.data, asked.model, asked.settings, threads)
-    try:
-        study.run(asked.points, measure, limit, jobs, executor)
-    finally:
+    study.check_points(asked.points)
+
+    def draw_rows():
         if study.rows:
             draw(asked, study, picture or path.with_suffix(".png"))
+
+    try:
+        study.run(asked.points, measure, limit, jobs, executor)
+    except (KeyboardInterrupt, ChildProcessError):                    # the table has the points that have ended
+        draw_rows()
+        raise
+    draw_rows()
     return asked, study
 
 
-@cache
+@lru_cache(maxsize=1)                                             # points are in the order of the seeds
 def _load(source, seed):
     return load_data(source, seed=seed)
 
 
 def train_point(source: str, name: str | None, shared: dict[str, Any], threads: int, seed: float,
                 **values: Any) -> dict[str, float]:
-    """Train a point and return its accuracy on the test images, its loss, and its accuracy on validation images."""
+    """Train a point and return its accuracy on the test images, its loss, and its accuracy on validation images.
+
+    All are NaN if the loss does not stay finite: that is a result, too.
+    """
     model, data, settings = arguments(_load(source, int(seed)), name, shared | values, int(seed))
-    result = train(model, data, threads=threads, progress=False, **settings)
+    try:
+        result = train(model, data, threads=threads, progress=False, **settings)
+    except FloatingPointError:
+        names = ("accuracy", "validation_accuracy") if validates(model, data, settings) else ("accuracy",)
+        return dict.fromkeys((*names, "loss"), math.nan)
     validation = {"validation_accuracy": result.validation.accuracy} if result.validation else {}
     return {"accuracy": result.accuracy, **validation, "loss": result.loss}

@@ -22,9 +22,10 @@ from typing import Any
 from ...common.checks import UnknownName, check_name, check_number, suggestion
 from ...data import Dataset, load_data
 from ...data.load import NAMES
+from ...models.model import Model
 from ...training.settings import SETTINGS
 from ..arguments_from_names import arguments_from_names
-from ..run_settings import new_settings, read_arguments
+from ..run_settings import new_settings, read_arguments, with_validation
 
 ENTRIES = ("data", "model", "seeds", "settings", "grid")
 NOT_IN_STUDIES = {"seed": "seeds=... at the top of the file sets the seeds", "minutes": "epochs sets the length",
@@ -73,16 +74,25 @@ class StudyFile:
         return {"data": self.data, "model": self.model, "settings": self.settings}
 
     def check(self, data: Dataset) -> None:
-        """Raise ValueError or TypeError if a combination cannot be trained on the data. Errors as `minivit.train`."""
+        """Raise ValueError or TypeError if a combination cannot be trained on the data.
+
+        Also if only some combinations have validation images. Errors as `minivit.train`.
+        """
+        with_images, without = list[dict[str, Any]](), list[dict[str, Any]]()
         for combination in self.combinations:
             try:
                 model, _, settings = arguments(data, self.model, self.settings | combination, self.seeds[0])
-                new_settings(model, data, read_arguments(settings)[0])
+                (with_images if validates(model, data, settings) else without).append(combination)
             except UnknownName as error:
                 if error.kind != "model option":
                     raise
                 known = [name for name in [*SETTINGS, *error.known] if name not in NOT_IN_STUDIES]
                 raise UnknownName("setting or model option", error.name, known, suggestion(error.name, known)) from None
+        if with_images and without:
+            one, other = (", ".join(f"{name} {_as_text(value)}" for name, value in found[0].items())
+                          for found in (with_images, without))
+            raise ValueError(f"validation images are set apart with {one}, but not with {other}, so these cannot be "
+                             "compared: write one val_fraction, such as 0.1, into [settings]")
 
 
 def read_study(path: str | Path) -> StudyFile:
@@ -164,3 +174,9 @@ def arguments(data: Dataset | str, model: str | None, values: Mapping[str, Any],
     options = {name: value for name, value in named.items() if name not in SETTINGS}
     source = load_data(data, seed=seed) if isinstance(data, str) else data
     return arguments_from_names(source, model, model_options=options, settings=settings | {"seed": seed})
+
+
+def validates(model: Model, data: Dataset, settings: Mapping[str, Any]) -> bool:
+    """Return whether a training with these arguments has validation images. Errors as `minivit.train`."""
+    complete = new_settings(model, data, read_arguments(settings)[0])
+    return with_validation(data, complete).val_images is not None

@@ -16,7 +16,10 @@ def measure_of(study: Study) -> str:
 
 
 def results(asked: StudyFile, study: Study) -> list[tuple[dict[str, Any], dict[int, float]]]:
-    """Return [(combination, {seed: accuracy})], in the order of the grid, for the combinations that have results."""
+    """Return [(combination, {seed: accuracy})], in the order of the grid, for the combinations that have results.
+
+    The accuracy is NaN where the training has diverged.
+    """
     found = []
     for combination in asked.combinations:
         by_seed = {int(row["seed"]): float(row[measure_of(study)]) for row in study.rows
@@ -30,15 +33,21 @@ def results(asked: StudyFile, study: Study) -> list[tuple[dict[str, Any], dict[i
 def summary(asked: StudyFile, study: Study) -> str:
     """Return the results as text: a line for each combination, and whether the best one is shown to be better."""
     found = results(asked, study)
-    rows = [[*asked.grid, "seeds", "accuracy", "standard error", "lowest", "highest"]]
-    for combination, by_seed in found:
-        mean, error = mean_and_error(by_seed.values())
-        rows.append([*map(_text, combination.values()), str(len(by_seed)), f"{mean:.2%}", _percent(error),
-                     f"{min(by_seed.values()):.2%}", f"{max(by_seed.values()):.2%}"])
+    diverged = [len(by_seed) - len(_finite(by_seed)) for _, by_seed in found]
+    rows = [[*asked.grid, "seeds", *(["diverged"] if any(diverged) else []), "accuracy", "standard error", "lowest",
+             "highest"]]
+    for (combination, by_seed), count in zip(found, diverged, strict=True):
+        values = _finite(by_seed).values()
+        numbers = (*mean_and_error(values), min(values), max(values)) if values else [math.nan] * 4
+        rows.append([*map(_text, combination.values()), str(len(by_seed)), *([str(count)] if any(diverged) else []),
+                     *map(_percent, numbers)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     images = "validation" if measure_of(study) == "validation_accuracy" else "test"
     note = [f"Accuracy on the {images} images, the mean over the seeds."]
+    if any(diverged):
+        note.append("Diverged: trainings whose loss became infinite or NaN. They have no accuracy, and their "
+                    "combinations are not compared: try a lower learning rate.")
     if images == "test" and len(found) > 1:
         note.append("To choose settings, set validation images apart with val_fraction = 0.1: the accuracy of the best "
                     "of several, on the images that chose it, is too high.")
@@ -46,8 +55,9 @@ def summary(asked: StudyFile, study: Study) -> str:
 
 
 def _verdict(found):
-    """Return a sentence on the two best combinations, if there are two."""
-    ranked = sorted(found, key=lambda item: -mean_and_error(item[1].values())[0])
+    """Return a sentence on the two best combinations of which no training has diverged, if there are two."""
+    stable = [(combination, by_seed) for combination, by_seed in found if len(_finite(by_seed)) == len(by_seed)]
+    ranked = sorted(stable, key=lambda item: -mean_and_error(item[1].values())[0])
     if len(ranked) < 2:
         return []
     (best, ours), (second, theirs) = ranked[:2]
@@ -65,9 +75,11 @@ def draw(asked: StudyFile, study: Study, path: str | Path) -> None:
     last = list(asked.grid)[-1] if asked.grid else None
     groups: dict[str, dict[str, dict[int, float]]] = {}
     for combination, by_seed in results(asked, study):
+        if not _finite(by_seed):
+            continue
         others = {name: value for name, value in combination.items() if name != last}
         group = _name(others) if others else ""
-        groups.setdefault(group, {})[_name({last: combination[last]}) if last else asked.data] = by_seed
+        groups.setdefault(group, {})[_name({last: combination[last]}) if last else asked.data] = _finite(by_seed)
     images = "validation" if measure_of(study) == "validation_accuracy" else "test"
     draw_groups(groups, path, images)
 
@@ -81,5 +93,10 @@ def _text(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _percent(error):
-    return "-" if math.isnan(error) else f"{error:.2%}"
+def _percent(number):
+    return "-" if math.isnan(number) else f"{number:.2%}"
+
+
+def _finite(by_seed):
+    """The accuracies of the trainings that have not diverged."""
+    return {seed: accuracy for seed, accuracy in by_seed.items() if math.isfinite(accuracy)}
