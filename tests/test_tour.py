@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import with_random_head
 from PIL import Image
 
 import minivit
@@ -352,12 +353,13 @@ def test_an_image_of_another_size_is_resized_as_for_predict(capsys, runs, tmp_pa
 
 
 def test_a_file_of_weights_has_a_tour(capsys, tmp_path):
-    write_weights(tmp_path / "w.safetensors", minivit.create_model("vit_mini"))
+    write_weights(tmp_path / "w.safetensors", with_random_head(minivit.create_model("vit_mini")))
     Image.new("L", (9, 9), 70).save(tmp_path / "x.png")
     code, out, _ = run_tour(capsys, tmp_path / "w.safetensors", tmp_path / "x.png", "--model", "vit_mini", "--out",
                             tmp_path / "tour.html", "--json")
     assert code == 0
-    assert json.loads(out)["loss"] == pytest.approx(math.log(10), rel=1e-5)    # a new head is zero
+    result = json.loads(out)
+    assert result["loss"] == pytest.approx(-math.log(result["probability"]), rel=1e-4)   # of the predicted class
     data = json.loads(Page((tmp_path / "tour.html").read_text()).scripts["tour"])
     assert data["training"] == {"records": [], "run": None}
 
@@ -392,7 +394,7 @@ def test_bad_input_gets_one_line(capsys, runs, tmp_path, monkeypatch, arguments,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.png").write_bytes(b"garbage")
     Image.new("L", (8, 8)).save("x.png")
-    write_weights("w.safetensors", minivit.create_model("vit_mini"))
+    write_weights("w.safetensors", with_random_head(minivit.create_model("vit_mini")))
     (tmp_path / "empty").mkdir()
     config = json.loads((runs / "token" / "config.json").read_text()) | {"command": "minivit train digits"}
     (tmp_path / "empty" / "config.json").write_text(json.dumps(config))

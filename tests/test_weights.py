@@ -324,7 +324,7 @@ def test_the_weights_command_names_the_dtypes(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["w.safetensors"], "the following arguments are required: --model"),
+    (["w.safetensors"], "w.safetensors is a file, not a run: pass the model that has these weights as --model, or put"),
     (["w.safetensors", "--model", "vit_mini_patch2_9"], "did you mean 'vit_mini_patch2_8'"),
     (["nowhere.safetensors", "--model", "vit_mini_patch2_8"], "nowhere.safetensors: no such file"),
     ([".", "--model", "vit_mini_patch2_8"], "is a folder"),

@@ -280,7 +280,7 @@ function cosineWords(block, query, key, dot) {
 function lengthWords(ofKey, usual) {
   const compared = `|k| is ${text(ofKey)}, the mean of this head ${text(usual)}: `;
   if (ofKey > 1.15 * usual) return `${compared}this key is longer than most, so its scores are further from 0. `;
-  if (ofKey < usual / 1.15) return `${compared}this key is shorter than most, so its direction must fit all the better. `;
+  if (ofKey < usual / 1.15) return `${compared}this key is shorter than most, so its direction must fit better. `;
   return `${compared}the length is ordinary, so the direction decides. `;
 }
 
