@@ -112,21 +112,25 @@ def test_layout_and_dtype_of_the_arrays_do_not_matter(digits):
     np.testing.assert_array_equal(flat.predict_proba(test_images.reshape(len(test_images), -1)), expected)
 
 
-@pytest.mark.parametrize(("shape", "given", "found", "side"), [
-    ((5, 784), None, (28, 28, 1), 28),
-    ((5, 3072), None, (32, 32, 3), 32),
-    ((5, 3072), (48, 64), (48, 64, 1), 64),
-    ((5, 10), None, (4, 4, 1), 4),               # padded
-    ((5, 2), None, (2, 2, 1), 4),
-    ((5, 17, 12), None, (17, 12, 1), 18),        # no patch size divides 17
-    ((5, 20, 20, 3), (20, 20), (20, 20, 3), 20),
+@pytest.mark.parametrize(("shape", "given", "found", "size"), [
+    ((5, 784), None, (28, 28, 1), (28, 28)),
+    ((5, 3072), None, (32, 32, 3), (32, 32)),
+    ((5, 3072), (48, 64), (48, 64, 1), (48, 64)),
+    ((5, 10), None, (4, 4, 1), (4, 4)),          # padded
+    ((5, 2), None, (2, 2, 1), (4, 4)),
+    ((5, 17, 12), None, (17, 12, 1), (17, 12)),
+    ((5, 1, 100), None, (1, 100, 1), (1, 100)),
+    ((5, 1, 257), None, (1, 257, 1), (1, 258)),  # 257 is a prime number
+    ((5, 37, 41), None, (37, 41, 1), (38, 42)),
+    ((5, 17, 17), None, (17, 17, 1), (18, 18)),
+    ((5, 20, 20, 3), (20, 20), (20, 20, 3), (20, 20)),
 ])
-def test_image_shape_is_inferred_from_an_array(shape, given, found, side):
+def test_image_shape_is_inferred_from_an_array(shape, given, found, size):
     x = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     image_format = ImageFormat.of(x, given)
-    assert (image_format.shape, image_format.side) == (found, side)
+    assert (image_format.shape, image_format.size) == (found, size)
     images = image_format.convert(x)
-    assert images.shape == (5, side, side, found[2])
+    assert images.shape == (5, *size, found[2])
     inside = images[:, :found[0], :found[1]].reshape(5, -1)
     np.testing.assert_array_equal(inside[:, :x[0].size], x.reshape(5, -1))
     assert images.sum(dtype=np.int64) == x.sum(dtype=np.int64)        # and zeros elsewhere
@@ -134,8 +138,9 @@ def test_image_shape_is_inferred_from_an_array(shape, given, found, side):
 
 def test_the_side_is_a_multiple_of_the_patch_size():
     x = np.zeros((2, 28, 28), np.uint8)
-    assert ImageFormat.of(x, patch_size=7).side == 28
-    assert ImageFormat.of(x, patch_size=8).side == 32
+    assert ImageFormat.of(x, patch_size=7).size == (28, 28)
+    assert ImageFormat.of(x, patch_size=8).size == (32, 32)
+    assert ImageFormat.of(x, patch_size=(8, 7)).size == (32, 28)
 
 
 def test_numbers_are_scaled_by_the_range_of_the_training_set():

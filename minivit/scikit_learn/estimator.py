@@ -1,9 +1,9 @@
 """A Vision Transformer as a scikit-learn estimator, with `fit`, `predict`, `score`, and grid search.
 
-scikit-learn works on rows of numbers; the model takes square uint8 images. `ImageFormat` converts between them:
+scikit-learn works on rows of numbers; the model takes uint8 images. `ImageFormat` converts between them:
 
     shape    a row of H W C numbers becomes (H, W, C) again
-    square   zeros are added at the bottom and at the right, until the image is square and patches divide it
+    size     zeros are added at the bottom and at the right, until patches divide the image
     pixels   the smallest number of the training set becomes 0, the largest 255; numbers beyond are clipped
 
 Training is the same as in `minivit.train`, with the same settings, but without a folder.
@@ -19,7 +19,9 @@ from typing import Any, Unpack
 import numpy as np
 
 from ..common.checks import check_number
+from ..common.sizes import Size, check_pair
 from ..data import Dataset
+from ..models.small import fit
 from ..ops import softmax
 from ..training.settings import SETTINGS, TrainingSettings
 from ..training_pipeline.build_loop import build_loop, images_of
@@ -44,25 +46,25 @@ SETTING_NAMES = tuple(name for name, setting in SETTINGS.items()        # random
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """How arrays of numbers become square uint8 images.
+    """How arrays of numbers become uint8 images.
 
     Attributes
     ----------
     shape : (H, W, C)
         Shape of one image in the arrays.
-    side : int
-        Side of the square images, in pixels.
+    size : (int, int)
+        Rows and columns of the images, in pixels.
     low, high : float
         The numbers that become 0 and 255.
     """
 
     shape: tuple[int, int, int]
-    side: int
+    size: tuple[int, int]
     low: float
     high: float
 
     @classmethod
-    def of(cls, X: np.ndarray, shape: Sequence[int] | None = None, patch_size: int | None = None) -> "ImageFormat":
+    def of(cls, X: np.ndarray, shape: Sequence[int] | None = None, patch_size: Size | None = None) -> "ImageFormat":
         """Return the format for a training set.
 
         Parameters
@@ -71,7 +73,7 @@ class ImageFormat:
         shape : (H, W) or (H, W, C), optional
             Shape of an image that is a row of X. Without it, a row is a grey image if its length is a square number, a
             colour image if a third of it is, and else the next larger square grey image, filled row by row.
-        patch_size : int, optional
+        patch_size : int or (int, int), optional
 
         Raises
         ------
@@ -93,10 +95,10 @@ class ImageFormat:
         else:
             found = given
         low, high = (0, 255) if X.dtype == np.uint8 else (X.min(), X.max())
-        return cls(found, _side(max(found[:2]), patch_size), float(low), float(high))
+        return cls(found, _padded(found[:2], patch_size), float(low), float(high))
 
     def convert(self, X: np.ndarray) -> np.ndarray:
-        """Return X as images (B, side, side, C) uint8.
+        """Return X as images (B, *size, C) uint8.
 
         Raises ValueError if X has not the shape of the training set.
         """
@@ -104,7 +106,7 @@ class ImageFormat:
         rows = X.reshape(len(X), -1)
         if rows.shape[1] > size or (X.ndim > 2 and (*X.shape[1:], 1)[:3] != self.shape):
             raise ValueError(f"X has images of shape {X.shape[1:]}, but those of fit had {self.shape}")
-        images = np.zeros((len(X), self.side, self.side, C), np.uint8)
+        images = np.zeros((len(X), *self.size, C), np.uint8)
         # in pieces, because float64 takes eight times as much memory
         for a in range(0, len(X), 1024):
             pixels = np.zeros((len(rows[a:a + 1024]), size))
@@ -154,16 +156,27 @@ def _shape_of_row(length):
     return side, side, 1
 
 
-def _side(side, patch_size):
-    """The smallest side, at least `side`, that patches divide: those given, or any of which there are 4x4 to 16x16."""
-    def fits(s):
-        return s % patch_size == 0 if patch_size else any(s % p == 0 and 4 <= s // p <= 16 for p in range(1, s + 1))
+def _padded(size, patch_size):
+    """The smallest size, at least `size`, that patches divide: those given, or any that a small model can have.
 
+    A square stays a square, and an image of one row has one row.
+    """
+    H, W = size
     if patch_size is not None:
-        check_number("patch_size", patch_size, least=1, whole=True)
-    while not fits(side):
-        side += 1
-    return side
+        P, Q = check_pair("patch_size", patch_size)
+        return -(-H // P) * P, -(-W // Q) * Q
+    more = [(k, k) for k in range(64)] if H == W else [(m, n) for m in range(16 if H > 1 else 1)
+                                                       for n in range(64 if W > 1 else 1)]
+    sizes = [(H + m, W + n) for m, n in more]
+    return next(one for one in sorted(sizes, key=lambda one: (math.prod(one), sum(one))) if _has_patches(one))
+
+
+def _has_patches(size):
+    """Whether a small model can have images of this size."""
+    try:
+        return bool(fit("vit", size))
+    except ValueError:
+        return False
 
 
 class ViTClassifier(ClassifierMixin, BaseEstimator):
@@ -213,7 +226,7 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(self, model: str | None = None, *, image_shape: Sequence[int] | None = None,
-                 patch_size: int | None = None, width: int | None = None, depth: int | None = None,
+                 patch_size: Size | None = None, width: int | None = None, depth: int | None = None,
                  heads: int | None = None, mlp_ratio: float | None = None, pool: str | None = None,
                  positions: str | None = None, drop_rate: float | None = None, drop_path_rate: float | None = None,
                  random_state: Any = None, threads: int | None = None, verbose: bool = False,
