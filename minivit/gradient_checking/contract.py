@@ -92,9 +92,10 @@ def checked_gradients(function: FunctionUnderTest, results: Results, dy: np.ndar
     if not np.array_equal(results.real(passed), dy):
         raise ValueError("the backward changes dy: found other values after the call, expected the same, work on a "
                          "copy")
-    _refuse_missing(function, gradients)
     for name, x in function.tensors.items():
-        _check_gradient(name, x, gradients[name])
+        if gradients.get(name) is not None:
+            _check_gradient(name, x, gradients[name])
+    _refuse_missing(function, gradients)
     for name, again in function.backward(results.structured(dy)).items():
         if again is not None and not np.array_equal(again, gradients[name], equal_nan=True):
             raise ValueError(f"the backward is random: found two different gradients of {name} for the same input, "
