@@ -63,7 +63,7 @@ def test_an_exception_is_a_failure_and_the_other_checks_continue(capsys, monkeyp
     (["layernorm"], "unknown op, layer or model 'layernorm': did you mean 'LayerNorm'?"),
     (["Atention"], "did you mean 'Attention'?"), (["gelo"], "did you mean 'gelu'?"), (["GELO"], "did you mean 'GELU'?"),
     (["nonsense"], f"known: {len(catalogue.families()['ops'])} ops such as linear, "
-                   f"{len(catalogue.families()['layers'])} layers such as Linear, 4 models such as vit, "
+                   f"{len(catalogue.families()['layers'])} layers such as Linear, 5 models such as vit, "
                    "see `minivit gradcheck --list`\n"),
     (["gelu", "--threads", "0"], "number of threads must be a whole number at least 1, not 0"),
     (["--method", "forward"], "known: richardson, central, directional, taylor"),
@@ -83,11 +83,11 @@ def test_the_list_has_every_family_once(capsys):
     listed = json.loads(capsys.readouterr().out)
     assert {name for names in listed.values() for name in names} == {check.family for check in catalogue.CHECKS}
     assert sum(map(len, listed.values())) == len({check.family for check in catalogue.CHECKS})
-    assert listed["models"] == ["vit", "deit", "swin", "resnet"]
+    assert listed["models"] == ["vit", "extended_vit", "deit", "swin", "resnet"]
     assert cli.main(["gradcheck", "--list"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("ops: linear, gelu, layer_norm,")
-    assert "models: vit, deit, swin, resnet\n" in text
+    assert "models: vit, extended_vit, deit, swin, resnet\n" in text
 
 
 def test_the_matrix_products_use_the_given_number_of_threads(capsys, monkeypatch):
