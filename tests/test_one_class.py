@@ -80,6 +80,26 @@ def test_relevance_of_one_layer_by_hand():
     assert product.max() > 0
 
 
+@pytest.mark.parametrize("options", [{}, {"pool": "mean"}, {"pool": "mean", "norm_first": True},
+                                     {"pool": "mean", "class_token": False}, {"qk_norm": True}], ids=str)
+def test_registers_are_no_patches(options):
+    """They come before the patches, like the class token, and no map has a place for them."""
+    model = minivit.create_model("extended_vit", image_size=(8, 12), patch_size=2, channels=1, classes=3, width=12,
+                                 depth=2, heads=3, registers=3, **options)
+    model.vector[:] += 0.3 * np.random.default_rng(0).standard_normal(model.vector.size, np.float32)
+    x = pixels(2, 8, 12, 1)
+    maps = class_relevance(model, x, 1)
+    assert maps.shape == (2, 4, 6)
+    assert (maps.max(axis=(1, 2)) > 1e-6).all()
+    y = model.astype(np.float64)
+    normal, step = y.prepare(x), 1e-6
+    slope = (y.forward(normal * (1 + step)) - y.forward(normal * (1 - step)))[:, 2] / (2 * step)
+    np.testing.assert_allclose(gradient_times_input(y, normal, 2).sum(axis=(1, 2)), slope, rtol=1e-5, atol=1e-8)
+    tokens = model.features(x, tokens=True)
+    assert tokens.shape == (2, model.prefix + 24, 12)
+    assert model.predict(pixels(2, 12, 16, 1)).shape == (2, 3)
+
+
 SHAPES = {"cross": [np.s_[2], np.s_[:, 2]], "ring": [np.s_[[0, 4]], np.s_[:, [0, 4]]], "rows": [np.s_[[0, 2, 4]]],
           "columns": [np.s_[:, [0, 2, 4]]]}
 SMALL = {"patch_size": 2, "width": 32, "depth": 2, "heads": 4, "mlp_ratio": 2, "position_std": 0.5}

@@ -30,7 +30,6 @@ import numpy as np
 from ..common.checks import check_number
 from ..layers import WindowAttention
 from ..models.deit import DeiT
-from ..models.swin import Swin
 from ..ops import windows
 from ..ops.attention import per_head, split_heads
 from .attention_maps import attention_grids, attention_probabilities, merged
@@ -152,7 +151,7 @@ def _read(recording: Recording, through: np.ndarray) -> np.ndarray:
     model = recording.model
     if getattr(model, "pool", "mean") == "token":
         return through[:, :2 if isinstance(model, DeiT) else 1].mean(axis=1)
-    last = "norm" if isinstance(model, Swin) else f"blocks.{len(model.blocks) - 1}"
+    last = "norm" if model.norm else f"blocks.{len(model.blocks) - 1}"    # what is averaged
     z, dz = (store[last] for store in (recording.outputs, recording.doutputs))
     weights = np.maximum((z * dz).sum(axis=-1), 0).reshape(len(z), 1, -1)
     return (weights @ through)[:, 0]
