@@ -4,15 +4,20 @@
     python demos/19_several_machines.py --quick            seconds; too few repetitions for conclusions
     mpiexec -n 2 python demos/19_several_machines.py --check --gbit 0.88 --delay 0.00017
                                                            compares the model with sums that are measured here
+    mpiexec -n 2 python demos/19_several_machines.py --step
+                                                           the processor time of a step; also without mpiexec
 
 Prints two tables and draws several_machines.png. One thread of this processor stands for a machine; a batch has 1,024
-images in 1,024 lanes. Times of a lane, of additions and of the update are measured here. Those of messages are
+images in 1,024 lanes. Times of a lane, of additions and of the update are measured here, as processor time. Those of
+messages are
 
     message of n bytes    delay + n / bandwidth
-    sum of C chunks       (C + 2 (machines - 1)) max(n / bandwidth, additions of a chunk) + 2 (machines - 1) delay
+    sum of C chunks       C max(2 n / bandwidth, additions of a chunk)
+                          + 2 (machines - 1) (delay + max(n / bandwidth, additions of a chunk))
     other messages        3 log2(machines) delay
 
-because the chunks travel as a pipeline in both directions at once (see `minivit/parallel/ranks/mpi.py`).
+because the chunks travel as a pipeline (see `minivit/parallel/ranks/mpi.py`). A machine between two others sends each
+chunk twice, to the next one and later, complete, to the one before. With two machines each sends it once.
 """
 
 import argparse
@@ -57,18 +62,19 @@ class Times:
         added = chunk * self.add * lanes
         if machines == 1:
             return self.weights * self.add * lanes
-        sent = 32 * chunk / bandwidth
+        sent, times_sent = 32 * chunk / bandwidth, 1 if machines == 2 else 2
         chunks, hops = math.ceil(self.weights / CHUNK), 2 * (machines - 1)
-        return (chunks + hops) * max(sent, added) + (hops + 3 * math.log2(machines)) * delay
+        pipeline = chunks * max(times_sent * sent, added) + hops * (delay + max(sent, added))
+        return pipeline + 3 * math.log2(machines) * delay
 
 
-def median_seconds(function, repetitions):
-    """The median duration of a call, after two calls that compile and warm up."""
+def median_seconds(function, repetitions, clock=time.thread_time):
+    """The median duration of a call, after two calls that compile and warm up. By default it is processor time."""
     times = []
     for _ in range(repetitions + 2):
-        start = time.perf_counter()
+        start = clock()
         function()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return float(np.median(times[2:]))
 
 
@@ -95,12 +101,12 @@ def measure(name, repetitions):
 
 def table(measured):
     """For each model and network: the time of a step on one machine, and how many times faster several are."""
-    heads = "".join(f"{n:>8}" for n in MACHINES[1:])
+    heads = "".join(f"{n:>7}" for n in MACHINES[1:])
     rows = [f"{'model':10} {'weights':>12} {'network':>10} {'1 machine':>10}{heads}"]
     for name, times in measured.items():
         for network, (bandwidth, delay) in NETWORKS.items():
             one = times.step(1)
-            gains = "".join(f"{one / times.step(n, bandwidth, delay):7.1f}x" for n in MACHINES[1:])
+            gains = "".join(f"{one / times.step(n, bandwidth, delay):6.1f}x" for n in MACHINES[1:])
             rows.append(f"{name:10} {times.weights:12,} {network:>10} {one:8.2f} s{gains}")
     return "\n".join(rows)
 
@@ -164,7 +170,7 @@ def check(gigabits, delay, repetitions):
                 ranks.numbers(0)                                      # all begin at the same time
                 ranks.add(Workers(1), total, add, lambda chunk: 0.0)
 
-            seconds = median_seconds(one_sum, repetitions)
+            seconds = median_seconds(one_sum, repetitions, time.perf_counter)
             assert (total == ranks.size).all()
             places = [slice(a, a + CHUNK) for a in range(0, size, CHUNK)]
             adding = median_seconds(lambda add=add, places=places: [add(place, False) for place in places],
@@ -175,6 +181,21 @@ def check(gigabits, delay, repetitions):
             print("\n".join(lines))
 
 
+def processor_time(repetitions):
+    """Print the processor time of a step of `cifar`: on ranks with one thread each, or in one process with two."""
+    from mpi4py import MPI
+
+    ranks = ranks_of(MPI.COMM_WORLD if MPI.COMM_WORLD.Get_size() > 1 else None)
+    model, images = minivit.create_model(MODELS["cifar"]), np.zeros((128, 32, 32, 3), np.uint8)
+    labels = np.arange(128) % model.classes
+    with ranks.together():
+        trainer = minivit.Trainer(model, threads=1 if ranks.size > 1 else 2, ranks=ranks)
+        own = median_seconds(lambda: trainer.step(images, labels), repetitions, time.process_time)
+        seconds = sum(ranks.everyone(own))
+    if ranks.first:
+        print(f"ranks: {ranks.size}; {seconds:.2f} s of processor time for each step")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -182,7 +203,11 @@ def main():
     parser.add_argument("--gbit", type=float, default=1.0, help="bandwidth of the network between them, for --check")
     parser.add_argument("--delay", type=float, default=1e-4, help="seconds of delay of a message, for --check")
     parser.add_argument("--out", default="several_machines.png", help="file of the figure")
+    parser.add_argument("--step", action="store_true", help="print the processor time of a step, alone or on ranks")
     options = parser.parse_args()
+    if options.step:
+        processor_time(3 if options.quick else 10)
+        return
     if options.check:
         check(options.gbit, options.delay, 3 if options.quick else 15)
         return

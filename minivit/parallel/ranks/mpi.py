@@ -9,10 +9,10 @@ it to rank 1, which adds its own lanes and sends it to rank 2. The last rank has
                         \\      \\                      /
     rank 2                  add 0, sum 0   add 1, sum 1  ...
 
-This is a pipeline: all ranks work at the same time, each on another chunk. Chunks travel in both directions at once, so
-n numbers take about the time of n numbers on one connection, for any number of ranks, and the delay of each connection
-once in each direction. Why not a reduction of MPI (`Allreduce`)? Its order of additions depends on the number of ranks,
-so the weights would too.
+This is a pipeline: all ranks work at the same time, each on another chunk. A rank between two others sends each chunk
+twice. So n numbers take about the time of 2 n numbers on one connection, for any number of ranks, and the delay of each
+connection once in each direction. Why not a reduction of MPI (`Allreduce`)? Its order of additions depends on the
+number of ranks, so the weights would too.
 """
 
 import os
