@@ -582,7 +582,7 @@ def test_damaged_log_is_named(interrupted, content):
         train(interrupted, resume=True)
 
 
-@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN"])
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "{}", "null"])
 @pytest.mark.parametrize("name", ["loss", "seconds", "test_accuracy", "step"])
 def test_log_with_a_number_that_is_not_finite_is_named(finished, tmp_path, name, number):
     folder = shutil.copytree(finished[0], tmp_path / "run")

@@ -169,7 +169,7 @@ class RunFolder:
             records = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
             for record in records:
                 for name in ("epoch", "step", "loss", "accuracy", "test_accuracy", "seconds"):
-                    record[name]
+                    math.isfinite(record[name])                       # raises if it is missing or no number
                 numbers = [value.values() if isinstance(value, dict) else [value] for value in record.values()]
                 if not all(math.isfinite(value) for values in numbers for value in values):
                     raise ValueError("a number is not finite")
