@@ -167,8 +167,8 @@ def check(gigabits, delay, repetitions):
                 total[chunk] = own[chunk] if first else total[chunk] + own[chunk]
 
             def one_sum(total=total, add=add):
-                ranks.numbers(0)                                      # all begin at the same time
-                ranks.add(Workers(1), total, add, lambda chunk: 0.0)
+                ranks.allgather_number(0)                             # all begin at the same time
+                ranks.ordered_allreduce(Workers(1), total, add, lambda chunk: 0.0)
 
             seconds = median_seconds(one_sum, repetitions, time.perf_counter)
             assert (total == ranks.size).all()

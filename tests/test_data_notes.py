@@ -8,6 +8,7 @@ from PIL import Image
 
 from minivit import cli
 from minivit.data import Dataset, load_data
+from minivit.training_pipeline import data_notes as data_notes_module
 from minivit.training_pipeline.data_notes import count_text, data_notes, near_duplicates
 
 RNG = np.random.default_rng(0)
@@ -67,6 +68,42 @@ def test_near_duplicates(change):
     test = noise(20, 32)
     test[[3, 7]] = change(train[[100, 499]])
     assert np.flatnonzero(near_duplicates(test, train)).tolist() == [3, 7]
+
+
+def test_thumbnails_average_the_pixels_that_they_cover():
+    np.testing.assert_allclose(data_notes_module._averages(2, 3), [[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]], rtol=1e-6)
+    for side, size in ((8, 8), (16, 16), (17, 16), (31, 16), (33, 16)):
+        x, means = data_notes_module._thumbnails(noise(3, side, 1))
+        assert x.shape == (3, size * size)
+        np.testing.assert_allclose((x**2).sum(axis=1), 1, rtol=1e-5)
+    image = noise(1, 32, 1)
+    blocks = image.reshape(16, 2, 16, 2).mean(axis=(1, 3))
+    x, means = data_notes_module._thumbnails(image)
+    assert means[0] == pytest.approx(blocks.mean(), rel=1e-5)
+    np.testing.assert_allclose(x[0], ((blocks - blocks.mean()) / np.linalg.norm(blocks - blocks.mean())).ravel(),
+                               atol=1e-5)
+
+
+def test_signals_and_images_without_contrast_are_no_near_duplicates():
+    t = np.arange(128)
+    signals = 128 + 100 * np.sin(t / 9) + RNG.normal(0, 8, (400, 1, 128))
+    signals = signals.clip(0, 255).astype(np.uint8)[..., None]
+    assert not near_duplicates(signals[:200], signals[200:]).any()
+    walls = 128 + np.linspace(-4, 4, 32)[:, None] * np.ones(32) + RNG.normal(0, 1, (20, 32, 32))
+    walls = walls.astype(np.uint8)[..., None]
+    assert not near_duplicates(walls[:10], walls[10:]).any()
+
+
+def test_of_many_images_some_are_compared(monkeypatch):
+    monkeypatch.setattr(data_notes_module, "MOST_PAIRS", 205)
+    train = noise(10)
+    test = np.concatenate([train] * 10) ^ np.uint8(1)
+    [note] = data_notes(data_of(train, [0, 1] * 5, test, [0, 1] * 50))
+    assert note == ("20 of the 20 test images that were compared are nearly equal to a training image: the test "
+                    "accuracy will be higher than on new images")
+    test[1:-1] = noise(98)
+    [note] = data_notes(data_of(train, [0, 1] * 5, test, [0, 1] * 50))
+    assert note.startswith("2 of the 20 test images that were compared")      # evenly spaced: the first and the last
 
 
 def test_different_photos_are_no_near_duplicates():

@@ -76,6 +76,18 @@ def test_a_run_may_be_extended_twice_and_before_its_decay(short, run, tmp_path):
     assert (run / "model.safetensors").read_bytes() == (tmp_path / "once" / "model.safetensors").read_bytes()
 
 
+def test_a_run_without_decay_that_ended_within_an_epoch_is_extended(tmp_path):
+    train(tmp_path / "run", epochs=0.5, **(WSD | {"decay": 0}))       # the decay begins at the end, after 11 steps
+    train(tmp_path / "run", resume=True, epochs=1)
+    warmup = RunFolder(tmp_path / "run").settings["warmup"]
+    train(tmp_path / "whole", epochs=1, **(WSD | {"decay": 0, "warmup": warmup}))
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors").read_bytes()
+    [record] = RunFolder(tmp_path / "run").read_log()
+    [other] = RunFolder(tmp_path / "whole").read_log()
+    assert {**record, "seconds": 0} == {**other, "seconds": 0}
+
+
 def test_a_run_that_was_killed_while_it_is_extended_can_be_resumed(run, tmp_path, monkeypatch):
     shutil.copytree(run, tmp_path / "whole")
     train(tmp_path / "whole", resume=True, epochs=3)
@@ -102,12 +114,16 @@ def test_what_cannot_be_extended_is_refused_and_stays(run, tmp_path):
             train(path, resume=True, **settings)
         assert {file.name: file.read_bytes() for file in path.iterdir()} == before
 
-    refused(run, "run was started with epochs 2: it can be extended to more epochs, not to 1", epochs=1)
+    refused(run, "run was started with epochs 2: it can be extended to more epochs, not to 1; leave out epochs, or "
+            "start a new run", epochs=1)
     refused(run, "was started with lr", epochs=3, lr=1.0)
     (run / "stable.safetensors").unlink()
     refused(run, r"run cannot be extended: stable\.safetensors, its state before the learning rate decayed, is gone",
             epochs=3)
+    train(tmp_path / "steep", epochs=0.5, **(WSD | {"decay": 1, "warmup": 0}))
+    refused(tmp_path / "steep", "steep cannot be extended: its learning rate decays from the first step on", epochs=1)
     train(tmp_path / "cosine", epochs=1)
+    refused(tmp_path / "cosine", "cosine was started with epochs 1: not with 0.5; leave out epochs", epochs=0.5)
     refused(tmp_path / "cosine", "cosine was started with epochs 1, not 3: its cosine schedule takes the learning rate "
             "to 0 at that end, so it cannot be trained longer; start a run .* with schedule=wsd", epochs=3)
 

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,6 +284,49 @@ def test_train_with_labels_resume_and_evaluate(tmp_path, capsys, monkeypatch):
     (tmp_path / "pics" / "more" / "cat.9.png").unlink()
     assert cli.main(["train", "pics", *options[:-1], "other"]) == 2
     assert "or pass --labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["pics/labels.csv", "labels.csv"])
+def test_data_with_a_table_of_labels_may_move(tmp_path, capsys, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    flat(tmp_path / "pics")
+    (tmp_path / place).write_text("file,label\n" + "".join(f"{name}.{k}.png,{name}\n" for name in ("cat", "dog")
+                                                          for k in range(4)))
+    options = ["--epochs", "1", "--image-size", "8", "--out", "run"]
+    assert cli.main(["train", "pics", "--labels", place, *options]) == 0
+    shutil.copytree("pics", "copy")
+    labels = ["--labels", place] if place == "labels.csv" else []
+    for data in ("pics", "copy"):                                     # the test images of both are known
+        capsys.readouterr()
+        assert cli.main(["evaluate", "run", data, "--json", *(labels if data == "copy" else [])]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] == 2
+    Path("pics").rename("moved")
+    if labels:
+        Path("labels.csv").rename("other.csv")
+        labels = ["--labels", "other.csv"]
+    assert cli.main(["train", "moved", "--resume", "--out", "run", *labels]) == 0
+    assert "nothing is left to do" in capsys.readouterr().err
+    assert cli.main(["evaluate", "run"]) == 0                         # the new places are stored
+
+
+def test_the_table_of_labels_of_a_run_is_not_that_of_another_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flat(tmp_path / "pics")
+    (tmp_path / "t.csv").write_text("file,label\ncat.0.png,cat\ncat.1.png,cat\ndog.0.png,dog\ndog.1.png,dog\n")
+    options = ["--epochs", "1", "--image-size", "8", "--out", "run", "--labels", "t.csv"]
+    assert cli.main(["train", "pics", *options]) == 0
+    pets(tmp_path / "new")
+    assert cli.main(["evaluate", "run", "new"]) == 0
+    assert cli.main(["features", "run", "new", "--out", "f.npz"]) == 0
+    assert np.bincount(np.load("f.npz")["labels"]).tolist() == [4, 4]
+    (tmp_path / "new.csv").write_text("file,label\ncat/0.png,dog\ndog/1.png,dog\ncat/1.png,cat\n")
+    assert cli.main(["features", "run", "new", "--labels", "new.csv", "--out", "f.npz"]) == 0
+    assert np.bincount(np.load("f.npz")["labels"]).tolist() == [1, 2]
+    capsys.readouterr()
+    for command in (["evaluate", "run"], ["features", "run", "--out", "g.npz"]):
+        assert cli.main([*command, "--labels", "new.csv"]) == 2
+        assert capsys.readouterr().err == ("minivit: error: --labels new.csv belong to data that are not named: name "
+                                           "the data, too\n")
 
 
 def test_pictures_beside_the_classes_are_counted(tmp_path):

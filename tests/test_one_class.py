@@ -161,6 +161,26 @@ def test_a_class_that_is_not_there_is_named(target, message):
         class_relevance(oblong("resnet"), pixels(1, 9, 20, 1), 0)
 
 
+@pytest.mark.parametrize("classes", [[0, 1, 2], [0], [[0, 1]], []])
+def test_as_many_classes_as_images_are_needed(classes):
+    for explain in (class_relevance, gradient_times_input):
+        with pytest.raises(ValueError, match=r"classes must be one class, or a list of one for each of the 2 images, "
+                                             r"but has the shape \("):
+            explain(oblong("vit"), pixels(2, 8, 12, 1), classes)
+
+
+@pytest.mark.parametrize("name", ["vit", "deit", "swin"])
+def test_no_images_have_no_maps(name):
+    model = oblong(name)
+    none = pixels(1, *model.input_shape)[:0]
+    maps, products = explain_class(model, none, 1)
+    some, _ = explain_class(model, pixels(1, *model.input_shape), 1)
+    assert maps.shape == (0, *some.shape[1:])
+    assert products.shape == gradient_times_input(model, none, []).shape == (0, *model.image_size)
+    with pytest.raises(ValueError, match="for each of the 0 images"):
+        class_relevance(model, none, [1])
+
+
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 

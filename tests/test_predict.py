@@ -57,6 +57,15 @@ def test_a_folder_stands_for_its_image_files(run, photos, capsys):
     assert alone["classes"][0]["probability"] == pytest.approx(among[0]["probability"], abs=1e-5)
 
 
+def test_a_number_is_a_test_image_beside_a_folder_of_that_name(run, photos, capsys, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "deep").rename(photos / "7")
+    [row] = json.loads(predict(capsys, run, 7, "--json").out)
+    assert (row["image"], row["number"]) == ("7", 7)
+    rows = json.loads(predict(capsys, run, "./7", "--json").out)
+    assert [row["image"] for row in rows] == ["7/3.png", "7/4.png", "7/5.jpg"]
+
+
 def test_an_empty_folder_is_an_error(run, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     assert "none holds no image files" in predict(capsys, run, tmp_path / "none", code=2).err

@@ -271,6 +271,80 @@ def test_a_machine_that_rounds_differently_is_a_warning(tmp_path, one_process):
     assert result_of(tmp_path / "run") == one_process
 
 
+@with_mpi
+def test_ranks_that_round_differently_take_the_weights_of_rank_0_after_each_epoch(tmp_path):
+    before = ("import minivit.training_pipeline.same_everywhere as s\nfrom minivit.training.trainer import Trainer\n"
+              "s.rounding = lambda: {'processor': str(rank)}\nold = Trainer._update\ndef new(self, *a, **k):\n"
+              "    old(self, *a, **k)\n    self.optimiser.vector[5] += rank * 1e-3\nTrainer._update = new")
+    _, text = program(before, {"epochs": 1})
+    code, out, _, err = run(2, "-c", text + "print(float(result.model.vector[5]))", tmp_path / "run", "new")
+    assert code == 0, err
+    assert len(out.split()) == 2
+    assert len(set(out.split())) == 1
+
+
+@pytest.fixture(scope="module")
+def half_a_run(tmp_path_factory, no_curve):
+    """A run that was stopped after the first of its two epochs."""
+    folder = tmp_path_factory.mktemp("half") / "run"
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        minivit.train(minivit.create_model("vit", **TINY), "digits", out=folder, progress=False, callback=stop,
+                      **SETTINGS)
+    return folder
+
+
+@with_mpi
+@pytest.mark.parametrize(("change", "words"), [
+    ("loop.trainer.optimiser.t -= 1", r"\(of step 16, not 17\)"),
+    ("loop.trainer.optimiser.vector[3] += 1", r"\(of step 17, too\)"),
+], ids=["step", "weights"])
+def test_ranks_that_read_different_checkpoints_end_with_one_line(half_a_run, tmp_path, change, words):
+    shutil.copytree(half_a_run, tmp_path / "run")
+    before = ("module = sys.modules['minivit.training_pipeline.train']\nold = module.restore\n"
+              "def new(run, loop, write):\n    old(run, loop, write)\n"
+              f"    if rank == 1:\n        {change}\nmodule.restore = new")
+    code, _, _, err = run(2, *program("minivit.train\n" + before), tmp_path / "run", "resume")
+    assert code != 0
+    assert re.search(rf"ValueError: rank 1 on .* has read another checkpoint {words} than rank 0 on .*: its file "
+                     "system shows old files of .*run; wait a minute, and resume again", err), err
+
+
+@with_mpi
+def test_a_wrong_folder_leaves_no_thread_and_no_obituary():
+    code, out, _, err = run(2, "-c", "import minivit, threading\nfrom mpi4py import MPI\ntry:\n"
+                            f"    minivit.train(minivit.create_model('vit', **{TINY}), 'digits', out=5, "
+                            "mpi=MPI.COMM_WORLD)\nexcept TypeError:\n    print(threading.active_count())")
+    assert (code, out.split()) == (0, ["1", "1"]), err
+    assert "killed" not in err
+
+
+@with_mpi
+def test_the_communicator_is_freed(tmp_path):
+    before = ("from minivit.parallel.ranks.messages import Messages\nmade, old = [], Messages.__init__\n"
+              "def new(self, comm):\n    old(self, comm)\n    made.append(self)\nMessages.__init__ = new")
+    _, text = program(before, {"epochs": 1})
+    code, out, _, err = run(2, "-c", text + "print([one.comm == MPI.COMM_NULL for one in made])", tmp_path / "run",
+                            "new")
+    assert (code, out.split()) == (0, ["[True]", "[True]"]), err
+
+
+@with_mpi
+@pytest.mark.parametrize("victim", [0, 1])
+def test_an_error_in_a_thread_that_adds_gradients_leaves_no_thread_that_waits(tmp_path, victim):
+    before = ("import minivit.parallel.batch_split as b\nb.CHUNK = 64\nfrom minivit.parallel.lanes import Lanes\n"
+              "old = Lanes._add\ndef new(self, lanes, chunk, first):\n"
+              f"    if rank == {victim} and chunk.start == 256:\n        time.sleep(0.1)\n"
+              "        raise MemoryError('no memory')\n    old(self, lanes, chunk, first)\nLanes._add = new")
+    code, _, _, err = run(2, *program(before, {"optimiser": "adamw"}, threads=2), tmp_path / "run", "new")
+    assert code != 0
+    assert "MemoryError: no memory" in err
+    assert re.search(rf"RankError: rank {victim} of 2 on .*: no memory", err), err
+
+
 HANGS = {
     "stopped": ("os.kill(os.getpid(), signal.SIGSTOP)", "has not answered for 2 s: it was killed or stopped, .*"),
     "loops": ("while True: time.sleep(0.1)", r"hangs: its step takes longer than \d+ s"),
@@ -313,7 +387,7 @@ class Pretended(type(ALONE)):
     def __init__(self, rank, size, pieces):
         self.rank, self.size, self.pieces = rank, size, pieces
 
-    def share_rows(self, rows, edges):
+    def allgather_rows(self, rows, edges):
         self.pieces[self.rank] = rows[edges[self.rank]:edges[self.rank + 1]].copy()
 
 

@@ -13,7 +13,7 @@ from test_parity import difference
 
 import minivit
 from minivit import cli
-from minivit.common.sizes import by, check_pair, compact, parse_size, written
+from minivit.common.sizes import check_pair, compact, parse_size, size_as_python, size_in_words
 from minivit.data.image_files import read_image_files
 from minivit.explain import attention_grids, attention_probabilities, mean_distance, readout_maps, rollout
 from minivit.models.create import declare_model
@@ -59,7 +59,7 @@ def pixels(*shape, seed=0):
 ])
 def test_a_size_is_a_pair_and_a_square_is_written_as_one_number(value, pair, kept, text, words):
     assert check_pair("size", value) == pair
-    assert (compact(pair), written(pair), by(pair)) == (kept, text, words)
+    assert (compact(pair), size_as_python(pair), size_in_words(pair)) == (kept, text, words)
     assert json.loads(json.dumps(compact(check_pair("size", value)))) == kept
 
 
@@ -256,6 +256,8 @@ def test_the_forward_of_a_training_takes_its_own_size_only():
         oblong("vit").forward(pixels(1, 8, 16, 1))
     with pytest.raises(ValueError, match=r"H and W divisible by the patch size 2, not \(1, 9, 16, 1\)"):
         oblong("vit").predict(pixels(1, 9, 16, 1))
+    with pytest.raises(ValueError, match=r"= \(9, 20, 1\), or with H and W at least 1, not \(2, 0, 4, 1\)"):
+        oblong("resnet").predict(np.zeros((2, 0, 4, 1), np.uint8))
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------

@@ -245,6 +245,7 @@ def add_features(verbs: argparse._SubParsersAction) -> None:
                       help="Write all tokens before the pooling, features (B, N, D).")
     add_data_dir(verb)
     add_image_size(verb)
+    add_labels(verb)
     add_threads(verb)
     add_json(verb, "the shape and dtype of each array")
 
@@ -264,7 +265,7 @@ def _features(options: argparse.Namespace) -> None:
 
     check_npz(options.out)
     print_note(shadowing_folder(options.data), options)
-    choice = given(options, "tokens", "image_size", "threads", "data_dir")
+    choice = given(options, "tokens", "image_size", "threads", "data_dir", "labels")
     if options.model or are_described(options.run):
         if options.data is None:
             raise ValueError("a file of weights has no data of its own: name DATA")

@@ -176,7 +176,7 @@ def _train_on(ranks: Any, options: argparse.Namespace) -> None:
 
 def _of_first(ranks: Any, function: Any, *arguments: Any) -> str:
     """Return a path that rank 0 chooses, on every rank."""
-    return ranks.from_first(str(function(*arguments)) if ranks.first else None)
+    return ranks.broadcast(str(function(*arguments)) if ranks.first else None)
 
 
 def _without_other_options(error: UnknownName) -> ValueError:

@@ -37,12 +37,12 @@ def compact(size: tuple[int, int]) -> int | list[int]:
     return size[0] if size[0] == size[1] else list(size)
 
 
-def written(size: tuple[int, int]) -> str:
+def size_as_python(size: tuple[int, int]) -> str:
     """Return a size as a user of Python writes it: "28" for a square, or "(16, 32)"."""
     return str(size[0] if size[0] == size[1] else tuple(size))
 
 
-def by(size: Sequence[int]) -> str:
+def size_in_words(size: Sequence[int]) -> str:
     """Return a size in words: "16x32"."""
     return "x".join(map(str, size))
 

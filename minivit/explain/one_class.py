@@ -56,7 +56,7 @@ def class_relevance(model: Any, images: np.ndarray, classes: int | Sequence[int]
     Raises
     ------
     ValueError
-        If the model has no attention, or a class is out of range.
+        If the model has no attention, a class is out of range, or there are not as many classes as images.
     """
     return explain_class(model, images, classes)[0]
 
@@ -79,8 +79,10 @@ def gradient_times_input(model: Any, images: np.ndarray, classes: int | Sequence
     Raises
     ------
     ValueError
-        If a class is out of range.
+        If a class is out of range, or there are not as many classes as images.
     """
+    if not len(images):
+        return gradient_times_input(model, _stand_in(model, images, classes), 0)[:0]
     replica = model.replica()
     x = replica.prepare(images)
     logits = replica.forward(images)
@@ -89,6 +91,9 @@ def gradient_times_input(model: Any, images: np.ndarray, classes: int | Sequence
 
 def explain_class(model: Any, images: np.ndarray, classes: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return both maps, `class_relevance` and `gradient_times_input`, from one backward."""
+    if not len(images):
+        relevance, product = explain_class(model, _stand_in(model, images, classes), 0)
+        return relevance[:0], product[:0]
     recording = Recording(model)
     logits = recording.forward(images)
     layers = {path: layer for path, layer in recording.model.named_layers() if hasattr(type(layer), "probabilities")}
@@ -109,14 +114,24 @@ def explain_class(model: Any, images: np.ndarray, classes: int | Sequence[int]) 
     return relevance, (recording.model.prepare(images) * dimages).sum(axis=-1)
 
 
+def _stand_in(model: Any, images: np.ndarray, classes: int | Sequence[int]) -> np.ndarray:
+    """Return a black image in place of no images, because some layers need at least one. Raises ValueError."""
+    model.check(images)
+    _start(np.empty((0, model.classes)), classes)                     # checks the classes
+    return np.zeros((1, *model.input_shape), np.uint8)
+
+
 def _start(logits: np.ndarray, classes: int | Sequence[int]) -> np.ndarray:
-    """Return the gradient to start from, (B, K): 1 for the class of each image."""
-    B, K = logits.shape
-    chosen = np.broadcast_to(np.asarray(classes), B)
+    """Return the gradient to start from, (B, K): 1 for the class of each image. Raises ValueError."""
+    (B, K), given = logits.shape, np.asarray(classes)
+    if given.shape not in ((), (B,)):
+        raise ValueError(f"classes must be one class, or a list of one for each of the {B} images, but has the shape "
+                         f"{given.shape}")
+    chosen = np.broadcast_to(given, B)
     for k in chosen.tolist():
         check_number("class", k, least=0, most=K - 1, whole=True)
     dlogits = np.zeros_like(logits)
-    dlogits[np.arange(B), chosen] = 1
+    dlogits[np.arange(B), chosen.astype(np.intp)] = 1
     return dlogits
 
 

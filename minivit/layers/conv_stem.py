@@ -22,7 +22,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..common.sizes import Size, check_pair, written
+from ..common.sizes import Size, check_pair, size_as_python
 from .convolution import Convolution
 from .group_norm import GroupNormReLU
 from .layer import Layer
@@ -52,7 +52,7 @@ class ConvStem(Layer):
         halvings = side.bit_length() - 1
         if side != columns or halvings < 1 or side != 1 << halvings or width % (side // 2):
             raise ValueError("the patch size of a convolutional stem must be 2, 4, 8, ..., and its half must divide "
-                             f"the width {width}, but it is {written(self.patch_size)}")
+                             f"the width {width}, but it is {size_as_python(self.patch_size)}")
         widths = [channels, *(width >> l for l in reversed(range(halvings)))]
         shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + LOOKS * [(d, d, 1)]]
         self.convs = [Convolution(c, d, size=3, stride=stride, padding=1) for c, d, stride in shapes]

@@ -5,7 +5,7 @@ Read `ops/windows.py`, `ops/relative_bias.py` and `attention.py` before.
 
 import numpy as np
 
-from ..common.sizes import Size, by, check_pair, pair
+from ..common.sizes import Size, check_pair, pair, size_in_words
 from ..kernel import sum_rows
 from ..ops import attention_variants, relative_bias, windows
 from .dropout import Dropout
@@ -46,8 +46,8 @@ class WindowAttention(Layer):
             raise ValueError(f"the width {width} must be divisible by the number of heads, {heads}")
         self.grid, self.window, self.shift = check_pair("grid", grid), check_pair("window", window), pair(shift)
         if not all(0 <= s < w for s, w in zip(self.shift, self.window, strict=True)):
-            raise ValueError(f"windows of {by(self.window)} tokens cannot be shifted by {by(self.shift)}: the shift "
-                             "must be less than the window")
+            raise ValueError(f"windows of {size_in_words(self.window)} tokens cannot be shifted by "
+                             f"{size_in_words(self.shift)}: the shift must be less than the window")
         self.heads = heads
         self.relative_position_bias_table = Parameter((relative_bias.table_rows(*self.window), heads), normal)
         self.qkv = Linear(width, 3 * width, maps=3)

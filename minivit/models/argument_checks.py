@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..common.checks import check_number
-from ..common.sizes import Size, check_pair, compact, pair, written
+from ..common.sizes import Size, check_pair, compact, pair, size_as_python
 from ..kernel import active
 
 _SIZES = {"image_size", "patch_size", "window"}                        # in two directions
@@ -42,8 +42,8 @@ def patch_grid(image_size: tuple[int, int], patch_size: Size) -> tuple[int, int]
     (H, W), (P, Q) = image_size, pair(patch_size)
     if H % P or W % Q:
         near = P * max(1, round(H / P)), Q * max(1, round(W / Q))
-        raise ValueError(f"the image size {written((H, W))} must be divisible by the patch size {written((P, Q))}: use "
-                         f"image_size={written(near)} or another patch size")
+        raise ValueError(f"the image size {size_as_python((H, W))} must be divisible by the patch size "
+                         f"{size_as_python((P, Q))}: use image_size={size_as_python(near)} or another patch size")
     return H // P, W // Q
 
 

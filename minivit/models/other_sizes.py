@@ -1,8 +1,7 @@
 """Inference at another image size than that of the training.
 
-More pixels give more tokens. All weights stay as they are but those that belong to a place in the grid of tokens: the
-positions, learned or fixed, and the tables of relative position biases, which are interpolated from the grid of the
-training to the new one (`weight_formats/match.py`). A Swin keeps its windows, of which there are then more, and pads
+More pixels give more tokens. Only position embeddings and relative bias tables change: they are interpolated to the new
+grid (`weight_formats/match.py`). A Swin keeps its windows, of which there are then more, and pads
 them where they do not divide the grid. A ResNet has nothing to interpolate.
 
 Read `model.py` before. Source: Dosovitskiy et al., arXiv:2010.11929, section 3.2.
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.sizes import pair, written
+from ..common.sizes import pair, size_as_python
 from ..layers import Parameter
 from ..weight_formats.match import resized_grid
 
@@ -41,8 +40,10 @@ def at_size_of(model: Any, images: np.ndarray) -> Any:
     try:
         view = views.pop(wanted, None) or _View(model, wanted[:2])
     except ValueError:
-        raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {model.input_shape}, or with H and W divisible "
-                         f"by the patch size {written(pair(model.config['patch_size']))}, not {images.shape}") from None
+        patch = model.config.get("patch_size")
+        others = "at least 1" if patch is None else f"divisible by the patch size {size_as_python(pair(patch))}"
+        raise ValueError(f"images must be (B, H, W, C) with (H, W, C) = {model.input_shape}, or with H and W {others}, "
+                         f"not {images.shape}") from None
     views[wanted] = view                                              # the latest one is the last one
     for oldest in list(views)[:-MOST_SIZES]:
         views.pop(oldest, None)

@@ -7,7 +7,7 @@ variant, the patch size is chosen so that the model has about 8 x 8 tokens.
 import math
 from typing import Any
 
-from ..common.sizes import Size, by, compact, pair, written
+from ..common.sizes import Size, compact, pair, size_as_python, size_in_words
 from .variants import VARIANTS
 
 SMALL = {"vit_mini": "vit", "deit_mini": "deit", "swin_mini": "swin", "resnet_mini": "resnet"}  # the family of each
@@ -93,6 +93,6 @@ def _patch_size(size: tuple[int, int], most: int = 16, about: int = 8, even: boo
                    for step in range(1, 64) for change in (step, -step))
         other = next(near for near in changed if min(near) > 0
                      and any(p == q or min(near) == 1 for p, q in fitting(near)))
-        raise ValueError(f"no patch size divides images of {by(size)} pixels into {4 * 4} to {most**2} patches: use "
-                         f"images of another size, such as image_size={written(other)}")
+        raise ValueError(f"no patch size divides images of {size_in_words(size)} pixels into {4 * 4} to {most**2} "
+                         f"patches: use images of another size, such as image_size={size_as_python(other)}")
     return min(sizes, key=cost)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..common.checks import check_number
-from ..common.sizes import pair, written
+from ..common.sizes import pair, size_as_python
 from ..layers import (
     Attention,
     AttentionVariant,
@@ -87,7 +87,7 @@ def one_line(model: Any) -> str:
     ViT(image_size=28, patch_size=4, width=64, depth=4, heads=4, classes=10), 139,018 parameters
     """
     values = {name: model.config[name] for name in _SIZES if name in model.config}
-    sizes = ", ".join(f"{name}={written(pair(value)) if name.endswith('_size') else value}"
+    sizes = ", ".join(f"{name}={size_as_python(pair(value)) if name.endswith('_size') else value}"
                       for name, value in values.items())
     return f"{type(model).__name__}({sizes}), {sum(p.size for p in model.parameters()):,} parameters"
 

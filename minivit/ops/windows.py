@@ -34,7 +34,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..common.sizes import Size, by, pair
+from ..common.sizes import Size, pair, size_in_words
 from ..kernel import constant, contiguous, empty, kernel
 
 Pair = tuple[int, int]
@@ -111,7 +111,7 @@ def forward(x: np.ndarray, window: Size, shift: Size = 0) -> tuple[np.ndarray, t
     w, v, s, t = *pair(window), *pair(shift)
     if x.ndim != 4 or min(w, v) < 1 or not (0 <= s < w and 0 <= t < v):
         raise ValueError(f"windows of {w}x{v} tokens need x (B, H, W, D) and a shift of 0..{w - 1} rows and "
-                         f"0..{v - 1} columns, not {x.shape} and a shift of {by((s, t))}")
+                         f"0..{v - 1} columns, not {x.shape} and a shift of {size_in_words((s, t))}")
     order, _ = permutation(x.shape[1:3], (w, v), (s, t))
     return _take(x, order).reshape(-1, w * v, x.shape[-1]), (x.shape, (w, v), (s, t))
 

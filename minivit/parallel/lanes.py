@@ -119,9 +119,9 @@ class Lanes:
         with blas_threads(1):
             jobs = list(zip(lanes, own, strict=True))
             results = self.workers.map(lambda job: job[0].run(images, targets, job[1], self.augment), jobs)
-            squares = self.ranks.add(self.workers, self.gradients, lambda chunk, first: self._add(lanes, chunk, first),
-                                     lambda chunk: sum_of_squares(self.gradients[chunk]))
-        losses, correct = zip(*self.ranks.gather(results, len(shards)), strict=True)
+            squares = self.ranks.ordered_allreduce(self.workers, self.gradients, lambda *part: self._add(lanes, *part),
+                                                   lambda chunk: sum_of_squares(self.gradients[chunk]))
+        losses, correct = zip(*self.ranks.allgather_lanes(results, len(shards)), strict=True)
         return sum(losses), sum(correct), float(np.sqrt(sum(squares)))
 
     def _add(self, lanes, chunk, first):

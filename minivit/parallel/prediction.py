@@ -63,7 +63,7 @@ def predict(model: Any, images: np.ndarray, threads: int | None = None, ranks: A
     with blas_threads(workers.threads if alone else 1), products_shared(alone):
         (Workers(1) if alone else workers).map(run, micro_batches[edges[ranks.rank]:edges[ranks.rank + 1]])
     starts = [*(part.start for part in micro_batches), len(images)]
-    ranks.share_rows(logits, [starts[edge] for edge in edges])
+    ranks.allgather_rows(logits, [starts[edge] for edge in edges])
     return logits
 
 

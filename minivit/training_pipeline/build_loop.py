@@ -100,7 +100,7 @@ def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapp
     size, steps = settings["batch_size"], -2
     trial = make_trainer(model.copy(), settings, threads, recompute=recompute, ranks=ranks)
     start = now = time.perf_counter()
-    while ranks.from_first(steps < 10 or now - start < min(TRIAL * 60 * minutes, LONGEST_TRIAL)):
+    while ranks.broadcast(steps < 10 or now - start < min(TRIAL * 60 * minutes, LONGEST_TRIAL)):
         trial.step(data.train_images[:size], data.train_labels[:size])
         now, steps = time.perf_counter(), steps + 1
         if steps == 0:                                                # the first two steps compile and warm up
@@ -108,4 +108,4 @@ def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapp
     per_step = (now - start) / steps
     evaluate_parts(trial.average, images_of(data), data, threads, ranks)
     per_step += (time.perf_counter() - now) / (len(data.train_images) // size)
-    return ranks.from_first(max(1, int(60 * minutes / per_step)))
+    return ranks.broadcast(max(1, int(60 * minutes / per_step)))

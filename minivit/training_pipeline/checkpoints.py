@@ -65,7 +65,7 @@ class StopRequest:
     def agree(self) -> int | None:
         """Return `signal`, or that of another rank. All ranks call this at the same point and get the same answer."""
         if self.active:
-            asked = max(self.ranks.numbers(self.signal or 0)) or None
+            asked = max(self.ranks.allgather_number(self.signal or 0)) or None
             self.signal = self.signal or asked
             return asked
         return self.signal
@@ -157,7 +157,7 @@ class Checkpoints:
     def _stop_if(self, number):
         """Raise `Interrupted` if a signal asked the process to stop; call it after `save`."""
         if number is not None and self.run:
-            self.ranks.numbers(0)                                     # nobody leaves before rank 0 has saved
+            self.ranks.allgather_number(0)                            # nobody leaves before rank 0 has saved
             name, command = signal.Signals(number).name, self.run.resume_command()
             raise Interrupted(f"stopped by {name} after step {self._step}, which is saved; resume with: {command}",
                               number)

@@ -13,6 +13,9 @@ IMBALANCE = 3.0             # a note is given if the largest class has this many
 NAMED_CLASSES = 10          # most classes whose counts are listed one by one
 THUMBNAIL = 16              # side of the images that are compared to find near-duplicates, in pixels
 CORRELATION, BRIGHTNESS = 0.99, 12      # least correlation and largest difference of the means of near-duplicates
+CONTRAST = 4.0              # least standard deviation of a thumbnail that is compared, of 255
+LEAST_SIDE = 8              # smallest side of images that are compared, in pixels
+MOST_PAIRS = 20_000_000     # of a test and a training image that are compared; that takes about a second
 
 
 def count_text(data: Dataset) -> str:
@@ -28,7 +31,7 @@ def count_text(data: Dataset) -> str:
 def data_notes(data: Dataset) -> list[str]:
     """Return a sentence on each thing in the data that a user should know before the training.
 
-    The named data sets are known, so there is none on them.
+    Named data sets get no notes: their properties are known.
     """
     if not len(data.train_labels) or (data.source and data.source.get("source") in NAMES):
         return []
@@ -74,16 +77,20 @@ def _equal_images(data):
 
 def _near_duplicates(data):
     """A note on test images that are nearly equal to training images; equal ones are counted by `leakage.py`."""
-    if not len(data.test_labels):
+    total, most = len(data.test_labels), max(1, MOST_PAIRS // len(data.train_labels))
+    if not total:
         return None
-    near = near_duplicates(data.test_images, data.train_images)
-    near &= ~np.isin(image_hashes(data.test_images), image_hashes(data.train_images))
+    compared = np.linspace(0, total - 1, min(total, most)).astype(np.intp)
+    images = data.test_images[compared]
+    near = near_duplicates(images, data.train_images)
+    near[near] = ~np.isin(image_hashes(images[near]), image_hashes(data.train_images)) if near.any() else False
     count = int(near.sum())
     if count <= TOLERANCE * len(near):
         return None
-    example = f", such as {data.test_files[int(near.argmax())]}" if data.test_files else ""
-    return (f"{count:,} of the {len(near):,} test images {'is' if count == 1 else 'are'} nearly equal to a training "
-            f"image{example}: the test accuracy will be higher than on new images")
+    example = f", such as {data.test_files[compared[near.argmax()]]}" if data.test_files else ""
+    which = f"{total:,} test images" if len(near) == total else f"{len(near):,} test images that were compared"
+    return (f"{count:,} of the {which} {'is' if count == 1 else 'are'} nearly equal to a training image{example}: the "
+            "test accuracy will be higher than on new images")
 
 
 def near_duplicates(images: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -92,36 +99,43 @@ def near_duplicates(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     images, others : (B, H, W, C) and (A, H, W, C) uint8
-        Small grey copies of 16x16 pixels are compared: their correlation, and their mean brightness.
+        Small grey copies of at most 16x16 pixels are compared: their correlation, and their mean brightness.
 
     Returns
     -------
     (B,) bool
-        False for images of a single colour.
+        False for images whose copies have little contrast, such as those of a single colour, and for images of fewer
+        than 8 rows or columns, such as signals: different ones are often as alike.
     """
-    (x, x_mean), (y, y_mean) = _thumbnails(images), _thumbnails(others)
     near = np.zeros(len(images), bool)
+    if min(images.shape[1:3]) < LEAST_SIDE:
+        return near
+    (x, x_mean), (y, y_mean) = _thumbnails(images), _thumbnails(others)
     for a in range(0, len(x), 256):                                   # in pieces, to save memory
         for b in range(0, len(y), 4096):
-            alike = x[a:a + 256] @ y[b:b + 4096].T > CORRELATION
-            alike &= np.abs(x_mean[a:a + 256, None] - y_mean[b:b + 4096]) < BRIGHTNESS
-            near[a:a + 256] |= alike.any(axis=1)
+            rows, columns = np.nonzero(x[a:a + 256] @ y[b:b + 4096].T > CORRELATION)
+            near[a + rows[np.abs(x_mean[a + rows] - y_mean[b + columns]) < BRIGHTNESS]] = True
     return near
 
 
 def _thumbnails(images):
-    """Grey copies of at most 16x16 pixels as vectors of mean 0 and norm 1 (0 for a single colour), and their means."""
-    (rows, columns), count = images.shape[1:3], len(images)
-    height, width = max(1, rows // THUMBNAIL), max(1, columns // THUMBNAIL)
-    x = np.empty((count, (rows // height) * (columns // width)), np.float32)
-    for a in range(0, count, 1024):
-        grey = images[a:a + 1024, :rows // height * height, :columns // width * width].mean(axis=3, dtype=np.float32)
-        blocks = grey.reshape(len(grey), rows // height, height, columns // width, width)
-        x[a:a + 1024] = blocks.mean(axis=(2, 4)).reshape(len(grey), -1)
+    """Grey copies of at most 16x16 pixels as vectors of mean 0 and norm 1 (0 with little contrast), and their means."""
+    down, across = (_averages(min(THUMBNAIL, side), side) for side in images.shape[1:3])
+    x = np.empty((len(images), len(down) * len(across)), np.float32)
+    for a in range(0, len(images), 1024):
+        grey = images[a:a + 1024].mean(axis=3, dtype=np.float32)      # (b, H, W)
+        x[a:a + 1024] = (down @ grey @ across.T).reshape(len(grey), -1)
     means = x.mean(axis=1)
     x -= means[:, None]
     norms = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.divide(x, norms, out=np.zeros_like(x), where=norms > 1e-3), means
+    return np.divide(x, norms, out=np.zeros_like(x), where=norms > CONTRAST * np.sqrt(x.shape[1])), means
+
+
+def _averages(count, side):
+    """The matrix (count, side) that averages `side` pixels into `count` parts of equal length."""
+    edges, pixels = np.linspace(0, side, count + 1), np.arange(side)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (overlap.clip(0) * (count / side)).astype(np.float32)
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -52,8 +52,9 @@ def check_same_data(run: RunFolder, data: Dataset) -> None:
 
 
 def _without_path(described):
-    """The description of data without the path where they are."""
-    source = described["source"] and {name: value for name, value in described["source"].items() if name != "source"}
+    """The description of data without the paths where they and their labels are. The digest covers the labels."""
+    source = described["source"] and {name: value for name, value in described["source"].items()
+                                      if name not in ("source", "labels")}
     return {name: value for name, value in described.items() if name != "name"} | {"source": source}
 
 
@@ -70,7 +71,38 @@ def preparation(run: RunFolder, source: str | Path) -> dict[str, Any]:
     """Return the arguments of `load_data`, except for the split, that prepare `source` as the run's data."""
     own = run.config()["data"]["source"] or {}
     names = ("image_size", "channels", "fit", "labels") if is_image_folder(source) else ("data_dir",)
-    return {name: own[name] for name in names if name in own}
+    found = {name: own[name] for name in names if name in own}
+    if "labels" in found:
+        found["labels"] = labels_of(own, source) or own["labels"]
+    return found
+
+
+def labels_of(own: Mapping[str, Any], source: str | Path) -> str | None:
+    """Return the labels of a run's data, if they may be those of another folder of image files, too; else None.
+
+    A pattern of file names may be. A table is that of its own folder; if it is inside this folder, it is also looked
+    for at the same place in the other one, which may be the folder at its new path, or a copy.
+
+    Parameters
+    ----------
+    own : mapping
+        The source of the run's data, as config.json has it.
+    source : str or Path
+        The other folder.
+    """
+    labels, before = own.get("labels"), own.get("source", "")
+    if not labels or "{class}" in labels:
+        return labels
+    if Path(labels).is_relative_to(before):
+        moved = Path(source).resolve() / Path(labels).relative_to(before)
+        return str(moved) if moved.is_file() else None
+    return labels if str(Path(source).resolve()) == before else None
+
+
+def check_has_source(labels: str | Path | None) -> None:
+    """Raise ValueError for labels without data: those of the run's own data are known."""
+    if labels is not None:
+        raise ValueError(f"labels={labels} belong to data that are not named: name the data, too")
 
 
 def load_own_data(run: RunFolder, data_dir: str | None = None) -> Dataset:

@@ -1,7 +1,8 @@
 """Several ranks train one model: whether they have the same code, data, settings, weights and folder.
 
 Ranks that differ would add gradients of different models. What must be equal is compared before the training starts,
-and the weights again after every step. What only rounds differently, such as another processor, gives a warning.
+and the weights again after every step. What only rounds differently, such as another processor, gives a warning. The
+weights of such ranks drift apart, so all take those of rank 0 after each epoch.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -42,7 +44,7 @@ def check_same_everywhere(ranks: Alone, model: Model, data: Dataset, settings: M
     own = {"minivit": __version__, "code": code_digest(), "data": _data_digest(data),
            "model": [describe_model(model), model.dtype.name, sha256(model.vector.tobytes()).hexdigest()],
            "settings": dict(settings), "host": ranks.host, "rounding": rounding()}
-    first, *others = ranks.everyone(own)
+    first, *others = ranks.allgather(own)
     for rank, other in enumerate(others, 1):
         for what in ("minivit", "code", "data", "model", "settings"):
             if first[what] != other[what]:
@@ -52,7 +54,8 @@ def check_same_everywhere(ranks: Alone, model: Model, data: Dataset, settings: M
     if other and ranks.first:
         names = [name for name, value in first["rounding"].items() if other["rounding"].get(name) != value]
         warnings.warn(f"{other['host']} has another {' and '.join(names)} than {first['host']}, so they may round "
-                      "differently, and the bits of the weights may depend on which rank runs where", stacklevel=2)
+                      "differently: the bits of the weights may depend on which rank runs where, and all ranks take "
+                      "the weights of rank 0 after each epoch", stacklevel=2)
     return other is None
 
 
@@ -100,6 +103,22 @@ def _data_digest(data):
     return digest.hexdigest()
 
 
+def check_same_checkpoint(ranks: Alone, run: RunFolder, loop: Loop) -> None:
+    """Raise ValueError, on every rank, unless all have restored the same checkpoint."""
+    if ranks.size == 1:
+        return
+    digest = sha256()
+    for name, array in sorted(loop.state().items()):
+        digest.update(name.encode() + np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    own = [loop.trainer.optimiser.t, asdict(loop.progress), digest.hexdigest()]
+    (first, host), *others = ranks.allgather([own, ranks.host])
+    for rank, (other, its_host) in enumerate(others, 1):
+        if other != first:
+            what = f"(of step {other[0]}, not {first[0]})" if other[0] != first[0] else f"(of step {first[0]}, too)"
+            raise ValueError(f"rank {rank} on {its_host} has read another checkpoint {what} than rank 0 on {host}: its "
+                             f"file system shows old files of {run.path}; wait a minute, and resume again")
+
+
 class SameWeights:
     """Compares the weights of all ranks, a chunk after each step. A function for `Loop.after_step`.
 
@@ -119,11 +138,30 @@ class SameWeights:
         """Compare the next chunk. Raises FloatingPointError, on every rank, if it differs."""
         step = loop.trainer.optimiser.t
         start = step % self.chunks * CHUNK
-        found = self.ranks.numbers(zlib.crc32(self.weights[start:start + CHUNK].data))
+        found = self.ranks.allgather_number(zlib.crc32(self.weights[start:start + CHUNK].data))
         if other := [rank for rank, number in enumerate(found) if number != found[0]]:
             raise FloatingPointError(f"after step {step}, the weights of rank {other[0]} differ from those of rank 0, "
                                      "although both did the same: the memory or the processor of one of them has made "
                                      "an error")
+
+
+class WeightsOfFirst:
+    """Copies the state of rank 0 to all ranks. A function for `Loop.after_epoch`, for ranks that round differently.
+
+    Parameters
+    ----------
+    ranks : Alone
+    """
+
+    def __init__(self, ranks: Alone) -> None:
+        self.ranks = ranks
+
+    def __call__(self, loop: Loop) -> None:
+        """Copy all arrays of the state."""
+        for array in loop.state().values():
+            column = np.ascontiguousarray(array).reshape(-1, 1)
+            self.ranks.allgather_rows(column, [0] + [len(column)] * self.ranks.size)      # rank 0 has computed all rows
+            array[...] = column.reshape(array.shape)
 
 
 @contextlib.contextmanager
@@ -160,15 +198,15 @@ def _make(path):
 
 def _check_seen(ranks, path):
     """Raise ValueError on every rank unless all see a file that rank 0 makes in the folder."""
-    token = path / ranks.from_first(f".{uuid4().hex}.0.tmp")
+    token = path / ranks.broadcast(f".{uuid4().hex}.0.tmp")
     try:
         if ranks.first:
             token.touch()
-        ranks.everyone(None)                                          # the file is there
+        ranks.allgather(None)                                         # the file is there
         deadline = time.monotonic() + PATIENCE
         while not (seen := token.exists()) and time.monotonic() < deadline:
             time.sleep(0.1)
-        found = ranks.everyone([seen, ranks.host])
+        found = ranks.allgather([seen, ranks.host])
     finally:
         if ranks.first:
             token.unlink(missing_ok=True)

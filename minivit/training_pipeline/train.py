@@ -29,7 +29,7 @@ from .results.report import write_report
 from .results.result import Result, result_of
 from .run_data import check_fit, update_sources
 from .run_settings import new_settings, read_arguments, resumed_settings, with_validation
-from .same_everywhere import SameWeights, check_same_everywhere, shared_folder
+from .same_everywhere import SameWeights, WeightsOfFirst, check_same_checkpoint, check_same_everywhere, shared_folder
 from .tensorboard_log import TensorBoardLog, tensorboard_writer
 
 Function = TypeVar("Function", bound=Callable)
@@ -124,7 +124,8 @@ def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = 
     >>> result.steps
     22
     """
-    ranks, run = ranks_of(mpi), RunFolder(out) if out is not None else None
+    run = RunFolder(out) if out is not None else None                 # first: `ranks_of` starts what must be closed
+    ranks = ranks_of(mpi)
     with ranks.together(), shared_folder(ranks, run):
         training = _Training(model, data, run, resume, threads, settings, ranks, callback)
         if run:
@@ -178,15 +179,16 @@ class _Training:
             if self.extends:
                 if self.ranks.first:
                     extend(run, self.loop.settings, command)
-                self.ranks.from_first(None)                           # the others read what the first has written
+                self.ranks.broadcast(None)                            # the others read what the first has written
             if self.ranks.first:
                 update_sources(run, self.loop.settings, self.data)
             restore(run, self.loop, write=self.ranks.first)
+            check_same_checkpoint(self.ranks, run, self.loop)
         elif self.ranks.first:
             config = describe(self.model, self.data, self.loop.settings, command)
             check_names_are_utf8(config, self.data, run.path)
             run.create(config, training_hashes(self.data))
-        command = self.ranks.from_first(run.resume_command() if self.ranks.first else None)
+        command = self.ranks.broadcast(run.resume_command() if self.ranks.first else None)
         self.ranks.if_killed(f"the last checkpoint is good; resume with: {command}")
 
     def train(self, progress: bool) -> Result:
@@ -201,6 +203,8 @@ class _Training:
             same_weights = [SameWeights(self.ranks, loop)] if self.round_alike and self.ranks.size > 1 else []
             loop.after_step = [display.after_step, *same_weights, checkpoints.after_step]
             loop.after_epoch = [display.after_epoch, checkpoints.after_epoch]
+            if not self.round_alike:
+                loop.after_epoch.insert(0, WeightsOfFirst(self.ranks))
             if self.other["log_norms"]:
                 loop.after_epoch.insert(0, log_norms)                 # before the checkpoint writes the log
             loop.after_epoch += self._loggers()

@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from ...common.files import atomic_folder, check_is_free
-from ...common.sizes import by
+from ...common.sizes import size_in_words
 from ...models.model import Model
 from ...training_pipeline.run_data import load_own_data
 from ..onnx_model.file import make_onnx
@@ -44,8 +44,8 @@ def write_web_folder(source: Source, path: str | os.PathLike,
     """
     check_is_free(path)
     if source.model.image_size[0] != source.model.image_size[1]:
-        raise ValueError(f"the page takes square images, but this model those of {by(source.model.image_size)} pixels: "
-                         "export an ONNX file")
+        raise ValueError("the page takes square images, but this model those of "
+                         f"{size_in_words(source.model.image_size)} pixels: export an ONNX file")
     model, attention = source.model, hasattr(source.model, "tokens") and source.model.tokens is not None
     content = {name: files(__package__).joinpath(name).read_bytes() for name in PAGE}
     content["model.onnx"] = make_onnx(model, class_names=source.class_names, attention=attention)

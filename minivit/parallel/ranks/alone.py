@@ -48,8 +48,8 @@ class Alone:
         """Return the number of the first one of `count` parts for each rank, and `count`."""
         return [count * rank // self.size for rank in range(self.size + 1)]
 
-    def add(self, workers: Workers, total: np.ndarray, add_own: Callable[[slice, bool], None],
-            finish: Callable[[slice], float]) -> list[float]:
+    def ordered_allreduce(self, workers: Workers, total: np.ndarray, add_own: Callable[[slice, bool], None],
+                          finish: Callable[[slice], float]) -> list[float]:
         """Add vectors (n,) of all ranks in the order of the ranks, into `total` (n,) of each rank.
 
         Parameters
@@ -75,22 +75,22 @@ class Alone:
 
         return workers.map(add, chunks(0, total.size))
 
-    def gather(self, results: Sequence[LaneResult], count: int) -> list[LaneResult]:
+    def allgather_lanes(self, results: Sequence[LaneResult], count: int) -> list[LaneResult]:
         """Return the (loss, number of correct predictions) of all `count` lanes from those of each rank's own lanes."""
         return list(results)
 
-    def share_rows(self, rows: np.ndarray, edges: Sequence[int]) -> None:
+    def allgather_rows(self, rows: np.ndarray, edges: Sequence[int]) -> None:
         """Complete `rows` (n, k) on every rank. Rank r has computed the rows from `edges[r]` to `edges[r + 1]`."""
 
-    def everyone(self, value: Any) -> list[Any]:
+    def allgather(self, value: Any) -> list[Any]:
         """Return the value of each rank, in order. A value is anything that JSON can hold."""
         return [value]
 
-    def from_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return the value of rank 0 on every rank."""
-        return self.everyone(value)[0]
+        return self.allgather(value)[0]
 
-    def numbers(self, number: int) -> list[int]:
+    def allgather_number(self, number: int) -> list[int]:
         """Return the number of each rank, in order: whole and below 2**53."""
         return [number]
 

@@ -5,7 +5,7 @@ notices if that of the one before it stays away. A rank with an error sends a *n
 
     error in one rank        note to all; the others raise RankError at their next message; all end in an orderly way
     no heartbeat             the rank is killed, stopped or cut off: the first of the others prints a line, and ends all
-    a step takes too long    a rank measures its own steps: then it is as if it had no heartbeat
+    a step takes too long    a rank whose step takes too long ends all, as if it had no heartbeat
 """
 
 import json

@@ -33,6 +33,8 @@ class Messages:
     ----------
     problem : RankError or None
         Why the training must end; every `wait` raises it.
+    stopped : bool
+        Whether this rank has an error of its own, so that none of its threads may wait any more.
     """
 
     def __init__(self, comm: Any) -> None:
@@ -42,6 +44,7 @@ class Messages:
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.lock = threading.Lock()
         self.problem: RankError | None = None
+        self.stopped = False
 
     def send(self, array: np.ndarray, rank: int, tag: int) -> Any:
         """Start to send a contiguous array to a rank. It must not change before the request is complete."""
@@ -57,17 +60,26 @@ class Messages:
         """Wait until a request is complete. Raises the problem of the training if there is one."""
         polls = 0
         while not self.is_complete(request):
-            if self.problem:
-                raise self.problem
+            self.check()
             polls += 1
             time.sleep(0 if polls < BUSY_POLLS else SLEEP)            # 0 lets other threads and processes run
+
+    def check(self) -> None:
+        """Raise the problem of the training if there is one, or RankError if this rank has stopped."""
+        if self.problem or self.stopped:
+            raise self.problem or RankError("another thread of this rank had an error")
+
+    def free(self) -> None:
+        """Free the communicator. All ranks call it, at a point that all reach; nothing can be sent afterwards."""
+        with self.lock:
+            self.comm.Free()
 
     def is_complete(self, request: Any) -> bool:
         """Return whether a request is complete."""
         with self.lock:
             return request.Test()
 
-    def gather(self, own: np.ndarray, counts: list[int]) -> np.ndarray:
+    def allgather(self, own: np.ndarray, counts: list[int]) -> np.ndarray:
         """Return the vectors of all ranks, one after the other. Rank r has `counts[r]` numbers; all have one dtype."""
         everything = np.empty(sum(counts), own.dtype)
         with self.lock:
@@ -75,9 +87,9 @@ class Messages:
         self.wait(request)
         return everything
 
-    def gather_json(self, value: Any) -> list[Any]:
+    def allgather_json(self, value: Any) -> list[Any]:
         """Return the value of each rank, in order."""
         own = np.frombuffer(json.dumps(value).encode(), np.uint8)
-        counts = self.gather(np.array([own.size], np.int64), [1] * self.size).tolist()
-        everything, edges = self.gather(own, counts).tobytes(), np.cumsum([0, *counts])
+        counts = self.allgather(np.array([own.size], np.int64), [1] * self.size).tolist()
+        everything, edges = self.allgather(own, counts).tobytes(), np.cumsum([0, *counts])
         return [json.loads(everything[a:b]) for a, b in pairwise(edges)]

@@ -115,45 +115,49 @@ class Ranks(Alone):
             self._liveness.begin_step()
         return slice(*self.edges(count)[self.rank:self.rank + 2])
 
-    def add(self, workers: Workers, total: np.ndarray, add_own: Callable[[slice, bool], None],
-            finish: Callable[[slice], float]) -> list[float]:
-        """Add vectors of all ranks in the order of the ranks; see `Alone.add`."""
+    def ordered_allreduce(self, workers: Workers, total: np.ndarray, add_own: Callable[[slice, bool], None],
+                          finish: Callable[[slice], float]) -> list[float]:
+        """Add vectors of all ranks in the order of the ranks; see `Alone.ordered_allreduce`."""
         if self._liveness:
             self._liveness.end_step()
         if not self._is_last and self._sums.shape != total.shape:
             self._sums = np.empty_like(total)
-        return _Pipeline(self._messages, total, self._sums, add_own, finish).run(workers)
+        try:
+            return _Pipeline(self._messages, total, self._sums, add_own, finish).run(workers)
+        except BaseException:
+            self._messages.stopped = True                             # other threads may wait for what never comes
+            raise
 
     @property
     def _is_last(self):
         return self.rank == self.size - 1
 
-    def gather(self, results: Sequence[LaneResult], count: int) -> list[LaneResult]:
+    def allgather_lanes(self, results: Sequence[LaneResult], count: int) -> list[LaneResult]:
         """Return the results of all lanes, in the order of the lanes."""
         counts = (2 * np.diff(self.edges(count))).tolist()
-        numbers = self._messages.gather(np.array(results, np.float64).ravel(), counts).reshape(-1, 2)
+        numbers = self._messages.allgather(np.array(results, np.float64).ravel(), counts).reshape(-1, 2)
         return [(loss, int(correct)) for loss, correct in numbers.tolist()]
 
-    def share_rows(self, rows: np.ndarray, edges: Sequence[int]) -> None:
-        """Complete `rows` on every rank; see `Alone.share_rows`."""
+    def allgather_rows(self, rows: np.ndarray, edges: Sequence[int]) -> None:
+        """Complete `rows` on every rank; see `Alone.allgather_rows`."""
         counts = (np.diff(edges) * rows.shape[1]).tolist()
         own = rows[edges[self.rank]:edges[self.rank + 1]].ravel()
-        rows[...] = self._messages.gather(own, counts).reshape(rows.shape)
+        rows[...] = self._messages.allgather(own, counts).reshape(rows.shape)
 
     # ---- agreement ---------------------------------------------------------------------------------------
 
-    def everyone(self, value: Any) -> list[Any]:
+    def allgather(self, value: Any) -> list[Any]:
         """Return the value of each rank, in order."""
-        return self._messages.gather_json(value)
+        return self._messages.allgather_json(value)
 
-    def numbers(self, number: int) -> list[int]:
-        """Return the number of each rank, in order; in one message, so faster than `everyone`."""
-        return self._messages.gather(np.array([number], np.int64), [1] * self.size).tolist()
+    def allgather_number(self, number: int) -> list[int]:
+        """Return the number of each rank, in order; in one message, so faster than `allgather`."""
+        return self._messages.allgather(np.array([number], np.int64), [1] * self.size).tolist()
 
     def threads(self, threads: int | None) -> int | None:
         """Return the number of threads of this rank. Ranks that may use the same cores share them."""
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        sharing = self.everyone([self.host, cores]).count([self.host, cores])
+        sharing = self.allgather([self.host, cores]).count([self.host, cores])
         return max(1, available_threads() // sharing) if threads is None else threads
 
     # ---- the end -----------------------------------------------------------------------------------------
@@ -174,11 +178,12 @@ class Ranks(Alone):
     @contextmanager
     def together(self) -> Iterator[None]:
         """A context in which an error of one rank ends all. The outermost context closes the ranks."""
-        self._contexts += 1
+        self._contexts, ends_well = self._contexts + 1, False
         try:
             yield
             if self._contexts == 1:
-                self.everyone(None)                                   # nobody leaves before all are done
+                self.allgather(None)                                  # nobody leaves before all are done
+                ends_well = True
         except BaseException as error:
             if self._contexts == 1 and self._liveness and not isinstance(error, RankError):
                 self._liveness.tell(f"{self} on {self.host}: {error_text(error)}")
@@ -187,6 +192,8 @@ class Ranks(Alone):
             self._contexts -= 1
             if not self._contexts:
                 self.close()
+                if ends_well:                                         # else another rank may never come here
+                    self._messages.free()
 
     def close(self) -> None:
         """End the threads and processes that watch this rank."""
@@ -220,7 +227,7 @@ class _Pipeline:
         return FIRST_FREE_TAG + 2 * i + direction
 
     def run(self, workers: Workers) -> list[float]:
-        """Add all chunks; see `Alone.add`."""
+        """Add all chunks; see `Alone.ordered_allreduce`."""
         # The sum of a chunk comes back after two ticks for each rank between here and the last one.
         count, lag, found = len(self.chunks), 2 * (self.messages.size - self.after), [0.0] * len(self.chunks)
 
@@ -251,6 +258,7 @@ class _Pipeline:
             if not self.first:
                 self.returned[i] = self.messages.send(self.sums[chunk], self.before, self._tag(i, 1))
             while self.sent[i] is None:                               # another thread is about to note it
+                self.messages.check()
                 time.sleep(0)
             self.messages.wait(self.sent[i])
             self.total[chunk] = self.sums[chunk]

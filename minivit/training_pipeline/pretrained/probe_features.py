@@ -99,7 +99,7 @@ class _Store:
         self.step = max(1, BLOCK_ROWS // backbone.matmul_rows)
         self.key = _key(model, parts) if run else None
         found = _kept(run, self.key, parts, self.step) if run else {}
-        if len({str(counts) for counts in ranks.everyone({part: len(x) for part, x in found.items()})}) > 1:
+        if len({str(counts) for counts in ranks.allgather({part: len(x) for part, x in found.items()})}) > 1:
             found = {}                                                # a machine sees an older file: all begin again
         self.done = {part: [found.get(part, np.empty((0, *self.shape), backbone.dtype))] for part in parts}
         self.bar = progress_bar(progress, total=sum(map(len, parts.values())), desc="features", unit=" images",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...common.checks import check_number
-from ...common.sizes import Size, by, check_pair, written
+from ...common.sizes import Size, check_pair, size_as_python, size_in_words
 from ...data import read_image_files
 from ...explain.tools.attention_report import AttentionReport, attention_reports
 from ...models.model import Model
@@ -159,8 +159,8 @@ def read_images(run: RunFolder, images: Sequence, model: Model,
     files = {i: image for i, image in enumerate(images) if i not in numbers}
     size = model.image_size if image_size is None else check_pair("image_size", image_size)
     if numbers and size != model.image_size:
-        raise ValueError(f"image_size={written(size)} is for image files: {images[next(iter(numbers))]} is the number "
-                         f"of a test image, which has {by(model.image_size)} pixels")
+        raise ValueError(f"image_size={size_as_python(size)} is for image files: {images[next(iter(numbers))]} is the "
+                         f"number of a test image, which has {size_in_words(model.image_size)} pixels")
     pixels = np.zeros((len(images), *size, model.channels), np.uint8)
     true: list[str | None] = [None] * len(images)
     if files:

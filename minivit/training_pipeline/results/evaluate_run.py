@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ...common.sizes import Size, pair, written
+from ...common.sizes import Size, pair, size_as_python
 from ...data import Dataset, is_image_folder, load_data
 from ...models.model import Model
 from ...training.evaluation import Evaluation, evaluate
 from ...training.flip_average import add_flip_evaluation
 from ..folder import RunFolder
 from ..leakage import count_seen
-from ..run_data import changed_data, check_classes_known, check_fit, load_own_data
+from ..run_data import changed_data, check_classes_known, check_fit, check_has_source, labels_of, load_own_data
 from .report import write_report
 from .trained_model import latest_model
 
@@ -40,8 +40,8 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
     image_size : int or (int, int), optional
         Another size for image files than that of the training. See `models/other_sizes.py`.
     labels : str or path, optional
-        The classes of the image files in `source`, as for `load_data` (default: those of the run, if its classes came
-        from a pattern of file names, or `source` is its own folder).
+        The classes of the image files in `source`, as for `load_data` (default: those of the run, if they may be those
+        of `source`, too: see `labels_of`).
 
     Returns
     -------
@@ -55,6 +55,8 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
     ValueError, FileNotFoundError, OSError
         As `latest_model`, `load_data` and `count_seen`, or if the data do not fit the model.
     """
+    if source is None:
+        check_has_source(labels)
     model = latest_model(run)
     data = load_own_data(run, data_dir) if source is None else _load_other(run, source, model, data_dir, labels)
     check_fit(model, data)
@@ -74,8 +76,8 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
 def _at_size(data: Dataset, image_size: Size) -> Dataset:
     """Return a folder of image files with the same split and another image size. Raises ValueError for other data."""
     if not data.source or "image_size" not in data.source:
-        raise ValueError(f"image_size={written(pair(image_size))}: the images of {data.name} have a fixed size, which "
-                         "only image files have not")
+        raise ValueError(f"image_size={size_as_python(pair(image_size))}: the images of {data.name} have a fixed size, "
+                         "which only image files have not")
     return load_data(**(data.source | {"image_size": image_size}))
 
 
@@ -86,7 +88,7 @@ def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str 
     arguments: dict[str, Any] = {"source": source, "test_fraction": 1, "data_dir": data_dir}
     if is_image_folder(source):
         arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit"),
-                      "labels": labels or _own_labels(own["source"] or {}, source)}
+                      "labels": labels or labels_of(own["source"] or {}, source)}
     elif labels is not None:
         arguments["labels"] = labels                                  # which only image files take
     data = load_data(**arguments)
@@ -99,9 +101,3 @@ def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str 
             raise ValueError(f"{run.path} was trained on arrays in memory that {data.name} contains too, and it is "
                              "unknown which of them are test images: name other data")
     return data
-
-
-def _own_labels(own, source):
-    """The labels of the run's own data, if they may be those of another folder or file."""
-    labels = own.get("labels")
-    return labels if labels and ("{class}" in labels or str(Path(source).resolve()) == own.get("source")) else None

@@ -57,8 +57,8 @@ def named_images(arguments: Sequence[str], stdin: bytes | None = None) -> Iterat
 
 
 def _files(argument):
-    """The image files of a folder; any other argument as it is."""
-    if not Path(argument).is_dir():
+    """The image files of a folder; any other argument as it is. A number is a test image, whatever the folder holds."""
+    if re.fullmatch(r"-?\d+", argument) or not Path(argument).is_dir():
         return [argument]
     files = Finder(argument).files(argument)
     if not files:

@@ -12,13 +12,13 @@ from ...data import Dataset, is_image_folder, load_data
 from ...models.model import Model
 from ...models.pretrained import Pretrained
 from ..folder import RunFolder
-from ..run_data import load_own_data, preparation
+from ..run_data import check_has_source, labels_of, load_own_data, preparation
 from .trained_model import latest_model
 
 
 def features_of_run(run: RunFolder, source: str | Path | None = None, *, tokens: bool = False,
                     image_size: Size | None = None, threads: int | None = None,
-                    data_dir: str | None = None) -> dict[str, np.ndarray]:
+                    data_dir: str | None = None, labels: str | Path | None = None) -> dict[str, np.ndarray]:
     """Return the features of all images of a data set, by the latest model of a run.
 
     Parameters
@@ -34,6 +34,8 @@ def features_of_run(run: RunFolder, source: str | Path | None = None, *, tokens:
         Number of threads (default: the cores of this process).
     data_dir : str, optional
         As for `load_data`.
+    labels : str or Path, optional
+        The classes of the image files in `source`, as for `load_data`. Default: as for `evaluate_run`.
 
     Returns
     -------
@@ -50,19 +52,21 @@ def features_of_run(run: RunFolder, source: str | Path | None = None, *, tokens:
     model = latest_model(run)
     own = run.config()["data"]
     if source is None:
+        check_has_source(labels)
         data = load_own_data(run, data_dir)
         if image_size is not None:
             data = load_data(**((data.source or {}) | {"image_size": image_size}))
         return _features(model, data, tokens, threads)
     arguments = preparation(run, source)
     if is_image_folder(source):
-        arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit")}
-    return _features(model, _load(source, arguments, image_size, data_dir), tokens, threads)
+        arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit"),
+                      "labels": labels_of(own["source"] or {}, source)}
+    return _features(model, _load(source, arguments, image_size, data_dir, labels), tokens, threads)
 
 
 def features_of_weights(weights: Pretrained, source: str | Path, *, tokens: bool = False,
                         image_size: Size | None = None, threads: int | None = None,
-                        data_dir: str | None = None) -> dict[str, np.ndarray]:
+                        data_dir: str | None = None, labels: str | Path | None = None) -> dict[str, np.ndarray]:
     """Return the features of all images of a data set, by a model with pretrained weights.
 
     Parameters, result and errors as for `features_of_run`. Of a photograph, all that `fit` leaves is seen, not the
@@ -71,17 +75,15 @@ def features_of_weights(weights: Pretrained, source: str | Path, *, tokens: bool
     model, arguments = weights.model, dict[str, Any]()
     if is_image_folder(source):
         arguments = {"image_size": model.image_size, "channels": model.channels, "fit": weights.fit}
-    return _features(model, _load(source, arguments, image_size, data_dir), tokens, threads)
+    return _features(model, _load(source, arguments, image_size, data_dir, labels), tokens, threads)
 
 
-def _load(source: str | Path, arguments: dict[str, Any], image_size: Size | None, data_dir: str | None) -> Dataset:
+def _load(source: str | Path, arguments: dict[str, Any], image_size: Size | None, data_dir: str | None,
+          labels: str | Path | None) -> Dataset:
     """Load data, all in the test part unless they come in parts."""
-    arguments = {"test_fraction": 1, **arguments}
-    if image_size is not None:
-        arguments["image_size"] = image_size
-    if data_dir is not None:
-        arguments["data_dir"] = data_dir
-    return load_data(source, **arguments)
+    given = {"image_size": image_size, "data_dir": data_dir, "labels": labels}
+    return load_data(source, **({"test_fraction": 1} | arguments | {name: value for name, value in given.items()
+                                                                    if value is not None}))
 
 
 def _features(model: Model, data: Dataset, tokens: bool, threads: int | None) -> dict[str, np.ndarray]:

@@ -179,4 +179,5 @@ def arguments(data: Dataset | str, model: str | None, values: Mapping[str, Any],
 def validates(model: Model, data: Dataset, settings: Mapping[str, Any]) -> bool:
     """Return whether a training with these arguments has validation images. Errors as `minivit.train`."""
     complete = new_settings(model, data, read_arguments(settings)[0])
-    return with_validation(data, complete).val_images is not None
+    labels = with_validation(data, complete).val_labels
+    return labels is not None and len(labels) > 0
