@@ -562,3 +562,108 @@ def test_a_cache_that_the_backward_consumes_is_right(factor):
             return dy * self.w
 
     assert gradcheck(Stack(), X).ok == (factor == 1)
+
+
+# ---- round-off that hides slopes -------------------------------------------------------------------------------------
+
+
+def test_the_noise_of_one_entry_excuses_no_other_entry():
+    a, s = np.random.default_rng(0).standard_normal(200), np.sin(np.arange(200))
+    b = 1e4 * a
+
+    def forward(x):
+        return np.array([1e-7 * x[0], 1e-7 * x[1], np.sum(b * (1 + x[2] * s / 1e4)) - b.sum(), 1e-7 * x[3]])
+
+    x = np.array([0.7, -1.3, 0.4, 2.0])
+    assert gradcheck(pair(forward, lambda dy, x: dy * np.array([1e-7, 1e-7, np.sum(a * s), 1e-7])), x).ok
+    assert not gradcheck(pair(forward, lambda dy, x: dy * np.array([0, 0, np.sum(a * s), 0])), x).ok
+
+
+@pytest.mark.parametrize(("offset", "slope", "factor"), [(1e12, 1e-6, 1), (1e12, 1e-6, 50), (1e15, 1.0, 1),
+                                                         (1e15, 1.0, -1)])
+@pytest.mark.parametrize("x", [X, np.array(0.7), np.array([0.3, -1.2])], ids=["matrix", "number", "vector"])
+def test_a_slope_that_drowns_in_the_result_is_not_checked(offset, slope, factor, x):
+    for target in (pair(lambda x: offset + slope * x, lambda dy, x: factor * slope * dy),
+                   (lambda x: float(np.sum(offset + slope * x)), lambda x: factor * slope * np.ones_like(x))):
+        report = gradcheck(target, x)
+        assert not report.ok
+        assert report.rows[0].problem == "NOT CHECKED"
+        assert "not measured" in str(report)
+
+
+def test_a_gradient_of_zero_at_an_extremum_is_right_although_it_is_computed_with_round_off():
+    for target in (pair(np.cos, lambda dy, x: -np.sin(x) * dy), (lambda x: np.cos(x).sum(), lambda x: -np.sin(x))):
+        for x in (np.array(np.pi), np.full(4, np.pi)):
+            assert gradcheck(target, x).ok
+
+
+def test_entries_that_round_off_hides_are_not_said_to_lie_at_kinks():
+    rows = [gradcheck(tanh_in("f4"), np.random.default_rng(seed).standard_normal((3, 4)), seed=seed,
+                      tolerance=1e-5).rows[0] for seed in (2, 4)]
+    assert [row.kinks for row in rows] == [0, 0]
+    assert all(row.ok and row.unmeasured and f", {row.unmeasured} not measured" in row.verdict for row in rows)
+
+
+# ---- a backward that updates -----------------------------------------------------------------------------------------
+
+
+class Updates:
+    """Its backward also makes the step of gradient descent, without keeping the gradient."""
+
+    def __init__(self, update):
+        self.W, self.scale, self.velocity, self.update = np.ones((5, 4)), 1.0, np.zeros((5, 4)), update
+
+    def forward(self, x):
+        self.x = x
+        return self.scale * x @ self.W
+
+    def backward(self, dy):
+        dx = self.scale * dy @ self.W.T
+        self.update(self, 7 * self.scale * self.x.T @ dy)
+        return dx
+
+
+UPDATES = {
+    "in place": lambda self, dW: np.subtract(self.W, 0.1 * dW, out=self.W),
+    "a new array": lambda self, dW: setattr(self, "W", self.W - 0.1 * dW),
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_a_backward_that_updates_a_weight_is_refused(name):
+    with pytest.raises(ValueError, match=r"the backward changes W: .*because the forward reads it"):
+        gradcheck(Updates(UPDATES[name]), X)
+
+
+def test_a_backward_that_updates_a_number_is_refused():
+    with pytest.raises(ValueError, match="the backward changes scale: "):
+        gradcheck(Updates(lambda self, dW: setattr(self, "scale", self.scale - 0.1)), X, constants=("W", "velocity"))
+
+
+@pytest.mark.parametrize("factor", [1, 7])
+def test_a_backward_may_change_what_the_forward_does_not_read(factor):
+    def update(self, dW):
+        self.dW = factor / 7 * dW
+        self.velocity = 0.9 * self.velocity + self.dW
+
+    report = gradcheck(Updates(update), X)
+    assert wrong_rows(report) == ([] if factor == 1 else ["W"])
+    assert report.inventory["velocity"] == "overwritten by the backward"
+
+
+# ---- hints leave the tensors as they are -----------------------------------------------------------------------------
+
+
+def test_a_forward_that_fails_during_the_search_for_a_hint_leaves_the_next_verdicts_right():
+    x0 = np.array([0.3, -1.2, 0.7, 1.1])
+
+    def forward(x, w):
+        if np.abs(x - x0).max() > 0.05:
+            raise ValueError("out of domain")
+        return np.sum(x**3 + x * w**2), (x, w)
+
+    def backward(dy, cache):
+        x, w = cache
+        return dy * (3 * x**2 + w**2 + np.sin(5 * x)), dy * 2 * x * w
+
+    assert wrong_rows(gradcheck((forward, backward), x0, x0 + 3)) == ["x"]

@@ -20,7 +20,9 @@ true slope. So each entry gets a verdict of its own, however small it is beside 
    wide.
 
 If u is so large that nothing was seen, the entry counts as not measured. "So large" is relative to the largest gradient
-of the tensor or, if all are tiny, to 1/100 of the slope that would change L by its own size, |y dy| / scale of x.
+of the tensor or, if all are tiny, to how much a large step changes L. If a is zero but for round-off, it is relative to
+1/100 of the slope that would change L by its own size, |y dy| / scale of x. Whether it is shows one more backward, for
+inputs that differ in their last bit.
 """
 
 import math
@@ -86,8 +88,8 @@ class Comparer:
         self.noise = 4 * EPS * self.size                              # round-off in L, at least
         self.roundoff_step = SCHEMES["central" if method in FILTERS else method].roundoff_step
         self.roundoff: dict[str, np.ndarray] = {}                     # of the backward, for each entry; may be empty
+        self.sensitivity: dict[str, np.ndarray] = {}                  # of the backward, to the last bit of the inputs
         self._scales: dict[str, float] = {}
-        self._noises: dict[str, float] = {}
 
     def scale(self, name: str) -> float:
         """Return the scale of a tensor, to which steps are relative: its root mean square, or 1 for zeros.
@@ -134,19 +136,19 @@ class Comparer:
         if method == "complex" or self._agrees(first):
             return self._judged(first, size, 0.0)
         changed = slice(None) if recorded.changed is None else recorded.changed
-        for roundoff in (lambda: EPS * norm((self.y * self.dy)[changed]), lambda: self.noise_of(name)):
-            uncertainty = 4 * roundoff() / (scheme.roundoff_step * self.scale(name))
+        least = EPS * norm((self.y * self.dy)[changed])
+        for measure in (lambda: least, lambda: self._noise(y_at, name)):
+            spread = measure()
+            uncertainty = 4 * spread / (scheme.roundoff_step * self.scale(name))
             judged = self._judged(first, size, uncertainty)
-            if judged.error <= self.tolerance and self._is_seen(uncertainty, judged, size, name):
+            if judged.error <= self.tolerance and self._is_seen(judged, name, size):
                 return judged
-        return self._compare_carefully(name, index, y_at, analytic, size)
+        return self._compare_carefully(name, index, y_at, analytic, size, spread)
 
     def noise_of(self, name: str) -> float:
-        """Return the noise in L when all entries of a tensor change."""
-        if name not in self._noises:
-            v = np.random.default_rng(0).uniform(0.5, 1.5, self.gradients[name].size)
-            self._noises[name] = self._noise(self.perturbed(name, slice(None), v), name)
-        return self._noises[name]
+        """Return the noise in L when all entries of a tensor change: more than that of one entry."""
+        v = np.random.default_rng(0).uniform(0.5, 1.5, self.gradients[name].size)
+        return self._noise(self.perturbed(name, slice(None), v), name)
 
     def measure_backward(self) -> set[str]:
         """Measure the round-off of the backward, and return the tensors whose gradient is not proportional to dy.
@@ -154,27 +156,41 @@ class Comparer:
         A product with a power of two is exact, so from 2**20 dy a linear backward returns the same multiple, to the
         last bit. A product with three rounds everything anew: what g(3 dy) / 3 - g(dy) is not zero, is round-off.
         """
-        factors, gradients = (-2.0**20, 3.0), []
         with np.errstate(all="ignore"):
-            for factor in factors:
-                found = self.function.backward(factor * self.dy)
-                gradients.append({name: np.asarray(g) / factor for name, g in found.items() if g is not None})
-            nonlinear = set()
-            for name, g in self.gradients.items():
-                exact, rounded = (other.get(name, np.zeros(0)) for other in gradients)
-                if not np.isfinite(-2.0**20 * g).all() or exact.shape != g.shape:
-                    continue
-                if not np.abs(exact - g).max() <= 1e-9 * np.abs(g).max():
-                    nonlinear.add(name)
-                elif rounded.shape == g.shape and np.isfinite(rounded).all():
-                    self.roundoff[name] = np.abs(rounded - g)
+            exact, rounded = ({name: np.asarray(g) / factor for name, g in self.function.backward(
+                factor * self.dy).items() if g is not None} for factor in (-2.0**20, 3.0))
+            nonlinear = {name for name, g in self.gradients.items()
+                         if np.isfinite(-2.0**20 * g).all() and name in exact and exact[name].shape == g.shape
+                         and not np.abs(exact[name] - g).max() <= 1e-9 * np.abs(g).max()}
+            self.roundoff = {name: g for name, g in self._changes(rounded).items() if name not in nonlinear}
         return nonlinear
 
-    def _roundoff_of_backward(self, name, index):
-        """Return the round-off in an entry of a gradient, or in all of it (None)."""
-        if name not in self.roundoff:
+    def measure_sensitivity(self) -> None:
+        """Measure how much the gradients change if the inputs differ in their last bit: a zero is not more exact."""
+        if not self.function.inputs:
+            return
+        rng, saved = np.random.default_rng(0), {name: x.copy() for name, x in self.function.inputs.items()}
+        try:
+            with np.errstate(all="ignore"):
+                for x in self.function.inputs.values():
+                    x *= 1 + EPS * rng.choice([-1.0, 1.0], x.shape)
+                self.sensitivity = self._changes(self.function.backward(self.dy))
+        except Exception:                                             # of the user's code, at the edge of a domain
+            return
+        finally:
+            for name, x in self.function.inputs.items():
+                x[...] = saved[name]
+
+    def _changes(self, again):
+        """Return by how much gradients that were computed anew differ, where they are finite."""
+        return {name: np.abs(again[name] - g) for name, g in self.gradients.items()
+                if np.shape(again.get(name)) == g.shape and np.isfinite(again[name] - g).all()}
+
+    def _roundoff_of_backward(self, name, index, changes):
+        """Return the round-off in an entry of a gradient, or in all of it (None), by one of both measurements."""
+        if name not in changes:
             return 0.0
-        measured = self.roundoff[name]
+        measured = changes[name]
         typical = norm(measured)
         return 32 * (typical if index is None else max(float(measured.flat[index]), typical / math.sqrt(measured.size)))
 
@@ -189,11 +205,18 @@ class Comparer:
         numeric, analytic = comparison.numeric, comparison.analytic
         return abs(numeric - analytic) <= self.tolerance * max(abs(numeric), abs(analytic))
 
-    def _is_seen(self, uncertainty, comparison, size, name):
-        """Return whether an uncertainty is small enough for a verdict on an entry of its size, or of its tensor's."""
-        of_loss = self.size / rms(self.function.tensors[name])
-        typical = max(abs(comparison.numeric), abs(comparison.analytic), size, 0.01 * of_loss)
-        return uncertainty <= self.tolerance * typical
+    def _is_seen(self, comparison, name, size, change=0.0):
+        """Return whether an uncertainty is small enough for a verdict on an entry of its size, or of its tensor's.
+
+        change: a slope by which the result changes somehow. An analytic slope that is zero but for round-off may be
+        compared with the loss instead.
+        """
+        analytic, loss = comparison.analytic, self.size / rms(self.function.tensors[name])
+        roundoff = sum(self._roundoff_of_backward(name, comparison.index, changes)
+                       for changes in (self.roundoff, self.sensitivity))
+        is_zero = abs(analytic) <= 64 * EPS * (size if name in self.sensitivity else max(size, loss)) + roundoff
+        typical = max(abs(comparison.numeric), abs(analytic), size, 0.01 * loss if is_zero else change)
+        return comparison.uncertainty <= self.tolerance * typical
 
     def _judged(self, comparison, size, uncertainty):
         """Return the comparison with its error: by itself if it is wrong, else relative to the tensor's gradient."""
@@ -207,10 +230,10 @@ class Comparer:
         floor = uncertainty / self.tolerance
         return replace(comparison, error=difference / max(size, own, floor), uncertainty=uncertainty)
 
-    def _compare_carefully(self, name, index, y_at, analytic, size):
-        """Measure the slope with many steps, choose the best one, and look for a kink."""
+    def _compare_carefully(self, name, index, y_at, analytic, size, spread):
+        """Measure the slope with many steps, choose the best one, and look for a kink. spread: the noise in L."""
         with np.errstate(all="ignore"):
-            y, spread = y_at(0.0), self._noise(y_at, name)
+            y = y_at(0.0)
             scales = list({self.scale(name), rms(self.function.tensors[name])})
             if index is not None and 0 < (small := abs(self.function.tensors[name].flat[index])) < 0.01 * scales[0]:
                 scales.append(small)                                  # close to the edge of a domain, as of log at 0
@@ -219,11 +242,13 @@ class Comparer:
             comparison = Comparison(index, numeric, analytic, math.inf, uncertainty)
             if step is None:
                 return replace(comparison, seen=False)
-            uncertainty += 64 * EPS * size + self._roundoff_of_backward(name, index)
-            if not numeric:  # nothing changes: the gradient is zero, but for the round-off of the backward
+            uncertainty += 64 * EPS * size + self._roundoff_of_backward(name, index, self.roundoff)
+            if not numeric:  # nothing changes: the slope is zero, or round-off in the result hides it
                 uncertainty += 64 * EPS * self.size / self.scale(name)
             judged = self._judged(comparison, size, uncertainty)
-            seen = self._is_seen(uncertainty, judged, size, name)
+            h = _LARGEST_STEP * self.scale(name)
+            change = max(abs(float(np.sum((y_at(t) - y) * self.dy))) for t in (h, -h)) / h
+            seen = self._is_seen(judged, name, size, change)
             if judged.error <= self.tolerance and seen:
                 return judged
             interval = self._one_sided(y_at, y, step, 4 * spread)
@@ -298,7 +323,7 @@ class Comparer:
         dy = np.where(smooth, self.dy, 0.0)
         gradients = {key: np.asarray(g) for key, g in self.function.backward(dy).items() if g is not None}
         other = Comparer(self.function, y, dy, gradients, "richardson", self.tolerance, self.coupled)
-        other._scales, other.roundoff = self._scales, self.roundoff
+        other._scales, other.roundoff, other.sensitivity = self._scales, self.roundoff, self.sensitivity
         return other, float(np.mean(smooth))
 
 

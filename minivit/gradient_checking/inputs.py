@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..common.checks import check_name
-from .memory import checked_dtype
+from .memory import checked_dtype, copied_with_layout
 from .parameters import gradient_names
 from .trees import is_floating, is_number, item, leaves, mapped, parts, path
 
@@ -101,11 +101,11 @@ class Inputs:
             if is_number(x):
                 self.numbers[name] = x
             return x
-        x = np.array(x, order="C")
+        x = np.asarray(x)
         if x.dtype.kind not in "fciub":
             raise TypeError(f"wrong dtype of {name}: found {x.dtype}, expected an array of numbers, pass other values "
                             "as single objects")
-        x = x.astype(self.dtype or checked_dtype(x)) if is_floating(x) else x
+        x = copied_with_layout(x, (self.dtype or checked_dtype(x)) if is_floating(x) else x.dtype)
         self.arrays[name] = x
         return x
 

@@ -67,6 +67,23 @@ def overlaps_itself(x: np.ndarray) -> bool:
     return bool((np.diff(numbers) == 0).any())
 
 
+def copied_with_layout(x: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return a copy in a dtype whose entries lie in memory as those of x: column by column, with gaps, or backwards.
+
+    The copy is contiguous if entries of x share memory, as after a broadcast, or lie far apart.
+    """
+    first, last = address_range(x)
+    if x.flags.c_contiguous or not x.size or any(stride % x.itemsize for stride in x.strides) or (
+            last - first > 4 * x.nbytes or overlaps_itself(x)):
+        return np.array(x, dtype, order="C")
+    block = np.zeros((last - first) // x.itemsize, dtype)
+    offset = (x.__array_interface__["data"][0] - first) // x.itemsize
+    strides = tuple(stride // x.itemsize * block.itemsize for stride in x.strides)
+    copy: np.ndarray = np.ndarray(x.shape, block.dtype, block, offset * block.itemsize, strides)
+    copy[...] = x
+    return copy
+
+
 def _copied_group(group):
     """Return float64 arrays that share memory as the given ones do."""
     if len(group) == 1 or all(x.strides == group[0].strides and x.shape == group[0].shape

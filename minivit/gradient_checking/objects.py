@@ -213,7 +213,8 @@ class ObjectAdapter:
     def _find_gradients(self):
         """Call the backward once, and set the tensors: pieces of memory with their names and their gradients."""
         self.live = self._copied(self.base)                           # its parameters are perturbed
-        y = self._forward(self._copied(self.base))
+        forwarded = self._copied(self.base)
+        y = self._forward(forwarded)
         target, returned = self._run(self._some_upstream(y))
         self._find_returned(returned)
         found = contents(target)
@@ -223,11 +224,7 @@ class ObjectAdapter:
             raise ValueError(f"the forward changes {', '.join(changed)}: found other values after the call, expected "
                              "the same, because it has a gradient and is therefore a parameter, work on a copy, or "
                              f"pass constants=({changed[0]!r},)")
-        before = _arrays(self.base)
-        for name, x in _arrays(target).items():
-            if name in self.candidates and not claimed[name] and not np.array_equal(before[name], x, equal_nan=True):
-                self.candidates.remove(name)
-                self.inventory[name] = "overwritten by the backward"
+        self._drop_what_the_backward_overwrites(forwarded, target, claimed)
         self.numbers = [place.path for place in contents(self.base).numbers if not place.is_gradient()
                         and place.path not in self.constants
                         and self._is_claimed_number(place, claimed.get(place.path, []), target)]
@@ -239,23 +236,51 @@ class ObjectAdapter:
                            if not callable(x) and not isinstance(x, np.random.Generator | np.random.RandomState)}
         self.inventory |= dict.fromkeys(self.constants, "constant")
 
-    def _is_claimed_number(self, place, claims, target):
-        """Return whether a number is a parameter: the backward made its gradient, and the result depends on it.
+    def _drop_what_the_backward_overwrites(self, before, after, claimed):
+        """Take arrays without a gradient that the backward overwrites from the candidates; it may not update weights.
 
-        Else it may be a setting: `norm` beside a logged `grad_norm`, or `ecay` beside `decay`.
+        before, after: the object after a forward, and after the backward too.
         """
-        value = {p.path: p.value for p in contents(target).numbers}.get(place.path)
-        before = [g for g in self._claims(place, self.base) if np.shape(g) == ()]
-        made = [g for g in claims if _is_gradient_of_a_number(g) and not any(g == other for other in before)]
-        if not made or value != place.value:                          # or it is a result, such as the last loss
-            return False
+        given, old, new = _values(self.base), _values(before), _values(after)
+        changed = [name for name, x in given.items() if name in old and name in new and name not in self.constants
+                   and (is_number(x) or (name in self.candidates and not claimed.get(name)))
+                   and np.array_equal(x, old[name], equal_nan=True)
+                   and not np.array_equal(x, new[name], equal_nan=True)]
+        updated = [name for name in changed if self._is_read(name)]
+        if updated:
+            raise ValueError(f"the backward changes {', '.join(updated)}: found other values after the call, expected "
+                             "the same, because the forward reads it, let the backward only compute the gradient, and "
+                             "update in another method")
+        for name in set(changed) & set(self.candidates):
+            self.candidates.remove(name)
+            self.inventory[name] = "overwritten by the backward"
+
+    def _is_read(self, name):
+        """Return whether the forward's result depends on an array or number of the object."""
         changed = self._copied(self.base)
-        next(p for p in contents(changed).numbers if p.path == place.path).value = 1.01 * value + 0.01
+        found = contents(changed)
+        place = next(place for place in (*found.arrays, *found.numbers) if place.path == name)
+        moved = 1.01 * place.value + 0.01
+        if isinstance(place.value, np.ndarray):
+            place.value[...] = moved
+        else:
+            place.value = moved
         try:
             y, other = (self._forward(x) for x in (self._copied(self.base), changed))
             return not np.array_equal(Results(y).real(y), Results(other).real(other))
         except Exception:
             return True
+
+    def _is_claimed_number(self, place, claims, target):
+        """Return whether a number is a parameter: the backward made its gradient, and the result depends on it.
+
+        Else it may be a setting: `norm` beside a logged `grad_norm`, or `ecay` beside `decay`.
+        """
+        before = [g for g in self._claims(place, self.base) if np.shape(g) == ()]
+        made = [g for g in claims if _is_gradient_of_a_number(g) and not any(g == other for other in before)]
+        if not made or _values(target).get(place.path) != place.value:  # or it is a result, such as the last loss
+            return False
+        return self._is_read(place.path)
 
     def _some_upstream(self, y):
         """Return random numbers of the structure of y."""
@@ -402,47 +427,12 @@ class ObjectAdapter:
 
     def function(self) -> FunctionUnderTest:
         """Return the `FunctionUnderTest`."""
-        places = {place.path: place for place in (*contents(self.live).arrays, *contents(self.live).numbers)}
-        bound = [(places[name], places[name].value) for name in places if name in self.candidates]
-        numbers = [(places[name], self.tensors[name]) for name in self.numbers]
-        latest, generators = self.live, SameRandomNumbers(contents(self.live).generators)
-        preferred: dict[str, str] = {}
-        self._claims_left: dict[str, dict[str, Any]] = {}
-
-        def forward():
-            for place, x in bound:                                    # an earlier forward may have assigned a copy
-                place.value = x
-            for place, x in numbers:
-                place.value = x[()].item()
-            generators.reset()
-            return self._forward(self.live)
-
-        def backward(dy):
-            nonlocal latest
-            latest = self._copied(self.base)
-            self._forward(latest)
-            returned = self.inputs.gradients(self._backward(latest, dy), self.returned_names)
-            found = {place.path: place for place in (*contents(latest).arrays, *contents(latest).numbers)}
-            gradients = {name: returned.get(name) for name in self.inputs.checked}
-            for name in self.tensors:
-                claims = {n: _carried(claim, found[n].value, found[name].value)
-                          for n in (self.claim_paths[name] or [name]) if n in found
-                          for claim in self._claims(found[n], latest)[:1]}
-                claims |= {"the backward's result": returned[name]} if returned.get(name) is not None else {}
-                self._claims_left[name] = claims
-                gradients[name] = claims.get(preferred.get(name, ""), next(iter(claims.values()), None))
-            return gradients
-
-        def state():
-            # Only what is checked: caches and running means change by themselves.
-            found = _arrays(latest)
-            return self.inputs.arrays | {name: found[name] for name in self.tensors if name in found}
-
-        function = FunctionUnderTest(self.inputs.checked, self.tensors, forward, backward, state,
-                                     inventory=self.inventory, aliases=self.aliases, claims=lambda: self._claims_left,
+        calls = _Calls(self)
+        function = FunctionUnderTest(self.inputs.checked, self.tensors, calls.forward, calls.backward, calls.state,
+                                     inventory=self.inventory, aliases=self.aliases, claims=lambda: calls.claims,
                                      fixed_dy=None if self._needs_dy() else 1.0)
         if any(len(names) > 1 for names in self.claim_paths.values()):
-            preferred |= self._preferred(function)
+            calls.preferred = self._preferred(function)
         return replace(function, notes=tuple(self.notes))
 
     def _preferred(self, function):
@@ -453,7 +443,7 @@ class ObjectAdapter:
         dy = self.options.rng.standard_normal(results.real(y).shape)
         real.backward(dy)
         preferred = {}
-        for name, claims in self._claims_left.items():
+        for name, claims in function.claims().items():
             values = list(claims.values())
             if all(g.shape == values[0].shape and np.allclose(g, values[0], 1e-9, 0) for g in values):
                 continue
@@ -472,9 +462,68 @@ class ObjectAdapter:
         return not (required_arguments(backward) == [] and _accepts_nothing(backward))
 
 
+class _Calls:
+    """The calls of an object whose tensors an adapter has found: the forward on perturbed tensors, and the backward.
+
+    claims: {tensor: {name: gradient}} of the last backward, which may leave several. preferred: {tensor: the name whose
+    gradient counts}.
+    """
+
+    def __init__(self, adapter: ObjectAdapter) -> None:
+        self.adapter, self.latest = adapter, adapter.live             # latest: the object after the last backward
+        found = contents(adapter.live)
+        places = {place.path: place for place in (*found.arrays, *found.numbers)}
+        self.bound = [(place, place.value) for name, place in places.items() if name in adapter.candidates]
+        self.numbers = [(places[name], adapter.tensors[name]) for name in adapter.numbers]
+        self.generators = SameRandomNumbers(found.generators)
+        self.claims: dict[str, dict[str, Any]] = {}
+        self.preferred: dict[str, str] = {}
+
+    def forward(self) -> Any:
+        """Call the forward on the tensors."""
+        for place, x in self.bound:                                   # an earlier forward may have assigned a copy
+            place.value = x
+        for place, x in self.numbers:
+            place.value = x[()].item()
+        self.generators.reset()
+        return self.adapter._forward(self.adapter.live)
+
+    def backward(self, dy: Any) -> dict[str, Any]:
+        """Call forward and backward of a new copy, and return {tensor: gradient}."""
+        adapter = self.adapter
+        self.latest = adapter._copied(adapter.base)
+        adapter._forward(self.latest)
+        returned = adapter.inputs.gradients(adapter._backward(self.latest, dy), adapter.returned_names)
+        found = contents(self.latest)
+        places = {place.path: place for place in (*found.arrays, *found.numbers)}
+        gradients = {name: returned.get(name) for name in adapter.inputs.checked}
+        for name in adapter.tensors:
+            claims = self.claims[name] = self._claims_on(name, places, returned)
+            gradients[name] = claims.get(self.preferred.get(name, ""), next(iter(claims.values()), None))
+        return gradients
+
+    def _claims_on(self, name, places, returned):
+        """Return the gradients of a tensor, by the names under which they lie."""
+        claims = {n: _carried(claim, places[n].value, places[name].value)
+                  for n in (self.adapter.claim_paths[name] or [name]) if n in places
+                  for claim in self.adapter._claims(places[n], self.latest)[:1]}
+        return claims | ({"the backward's result": returned[name]} if returned.get(name) is not None else {})
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what must not change: only what is checked, because caches and running means change by themselves."""
+        found = _arrays(self.latest)
+        return self.adapter.inputs.arrays | {name: found[name] for name in self.adapter.tensors if name in found}
+
+
 def _arrays(target):
     """Return {path: array} of all arrays in an object."""
     return {place.path: place.value for place in contents(target).arrays}
+
+
+def _values(target):
+    """Return {path: array or number} of all arrays and numbers in an object."""
+    found = contents(target)
+    return {place.path: place.value for place in (*found.arrays, *found.numbers)}
 
 
 def _gradients_of_integers(owner):

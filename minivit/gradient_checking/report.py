@@ -15,12 +15,12 @@ class Row:
     """The result for one tensor.
 
     entries: how many of its `size` entries were checked; for a filter, along how many directions. kinks: how many
-    entries lie at a kink, where only subgradients exist, or could not be measured. error: the largest error. index,
-    numeric, analytic: the worst entry if the tensor is wrong, else the largest entry; the index is empty for a
-    direction. unseen: whether kinks prevented the check of the entries that were not sampled. hint: the likely mistake,
-    for the first few wrong tensors. order: of the Taylor remainder, for "taylor". problem: what else is wrong than the
-    slope. zero_within: if the gradient is zero as far as can be measured, how far that is. aliases: other names of the
-    same memory.
+    entries lie at a kink, where only subgradients exist. unmeasured: how many are hidden by round-off. error: the
+    largest error. index, numeric, analytic: the worst entry if the tensor is wrong, else the largest entry; the index
+    is empty for a direction. unseen: whether kinks or round-off prevented the check of the entries that were not
+    sampled. hint: the likely mistake, for the first few wrong tensors. order: of the Taylor remainder, for "taylor".
+    problem: what else is wrong than the slope. zero_within: if the gradient is zero as far as can be measured, how far
+    that is. aliases: other names of the same memory.
     """
 
     tensor: str
@@ -33,6 +33,7 @@ class Row:
     analytic: float
     ok: bool
     kinks: int = 0
+    unmeasured: int = 0
     hint: str = ""
     order: float = math.nan
     unseen: bool = False
@@ -43,7 +44,9 @@ class Row:
     @property
     def verdict(self) -> str:
         """In words: ok, or where it is wrong."""
-        kinks = (f", {self.kinks} at kinks" if self.kinks else "") + (", the rest not checked" if self.unseen else "")
+        kinks = "".join([f", {self.kinks} at kinks" if self.kinks else "",
+                         f", {self.unmeasured} not measured" if self.unmeasured else "",
+                         ", the rest not checked" if self.unseen else ""])
         if self.ok:
             zero = "" if math.isnan(self.zero_within) else ", zero: the result does not depend on it" if (
                 not self.zero_within) else f", zero to within {self.zero_within:.0e}"
@@ -118,6 +121,10 @@ class Report:
         verdict = f"{failed} of {len(self.rows)} tensors FAIL" if failed else f"{len(self.rows)} tensors ok"
         return f"<gradcheck: {verdict}, worst error {self.worst:.1e}>"
 
+    def __getstate__(self) -> dict:
+        """Return what pickle stores: all but the functions, so a report that was pickled cannot be drawn."""
+        return self.__dict__ | {"_comparer": None}
+
     def _repr_html_(self) -> str:
         """The table for notebooks; wrong rows are red."""
         head = "".join(f"<th>{name}</th>" for name in ("tensor", "entries", "error", "numeric", "analytic", "verdict"))
@@ -149,6 +156,9 @@ class Report:
         The entry is the row's, or the largest of the gradient if the row is of a direction.
         """
         comparer = self._comparer
+        if comparer is None:
+            raise ValueError("this report cannot be drawn: it was pickled or copied, which drops the functions, call "
+                             "gradcheck again")
         gradient = comparer.gradients[row.tensor]
         index = row.index if row.index or not gradient.ndim else np.unravel_index(
             int(np.argmax(np.abs(gradient))), gradient.shape)
@@ -184,7 +194,7 @@ class Report:
         Raises
         ------
         ValueError
-            For an ending that matplotlib does not know.
+            For an ending that matplotlib does not know, or for a report that was pickled.
         """
         # imported here, because importing matplotlib takes long
         from ..common.figures import figure_format, new_figure, save

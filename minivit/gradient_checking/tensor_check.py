@@ -20,6 +20,7 @@ class TensorCheck:
         self.comparer, self.method, self.samples = comparer, method, samples
         self.wrong = 0                                                # number of wrong tensors
         self.nonlinear = comparer.measure_backward() if is_linear else set()
+        comparer.measure_sensitivity()
 
     def check(self, name: str, rng: np.random.Generator) -> Row:
         """Check one tensor and return its row."""
@@ -57,7 +58,8 @@ class TensorCheck:
         indices = self._sampled(gradient.size, rng)
         comparisons = comparer.compare_entries(name, indices, method)
         smooth = [c for c in comparisons if not c.kink and c.seen]
-        kinks = len(comparisons) - len(smooth)
+        kinks = sum(c.kink for c in comparisons)
+        unmeasured = len(comparisons) - len(smooth) - kinks
         self.require_precise_forward(name, comparisons)
         unseen = False
         if gradient.size > self.samples:
@@ -68,11 +70,12 @@ class TensorCheck:
             smooth.append(direction)
         wrong = [c for c in (*smooth, *comparisons) if not c.error <= tolerance]
         worst = max(smooth or comparisons, key=lambda c: c.error)
-        ok = not wrong and 2 * kinks <= len(indices) and not unseen
+        ok = not wrong and 2 * (kinks + unmeasured) <= len(indices) and not unseen
         shown = self._shown(wrong or smooth or comparisons, not wrong)
         index = () if shown.index is None else tuple(int(j) for j in np.unravel_index(shown.index, gradient.shape))
         row = Row(name, len(indices), gradient.size, method, (shown if wrong else worst).error, index,
-                  shown.numeric, shown.analytic, ok, kinks=kinks, unseen=unseen and not wrong,
+                  shown.numeric, shown.analytic, ok, kinks=kinks, unmeasured=unmeasured,
+                  unseen=unseen and not wrong,
                   problem="" if ok or wrong else "NOT CHECKED",
                   zero_within=_zero_within(gradient, smooth) if ok else math.nan)
         if not wrong:
@@ -81,7 +84,7 @@ class TensorCheck:
         return row if self.wrong > _HINTS else replace(row, hint=hint_for(comparer, name, shown.index, rng))
 
     def _along_a_direction(self, name, rng, method):
-        """Return a comparison along a random direction, and whether kinks prevented it.
+        """Return a comparison along a random direction, and whether kinks or round-off prevented it.
 
         At a kink, the entries of the result that have none are compared.
         """
@@ -154,12 +157,11 @@ class TensorCheck:
 
 
 def _zero_within(gradient, comparisons):
-    """Return how closely a gradient that is zero was measured: 0 if the result does not change; NaN if it is not zero.
-    """
+    """Return how closely a gradient that is zero was measured: 0 if all is exactly zero; NaN if it is not zero."""
     uncertainty = max((c.uncertainty for c in comparisons), default=0.0)
     if np.abs(gradient).max() > uncertainty or any(abs(c.numeric) > c.uncertainty for c in comparisons):
         return math.nan
-    return uncertainty if any(c.numeric for c in comparisons) else 0.0
+    return uncertainty if gradient.any() or any(c.numeric for c in comparisons) else 0.0
 
 
 def _largest(comparer, name):

@@ -33,8 +33,8 @@ def hint_for(comparer: Any, name: str, index: int | None, rng: np.random.Generat
 
 
 def _said_by(recognise, evidence):
-    """Return what a recogniser says; None if the code does not bear what the recogniser tries."""
+    """Return the recogniser's hint; None if the user's code raises."""
     try:
         return recognise(evidence)
-    except Exception:                                                 # of the user's code: the report stands without it
+    except Exception:                                                 # the report is complete without a hint
         return None

@@ -115,8 +115,10 @@ class Evidence:
             right = self.slopes([i])
             x[others] += 0.1 * self.comparer.scale(self.name)
             self._slopes.pop(i)
-            moved = self.slopes([i])
-            x[...], self._slopes[i] = saved, float(right[0])
+            try:
+                moved = self.slopes([i])
+            finally:                                                  # the forward may fail there
+                x[...], self._slopes[i] = saved, float(right[0])
             if not explains(moved, right, 1e-3 * right):
                 return False
         return x.size > 1

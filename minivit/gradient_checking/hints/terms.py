@@ -190,7 +190,7 @@ def entry_by_entry(e: Evidence) -> str | None:
     x, y, up = (e.at(values) for values in (e.x, e.y, e.dy))
     slope, found = e.numeric / up, e.analytic / up
     missing, worst = slope - found, int(np.argmax(np.abs(slope - found)))
-    said = f"at {e.name} = {x[worst]:.4g} the slope of the result is {slope[worst]:.4g}, but here {found[worst]:.4g}"
+    said = _slopes_in_words(e.name, x[worst], slope[worst], found[worst])
     for (name, w), (words, term) in itertools.product(e.weights().items(), _SLOPES.items()):
         t = e.at(w) * term(x, y)
         if len(x) > 3 and np.isfinite(t).all() and t.any():
@@ -206,4 +206,10 @@ def of_a_sum(e: Evidence) -> str | None:
         return None
     worst = int(np.argmax(np.abs(e.difference)))
     slope, found = e.numeric[worst] / e.dy.item(), e.analytic[worst] / e.dy.item()
-    return f"at {e.name} = {e.at(e.x)[worst]:.4g} the slope of the result is {slope:.4g}, but here {found:.4g}"
+    return _slopes_in_words(e.name, e.at(e.x)[worst], slope, found)
+
+
+def _slopes_in_words(name, x, slope, found):
+    """Return a sentence with both slopes, in as many digits as tell them apart, at least four."""
+    digits = next((n for n in range(4, 17) if f"{slope:.{n}g}" != f"{found:.{n}g}"), 17)
+    return f"at {name} = {x:.4g} the slope of the result is {slope:.{digits}g}, but here {found:.{digits}g}"
