@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -114,7 +115,7 @@ def test_each_seed_is_checked():
     assert len(set(calls)) >= 3
     with pytest.raises(AssertionError, match="wrong gradient with seed=7"):
         assert_gradients((cube, wrong_cube), X, seeds=3, seed=7)
-    with pytest.raises(ValueError, match="the number of seeds must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="number of seeds must be a whole number at least 1, not 0"):
         assert_gradients((cube, wrong_cube), X, seeds=0)
 
 
@@ -220,13 +221,63 @@ def test_the_number_of_seeds_is_an_option_too(tmp_path):
 
 
 @pytest.mark.parametrize(("marker", "message"), [
-    ("seeds=0", "the number of seeds must be at least 1, not 0"),
+    ("seeds=0", "wrong seeds of gradcheck: found 0, expected"),
+    ("seeds=[]", "wrong seeds of gradcheck: found [], expected"),
+    ("seeds=5.0", "wrong seeds of gradcheck: found 5.0, expected"),
+    ("seeds=['a']", "wrong seeds of gradcheck: found ['a'], expected"),
     ("seed=3", "expected @pytest.mark.gradcheck(seeds=5)")])
 def test_a_wrong_marker_is_named(tmp_path, marker, message):
     text = f"import pytest\n@pytest.mark.gradcheck({marker})\ndef test(gradcheck): pass"
     code, said = run_pytest(tmp_path, test_marker=text)
     assert code != 0
     assert message in said
+
+
+def test_a_marker_without_the_fixture_is_named_unless_it_stands_on_a_class(tmp_path):
+    marker = "import pytest\n@pytest.mark.gradcheck(seeds=2)\n"
+    code, said = run_pytest(tmp_path, test_marker=marker + "def test_it(): pass")
+    assert code != 0
+    assert "the marker gradcheck of test_it has no effect: expected the fixture gradcheck" in said
+    code, said = run_pytest(tmp_path, test_marker=marker + "class TestIt:\n    def test(self, gradcheck): pass\n"
+                                                           "    def test_other(self): pass")
+    assert code == 0
+    assert "3 passed" in said
+
+
+def test_zero_seeds_as_an_option_are_refused(tmp_path):
+    code, said = run_pytest(tmp_path, "--gradcheck-seeds", "0", test_it="def test(): pass")
+    assert code == 4
+    assert "ERROR: wrong seeds of gradcheck: found 0" in said
+
+
+@pytest.mark.parametrize("seeds", [0, 1.5, "3", [1, 2]])
+def test_wrong_seeds_are_named(seeds):
+    with pytest.raises(ValueError, match="number of seeds must be a whole number at least 1, not "):
+        assert_gradients((cube, wrong_cube), X, seeds=seeds)
+    with pytest.raises(ValueError, match="seed must be a whole number at least 0, not "):
+        assert_gradients((cube, wrong_cube), X, seed=-1 if seeds == 0 else seeds)
+
+
+def test_a_gradient_error_can_be_pickled_as_test_runners_do():
+    with pytest.raises(GradientError) as caught:
+        assert_gradients((cube, wrong_cube), X, seed=2)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert type(again) is GradientError
+    assert str(again) == str(caught.value)
+    assert "with seed=2" in str(again)
+    assert str(again.report.rows) == str(caught.value.report.rows)    # not ==, because some of their numbers are NaN
+    with pytest.raises(ValueError, match="this report cannot be drawn: it was pickled"):
+        again.report.plot()
+
+
+def test_the_package_imports_no_checker_before_it_is_used():
+    code = ("import sys, minivit.testing.pytest_plugin\n"
+            "assert not [name for name in sys.modules if name.startswith('minivit.gradient_checking')]\n"
+            "from minivit.testing import GradientError, assert_gradients\n"
+            "assert 'assert_gradients' in dir(minivit.testing)")
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    with pytest.raises(AttributeError, match="has no attribute 'assert_gradient'; it has GradientError, assert_gra"):
+        _ = minivit.testing.assert_gradient
 
 
 def test_other_failures_get_no_section(tmp_path):
@@ -258,6 +309,27 @@ def test_strategies_draw_arrays_that_fit_together():
     check()
     assert layouts == {True, False}
     assert len(dtypes) > 2
+
+
+LAYOUTS = {
+    "C": lambda x: x, "Fortran": np.asfortranarray, "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "reversed": lambda x: x[::-1], "complex, backwards": lambda x: (x + 1j)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "broadcast"])
+def test_a_forward_sees_the_memory_layout_of_its_inputs_but_in_float64(layout):
+    small = X.astype(">f4")
+    x = np.broadcast_to(small[0], X.shape) if layout == "broadcast" else LAYOUTS[layout](small)
+    seen = set()
+
+    def forward(x):
+        seen.add((x.strides, x.dtype))
+        return x**2, x
+
+    assert assert_gradients((forward, lambda dy, x: 2 * np.conj(x) * dy), x).ok
+    strides = X.strides if layout == "broadcast" else tuple(2 * stride for stride in x.strides)
+    assert seen == {(strides, np.dtype(complex if "complex" in layout else float))}
 
 
 def test_hypothesis_finds_and_shrinks_a_mistake_that_shows_at_some_shapes_only():
@@ -343,14 +415,27 @@ def test_a_constant_and_the_seed_reach_the_check(layers):
     (["other.py:Swish", "--input", "3x4"], "other.py: there is no such file"),
     (["layers.py:Swish(5)", "--input", "3x4"], "layers.py, line 9: ValueError: operands could not be broadcast"),
     (["layers.py:Swish", "layers.py:cube"], "one layer of a file at a time"),
-    (["softmax", "--input", "3x4"], "--input, --constant, --watch and --plot are for a layer of your own"),
+    (["softmax", "--input", "3x4"], "--watch and --plot are for a layer of your own"),
     (["syntax.py:f", "--input", "3"], "syntax.py, line 1: "),
     (["exits.py:f", "--input", "3"], "exits.py, line 1: SystemExit: 3"),
+    (["exits_later.py:f", "--input", "3"], "exits_later.py, line 2: SystemExit: 1"),
+    (["layers.py:cube", "--input", "empty.npy"], "wrong input 'empty.npy': found no array of numbers in it"),
+    (["layers.py:cube", "--input", "text.npy"], "wrong input 'text.npy': found no array of numbers in it"),
+    (["layers.py:cube", "--input", "none.npy"], "none.npy: No such file or directory"),
+    (["layers.py:cube", "--input", "99999x99999x99"], "wrong input '99999x99999x99': Unable to allocate"),
+    (["layers.py:cube", "--input", "99999x99999x99999x99999"], "wrong input '99999x99999x99999x99999': "),
+    (["layers.py:cube", "--input", "3", "--plot", "v.xyz"], "unknown ending of an image file 'xyz'"),
+    (["layers.py:cube", "--input", "3", "--tolerance", "2"], "tolerance must be"),
+    (["layers.py:Swish", "--input", "3x4", "--keep", "z"], "unknown parameter to keep 'z'"),
+    (["softmax", "--no-independent"], "--input, --constant, --keep, --tolerance, --independent, --watch and --plot"),
     (["empty.py:f", "--input", "3"], "it has nothing: define a class with forward and backward"),
 ])
 def test_what_cannot_be_checked_in_a_file_is_one_line(layers, capsys, arguments, message):
-    for name, text in (("syntax", "def f(:"), ("exits", "raise SystemExit(3)"), ("empty", "")):
+    for name, text in (("syntax", "def f(:"), ("exits", "raise SystemExit(3)"), ("empty", ""),
+                       ("exits_later", "def f_forward(x):\n    raise SystemExit(1)\ndef f_backward(dy, x): pass")):
         Path(f"{name}.py").write_text(text)
+    Path("empty.npy").write_bytes(b"")
+    Path("text.npy").write_text("1 2 3")
     assert main(["gradcheck", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -371,6 +456,52 @@ def test_a_file_in_a_package_may_import_the_others(tmp_path, monkeypatch, capsys
     (folder.parent / "powers.py").write_text("factor = 2  # wrong")
     assert main(["gradcheck", "own_net/layers/cubes.py:f", "--input", "3"]) == 1
     assert "hint: the gradient is 0.666667 times" in capsys.readouterr().out
+
+
+COUPLED = '''
+def norm_forward(x):
+    import factors
+    xhat = (x - x.mean(axis=0)) / x.std(axis=0)
+    return factors.two * xhat, (xhat, x.std(axis=0))
+
+def norm_backward(dy, cache):
+    xhat, std = cache
+    return 2 * (dy - dy.mean(axis=0) - xhat * (dy * xhat).mean(axis=0)) / std
+
+class Gaussian:
+    def __init__(self):
+        import numpy as np
+        self.sigma = np.full(4, 0.1)
+    def forward(self, x):
+        import numpy as np
+        self.x = x
+        return (np.tanh(x.astype("f4")) - np.log(self.sigma)).astype(float)
+    def backward(self, dy):
+        import numpy as np
+        self.dsigma = -(dy / self.sigma).sum(axis=0)
+        return dy * (1 - np.tanh(self.x) ** 2)
+'''
+
+
+def test_the_options_that_errors_advise_exist_and_a_forward_may_import(layers, capsys):
+    Path("more.py").write_text(COUPLED)
+    Path("factors.py").write_text("two = 2")
+    norm = ["gradcheck", "more.py:norm", "--input", "3x4"]
+    assert main(norm) == main([*norm, "--no-independent"]) == 0
+    assert "note: images of the batch influence each other" in capsys.readouterr().out
+    assert main([*norm, "--independent"]) == 2
+    gaussian = ["gradcheck", "more.py:Gaussian", "--input", "3x4"]
+    assert main(gaussian) == 2
+    assert "or pass --tolerance 1e-04" in capsys.readouterr().err
+    assert main([*gaussian, "--tolerance", "1e-3"]) == 0
+    assert "note: sigma: at the given values" in capsys.readouterr().out
+    assert main([*gaussian, "--tolerance", "1e-3", "--keep", "sigma"]) == 0
+    assert "note" not in capsys.readouterr().out
+
+
+def test_the_table_is_printed_before_the_figure_is_drawn(layers, capsys):
+    assert main(["gradcheck", "layers.py:cube", "--input", "3", "--plot", "no/such/folder/v.png"]) == 2
+    assert "all tensors pass" in capsys.readouterr().out
 
 
 def test_watch_checks_again_when_the_file_or_one_that_it_imports_changes(layers):

@@ -41,11 +41,18 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
                           ".npy file. Repeat it for each input of the forward.")
     own.add_argument("--constant", action="append", metavar="NAME", dest="constants",
                      help="An input or parameter without a gradient, such as a mask. May be repeated.")
+    own.add_argument("--keep", action="append", metavar="NAME",
+                     help="A parameter that keeps its value instead of a random one, such as a variance. May be "
+                          "repeated.")
+    own.add_argument("--tolerance", type=float, metavar="T", help="Largest error that passes. Default: 1e-6.")
+    own.add_argument("--independent", action=argparse.BooleanOptionalAction,
+                     help="Whether images of a batch that influence each other are an error. Default: a note.")
     own.add_argument("--watch", action="store_true",
                      help="Check again whenever a Python file in the folder changes, until Ctrl-C.")
     own.add_argument("--plot", metavar="FILE", help="Draw the error against the step size. The format is the file's "
                                                     "ending (.png, .svg, .pdf), else PNG.")
-    add_json(verb, "ok, worst, seconds and checks, each with its rows,")
+    add_json(verb, "ok, worst, seconds and checks, each with its rows (for a layer of your own: ok, worst, notes and "
+                   "rows),")
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
@@ -59,8 +66,10 @@ def _gradcheck(options: argparse.Namespace) -> int:
         return 0
     if any(map(is_file_target, options.names)):
         return _gradcheck_file(options)
-    if options.inputs or options.constants or options.watch or options.plot:
-        raise ValueError("--input, --constant, --watch and --plot are for a layer of your own: name it as FILE.py:NAME")
+    if any((options.inputs, options.constants, options.keep, options.watch, options.plot)) or (
+            options.tolerance, options.independent) != (None, None):
+        raise ValueError("--input, --constant, --keep, --tolerance, --independent, --watch and --plot are for a layer "
+                         "of your own: name it as FILE.py:NAME")
     result = verify(options.names, options.method, options.seed, options.threads)
     print(json.dumps(as_json(result)) if options.json else table(result))
     return 0 if result.ok else 1
@@ -72,8 +81,12 @@ def _gradcheck_file(options: argparse.Namespace) -> int:
 
     if len(options.names) > 1:
         raise ValueError(f"one layer of a file at a time: found {' '.join(options.names)}")
-    if options.list or options.threads != 1:
-        raise ValueError("--list and --threads are for the ops, layers and models of this project")
+    if options.threads != 1:
+        raise ValueError("--threads is for the ops, layers and models of this project")
+    if options.plot:
+        from ..common.figures import figure_format
+
+        figure_format(options.plot)                                  # report a wrong ending before the check
     if not options.watch:
         return _checked_file(options)
     code = 0
@@ -91,18 +104,21 @@ def _checked_file(options):
     from ..gradcheck_catalogue.runner import plain, rows_as_json
     from ..testing.files import check_file
 
+    tolerance = {} if options.tolerance is None else {"tolerance": options.tolerance}
     with contextlib.redirect_stdout(sys.stderr):
         report = check_file(options.names[0], options.inputs or (), options.seed, method=options.method,
-                            constants=options.constants or ())
-    if options.plot:
-        report.plot(options.plot)
+                            constants=options.constants or (), keep=options.keep or (),
+                            independent=options.independent, **tolerance)
     found = {"ok": report.ok, "worst": plain(report.worst), "notes": report.notes, "rows": rows_as_json(report)}
     print(json.dumps(found) if options.json else report, flush=True)
+    if options.plot:
+        with contextlib.redirect_stdout(sys.stderr):
+            report.plot(options.plot)
     return 0 if report.ok else 1
 
 
 def _watched_file(options):
-    """Do the same, but print an error and go on: the next change may mend it."""
+    """Check once. Print an error instead of raising it, so that --watch continues."""
     try:
         return _checked_file(options)
     except (ValueError, TypeError, OSError, ImportError) as error:

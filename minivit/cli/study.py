@@ -28,7 +28,7 @@ def add_study(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         "study", help="compare settings over several seeds",
         description="Train each combination of the settings in FILE with each seed.\nPrint a table of the mean "
-                    "accuracies and their errors, and draw a figure. An interrupted study goes on where it was.",
+                    "accuracies and their errors, and draw a figure. An interrupted study resumes.",
         epilog=EXAMPLE)
     verb.set_defaults(verb=_study)
     verb.add_argument("file", metavar="FILE", help="A TOML file, as in the example below.")
@@ -43,9 +43,9 @@ def add_study(verbs: argparse._SubParsersAction) -> None:
                            "study FILE --mpi. One of them only distributes the work.")
     verb.add_argument("--dask", metavar="ADDRESS",
                       help="Train on the workers of the Dask scheduler at this address, such as tcp://host:8786.")
-    verb.add_argument("--limit", type=int, metavar="N", help="Train at most N points now.")
+    verb.add_argument("--limit", type=int, metavar="N", help="Run at most N trainings now.")
     verb.add_argument("--table", metavar="CSV", help="File of the results. Default: FILE with the ending .csv.")
-    verb.add_argument("--picture", metavar="FILE", help="File of the figure. Default: FILE with the ending .png.")
+    verb.add_argument("--plot", metavar="FILE", help="File of the figure. Default: FILE with the ending .png.")
     add_json(verb, "the combinations and their accuracies")
 
 
@@ -59,15 +59,15 @@ def _study(options: argparse.Namespace) -> None:
         if is_worker:
             return
         asked, study = run_study(options.file, options.jobs, options.threads, executor, options.limit, options.table,
-                                 options.picture)
+                                 options.plot)
     if options.json:
         found = [{"combination": combination, "seeds": list(by_seed),
                   measure_of(study): [value if math.isfinite(value) else None for value in by_seed.values()]}
                  for combination, by_seed in results(asked, study)]
         print(json.dumps({"table": str(study.file), "results": found}))
         return
-    picture = options.picture or Path(options.file).with_suffix(".png")
-    print(f"{summary(asked, study)}\n\nresults: {study.file}  figure: {picture}")
+    figure = options.plot or Path(options.file).with_suffix(".png")
+    print(f"{summary(asked, study)}\n\nresults: {study.file}  figure: {figure}")
 
 
 @contextmanager

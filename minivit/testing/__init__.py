@@ -17,7 +17,7 @@ check with the hint. pytest loads `pytest_plugin` by itself once minivit is inst
 `strategies` makes random shapes and inputs for hypothesis, which is an optional dependency (the extra `hypothesis`).
 `files` checks a layer in a file without a test; `minivit gradcheck my_layers.py:Swish --input 3x4` calls it.
 
-Nothing here needs more than NumPy, and matplotlib for a figure.
+Nothing here needs more than NumPy, and matplotlib for a figure. The checker is imported when it is first used.
 
 A function in C
 ---------------
@@ -44,6 +44,25 @@ double *x, const double *dy, double *dx, int n)` in `libswish.so`, this checks i
 `tests/test_testing.py` compiles and runs this example.
 """
 
-from .assertion import GradientError, assert_gradients
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .assertion import GradientError, assert_gradients
 
 __all__ = ["GradientError", "assert_gradients"]
+
+
+if not TYPE_CHECKING:                                                 # so static tools report a misspelt name
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used: each run of pytest imports this package for the plugin."""
+        if name not in __all__:
+            raise AttributeError(f"module 'minivit.testing' has no attribute {name!r}; it has {', '.join(__all__)}")
+        value = globals()[name] = getattr(importlib.import_module(".assertion", __name__), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, and the module's own attributes."""
+    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING", "importlib"})

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..common.checks import check_number
 from ..gradient_checking import Report, gradcheck
 
 
@@ -10,7 +11,11 @@ class GradientError(AssertionError):
 
     def __init__(self, report: Report, where: str = "") -> None:
         super().__init__(f"wrong gradient{where}\n{report}")
-        self.report = report
+        self.report, self.where = report, where
+
+    def __reduce__(self) -> tuple:
+        """Pickle the error by its arguments, as test runners in several processes do."""
+        return type(self), (self.report, self.where)
 
 
 def assert_gradients(target: Any, *inputs: Any, seeds: int = 1, seed: int = 0, **options: Any) -> Report:
@@ -36,6 +41,8 @@ def assert_gradients(target: Any, *inputs: Any, seeds: int = 1, seed: int = 0, *
     ------
     GradientError
         An AssertionError, if a gradient is wrong.
+    ValueError
+        If `seeds` is no whole number of at least 1.
     TypeError, ValueError
         As `minivit.gradcheck`: if the target cannot be checked.
 
@@ -47,8 +54,8 @@ def assert_gradients(target: Any, *inputs: Any, seeds: int = 1, seed: int = 0, *
     True
     """
     __tracebackhide__ = True                                          # pytest shows the line of the test instead
-    if seeds < 1:
-        raise ValueError(f"the number of seeds must be at least 1, not {seeds}")
+    seeds = check_number("number of seeds", seeds, least=1, whole=True)
+    seed = check_number("seed", seed, least=0, whole=True)
     for s in range(seed, seed + seeds):
         report = gradcheck(target, *inputs, seed=s, **options)
         if not report.ok:

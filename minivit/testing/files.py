@@ -55,11 +55,12 @@ def check_file(target: str, inputs: Sequence[str], seed: int = 0, **options: Any
     path, name = _split(target)
     rng = np.random.default_rng([seed, 1])                            # another stream than that of dy and weights
     arrays = [_input(text, rng) for text in inputs]
-    module = _executed(path)
-    try:
-        return gradcheck(_find(module, path, name, arrays), *arrays, seed=seed, **options)
-    except Exception as error:
-        raise _in_file(error, path) from error
+    with _importing_from(_home(path)[1]):                             # the forward may import too
+        module = _executed(path)
+        try:
+            return gradcheck(_find(module, path, name, arrays), *arrays, seed=seed, **options)
+        except (Exception, SystemExit) as error:
+            raise _in_file(error, path) from error
 
 
 def watch(target: str, check: Callable[[], Any], pause: float = 0.3) -> Iterator[Any]:
@@ -111,13 +112,28 @@ def _split(target):
 def _input(text, rng):
     """Return the input that a text describes."""
     if text.endswith(".npy"):
-        return np.load(text, allow_pickle=False)
+        return _loaded(text)
     match = re.fullmatch(r"(\d+(?:x\d+)*)?(?::(\d+))?", text)
     if match is None or not text or match[2] == "0":
         raise ValueError(f"wrong input {text!r}: expected a shape such as 3x4, integers below 10 of a shape such as "
                          "3x4:10, or an .npy file")
     shape = tuple(map(int, match[1].split("x"))) if match[1] else ()
-    return rng.standard_normal(shape) if match[2] is None else rng.integers(0, int(match[2]), shape)
+    try:
+        return rng.standard_normal(shape) if match[2] is None else rng.integers(0, int(match[2]), shape)
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise ValueError(f"wrong input {text!r}: {error}; choose a smaller one, such as 3x4") from None
+
+
+def _loaded(file):
+    """Return the array in an .npy file."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, MemoryError):                       # NumPy advises to allow pickles, which is unsafe
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"wrong input {file!r}: found no array of numbers in it, expected a file that np.save has "
+                         "written")
+    return array
 
 
 def _home(path):
@@ -142,19 +158,29 @@ def _executed(path):
     for name, module in list(sys.modules.items()):
         if getattr(module, "__file__", None) in files and name not in _LOADED_BEFORE:
             del sys.modules[name]
-    name, folder = _home(path)
-    sys.path.insert(0, str(folder))
-    # Python's cache of compiled files takes two edits within a second for one: write none.
-    caches, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    name = _home(path)[0]
     try:
         return importlib.import_module(name) if "." in name else _executed_alone(path)
     except SyntaxError as error:
         raise ValueError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:
         raise _in_file(error, path) from error
+
+
+@contextlib.contextmanager
+def _importing_from(folder):
+    """Let imports look into a folder first.
+
+    Python's cache of compiled files takes two edits within a second for one, so imports write none.
+    """
+    caches, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(folder))
+    try:
+        yield
     finally:
         sys.dont_write_bytecode = caches
-        sys.path.remove(str(folder))
+        with contextlib.suppress(ValueError):                         # the file may have removed it
+            sys.path.remove(str(folder))
 
 
 def _executed_alone(path):
@@ -173,7 +199,7 @@ def _in_file(error, path):
     frames = [entry for entry in inspect.getinnerframes(error.__traceback__) if entry.filename == str(path)] \
         if error.__traceback__ else []
     if not frames:
-        return error
+        return error if isinstance(error, Exception) else ValueError(f"{path.name}: {type(error).__name__}: {error}")
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     return ValueError(f"{path.name}, line {frames[-1].lineno}: {type(error).__name__}: {error}{notes}")
 

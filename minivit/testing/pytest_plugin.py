@@ -1,6 +1,6 @@
 """The pytest plugin: the fixture and marker `gradcheck`, and tables and figures of wrong gradients in the output.
 
-It imports the checker when a test uses it, so that other test suites start as fast as before.
+It imports NumPy and the checker when a test uses them, so that other test suites start as fast as before.
 """
 
 import re
@@ -27,24 +27,36 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", "gradcheck(seeds): run a test with the fixture gradcheck once for each seed; "
                                        "seeds is a number or a list")
+    _seeds(config.getoption("--gradcheck-seeds"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that has the fixture once for each seed."""
     if "gradcheck" not in metafunc.fixturenames:
+        if any(marker.name == "gradcheck" for marker in metafunc.definition.own_markers):
+            raise pytest.UsageError(f"the marker gradcheck of {metafunc.definition.name} has no effect: expected the "
+                                    "fixture gradcheck among the arguments of the test")
         return
     marker = metafunc.definition.get_closest_marker("gradcheck")
-    seeds = metafunc.config.getoption("--gradcheck-seeds") or 1
+    seeds = metafunc.config.getoption("--gradcheck-seeds")
     if marker is not None:
         if set(marker.kwargs) - {"seeds"} or len(marker.args) + len(marker.kwargs) != 1:
             raise pytest.UsageError("wrong arguments of the marker gradcheck: expected @pytest.mark.gradcheck(seeds=5)")
         seeds = marker.kwargs["seeds"] if marker.kwargs else marker.args[0]
-    if isinstance(seeds, int) and seeds < 1:
-        raise pytest.UsageError(f"the number of seeds must be at least 1, not {seeds}")
-    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if len(chosen) > 1 or chosen != [0]:
+    chosen = _seeds(seeds)
+    if chosen != [0]:
         metafunc.fixturenames.append(_SEED)
         metafunc.parametrize(_SEED, chosen, ids=[f"seed{seed}" for seed in chosen])
+
+
+def _seeds(seeds):
+    """Return the seeds that a number or a list means; None means one."""
+    chosen = list(range(seeds)) if isinstance(seeds, int) else [0] if seeds is None else seeds
+    if not isinstance(chosen, list | tuple | range) or not chosen or not all(
+            isinstance(seed, int) and seed >= 0 for seed in chosen):
+        raise pytest.UsageError(f"wrong seeds of gradcheck: found {seeds!r}, expected a number of seeds that is at "
+                                "least 1, or a list of seeds such as [4, 9]")
+    return list(chosen)
 
 
 @pytest.fixture

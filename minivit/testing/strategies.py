@@ -73,7 +73,7 @@ def arrays(pattern: str, smallest: int = 1, largest: int = 5, scales: tuple[floa
     """Return a strategy for a tuple of random arrays whose shapes fit together.
 
     The numbers are normal, not adversarial: at the exact zeros that hypothesis likes best, a ReLU has no slope. Shapes,
-    scale, seed, dtype and memory layout vary and shrink.
+    scale, seed, dtype and memory layout vary and shrink. gradcheck keeps the layout, but computes in float64.
 
     Parameters
     ----------
