@@ -176,8 +176,8 @@ def test_the_command_line_names_only_options_that_it_has(refused, tmp_path):
     write_weights(weights_file, with_random_head(minivit.create_model("vit_mini")))
     assert refused("train", "digits", "--model", "resnet_mini", "--pool", "mean") == (
         "minivit: error: --pool is not an option of this model: it has --drop-rate, --drop-path-rate\n")
-    assert "--image-size, the side of square images, must be a whole number at least 1, not 0" in refused(
-        "weights", weights_file, "--model", "vit_mini", "--image-size", 0)
+    assert ("--image-size must be a whole number at least 1, the side of a square, or two of them, (rows, columns), "
+            "not 0") in refused("weights", weights_file, "--model", "vit_mini", "--image-size", 0)
 
 
 def test_train_writes_to_runs_by_default(call, tmp_path, monkeypatch):
@@ -597,7 +597,6 @@ BAD_FILES = [
     ("evaluate RUN more.npz", r"more\.npz.*11 classes.*10 classes"),
     ("evaluate RUN oblong.npz", r"\(4, 8, 1\).*\(8, 8, 1\)"),
     ("evaluate RUN garbage.npz", r"garbage\.npz"),
-    ("train oblong.npz", r"oblong\.npz has images of 4x8"),
     ("train from1.npz", r"from1\.npz has no training images of class 0: add some, .*labels count from 0"),
     ("train gaps.npz", r"gaps\.npz has no training images of class 1, 3: "),
     ("train one.npz", r"one\.npz has one class only, 0"),
@@ -605,8 +604,9 @@ BAD_FILES = [
     ("train garbage.png", r"garbage\.png.*\.npz"),
     ("train digits --out RUN", "already holds a run.*--resume"),
     ("train digits --out RUN --resume --lr 0.1", r"was started with lr 0\.003, not 0\.1: "),
-    ("train digits --out RUN --resume --epochs 4 --seed 1",
-     r"was started with epochs 2, not 4, and seed 0, not 1: leave out what differs"),
+    ("train digits --out RUN --resume --lr 0.1 --seed 1",
+     r"was started with lr 0\.003, not 0\.1, and seed 0, not 1: leave out what differs"),
+    ("train digits --out RUN --resume --epochs 4 --seed 1", "was started with epochs 2, not 4: its cosine schedule"),
     ("train digits --out garbage.png",
      r"garbage\.png: this folder cannot be created: File exists; pass another one as --out"),
     ("train digits --out garbage.png/run", r"garbage\.png/run: this folder cannot be created: Not a directory; "),
@@ -615,7 +615,7 @@ BAD_FILES = [
     ("predict RUN garbage.png", r"garbage\.png is not a readable image file"),
     ("predict RUN empty.png", r"empty\.png is not a readable image file"),
     ("predict RUN half.png", r"half\.png is not a readable image file"),
-    ("predict RUN RUN", r"run: no such file, but a folder: its files are \S*/run/\*"),
+    ("predict RUN RUN", "run holds no image files"),
     ("predict RUN -1", "digits has test images 0 to 358, not -1"),
     ("attend RUN 359 --out look.png", "digits has test images 0 to 358, not 359"),
     ("predict RUN digit.png --top 0", "classes to show.*0"),

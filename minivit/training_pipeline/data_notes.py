@@ -12,7 +12,7 @@ from .leakage import TOLERANCE
 IMBALANCE = 3.0             # a note is given if the largest class has this many times the images of the smallest
 NAMED_CLASSES = 10          # most classes whose counts are listed one by one
 THUMBNAIL = 16              # side of the images that are compared to find near-duplicates, in pixels
-CORRELATION, BRIGHTNESS = 0.99, 12      # least correlation and largest difference of the means of near-duplicates
+CORRELATION, BRIGHTNESS = 0.997, 12     # least correlation and largest difference of the means of near-duplicates
 CONTRAST = 4.0              # least standard deviation of a thumbnail that is compared, of 255
 LEAST_SIDE = 8              # smallest side of images that are compared, in pixels
 MOST_PAIRS = 20_000_000     # of a test and a training image that are compared; that takes about a second

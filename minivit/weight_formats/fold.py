@@ -21,10 +21,11 @@ _SCALED = {"1": "attn.proj", "2": "mlp.fc2"}
 _QKV = re.compile(r"blocks\.\d+\.attn\.qkv\.(weight|bias)")
 
 
-def fold(tensors: Mapping[str, np.ndarray], model: Any) -> dict[str, np.ndarray]:
+def fold(tensors: Mapping[str, np.ndarray], model: Any, grids: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return tensors {timm's name: array in timm's layout} without these parts. Other models' tensors stay as they are.
 
-    What does not fit stays, so that it is reported as another shape.
+    What does not fit stays, so that it is reported as another shape. grids: {name: (rows, columns)} of the tables whose
+    grid the file names; their positions are complete.
     """
     folded = dict(tensors)
     for name in tensors:
@@ -34,7 +35,7 @@ def fold(tensors: Mapping[str, np.ndarray], model: Any) -> dict[str, np.ndarray]
     if kinds == {"weight"} and hasattr(model, "prefix"):
         folded |= {f"{name.removesuffix('weight')}bias": np.zeros(len(tensor), tensor.dtype)
                    for name, tensor in tensors.items() if _QKV.fullmatch(name)}
-    if getattr(model, "prefix", 0) and "pos_embed" in tensors:
+    if getattr(model, "prefix", 0) and "pos_embed" in tensors and "pos_embed" not in grids:
         folded["pos_embed"] = _all_positions(tensors["pos_embed"], model.prefix, math.prod(model.grid))
     return folded
 
@@ -52,7 +53,8 @@ def _scale(tensors, name, place):
 def _all_positions(positions, prefix, patches):
     """Return the positions (1, N, D) with rows of zeros for the prefix tokens, if only the patches have positions."""
     rows = positions.shape[1] if positions.ndim == 3 else 0
-    if rows != patches and (_is_square(rows - prefix) or not _is_square(rows)):
+    is_complete = rows == patches + prefix or _is_square(rows - prefix) or not _is_square(rows)
+    if rows != patches and is_complete:
         return positions
     return np.pad(positions, ((0, 0), (prefix, 0), (0, 0)))
 

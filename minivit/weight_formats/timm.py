@@ -74,7 +74,7 @@ def match_timm(tensors: Mapping[str, np.ndarray], model: Any, new_head: bool = F
         return _outward(p.name, np.broadcast_to(np.float32(0), p.shape), model).shape
 
     old_grids = getattr(tensors, "grids", {})
-    tensors = fold(_renamed(tensors), model)
+    tensors = fold(_renamed(tensors), model, old_grids)
     return match(tensors, model.parameters(), outward, _inward, model.position_grids(), new_head, old_grids)
 
 
