@@ -2,7 +2,8 @@
 
 An *executor*, of `concurrent.futures`, runs calls in its *workers*: processes of this machine or of others. The death
 of a worker may break its executor, and then all calls that were running fail, not only that of the dead worker. Nobody
-knows which one it was. So all of them run once more, on a new executor.
+knows which one it was. So all of them run once more, on a new executor, each alone: then only the one whose worker dies
+again is lost.
 """
 
 import multiprocessing
@@ -66,7 +67,9 @@ class _SideBySide:
     """The points that wait and those that are running, in one call of `side_by_side`."""
 
     def __init__(self, points, function, make, jobs):
-        self.function, self.make, self.jobs, self.executor = function, make, jobs, make()
+        self.function, self.make, self.executor = function, make, make()
+        # Calls that wait in an executor fail with those that run, so it gets no more than it runs, if that is known.
+        self.jobs = jobs or getattr(self.executor, "_max_workers", None)
         self.waiting, self.running, self.deaths = deque(enumerate(points)), dict[Future, Any](), dict[int, int]()
         self.error: BaseException | None = None
         self.broken, self.used = False, True                          # the executor is broken; it has taken a point
@@ -83,6 +86,8 @@ class _SideBySide:
         """Start as many points as may run. Return whether any is running."""
         self._renew()
         while self.waiting and not (self.error or self.broken) and (self.jobs is None or len(self.running) < self.jobs):
+            if self.deaths.get(self.waiting[0][0]) and self.running:
+                break                                                 # it runs alone
             try:
                 future = self.executor.submit(self.function, self.waiting[0][1])
                 self.running[future], self.used = self.waiting.popleft(), True
