@@ -567,12 +567,14 @@ def test_a_cache_that_the_backward_consumes_is_right(factor):
 # ---- round-off that hides slopes -------------------------------------------------------------------------------------
 
 
-def test_the_noise_of_one_entry_excuses_no_other_entry():
+@pytest.mark.parametrize("total", [False, True])
+def test_the_noise_of_one_entry_excuses_no_other_entry(total):
     a, s = np.random.default_rng(0).standard_normal(200), np.sin(np.arange(200))
     b = 1e4 * a
 
     def forward(x):
-        return np.array([1e-7 * x[0], 1e-7 * x[1], np.sum(b * (1 + x[2] * s / 1e4)) - b.sum(), 1e-7 * x[3]])
+        y = np.array([1e-7 * x[0], 1e-7 * x[1], np.sum(b * (1 + x[2] * s / 1e4)) - b.sum(), 1e-7 * x[3]])
+        return y.sum() if total else y
 
     x = np.array([0.7, -1.3, 0.4, 2.0])
     assert gradcheck(pair(forward, lambda dy, x: dy * np.array([1e-7, 1e-7, np.sum(a * s), 1e-7])), x).ok

@@ -90,6 +90,7 @@ class Comparer:
         self.roundoff: dict[str, np.ndarray] = {}                     # of the backward, for each entry; may be empty
         self.sensitivity: dict[str, np.ndarray] = {}                  # of the backward, to the last bit of the inputs
         self._scales: dict[str, float] = {}
+        self._noises: dict[str, float] = {}
 
     def scale(self, name: str) -> float:
         """Return the scale of a tensor, to which steps are relative: its root mean square, or 1 for zeros.
@@ -137,7 +138,8 @@ class Comparer:
             return self._judged(first, size, 0.0)
         changed = slice(None) if recorded.changed is None else recorded.changed
         least = EPS * norm((self.y * self.dy)[changed])
-        for measure in (lambda: least, lambda: self._noise(y_at, name)):
+        # The noise of the tensor is cheap, but may be that of another entry: it counts only if it is not unusual.
+        for measure in (lambda: least, lambda: min(self.noise_of(name), 64 * least), lambda: self._noise(y_at, name)):
             spread = measure()
             uncertainty = 4 * spread / (scheme.roundoff_step * self.scale(name))
             judged = self._judged(first, size, uncertainty)
@@ -147,8 +149,10 @@ class Comparer:
 
     def noise_of(self, name: str) -> float:
         """Return the noise in L when all entries of a tensor change: more than that of one entry."""
-        v = np.random.default_rng(0).uniform(0.5, 1.5, self.gradients[name].size)
-        return self._noise(self.perturbed(name, slice(None), v), name)
+        if name not in self._noises:
+            v = np.random.default_rng(0).uniform(0.5, 1.5, self.gradients[name].size)
+            self._noises[name] = self._noise(self.perturbed(name, slice(None), v), name)
+        return self._noises[name]
 
     def measure_backward(self) -> set[str]:
         """Measure the round-off of the backward, and return the tensors whose gradient is not proportional to dy.
