@@ -333,6 +333,8 @@ IN_LAYERS = [
         ("swin", "layers.0.blocks.1.attn.relative_position_bias_table", "its gradient is zero",
          _gradient("layers.0.blocks.1.attn.relative_position_bias_table", np.zeros_like)),
         ("vit by mean", "fc_norm.weight", "a mean that should be a sum", _gradient("fc_norm.weight", lambda g: g / 3)),
+        ("extended_vit with registers", "reg_token", "a register has no gradient",
+         _gradient("reg_token", lambda g: _with(g, 1, 0))),
         ("resnet", "images", "the images of the batch are mixed", lambda model, dy, dx: dx + 0.01 * dx.mean(axis=0)),
         ("resnet", "stem.conv.weight", "0.1% too small", _gradient("stem.conv.weight", lambda g: 0.999 * g)),
         ("resnet", "head.fc.weight", "a sum that should be a mean", _gradient("head.fc.weight", lambda g: 9 * g)),
