@@ -64,8 +64,8 @@ def modules_with_examples():
     package = Path(minivit.__path__[0])
     names = [".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
              for path in sorted(package.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
-    optional = [] if importlib.util.find_spec("sklearn") else ["minivit.scikit_learn.estimator"]
-    return [name for name in names if name not in optional]
+    needed = {"minivit.scikit_learn.estimator": "sklearn", "minivit.testing.strategies": "hypothesis"}
+    return [name for name in names if name not in needed or importlib.util.find_spec(needed[name])]
 
 
 @pytest.mark.parametrize("module", modules_with_examples())
