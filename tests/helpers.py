@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from minivit import cli
 from minivit.weight_formats.timm import to_timm
 
 
@@ -72,3 +73,13 @@ def with_random_head(model):
         if p.name.startswith("head") and p.decay:
             p.data = np.random.default_rng(0).standard_normal(p.shape)
     return model
+
+
+def assert_refused(tmp_path, capsys, arguments, message):
+    """Check that a command ends with code 2 and one line that holds `message`, and that it writes nothing."""
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert sorted(tmp_path.rglob("*")) == before

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import relative_difference, with_random_head
+from helpers import assert_refused, relative_difference, with_random_head
 
 pytest.importorskip("onnx", minversion="1.16")
 pytest.importorskip("onnxruntime", minversion="1.17")
@@ -204,12 +204,7 @@ def test_export_of_a_file_of_weights(tmp_path, capsys):
 ])
 def test_bad_input_is_one_line_and_writes_nothing(run_folder, tmp_path, capsys, out, more, message):
     (tmp_path / "folder.onnx").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    assert cli.main(["export", str(run_folder), str(tmp_path / out), *more]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert message in error
-    assert sorted(tmp_path.rglob("*")) == before
+    assert_refused(tmp_path, capsys, ["export", str(run_folder), str(tmp_path / out), *more], message)
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(run_folder, tmp_path, capsys, monkeypatch):

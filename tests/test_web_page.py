@@ -195,7 +195,8 @@ class TestPage:
         (tmp_path / "x.png").write_text("no image")
         browser.find_element("id", "file").send_keys(str(tmp_path / "x.png"))
         wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
-        wait(browser, 10).until(lambda b: "x.png is not an image" in b.find_element("id", "message").text)
+        wait(browser, 10).until(lambda b: b.find_element("id", "message").text)
+        assert "x.png is not an image" in browser.find_element("id", "message").text
 
     def test_a_model_of_colour_images_takes_files_only(self, browser, served, tmp_path):
         pytest.importorskip("onnx")

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import relative_difference
+from helpers import assert_refused, relative_difference
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -273,12 +273,7 @@ def test_bad_output_is_one_line_and_writes_nothing(run_folder, tmp_path, capsys,
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     (tmp_path / "file").touch()
-    before = sorted(tmp_path.rglob("*"))
-    assert cli.main(["export", str(run_folder), str(tmp_path / out), *more]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert message in error
-    assert sorted(tmp_path.rglob("*")) == before
+    assert_refused(tmp_path, capsys, ["export", str(run_folder), str(tmp_path / out), *more], message)
 
 
 def test_a_full_disk_leaves_no_folder(run_folder, tmp_path, capsys, monkeypatch):
