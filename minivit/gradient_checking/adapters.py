@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .function import FunctionUnderTest, Results
+from .function import FunctionUnderTest, Results, Trial
 from .inputs import Inputs, matched_names, required_arguments
 from .objects import CACHE_NAMES, METHODS, ObjectAdapter, randomised
 from .parameters import has_methods, is_layer
@@ -80,10 +80,16 @@ class MinivitLayer:
             values.call(layer.forward)
             return values.gradients(layer.backward(dy)) | {p.name: p.grad for p in parameters}
 
+        def trial(single=False):
+            other = layer.astype(np.float32 if single else np.float64)
+            other.name_parameters()
+            return Trial(other, values, lambda: values.call(other.forward), lambda dy: values.gradients(
+                other.backward(dy)) | {p.name: p.grad for p in other.parameters()})
+
         data = {p.name: p.data for p in parameters}
         return FunctionUnderTest(values.checked, {name: x for name, x in data.items() if name not in constants},
                                  lambda: values.call(layer.forward), backward, lambda: values.arrays | data,
-                                 is_layer=True, inventory=dict.fromkeys(sorted(constants), "constant"))
+                                 is_layer=True, inventory=dict.fromkeys(sorted(constants), "constant"), trial=trial)
 
 
 class Pair:
@@ -248,12 +254,23 @@ class _Functions:
                                  "numbers")
         return first
 
+    def trial(self, single=False):
+        """Return a `Trial` of these functions."""
+        inputs, latest = self.inputs, []
+
+        def forward():
+            latest[:] = [inputs.call(self.forward)]
+            return self._y(latest[0])
+
+        return Trial(None, inputs, forward, lambda dy: inputs.gradients(self._call_backward(dy, latest[0])))
+
     def function(self):
         """Return the function under test."""
         inputs = self.inputs
         inventory = dict.fromkeys((name for name in inputs.leaf_names if name in inputs.constants), "constant")
         return FunctionUnderTest(inputs.checked, {}, lambda: self._y(inputs.call(self.forward)), self.gradients,
-                                 lambda: inputs.arrays, self.as_complex, fixed_dy=self.fixed_dy, inventory=inventory)
+                                 lambda: inputs.arrays, self.as_complex, fixed_dy=self.fixed_dy, inventory=inventory,
+                                 trial=self.trial)
 
     def as_complex(self):
         """Return the function of complex copies of the inputs, for the complex step."""

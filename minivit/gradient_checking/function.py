@@ -8,6 +8,8 @@ complex numbers.
 A complex tensor z = a + ib is the real tensor of its pairs (a, b), with one more axis of length 2. So the gradient of a
 complex tensor is dL/da + i dL/db, and the upstream gradient of a complex result is dL/dRe y + i dL/dIm y. PyTorch has
 the same convention. JAX returns the complex conjugate.
+
+A `Trial` is the target itself, to be called in other ways: several times, or with inputs in another memory layout.
 """
 
 from collections.abc import Callable
@@ -30,7 +32,7 @@ class FunctionUnderTest:
     other. fixed_dy: the upstream gradient, if the code allows only one, such as 1 for a gradient of a scalar function.
     inventory: {name: words} of what was found besides the tensors to check, such as "constant". aliases: {tensor: other
     names of its memory}. claims: () -> {tensor: gradients}, where the last backward left several. notes: findings of
-    the adapter.
+    the adapter. trial: single -> a new `Trial`, in float32 if `single`; None if there can be none.
     """
 
     inputs: dict[str, np.ndarray]
@@ -45,11 +47,35 @@ class FunctionUnderTest:
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     claims: Callable[[], dict] = dict
     notes: tuple[str, ...] = ()
+    trial: "Callable[[bool], Trial] | None" = None
 
     @property
     def tensors(self) -> dict:
         """All tensors to check: inputs, then parameters."""
         return self.inputs | self.parameters
+
+
+class Trial:
+    """One copy of the target, whose forward and backward may be called as often as one likes, in any way.
+
+    target: the object that is called; None for functions. inputs: the `Inputs` that it is called with. forward: () ->
+    y, as the target returned it. backward: dy, a tree -> {tensor: gradient}, of the last forward.
+    """
+
+    def __init__(self, target: Any, inputs: Any, forward: Callable[[], Any], backward: Callable[[Any], dict]) -> None:
+        self.target, self.inputs, self._forward, self._backward = target, inputs, forward, backward
+        self.change: Any = None
+
+    def forward(self, change: Any = None) -> Any:
+        """Call the forward with change(name, x) in place of every array x among the inputs."""
+        self.change = change
+        with self.inputs.passing(change):
+            return self._forward()
+
+    def backward(self, dy: Any) -> dict:
+        """Call the backward of the last forward. Some take the inputs too: those that the forward had."""
+        with self.inputs.passing(self.change):
+            return self._backward(dy)
 
 
 class Results:

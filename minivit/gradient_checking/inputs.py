@@ -70,6 +70,7 @@ class Inputs:
     def __init__(self, forward: Callable, values: Sequence, constants: Collection[str], taken: Collection[str],
                  options: Any, dtype: Any = None) -> None:
         self.dtype, self.options = dtype, options
+        self.change: Callable[[str, np.ndarray], Any] | None = None   # see `passing`
         self.keywords = dict(options.keywords)
         self.names = [*argument_names(forward, len(values), taken), *self.keywords]
         self.arrays: dict[str, np.ndarray] = {}
@@ -117,7 +118,9 @@ class Inputs:
     def call(self, function: Callable) -> Any:
         """Call a function with the arguments. The containers are new in each call, and the arrays are the same."""
         def leaf(name, x):
-            return self.checked[name][()].item() if name in self.numbers and name in self.checked else x
+            if name in self.numbers and name in self.checked:
+                return self.checked[name][()].item()
+            return self.change(name, x) if self.change and name in self.arrays else x
 
         def arguments(name):
             return mapped(lambda keys, x: leaf(path(name, keys), x), self.trees[name])
@@ -126,6 +129,15 @@ class Inputs:
         keywords = {name: values.pop(name) for name in self.keywords}
         self.options.before_call()
         return function(*values.values(), **keywords)
+
+    @contextlib.contextmanager
+    def passing(self, change: Callable[[str, np.ndarray], Any] | None) -> Iterator[None]:
+        """Pass change(name, x) in place of every array x, in the calls inside this context."""
+        before, self.change = self.change, change
+        try:
+            yield
+        finally:
+            self.change = before
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:

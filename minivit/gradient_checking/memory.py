@@ -21,9 +21,11 @@ import numpy as np
 from .trees import is_floating
 
 
-def checked_dtype(x: np.ndarray) -> type:
-    """Return the dtype in which an array is checked: complex128 or float64."""
-    return np.complex128 if x.dtype.kind == "c" else np.float64
+def checked_dtype(x: np.ndarray, single: bool = False) -> type:
+    """Return the dtype in which an array is checked: complex128 or float64; in `single` precision, half of them."""
+    if x.dtype.kind == "c":
+        return np.complex64 if single else np.complex128
+    return np.float32 if single else np.float64
 
 
 def address_range(x: np.ndarray) -> tuple[int, int]:
@@ -84,11 +86,11 @@ def copied_with_layout(x: np.ndarray, dtype: Any) -> np.ndarray:
     return copy
 
 
-def _copied_group(group):
-    """Return float64 arrays that share memory as the given ones do."""
+def _copied_group(group, single):
+    """Return arrays of the checked dtype that share memory as the given ones do."""
     if len(group) == 1 or all(x.strides == group[0].strides and x.shape == group[0].shape
                               and address_range(x) == address_range(group[0]) for x in group):
-        one: np.ndarray = np.array(group[0], dtype=checked_dtype(group[0]), order="K")
+        one: np.ndarray = np.array(group[0], dtype=checked_dtype(group[0], single), order="K")
         return [one.view() for _ in group] if len(group) > 1 else [one]
     size = group[0].itemsize
     if any(x.dtype != group[0].dtype or any(stride % size for stride in x.strides) for x in group):
@@ -96,7 +98,7 @@ def _copied_group(group):
         raise TypeError(f"arrays of different types share memory: found {found}, expected one dtype, store each in an "
                         "array of its own")
     start, end = min(address_range(x)[0] for x in group), max(address_range(x)[1] for x in group)
-    block = np.zeros(-(-(end - start) // size), checked_dtype(group[0]))
+    block = np.zeros(-(-(end - start) // size), checked_dtype(group[0], single))
     copies = []
     for x in group:
         offset = (x.__array_interface__["data"][0] - start) // size
@@ -107,9 +109,13 @@ def _copied_group(group):
 
 
 class Copier:
-    """Makes copies of an object; all floating arrays in it become float64, and keep which memory they share."""
+    """Makes copies of an object; all floating arrays in it become float64, and keep which memory they share.
 
-    def __init__(self, arrays: Iterable[np.ndarray], shared: Iterable[Any] = ()) -> None:
+    single: whether they become float32 instead.
+    """
+
+    def __init__(self, arrays: Iterable[np.ndarray], shared: Iterable[Any] = (), single: bool = False) -> None:
+        self.single = single
         self.arrays = list({id(x): x for x in arrays if is_floating(x)}.values())
         self.shared = list(shared)                                    # what cannot be copied: a lock, a file
 
@@ -118,9 +124,9 @@ class Copier:
         memo = {id(x): x for x in self.shared}
         for x in self.arrays:
             if not x.size:
-                memo[id(x)] = x.astype(checked_dtype(x))
+                memo[id(x)] = x.astype(checked_dtype(x, self.single))
         for group in groups(self.arrays):
-            for x, new in zip(group, _copied_group(group), strict=True):
+            for x, new in zip(group, _copied_group(group, self.single), strict=True):
                 memo[id(x)] = new
         try:
             return copy.deepcopy(target, memo)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..differences import PerturbedForward, central, rms
-from ..function import FunctionUnderTest, Results, as_real
+from ..function import FunctionUnderTest, Results, Trial, as_real
 from ..parameters import contents
 from ..randomness import SameRandomNumbers
 from ..trees import is_number
@@ -135,7 +135,7 @@ class ObjectAdapter:
                                      fixed_dy=None if self.calls.needs_dy() else 1.0)
         if any(len(names) > 1 for names in self.claim_paths.values()):
             calls.preferred = self._preferred(function)
-        return replace(function, notes=tuple(self.notes))
+        return replace(function, notes=tuple(self.notes), trial=calls.trial)
 
     def _preferred(self, function):
         """Return {tensor: name} where gradients lie under several names and differ: the one nearest to the slope."""
@@ -187,23 +187,39 @@ class _CallsOnTensors:
 
     def backward(self, dy: Any) -> dict[str, Any]:
         """Call forward and backward of a new copy, and return {tensor: gradient}."""
+        trial = self.trial()
+        self.latest = trial.target
+        trial.forward()
+        return trial.backward(dy)
+
+    def trial(self, single: bool = False) -> Trial:
+        """Return a `Trial` of a new copy."""
+        target = self.adapter.calls.copied(self.adapter.base, single)
+        generators = SameRandomNumbers(contents(target).generators)
+
+        def forward():
+            generators.reset()
+            return self.adapter.calls.forward(target)
+
+        return Trial(target, self.adapter.inputs, forward, lambda dy: self._gradients(target, dy))
+
+    def _gradients(self, target, dy):
+        """Call the backward of a copy whose forward was called, and return {tensor: gradient}."""
         adapter = self.adapter
-        self.latest = adapter.calls.copied(adapter.base)
-        adapter.calls.forward(self.latest)
-        returned = adapter.inputs.gradients(adapter.calls.backward(self.latest, dy), adapter.returned_names)
-        found = contents(self.latest)
+        returned = adapter.inputs.gradients(adapter.calls.backward(target, dy), adapter.returned_names)
+        found = contents(target)
         places = {place.path: place for place in (*found.arrays, *found.numbers)}
         gradients = {name: returned.get(name) for name in adapter.inputs.checked}
         for name in adapter.tensors:
-            claims = self.claims[name] = self._claims_on(name, places, returned)
+            claims = self.claims[name] = self._claims_on(name, target, places, returned)
             gradients[name] = claims.get(self.preferred.get(name, ""), next(iter(claims.values()), None))
         return gradients
 
-    def _claims_on(self, name, places, returned):
+    def _claims_on(self, name, target, places, returned):
         """Return the gradients of a tensor, by the names under which they lie."""
         claims = {n: carried(claim, places[n].value, places[name].value)
                   for n in (self.adapter.claim_paths[name] or [name]) if n in places
-                  for claim in self.adapter.claims.of(places[n], self.latest)[:1]}
+                  for claim in self.adapter.claims.of(places[n], target)[:1]}
         return claims | ({"the backward's result": returned[name]} if returned.get(name) is not None else {})
 
     def state(self) -> dict[str, np.ndarray]:

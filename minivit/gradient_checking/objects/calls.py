@@ -29,14 +29,15 @@ class Calls:
         names = [place.path for place in contents(self.target).arrays]
         self.inputs = Inputs(getattr(self.target, methods[0]), values, options.constants, names, options)
 
-    def copied(self, target: Any) -> Any:
-        """Return a copy in float64 that keeps which arrays share memory."""
+    def copied(self, target: Any, single: bool = False) -> Any:
+        """Return a copy in float64, or in float32 if `single`, that keeps which arrays share memory."""
         found = contents(target)
         arrays = [place.value for place in found.arrays if isinstance(place, Place)]
-        new = Copier(arrays, [x for _, x in found.opaque if cannot_be_copied(x)]).copy(target)
+        new = Copier(arrays, [x for _, x in found.opaque if cannot_be_copied(x)], single).copy(target)
+        dtype = np.float32 if single else np.float64
         for layer in contents(new).layers:
-            if layer.dtype != np.float64:
-                layer.pack(np.float64)
+            if layer.dtype != dtype:
+                layer.pack(dtype)
         return new
 
     def forward(self, target: Any) -> Any:
