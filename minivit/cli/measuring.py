@@ -49,8 +49,9 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
                      help="Whether images of a batch that influence each other are an error. Default: a note.")
     own.add_argument("--watch", action="store_true",
                      help="Check again whenever a Python file in the folder changes, until Ctrl-C.")
-    own.add_argument("--plot", metavar="FILE", help="Draw the error against the step size. The format is the file's "
-                                                    "ending (.png, .svg, .pdf), else PNG.")
+    own.add_argument("--plot", metavar="FILE", help="Draw the error of every tensor against the step size, and "
+                                                    "maps of wrong tensors. The format is the file's ending (.png, "
+                                                    ".svg, .pdf), else PNG.")
     add_json(verb, "ok, worst, seconds and checks, each with its rows (for a layer of your own: ok, worst, notes and "
                    "rows),")
 

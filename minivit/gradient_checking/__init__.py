@@ -13,7 +13,8 @@ Five ideas carry it. Read them in this order:
 1. *What is measured*: `check` (the public function and its pass rule), `differences` (the numerical methods).
 2. *How sure a measured slope is*: `noise` (round-off, measured) and `comparison` (one numeric slope, with its
    uncertainty, against the analytic one).
-3. *The verdict*: `tensor_check` (by entries and along directions), `hints` (the likely mistake) and `report`.
+3. *The verdict*: `tensor_check` (by entries and along directions), `hints` (the likely mistake), `report` and its
+   `figure` (with `laid_flat`, how a tensor becomes a map).
 4. *What is perturbed*: `function` (all that the checker needs of a target: real arrays, a forward, a backward), `trees`
    (nested containers of arrays) and `memory` (copies that keep which arrays are the same memory).
 5. *Whose code it is*: `adapters` (one for each kind of target; the place to add a framework), `inputs`, `objects` and

@@ -255,7 +255,7 @@ class Comparer:
             seen = self._is_seen(judged, name, size, change)
             if judged.error <= self.tolerance and seen:
                 return judged
-            interval = self._one_sided(y_at, y, step, 4 * spread)
+            interval = self.one_sided(y_at, y, step, 4 * spread)
         if interval is not None:
             low, high, slack = interval
             if low - slack - uncertainty <= analytic <= high + slack + uncertainty:
@@ -274,7 +274,8 @@ class Comparer:
         best = int(np.nanargmin(np.where(np.isfinite(uncertainties), uncertainties, np.nan)))
         return float(better[best + 1]), float(uncertainties[best]), float(steps[best + 2])
 
-    def _one_sided(self, y_at, y, h, roundoff):
+    def one_sided(self, y_at: PerturbedForward, y: np.ndarray, h: float,
+                  roundoff: float) -> tuple[float, float, float] | None:
         """Return (lowest, highest, slack) of the slope at a kink within h; None where the loss is smooth."""
         def extrapolated(sign):
             slow, fast = ((y_at(sign * t) - y) * self.dy / (sign * t) for t in (h, h / 4))
