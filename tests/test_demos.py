@@ -57,6 +57,15 @@ EXPECTED = {
     "17_from_pixels": [
         (r"patches: (\d+) patches", lambda count: count == 16),
         (r"training: The loss falls from ([\d.]+) to ([\d.]+) in", lambda before, after: after < 0.6 * before)],
+    "20_gradient_checking": [
+        (r"central (\S+), best error of Richardson (\S+), best error of complex step (\S+)\.\s",
+         lambda central, richardson, imaginary: 1e-10 > central > 1e-12 > richardson > 1e-15 > imaginary),
+        (r"found: .* (\d) of 6.* (\d) of 6.* (\d) of 6.* (\d) of 6",
+         lambda neither, weights, upstream, both: (neither, weights, upstream, both) == (0, 3, 4, 6)),
+        (r"32 entries find (\d+)%, a direction (\d+)%", lambda entries, direction: entries < 3 and direction > 98),
+        (r"normal inputs (\d+)% .* ten times as large (\d+)%", lambda few, many: few < 30 and many == 100),
+        (r"convolution (\d+)%, LSTM (\d+)%, embedding (\d+)%, attention (\d+)%",
+         lambda *shares: shares == (31, 25, 22, 44))],                # such as 11 of the 36 pixels
     "13_weights": [
         (r"(\d+) tensors: (\d+) taken, (\d+) new", lambda total, taken, new: total == taken + new and new == 2),
         (r"class, linear probe: test accuracy ([\d.]+)% on", lambda accuracy: accuracy >= 50),
@@ -65,10 +74,13 @@ EXPECTED = {
 
 
 # Demos that do the same with --quick, or show the same with other images: what they print holds.
-WHOLE = ("02_find_a_wrong_gradient", "03_augmentation", "16_vit_in_ten_minutes")
+WHOLE = ("02_find_a_wrong_gradient", "03_augmentation", "16_vit_in_ten_minutes",
+         "20_gradient_checking")
 # Demos that draw several figures, "figure_NAME.png".
 SEVERAL = {"17_from_pixels": ["pixels", "patches", "tokens", "attention", "stream", "mlp", "prediction", "backward",
-                              "training", "bias"]}
+                              "training", "bias"],
+           "20_gradient_checking": ["report", "steps", "upstream", "kinks", "precision", "directions", "unseen",
+                                    "maps"]}
 
 
 @pytest.mark.parametrize("demo", DEMOS, ids=lambda path: path.stem)

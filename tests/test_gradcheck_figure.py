@@ -71,12 +71,12 @@ def labels(shape):
 def test_labels_say_how_the_tensor_lies():
     assert labels((2, 3)) == [("axis 0", ["0", "1"]), ("axis 1", ["0", "1", "2"])]
     assert labels((2, 5, 8)) == [("blocks: axis 0\nin a block: axis 1", ["0", "1"]),
-                                 ("axis 2", ["0", "1", "2", "4", "5", "7"])]
+                                 ("axis 2", ["0", "2", "4", "6"])]
     assert labels((2, 6, 6, 3)) == [("blocks: axis 0\nin a block: axis 1", ["0", "1"]),
                                     ("blocks: axis 3\nin a block: axis 2", ["0", "1", "2"])]
     (down, _), (right, ticks) = labels((100, 100))
     assert (down, right) == ("axis 0 (24 of 100)", "axis 1 (24 of 100)")
-    assert (ticks[0], ticks[-1]) == ("0", "99")
+    assert ticks == ["0", "17", "34", "52", "69", "86"]               # every fourth of those that are shown
     assert labels(()) == [("", [""]), ("", [""])]
 
 

@@ -193,23 +193,34 @@ def _draw_maps(figure, comparer, row, flat):
     finite = np.abs(np.concatenate([numeric.ravel(), analytic.ravel()]))
     largest = float(finite[np.isfinite(finite)].max(initial=0.0)) or 1.0
     slopes = {"norm": Normalize(-largest, largest), "cmap": colormaps["RdBu_r"].with_extremes(bad="0.6")}
-    wrong = {"norm": LogNorm(comparer.tolerance, 1), "cmap": colormaps["YlOrRd"].with_extremes(under="w", bad="0.6")}
     figure.suptitle(f"{_short(row.tensor, 60)}: {row.verdict}", x=0.01, ha="left", fontsize=10, color=_WRONG,
                     weight="bold")
     left, middle, right = figure.subplots(1, 3)
     image = _draw_map(left, numeric, flat, "measured slope", slopes)
     _draw_map(middle, analytic, flat, "gradient of the backward", slopes)
     figure.colorbar(image, ax=[left, middle], pad=0.02, aspect=20).ax.tick_params(labelsize=7)
-    grey = "" if np.isfinite(errors).all() else ", grey: not finite"
-    image = _draw_map(right, _drawable(errors, comparer.tolerance), flat, f"relative error (white: right{grey})", wrong)
+    image = _draw_errors(right, errors, flat, comparer.tolerance)
     figure.colorbar(image, ax=right, pad=0.02, aspect=20).ax.tick_params(labelsize=7)
     for axes in (middle, right):
         axes.set_ylabel("")
 
 
-def _drawable(errors, tolerance):
-    """Return errors for a logarithmic scale: right entries below it, and NaN for those that are not finite."""
-    return np.where(errors == 0, tolerance / 10, np.where(np.isfinite(errors), errors, np.nan))
+def draw_errors(axes: Any, report: Report, row: Row) -> np.ndarray:
+    """Draw the map of errors of one tensor of a report into matplotlib axes. Return the errors that were measured."""
+    comparer = report.functions()
+    flat = FlatMap(comparer.gradients[row.tensor].shape, row.index)
+    with np.errstate(all="ignore"), SameRandomNumbers((np.random, random)):
+        errors = entry_errors(comparer, row.tensor, flat.indices)[2]
+    _draw_errors(axes, errors, flat, report.tolerance)
+    return errors
+
+
+def _draw_errors(axes, errors, flat, tolerance):
+    """Draw errors on a logarithmic scale, where right entries are below it, and return the image."""
+    drawn = np.where(errors == 0, tolerance / 10, np.where(np.isfinite(errors), errors, np.nan))
+    grey = "" if np.isfinite(errors).all() else ", grey: not finite"
+    return _draw_map(axes, drawn, flat, f"relative error (white: right{grey})", {
+        "norm": LogNorm(tolerance, 1), "cmap": colormaps["YlOrRd"].with_extremes(under="w", bad="0.6")})
 
 
 def _draw_map(axes, values, flat, title, colours):

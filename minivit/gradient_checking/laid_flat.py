@@ -68,7 +68,7 @@ class FlatMap:
             names = [f"axis {axis}" + self._share(axis) for axis in along]
             if len(along) < 2:
                 found = self.indices[along[0]] if along else np.zeros(1, int)
-                at = np.unique(np.linspace(0, len(found) - 1, min(_TICKS, len(found))).astype(int))
+                at = np.arange(0, len(found), 1 + (len(found) - 1) // _TICKS)
                 side.set_ticks(at, [str(found[i]) for i in at] if along else [""] * len(at))
                 side.set_label_text(names[0] if along else "", fontsize=8)
                 continue

@@ -158,10 +158,16 @@ class Report:
         # imported here, because importing matplotlib takes long
         from .figure import errors_by_step
 
-        return errors_by_step(self._functions(), row)
+        return errors_by_step(self.functions(), row)
 
-    def _functions(self):
-        """Return the comparer, which runs forward and backward again."""
+    def functions(self) -> Any:
+        """Return the `Comparer`, which runs forward and backward again.
+
+        Raises
+        ------
+        ValueError
+            For a report that was pickled.
+        """
         if self._comparer is None:
             raise ValueError("this report cannot be drawn: it was pickled or copied, which drops the functions, call "
                              "gradcheck again")
@@ -200,7 +206,7 @@ class Report:
 
         if path is not None:
             figure_format(path)
-        figure = draw(self, self._functions(), check_number("number of tensors", tensors, least=1, whole=True), axes)
+        figure = draw(self, self.functions(), check_number("number of tensors", tensors, least=1, whole=True), axes)
         if path is not None:
             save(figure, path)
         return figure
