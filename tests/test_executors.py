@@ -2,18 +2,16 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from mpi_jobs import MPIEXEC, Job, no_job_is_left, with_mpi  # noqa: F401
 
 from minivit.explain import Study
 from minivit.explain.tools.side_by_side import lost, side_by_side
 
-MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 # a program whose function `measure` kills its process for seed 2, once or always, and is slow for seed 0
 PROGRAM = """
 import os, pathlib, sys, time
@@ -92,16 +90,15 @@ def test_a_point_whose_worker_died_by_chance_is_measured_again(tmp_path, kind):
     assert "error" not in printed
 
 
-@pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
+@with_mpi
 def test_points_run_on_the_ranks_of_mpi_and_an_interrupted_study_goes_on(tmp_path):
     pytest.importorskip("mpi4py")
     start = "from mpi4py.futures import MPIPoolExecutor\n    with MPIPoolExecutor() as p:\n        run(executor=p)"
     launcher = MPIEXEC, "-n", "3", sys.executable, "-m", "mpi4py.futures"
     file = tmp_path / "study.py"
     file.write_text(PROGRAM.format(start=start))
-    killed = subprocess.run([*launcher, file], capture_output=True, text=True, timeout=100,
-                            env=os.environ | {"FOLDER": str(tmp_path), "DEADLY": "once"})
-    assert killed.returncode != 0                                     # MPI ends all ranks if one is killed
+    killed = Job(3, "-m", "mpi4py.futures", file, FOLDER=str(tmp_path), DEADLY="once")
+    assert killed.end(100)[0] != 0                                    # MPI ends all ranks if one is killed
     kept = [row["seed"] for row in Study(tmp_path / "t.csv", {}).rows] if (tmp_path / "t.csv").exists() else []
     assert 2 not in kept
     seeds, processes, _ = run(tmp_path, start, "once", *launcher)

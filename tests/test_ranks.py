@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi_jobs import RANK, Job, linux, no_job_is_left, run, with_mpi  # noqa: F401
 
 import minivit
 from minivit.parallel import prediction
@@ -22,8 +22,6 @@ from minivit.parallel.ranks.mpi import ranks_of
 from minivit.parallel.ranks.obituary import Obituary
 from minivit.training_pipeline.folder import RunFolder
 
-MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-with_mpi = pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
 VERB = ["-m", "minivit", "train", "digits", "--mpi", "-q", "--threads", "1"]
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
         "mlp_ratio": 2, "drop_rate": 0.1, "drop_path_rate": 0.1}
@@ -43,22 +41,6 @@ if sys.argv[2] == "resume":
 result = minivit.train(minivit.create_model("vit", **{tiny}), "digits", out=sys.argv[1], mpi=MPI.COMM_WORLD,
                        progress=False, threads={threads}, checkpoint_steps=1, **settings)
 """
-
-
-
-
-def start(ranks, *arguments, folder=None, **options):
-    """Start Python on some ranks."""
-    pytest.importorskip("mpi4py")
-    return subprocess.Popen([MPIEXEC, "-n", str(ranks), sys.executable, *arguments], text=True, cwd=folder,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-
-
-def run(ranks, *arguments, folder=None):
-    """Run Python on some ranks, and return exit code, output, and the lines of the errors that are ours."""
-    process = start(ranks, *arguments, folder=folder)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, [line for line in err.splitlines() if line.startswith("minivit: ")], err
 
 
 def program(before="", settings=None, threads=1):
@@ -96,25 +78,6 @@ def test_the_weights_and_the_log_have_the_same_bits_on_any_number_of_ranks(one_p
     assert result_of(tmp_path / "run") == one_process
 
 
-def pids_of(mpiexec):
-    """Return {rank: process id} of the ranks that an mpiexec has started."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            variables = dict(item.split("=", 1) for item in (folder / "environ").read_text().split("\0") if "=" in item)
-            if variables.get("MINIVIT_TEST_JOB") == mpiexec and "PMI_RANK" in variables:
-                words = (folder / "cmdline").read_text().split("\0")
-                if words[0] == sys.executable and "-S" not in words:  # not the small process of the obituary
-                    found[int(variables["PMI_RANK"])] = int(folder.name)
-    return found
-
-
-def start_job(ranks, *arguments):
-    """Start Python on some ranks, so that `pids_of` finds them -> (process, name)."""
-    name = str(random.getrandbits(64))
-    return start(ranks, *arguments, env=os.environ | {"MINIVIT_TEST_JOB": name}), name
-
-
 def wait_for_checkpoint(folder, process):
     deadline = time.monotonic() + 60
     while not (folder / "checkpoint.safetensors").exists():
@@ -125,18 +88,15 @@ def wait_for_checkpoint(folder, process):
 
 def kill(folder, ranks, victim, mode, delay, number=signal.SIGKILL):
     """Train on some ranks and send a signal to one of them, a while after the first checkpoint -> (code, lines)."""
-    process, name = start_job(ranks, *program(), folder, mode)
-    wait_for_checkpoint(folder, process)
+    job = Job(ranks, *program(), folder, mode)
+    wait_for_checkpoint(folder, job.process)
     time.sleep(delay)
     with suppress(ProcessLookupError, KeyError):
-        os.kill(pids_of(name)[victim], number)
+        os.kill(job.pids()[victim], number)
     sent = time.monotonic()
-    _, err = process.communicate(timeout=60)
+    code, _, err = job.end(60)
     lines = [line for line in err.splitlines() if line.startswith("minivit: error")]
-    return process.returncode, lines, time.monotonic() - sent
-
-
-linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+    return code, lines, time.monotonic() - sent
 
 
 @with_mpi
@@ -161,19 +121,19 @@ def test_twenty_kills_of_random_ranks_at_random_moments(one_process, tmp_path):
              "Trainer.step = lambda *a, **k: (time.sleep(0.15), step(*a, **k))[1]"
     while kills < 20:
         ranks = draw.choice([2, 3, 4])
-        process, name = start_job(ranks, *program(slower), tmp_path / "run", mode)
-        wait_for_checkpoint(tmp_path / "run", process)
+        job = Job(ranks, *program(slower), tmp_path / "run", mode)
+        wait_for_checkpoint(tmp_path / "run", job.process)
         deadline = time.monotonic() + 60
-        while len(pids_of(name)) < ranks and process.poll() is None:
+        while len(job.pids()) < ranks and job.process.poll() is None:
             assert time.monotonic() < deadline
         time.sleep(draw.uniform(1, 4))
-        victim = pids_of(name).get(draw.randrange(ranks))
-        if victim is None or process.poll() is not None:              # it has finished
+        victim = job.pids().get(draw.randrange(ranks))
+        if victim is None or job.process.poll() is not None:              # it has finished
             break
         os.kill(victim, signal.SIGKILL)
         kills, mode = kills + 1, "resume"
-        _, err = process.communicate(timeout=30)
-        assert process.returncode != 0 or (tmp_path / "run" / "model.safetensors").exists(), err
+        code, _, err = job.end(30)
+        assert code != 0 or (tmp_path / "run" / "model.safetensors").exists(), err
     assert kills == 20
     minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "run", progress=False, resume=True)
     assert result_of(tmp_path / "run") == one_process
@@ -183,12 +143,12 @@ def test_twenty_kills_of_random_ranks_at_random_moments(one_process, tmp_path):
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_one_rank_saves_and_stops_all_after_the_same_step(one_process, tmp_path, number):
-    process, name = start_job(3, *VERB, "--epochs", "1", "--batch-size", "8", "--lanes", "4", "--checkpoint-steps", "1",
-                              "--out", tmp_path / "run")
-    wait_for_checkpoint(tmp_path / "run", process)
-    os.kill(pids_of(name)[2], number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    job = Job(3, *VERB, "--epochs", "1", "--batch-size", "8", "--lanes", "4", "--checkpoint-steps", "1",
+              "--out", tmp_path / "run")
+    wait_for_checkpoint(tmp_path / "run", job.process)
+    os.kill(job.pids()[2], number)
+    code, out, err = job.end(60)
+    assert code == 128 + number
     assert out == ""
     words = rf"minivit: stopped by {number.name} after step (\d+), which is saved; resume with: (.*)"
     [line] = [line for line in err.splitlines() if line.startswith("minivit: ")]
@@ -219,9 +179,6 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, ranks, options, 
     assert [*tmp_path.iterdir()] == []
 
 
-RANK = "import os\nrank = int(os.environ.get('PMI_RANK') or os.environ['OMPI_COMM_WORLD_RANK'])\n"
-
-
 @with_mpi
 @pytest.mark.parametrize(("before", "line"), [
     ("import minivit.training_pipeline.same_everywhere as s\ns.code_digest = lambda: str(rank)",
@@ -231,9 +188,14 @@ RANK = "import os\nrank = int(os.environ.get('PMI_RANK') or os.environ['OMPI_COM
      r"rank 1 on .* has other code \(minivit 1, not 0\) than .*: install the same version on all machines"),
     ("import minivit, sys\nsys.argv += ['--lr', str(1 + rank)]",
      r"rank 1 on .* has other settings \(lr 2.0, not 1.0\) than .*: start all ranks with the same command"),
-    ("import minivit.data.load as l\nold = l.load_npz\ndef new(*a, **k):\n    data = old(*a, **k)\n"
+    ("import socket\nsocket.gethostname = lambda: f'host{rank}'\n"
+     "import minivit.data.load as l\nold = l.load_npz\ndef new(*a, **k):\n    data = old(*a, **k)\n"
      "    data.train_images[0] += rank\n    return data\nl.load_npz = new",
-     "rank 1 on .* has other images or labels than .*: give all ranks the same files, .*"),
+     "rank 1 on host1 has other images or labels than rank 0 on host0: give all ranks the same files, .*"),
+    ("from pathlib import Path\nold = Path.exists\n"
+     "Path.exists = lambda self: old(self) and not (rank and 'minivit-images' in self.name)",
+     "rank 1 of 2 on .*: rank 1 of 2 does not see /.*/minivit-images-.* of rank 0, although both are on a machine "
+     "named .*: give each machine its own name, and all its ranks the same TMPDIR"),
     ("import os\nos.makedirs(str(rank), exist_ok=True)\nos.chdir(str(rank))",
      "rank 1 on .* does not see the folder run of rank 0 on .*: pass a folder that all ranks share as --out, with its "
      "whole path"),
@@ -248,7 +210,7 @@ RANK = "import os\nrank = int(os.environ.get('PMI_RANK') or os.environ['OMPI_COM
      r"after step \d+, the weights of rank 1 differ from those of rank 0, although both did the same: .*"),
     ("from minivit.training_pipeline.folder import RunFolder\ndef new(*a):\n    raise OSError(28, 'No space', 'disk')\n"
      "RunFolder.write_checkpoint = new", "disk: No space"),
-], ids=["code", "version", "settings", "data", "folder", "mpi4py", "exception", "weights", "disk"])
+], ids=["code", "version", "settings", "data", "machine", "folder", "mpi4py", "exception", "weights", "disk"])
 def test_a_rank_that_differs_or_fails_ends_all_with_one_line(tmp_path, before, line):
     start = time.monotonic()
     code, out, lines, err = run(2, *command(RANK + before), *VERB[2:], "--epochs", "1", "--lanes", "4", "--out", "run",

@@ -1,14 +1,10 @@
 """`minivit study`: a grid of settings over seeds, from a file to a table, a verdict and a figure."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi_jobs import Job, no_job_is_left, with_mpi  # noqa: F401
 
 import minivit
 from minivit.cli import main
@@ -17,7 +13,6 @@ from minivit.training_pipeline.studies.run_study import run_study, train_point
 from minivit.training_pipeline.studies.study_file import StudyFile, read_study
 from minivit.training_pipeline.studies.summary import draw, results, summary
 
-MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 FILE = """
 data = "digits"
 model = "vit_mini"
@@ -184,14 +179,13 @@ def test_a_missing_file_and_two_kinds_of_workers_are_one_line(tmp_path, capsys):
     assert "a study has one kind of workers: leave out --dask, or --mpi" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
+@with_mpi
 def test_a_study_on_the_ranks_of_mpi_has_the_same_results(file):
     pytest.importorskip("mpi4py")
     _, alone = run_study(file, table=file.with_name("alone.csv"))
-    command = [MPIEXEC, "-n", "3", sys.executable, "-m", "minivit", "study", file, "--mpi"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Accuracy on the test images") == 1
+    code, out, err = Job(3, "-m", "minivit", "study", file, "--mpi").end(100)
+    assert code == 0, err
+    assert out.count("Accuracy on the test images") == 1
     lines = [sorted(line.rsplit(",", 1)[0] for line in path.read_text().splitlines())
              for path in (alone.file, file.with_suffix(".csv"))]
     assert lines[0] == lines[1]

@@ -159,7 +159,7 @@ def _train_on(ranks: Any, options: argparse.Namespace) -> None:
     try:
         model, data, settings = arguments_from_names(
             options.data, options.model, resumed=resumed, loading=given(options, *ELSEWHERE["load_data"]),
-            model_options=given(options, *MODEL_OPTIONS), settings=settings)
+            model_options=given(options, *MODEL_OPTIONS), settings=settings, ranks=ranks)
     except UnknownName as error:
         raise _without_other_options(error) from None
     if data.untested and len(data.test_labels):

@@ -22,7 +22,7 @@ class Dataset:
     name : str
         Name for messages and file names.
     train_images, test_images : (B, H, W, C) uint8
-        Pixels 0..255.
+        Pixels 0..255. They may be `Rows`.
     train_labels, test_labels : (B,) integers
         Classes 0..K-1.
     class_names : tuple of K str
@@ -102,11 +102,32 @@ class Dataset:
         return parts
 
     @cached_property
+    def hashes(self) -> np.ndarray:
+        """The `pair_hashes` of all images and labels, in the order of the parts: (n, 40) uint8."""
+        return np.concatenate([pair_hashes(images, labels) for images, labels in self.parts.values()])
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of all images and labels together. It does not depend on their order or on the split."""
-        pairs = [sha256(image.tobytes() + int(label).to_bytes(8, "little")).digest()
-                 for images, labels in self.parts.values() for image, label in zip(images, labels, strict=True)]
-        return sha256(b"".join(sorted(pairs))).hexdigest()
+        return sha256(b"".join(sorted(map(bytes, self.hashes[:, 8:])))).hexdigest()
+
+    @cached_property
+    def ordered_digest(self) -> str:
+        """SHA-256 of the arrays as they are: it depends on the order and on the split. Faster than `digest`."""
+        result = sha256()
+        for part, pair in sorted(self.parts.items()):
+            for array in pair:
+                result.update(f"{part} {array.shape} {array.dtype.str}".encode())
+                result.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        return result.hexdigest()
+
+    @property
+    def trained_hashes(self) -> np.ndarray:
+        """The hashes of the training and validation images, as `image_hashes` gives them, sorted, each once."""
+        ends = np.cumsum([len(labels) for _, labels in self.parts.values()])
+        pieces = dict(zip(self.parts, np.split(self.hashes[:, :8], ends[:-1]), strict=True))
+        trained = np.concatenate([piece for part, piece in pieces.items() if part != "test"])
+        return np.unique(trained.view("<u8").astype(np.uint64))
 
     @property
     def classes(self) -> int:
@@ -118,6 +139,11 @@ class Dataset:
         """The names of classes with training images but no test images."""
         return [self.class_names[k] for k in np.setdiff1d(self.train_labels, self.test_labels)]
 
+    @cached_property
+    def pixel_counts(self) -> np.ndarray:
+        """How often each pixel value occurs in each channel of the training images, (C, 256)."""
+        return pixel_counts(self.train_images)
+
     def pixel_statistics(self) -> tuple[list[float], list[float]]:
         """Return mean and standard deviation of the training pixels, scaled to 0..1, for each channel.
 
@@ -126,11 +152,7 @@ class Dataset:
         if not len(self.train_images):
             raise ValueError(f"{self.name} has no training images")
         value, means, deviations = np.arange(256) / 255, [], []
-        for channel in range(self.train_images.shape[-1]):
-            counts = np.zeros(256)
-            # in pieces, because bincount makes a copy eight times as large
-            for a in range(0, len(self.train_images), 1024):
-                counts += np.bincount(self.train_images[a:a + 1024, ..., channel].ravel(), minlength=256)
+        for counts in self.pixel_counts.astype(float):
             mean = counts @ value / counts.sum()
             means.append(float(mean))
             deviations.append(max(float(np.sqrt(counts @ (value - mean) ** 2 / counts.sum())), 1 / 255))
@@ -171,6 +193,26 @@ def make_dataset(name: str, parts: dict, class_names: tuple[str, ...], seed: int
     return Dataset(name, images["train"], labels["train"], images["test"], labels["test"], class_names, options,
                    val_images=images.get("val"), val_labels=labels.get("val"), fit=fit,
                    test_files=tuple(files["test"]) if files.get("test") else None)
+
+
+def pair_hashes(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return 40 bytes for each image, (B, 40) uint8: 8 of a hash of the image, and the SHA-256 of image and label."""
+    found = np.empty((len(images), 40), np.uint8)
+    for row, image, label in zip(found, images, labels, strict=True):
+        digest = sha256(image.tobytes())
+        alone = digest.digest()[:8]
+        digest.update(int(label).to_bytes(8, "little"))
+        row[:] = np.frombuffer(alone + digest.digest(), np.uint8)
+    return found
+
+
+def pixel_counts(images: np.ndarray) -> np.ndarray:
+    """Return how often each pixel value occurs in each channel of images (B, H, W, C) uint8: (C, 256) integers."""
+    counts = np.zeros((images.shape[-1], 256), np.int64)
+    for a in range(0, len(images), 1024):             # in pieces, because bincount makes a copy eight times as large
+        for channel, row in enumerate(counts):
+            row += np.bincount(images[a:a + 1024, ..., channel].ravel(), minlength=256)
+    return counts
 
 
 def image_hashes(images: np.ndarray) -> np.ndarray:

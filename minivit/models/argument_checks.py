@@ -8,6 +8,7 @@ import numpy as np
 
 from ..common.checks import check_number
 from ..common.sizes import Size, check_pair, compact, pair, size_as_python
+from ..data.rows import Rows
 from ..kernel import active
 
 _SIZES = {"image_size", "patch_size", "window"}                        # in two directions
@@ -62,7 +63,7 @@ def check_input(images: Any, shape: tuple[int, int, int]) -> None:
 
     Warn once if floats look like pixels from 0 to 255.
     """
-    if not isinstance(images, np.ndarray):
+    if not isinstance(images, np.ndarray | Rows):
         raise TypeError(f"images must be a NumPy array (B, H, W, C), not {type(images).__name__}")
     if images.ndim != 4 or images.shape[1:] != shape:
         hint = "; for one image, pass image[None]" if images.shape == shape else (

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.rows import Rows
 from .augment import Augmentation
 from .evaluation import Evaluation, evaluate
 
@@ -28,8 +29,17 @@ class FlipAverage:
 
     def predict(self, images: np.ndarray, threads: int | None = None) -> np.ndarray:
         """Return the averaged logits (B, K) of images (B, H, W, C)."""
-        flipped = np.ascontiguousarray(images[:, :, ::-1])
-        return (self.model.predict(images, threads) + self.model.predict(flipped, threads)) / 2
+        return (self.model.predict(images, threads) + self.model.predict(_Flipped(images), threads)) / 2
+
+
+class _Flipped(Rows):
+    """Mirror images of an array of images, without a copy of them all."""
+
+    def __init__(self, images: Any) -> None:
+        super().__init__(images, np.arange(len(images)))
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return np.ascontiguousarray(super().__getitem__(key)[..., ::-1, :])
 
 
 def add_flip_evaluation(evaluation: Evaluation, model: Any, settings: Mapping, images: np.ndarray, labels: np.ndarray,

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.rows import Rows
 from .early_stopping import best_record, out_of_patience
 from .evaluation import Evaluation
 from .schedule import learning_rate, warmup_steps
@@ -95,10 +96,11 @@ class Loop:
     def _train_epoch(self, images):
         """Do the steps that are left of the current epoch."""
         trainer, settings, progress, epoch = self.trainer, self.settings, self.progress, self.epoch
+        pick: Any = Rows if images.dtype == np.uint8 else np.ndarray.__getitem__      # else features, a small array
         order = batches(len(self.labels), settings["batch_size"], settings["seed"], epoch)
         for batch in order[progress.steps:][:settings["steps"] - trainer.optimiser.t]:
             start, lr = time.perf_counter(), learning_rate(settings, trainer.optimiser.t)
-            progress.loss += trainer.step(images[batch], self.labels[batch], lr, epoch, batch)
+            progress.loss += trainer.step(pick(images, batch), self.labels[batch], lr, epoch, batch)
             progress.seconds += time.perf_counter() - start
             progress.steps += 1
             progress.correct += trainer.correct

@@ -12,6 +12,7 @@
     progress.py               the progress bar
     tensorboard_log.py        the log of a run for TensorBoard
     same_everywhere.py        whether the ranks of a training have the same code, data, settings and folder
+    shared_data.py            one copy of the images for all ranks of a machine
     studies/                  `minivit study`: a grid of settings over several seeds
     defaults/                 presets of the data sets, default model, default folder
     pretrained/               pretrained weights: fine-tuning, linear probe, teacher

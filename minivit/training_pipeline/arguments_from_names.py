@@ -7,18 +7,20 @@ from typing import Any
 from ..data import Dataset, load_data
 from ..models.model import Model
 from ..models.pretrained import are_described
+from ..parallel.ranks.alone import ALONE, Alone
 from .defaults.default_model import model_for
 from .folder import RunFolder
 from .pretrained.fine_tune import fine_tuned_model, starting_weights
 from .pretrained.weight_source import WeightSource, check_is_not_a_file
 from .run_data import preparation
 from .run_settings import check_length
+from .shared_data import load_once
 
 
 def arguments_from_names(source: str | Path | Dataset, model_name: str | None = None, *,
                          resumed: str | Path | None = None, model_options: Mapping[str, Any] | None = None,
-                         loading: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
-                         ) -> tuple[Model, Dataset, dict[str, Any]]:
+                         loading: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None,
+                         ranks: Alone = ALONE) -> tuple[Model, Dataset, dict[str, Any]]:
     """Return the arguments of `minivit.train`: a model, data and settings.
 
     Parameters
@@ -36,6 +38,8 @@ def arguments_from_names(source: str | Path | Dataset, model_name: str | None = 
         Arguments of `load_data`: `data_dir`, `image_size`, `fit`.
     settings : mapping, optional
         Training settings; `start` is a path.
+    ranks : Alone
+        Those that will train. One of each machine loads the data; see `load_once`.
 
     Returns
     -------
@@ -63,7 +67,8 @@ def arguments_from_names(source: str | Path | Dataset, model_name: str | None = 
         data = source
     else:
         prepared = preparation(run, source) if run else weights.preparation(source) if weights else {}
-        data = load_data(source, seed=given["seed"], **(prepared | dict(loading or {})))
+        how = {"seed": given["seed"]} | prepared | dict(loading or {})
+        data = load_once(ranks, lambda: load_data(source, **how))
     probe = bool(given.get("probe") or (run and run.settings["probe"]))
     if weights:
         model = fine_tuned_model(weights, data, given["seed"], probe, **options)

@@ -14,12 +14,6 @@ from .folder import RunFolder
 TOLERANCE = 0.01    # fraction of the test images that may be known: some data sets contain a few images twice
 
 
-def training_hashes(data: Dataset) -> np.ndarray:
-    """Return the sorted hashes of the training and validation images."""
-    return np.unique(np.concatenate([image_hashes(images) for part, (images, _) in data.parts.items()
-                                     if part != "test"]))
-
-
 def count_seen(run: RunFolder, images: np.ndarray) -> int | None:
     """Return how many of the images (B, H, W, C) the run was trained or validated on; None if unknown.
 

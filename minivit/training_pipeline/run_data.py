@@ -12,7 +12,6 @@ from ..data.load import NAMES
 from ..models.model import Model
 from .config import describe_data
 from .folder import RunFolder
-from .leakage import training_hashes
 
 
 def check_fit(model: Model, data: Dataset) -> None:
@@ -42,7 +41,7 @@ def check_same_data(run: RunFolder, data: Dataset) -> None:
     own, now = run.config()["data"], describe_data(data)
     same, known = _without_path(own) == _without_path(now), run.read_hashes()
     if same and known is not None:                                    # other file names would give another split
-        same = np.array_equal(known, training_hashes(data))
+        same = np.array_equal(known, data.trained_hashes)
     if not same:
         old = own["source"] and own["source"].get("source")
         moved = old and now["source"] and old != now["source"]["source"]

@@ -14,6 +14,7 @@ import numpy as np
 from ..common.version import __version__
 from ..data import Dataset
 from ..data.dataset import split
+from ..data.rows import Rows
 from ..models.linear_probe import LinearProbe
 from ..models.model import Model
 from ..parallel.batch_split import MAX_LANES, BatchSplit
@@ -133,7 +134,7 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
              if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
     settings = settings | moved                                       # the same weights at a new path
     if given.get("epochs") not in (None, settings["epochs"]):
-        images = len(with_validation(data, settings).train_images)
+        images = len(with_validation(data, settings).train_labels)
         steps = _steps(settings | {"epochs": given["epochs"]}, images)
         settings = extended_settings(run, settings, given["epochs"], steps)
     other = [] if describe_model(model) == describe_model(run.declare_model()) else ["another model"]
@@ -179,14 +180,15 @@ def _check_data(settings: Mapping[str, Any], data: Dataset) -> tuple[int, int]:
         raise ValueError("patience needs validation images, but val_fraction is 0: leave out val_fraction for "
                          f"{PATIENCE_VAL_FRACTION}, or choose one above 0" if data.val_labels is None else
                          f"patience needs a validation part, but that of {data.name} is empty: leave out patience")
-    images = len(with_validation(data, settings).train_images)
+    images = len(with_validation(data, settings).train_labels)
     return min(settings["batch_size"], images), images
 
 
 def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
     """Return the data with a validation part: the fraction `val_fraction` of each class of the training part.
 
-    The seed decides which images. Raises ValueError if the data have a validation part, or a class has too few images.
+    The seed decides which images. Those of the two parts are `Rows` of the images of `data`. Raises ValueError if the
+    data have a validation part, or a class has too few images.
     """
     fraction = settings["val_fraction"]
     if not fraction:
@@ -199,5 +201,5 @@ def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
         raise ValueError(f"class {name} of {data.name} has only one training image, but a validation part needs two of "
                          "each class: add images, or leave out patience and val_fraction")
     rest, part = split(data.train_labels, fraction, settings["seed"], data.class_names)
-    return replace(data, train_images=data.train_images[rest], train_labels=data.train_labels[rest],
-                   val_images=data.train_images[part], val_labels=data.train_labels[part])
+    return replace(data, train_images=Rows(data.train_images, rest), train_labels=data.train_labels[rest],
+                   val_images=Rows(data.train_images, part), val_labels=data.train_labels[part])

@@ -41,7 +41,7 @@ def check_same_everywhere(ranks: Alone, model: Model, data: Dataset, settings: M
     """
     if ranks.size == 1:
         return True
-    own = {"minivit": __version__, "code": code_digest(), "data": _data_digest(data),
+    own = {"minivit": __version__, "code": code_digest(), "data": data.ordered_digest,
            "model": [describe_model(model), model.dtype.name, sha256(model.vector.tobytes()).hexdigest()],
            "settings": dict(settings), "host": ranks.host, "rounding": rounding()}
     first, *others = ranks.allgather(own)
@@ -91,16 +91,6 @@ def rounding() -> dict[str, Any]:
                  for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
     return {"processor": f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}",
             "NumPy": np.__version__, "Numba": numba.__version__, "BLAS": libraries}
-
-
-def _data_digest(data):
-    """A hash of all images and labels in their order."""
-    digest = sha256()
-    for part, (images, labels) in sorted(data.parts.items()):
-        for array in (images, labels):
-            digest.update(f"{part} {array.shape} {array.dtype.str}".encode())
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
 
 
 def check_same_checkpoint(ranks: Alone, run: RunFolder, loop: Loop) -> None:

@@ -21,7 +21,7 @@ from .config import check_names_are_utf8, describe
 from .data_notes import data_notes
 from .extend import extend
 from .folder import RunFolder
-from .leakage import TOLERANCE, count_seen, training_hashes
+from .leakage import TOLERANCE, count_seen
 from .pretrained.probe_features import features
 from .pretrained.weight_source import WeightSource
 from .progress import Progress
@@ -30,6 +30,7 @@ from .results.result import Result, result_of
 from .run_data import check_fit, update_sources
 from .run_settings import new_settings, read_arguments, resumed_settings, with_validation
 from .same_everywhere import SameWeights, WeightsOfFirst, check_same_checkpoint, check_same_everywhere, shared_folder
+from .shared_data import load_once
 from .tensorboard_log import TensorBoardLog, tensorboard_writer
 
 Function = TypeVar("Function", bound=Callable)
@@ -150,12 +151,12 @@ class _Training:
         self.model, self.threads, self.run, self.ranks = model, ranks.threads(threads), run, ranks
         self.resumed = run if resume else None
         seed = given.get("seed", self.resumed.seed if self.resumed else 0)
-        self.data = data if isinstance(data, Dataset) else load_data(data, seed=seed)
+        self.data = data if isinstance(data, Dataset) else load_once(ranks, lambda: load_data(data, seed=seed))
         check_fit(model, self.data)
         settings = self._complete_settings(given)
         self.parts = with_validation(self.data, settings)
         ranks.check_lanes(settings["lanes"])
-        self.round_alike = check_same_everywhere(ranks, model, self.parts, settings)
+        self.round_alike = check_same_everywhere(ranks, model, self.data, settings)
         if self.other["minutes"] is not None:
             settings["steps"] = steps_in_minutes(self.other["minutes"], model, self.parts, settings, self.threads,
                                                  self.other["recompute"], ranks)
@@ -187,7 +188,7 @@ class _Training:
         elif self.ranks.first:
             config = describe(self.model, self.data, self.loop.settings, command)
             check_names_are_utf8(config, self.data, run.path)
-            run.create(config, training_hashes(self.data))
+            run.create(config, self.data.trained_hashes)
         command = self.ranks.broadcast(run.resume_command() if self.ranks.first else None)
         self.ranks.if_killed(f"the last checkpoint is good; resume with: {command}")
 

@@ -97,7 +97,7 @@ class _Store:
         self.ranks, self.run, self.shape = ranks, run, (1, backbone.heads, backbone.classes // backbone.heads)
         # blocks are always split at the same places, for the same bits
         self.step = max(1, BLOCK_ROWS // backbone.matmul_rows)
-        self.key = _key(model, parts) if run else None
+        self.key = ranks.broadcast(_key(model, parts) if run and ranks.first else None)
         found = _kept(run, self.key, parts, self.step) if run else {}
         if len({str(counts) for counts in ranks.allgather({part: len(x) for part, x in found.items()})}) > 1:
             found = {}                                                # a machine sees an older file: all begin again
@@ -137,7 +137,8 @@ def _key(model, parts):
     """A hash of the model and the images."""
     key = sha256(json.dumps([backbone_digest(model), {part: images.shape for part, images in parts.items()}]).encode())
     for images in parts.values():
-        key.update(np.ascontiguousarray(images).reshape(-1).data)
+        for a in range(0, len(images), 1024):
+            key.update(np.ascontiguousarray(images[a:a + 1024]).reshape(-1).data)
     return key.hexdigest()
 
 

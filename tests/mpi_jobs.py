@@ -1,0 +1,93 @@
+"""Programs on several ranks of MPI, for tests. Whatever a test leaves running is ended after it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+with_mpi = pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
+linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+RANK = "import os\nrank = int(os.environ.get('PMI_RANK') or os.environ['OMPI_COMM_WORLD_RANK'])\n"
+_started: list["Job"] = []
+
+
+class Job:
+    """Python on some ranks.
+
+    Parameters
+    ----------
+    ranks : int
+    arguments : str or Path
+        Of Python.
+    folder : Path, optional
+        Where the ranks run.
+    variables : str
+        Of their environment.
+    """
+
+    def __init__(self, ranks, *arguments, folder=None, **variables):
+        pytest.importorskip("mpi4py")
+        self.name = uuid4().hex
+        self.process = subprocess.Popen(
+            [MPIEXEC, "-n", str(ranks), sys.executable, *arguments], text=True, cwd=folder, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=os.environ | variables | {"MINIVIT_TEST_JOB": self.name})
+        _started.append(self)
+
+    def end(self, seconds=120):
+        """Wait for the end -> (exit code, output, errors)."""
+        out, err = self.process.communicate(timeout=seconds)
+        return self.process.returncode, out, err
+
+    def pids(self):
+        """Return {rank: process id} of the ranks that run."""
+        found = {}
+        for pid, variables in self._processes():
+            rank = variables.get("PMI_RANK") or variables.get("OMPI_COMM_WORLD_RANK")
+            words = _read(pid, "cmdline")
+            if rank and words[0] == sys.executable and "-S" not in words:     # not the small process of the obituary
+                found[int(rank)] = pid
+        return found
+
+    def _processes(self):
+        """Yield (process id, environment) of every process of this job."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                variables = dict(item.split("=", 1) for item in _read(folder.name, "environ") if "=" in item)
+                if variables.get("MINIVIT_TEST_JOB") == self.name:
+                    yield int(folder.name), variables
+
+    def kill(self):
+        """End all its processes, if any still run: without mpiexec, the ranks of some libraries would go on."""
+        for pid in [pid for pid, _ in self._processes()]:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.communicate()
+
+
+def _read(pid, file):
+    """The items of a file of /proc that a zero byte separates."""
+    return Path("/proc", str(pid), file).read_text().split("\0")
+
+
+def run(ranks, *arguments, folder=None, **variables):
+    """Run Python on some ranks, and return exit code, output, the lines of the errors that are ours, and all errors."""
+    code, out, err = Job(ranks, *arguments, folder=folder, **variables).end()
+    return code, out, [line for line in err.splitlines() if line.startswith("minivit: ")], err
+
+
+@pytest.fixture(autouse=True)
+def no_job_is_left():
+    """End what a test has left running, for example after a timeout."""
+    yield
+    while _started:
+        job = _started.pop()
+        if job.process.returncode is None:
+            job.kill()
