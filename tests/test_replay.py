@@ -16,6 +16,8 @@ from minivit import Trainer, create_model
 from minivit.kernel import active, empty
 from minivit.kernel_replay import NotRecordable, Replayed, Tracked
 from minivit.kernel_replay.loops import layout
+from minivit.kernel_replay.machine import Table
+from minivit.kernel_replay.machine import run as run_table
 from minivit.kernel_replay.memory import Memory
 from minivit.kernel_replay.recorder import Recorder
 from minivit.layers import Linear
@@ -23,7 +25,7 @@ from minivit.matrix_products import find_gemm
 from minivit.models.vit import ViT
 from minivit.parallel import prediction
 from minivit.parallel.batch_split import BatchSplit
-from minivit.parallel.lanes import supervised
+from minivit.parallel.lanes import Lanes, supervised
 from minivit.training.augment import Augmentation
 from minivit.training.distillation import Distillation
 
@@ -479,3 +481,39 @@ def test_two_functions_share_no_memory():
         (a,), (b,) = f(np.zeros(3)), g(np.zeros(3))
     np.testing.assert_array_equal(a, 1)
     np.testing.assert_array_equal(b, 2)
+
+
+# ---- a part of the gradient, before the replay ends ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", [BatchSplit(1, 99), BatchSplit(2, 2)], ids=["one micro-batch", "several"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_chunk_that_is_final_during_a_replay_has_the_value_it_has_at_the_end(monkeypatch, name, split):
+    model, found, calls = make(name), {}, []
+    lanes = Lanes(model, threads=1, split=split)
+    chunks = [slice(a, a + 16) for a in range(0, model.vector.size, 16)]
+
+    def value(lane, chunk):
+        total = np.empty_like(model.vector[chunk])
+        lane.gradient.add_to(total, chunk, True)
+        return total.tobytes()
+
+    def one_by_one(table, done):
+        calls.append(len(table._table))
+        for k in range(calls[-1]):
+            run_table(table._table[k:k + 1], np.zeros(1, np.int64))
+            done[0] = k + 1
+            for lane in lanes._lanes:
+                for chunk in chunks:
+                    if (lane, chunk.start) not in found and lane.gradient.is_final(chunk):
+                        found[lane, chunk.start] = k, value(lane, chunk)
+
+    for images, labels in batches(model, (12,) * 2):
+        lanes.forward_backward(images, np.eye(model.classes, dtype=np.float32)[labels], 0)
+    monkeypatch.setattr(Table, "run", one_by_one)
+    lanes.forward_backward(images, np.eye(model.classes, dtype=np.float32)[labels], 1)
+    assert len(calls) == (1 if split.lanes == 1 else 6)               # it was replayed
+    assert [key for key, (_, early) in found.items() if value(key[0], slice(key[1], key[1] + 16)) != early] == []
+    for lane in lanes._lanes:
+        first, last = found[lane, 0][0], found[lane, chunks[-1].start][0]
+        assert last < min(first, 0.7 * calls[0])                      # the last layers come first in a backward

@@ -128,11 +128,15 @@ _enter: Any = intrinsic(_entering)
 
 
 @kernel
-def run(table):
-    """Replay a table (calls, 3) of addresses: adapter, kernel, row. Return the first call that failed, or -1."""
+def run(table, done):
+    """Replay a table (calls, 3) of addresses: adapter, kernel, row. Return the first call that failed, or -1.
+
+    done: (1,) is always the number of calls that are complete. Other threads may read it.
+    """
     for i in range(table.shape[0]):
         if _enter(table[i, 0], table[i, 1], table[i, 2]) != 0:
             return i
+        done[0] = i + 1
     return -1
 
 
@@ -156,8 +160,8 @@ class Table:
         self._table = np.array([(*pair, row) for pair, row in zip(functions, addresses, strict=True)],
                                np.int64).reshape(-1, 3)
 
-    def run(self) -> None:
-        """Call all kernels. Raise RuntimeError if one fails."""
-        failed = run(self._table)
+    def run(self, done: np.ndarray) -> None:
+        """Call all kernels. Raise RuntimeError if one fails. done: see `run` above."""
+        failed = run(self._table, done)
         if failed >= 0:
             raise RuntimeError(f"a recorded step failed in {self.names[failed]}")

@@ -31,11 +31,12 @@ class Recorder:
         self._arrays = 0                                              # how many were made
         self._identities: list[list] = []                             # of each call: its arguments, wherever they lie
         self.calls: list[tuple[Any, tuple, list[int]]] = []           # function, types, row: so arrays are freed
+        self.uses: list[tuple[int, int, int]] = []                    # of memory: call, first address, end
         self.constants: list[np.ndarray] = []                         # kept, because rows hold addresses only
 
     def forget_calls(self) -> None:
         """Free what only a comparison or a table needs. The constants stay: a table holds only their addresses."""
-        self.calls, self._identities = [], []
+        self.calls, self.uses, self._identities = [], [], []
 
     def same_calls(self, other: "Recorder") -> bool:
         """Whether another recording made the same calls: the same functions of the same arrays and numbers."""
@@ -83,6 +84,7 @@ class Recorder:
             raise NotRecordable(f"{compiled.py_func.__name__} returns a result instead of writing it to an array")
         compiled(*values)
         row = [word for value, kind in zip(values, kinds, strict=True) for word in words_of(value, kind)]
+        self.uses += [(len(self.calls), *_extent(x)) for x in of or arguments if isinstance(x, Tracked) and x.size]
         self.calls.append((compiled, kinds, row))
         self._identities.append([_identity(x) for x in of or arguments])
 
@@ -149,6 +151,13 @@ def _same(a, b):
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a is b or np.array_equal(a, b)
     return type(a) is type(b) and a == b
+
+
+def _extent(x):
+    """Return the addresses between which all numbers of an array lie."""
+    steps = [(length - 1) * step for length, step in zip(x.shape, x.strides, strict=True)]
+    start = x.__array_interface__["data"][0]
+    return start + sum(min(step, 0) for step in steps), start + sum(max(step, 0) for step in steps) + x.itemsize
 
 
 def _place(x):

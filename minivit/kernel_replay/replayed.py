@@ -47,6 +47,8 @@ class Record:
         self.outputs = [plain(y) for y in outputs]
         self._owners = inputs, outputs                                # until here, their memory is not given out again
         self.table: Table | None = None
+        self.done = np.zeros(1, np.int64)                             # how many calls of a replay are complete
+        self._uses = np.empty((0, 3), np.int64)                       # as those of the recorder
 
     def _fill(self, arguments):
         for target, x in zip(self.inputs, arguments, strict=True):
@@ -55,11 +57,18 @@ class Record:
     def replay(self, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Replay the call for other arrays. The results lie in the memory of the record until its next use."""
         if self.table is None:
-            self.table = Table(self.recorder.calls)
+            self._uses = np.array(self.recorder.uses, np.int64).reshape(-1, 3)
+            self.table = Table(self.recorder.calls)                   # from here on, others may ask for the last use
             self.recorder.forget_calls()
         self._fill(arguments)
-        self.table.run()
+        self.table.run(self.done)
         return self.outputs
+
+    def last_use(self, vector: np.ndarray) -> int:
+        """Return how many calls must be complete before a contiguous array (n,) has its final values."""
+        start = vector.__array_interface__["data"][0]
+        calls, first, end = self._uses.T
+        return int(calls[(first < start + vector.nbytes) & (end > start)].max(initial=-1)) + 1
 
 
 class Replayed:
@@ -85,7 +94,11 @@ class Replayed:
     ----------
     reason : str
         Why some calls run as written; empty if all are replayed.
+    replaying : Record or None
+        What is replayed at this moment, for other threads.
     """
+
+    replaying: Record | None = None
 
     def __init__(self, recorded: Callable, written: Callable, memory: Memory | None = None,
                  why_not: str = "") -> None:
@@ -110,10 +123,19 @@ class Replayed:
         if first is None:
             self._next[key] = partial(self._record, first=record)
         elif record.recorder.same_calls(first.recorder):
-            self._next[key] = lambda key, arguments, numbers: record.replay(arguments)
+            self._next[key] = partial(self._replay, record)
         else:
             self._give_up("the same step made other calls the second time", key)
         return record.outputs
+
+    def _replay(self, record, key, arguments, numbers):
+        """Replay the record of some shapes."""
+        record.done[0] = 0                                            # before another thread looks
+        self.replaying = record
+        try:
+            return record.replay(arguments)
+        finally:
+            self.replaying = None
 
     def _give_up(self, reason, key, arguments=(), numbers=None):
         """Run as written from now on."""

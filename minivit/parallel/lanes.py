@@ -30,6 +30,7 @@ from ..ops import cross_entropy
 from ..ops.philox import Generator
 from .batch_split import BatchSplit
 from .blas import blas_threads
+from .lane_gradient import LaneGradient
 from .ranks.alone import ALONE, Alone
 from .replayed_replica import Replicas
 from .threads import Workers
@@ -51,16 +52,14 @@ def supervised(model: Any, images: np.ndarray, targets: np.ndarray, batch: int) 
 class Lane:
     """A replica of the model, its random numbers, and the gradient of its shard."""
 
-    _sum: np.ndarray | None
-
     def __init__(self, replicas: Replicas, seed: int) -> None:
-        self.rng, self.forward_backward, self._sum = Generator(seed), replicas.make(), None
-        self.gradients = self._of_micro_batch = self.forward_backward.gradients
+        self.rng, self.forward_backward = Generator(seed), replicas.make()
+        self.gradient = LaneGradient(self.forward_backward)
 
     def run(self, images: np.ndarray, targets: np.ndarray, micro_batches: Sequence[slice],
             augment: Callable | None = None) -> tuple[float, int]:
         """Run some micro-batches of a whole batch -> (their part of the mean loss, number of correct predictions)."""
-        loss, correct, self.gradients, step = 0.0, 0, self._of_micro_batch, np.array(self.rng.step, np.uint64)
+        loss, correct, step = 0.0, 0, np.array(self.rng.step, np.uint64)
         with self.forward_backward.memory.lock:                       # other lanes may share the memory
             for part in micro_batches:
                 self.rng.samples = np.arange(part.start, part.stop, dtype=np.uint64)
@@ -68,12 +67,7 @@ class Lane:
                 part_loss, logits = self.forward_backward(x, t, step, self.rng.samples, batch=len(images))
                 loss += float(part_loss)
                 correct += int((logits.argmax(axis=1) == t.argmax(axis=1)).sum())
-                # Each backward overwrites the replica's gradients, so a sum over several needs an array of its own.
-                if self.gradients is not self._of_micro_batch:
-                    self.gradients += self._of_micro_batch
-                elif len(micro_batches) > 1:
-                    self.gradients = self._sum = np.empty_like(self._of_micro_batch) if self._sum is None else self._sum
-                    np.copyto(self.gradients, self._of_micro_batch)
+                self.gradient.end_micro_batch()
         return loss, correct
 
 
@@ -113,21 +107,22 @@ class Lanes:
         shards = [split.micro_batches(shard) for shard in split.shards(len(images))]
         own = shards[self.ranks.own(len(shards))]
         self._lanes += [Lane(self.replicas, self.seed) for _ in own[len(self._lanes):]]
-        lanes = self._lanes[:len(own)]
-        for lane in lanes:
+        jobs = list(zip(self._lanes, own, strict=False))              # a smaller batch may need fewer lanes
+        lanes = [lane for lane, _ in jobs]
+        for lane, micro_batches in jobs:
             lane.rng.start_batch(step, epoch, np.arange(len(images)) if dataset_indices is None else dataset_indices)
+            lane.gradient.start_batch(len(micro_batches))
         with blas_threads(1):
-            jobs = list(zip(lanes, own, strict=True))
-            results = self.workers.map(lambda job: job[0].run(images, targets, job[1], self.augment), jobs)
-            squares = self.ranks.ordered_allreduce(self.workers, self.gradients, lambda *part: self._add(lanes, *part),
-                                                   lambda chunk: sum_of_squares(self.gradients[chunk]))
+            results, squares = self.ranks.ordered_allreduce(
+                self.workers, self.gradients,
+                compute=lambda: self.workers.map(lambda job: job[0].run(images, targets, job[1], self.augment), jobs),
+                is_final=lambda chunk: all(lane.gradient.is_final(chunk) for lane in lanes),
+                add_own=lambda chunk, first: self._add(lanes, chunk, first),
+                finish=lambda chunk: sum_of_squares(self.gradients[chunk]))
         losses, correct = zip(*self.ranks.allgather_lanes(results, len(shards)), strict=True)
         return sum(losses), sum(correct), float(np.sqrt(sum(squares)))
 
     def _add(self, lanes, chunk, first):
         """Add the lanes' gradients in the order of the lanes, for one chunk; first: the total is still undefined."""
-        total = self.gradients[chunk]
-        if first:
-            total[...] = lanes[0].gradients[chunk]
-        for lane in lanes[first:]:
-            total += lane.gradients[chunk]
+        for lane in lanes:
+            lane.gradient.add_to(self.gradients[chunk], chunk, first and lane is lanes[0])

@@ -34,12 +34,27 @@ class ReplayedReplica(Replayed):
         if not getattr(objective, "__module__", "").startswith("minivit."):
             why_not = why_not or "the objective is a function of your own, which may depend on more than its arguments"
         self._numbers: Callable[[], dict] = getattr(objective, "numbers", dict)
+        self._last_uses: dict[tuple[Any, int], int] = {}
         super().__init__(_forward_backward(tracked, seed, objective, recompute),
                          _forward_backward(self.replica, seed, objective, recompute), memory, why_not)
 
     def __call__(self, *arguments: np.ndarray, **numbers: float) -> Any:
         """Return (loss, logits). Each combination of the numbers on which the objective depends has its own record."""
         return super().__call__(*arguments, **numbers, **self._numbers())
+
+
+    def has_finished(self, chunk: slice) -> bool:
+        """Whether the replay that runs now, in another thread, has computed a chunk of `gradients` completely.
+
+        False if nothing is being replayed.
+        """
+        record = self.replaying
+        if record is None or record.table is None:
+            return False
+        key = record, chunk.start
+        if key not in self._last_uses:
+            self._last_uses[key] = record.last_use(self.gradients[chunk])
+        return int(record.done[0]) >= self._last_uses[key]
 
 
 class Replicas:

@@ -8,7 +8,7 @@ computed in the order of the lanes, so its bits do not depend on the number of r
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..batch_split import chunks
 from ..threads import Workers
 
 LaneResult = tuple[float, int]
+Result = TypeVar("Result")
 
 
 class RankError(RuntimeError):
@@ -48,9 +49,10 @@ class Alone:
         """Return the number of the first one of `count` parts for each rank, and `count`."""
         return [count * rank // self.size for rank in range(self.size + 1)]
 
-    def ordered_allreduce(self, workers: Workers, total: np.ndarray, add_own: Callable[[slice, bool], None],
-                          finish: Callable[[slice], float]) -> list[float]:
-        """Add vectors (n,) of all ranks in the order of the ranks, into `total` (n,) of each rank.
+    def ordered_allreduce(self, workers: Workers, total: np.ndarray, compute: Callable[[], Result],
+                          is_final: Callable[[slice], bool], add_own: Callable[[slice, bool], None],
+                          finish: Callable[[slice], float]) -> tuple[Result, list[float]]:
+        """Compute vectors (n,), and add those of all ranks in the order of the ranks, into `total` (n,) of each rank.
 
         Parameters
         ----------
@@ -58,6 +60,11 @@ class Alone:
             The threads that add. Each takes one chunk of the vector after another.
         total : (n,)
             The sum.
+        compute : function
+            () -> anything; computes the vectors of this rank. It is called once, in this thread.
+        is_final : function
+            (chunk) -> whether `compute` will not change a chunk of this rank's vectors any more. It is asked by another
+            thread while `compute` runs.
         add_own : function
             (chunk, first) adds the vectors of this rank to a chunk of the total. If `first`, nothing was added before,
             and the chunk has arbitrary values.
@@ -66,6 +73,8 @@ class Alone:
 
         Returns
         -------
+        result
+            What `compute` returned.
         list of float
             What `finish` returned, for each chunk in order.
         """
@@ -73,7 +82,7 @@ class Alone:
             add_own(chunk, True)
             return finish(chunk)
 
-        return workers.map(add, chunks(0, total.size))
+        return compute(), workers.map(add, chunks(0, total.size))
 
     def allgather_lanes(self, results: Sequence[LaneResult], count: int) -> list[LaneResult]:
         """Return the (loss, number of correct predictions) of all `count` lanes from those of each rank's own lanes."""

@@ -64,6 +64,11 @@ class Messages:
             polls += 1
             time.sleep(0 if polls < BUSY_POLLS else SLEEP)            # 0 lets other threads and processes run
 
+    def progress(self) -> None:
+        """Let MPI go on with messages that are on their way. It does so only within its own functions."""
+        with self.lock:
+            self.comm.Iprobe(self._any_source, NOTE_TAG)
+
     def check(self) -> None:
         """Raise the problem of the training if there is one, or RankError if this rank has stopped."""
         if self.problem or self.stopped:

@@ -18,8 +18,10 @@ number of ranks, so the weights would too.
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,11 +29,12 @@ import numpy as np
 
 from ..batch_split import chunks
 from ..threads import Workers, available_threads
-from .alone import ALONE, Alone, LaneResult, RankError
+from .alone import ALONE, Alone, LaneResult, RankError, Result
 from .liveness import Liveness, end_all
 from .messages import FIRST_FREE_TAG, Messages
 from .obituary import Obituary
 
+EARLY_SLEEP = 5e-4          # seconds between two looks at messages while lanes are computed
 START = "start at least two with mpiexec -n 2"
 
 
@@ -97,6 +100,7 @@ class Ranks(Alone):
         self.rank, self.size = self._messages.rank, self._messages.size
         self.first = self.rank == 0
         self.host, self._contexts, self._sums = socket.gethostname(), 0, np.empty(0)
+        self._thread = ThreadPoolExecutor(1, "minivit-messages")      # it adds gradients while lanes are computed
         line = "resume the run, if it has a folder"
         self._obituary = Obituary(f"minivit: error: {_killed(self.size)}; {line}") if self.first else None
         self._liveness: Liveness | None = Liveness(self._messages, line, self._print)
@@ -115,18 +119,27 @@ class Ranks(Alone):
             self._liveness.begin_step()
         return slice(*self.edges(count)[self.rank:self.rank + 2])
 
-    def ordered_allreduce(self, workers: Workers, total: np.ndarray, add_own: Callable[[slice, bool], None],
-                          finish: Callable[[slice], float]) -> list[float]:
-        """Add vectors of all ranks in the order of the ranks; see `Alone.ordered_allreduce`."""
-        if self._liveness:
-            self._liveness.end_step()
+    def ordered_allreduce(self, workers: Workers, total: np.ndarray, compute: Callable[[], Result],
+                          is_final: Callable[[slice], bool], add_own: Callable[[slice, bool], None],
+                          finish: Callable[[slice], float]) -> tuple[Result, list[float]]:
+        """Compute vectors and add those of all ranks in the order of the ranks; see `Alone.ordered_allreduce`."""
         if not self._is_last and self._sums.shape != total.shape:
             self._sums = np.empty_like(total)
+        pipeline = _Pipeline(self._messages, total, self._sums, is_final, add_own, finish)
+        early = self._thread.submit(pipeline.run_early)
         try:
-            return _Pipeline(self._messages, total, self._sums, add_own, finish).run(workers)
+            result = compute()
+            pipeline.computed.set()
+            if self._liveness:
+                self._liveness.end_step()
+            early.result()                                            # raises its error, if any
+            return result, pipeline.run(workers)
         except BaseException:
             self._messages.stopped = True                             # other threads may wait for what never comes
             raise
+        finally:
+            pipeline.computed.set()
+            wait([early])
 
     @property
     def _is_last(self):
@@ -197,6 +210,7 @@ class Ranks(Alone):
 
     def close(self) -> None:
         """End the threads and processes that watch this rank."""
+        self._thread.shutdown()
         if self._liveness:
             self._liveness.close()
             self._liveness = None
@@ -208,9 +222,11 @@ class Ranks(Alone):
 class _Pipeline:
     """One sum of vectors over all ranks. See the figure at the top."""
 
-    def __init__(self, messages: Messages, total: np.ndarray, sums: np.ndarray, add_own: Callable, finish: Callable):
+    def __init__(self, messages: Messages, total: np.ndarray, sums: np.ndarray, is_final: Callable, add_own: Callable,
+                 finish: Callable):
         self.messages, self.total, self.sums, self.add_own, self.finish = messages, total, sums, add_own, finish
-        self.chunks = chunks(0, total.size)
+        self.is_final, self.computed = is_final, threading.Event()
+        self.chunks = chunks(0, total.size)[::-1]                     # backward computes the last layers first
         before, after = messages.rank - 1, messages.rank + 1
         self.first, self.last = before < 0, after == messages.size
         self.before, self.after = before, after
@@ -222,30 +238,51 @@ class _Pipeline:
                                               for i, chunk in enumerate(self.chunks)]
         self.sent: list[Any] = [None] * len(self.chunks)
         self.returned: list[Any] = [None] * len(self.chunks)
+        # The sum of a chunk comes back after two ticks for each rank between here and the last one.
+        self.lag = 2 * (messages.size - after)
+        self.ticks, self.found = list(range(len(self.chunks) + self.lag)), [0.0] * len(self.chunks)
 
     def _tag(self, i, direction):
         return FIRST_FREE_TAG + 2 * i + direction
 
+    def run_early(self) -> None:
+        """Add the chunks that are final, while the others are still computed. Another thread calls this."""
+        try:
+            while not self.computed.is_set() and self.ticks:
+                self._tick(self.ticks.pop(0))
+        except BaseException:
+            self.messages.stopped = True                              # as in `Ranks.ordered_allreduce`
+            raise
+
     def run(self, workers: Workers) -> list[float]:
-        """Add all chunks; see `Alone.ordered_allreduce`."""
-        # The sum of a chunk comes back after two ticks for each rank between here and the last one.
-        count, lag, found = len(self.chunks), 2 * (self.messages.size - self.after), [0.0] * len(self.chunks)
-
-        def tick(t):
-            if t < count:
-                self._forward(t)
-            if t >= lag:
-                found[t - lag] = self._back(t - lag)
-
-        workers.map(tick, range(count + lag))
+        """Add the chunks that are left; see `Alone.ordered_allreduce`."""
+        workers.map(self._tick, self.ticks)
         for request in filter(None, self.sent + self.returned):
             self.messages.wait(request)
-        return found
+        return self.found[::-1]
+
+    def _tick(self, t):
+        """Send one chunk on, and take the sum of an earlier one."""
+        if t < len(self.chunks):
+            self._forward(t)
+        if t >= self.lag:
+            self.found[t - self.lag] = self._back(t - self.lag)
+
+    def _wait(self, request):
+        """Wait for a message; while the lanes of this rank are computed, without taking their time."""
+        while not self.computed.is_set() and not self.messages.is_complete(request):
+            self.messages.check()
+            self.computed.wait(EARLY_SLEEP)
+        self.messages.wait(request)
 
     def _forward(self, i):
         """Add the lanes of this rank to a chunk of those before, and send it on."""
+        while not (self.computed.is_set() or self.is_final(self.chunks[i])):
+            self.messages.check()
+            self.messages.progress()
+            self.computed.wait(EARLY_SLEEP)
         if not self.first:
-            self.messages.wait(self.partial[i])
+            self._wait(self.partial[i])
         self.add_own(self.chunks[i], self.first)
         if not self.last:
             self.sent[i] = self.messages.send(self.total[self.chunks[i]], self.after, self._tag(i, 0))
@@ -254,13 +291,13 @@ class _Pipeline:
         """Take the sum of a chunk from the rank after this one, and pass it to the one before."""
         chunk = self.chunks[i]
         if not self.last:
-            self.messages.wait(self.complete[i])
+            self._wait(self.complete[i])
             if not self.first:
                 self.returned[i] = self.messages.send(self.sums[chunk], self.before, self._tag(i, 1))
             while self.sent[i] is None:                               # another thread is about to note it
                 self.messages.check()
                 time.sleep(0)
-            self.messages.wait(self.sent[i])
+            self._wait(self.sent[i])
             self.total[chunk] = self.sums[chunk]
         elif not self.first:
             self.returned[i] = self.messages.send(self.total[chunk], self.before, self._tag(i, 1))
@@ -278,8 +315,6 @@ def _killed(size):
 
 def end_process(code: int, comm: Any) -> None:
     """End MPI in this process after an error. If the other ranks do not follow within seconds, MPI ends them."""
-    import threading
-
     from mpi4py import MPI
 
     fallback = threading.Timer(5, end_all, (comm, code))
