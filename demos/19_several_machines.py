@@ -4,12 +4,15 @@
     python demos/19_several_machines.py --quick            seconds; too few repetitions for conclusions
     mpiexec -n 2 python demos/19_several_machines.py --check --gbit 0.88 --delay 0.00017
                                                            compares the model with sums that are measured here
-    mpiexec -n 2 python demos/19_several_machines.py --step
-                                                           the processor time of a step; also without mpiexec
+    mpiexec -n 2 python demos/19_several_machines.py --overlap
+                                                           sums that begin during the backward, and after it
+    mpiexec -n 2 python demos/19_several_machines.py --memory
+                                                           the memory of ranks that load all images, or their share
+    python demos/19_several_machines.py --speed            2 ranks of 1 thread against 1 process of 2 threads
 
-Prints two tables and draws several_machines.png. One thread of this processor stands for a machine; a batch has 1,024
-images in 1,024 lanes. Times of a lane, of additions and of the update are measured here, as processor time. Those of
-messages are
+The first prints two tables and draws several_machines.png. One thread of this processor stands for a machine; a batch
+has 1,024 images in 1,024 lanes. Times of a lane, of additions and of the update are measured here, as processor time.
+The sum begins when the gradients are complete. Times of messages are
 
     message of n bytes    delay + n / bandwidth
     sum of C chunks       C max(2 n / bandwidth, additions of a chunk)
@@ -21,15 +24,23 @@ chunk twice, to the next one and later, complete, to the one before. With two ma
 """
 
 import argparse
+import json
 import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 import minivit
 from minivit.common.figures import new_figure, save
 from minivit.parallel.batch_split import CHUNK, BatchSplit
+from minivit.parallel.lane_gradient import LaneGradient
 from minivit.parallel.lanes import Lanes
 from minivit.parallel.ranks.mpi import ranks_of
 from minivit.parallel.threads import Workers
@@ -168,7 +179,8 @@ def check(gigabits, delay, repetitions):
 
             def one_sum(total=total, add=add):
                 ranks.allgather_number(0)                             # all begin at the same time
-                ranks.ordered_allreduce(Workers(1), total, add, lambda chunk: 0.0)
+                ranks.ordered_allreduce(Workers(1), total, compute=lambda: None, is_final=lambda chunk: True,
+                                        add_own=add, finish=lambda chunk: 0.0)
 
             seconds = median_seconds(one_sum, repetitions, time.perf_counter)
             assert (total == ranks.size).all()
@@ -181,19 +193,101 @@ def check(gigabits, delay, repetitions):
             print("\n".join(lines))
 
 
-def processor_time(repetitions):
-    """Print the processor time of a step of `cifar`: on ranks with one thread each, or in one process with two."""
-    from mpi4py import MPI
-
-    ranks = ranks_of(MPI.COMM_WORLD if MPI.COMM_WORLD.Get_size() > 1 else None)
+def cifar_trainer(ranks, lanes=None):
+    """Return a function that does a training step of `cifar`: 128 images, two threads or as many ranks."""
     model, images = minivit.create_model(MODELS["cifar"]), np.zeros((128, 32, 32, 3), np.uint8)
     labels = np.arange(128) % model.classes
+    split = BatchSplit(lanes, BatchSplit.for_batch(128, model.matmul_rows).micro_batch) if lanes else None
+    trainer = minivit.Trainer(model, threads=1 if ranks.size > 1 else 2, split=split, ranks=ranks)
+    return lambda: trainer.step(images, labels)
+
+
+def all_ranks():
+    """Return the ranks that mpiexec has started, or this process alone."""
+    from mpi4py import MPI
+
+    return ranks_of(MPI.COMM_WORLD if MPI.COMM_WORLD.Get_size() > 1 else None)
+
+
+def overlap(lanes, repetitions):
+    """Print the time of a step whose sum begins during the backward, and of one whose sum begins after it."""
+    ranks, early = all_ranks(), LaneGradient.is_final
     with ranks.together():
-        trainer = minivit.Trainer(model, threads=1 if ranks.size > 1 else 2, ranks=ranks)
-        own = median_seconds(lambda: trainer.step(images, labels), repetitions, time.process_time)
-        seconds = sum(ranks.everyone(own))
+        step = cifar_trainer(ranks, lanes)
+        times = {"during the backward": [], "after the backward": []}
+        for _ in range(repetitions + 3):
+            for when, found in times.items():
+                LaneGradient.is_final = early if when == "during the backward" else lambda *_: False
+                ranks.allgather_number(0)                             # all begin at the same time
+                start = time.perf_counter(), time.process_time()
+                step()
+                found.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        for when, found in times.items():
+            wall, processor = 1e3 * np.array(found[3:]).T
+            low, middle, high = np.quantile(wall, [0.25, 0.5, 0.75])
+            processor = sum(ranks.allgather(float(np.median(processor))))
+            if ranks.first:
+                print(f"the sum begins {when:19}: {middle:7.1f} ms a step, half of them {low:.1f} to {high:.1f} ms; "
+                      f"{processor:.1f} ms of processor time")
+
+
+def one_step(repetitions):
+    """Print the seconds that a step takes, and the processor time on all ranks, as JSON."""
+    ranks = all_ranks()
+    with ranks.together():
+        step = cifar_trainer(ranks)
+        wall = median_seconds(step, repetitions, time.perf_counter)
+        processor = sum(ranks.allgather(median_seconds(step, repetitions, time.process_time)))
     if ranks.first:
-        print(f"ranks: {ranks.size}; {seconds:.2f} s of processor time for each step")
+        print(json.dumps([wall, processor]))
+
+
+def speed(rounds, repetitions):
+    """Measure steps in one process of two threads and on two ranks of one thread alternately, and compare them."""
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    starts = {"1 process of 2 threads": [], "2 ranks of 1 thread": [mpiexec, "-n", "2"]}
+    found = {name: [] for name in starts}
+    for _ in range(rounds):
+        for name, start in starts.items():
+            command = [*start, sys.executable, __file__, "--step", str(repetitions)]
+            found[name].append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    medians = {name: np.median(numbers, axis=0) for name, numbers in found.items()}
+    for name, (wall, processor) in medians.items():
+        print(f"{name:23} {1e3 * wall:8.1f} ms a step, {1e3 * processor:8.1f} ms of processor time")
+    ratios = np.array(found["1 process of 2 threads"]) / np.array(found["2 ranks of 1 thread"])     # round by round
+    wall, processor = np.median(ratios, axis=0)
+    print(f"speed of the ranks against the process: {wall:.3f} of it by the clock, {processor:.3f} by processor time "
+          f"(medians of {rounds} rounds)")
+
+
+def memory_of_this_process():
+    """Return megabytes of this process (Linux): its own memory, and files that it maps."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return [int(status[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")]
+
+
+def memory(images):
+    """Print the memory of each rank after an epoch, if each loads all images and if each reads its share."""
+    ranks = all_ranks()
+    with ranks.together(), tempfile.TemporaryDirectory() as folder:
+        path = ranks.broadcast(f"{folder}/images.npz")
+        if ranks.first:
+            rng = np.random.default_rng(0)
+            np.savez(path, images=rng.integers(0, 256, (images, 32, 32, 3), np.uint8), labels=np.arange(images) % 10)
+        ranks.allgather(None)
+        table = [("before", ranks.allgather(memory_of_this_process()))]
+        for how, load in (("its share", lambda: path), ("all images", lambda: minivit.load_data(path))):
+            model = minivit.create_model("vit", image_size=32, patch_size=16, classes=10, width=8, depth=1, heads=1)
+            data = load()
+            minivit.train(model, data, epochs=0.5, batch_size=512, lanes=8, threads=1, progress=False, mpi=ranks,
+                          on_start=lambda how=how: table.append((how, ranks.allgather(memory_of_this_process()))))
+            table.append((f"{how}, after the training", ranks.allgather(memory_of_this_process())))
+            del data
+        if ranks.first:
+            print(f"{images:,} images of 32x32x3 pixels: {images * 3072 / 2**20:,.0f} MB; memory of each rank in MB, "
+                  "its own and mapped files")
+            for what, of_ranks in table:
+                print(f"{what:32}", *(f"{own:7.0f} + {mapped:5.0f}" for own, mapped in of_ranks))
 
 
 def main():
@@ -203,14 +297,29 @@ def main():
     parser.add_argument("--gbit", type=float, default=1.0, help="bandwidth of the network between them, for --check")
     parser.add_argument("--delay", type=float, default=1e-4, help="seconds of delay of a message, for --check")
     parser.add_argument("--out", default="several_machines.png", help="file of the figure")
-    parser.add_argument("--step", action="store_true", help="print the processor time of a step, alone or on ranks")
+    parser.add_argument("--overlap", action="store_true", help="compare sums that begin during and after the backward")
+    parser.add_argument("--lanes", type=int, help="number of lanes, for --overlap")
+    parser.add_argument("--memory", action="store_true", help="print the memory of each rank")
+    parser.add_argument("--images", type=int, default=200_000, help="number of images, for --memory")
+    parser.add_argument("--speed", action="store_true", help="compare two ranks with one process")
+    parser.add_argument("--step", type=int, metavar="N", help="one measurement of --speed, with N repetitions")
     options = parser.parse_args()
     if options.step:
-        processor_time(3 if options.quick else 10)
-        return
-    if options.check:
+        one_step(options.step)
+    elif options.speed:
+        speed(2 if options.quick else 10, 3 if options.quick else 15)
+    elif options.overlap:
+        overlap(options.lanes, 3 if options.quick else 30)
+    elif options.memory:
+        memory(options.images)
+    elif options.check:
         check(options.gbit, options.delay, 3 if options.quick else 15)
-        return
+    else:
+        several_machines(options)
+
+
+def several_machines(options):
+    """Print the tables, and draw the figure."""
     models = QUICK if options.quick else MODELS
     measured = {name: measure(model, 2 if options.quick else 15) for name, model in models.items()}
     print(table(measured))

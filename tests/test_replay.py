@@ -491,7 +491,7 @@ def test_two_functions_share_no_memory():
 def test_a_chunk_that_is_final_during_a_replay_has_the_value_it_has_at_the_end(monkeypatch, name, split):
     model, found, calls = make(name), {}, []
     lanes = Lanes(model, threads=1, split=split)
-    chunks = [slice(a, a + 16) for a in range(0, model.vector.size, 16)]
+    chunks = [slice(a, a + 40) for a in range(0, model.vector.size, 40)]
 
     def value(lane, chunk):
         total = np.empty_like(model.vector[chunk])
@@ -503,17 +503,16 @@ def test_a_chunk_that_is_final_during_a_replay_has_the_value_it_has_at_the_end(m
         for k in range(calls[-1]):
             run_table(table._table[k:k + 1], np.zeros(1, np.int64))
             done[0] = k + 1
-            for lane in lanes._lanes:
-                for chunk in chunks:
-                    if (lane, chunk.start) not in found and lane.gradient.is_final(chunk):
-                        found[lane, chunk.start] = k, value(lane, chunk)
+            for lane, chunk in [(lane, chunk) for lane in lanes._lanes for chunk in chunks
+                                if (lane, chunk.start) not in found and lane.gradient.is_final(chunk)]:
+                found[lane, chunk.start] = k, value(lane, chunk)
 
     for images, labels in batches(model, (12,) * 2):
         lanes.forward_backward(images, np.eye(model.classes, dtype=np.float32)[labels], 0)
     monkeypatch.setattr(Table, "run", one_by_one)
     lanes.forward_backward(images, np.eye(model.classes, dtype=np.float32)[labels], 1)
     assert len(calls) == (1 if split.lanes == 1 else 6)               # it was replayed
-    assert [key for key, (_, early) in found.items() if value(key[0], slice(key[1], key[1] + 16)) != early] == []
+    assert [key for key, (_, early) in found.items() if value(key[0], slice(key[1], key[1] + 40)) != early] == []
     for lane in lanes._lanes:
         first, last = found[lane, 0][0], found[lane, chunks[-1].start][0]
         assert last < min(first, 0.7 * calls[0])                      # the last layers come first in a backward

@@ -7,8 +7,8 @@ import pytest
 from mpi_jobs import RANK, Job, linux, no_job_is_left, run, with_mpi  # noqa: F401
 
 import minivit
+from minivit.common.rows import Rows
 from minivit.data import Dataset
-from minivit.data.rows import Rows
 from minivit.parallel.batch_split import BatchSplit
 from minivit.parallel.lanes import Lanes
 from minivit.parallel.ranks.alone import Alone

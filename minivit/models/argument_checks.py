@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..common.checks import check_number
+from ..common.rows import Rows
 from ..common.sizes import Size, check_pair, compact, pair, size_as_python
-from ..data.rows import Rows
 from ..kernel import active
 
 _SIZES = {"image_size", "patch_size", "window"}                        # in two directions
@@ -73,6 +73,7 @@ def check_input(images: Any, shape: tuple[int, int, int]) -> None:
         return
     if not np.issubdtype(images.dtype, np.floating):
         raise TypeError(f"images must be uint8 pixels or floats that are normalised already, not {images.dtype}")
+    images = images[:]                                                # of Rows, their numbers
     low, high = images.min(initial=0), images.max(initial=0)          # NaN if any number is NaN
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("images hold NaN or infinity")

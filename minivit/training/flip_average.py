@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.rows import Rows
+from ..common.rows import Rows
 from .augment import Augmentation
 from .evaluation import Evaluation, evaluate
 

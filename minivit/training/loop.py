@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.rows import Rows
+from ..common.rows import Rows
 from .early_stopping import best_record, out_of_patience
 from .evaluation import Evaluation
 from .schedule import learning_rate, warmup_steps

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..common.rows import Rows
 from ..common.version import __version__
 from ..data import Dataset
 from ..data.dataset import split
-from ..data.rows import Rows
 from ..models.linear_probe import LinearProbe
 from ..models.model import Model
 from ..parallel.batch_split import MAX_LANES, BatchSplit
@@ -201,5 +201,6 @@ def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
         raise ValueError(f"class {name} of {data.name} has only one training image, but a validation part needs two of "
                          "each class: add images, or leave out patience and val_fraction")
     rest, part = split(data.train_labels, fraction, settings["seed"], data.class_names)
-    return replace(data, train_images=Rows(data.train_images, rest), train_labels=data.train_labels[rest],
-                   val_images=Rows(data.train_images, part), val_labels=data.train_labels[part])
+    images: list[Any] = [Rows(data.train_images, indices) for indices in (rest, part)]
+    return replace(data, train_images=images[0], train_labels=data.train_labels[rest],
+                   val_images=images[1], val_labels=data.train_labels[part])

@@ -88,7 +88,7 @@ def code_digest() -> str:
 def rounding() -> dict[str, Any]:
     """Return what decides how this machine rounds, by name: the processor, and the libraries that compute."""
     libraries = [[info.get(key) for key in ("internal_api", "version", "architecture")]
-                 for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
+                 for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"][:1]    # SciPy's comes later
     return {"processor": f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}",
             "NumPy": np.__version__, "Numba": numba.__version__, "BLAS": libraries}
 

@@ -7,8 +7,8 @@ writes them to a temporary file, and all ranks of the machine map this file into
                             <-- maps, rank 1          keeps one copy of it for all ranks; if memory runs short, it drops
                             <-- maps, rank 2          pages, and reads them again later
 
-During the training, a rank uses the images of its own lanes only (see `data/rows.py`). Hashes and pixel statistics need
-all images: each rank computes those of its share, and they are put together.
+During the training, a rank uses the images of its own lanes only (see `common/rows.py`). Hashes and pixel statistics
+need all images: each rank computes those of its share, and they are put together.
 
 The file loses its name as soon as all ranks have opened it. So the system removes it when they end, also if they are
 killed. It lies in the folder for temporary files, which the environment variable TMPDIR chooses.
@@ -53,18 +53,18 @@ def load_once(ranks: Alone, load: Callable[[], Dataset]) -> Dataset:
     if ranks.size == 1:
         return load()
     loader = ranks.allgather(ranks.host).index(ranks.host)
-    path, own_digest = _write(load()) if loader == ranks.rank else (None, None)
+    own, own_digest = _write(load()) if loader == ranks.rank else ("", "")
     try:
-        path, digest = ranks.allgather([path, own_digest])[loader]
+        path, digest = ranks.allgather([own, own_digest])[loader]
         if not Path(path).exists():
             raise ValueError(f"{ranks} does not see {path} of rank {loader}, although both are on a machine named "
                              f"{ranks.host}: give each machine its own name, and all its ranks the same TMPDIR")
         data = _read(path)
         ranks.allgather(None)                                         # all have opened it
     finally:
-        if loader == ranks.rank:
+        if own:
             with suppress(OSError):
-                os.unlink(path)
+                os.unlink(own)
     _compute_in_shares(ranks, data, digest)
     return data
 

@@ -13,6 +13,10 @@ This is a pipeline: all ranks work at the same time, each on another chunk. A ra
 twice. So n numbers take about the time of 2 n numbers on one connection, for any number of ranks, and the delay of each
 connection once in each direction. Why not a reduction of MPI (`Allreduce`)? Its order of additions depends on the
 number of ranks, so the weights would too.
+
+Backward computes the gradients of the last layers first, so the last chunk is added first. A thread of its own adds the
+chunks that are final while the lanes of this rank still compute the others. When the lanes are done, all threads add
+what is left.
 """
 
 import os
@@ -34,7 +38,7 @@ from .liveness import Liveness, end_all
 from .messages import FIRST_FREE_TAG, Messages
 from .obituary import Obituary
 
-EARLY_SLEEP = 5e-4          # seconds between two looks at messages while lanes are computed
+EARLY_SLEEP, FIRST_SLEEP = 5e-4, 5e-3        # seconds between two looks while lanes are computed; until one is ready
 START = "start at least two with mpiexec -n 2"
 
 
@@ -279,8 +283,9 @@ class _Pipeline:
         """Add the lanes of this rank to a chunk of those before, and send it on."""
         while not (self.computed.is_set() or self.is_final(self.chunks[i])):
             self.messages.check()
-            self.messages.progress()
-            self.computed.wait(EARLY_SLEEP)
+            if i:                                                     # otherwise nothing is on its way
+                self.messages.progress()
+            self.computed.wait(EARLY_SLEEP if i else FIRST_SLEEP)
         if not self.first:
             self._wait(self.partial[i])
         self.add_own(self.chunks[i], self.first)
