@@ -28,6 +28,8 @@ OBLONG = {
     "vit": {"image_size": (8, 12), "patch_size": 2, "width": 12, "depth": 2, "heads": 3},
     "vit with biases": {"image_size": (8, 12), "patch_size": (4, 2), "width": 12, "depth": 2, "heads": 3,
                         "relative_bias": True, "pool": "mean", "positions": "sincos"},
+    "vit with rotary positions": {"image_size": (8, 12), "patch_size": (4, 2), "width": 12, "depth": 2, "heads": 3,
+                                  "positions": "rotary", "registers": 1},
     "vit with a stem": {"image_size": (4, 16), "patch_size": 4, "width": 12, "depth": 2, "heads": 3, "stem": "conv"},
     "vit of signals": {"image_size": (1, 48), "patch_size": (1, 4), "width": 12, "depth": 2, "heads": 3},
     "deit": {"image_size": (4, 12), "patch_size": 2, "width": 12, "depth": 2, "heads": 3},

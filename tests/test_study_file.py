@@ -9,8 +9,9 @@ from mpi_jobs import Job, no_job_is_left, with_mpi  # noqa: F401
 import minivit
 from minivit.cli import main
 from minivit.explain import Study
+from minivit.training_pipeline.studies import ablation
 from minivit.training_pipeline.studies.run_study import run_study, train_point
-from minivit.training_pipeline.studies.study_file import StudyFile, read_study
+from minivit.training_pipeline.studies.study_file import StudyFile, arguments, read_study
 from minivit.training_pipeline.studies.summary import draw, results, summary
 
 FILE = """
@@ -159,6 +160,15 @@ def test_another_grid_beside_an_existing_table_is_one_line(file, capsys, grid):
      "but not with val_fraction 0, so these cannot be compared: write one val_fraction, such as 0.1, into [settings]"),
     ('data = "digits"\n[grid]\npatience = [3, 0]\nlr = [1e-3, 1e-2]', "set apart with patience 3, lr 0.001, "
      "but not with patience 0, lr 0.001"),
+    ('data = "digits"\n[variants.a]\nlrr = 1', "unknown setting or model option 'lrr': did you mean 'lr'?"),
+    ('data = "digits"\n[variants.a]\n', "grid.toml: [variants.a] changes nothing: name a setting or an option"),
+    ('data = "digits"\n[settings]\nlr = 1\n[variants.a]\nlr = 1', "grid.toml: [variants.a] changes nothing"),
+    ('data = "digits"\n[variants.base]\nlr = 1', "grid.toml: the variant base is what [settings] describe"),
+    ('data = "digits"\n[variants.a]\nlr = 1\n[variants.b]\nlr = 1', "grid.toml: [variants.b] and [variants.a] are the"),
+    ('data = "digits"\n[variants.a]\nseed = 1', "grid.toml: seed cannot be in [variants.a]: seeds=... at the top"),
+    ('data = "digits"\n[variants.a]\nlr = 1\n[grid]\nema = [0, 0.9]', "grid.toml: a study has a grid or variants"),
+    ('data = "digits"\n[variants]\nlr = 1', "grid.toml: variants.lr must be a table, [variants.lr], not 1"),
+    ('data = "digits"\n[variants.a]\nval_fraction = 0.1', "set apart with variant a, but not with variant base"),
     ('data = "nothing"', "unknown data set"),
     ('data = "digits"\n[grid]\nmodel = ["vit_mini", "vit_minni"]', "unknown model 'vit_minni'"),
 ])
@@ -199,3 +209,93 @@ def test_a_study_on_the_workers_of_dask_has_the_same_results(file):
     lines = [sorted(line.rsplit(",", 1)[0] for line in path.read_text().splitlines())
              for path in (alone.file, file.with_suffix(".csv"))]
     assert lines[0] == lines[1]
+
+
+# ---- ablation studies: variants of a base ---------------------------------------------------------------------------
+
+VARIANTS = """
+data = "digits"
+model = "vit_mini"
+seeds = 2
+
+[settings]
+epochs = 0.1
+width = 8
+depth = 1
+heads = 2
+val_fraction = 0.2
+
+[variants.rotary]
+positions = "rotary"
+
+[variants."without bias, wide"]
+width = 16
+relative_bias = false
+"""
+
+
+def test_a_variant_is_the_base_with_its_changes(file):
+    file.write_text(VARIANTS)
+    asked = read_study(file)
+    assert [(point["variant"], point["changes"], point["seed"]) for point in asked.points][:4] == [
+        ("base", "{}", 0), ("rotary", '{"positions": "rotary"}', 0),
+        ("without bias, wide", '{"relative_bias": false, "width": 16}', 0), ("base", "{}", 1)]
+    models = [arguments("digits", asked.model, asked.settings, one, 3) for one in asked.combinations]
+    assert [type(model).__name__ for model, _, _ in models] == ["ViT", "ExtendedViT", "ViT"]
+    assert [model.config["width"] for model, _, _ in models] == [8, 8, 16]
+    assert models[0][2] == {"epochs": 0.1, "val_fraction": 0.2, "seed": 3, "start": None}
+
+
+def test_an_ablation_study_resumes_and_keeps_its_rows_if_variants_are_added_or_changed(file, capsys):
+    file.write_text(VARIANTS)
+    assert main(["study", str(file), "--limit", "5"]) == 0
+    capsys.readouterr()
+    assert main(["study", str(file)]) == 0
+    printed, said = capsys.readouterr()
+    assert "has 5 of 6 points already" in said
+    lines = printed.splitlines()
+    assert lines[0].split() == ["variant", "seeds", "accuracy", "difference", "95%", "interval", "shown", "changes"]
+    assert lines[1].split()[:2] == ["base", "2"]
+    assert lines[2].endswith('"positions": "rotary"')
+    assert "Accuracy on the validation images" in printed
+    assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    before = file.with_suffix(".csv").read_text()
+    file.write_text(VARIANTS.replace("width = 16", "width = 24") + '[variants.registers]\nregisters = 1\n')
+    assert main(["study", str(file), "--limit", "0", "--json"]) == 0   # the changed variant has no results any more
+    found = json.loads(capsys.readouterr().out)["results"]
+    assert [row["combination"]["variant"] for row in found] == ["base", "rotary"]
+    assert file.with_suffix(".csv").read_text() == before
+
+
+def ablated(accuracies):
+    """What `results` returns for {variant: {seed: accuracy}}."""
+    return [({"variant": name, "changes": "{}" if name == "base" else '{"ema": 0}'}, by_seed)
+            for name, by_seed in accuracies.items()]
+
+
+def test_differences_are_paired_by_seed_with_their_interval():
+    base = {0: 0.50, 1: 0.60, 2: 0.70}
+    found = ablated({"base": base, "better": {0: 0.51, 1: 0.61, 2: 0.72}, "worse": {0: 0.4, 1: 0.5, 2: 0.59},
+                     "unknown": {0: 0.6, 2: 0.65}, "diverged": {0: float("nan"), 1: 0.7, 2: float("nan")}})
+    lines = ablation.summary(found, "validation").splitlines()
+    mean, error = 4 / 300, np.std([0.01, 0.01, 0.02], ddof=1) / 3**0.5
+    half = 4.303 * error                                              # Student's t for three numbers
+    assert half > mean                                                # so nothing is shown, although all are better
+    assert lines[2].split() == ["better", "3", "61.33%", "+1.33", f"{100 * (mean - half):+.2f}", "to",
+                                f"{100 * (mean + half):+.2f}", '"ema":', "0"]
+    assert lines[3].split()[-3:] == ["worse", '"ema":', "0"]
+    assert lines[4].split()[1:4] == ["2", "62.50%", "+2.50"]
+    assert lines[5].split()[1:5] == ["1", "70.00%", "+10.00", "-"]
+    assert "2 trainings have diverged and are left out" in lines[-1]
+    rows = ablation.as_json(found)
+    assert rows[1]["difference"] == pytest.approx(mean)
+    assert rows[1]["interval"] == pytest.approx([mean - half, mean + half])
+    assert rows[4]["interval"] is None
+    assert rows[4]["difference"] == pytest.approx(0.1)
+
+
+def test_the_picture_of_an_ablation_needs_no_complete_results(tmp_path):
+    for number, accuracies in enumerate(({"base": {0: 0.5}}, {"rotary": {0: 0.5}},
+                                         {"base": {0: 0.5}, "rotary": {0: 0.6}, "wide": {1: 0.7}})):
+        ablation.draw(ablated(accuracies), tmp_path / f"{number}.png", "test")
+        assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")

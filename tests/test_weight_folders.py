@@ -26,6 +26,7 @@ MODELS = {
     "oblong vit": ("vit", SMALL | {"image_size": (8, 12), "patch_size": (2, 4)}),
     "vit with registers": ("extended_vit", SMALL | {"registers": 3}),
     "vit by mean, with all extensions": ("extended_vit", SMALL | {"registers": 2, "pool": "mean", "qk_norm": True}),
+    "vit with layer scale": ("vit", SMALL | {"layer_scale": 0.5}),
     "vit by mean of normed tokens": ("extended_vit", SMALL | {"class_token": False, "pool": "mean",
                                                               "norm_first": True}),
     "deit": ("deit", SMALL),
@@ -197,6 +198,8 @@ def test_the_weights_of_a_run_are_those_of_the_run_which_knows_its_test_images(r
 
 @pytest.mark.parametrize(("options", "write", "message"), [
     (("vit", SMALL | {"relative_bias": True}), write_timm_folder, "has no relative_bias=True, so it cannot load"),
+    (("vit", SMALL | {"positions": "rotary"}), write_timm_folder, "has no positions='rotary', so it cannot load"),
+    (("vit", SMALL | {"positions": "rotary"}), write_hugging_face_folder, "it cannot express a ExtendedViT"),
     (("vit", SMALL | {"stem": "conv"}), write_timm_folder, "has no stem='conv', so it cannot load"),
     (("resnet_mini", {}), write_timm_folder, "timm builds BiT's ResNets only"),
     (("vit", SMALL | {"pool": "mean"}), write_hugging_face_folder, "it cannot express a ViT with pool='mean'"),

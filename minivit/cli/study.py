@@ -20,15 +20,21 @@ EXAMPLE = """example of a FILE:
 
   [grid]                        # each combination is trained with each seed
   lr = [0.001, 0.003, 0.01]
-  optimiser = ["adamw", "muon"]"""
+  optimiser = ["adamw", "muon"]
+
+instead of [grid], changes of the base that [settings] describe:
+  [variants.rotary]
+  positions = "rotary"
+  [variants."without EMA"]
+  ema = 0"""
 
 
 def add_study(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit study`."""
     verb = verbs.add_parser(
         "study", help="compare settings over several seeds",
-        description="Train each combination of the settings in FILE with each seed.\nPrint a table of the mean "
-                    "accuracies and their errors, and draw a figure. An interrupted study resumes.",
+        description="Train each combination of the settings in FILE with each seed, or each variant.\nPrint a table of "
+                    "the mean accuracies and their errors, and draw a figure. An\ninterrupted study resumes.",
         epilog=EXAMPLE)
     verb.set_defaults(verb=_study)
     verb.add_argument("file", metavar="FILE", help="A TOML file, as in the example below.")
@@ -50,6 +56,7 @@ def add_study(verbs: argparse._SubParsersAction) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
+    from ..training_pipeline.studies import ablation
     from ..training_pipeline.studies.run_study import run_study
     from ..training_pipeline.studies.summary import measure_of, results, summary
 
@@ -61,9 +68,11 @@ def _study(options: argparse.Namespace) -> None:
         asked, study = run_study(options.file, options.jobs, options.threads, executor, options.limit, options.table,
                                  options.plot)
     if options.json:
+        rows = results(asked, study)
+        compared = ablation.as_json(rows) if asked.variants else [{}] * len(rows)
         found = [{"combination": combination, "seeds": list(by_seed),
-                  measure_of(study): [value if math.isfinite(value) else None for value in by_seed.values()]}
-                 for combination, by_seed in results(asked, study)]
+                  measure_of(study): [value if math.isfinite(value) else None for value in by_seed.values()]} | more
+                 for (combination, by_seed), more in zip(rows, compared, strict=True)]
         print(json.dumps({"table": str(study.file), "results": found}))
         return
     figure = options.plot or Path(options.file).with_suffix(".png")

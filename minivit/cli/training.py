@@ -64,10 +64,16 @@ def _add_model_options(verb: Parser) -> None:
                             "which adapt to the size of the images. Default: a small ViT.")
     model.add_argument("--pool", metavar="HOW",
                        help="Input of the head: token (the class token) or mean (the mean of all tokens).")
-    model.add_argument("--positions", metavar="KIND", help="Position embeddings: learned, sincos or none.")
+    model.add_argument("--positions", metavar="KIND", help="Position embeddings: learned, sincos, none, rotary or "
+                                                              "learned+rotary.")
     model.add_argument("--relative-bias", action=argparse.BooleanOptionalAction,
                        help="Learn a relative position bias in every block.")
     model.add_argument("--stem", metavar="KIND", help="First layers: patch (one projection) or conv (convolutions).")
+    model.add_argument("--registers", type=int, metavar="R", help="Number of learned tokens that the head does not "
+                                                                  "read. Default: 0.")
+    model.add_argument("--layer-scale", type=float, metavar="X",
+                       help="Multiply each number of a branch by a learned factor, which starts at X. Default: 0, for "
+                            "none.")
     model.add_argument("--drop-rate", type=float, metavar="P", help="Probability of dropout.")
     model.add_argument("--drop-path-rate", type=float, metavar="P",
                        help="Probability of stochastic depth in the last block. Default: 0.1.")

@@ -13,6 +13,7 @@ from .dropout import Dropout, DropPath
 from .group_norm import GroupNormReLU
 from .head import Heads, MeanHead
 from .layer import Layer
+from .layer_scale import LayerScale, ScaledBlock
 from .linear import Linear
 from .mlp import GELU, MLP
 from .norm import LayerNorm
@@ -22,11 +23,13 @@ from .patch_embed import PatchEmbed
 from .patch_merging import PatchMerging
 from .relative_bias import RelativeBias
 from .resnet_block import ResidualBlock, Shortcut
+from .rotary_attention import NormedRotaryAttention, RotaryAttention
 from .stage import Stage
 from .window import WindowAttention
 
 __all__ = [
     "GELU", "MLP", "Attention", "AttentionVariant", "Block", "ConvStem", "Convolution", "DropPath", "Dropout",
-    "GroupNormReLU", "Heads", "Layer", "LayerNorm", "Linear", "MeanHead", "NormedAttention", "Parameter", "PatchEmbed",
-    "PatchMerging", "RelativeBias", "ResidualBlock", "Shortcut", "Stage", "StdConvolution", "WindowAttention",
+    "GroupNormReLU", "Heads", "Layer", "LayerNorm", "LayerScale", "Linear", "MeanHead", "NormedAttention",
+    "NormedRotaryAttention", "Parameter", "PatchEmbed", "PatchMerging", "RelativeBias", "ResidualBlock",
+    "RotaryAttention", "ScaledBlock", "Shortcut", "Stage", "StdConvolution", "WindowAttention",
 ]

@@ -41,7 +41,7 @@ class Block(Layer):
         F / D, the width of the MLP relative to D.
     drop_rate, drop_path_rate : float
         Rates of dropout, and of drop-path, which leaves out a branch (see `ops/dropout.py`), in training.
-    grid : tuple of (int, int, bool), optional
+    grid : tuple of (int, int, int), optional
         Adds a relative position bias (see `AttentionVariant`).
     eps : float
         See `LayerNorm`.
@@ -52,7 +52,7 @@ class Block(Layer):
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4, drop_rate: float = 0.0,
-                 drop_path_rate: float = 0.0, grid: tuple[int, int, bool] | None = None, attn: Layer | None = None,
+                 drop_path_rate: float = 0.0, grid: tuple[int, int, int] | None = None, attn: Layer | None = None,
                  eps: float = 1e-6, output_tokens: int | None = None) -> None:
         self.norm1 = LayerNorm(width, eps)
         if grid or output_tokens:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..ops import attention_variants
 from .attention_variants import AttentionVariant
 from .norm import LayerNorm
 
@@ -25,27 +24,24 @@ class NormedAttention(AttentionVariant):
 
     Parameters
     ----------
-    width, heads, drop_rate
-        See `Attention`.
+    width, heads, drop_rate, grid
+        See `AttentionVariant`.
     eps : float
         See `LayerNorm`.
     """
 
-    def __init__(self, width: int, heads: int, drop_rate: float = 0.0, eps: float = 1e-6) -> None:
-        super().__init__(width, heads, drop_rate)
+    def __init__(self, width: int, heads: int, drop_rate: float = 0.0, grid: tuple[int, int, int] | None = None,
+                 eps: float = 1e-6) -> None:
+        super().__init__(width, heads, drop_rate, grid)
         self.q_norm, self.k_norm = LayerNorm(width // heads, eps), LayerNorm(width // heads, eps)
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        """x (B, N, D) -> y (B, T, D)."""
-        qkv = self._through(self.qkv.forward(x), self.q_norm.forward, self.k_norm.forward)
-        y, self.cache = attention_variants.forward(qkv, self.heads, None, self.queries)
-        return self.proj_drop.forward(self.proj.forward(y))
+    def between(self, qkv: np.ndarray) -> np.ndarray:
+        """qkv (B, N, 3 D) -> qkv (B, N, 3 D) with normalised queries and keys."""
+        return self._through(super().between(qkv), self.q_norm.forward, self.k_norm.forward)
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        """dy (B, T, D) -> dx (B, N, D)."""
-        dy = self.proj.backward(self.proj_drop.backward(dy))
-        dqkv = attention_variants.backward(dy, self.pop_cache())
-        return self.qkv.backward(self._through(dqkv, self.q_norm.backward, self.k_norm.backward))
+    def between_backward(self, dqkv: np.ndarray) -> np.ndarray:
+        """Gradients of `between`, (B, N, 3 D) -> (B, N, 3 D)."""
+        return super().between_backward(self._through(dqkv, self.q_norm.backward, self.k_norm.backward))
 
     def _through(self, qkv: np.ndarray, of_queries: Callable, of_keys: Callable) -> np.ndarray:
         """Return qkv (B, N, 3 D) with two functions applied to the queries and the keys of each head, (B, N, h, d)."""

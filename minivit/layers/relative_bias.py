@@ -16,12 +16,12 @@ class RelativeBias(Layer):
         Rows and columns of the grid.
     heads : int
         h.
-    class_token : bool
-        Whether a class token comes before the tokens of the grid.
+    prefix : int
+        How many tokens, such as a class token, come before those of the grid.
     """
 
-    def __init__(self, rows: int, columns: int, heads: int, class_token: bool = False) -> None:
-        self.grid = rows, columns, class_token
+    def __init__(self, rows: int, columns: int, heads: int, prefix: int = 0) -> None:
+        self.grid = rows, columns, prefix
         self.relative_position_bias_table = Parameter((relative_bias.table_rows(*self.grid), heads))
 
     def forward(self) -> np.ndarray:  # type: ignore[override]

@@ -11,7 +11,7 @@ from ..common.checks import UnknownName, check_name, suggestion
 from ..common.sizes import check_pair
 from ..weight_formats.timm import read_weights
 from .deit import DeiT
-from .extended_vit import ExtendedViT
+from .extended_vit import ExtendedViT, simplest_family
 from .model import Model
 from .resnet import ResNet
 from .small import SMALL, default_image_size, fit
@@ -49,6 +49,7 @@ def create_model(name: str, *, weights: str | os.PathLike | None = None, new_hea
         float32 to train, float64 to verify gradients.
     **options
         Options of the family, see `ViT`, `DeiT`, `Swin`, `ResNet` and `ExtendedViT`. They override those of a variant.
+        A "vit" with options that only an `ExtendedViT` has, such as positions="rotary", is an `ExtendedViT`.
 
     Returns
     -------
@@ -85,13 +86,16 @@ def declare_model(name: str, **options: Any) -> Any:
         name, small = fit(name, check_pair("image_size", image_size))
         small = {"classes": 10} | small
     family, settings = VARIANTS.get(name, (name, {}))
-    arguments = inspect.signature(FAMILIES[family]).parameters
+    widest = "extended_vit" if family == "vit" else family            # a ViT with further options is an ExtendedViT
+    arguments = inspect.signature(FAMILIES[widest]).parameters
     for option in options:
         check_name("model option", option, arguments)
     settings = small | settings | options
     missing = [a.name for a in arguments.values() if a.default is a.empty and a.name not in settings]
     if missing:
         raise ValueError(f"model {name!r} needs a value for {', '.join(missing)}")
+    if family == "vit":
+        family, settings = simplest_family({"class_token": settings.get("pool", "token") == "token"} | settings)
     return FAMILIES[family](**settings)
 
 

@@ -52,8 +52,8 @@ class ModelInterface(Layer):
         grids = {positions.name: (*self.grid, self.prefix, 0)} if positions else {}
         for _, layer in self.named_layers():
             if isinstance(layer, RelativeBias):
-                rows, columns, class_token = layer.grid
-                grids[layer.relative_position_bias_table.name] = 2 * rows - 1, 2 * columns - 1, 0, 3 * class_token
+                rows, columns, prefix = layer.grid
+                grids[layer.relative_position_bias_table.name] = 2 * rows - 1, 2 * columns - 1, 0, 3 * bool(prefix)
             elif isinstance(layer, WindowAttention):
                 rows, columns = layer.window
                 grids[layer.relative_position_bias_table.name] = 2 * rows - 1, 2 * columns - 1, 0, 0

@@ -1,8 +1,9 @@
 """Inference at another image size than that of the training.
 
 More pixels give more tokens. Only position embeddings and relative bias tables change: they are interpolated to the new
-grid (`weight_formats/match.py`). A Swin keeps its windows, of which there are then more, and pads
-them where they do not divide the grid. A ResNet has nothing to interpolate.
+grid (`weight_formats/match.py`). Rotary positions are computed for places between those of the training. A Swin keeps
+its windows, of which there are then more, and pads them where they do not divide the grid. A ResNet has nothing to
+interpolate.
 
 Read `model.py` before. Source: Dosovitskiy et al., arXiv:2010.11929, section 3.2.
 """
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..common.sizes import pair, size_as_python
-from ..layers import Parameter
+from ..layers import Parameter, RotaryAttention
 from ..weight_formats.match import resized_grid
 
 MOST_SIZES = 4                                        # of which a model keeps its views, for the next call
@@ -73,6 +74,9 @@ class _View:
         self.twin = twin._clone(lambda p: p if p.name in self.grids else own[p.name])
         if getattr(model, "fixed_positions", None) is not None:
             self.twin.fixed_positions = resized_grid(model.fixed_positions, model.grid, twin.grid, first=model.prefix)
+        for _, layer in self.twin.named_layers():
+            if isinstance(layer, RotaryAttention):
+                layer.spacing = model.grid[0] / twin.grid[0], model.grid[1] / twin.grid[1]
 
     def refreshed(self) -> Any:
         """Return the model at this size."""

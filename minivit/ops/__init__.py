@@ -37,6 +37,8 @@ What other models need:
     attention_variants        attention with a bias on the scores, or with fewer queries
     interleaved_attention     the same attention, with several heads side by side: faster for few tokens
     relative_bias             a learned bias that depends on the offset of two tokens
+    rotary                    queries and keys that turn by the place of their token
+    layer_scale               a learned factor for each number of a branch
     windows, merging          Swin: attention within squares, and four tokens that become one
     convolution, winograd     one filter at every place of an image, and the same with fewer multiplications
     relu, group_norm          the nonlinear step and the norm of convolutional networks
@@ -59,6 +61,7 @@ if TYPE_CHECKING:                                                     # static t
         group_norm,
         interleaved_attention,
         layer_norm,
+        layer_scale,
         linear,
         max_pooling,
         merging,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:                                                     # static t
         pooling,
         relative_bias,
         relu,
+        rotary,
         sincos,
         softmax,
         tokens,
@@ -77,8 +81,8 @@ if TYPE_CHECKING:                                                     # static t
     )
 
 __all__ = ["attention", "attention_variants", "convolution", "cross_entropy", "distillation", "dropout", "gelu",
-           "group_norm", "interleaved_attention", "layer_norm", "linear", "max_pooling", "merging",
-           "patches", "philox", "pixels", "pooling", "relative_bias", "relu", "sincos", "softmax", "tokens",
+           "group_norm", "interleaved_attention", "layer_norm", "layer_scale", "linear", "max_pooling", "merging",
+           "patches", "philox", "pixels", "pooling", "relative_bias", "relu", "rotary", "sincos", "softmax", "tokens",
            "weight_standardisation", "windows", "winograd"]
 
 

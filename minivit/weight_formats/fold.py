@@ -5,8 +5,9 @@
     positions of the patches  zeros are added to the class token and the registers
 
 The model computes the same function with these weights. In training, a LayerScale of its own would learn at another
-rate. Sources: LayerScale, Touvron et al., "Going deeper with Image Transformers", arXiv:2103.17239; positions of the
-patches alone, Touvron et al., "DeiT III", arXiv:2204.07118.
+rate. A model that has such layers (`layer_scale` of an `ExtendedViT`) keeps their factors. Sources: LayerScale, Touvron
+et al., "Going deeper with Image Transformers", arXiv:2103.17239; positions of the patches alone, Touvron et al., "DeiT
+III", arXiv:2204.07118.
 """
 
 import math
@@ -27,9 +28,9 @@ def fold(tensors: Mapping[str, np.ndarray], model: Any, grids: Mapping[str, Any]
     What does not fit stays, so that it is reported as another shape. grids: {name: (rows, columns)} of the tables whose
     grid the file names; their positions are complete.
     """
-    folded = dict(tensors)
+    folded, own = dict(tensors), {p.name for p in model.parameters()}
     for name in tensors:
-        if match := _SCALE.fullmatch(name):
+        if name not in own and (match := _SCALE.fullmatch(name)):
             _scale(folded, name, f"{match[1]}.{_SCALED[match[2]]}")
     kinds = {match[1] for name in tensors if (match := _QKV.fullmatch(name))}
     if kinds == {"weight"} and hasattr(model, "prefix"):

@@ -8,11 +8,12 @@ have no nodes.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from ... import layers
-from ...ops import relative_bias, weight_standardisation, windows
+from ...ops import relative_bias, rotary, weight_standardisation, windows
 from .attention import Merge, Step
 from .graph import Graph
 
@@ -47,6 +48,18 @@ def block(graph: Graph, layer: layers.Block, x: str) -> str:
     return graph.node("Add", x, graph.layer(layer.mlp, graph.layer(layer.norm2, x)))                         # Eq. 3
 
 
+def scaled_block(graph: Graph, layer: layers.ScaledBlock, x: str) -> str:
+    """(B, N, D) -> (B, T, D), as `block`, with a factor for each number of a branch."""
+    y = graph.layer(layer.ls1, graph.layer(layer.attn, graph.layer(layer.norm1, x)))
+    x = graph.node("Add", x if layer.output_tokens is None else graph.first(x, layer.output_tokens), y)      # Eq. 2
+    return graph.node("Add", x, graph.layer(layer.ls2, graph.layer(layer.mlp, graph.layer(layer.norm2, x))))  # Eq. 3
+
+
+def layer_scale(graph: Graph, layer: layers.LayerScale, x: str) -> str:
+    """(..., D) -> (..., D)."""
+    return graph.node("Mul", x, graph.weight(layer.gamma))
+
+
 def attention(graph: Graph, layer: layers.Attention, x: str) -> str:
     """(B, N, D) -> (B, N, D)."""
     y, probs = _attend(graph, layer.heads, layer.proj.weight.shape[0], graph.layer(layer.qkv, x))
@@ -59,7 +72,8 @@ def attention_variant(graph: Graph, layer: layers.AttentionVariant, x: str) -> s
     bias = layer.bias()                                               # (h, T, N) or None
     name = layer.qkv.weight.name.removesuffix("qkv.weight") + "relative_position_bias"
     y, probs = _attend(graph, layer.heads, layer.proj.weight.shape[0], graph.layer(layer.qkv, x),
-                       None if bias is None else graph.array(bias, name), queries=layer.queries.stop)
+                       None if bias is None else graph.array(bias, name), queries=layer.queries.stop,
+                       between=partial(_between, layer))
     graph.attention.append(Step(probs, queries=layer.queries.stop))
     return graph.layer(layer.proj, y)
 
@@ -88,24 +102,38 @@ def _with_padding(graph, x, order, tokens):
     return graph.node("Pad", x, graph.integers([0, 0, 0, 0, 1, 0])), np.where(order < 0, tokens, order)
 
 
-def normed_attention(graph: Graph, layer: layers.NormedAttention, x: str) -> str:
-    """(B, N, D) -> (B, T, D)."""
-    y, probs = _attend(graph, layer.heads, layer.proj.weight.shape[0], graph.layer(layer.qkv, x),
-                       queries=layer.queries.stop, norms=(layer.q_norm, layer.k_norm))
-    graph.attention.append(Step(probs, queries=layer.queries.stop))
-    return graph.layer(layer.proj, y)
+def _between(layer, graph, q, k):
+    """Add what happens to queries and keys (B, N, h, d) between the linear map and attention, and return their names.
+    """
+    if isinstance(layer, layers.NormedAttention):
+        q, k = graph.layer(layer.q_norm, q), graph.layer(layer.k_norm, k)
+    if not isinstance(layer, layers.RotaryAttention):
+        return q, k
+    rows, columns, prefix = layer.places
+    table = rotary.turns(prefix + rows * columns, layer.proj.weight.shape[0] // layer.heads, rows, columns,
+                         layer.spacing)
+    cos, sin = (graph.shared(x[:, None], name) for x, name in zip(table, ("cosines", "sines"), strict=True))
+    return tuple(_turned(graph, x, cos, sin) for x in (q, k))
 
 
-def _attend(graph, heads, width, qkv, bias=None, queries=None, mask=None, windows=1, n=0, norms=None):
+def _turned(graph, x, cos, sin):
+    """Rotate the planes of x (B, N, h, d) by angles, whose cosines and sines are (N, 1, d / 2)."""
+    a, b = graph.split("Split", x, axis=-1, outputs=2)
+    (a_cos, b_sin), (a_sin, b_cos) = ([graph.node("Mul", x, factor) for x, factor in zip((a, b), pair, strict=True)]
+                                      for pair in ((cos, sin), (sin, cos)))
+    return graph.node("Concat", graph.node("Sub", a_cos, b_sin), graph.node("Add", a_sin, b_cos), axis=-1)
+
+
+def _attend(graph, heads, width, qkv, bias=None, queries=None, mask=None, windows=1, n=0, between=None):
     """Add the attention of qkv (B, N, 3 D), and return the names of y (B, T, D) and of the probabilities (B, h, T, N).
 
     bias (h, T, N) is added to the scores. queries: T, if fewer than N. mask (G, 1, n, n) is added, too, if the batch
-    consists of the G windows of n tokens of each image. norms: those of the queries and keys of each head.
+    consists of the G windows of n tokens of each image. between: what happens to the queries and keys first.
     """
     q, k, v = (graph.reshape(part, 0, 0, heads, width // heads) for part in graph.split("Split", qkv, axis=-1,
                                                                                         outputs=3))
-    if norms:
-        q, k = (graph.layer(norm, part) for norm, part in zip(norms, (q, k), strict=True))
+    if between:
+        q, k = between(graph, q, k)
     q = graph.transpose(q if queries is None else graph.first(q, queries), 0, 2, 1, 3)         # (B, h, T, d)
     k, v = graph.transpose(k, 0, 2, 3, 1), graph.transpose(v, 0, 2, 1, 3)
     scores = graph.node("Mul", graph.node("MatMul", q, k), graph.number(1 / math.sqrt(width // heads)))
@@ -201,7 +229,9 @@ WRITERS: dict[type, Callable[..., str]] = {
     layers.Attention: attention, layers.AttentionVariant: attention_variant, layers.Block: block,
     layers.ConvStem: conv_stem, layers.Convolution: convolution, layers.GELU: gelu,
     layers.GroupNormReLU: group_norm_relu, layers.LayerNorm: layer_norm, layers.Linear: linear,
-    layers.MLP: mlp, layers.MeanHead: mean_head, layers.NormedAttention: normed_attention,
+    layers.LayerScale: layer_scale, layers.MLP: mlp, layers.MeanHead: mean_head, layers.ScaledBlock: scaled_block,
+    layers.NormedAttention: attention_variant, layers.RotaryAttention: attention_variant,
+    layers.NormedRotaryAttention: attention_variant,
     layers.PatchEmbed: patch_embed, layers.PatchMerging: patch_merging,
     layers.ResidualBlock: residual_block, layers.StdConvolution: std_convolution,
     layers.WindowAttention: window_attention,

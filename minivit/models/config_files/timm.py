@@ -15,7 +15,7 @@ from typing import Any
 from ...common.checks import check_name
 from ...common.sizes import compact, pair
 from ..create import CROPS, VARIANTS, check_model_name, family_of
-from ..extended_vit import simplest_family
+from ..extended_vit import ROTARY, simplest_family
 from ..timm_variants import split_tag
 from .description import Description, check_class_names, size_of
 
@@ -84,6 +84,8 @@ def _vit_options(arguments):
     if "global_pool" in arguments:
         pools = {"token": "token", "avg": "mean"}
         options["pool"] = pools[check_name("pooling that is built here", arguments["global_pool"], pools)]
+    if arguments.get("init_values"):                                  # a model whose name implies them is without
+        options["layer_scale"] = arguments["init_values"]
     if "fc_norm" in arguments:                                        # with a token, it says only where the norm is
         options["norm_first"] = arguments["fc_norm"] is False
     return options
@@ -137,8 +139,10 @@ def _architecture(model):
         return _resnet(options), {"in_chans": model.channels}
     if family not in _ARCHITECTURES:
         raise ValueError(f"a {type(model).__name__} has no counterpart in timm")
-    for option, plain in (("relative_bias", False), ("stem", "patch")):
-        if options.get(option, plain) != plain:
+    rotary = options.get("positions") in ROTARY
+    for option, refused in (("relative_bias", options.get("relative_bias")), ("positions", rotary),
+                            ("stem", options.get("stem", "patch") != "patch")):
+        if refused:
             raise ValueError(f"timm's Vision Transformer has no {option}={options[option]!r}, so it cannot load this "
                              "model")
     arguments = {theirs: options[ours] for theirs, ours in _SAME.items() if ours in options}
@@ -151,6 +155,7 @@ def _architecture(model):
             raise ValueError(f"the norms of timm's Vision Transformers have eps 1e-6, but those of this model "
                              f"{options['eps']:g}")
         arguments |= {"reg_tokens": options["registers"], "qk_norm": options["qk_norm"]}
+        arguments |= {"init_values": options["layer_scale"]} if options["layer_scale"] else {}
         arguments |= {"fc_norm": False} if options["norm_first"] else {}
     return _ARCHITECTURES[family], arguments
 

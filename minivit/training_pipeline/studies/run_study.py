@@ -80,7 +80,7 @@ def train_point(source: str, name: str | None, shared: dict[str, Any], threads: 
 
     All are NaN if the loss does not stay finite: that is a result, too.
     """
-    model, data, settings = arguments(_load(source, int(seed)), name, shared | values, int(seed))
+    model, data, settings = arguments(_load(source, int(seed)), name, shared, values, int(seed))
     try:
         result = train(model, data, threads=threads, progress=False, **settings)
     except FloatingPointError:

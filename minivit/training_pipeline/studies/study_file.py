@@ -10,12 +10,20 @@
     [grid]                             each combination of these is a run for each seed
     lr = [1e-3, 3e-3]
     depth = [2, 4]
+
+Instead of a grid, an ablation study has variants of the base, which [settings] describe (see `ablation.py`):
+
+    [variants.rotary]                  each variant is trained with each seed, and compared with the base
+    positions = "rotary"
+    [variants."without ema"]
+    ema = 0
 """
 
 import itertools
+import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +35,8 @@ from ...training.settings import SETTINGS
 from ..arguments_from_names import arguments_from_names
 from ..run_settings import new_settings, read_arguments, with_validation
 
-ENTRIES = ("data", "model", "seeds", "settings", "grid")
+ENTRIES = ("data", "model", "seeds", "settings", "grid", "variants")
+BASE = "base"                                                         # the variant without changes
 NOT_IN_STUDIES = {"seed": "seeds=... at the top of the file sets the seeds", "minutes": "epochs sets the length",
                   "checkpoint_seconds": "a study writes no checkpoints",
                   "checkpoint_steps": "a study writes no checkpoints", "log_norms": "a study writes no logs"}
@@ -49,6 +58,8 @@ class StudyFile:
         What all runs share: training settings and options of the model.
     grid : dict
         {name of a setting or option, or "model": list of values}.
+    variants : dict
+        {name: changes of the base, {name of a setting or option, or "model": value}}; empty if there is a grid.
     """
 
     data: str
@@ -56,10 +67,19 @@ class StudyFile:
     seeds: list[int]
     settings: dict[str, Any]
     grid: dict[str, list[Any]]
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def combinations(self) -> list[dict[str, Any]]:
-        """Each combination of the grid, {name: value}. The last name changes fastest."""
+        """Each combination of the grid, {name: value}. The last name changes fastest.
+
+        Of variants, each is {"variant": its name, "changes": JSON}, so that a table knows what a name stood for. The
+        base comes first.
+        """
+        if self.variants:
+            variants: dict[str, dict[str, Any]] = {BASE: {}, **self.variants}
+            return [{"variant": name, "changes": json.dumps(changes, sort_keys=True)}
+                    for name, changes in variants.items()]
         return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
 
     @property
@@ -81,7 +101,7 @@ class StudyFile:
         with_images, without = list[dict[str, Any]](), list[dict[str, Any]]()
         for combination in self.combinations:
             try:
-                model, _, settings = arguments(data, self.model, self.settings | combination, self.seeds[0])
+                model, _, settings = arguments(data, self.model, self.settings, combination, self.seeds[0])
                 (with_images if validates(model, data, settings) else without).append(combination)
             except UnknownName as error:
                 if error.kind != "model option":
@@ -89,8 +109,8 @@ class StudyFile:
                 known = [name for name in [*SETTINGS, *error.known] if name not in NOT_IN_STUDIES]
                 raise UnknownName("setting or model option", error.name, known, suggestion(error.name, known)) from None
         if with_images and without:
-            one, other = (", ".join(f"{name} {_as_text(value)}" for name, value in found[0].items())
-                          for found in (with_images, without))
+            one, other = (", ".join(f"{name} {_as_text(value)}" for name, value in found[0].items()
+                                    if name != "changes") for found in (with_images, without))
             raise ValueError(f"validation images are set apart with {one}, but not with {other}, so these cannot be "
                              "compared: write one val_fraction, such as 0.1, into [settings]")
 
@@ -120,8 +140,11 @@ def _study(content, path):
         raise ValueError(f"model must be a name, not {model!r}")
     if data not in NAMES and (path.parent / data).exists():           # relative to the file, wherever the command runs
         data = str((path.parent / data).resolve())
-    settings, grid = content.get("settings", {}), content.get("grid", {})
-    for table, kind in ((settings, "settings"), (grid, "grid")):
+    settings, grid, variants = (content.get(kind, {}) for kind in ("settings", "grid", "variants"))
+    if not isinstance(variants, dict):
+        raise ValueError(f"variants must be tables, such as [variants.rotary], not {variants!r}")
+    tables = [("settings", settings), ("grid", grid), *((f"variants.{name}", one) for name, one in variants.items())]
+    for kind, table in tables:
         if not isinstance(table, dict):
             raise ValueError(f"{kind} must be a table, [{kind}], not {table!r}")
         for name in table:
@@ -129,7 +152,8 @@ def _study(content, path):
                 raise ValueError(f"{name} cannot be in [{kind}]: {NOT_IN_STUDIES[name]}")
     for name, values in grid.items():
         _check_values(name, values, settings, model)
-    return StudyFile(data, model, _seeds(content.get("seeds", 3)), settings, grid)
+    _check_variants(variants, grid, settings)
+    return StudyFile(data, model, _seeds(content.get("seeds", 3)), settings, grid, variants)
 
 
 def _check_values(name, values, settings, model):
@@ -143,6 +167,24 @@ def _check_values(name, values, settings, model):
             raise ValueError(f"{name} in [grid] can be numbers, texts of one line, true and false, not {value!r}")
     if len(set(map(repr, values))) < len(values):
         raise ValueError(f"{name} in [grid] has a value twice")
+
+
+def _check_variants(variants, grid, settings):
+    """Raise ValueError unless each variant has a name and changes of its own, beside an empty grid."""
+    if variants and grid:
+        raise ValueError("a study has a grid or variants: leave out [grid], or the [variants....]")
+    if BASE in variants:
+        raise ValueError(f"the variant {BASE} is what [settings] describe: give [variants.{BASE}] another name")
+    known: dict[str, str] = {}
+    for name, changes in variants.items():
+        if not changes or changes.items() <= settings.items():
+            raise ValueError(f"[variants.{name}] changes nothing: name a setting or an option of the model")
+        if "\n" in name:
+            raise ValueError(f"the name of a variant must be one line, not {name!r}")
+        text = json.dumps(changes, sort_keys=True, default=str)
+        if text in known:
+            raise ValueError(f"[variants.{name}] and [variants.{known[text]}] are the same")
+        known[text] = name
 
 
 def _seeds(seeds):
@@ -166,9 +208,14 @@ def from_text(value: Any) -> Any:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
-def arguments(data: Dataset | str, model: str | None, values: Mapping[str, Any], seed: int) -> tuple:
-    """Return (model, data, settings) for `minivit.train` from settings, options of the model, and perhaps its name."""
-    named = {name: from_text(value) for name, value in values.items()}
+def arguments(data: Dataset | str, model: str | None, shared: Mapping[str, Any], combination: Mapping[str, Any],
+              seed: int) -> tuple:
+    """Return (model, data, settings) for `minivit.train` from settings, options of the model, and perhaps its name.
+
+    combination: one of `StudyFile.combinations`, which overrides the shared settings.
+    """
+    changes = json.loads(combination["changes"]) if "variant" in combination else combination
+    named = {name: from_text(value) for name, value in (dict(shared) | dict(changes)).items()}
     model = named.pop("model", model)
     settings = {name: value for name, value in named.items() if name in SETTINGS}
     options = {name: value for name, value in named.items() if name not in SETTINGS}

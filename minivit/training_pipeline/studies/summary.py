@@ -7,12 +7,18 @@ from typing import Any
 from ...explain import Study
 from ...explain.tools.plots import draw_groups
 from ...explain.tools.trend import decided, mean_and_error, paired
+from . import ablation
 from .study_file import StudyFile, from_text
 
 
 def measure_of(study: Study) -> str:
     """Return the result that is compared: the accuracy on validation images if there are any, else on test images."""
     return "validation_accuracy" if study.rows and "validation_accuracy" in study.rows[0] else "accuracy"
+
+
+def images_of(study: Study) -> str:
+    """Return which images the results are of: validation or test."""
+    return "validation" if measure_of(study) == "validation_accuracy" else "test"
 
 
 def results(asked: StudyFile, study: Study) -> list[tuple[dict[str, Any], dict[int, float]]]:
@@ -33,6 +39,8 @@ def results(asked: StudyFile, study: Study) -> list[tuple[dict[str, Any], dict[i
 def summary(asked: StudyFile, study: Study) -> str:
     """Return the results as text: a line for each combination, and whether the best one is shown to be better."""
     found = results(asked, study)
+    if asked.variants:
+        return ablation.summary(found, images_of(study))
     diverged = [len(by_seed) - len(_finite(by_seed)) for _, by_seed in found]
     rows = [[*asked.grid, "seeds", *(["diverged"] if any(diverged) else []), "accuracy", "standard error", "lowest",
              "highest"]]
@@ -43,7 +51,7 @@ def summary(asked: StudyFile, study: Study) -> str:
                      *map(_percent, numbers)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    images = "validation" if measure_of(study) == "validation_accuracy" else "test"
+    images = images_of(study)
     note = [f"Accuracy on the {images} images, the mean over the seeds."]
     if any(diverged):
         note.append("Diverged: trainings whose loss became infinite or NaN. They have no accuracy, and their "
@@ -72,6 +80,9 @@ def _verdict(found):
 
 def draw(asked: StudyFile, study: Study, path: str | Path) -> None:
     """Draw the accuracies: a group for each combination of the first settings, a colour for each value of the last."""
+    if asked.variants:
+        ablation.draw(results(asked, study), path, images_of(study))
+        return
     last = list(asked.grid)[-1] if asked.grid else None
     groups: dict[str, dict[str, dict[int, float]]] = {}
     for combination, by_seed in results(asked, study):
@@ -80,8 +91,7 @@ def draw(asked: StudyFile, study: Study, path: str | Path) -> None:
         others = {name: value for name, value in combination.items() if name != last}
         group = _name(others) if others else ""
         groups.setdefault(group, {})[_name({last: combination[last]}) if last else asked.data] = _finite(by_seed)
-    images = "validation" if measure_of(study) == "validation_accuracy" else "test"
-    draw_groups(groups, path, images)
+    draw_groups(groups, path, images_of(study))
 
 
 def _name(combination):
