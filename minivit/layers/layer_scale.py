@@ -49,10 +49,14 @@ class ScaledBlock(Block):
 
     Parameters
     ----------
-    width, heads, mlp_ratio, drop_rate, drop_path_rate, grid, attn, eps, output_tokens
-        See `Block`.
+    width : int
+        D.
+    *arguments
+        As for `Block`.
     start : float
         The value at which all factors start.
+    **more
+        As for `Block`.
     """
 
     def __init__(self, width: int, *arguments: Any, start: float = 1e-4, **more: Any) -> None:
