@@ -55,4 +55,10 @@ class RotaryAttention(AttentionVariant):
 
 
 class NormedRotaryAttention(RotaryAttention, NormedAttention):
-    """Self-attention whose queries and keys are normalised, then rotated. Parameters as for `RotaryAttention`."""
+    """Self-attention whose queries and keys are normalised, then rotated: (B, N, D) -> (B, T, D).
+
+    Parameters
+    ----------
+    width, heads, drop_rate, grid, places
+        See `RotaryAttention`.
+    """
