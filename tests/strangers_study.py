@@ -1,4 +1,4 @@
-"""How good is the gradient checker on other people's code? The numbers of docs/gradient-checking.md.
+"""How good is the gradient checker on other people's code? The numbers of docs/gradient-checkers.md.
 
     python tests/strangers_study.py              prints a table; a column for each checker that is installed
     python tests/strangers_study.py --missed     also lists what a checker missed, and mistakes without a diagnosis

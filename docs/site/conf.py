@@ -15,9 +15,11 @@ author = "The minivit developers"
 copyright = "the minivit developers, MIT licence"
 version = release = minivit.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "numpydoc", "chapters", "sources", "api"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "numpydoc", "chapters", "sources", "api",
+              "latex"]
 root_doc = "index"
 myst_enable_extensions = ["colon_fence"]
+myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
 myst_url_schemes = ("http", "https", "mailto", "source")
 suppress_warnings = ["myst.header"]                                   # a page of docs/ may begin below level 1
@@ -30,6 +32,7 @@ toc_object_entries = False
 add_module_names = False
 python_display_short_literal_types = True
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"minivit {version}"
 templates_path = ["templates"]

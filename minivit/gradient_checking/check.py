@@ -90,7 +90,7 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
         gradient, `f(*inputs)` and `grad(*inputs)`. A function that returns (loss, gradients). Or an object with
         `forward(*inputs) -> y` and `backward(dy) -> gradients of the inputs`, whose parameters are the floats and float
         arrays that it holds, and whose gradients are `d<name>`, `grads[name]` and the like. gradcheck checks a copy in
-        float64, with random parameters. `docs/gradient-checking.md` lists all forms.
+        float64, with random parameters. `docs/gradient-checking-reference.md` lists all forms.
     *inputs : arrays, trees of arrays, and other arguments of the forward
         Floating arrays are checked. Integers, strings, None, and numbers without a gradient are constants.
     constants : str or sequence of str
