@@ -23,9 +23,12 @@ from strangers.collection import STRANGERS, Mistake, Stranger
 from strangers.judges import (
     Verdict,
     as_function,
+    autograd_verdict,
     jax_verdict,
     minivit_verdict,
+    numdifftools_verdict,
     planted,
+    scipy_verdict,
     strict_torch_verdict,
     torch_verdict,
 )
@@ -33,7 +36,9 @@ from strangers.judges import (
 RANDOM = 2_000
 SMALL = 1e-3                                                          # relative size of the planted mistakes
 JUDGES = {"minivit": (minivit_verdict, "numpy"), "torch": (torch_verdict, "torch"),
-          "torch, 1e-6": (strict_torch_verdict, "torch"), "jax": (jax_verdict, "jax")}
+          "torch, 1e-6": (strict_torch_verdict, "torch"), "jax": (jax_verdict, "jax"),
+          "autograd": (autograd_verdict, "autograd"), "scipy": (scipy_verdict, "scipy"),
+          "numdifftools": (numdifftools_verdict, "numdifftools")}
 
 
 def small_mistakes(stranger: Stranger) -> Iterator[tuple[str, str, Any]]:

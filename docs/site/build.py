@@ -32,7 +32,7 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 
 TOUR = "227"                                                          # a 3 of the test that looks like a 7
 NEEDED = {"sphinx": "sphinx", "myst_parser": "myst-parser", "furo": "furo", "numpydoc": "numpydoc",
-          "ziamath": "ziamath", "latex2mathml": "latex2mathml"}                                       # {module: package}
+          "ziamath": "ziamath", "latex2mathml": "latex2mathml"}       # {module: package}
 
 
 def build(out: Path, quiet: bool = False) -> int:

@@ -1,7 +1,9 @@
-"""Verdicts on a stranger: of minivit.gradcheck, and of the checkers of PyTorch and JAX on the same functions.
+"""Verdicts on a stranger: of minivit.gradcheck, and of other checkers on the same functions.
 
-Those two check their own functions only. So the judges wrap the arrays of a `FunctionUnderTest` in a
-`torch.autograd.Function`, or in a `jax.custom_vjp` that calls back into NumPy.
+PyTorch, JAX and autograd check their own functions only. So the judges wrap the arrays of a `FunctionUnderTest` in a
+`torch.autograd.Function`, in a `jax.custom_vjp` that calls back into NumPy, or in a primitive of autograd. SciPy and
+numdifftools measure the gradient of a scalar function of one vector. So the judges give them sum(y * dy) with a random
+dy, and all tensors in one vector. Both return numbers and no verdict; the judges say which error they accept.
 """
 
 import re
@@ -110,6 +112,8 @@ def torch_verdict(target: Any, *inputs: Any, tolerances: Any = None, **options: 
 
         tensors = [torch.tensor(x, requires_grad=True) for x in arrays]
         return Verdict(torch.autograd.gradcheck(Function.apply, tensors, raise_exception=True, **(tolerances or {})))
+    except ImportError:                                               # no verdict, but a broken environment
+        raise
     except Exception as error:
         return Verdict(False, said=f"{type(error).__name__}: {error}")
 
@@ -138,6 +142,75 @@ def jax_verdict(target: Any, *inputs: Any, **options: Any) -> Verdict:
         function.defvjp(forward_rule, backward_rule)
         check_grads(function, tuple(arrays), order=1, modes=["rev"])
         return Verdict(True)
+    except ImportError:                                               # no verdict, but a broken environment
+        raise
+    except Exception as error:
+        return Verdict(False, said=f"{type(error).__name__}: {error}")
+
+
+def autograd_verdict(target: Any, *inputs: Any, **options: Any) -> Verdict:
+    """Return the verdict of autograd.test_util.check_grads, reverse mode and first order, at its fixed tolerance."""
+    from autograd.extend import defvjp, primitive
+    from autograd.test_util import check_grads
+
+    try:
+        forward, vjp, arrays = _real(target, *inputs, **options)
+        function = primitive(lambda *xs: forward(*xs))
+        defvjp(function, *[lambda y, *xs, i=i: lambda dy: vjp(xs, dy)[i] for i in range(len(arrays))])
+        np.random.seed(0)
+        check_grads(function, tuple(range(len(arrays))), modes=["rev"], order=1)(*arrays)
+        return Verdict(True)
+    except ImportError:                                               # no verdict, but a broken environment
+        raise
+    except Exception as error:
+        return Verdict(False, said=f"{type(error).__name__}: {error}")
+
+
+def _scalar(target, *inputs, **options):
+    """Return sum(y * dy) as a function of one vector, its gradient as one vector, and the vector."""
+    forward, vjp, arrays = _real(target, *inputs, **options)
+    ends = np.cumsum([x.size for x in arrays])
+    dy = np.random.default_rng(3).standard_normal(np.shape(forward(*arrays)))
+
+    def split(vector):
+        return [part.reshape(x.shape) for part, x in zip(np.split(vector, ends[:-1]), arrays, strict=True)]
+
+    return (lambda vector: float(np.sum(forward(*split(vector)) * dy)),
+            lambda vector: np.concatenate([np.ravel(g) for g in vjp(split(vector), dy)]),
+            np.concatenate([np.ravel(x) for x in arrays]))
+
+
+def scipy_verdict(target: Any, *inputs: Any, **options: Any) -> Verdict:
+    """Return whether scipy.optimize.check_grad finds an error of at most 1e-5 of the norm of the gradient.
+
+    It takes forward differences, whose own error is often about 1e-7.
+    """
+    from scipy.optimize import check_grad
+
+    try:
+        loss, gradient, vector = _scalar(target, *inputs, **options)
+        error, size = check_grad(loss, gradient, vector), float(np.linalg.norm(gradient(vector)))
+        return Verdict(bool(error <= 1e-5 * size), said=f"error {error:.1e} of {size:.1e}")
+    except ImportError:                                               # no verdict, but a broken environment
+        raise
+    except Exception as error:
+        return Verdict(False, said=f"{type(error).__name__}: {error}")
+
+
+def numdifftools_verdict(target: Any, *inputs: Any, **options: Any) -> Verdict:
+    """Return whether each entry is within 1e-6, or the uncertainty that it states, of numdifftools.Gradient."""
+    import numdifftools
+
+    try:
+        loss, gradient, vector = _scalar(target, *inputs, **options)
+        with np.errstate(all="ignore"):
+            found = numdifftools.Gradient(loss, full_output=True)(vector)
+        numeric, analytic = np.ravel(found.estimate), gradient(vector)
+        allowed = np.maximum(1e-6 * np.maximum(np.abs(numeric), np.abs(analytic)), np.ravel(found.error_estimate))
+        wrong = ~(np.abs(numeric - analytic) <= allowed)
+        return Verdict(not wrong.any(), said=f"wrong at {np.flatnonzero(wrong).tolist()}")
+    except ImportError:                                               # no verdict, but a broken environment
+        raise
     except Exception as error:
         return Verdict(False, said=f"{type(error).__name__}: {error}")
 
