@@ -329,7 +329,7 @@ def test_a_forward_sees_the_memory_layout_of_its_inputs_but_in_float64(layout):
         seen.add((x.strides, x.dtype))
         return x**2, x
 
-    assert assert_gradients((forward, lambda dy, x: 2 * np.conj(x) * dy), x).ok
+    assert assert_gradients((forward, lambda dy, x: 2 * np.conj(x) * dy), x, checks="none").ok
     strides = X.strides if layout == "broadcast" else tuple(2 * stride for stride in x.strides)
     assert seen == {(strides, np.dtype(complex if "complex" in layout else float))}
 

@@ -103,6 +103,8 @@ def _label(check):
 def table(verification: Verification) -> str:
     """Return the table as text: every tensor, and a summary of ops, layers and models."""
     lines = table_lines([(_label(o.check), o.report.rows) for o in verification.outcomes if o.report is not None])
+    lines += [f"{_label(o.check)}: {finding}" for o in verification.outcomes if o.report is not None
+              for finding in o.report.failed_checks]
     lines += [f"{_label(o.check)}: {o.error}" for o in verification.outcomes if o.report is None]
     lines.append("")
     for plural, kinds in (("pairs of ops", ("reference", "fast")), ("layers", ("layer",)), ("models", ("model",))):

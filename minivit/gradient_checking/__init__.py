@@ -8,7 +8,7 @@ and measures the slope of L: a finite difference. Four things make such a check 
 - a random upstream gradient, never ones: the input gradients of softmax and layer norm vanish under ones;
 - every tensor, inputs included, and an error that names the tensor, the entry and, if possible, the mistake.
 
-Five ideas carry it. Read them in this order:
+Six ideas carry it. Read them in this order:
 
 1. *What is measured*: `check` (the public function and its pass rule), `differences` (the numerical methods).
 2. *How sure a measured slope is*: `noise` (round-off, measured) and `comparison` (one numeric slope, with its
@@ -20,6 +20,7 @@ Five ideas carry it. Read them in this order:
 5. *Whose code it is*: `adapters` (one for each kind of target; the place to add a framework), `inputs`, `objects` and
    `parameters` (what an object holds, and where its gradients are), `randomness`, and `contract` (what a forward and
    a backward must fulfil).
+6. *What else can be wrong*: `named_checks` (other steps, other layouts, forward mode, which part is to blame).
 """
 
 from .check import gradcheck

@@ -71,7 +71,7 @@ class MinivitLayer:
         names = [p.name for p in parameters]
         values = Inputs(layer.forward, inputs, options.constants, names, options)
         constants = matched_names("constant", options.constants, [*values.leaf_names, *names])
-        keep = matched_names("parameter to keep", options.keep, names)
+        keep = matched_names("parameter to keep", options.keep, [*values.leaf_names, *names])
         for p in parameters:
             if p.name not in constants | keep:
                 p.data = randomised(p.data, options.rng)
@@ -93,22 +93,25 @@ class MinivitLayer:
 
 
 class Pair:
-    """A pair of functions: (forward, backward), or (f, grad) of a scalar function."""
+    """A pair of functions: (forward, backward), or (f, grad) of a scalar function.
+
+    A third one is checked too: (forward, backward, jvp), or (f, grad, hvp); see `named_checks`.
+    """
 
     def fits(self, target: Any, inputs: Sequence) -> bool:
-        """Return whether the target is a tuple of two functions."""
-        return isinstance(target, tuple) and len(target) == 2 and all(map(callable, target))
+        """Return whether the target is a tuple of two or three functions."""
+        return isinstance(target, tuple) and len(target) in (2, 3) and all(map(callable, target))
 
     def adapt(self, target: Any, inputs: Sequence, options: Options) -> FunctionUnderTest:
         """Return the function of the pair."""
-        first, second = target
+        first, second, *third = target
         owner = getattr(first, "__self__", None)
         if owner is not None and owner is getattr(second, "__self__", 0) and not isinstance(owner, type) and (
                 not inspect.ismodule(owner)):                         # two methods of one object
             return ObjectAdapter(owner, (first.__name__, second.__name__), inputs, options).function()
         values = Inputs(first, inputs, options.constants, (), options)
         matched_names("constant", options.constants, values.leaf_names)
-        return _Functions(first, second, values).function()
+        return _Functions(first, second, values, *third).function()
 
 
 class ValueAndGradient:
@@ -192,8 +195,8 @@ class _Functions:
     grad(*inputs).
     """
 
-    def __init__(self, forward, backward, inputs):
-        self.forward, self.backward, self.inputs = forward, backward, inputs
+    def __init__(self, forward, backward, inputs, third=None):
+        self.forward, self.backward, self.inputs, self.third = forward, backward, inputs, third
         self.arguments = required_arguments(backward)
         if not inputs.checked and not inputs.numbers:
             raise TypeError("nothing to check: found no floating-point input and no parameter, pass at least one")
@@ -256,13 +259,25 @@ class _Functions:
 
     def trial(self, single=False):
         """Return a `Trial` of these functions."""
-        inputs, latest = self.inputs, []
+        inputs = self.inputs
+        latest: list[Any] = []
 
         def forward():
             latest[:] = [inputs.call(self.forward)]
             return self._y(latest[0])
 
-        return Trial(None, inputs, forward, lambda dy: inputs.gradients(self._call_backward(dy, latest[0])))
+        return Trial(None, inputs, forward, lambda dy: inputs.gradients(self._call_backward(dy, latest[0])),
+                     self._others(latest))
+
+    def _others(self, latest):
+        """Return the third function by its name: an hvp of a scalar function, else a jvp, as a method would be."""
+        if self.third is None:
+            return {}
+        if self.style == "scalar":
+            return {"hvp": lambda *v: self.inputs.call(lambda *x, **keywords: self.third(*x, *v, **keywords))}
+        if self.style == "inputs":
+            return {"jvp": lambda *u: self.inputs.call(lambda *x, **keywords: self.third(*u, *x, **keywords))}
+        return {"jvp": lambda *u: self.third(*u, latest[0][1])}
 
     def function(self):
         """Return the function under test."""

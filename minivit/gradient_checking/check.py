@@ -50,6 +50,7 @@ False
 tensor      entries  method         error       numeric      analytic
 x             15/15  richardson   3.3e-01 ...  WRONG at ...
     hint: the gradient is 0.666667 times what it should be: look for a wrong constant factor
+checks ok: determinism, linearity, zero_dy, dy_layouts, input_layouts, aliasing
 1 of 1 tensors FAIL: worst error 3.3e-01, tolerance 1e-06
 """
 
@@ -66,6 +67,7 @@ from .comparison import FILTERS, Comparer
 from .contract import checked_complex, checked_gradients, checked_result, coupling, upstream
 from .differences import SCHEMES
 from .function import as_real
+from .named_checks import Chosen, Subject
 from .randomness import SameRandomNumbers
 from .report import Report
 from .tensor_check import TensorCheck
@@ -80,7 +82,8 @@ _ALL_ZERO = ("all gradients are zero: nothing was checked, because a backward wi
 def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), method: str = "richardson",
               samples: int = 32, tolerance: float = 1e-6, independent: bool | None = None, seed: int = 0,
               dy: Any = None, keep: Sequence[str] | str = (), rng: Any = None,
-              gradients: Mapping[str, str] | None = None, **keywords: Any) -> Report:
+              gradients: Mapping[str, str] | None = None, checks: Sequence[str] | str = (),
+              **keywords: Any) -> Report:
     """Check every gradient of `target` against finite differences of its forward.
 
     Parameters
@@ -116,13 +119,17 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
         call of the forward draws the same numbers.
     gradients : dict, optional
         Where an object keeps gradients whose names are not recognised: {"weights": "nabla_w"}.
+    checks : str or sequence of str
+        Named checks besides the default ones, such as "batch"; "-aliasing" leaves one out; "all" and "none" are all and
+        none. `named_checks` lists them.
     **keywords : arrays, trees of arrays, and other arguments of the forward
         Passed on by name, and checked as the others are.
 
     Returns
     -------
     Report
-        `ok`, `worst`, `rows`; `str()` is a table, `plot()` a figure. A report is true if all gradients are right.
+        `ok`, `worst`, `rows`, `checks`; `str()` is a table, `plot()` a figure. A report is true if all gradients are
+        right and no named check failed.
 
     Raises
     ------
@@ -142,12 +149,13 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
     check_number("number of samples", samples, least=1, whole=True)
     check_number("tolerance", tolerance, above=0, below=1)
     check_number("seed", seed, least=0, whole=True)
+    chosen = Chosen(checks)
     streams = [np.random.default_rng([_STREAM, seed, i]) for i in range(3)]
     named = () if rng is None else rng if isinstance(rng, tuple | list) else (rng,)
     with _one_blas_thread(), SameRandomNumbers((np.random, random, *named)) as numbers:
         options = Options(streams[0], numbers.reset, _names(constants), _names(keep), gradients or {}, keywords)
         function = function_under_test(target, inputs, options)
-        return _check(function, dy, streams, method, samples, tolerance, independent)
+        return _check(function, dy, streams, method, samples, tolerance, independent, chosen, seed, numbers)
 
 
 def _names(names):
@@ -164,8 +172,8 @@ def _one_blas_thread():
     return threadpoolctl.threadpool_limits(1, "blas")
 
 
-def _check(function, dy, streams, method, samples, tolerance, independent):
-    """Check the contract, then every tensor."""
+def _check(function, dy, streams, method, samples, tolerance, independent, chosen, seed, numbers):
+    """Check the contract, then every tensor, then what is named."""
     if not any(x.size for x in function.tensors.values()):
         raise TypeError("nothing to check: found no floating-point input and no parameter, pass at least one")
     results = checked_result(function)
@@ -173,7 +181,7 @@ def _check(function, dy, streams, method, samples, tolerance, independent):
     is_linear = dy is None and function.fixed_dy is None
     dy = upstream(function, results, dy, streams[1])
     checked_gradients(function, results, dy)
-    function = as_real(function, results)
+    given, function = function, as_real(function, results)
     gradients = {name: np.array(g) for name, g in function.backward(dy).items() if g.size}
     rng = streams[2]
     notes = function.notes + coupling(function, y, rng, independent)
@@ -184,4 +192,13 @@ def _check(function, dy, streams, method, samples, tolerance, independent):
     rows = tuple(check.check(name, rng) for name in gradients)
     if all(row.ok for row in rows) and not any(gradient.any() for gradient in gradients.values()):
         notes += (_ALL_ZERO,)
-    return Report(rows, tolerance, method, notes, dict(sorted(function.inventory.items())), comparer)
+    subject = Subject(given, results, comparer, is_linear, independent, all(row.ok for row in rows), seed, _of_a_part,
+                      numbers)
+    return Report(rows, tolerance, method, notes, dict(sorted(function.inventory.items())), chosen.findings(subject),
+                  comparer)
+
+
+def _of_a_part(part, call, constants, dy):
+    """Check a part of a composite by a recorded call of it, with the parameters that it had."""
+    return gradcheck(part, *call.args, constants=constants, keep="*", dy=dy, method="directional", checks="none",
+                     independent=False, **call.keywords)

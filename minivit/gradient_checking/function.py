@@ -12,7 +12,7 @@ the same convention. JAX returns the complex conjugate.
 A `Trial` is the target itself, to be called in other ways: several times, or with inputs in another memory layout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,11 +59,14 @@ class Trial:
     """One copy of the target, whose forward and backward may be called as often as one likes, in any way.
 
     target: the object that is called; None for functions. inputs: the `Inputs` that it is called with. forward: () ->
-    y, as the target returned it. backward: dy, a tree -> {tensor: gradient}, of the last forward.
+    y, as the target returned it. backward: dy, a tree -> {tensor: gradient}, of the last forward. others: {name:
+    function} for what `method` returns, where there is no object.
     """
 
-    def __init__(self, target: Any, inputs: Any, forward: Callable[[], Any], backward: Callable[[Any], dict]) -> None:
+    def __init__(self, target: Any, inputs: Any, forward: Callable[[], Any], backward: Callable[[Any], dict],
+                 others: Mapping[str, Callable] | None = None) -> None:
         self.target, self.inputs, self._forward, self._backward = target, inputs, forward, backward
+        self.others = others or {}
         self.change: Any = None
 
     def forward(self, change: Any = None) -> Any:
@@ -76,6 +79,11 @@ class Trial:
         """Call the backward of the last forward. Some take the inputs too: those that the forward had."""
         with self.inputs.passing(self.change):
             return self._backward(dy)
+
+    def method(self, name: str) -> Any:
+        """Return another method of the target, such as "jvp"; None if there is none."""
+        found = getattr(self.target, name, self.others.get(name))
+        return found if callable(found) else None
 
 
 class Results:

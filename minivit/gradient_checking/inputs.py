@@ -130,6 +130,12 @@ class Inputs:
         self.options.before_call()
         return function(*values.values(), **keywords)
 
+    def structured(self, named: Mapping[str, Any]) -> list[Any]:
+        """Return the arguments that hold checked arrays, as trees with named[name] in place of these arrays."""
+        return [mapped(lambda keys, x, name=name: named.get(path(name, keys), x), tree)   # type: ignore[misc]
+                for name, tree in self.trees.items()
+                if any(path(name, keys) in self.checked for keys, _ in leaves(tree))]
+
     @contextlib.contextmanager
     def passing(self, change: Callable[[str, np.ndarray], Any] | None) -> Iterator[None]:
         """Pass change(name, x) in place of every array x, in the calls inside this context."""

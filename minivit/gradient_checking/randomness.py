@@ -5,6 +5,7 @@ numbers. Before each, the states of the generators are set back: of NumPy's and 
 target holds, and of those that the user names. Afterwards the global generators continue as if nothing had happened.
 """
 
+import pickle
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -35,6 +36,11 @@ class SameRandomNumbers:
         """Set all generators back."""
         for (_, write), state in zip(self.accesses, self.states, strict=True):
             write(state)
+
+    def moved(self) -> bool:
+        """Return whether any generator has drawn a number since."""
+        return any(pickle.dumps(read()) != pickle.dumps(state)
+                   for (read, _), state in zip(self.accesses, self.states, strict=True))
 
     def __enter__(self) -> "SameRandomNumbers":
         return self

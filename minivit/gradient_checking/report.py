@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..common.checks import check_number
+from .named_checks.named_check import OK, Finding
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class Report:
         Other findings.
     inventory : dict
         What was found besides the tensors of the rows: {name: why it was not checked}.
+    checks : tuple of Finding
+        What the named checks found.
     """
 
     rows: tuple[Row, ...]
@@ -101,12 +104,18 @@ class Report:
     method: str
     notes: tuple[str, ...] = ()
     inventory: dict[str, str] = field(default_factory=dict)
+    checks: tuple[Finding, ...] = ()
     _comparer: Any = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
-        """Whether every tensor passed."""
-        return all(row.ok for row in self.rows)
+        """Whether every tensor passed, and every named check."""
+        return all(row.ok for row in self.rows) and not self.failed_checks
+
+    @property
+    def failed_checks(self) -> tuple[Finding, ...]:
+        """The named checks that failed."""
+        return tuple(finding for finding in self.checks if not finding.ok)
 
     @property
     def worst(self) -> float:
@@ -119,6 +128,7 @@ class Report:
     def __repr__(self) -> str:
         failed = sum(not row.ok for row in self.rows)
         verdict = f"{failed} of {len(self.rows)} tensors FAIL" if failed else f"{len(self.rows)} tensors ok"
+        verdict += "".join(f", check {finding.check} FAILS" for finding in self.failed_checks)
         return f"<gradcheck: {verdict}, worst error {self.worst:.1e}>"
 
     def __getstate__(self) -> dict:
@@ -134,14 +144,23 @@ class Report:
                      f"{row.analytic:.5g}", row.verdict + (f"; {row.hint}" if row.hint else ""))
             style = "" if row.ok else ' style="color: #c00; font-weight: bold"'
             rows.append(f"<tr{style}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-        return f"<table><tr>{head}</tr>{''.join(rows)}</table><p>{html.escape(repr(self))}</p>"
+        lines = "<br>".join(map(html.escape, [repr(self), *self.check_lines()]))
+        return f"<table><tr>{head}</tr>{''.join(rows)}</table><p>{lines}</p>"
 
     def __str__(self) -> str:
         failed = sum(not row.ok for row in self.rows)
-        verdict = "all tensors pass" if self.ok else f"{failed} of {len(self.rows)} tensors FAIL"
+        verdict = f"{failed} of {len(self.rows)} tensors FAIL" if failed else "all tensors pass"
+        if self.failed_checks:
+            verdict += f" ({', '.join(f'check {finding.check} FAILS' for finding in self.failed_checks)})"
         notes = [f"note: {note}" for note in self.notes] + self._not_checked()
         summary = f"{verdict}: worst error {self.worst:.1e}, tolerance {self.tolerance:.0e}"
-        return "\n".join([*table_lines([("", self.rows)]), *notes, summary])
+        return "\n".join([*table_lines([("", self.rows)]), *self.check_lines(), *notes, summary])
+
+    def check_lines(self) -> list[str]:
+        """Return a line for each named check that the user asked for or that found something, and one for the rest."""
+        passed = [finding.check for finding in self.checks if finding.verdict == OK and not finding.asked]
+        lines = [str(finding) for finding in self.checks if finding.check not in passed]
+        return [f"checks ok: {', '.join(passed)}", *lines] if passed else lines
 
     def _not_checked(self):
         """Return a line that lists what was not checked, if that may surprise."""
