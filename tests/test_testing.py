@@ -19,7 +19,7 @@ import pytest
 import minivit
 import minivit.testing
 from minivit.cli import main
-from minivit.testing import GradientError, assert_gradients
+from minivit.testing import GradientError, assert_gradients, assert_transposes
 from minivit.testing.files import check_file
 
 ROOT = Path(minivit.__file__).parents[1]
@@ -222,12 +222,49 @@ def test_the_number_of_seeds_is_an_option_too(tmp_path):
     assert (code, text.count("PASSED")) == (0, 2)
 
 
+BATCHES = '''
+import numpy as np
+import pytest
+
+X = np.random.default_rng(5).standard_normal((3, 4))
+PAIR = (lambda x: (np.squeeze(x**2), x), lambda dy, x: 2 * x * dy.reshape(x.shape))    # a batch of one loses its axis
+
+def test_fixture(gradcheck):
+    gradcheck(PAIR, X)
+
+@pytest.mark.gradcheck(seeds=2, checks="batch")
+def test_marker(gradcheck):
+    gradcheck(PAIR, X)
+
+@pytest.mark.gradcheck(checks="batch")
+def test_own_choice(gradcheck):
+    gradcheck(PAIR, X, checks="float32")
+'''
+
+
+def test_named_checks_are_chosen_by_the_marker_or_by_an_option(tmp_path):
+    code, text = run_pytest(tmp_path, "-vv", test_batches=BATCHES)
+    assert code == 1
+    assert re.findall(r"::(\S+) (PASSED|FAILED)", text)[:4] == [
+        ("test_fixture", "PASSED"), ("test_marker[seed0]", "FAILED"), ("test_marker[seed1]", "FAILED"),
+        ("test_own_choice", "PASSED")]
+    assert "failed check of a gradient with seed=1" in text
+    assert "check batch: WRONG, image 0 alone: result has the shape (4,) instead of (1, 4)" in text
+    code, text = run_pytest(tmp_path, "--gradcheck-checks", "float32,batch", "-k", "fixture")
+    assert (code, "check batch: WRONG" in text) == (1, True)
+    code, text = run_pytest(tmp_path, "--gradcheck-checks", "float32,bath")
+    assert code == 4
+    assert "--gradcheck-checks: unknown check 'bath': did you mean 'batch'?" in text
+
+
 @pytest.mark.parametrize(("marker", "message"), [
     ("seeds=0", "wrong seeds of gradcheck: found 0, expected"),
     ("seeds=[]", "wrong seeds of gradcheck: found [], expected"),
     ("seeds=5.0", "wrong seeds of gradcheck: found 5.0, expected"),
     ("seeds=['a']", "wrong seeds of gradcheck: found ['a'], expected"),
-    ("seed=3", "expected @pytest.mark.gradcheck(seeds=5)")])
+    ("seed=3", "expected @pytest.mark.gradcheck(seeds=5)"),
+    ("3, seeds=3", "expected @pytest.mark.gradcheck(seeds=5)"),
+    ("", "expected @pytest.mark.gradcheck(seeds=5)")])
 def test_a_wrong_marker_is_named(tmp_path, marker, message):
     text = f"import pytest\n@pytest.mark.gradcheck({marker})\ndef test(gradcheck): pass"
     code, said = run_pytest(tmp_path, test_marker=text)
@@ -499,6 +536,34 @@ def test_the_options_that_errors_advise_exist_and_a_forward_may_import(layers, c
     assert "note: sigma: at the given values" in capsys.readouterr().out
     assert main([*gaussian, "--tolerance", "1e-3", "--keep", "sigma"]) == 0
     assert "note" not in capsys.readouterr().out
+
+
+def test_named_checks_on_the_command_line(layers, capsys):
+    assert main(["gradcheck", "layers.py:cube", "--input", "3x4", "--checks", "batch,float32"]) == 0
+    printed = capsys.readouterr().out
+    assert "check batch: ok, images 0" in printed
+    assert "check float32: ok, all stays float32" in printed
+    assert main(["gradcheck", "layers.py:cube", "--input", "3x4", "--checks=-aliasing", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["checks"]
+    assert {f["check"]: f["verdict"] for f in found} == dict.fromkeys(
+        ("determinism", "linearity", "zero_dy", "dy_layouts", "input_layouts"), "ok")
+    assert main(["gradcheck", "layers.py:cube", "--input", "3", "--checks", "bath"]) == 2
+    assert "minivit: error: unknown check 'bath': did you mean 'batch'?" in capsys.readouterr().err
+    assert main(["gradcheck", "layer_norm", "--checks", "batch"]) == 2
+    assert "--checks" in capsys.readouterr().err
+
+
+def test_transposes_are_asserted_without_step_sizes():
+    w = X[:, :2]
+    assert assert_transposes(lambda u: u @ w, lambda v: v @ w.T, np.zeros((2, 3)), np.zeros((2, 2))) < 1e-14
+    with pytest.raises(AssertionError, match=r"not transposes of each other: .* differ by \d\.\de-0[67] of "):
+        assert_transposes(lambda u: u @ w, lambda v: (1 + 1e-6) * v @ w.T, np.zeros((2, 3)), np.zeros((2, 2)))
+    with pytest.raises(AssertionError, match="not transposes"):
+        assert_transposes(lambda u: u * np.nan, lambda v: v, X, X)
+    with pytest.raises(ValueError, match="wrong shape of what forward_mode returns"):
+        assert_transposes(lambda u: u[0], lambda v: v, X, X)
+    with pytest.raises(ValueError, match="number of trials must be a whole number at least 1"):
+        assert_transposes(np.cumsum, np.cumsum, X, X, trials=0)
 
 
 def test_the_table_is_printed_before_the_figure_is_drawn(layers, capsys):

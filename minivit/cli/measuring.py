@@ -45,6 +45,9 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
                      help="A parameter that keeps its value instead of a random one, such as a variance. May be "
                           "repeated.")
     own.add_argument("--tolerance", type=float, metavar="T", help="Largest error that passes. Default: 1e-6.")
+    own.add_argument("--checks", metavar="NAMES",
+                     help="Named checks besides the default ones, with commas between: batch, float32, byte_order, "
+                          "parts, or all; -aliasing leaves one out (write --checks=-aliasing); none leaves out all.")
     own.add_argument("--independent", action=argparse.BooleanOptionalAction,
                      help="Whether images of a batch that influence each other are an error. Default: a note.")
     own.add_argument("--watch", action="store_true",
@@ -52,8 +55,8 @@ def add_gradcheck(verbs: argparse._SubParsersAction) -> None:
     own.add_argument("--plot", metavar="FILE", help="Draw the error of every tensor against the step size, and "
                                                     "maps of wrong tensors. The format is the file's ending (.png, "
                                                     ".svg, .pdf), else PNG.")
-    add_json(verb, "ok, worst, seconds and checks, each with its rows (for a layer of your own: ok, worst, notes and "
-                   "rows),")
+    add_json(verb, "ok, worst, seconds and checks, each with its rows (for a layer of your own: ok, worst, notes, "
+                   "rows and checks),")
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
@@ -68,9 +71,9 @@ def _gradcheck(options: argparse.Namespace) -> int:
     if any(map(is_file_target, options.names)):
         return _gradcheck_file(options)
     if any((options.inputs, options.constants, options.keep, options.watch, options.plot)) or (
-            options.tolerance, options.independent) != (None, None):
-        raise ValueError("--input, --constant, --keep, --tolerance, --independent, --watch and --plot are for a layer "
-                         "of your own: name it as FILE.py:NAME")
+            options.tolerance, options.independent, options.checks) != (None, None, None):
+        raise ValueError("--input, --constant, --keep, --tolerance, --checks, --independent, --watch and --plot are "
+                         "for a layer of your own: name it as FILE.py:NAME")
     result = verify(options.names, options.method, options.seed, options.threads)
     print(json.dumps(as_json(result)) if options.json else table(result))
     return 0 if result.ok else 1
@@ -109,13 +112,19 @@ def _checked_file(options):
     with contextlib.redirect_stdout(sys.stderr):
         report = check_file(options.names[0], options.inputs or (), options.seed, method=options.method,
                             constants=options.constants or (), keep=options.keep or (),
-                            independent=options.independent, **tolerance)
-    found = {"ok": report.ok, "worst": plain(report.worst), "notes": report.notes, "rows": rows_as_json(report)}
+                            independent=options.independent, checks=_checks(options), **tolerance)
+    found = {"ok": report.ok, "worst": plain(report.worst), "notes": report.notes, "rows": rows_as_json(report),
+             "checks": [{"check": f.check, "verdict": f.verdict, "text": f.text} for f in report.checks]}
     print(json.dumps(found) if options.json else report, flush=True)
     if options.plot:
         with contextlib.redirect_stdout(sys.stderr):
             report.plot(options.plot)
     return 0 if report.ok else 1
+
+
+def _checks(options):
+    """Return the names in --checks."""
+    return [name.strip() for name in (options.checks or "").split(",") if name.strip()]
 
 
 def _watched_file(options):

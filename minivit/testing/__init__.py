@@ -11,9 +11,11 @@ A test of your own layer, in plain pytest or unittest:
 check with the hint. pytest loads `pytest_plugin` by itself once minivit is installed. The plugin adds
 
 - the fixture `gradcheck`, which is `assert_gradients`;
-- the marker `@pytest.mark.gradcheck(seeds=5)`, which runs a test with that fixture once for each seed;
+- the marker `@pytest.mark.gradcheck(seeds=5, checks="batch")`, which runs a test with that fixture once for each seed,
+  with these named checks;
 - the table of every wrong check in the failure's text, and the figure of error against step, saved as a file.
 
+`assert_transposes` compares a linear function with its transpose, or forward with reverse mode, without step sizes.
 `strategies` makes random shapes and inputs for hypothesis, which is an optional dependency (the extra `hypothesis`).
 `files` checks a layer in a file without a test; `minivit gradcheck my_layers.py:Swish --input 3x4` calls it.
 
@@ -48,9 +50,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .assertion import GradientError, assert_gradients
+    from .assertion import GradientError, assert_gradients, assert_transposes
 
-__all__ = ["GradientError", "assert_gradients"]
+__all__ = ["GradientError", "assert_gradients", "assert_transposes"]
 
 
 if not TYPE_CHECKING:                                                 # so static tools report a misspelt name

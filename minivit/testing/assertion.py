@@ -1,16 +1,19 @@
 """`assert_gradients`: a gradient check that raises AssertionError, for any test framework."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ..common.checks import check_number
 from ..gradient_checking import Report, gradcheck
+from ..gradient_checking.named_checks import transposition_error
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong. The message is the table of the check; `report` is its `Report`."""
+    """A gradient is wrong, or a named check failed. The message is the table; `report` is the `Report`."""
 
     def __init__(self, report: Report, where: str = "") -> None:
-        super().__init__(f"wrong gradient{where}\n{report}")
+        what = "wrong gradient" if any(not row.ok for row in report.rows) else "failed check of a gradient"
+        super().__init__(f"{what}{where}\n{report}")
         self.report, self.where = report, where
 
     def __reduce__(self) -> tuple:
@@ -30,7 +33,7 @@ def assert_gradients(target: Any, *inputs: Any, seeds: int = 1, seed: int = 0, *
     seed : int
         Seed of the first check; the others have the next ones.
     **options
-        Other options of `minivit.gradcheck`, such as `constants` and `tolerance`.
+        Other options of `minivit.gradcheck`, such as `constants`, `tolerance` and `checks`.
 
     Returns
     -------
@@ -40,7 +43,7 @@ def assert_gradients(target: Any, *inputs: Any, seeds: int = 1, seed: int = 0, *
     Raises
     ------
     GradientError
-        An AssertionError, if a gradient is wrong.
+        An AssertionError, if a gradient is wrong or a named check failed.
     ValueError
         If `seeds` is no whole number of at least 1.
     TypeError, ValueError
@@ -61,3 +64,56 @@ def assert_gradients(target: Any, *inputs: Any, seeds: int = 1, seed: int = 0, *
         if not report.ok:
             raise GradientError(report, f" with seed={s}" if s else "")
     return report
+
+
+def assert_transposes(forward_mode: Callable, reverse_mode: Callable, x: Any, y: Any, tolerance: float = 1e-9,
+                      trials: int = 3, seed: int = 0) -> float:
+    """Check by the dot-product test that one linear function is the transpose of another.
+
+    For a linear J and its transpose J^T, <v, J u> = <J^T v, u> for any u and v: a forward-mode and a reverse-mode
+    derivative at one input, or a linear operator and its transpose, such as padding and cropping. The test compares
+    both sides for random u and v. It has no step size, and it is exact but for round-off.
+
+    Parameters
+    ----------
+    forward_mode : callable
+        u -> J u, where u has the shape of x.
+    reverse_mode : callable
+        v -> J^T v, where v has the shape of y.
+    x, y : array or tree of arrays
+        Of the shapes of u and v; the values do not matter. A complex number counts as a pair of real ones.
+    tolerance : float
+        Largest difference, relative to |v| |J u| + |J^T v| |u|.
+    trials : int
+        Number of pairs of u and v.
+    seed : int
+        Seed of u and v.
+
+    Returns
+    -------
+    float
+        The largest relative difference.
+
+    Raises
+    ------
+    AssertionError
+        If it exceeds the tolerance.
+    ValueError
+        If a function returns something of another structure or shape, or for a wrong tolerance or number of trials.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, y = np.zeros(50), np.zeros(49)
+    >>> assert_transposes(np.diff, lambda v: -np.diff(v, prepend=0, append=0), x, y) < 1e-12
+    True
+    """
+    __tracebackhide__ = True
+    check_number("tolerance", tolerance, above=0)
+    check_number("number of trials", trials, least=1, whole=True)
+    check_number("seed", seed, least=0, whole=True)
+    error = transposition_error(forward_mode, reverse_mode, x, y, trials, seed)
+    if not error <= tolerance:
+        raise AssertionError(f"not transposes of each other: <v, J u> and <J^T v, u> differ by {error:.1e} of "
+                             f"|v| |J u| + |J^T v| |u|, tolerance {tolerance:.0e}")
+    return error

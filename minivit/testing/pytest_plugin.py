@@ -19,15 +19,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gradcheck", "gradient checks (minivit)")
     group.addoption("--gradcheck-seeds", type=int, metavar="N",
                     help="Run each test that has the fixture gradcheck with N seeds, unless its marker says otherwise.")
+    group.addoption("--gradcheck-checks", metavar="NAMES",
+                    help="Named checks for each test that has the fixture gradcheck, with commas between, such as "
+                         "batch,float32 or all, unless its marker or the test says otherwise.")
     group.addoption("--gradcheck-plots", metavar="DIR",
                     help="Folder of the figures of wrong gradients. Default: in pytest's cache.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
-    config.addinivalue_line("markers", "gradcheck(seeds): run a test with the fixture gradcheck once for each seed; "
-                                       "seeds is a number or a list")
+    config.addinivalue_line("markers", "gradcheck(seeds, checks): run a test with the fixture gradcheck once for each "
+                                       "seed (a number or a list), with the named checks")
     _seeds(config.getoption("--gradcheck-seeds"))
+    if names := config.getoption("--gradcheck-checks"):
+        from ..gradient_checking.named_checks import Chosen
+
+        try:
+            Chosen(names.split(","))
+        except ValueError as error:
+            raise pytest.UsageError(f"--gradcheck-checks: {error}") from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -40,13 +50,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("gradcheck")
     seeds = metafunc.config.getoption("--gradcheck-seeds")
     if marker is not None:
-        if set(marker.kwargs) - {"seeds"} or len(marker.args) + len(marker.kwargs) != 1:
-            raise pytest.UsageError("wrong arguments of the marker gradcheck: expected @pytest.mark.gradcheck(seeds=5)")
-        seeds = marker.kwargs["seeds"] if marker.kwargs else marker.args[0]
+        given = _arguments(*marker.args, **marker.kwargs)
+        seeds = given.get("seeds", seeds)
     chosen = _seeds(seeds)
     if chosen != [0]:
         metafunc.fixturenames.append(_SEED)
         metafunc.parametrize(_SEED, chosen, ids=[f"seed{seed}" for seed in chosen])
+
+
+def _arguments(*positional, **named):
+    """Return the arguments of the marker by name."""
+    given = dict(zip(("seeds", "checks"), positional, strict=False)) | named
+    if not given or set(given) - {"seeds", "checks"} or len(given) != len(positional) + len(named):
+        raise pytest.UsageError("wrong arguments of the marker gradcheck: expected @pytest.mark.gradcheck(seeds=5) or "
+                                "@pytest.mark.gradcheck(seeds=5, checks='batch')")
+    return given
 
 
 def _seeds(seeds):
@@ -61,15 +79,19 @@ def _seeds(seeds):
 
 @pytest.fixture
 def gradcheck(request: pytest.FixtureRequest) -> Callable:
-    """`minivit.testing.assert_gradients`, with the seed of this run of the test."""
+    """`minivit.testing.assert_gradients`, with the seed of this run of the test, and the checks of its marker."""
     from .assertion import assert_gradients
 
     callspec = getattr(request.node, "callspec", None)
     seed_of_run = callspec.params.get(_SEED, 0) if callspec else 0
+    marker = request.node.get_closest_marker("gradcheck")
+    given = _arguments(*marker.args, **marker.kwargs) if marker else {}
+    names = request.config.getoption("--gradcheck-checks")
+    checks = given.get("checks", names.split(",") if names else ())
 
     def check(target: Any, *inputs: Any, **options: Any) -> Any:
         __tracebackhide__ = True
-        return assert_gradients(target, *inputs, **({"seed": seed_of_run} | options))
+        return assert_gradients(target, *inputs, **({"seed": seed_of_run, "checks": checks} | options))
 
     return check
 
