@@ -22,7 +22,7 @@ from minivit.training_pipeline.defaults.presets import preset_for
 
 # The transform of each row, as in `minivit train --augment`. Most probabilities are 1, so every image shows the effect.
 ROWS = ["none", "affine", "crop", "flip:0.5", "alternating-flip", "cutout:0.5:1", "erase:0.33:1", "mixup:1",
-        "cutmix:1:1"]
+        "cutmix:1:1", "randaugment"]
 COLUMNS = 9
 SHARE = 16      # images that a lane augments at once
 

@@ -9,12 +9,13 @@ from minivit.ops.philox import Generator
 from minivit.parallel.batch_split import BatchSplit
 from minivit.parallel.lanes import Lanes
 from minivit.training.augment import TRANSFORMS, Augmentation
-from minivit.training.augment.affine import Affine, _warp, reference_warp
+from minivit.training.augment.affine import Affine, reference_warp, warped
 from minivit.training.augment.crop_flip import _move, reference_move
 from minivit.training.augment.erase import _paste, boxes, reference_paste
 from minivit.training.augment.mix import _blend, beta, reference_blend
+from minivit.training.augment.randaugment import CHANGES, RandAugment, changed, reference_change
 
-ALL = "affine,crop,flip,alternating-flip,cutout,erase,mixup,cutmix"
+ALL = "affine,crop,flip,alternating-flip,cutout,erase,mixup,cutmix,randaugment"
 CHANCE = np.random.default_rng(1)
 
 
@@ -32,10 +33,10 @@ def augmented(text, images, targets=None, **more):
     return Augmentation(text)(images, targets, generator(range(len(images)), len(images), **more))
 
 
-def warped(images, *coefficients):
-    out = np.empty_like(images)
-    _warp(images, np.broadcast_to(np.array(coefficients, float), (len(images), 4)).copy(), out)
-    return out
+def moved(images, cos, sin, shift_y, shift_x):
+    """All images rotated and shifted alike."""
+    motion = np.array([cos, -sin, sin, cos, shift_y, shift_x], float)
+    return warped(images, np.broadcast_to(motion, (len(images), 6)).copy())
 
 
 # ---- fast versions equal references -----------------------------------------------------------------------
@@ -44,10 +45,8 @@ def warped(images, *coefficients):
 @pytest.mark.parametrize("strength", [0.5, 1, 4])
 def test_fast_warp_equals_reference(strength):
     images, affine = random_images((40, 9, 9, 2)), Affine(strength, angle=40, scale=0.4, shift=0.4)
-    coefficients = affine.coefficients(np.random.default_rng(1).random((40, 4), np.float32), (9, 9))
-    out = np.empty_like(images)
-    _warp(images, coefficients, out)
-    difference = np.abs(out.astype(int) - reference_warp(images, coefficients))
+    motions = affine.motions(np.random.default_rng(1).random((40, 4), np.float32), (9, 9))
+    difference = np.abs(warped(images, motions).astype(int) - reference_warp(images, motions))
     assert difference.max() <= 1  # if the value lies halfway between two grey levels
     assert (difference > 0).mean() < 1e-3
 
@@ -86,22 +85,22 @@ def test_fast_blend_equals_reference():
 
 def test_no_motion_changes_nothing():
     images = random_images()
-    np.testing.assert_array_equal(warped(images, 1, 0, 0, 0), images)
+    np.testing.assert_array_equal(moved(images, 1, 0, 0, 0), images)
     np.testing.assert_array_equal(augmented("affine:0", images)[0], images)
 
 
 def test_whole_shifts_move_pixels_and_fill_with_black():
     images = random_images()
-    moved = warped(images, 1, 0, 2, -1)
-    np.testing.assert_array_equal(moved[:, :-2, 1:], images[:, 2:, :-1])
-    assert not moved[:, -2:].any()
-    assert not moved[:, :, :1].any()
-    assert not warped(images, 1, 0, 20, 0).any()
+    there = moved(images, 1, 0, 2, -1)
+    np.testing.assert_array_equal(there[:, :-2, 1:], images[:, 2:, :-1])
+    assert not there[:, -2:].any()
+    assert not there[:, :, :1].any()
+    assert not moved(images, 1, 0, 20, 0).any()
 
 
 def test_a_quarter_turn_equals_rot90():
     images = random_images((2, 6, 6, 1))
-    np.testing.assert_array_equal(warped(images, 0, 1, 0, 0), np.rot90(images, -1, axes=(1, 2)))
+    np.testing.assert_array_equal(moved(images, 0, 1, 0, 0), np.rot90(images, -1, axes=(1, 2)))
 
 
 # ---- crop and flip ----------------------------------------------------------------------------------------
@@ -219,6 +218,76 @@ def test_a_batch_of_one_is_mixed_with_itself():
         np.testing.assert_allclose(targets, [[1]])
 
 
+# ---- randaugment ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5, 1])
+@pytest.mark.parametrize("shape", [(48, 9, 7, 1), (48, 8, 8, 3)])
+def test_fast_changes_equal_the_reference(shape, strength):
+    images = random_images(shape)
+    images[::5] = images[::5] // 4 + 30                               # low contrast
+    images[::7] = 77                                                  # one value only
+    kinds = np.arange(48) % len(CHANGES)
+    amounts = np.where(CHANCE.random(48) < 0.5, -strength, strength)
+    np.testing.assert_array_equal(changed(images, kinds, amounts), reference_change(images, kinds, amounts))
+
+
+def one_change(name, image, k):
+    """An image (H, W) after one change."""
+    out = changed(np.array(image, np.uint8)[None, :, :, None], np.array([CHANGES.index(name)]), np.array([float(k)]))
+    return out[0, :, :, 0].tolist()
+
+
+@pytest.mark.parametrize(("name", "k", "image", "expected"), [
+    ("identity", 1, [[0, 100, 255]], [[0, 100, 255]]),
+    ("brightness", -1, [[0, 100, 250]], [[0, 10, 25]]), ("brightness", 1, [[0, 100, 250]], [[0, 190, 255]]),
+    ("contrast", -1, [[100, 200]], [[145, 155]]), ("contrast", 1, [[100, 200]], [[55, 245]]),
+    ("posterize", 1, [[15, 16, 255]], [[0, 16, 240]]), ("posterize", 0.5, [[3, 4, 255]], [[0, 4, 252]]),
+    ("solarize", 0.5, [[0, 127, 128, 255]], [[0, 127, 127, 0]]), ("solarize", -1, [[0, 9, 255]], [[255, 246, 0]]),
+    ("autocontrast", 0.2, [[10, 60, 110]], [[0, 128, 255]]), ("autocontrast", 0.2, [[9, 9]], [[9, 9]]),
+    ("equalize", 0.2, [[5, 6, 6, 7, 9]], [[0, 128, 128, 191, 255]]), ("equalize", 0.2, [[8, 8]], [[8, 8]]),
+    ("shift-rows", 1 / 0.9, [[1, 2], [3, 4]], [[3, 4], [0, 0]]),      # by half of the height of 2: one pixel
+    ("shift-columns", -1 / 0.9, [[10, 20], [30, 40]], [[0, 10], [0, 30]]),
+])
+def test_each_change_does_what_its_name_says(name, k, image, expected):
+    assert one_change(name, image, k) == expected
+
+
+def test_a_shear_moves_rows_in_proportion_to_the_column():
+    image = np.zeros((7, 7), np.uint8)
+    image[3] = 200
+    sheared = np.array(one_change("shear-rows", image, 1 / 0.3))       # row' = row + column: the row becomes a diagonal
+    assert (np.argmax(sheared, axis=0) == 6 - np.arange(7)).all()
+    sheared = np.array(one_change("shear-columns", image.T, -1 / 0.3))
+    assert (np.argmax(sheared, axis=1) == np.arange(7)).all()
+    turned = np.array(one_change("rotate", image, 3))                  # by 90 degrees
+    np.testing.assert_array_equal(turned, image.T)
+
+
+def test_randaugment_draws_each_change_equally_often():
+    u = Generator(0, 0, np.arange(24_000)).uniform(5, 2)
+    kinds = (u[:, 0] * len(CHANGES)).astype(int)
+    assert abs(np.bincount(kinds) - 2000).max() < 5 * np.sqrt(2000)
+    images = random_images((2000, 6, 6, 1))
+    same = (augmented("randaugment:1:0.5", images, np.eye(1).repeat(2000, 0))[0] == images).all(axis=(1, 2, 3))
+    assert 100 < same.sum() < 400                                      # identity, one of 12, and some autocontrasts
+    assert RandAugment(3.0).count == 3
+
+
+def test_strong_transforms_stop_at_their_step_and_the_others_go_on():
+    images = random_images((12, 8, 8, 1))
+    for strong in ("cutout:0.5:1", "erase", "mixup", "cutmix:1:1", "randaugment"):
+        text = f"crop,{strong},flip"
+        for step in (0, 6, 7, 20):
+            augment = Augmentation(text, strong_steps=7)
+            found, targets = augment(images, np.eye(12), generator(range(12), 12, step=step))
+            whole, mixed = augmented(text, images, step=step)
+            weak = augmented("crop,crop:0,flip", images, step=step)[0]    # crop:0 does nothing, and keeps the streams
+            np.testing.assert_array_equal(found, whole if step < 7 else weak)
+            np.testing.assert_array_equal(targets, mixed if step < 7 else np.eye(12))
+        assert (augmented(text, images, step=6)[0] != augmented("crop,crop:0,flip", images, step=6)[0]).any()
+
+
 # ---- every transform, and all together --------------------------------------------------------------------
 
 
@@ -293,6 +362,8 @@ def test_any_number_of_threads_gives_the_same_bits_with_every_transform():
     ("erase:0.001", "area of erase .*at least 0.02"),
     ("mixup:0", "alpha of mixup .*at least 0.05"),
     ("cutmix:1:2", "probability of cutmix"),
+    ("randaugment:2.5", "count of randaugment must be a whole number"),
+    ("randaugment:2:1.5", "strength of randaugment must be a finite number at least 0 and at most 1, not 1.5"),
     ("cutmix:1:0.5:7", "'cutmix:1:0.5:7': cutmix takes at most 2 parameters, not 3; write cutmix:ALPHA:PROBABILITY"),
 ])
 def test_invalid_augmentations_are_refused(text, message):

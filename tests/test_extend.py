@@ -10,7 +10,9 @@ import pytest
 import minivit
 from minivit import cli
 from minivit.training.schedule import decay_start, learning_rate
+from minivit.training_pipeline.build_loop import build_loop, images_of
 from minivit.training_pipeline.folder import RunFolder
+from minivit.training_pipeline.run_settings import new_settings
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
@@ -122,6 +124,9 @@ def test_what_cannot_be_extended_is_refused_and_stays(run, tmp_path):
             epochs=3)
     train(tmp_path / "steep", epochs=0.5, **(WSD | {"decay": 1, "warmup": 0}))
     refused(tmp_path / "steep", "steep cannot be extended: its learning rate decays from the first step on", epochs=1)
+    train(tmp_path / "clean", epochs=0.5, augment="cutout", clean_end=0.5, **(WSD | {"decay": 0.2, "warmup": 0}))
+    refused(tmp_path / "clean", "clean cannot be extended: clean_end 0.5 leaves out augmentation steps before the final"
+            " decay of 0.2 begins", epochs=1)
     train(tmp_path / "cosine", epochs=1)
     refused(tmp_path / "cosine", "cosine was started with epochs 1: not with 0.5; leave out epochs", epochs=0.5)
     refused(tmp_path / "cosine", "cosine was started with epochs 1, not 3: its cosine schedule takes the learning rate "
@@ -131,6 +136,8 @@ def test_what_cannot_be_extended_is_refused_and_stays(run, tmp_path):
 @pytest.mark.parametrize(("settings", "message"), [
     ({"decay": 0.5}, "decay applies to schedule=wsd only"),
     ({"schedule": "wsd", "decay": 0.8, "warmup": 0.3}, "warmup 0.3 and decay 0.8 are fractions .* at most 1"),
+    ({"clean_end": 0.2}, "clean_end leaves out strong augmentation steps, but augment='affine' has none: add cutout"),
+    ({"clean_end": 0.2, "augment": "mixup", "probe": True}, "a probe"),
     ({"schedule": "wds"}, "unknown schedule 'wds': did you mean 'wsd'"),
 ])
 def test_settings_of_the_schedule_are_checked(settings, message):
@@ -150,3 +157,40 @@ def test_extend_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert cli.main(["train", "digits", "--resume", "--epochs", "2", "--out", "C", "-q"]) == 2
     error = capsys.readouterr().err
     assert "with --schedule wsd, or train these weights further in a new run with --fine-tune" in error
+
+
+def test_the_clean_end_is_in_the_last_steps_of_a_run_however_it_is_interrupted(tmp_path):
+    """The steps before it are those of a run without it, and it resumes to the same bits."""
+    settings = {"augment": "crop,cutmix:1:1", "batch_size": 64, "epochs": 1, "seed": 3, "optimiser": "adamw"}
+
+    def losses(**more):
+        found = []
+        model = minivit.create_model("vit", seed=1, **TINY)
+        arguments = new_settings(model, data, settings | more)
+        loop = build_loop(model, data, arguments, threads=1)
+        loop.after_step.append(lambda loop: found.append(loop.progress.loss))
+        loop.run(images_of(data))
+        return np.diff(found, prepend=0)
+
+    data = minivit.load_data("digits")
+    whole, clean, weak = losses(), losses(clean_end=0.25), losses(augment="crop")
+    assert len(whole) == 22
+    np.testing.assert_array_equal(clean[:16], whole[:16])             # round(0.25 * 22) = 6 steps are clean
+    assert clean[16] != whole[16]
+    assert clean[16] < whole[16]                                      # targets that are not mixed: the loss is lower
+    assert weak[0] != clean[0]
+
+    class Stop(Exception):
+        pass
+
+    def stop(record):
+        raise Stop
+
+    model = minivit.create_model("vit", seed=1, **TINY)
+    again = dict(settings, epochs=2, clean_end=0.6)                   # the clean end begins in the first epoch
+    with pytest.raises(Stop):
+        minivit.train(model, "digits", out=tmp_path / "run", progress=False, callback=stop, **again)
+    resumed = minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "run", resume=True,
+                            progress=False)
+    straight = minivit.train(minivit.create_model("vit", seed=1, **TINY), "digits", progress=False, **again)
+    np.testing.assert_array_equal(resumed.model.vector, straight.model.vector)

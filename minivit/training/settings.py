@@ -104,7 +104,11 @@ class TrainingSettings(TypedDict, total=False):
     augment: Annotated[str | list[str], Setting(
         "augment", "affine", "augmentation",
         "augmentation steps, separated by commas, or none: affine, crop, flip, alternating-flip, cutout, erase, mixup, "
-        "cutmix; numbers follow a colon, as in crop:0.1,cutmix:1:0.5", metavar="STEPS")]
+        "cutmix, randaugment; numbers follow a colon, as in crop:0.1,cutmix:1:0.5", metavar="STEPS")]
+    clean_end: Annotated[float, Setting(
+        "clean end", 0.0, "augmentation",
+        "fraction of all steps, at the end, without the augmentation steps that hide, mix or distort images: cutout, "
+        "erase, mixup, cutmix, randaugment", least=0, most=1)]
     ema: Annotated[float, Setting(
         "EMA decay", 0.0, "optimisation",
         "decay of the moving average of the weights, for example 0.999; the average is then evaluated and kept; 0 for "

@@ -52,7 +52,9 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
         As `Trainer` and `distillation_for`.
     """
     values = {name: settings[name] for name in TRAINER_SETTINGS}
-    values["augment"] = None if settings["probe"] else Augmentation(settings["augment"])    # a probe sees no images
+    steps = settings.get("steps")                                     # None in the trial that measures the speed
+    strong = None if steps is None else steps - round(settings["clean_end"] * steps)
+    values["augment"] = None if settings["probe"] else Augmentation(settings["augment"], strong)   # a probe: no images
     return Trainer(model, threads=threads, recompute=recompute, ranks=ranks,
                    split=BatchSplit(settings["lanes"], settings["micro_batch"]),
                    objective=_objective(settings, model, class_names, labels), **values)

@@ -34,6 +34,9 @@ def extended_settings(run: RunFolder, settings: Mapping[str, Any], epochs: float
                          "learning rate to 0 at that end, so it cannot be trained longer; start a run that you may "
                          "extend with schedule=wsd, or train these weights further in a new run with "
                          f"start={str(run.path)!r}")
+    if settings["clean_end"] > settings["decay"]:
+        raise ValueError(f"{run.path} cannot be extended: clean_end {settings['clean_end']:g} leaves out augmentation "
+                         f"steps before the final decay of {settings['decay']:g} begins")
     if _decayed(run, settings) and not run.stable_file.is_file():
         why = (f"{run.stable_file.name}, its state before the learning rate decayed, is gone" if decay_start(settings)
                else "its learning rate decays from the first step on")

@@ -18,6 +18,7 @@ from ..data.dataset import split
 from ..models.linear_probe import LinearProbe
 from ..models.model import Model
 from ..parallel.batch_split import MAX_LANES, BatchSplit
+from ..training.augment import Augmentation
 from ..training.settings import PATIENCE_VAL_FRACTION, SETTINGS, check_names, check_setting, default_settings
 from .config import describe_model
 from .defaults.presets import preset_for
@@ -89,6 +90,9 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
     if settings["schedule"] == "wsd" and settings["warmup"] + settings["decay"] > 1:
         raise ValueError(f"warmup {settings['warmup']:g} and decay {settings['decay']:g} are fractions of all steps: "
                          "their sum must be at most 1")
+    if settings["clean_end"] and not any(one.strong for one in Augmentation(settings["augment"]).transforms):
+        raise ValueError(f"clean_end leaves out strong augmentation steps, but augment={settings['augment']!r} has "
+                         "none: add cutout, erase, mixup, cutmix or randaugment, or leave out clean_end")
     if settings["class_weights"] != "none" and settings["teacher"]:
         raise ValueError("class_weights cannot be combined with a teacher: leave out one of them")
     if settings["probe"] and (settings["augment"] != "none" or settings["teacher"] or minutes is not None):

@@ -12,6 +12,7 @@ An augmentation is a list of *transforms*, written as a text such as "crop,flip,
     crop_flip    crop and flip
     erase        cutout and random erasing: a part of the image is hidden
     mix          mixup and cutmix: two images and their targets are mixed
+    randaugment  RandAugment: some changes drawn from a list
 
 There is no backward: no gradient with respect to the pixels is needed.
 """

@@ -52,27 +52,29 @@ class Affine(Transform):
 
     def apply(self, images: np.ndarray, rng: Generator, stream: int) -> np.ndarray:
         """See `Transform.apply`."""
-        out = np.empty_like(images)
-        _warp(images, self.coefficients(rng.uniform(stream, 4), images.shape[1:3]), out)
-        return out
+        return warped(images, self.motions(rng.uniform(stream, 4), images.shape[1:3]))
 
-    def coefficients(self, uniform: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Turn random numbers (B, 4) in [0, 1) into (B, 4) float64: cos a / s, sin a / s, t_y, t_x. size: (H, W)."""
+    def motions(self, uniform: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Turn random numbers (B, 4) in [0, 1) into (B, 6) float64: the two rows of R(a) / s, then t. size: (H, W)."""
         u = self.strength * (2 * uniform.astype(np.float64) - 1)
         largest = math.radians(self.angle) * (min(size) / max(size))
         angle, per_scale = largest * u[:, 0], np.exp(-self.scale * u[:, 1])
         shift_y, shift_x = (self.shift * np.array(size) * u[:, 2:]).T
-        return np.stack([np.cos(angle) * per_scale, np.sin(angle) * per_scale, shift_y, shift_x], axis=1)
+        cos, sin = np.cos(angle) * per_scale, np.sin(angle) * per_scale
+        return np.stack([cos, -sin, sin, cos, shift_y, shift_x], axis=1)
 
 
-def reference_warp(images: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """Apply the equations above to images (B, H, W, C) uint8 with coefficients (B, 4), in plain NumPy."""
+def reference_warp(images: np.ndarray, motions: np.ndarray) -> np.ndarray:
+    """Take each pixel p of images (B, H, W, C) uint8 from p' = A p + t, in plain NumPy.
+
+    motions (B, 6): the two rows of A, then t.
+    """
     B, H, W, _ = images.shape
     padded = np.pad(images.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     row, column = np.mgrid[:H, :W] - np.array([(H - 1) / 2, (W - 1) / 2])[:, None, None]
-    cos, sin, shift_y, shift_x = coefficients.T[:, :, None, None]
-    y = cos * row - sin * column + shift_y + (H - 1) / 2
-    x = sin * row + cos * column + shift_x + (W - 1) / 2
+    yy, yx, xy, xx, shift_y, shift_x = motions.T[:, :, None, None]    # A = [yy, yx; xy, xx]
+    y = yy * row + yx * column + shift_y + (H - 1) / 2
+    x = xy * row + xx * column + shift_x + (W - 1) / 2
     # Pixel p of the image is pixel p + 1 of the padded image. Points beyond the padding are black too.
     y, x = np.clip(y + 1, 0, H + 1), np.clip(x + 1, 0, W + 1)
     top, left = np.minimum(y.astype(int), H), np.minimum(x.astype(int), W)
@@ -86,17 +88,23 @@ def reference_warp(images: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
 # ---- the same mathematics, one pass over memory -----------------------------------------------------------
 
 
+def warped(images: np.ndarray, motions: np.ndarray) -> np.ndarray:
+    """Fast version of `reference_warp`."""
+    out = np.empty_like(images)
+    _warp(images, motions, out)
+    return out
+
+
 @kernel
-def _warp(images, coefficients, out):
-    """Fast version of `reference_warp`, into `out`."""
+def _warp(images, motions, out):
     B, H, W, C = images.shape
     for b in range(B):
-        cos, sin, shift_y, shift_x = coefficients[b]
+        yy, yx, xy, xx, shift_y, shift_x = motions[b]
         for i in range(H):
             for j in range(W):
                 row, column = i - (H - 1) / 2, j - (W - 1) / 2
-                y = min(max(cos * row - sin * column + shift_y + (H - 1) / 2, -1.0), float(H))
-                x = min(max(sin * row + cos * column + shift_x + (W - 1) / 2, -1.0), float(W))
+                y = min(max(yy * row + yx * column + shift_y + (H - 1) / 2, -1.0), float(H))
+                x = min(max(xy * row + xx * column + shift_x + (W - 1) / 2, -1.0), float(W))
                 top, left = min(math.floor(y), H - 1), min(math.floor(x), W - 1)
                 for c in range(C):
                     value = 0.5

@@ -28,6 +28,7 @@ class Cutout(Transform):
         Fraction of the images that are changed.
     """
 
+    strong = True
     size: float = 0.5
     probability: float = 0.5
 
@@ -54,6 +55,7 @@ class Erase(Transform):
         Fraction of the images that are changed.
     """
 
+    strong = True
     area: float = 0.33
     probability: float = 0.5
 

@@ -41,6 +41,7 @@ class Mixup(Transform):
         Fraction of the images that are changed.
     """
 
+    strong = True
     alpha: float = 0.2
     probability: float = 1.0
 
@@ -69,6 +70,7 @@ class CutMix(Transform):
         Fraction of the images that are changed.
     """
 
+    strong = True
     alpha: float = 1.0
     probability: float = 0.5
 

@@ -8,9 +8,15 @@ whole batch. The partner has gone through the same earlier transforms, with the 
 batch. So an augmented image is the same, bit for bit, whichever lane asks for it and however the batch is split. The
 price: the transforms before a mixing one run again for the partners. To limit that, give the mixing transform a
 probability, or put it first.
+
+Images that are hidden, mixed or distorted teach much, but differ from the images that the model will see. So the last
+steps of a training may leave out the strong transforms (cutout, erase, mixup, cutmix, randaugment), and keep the others
+(`strong_steps`). Which transforms act depends only on the number of the step, so a resumed run does the same.
+Source: Ge et al., "YOLOX", arXiv:2107.08430, section 2.2; He et al., "Data Augmentation Revisited", arXiv:1909.09148.
 """
 
 import inspect
+import math
 
 import numpy as np
 
@@ -20,11 +26,12 @@ from .affine import Affine
 from .crop_flip import AlternatingFlip, Crop, Flip
 from .erase import Cutout, Erase
 from .mix import CutMix, Mixup
+from .randaugment import RandAugment
 from .transform import Transform
 
 TRANSFORMS: dict[str, type[Transform]] = {
     "affine": Affine, "crop": Crop, "flip": Flip, "alternating-flip": AlternatingFlip, "cutout": Cutout, "erase": Erase,
-    "mixup": Mixup, "cutmix": CutMix,
+    "mixup": Mixup, "cutmix": CutMix, "randaugment": RandAugment,
 }
 
 
@@ -35,6 +42,8 @@ class Augmentation:
     ----------
     text : str
         Such as "crop,flip,cutmix:1:0.3". "none" stands for no transforms.
+    strong_steps : int, optional
+        In how many steps, the first ones, the strong transforms act. Default: all.
 
     Raises
     ------
@@ -47,10 +56,11 @@ class Augmentation:
     [Crop(reach=0.1), Flip(probability=0.5)]
     """
 
-    def __init__(self, text: str = "none") -> None:
+    def __init__(self, text: str = "none", strong_steps: int | None = None) -> None:
         words = [] if text.strip() in ("", "none") else [word.strip() for word in text.split(",")]
         self.transforms = [_parse(word) for word in words]
         self.streams = [(philox.stream("augment") + i) % 2**32 for i in range(len(words))]
+        self.strong_steps = math.inf if strong_steps is None else strong_steps
 
     def __call__(self, images: np.ndarray, targets: np.ndarray, rng: philox.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Augment some images of a batch.
@@ -92,6 +102,8 @@ class Augmentation:
             return self._first(count - 1, images, targets, rng.for_samples(samples))
 
         before = self._first(count - 1, images, targets, rng)
+        if self.transforms[count - 1].strong and rng.step >= self.strong_steps:
+            return before
         return self.transforms[count - 1](*before, rng, self.streams[count - 1], partners)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +17,14 @@ class Transform:
     """Base class: a random change of images, and of their targets where the change calls for it.
 
     A transform that changes each image alone overrides `apply`. A transform that mixes images overrides `__call__`.
+
+    Attributes
+    ----------
+    strong : bool
+        Whether it hides, mixes or distorts images so much that the last epochs may do better without it.
     """
+
+    strong: ClassVar[bool] = False
 
     def apply(self, images: np.ndarray, rng: Generator, stream: int) -> np.ndarray:
         """Change each image alone.
