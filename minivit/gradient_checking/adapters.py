@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .frameworks import FRAMEWORKS, framework_of
 from .function import FunctionUnderTest, Results, Trial
 from .inputs import Inputs, matched_names, required_arguments
 from .objects import CACHE_NAMES, METHODS, ObjectAdapter, randomised
@@ -114,6 +115,22 @@ class Pair:
         return _Functions(first, second, values, *third).function()
 
 
+class PairOnFramework(Pair):
+    """A pair of functions whose arrays are those of a framework, but whose backward is written by hand."""
+
+    def fits(self, target: Any, inputs: Sequence) -> bool:
+        """Return whether the target is a pair, and an input is an array of a framework."""
+        return super().fits(target, inputs) and framework_of(inputs) is not None
+
+    def adapt(self, target: Any, inputs: Sequence, options: Options) -> FunctionUnderTest:
+        """Return the function of the pair, which gets arrays of the framework and returns such."""
+        framework = framework_of((inputs, options.keywords))
+        assert framework is not None
+        functions = [framework.on_numpy(function) for function in target]
+        in_numpy = [framework.tree_to_numpy(tree) for tree in (list(inputs), dict(options.keywords))]
+        return super().adapt(tuple(functions), in_numpy[0], replace(options, keywords=in_numpy[1]))
+
+
 class ValueAndGradient:
     """One function that returns a number and its gradients: f(*inputs) -> loss, gradients."""
 
@@ -124,7 +141,13 @@ class ValueAndGradient:
     def adapt(self, target: Any, inputs: Sequence, options: Options) -> FunctionUnderTest:
         """Return the function whose forward is the number, and whose backward returns the gradients."""
         result = Inputs(target, inputs, options.constants, (), options).call(target)
-        if not isinstance(result, tuple) or len(result) < 2 or np.size(result[0]) != 1 or parts(result[0]) is not None:
+        framework = framework_of(result)
+        if framework is None and not self._is_pair(result):
+            framework = next((framework for framework in FRAMEWORKS if framework.traces(
+                target, inputs, options.keywords)), None)
+        if framework is not None:
+            return framework.adapt(target, inputs, options)
+        if not self._is_pair(result):
             raise TypeError(f"wrong target: found {_name(target)}, one function, expected its backward too, or a "
                             "function that returns (loss, gradients), pass (forward, backward)")
 
@@ -137,6 +160,10 @@ class ValueAndGradient:
 
         forward.__signature__ = _signature(target)                    # type: ignore[attr-defined]
         return Pair().adapt((forward, gradient), inputs, options)
+
+    def _is_pair(self, result):
+        """Return whether a result is a number with its gradients."""
+        return isinstance(result, tuple) and len(result) > 1 and np.size(result[0]) == 1 and parts(result[0]) is None
 
 
 class ObjectWithMethods:
@@ -151,7 +178,8 @@ class ObjectWithMethods:
         return ObjectAdapter(target, _methods_of(target), inputs, options).function()
 
 
-ADAPTERS: list[Adapter] = [ReadyMade(), MinivitLayer(), Pair(), ObjectWithMethods(), ValueAndGradient()]
+ADAPTERS: list[Adapter] = [ReadyMade(), *FRAMEWORKS, MinivitLayer(), PairOnFramework(), Pair(),
+                           ObjectWithMethods(), ValueAndGradient()]
 
 
 def function_under_test(target: Any, inputs: Sequence, options: Options) -> FunctionUnderTest:
@@ -160,7 +188,7 @@ def function_under_test(target: Any, inputs: Sequence, options: Options) -> Func
     Raises TypeError if none fits.
     """
     for adapter in ADAPTERS:
-        if adapter.fits(target, inputs):
+        if adapter.fits(target, (*inputs, *options.keywords.values())):
             return adapter.adapt(target, inputs, options)
     if isinstance(target, type):
         raise TypeError(f"wrong target: found the class {target.__name__}, expected an object of it, pass "

@@ -70,11 +70,12 @@ from .function import as_real
 from .named_checks import Chosen, Subject
 from .randomness import SameRandomNumbers
 from .report import Report
-from .tensor_check import TensorCheck
+from .tensor_check import TensorCheck, TooNoisyError
 
 # Before the seed, so that neither weights nor dy are the random numbers of a user who draws x with the same seed: if x
 # were equal to dy, a backward that returns x instead of dy would pass.
 _STREAM = 0x6D696E69766974
+_LEAST_IN_FLOAT32 = 1e-4                                              # the smallest tolerance for code in float32
 _ALL_ZERO = ("all gradients are zero: nothing was checked, because a backward with a wrong factor would pass too; "
              "choose inputs at which the result depends on them")
 
@@ -92,8 +93,9 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
         A pair: `forward(*inputs) -> y, cache` and `backward(dy, cache) -> gradients`; or a scalar function and its
         gradient, `f(*inputs)` and `grad(*inputs)`. A function that returns (loss, gradients). Or an object with
         `forward(*inputs) -> y` and `backward(dy) -> gradients of the inputs`, whose parameters are the floats and float
-        arrays that it holds, and whose gradients are `d<name>`, `grads[name]` and the like. gradcheck checks a copy in
-        float64, with random parameters. `docs/gradient-checking-reference.md` lists all forms.
+        arrays that it holds, and whose gradients are `d<name>`, `grads[name]` and the like. Or a function of PyTorch,
+        JAX, autograd or MyGrad, an `nn.Module`, or a `torch.autograd.Function`. gradcheck checks a copy in float64,
+        with random parameters. `docs/gradient-checking-reference.md` lists all forms.
     *inputs : arrays, trees of arrays, and other arguments of the forward
         Floating arrays are checked. Integers, strings, None, and numbers without a gradient are constants.
     constants : str or sequence of str
@@ -172,6 +174,18 @@ def _one_blas_thread():
     return threadpoolctl.threadpool_limits(1, "blas")
 
 
+def _rows(comparer, rng, method, samples, is_linear):
+    """Return the rows of all tensors. In float32, raise the comparer's tolerance until the noise allows a verdict."""
+    while True:
+        check = TensorCheck(comparer, method, samples, is_linear)
+        try:
+            return tuple(check.check(name, rng) for name in comparer.gradients)
+        except TooNoisyError as error:
+            if not comparer.function.is_single or not comparer.tolerance < error.tolerance < 1:
+                raise
+            comparer.use_tolerance(error.tolerance)
+
+
 def _check(function, dy, streams, method, samples, tolerance, independent, chosen, seed, numbers):
     """Check the contract, then every tensor, then what is named."""
     if not any(x.size for x in function.tensors.values()):
@@ -180,22 +194,26 @@ def _check(function, dy, streams, method, samples, tolerance, independent, chose
     y = results.real(results.tree)
     is_linear = dy is None and function.fixed_dy is None
     dy = upstream(function, results, dy, streams[1])
+    dy = dy.astype(np.float32).astype(np.float64) if function.is_single else dy   # a value that the backward can see
     checked_gradients(function, results, dy)
     given, function = function, as_real(function, results)
     gradients = {name: np.array(g) for name, g in function.backward(dy).items() if g.size}
     rng = streams[2]
     notes = function.notes + coupling(function, y, rng, independent)
     complex_function = checked_complex(function, y) if method == "complex" else None
-    comparer = Comparer(function, y, dy, gradients, method, tolerance, len(notes) > len(function.notes),
+    least = max(tolerance, _LEAST_IN_FLOAT32) if function.is_single else tolerance
+    comparer = Comparer(function, y, dy, gradients, method, least, len(notes) > len(function.notes),
                         complex_function)
-    check = TensorCheck(comparer, method, samples, is_linear)
-    rows = tuple(check.check(name, rng) for name in gradients)
+    rows = _rows(comparer, rng, method, samples, is_linear)
+    if comparer.tolerance > tolerance:
+        notes += (f"the tolerance is {comparer.tolerance:.0e}, by the measured noise of the forward: "
+                  f"{max(map(comparer.noise_of, gradients)) / (comparer.size or 1.0):.0e} of the result",)
     if all(row.ok for row in rows) and not any(gradient.any() for gradient in gradients.values()):
         notes += (_ALL_ZERO,)
     subject = Subject(given, results, comparer, is_linear, independent, all(row.ok for row in rows), seed, _of_a_part,
                       numbers)
-    return Report(rows, tolerance, method, notes, dict(sorted(function.inventory.items())), chosen.findings(subject),
-                  comparer)
+    return Report(rows, comparer.tolerance, method, notes, dict(sorted(function.inventory.items())),
+                  chosen.findings(subject), comparer)
 
 
 def _of_a_part(part, call, constants, dy):

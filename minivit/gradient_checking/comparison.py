@@ -23,8 +23,12 @@ If u is so large that nothing was seen, the entry counts as not measured. "So la
 of the tensor or, if all are tiny, to how much a large step changes L. If a is zero but for round-off, it is relative to
 1/100 of the slope that would change L by its own size, |y dy| / scale of x. Whether it is shows one more backward, for
 inputs that differ in their last bit.
+
+For code in float32, step 1 is left out, because a small step drowns. The noise is the standard deviation of L over
+tensors that differ in their last bit.
 """
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +41,7 @@ from .noise import noise
 FILTERS = ("directional", "taylor")                                   # methods that need one direction per tensor
 _TINY = float(np.finfo(np.float64).tiny)                              # so that 0 / 0 is no error
 _LARGEST_STEP, _STEPS = 0.05, 13                                      # relative to the scale; 4 times smaller each
+_JITTERS = 16                                                         # forwards to measure the noise in float32
 _SMALL_ENTRY = 1e-3                                                   # of the tolerance times the largest gradient
 
 
@@ -85,12 +90,21 @@ class Comparer:
         self.y, self.dy, self.gradients, self.coupled = y, dy, gradients, coupled
         self.tolerance = tolerance
         self.size = norm(y * dy)
-        self.noise = 4 * EPS * self.size                              # round-off in L, at least
-        self.roundoff_step = SCHEMES["central" if method in FILTERS else method].roundoff_step
+        self.is_single = function.is_single
+        self.eps = float(np.finfo(np.float32).eps) if self.is_single else EPS
+        self.noise = 4 * self.eps * self.size                         # round-off in L, at least
+        self.roundoff_step = (_LARGEST_STEP if self.is_single else
+                              SCHEMES["central" if method in FILTERS else method].roundoff_step)
         self.roundoff: dict[str, np.ndarray] = {}                     # of the backward, for each entry; may be empty
         self.sensitivity: dict[str, np.ndarray] = {}                  # of the backward, to the last bit of the inputs
         self._scales: dict[str, float] = {}
         self._noises: dict[str, float] = {}
+
+    def use_tolerance(self, tolerance: float) -> None:
+        """Compare with another tolerance from now on."""
+        self.tolerance = tolerance
+        self._scales.clear()
+        self._noises.clear()
 
     def scale(self, name: str) -> float:
         """Return the scale of a tensor, to which steps are relative: its root mean square, or 1 for zeros.
@@ -129,15 +143,18 @@ class Comparer:
         """
         scheme, y_at = SCHEMES[method], self.perturbed(name, where, direction, method)
         recorded = _Recorder(y_at)
+        step = _LARGEST_STEP if self.is_single else scheme.step
         with np.errstate(all="ignore"):
-            numeric = scheme.slope(recorded, scheme.step * self.scale(name), self.dy)
+            numeric = scheme.slope(recorded, step * self.scale(name), self.dy)
         if not math.isfinite(analytic) or (method == "complex" and not math.isfinite(numeric)):
             return Comparison(index, numeric, analytic, math.inf)
         first = Comparison(index, numeric, analytic, 0.0)
         if method == "complex" or self._agrees(first):
             return self._judged(first, size, 0.0)
         changed = slice(None) if recorded.changed is None else recorded.changed
-        least = EPS * norm((self.y * self.dy)[changed])
+        least = self.eps * norm((self.y * self.dy)[changed])
+        if self.is_single:
+            return self._compare_carefully(name, index, y_at, analytic, size, self.noise_of(name))
         # The noise of the tensor is cheap, but may be that of another entry: it counts only if it is not unusual.
         for measure in (lambda: least, lambda: min(self.noise_of(name), 64 * least), lambda: self._noise(y_at, name)):
             spread = measure()
@@ -149,6 +166,8 @@ class Comparer:
 
     def noise_of(self, name: str) -> float:
         """Return the noise in L when all entries of a tensor change: more than that of one entry."""
+        if name not in self._noises and self.is_single:
+            self._noises = dict.fromkeys(self.gradients, self._noise_of_last_bits())
         if name not in self._noises:
             v = np.random.default_rng(0).uniform(0.5, 1.5, self.gradients[name].size)
             self._noises[name] = self._noise(self.perturbed(name, slice(None), v), name)
@@ -173,17 +192,11 @@ class Comparer:
         """Measure how much the gradients change if the inputs differ in their last bit: a zero is not more exact."""
         if not self.function.inputs:
             return
-        rng, saved = np.random.default_rng(0), {name: x.copy() for name, x in self.function.inputs.items()}
         try:
-            with np.errstate(all="ignore"):
-                for x in self.function.inputs.values():
-                    x *= 1 + EPS * rng.choice([-1.0, 1.0], x.shape)
+            with self._moved_in_the_last_bit(self.function.inputs, np.random.default_rng(0)), np.errstate(all="ignore"):
                 self.sensitivity = self._changes(self.function.backward(self.dy))
         except Exception:                                             # of the user's code, at the edge of a domain
             return
-        finally:
-            for name, x in self.function.inputs.items():
-                x[...] = saved[name]
 
     def _changes(self, again):
         """Return by how much gradients that were computed anew differ, where they are finite."""
@@ -204,6 +217,27 @@ class Comparer:
             y = y_at(0.0)
             return noise(lambda t: float(np.sum((y_at(t) - y) * self.dy)), self.scale(name))
 
+    def _noise_of_last_bits(self):
+        """Return the standard deviation of L over tensors that differ in the last bit of float32; at least its eps."""
+        rng, values = np.random.default_rng(0), []
+        for _ in range(_JITTERS):
+            with self._moved_in_the_last_bit(self.function.tensors, rng), np.errstate(all="ignore"):
+                values.append(float(np.sum((np.asarray(self.function.forward()) - self.y) * self.dy)))
+        found = float(np.std(values))
+        return max(self.eps * self.size, found if math.isfinite(found) else 0.0)
+
+    @contextlib.contextmanager
+    def _moved_in_the_last_bit(self, tensors, rng):
+        """Multiply all entries of tensors by 1 + eps or 1 - eps, and restore them at the end."""
+        saved = {name: x.copy() for name, x in tensors.items()}
+        try:
+            for x in tensors.values():
+                x *= 1 + self.eps * rng.choice([-1.0, 1.0], x.shape)
+            yield
+        finally:
+            for name, x in tensors.items():
+                x[...] = saved[name]
+
     def _agrees(self, comparison):
         """Return whether both slopes agree to the tolerance, relative to themselves."""
         numeric, analytic = comparison.numeric, comparison.analytic
@@ -218,7 +252,7 @@ class Comparer:
         analytic, loss = comparison.analytic, self.size / rms(self.function.tensors[name])
         roundoff = sum(self._roundoff_of_backward(name, comparison.index, changes)
                        for changes in (self.roundoff, self.sensitivity))
-        is_zero = abs(analytic) <= 64 * EPS * (size if name in self.sensitivity else max(size, loss)) + roundoff
+        is_zero = abs(analytic) <= 64 * self.eps * (size if name in self.sensitivity else max(size, loss)) + roundoff
         typical = max(abs(comparison.numeric), abs(analytic), size, 0.01 * loss if is_zero else change)
         return comparison.uncertainty <= self.tolerance * typical
 
@@ -246,9 +280,9 @@ class Comparer:
             comparison = Comparison(index, numeric, analytic, math.inf, uncertainty)
             if step is None:
                 return replace(comparison, seen=False)
-            uncertainty += 64 * EPS * size + self._roundoff_of_backward(name, index, self.roundoff)
+            uncertainty += 64 * self.eps * size + self._roundoff_of_backward(name, index, self.roundoff)
             if not numeric:  # nothing changes: the slope is zero, or round-off in the result hides it
-                uncertainty += 64 * EPS * self.size / self.scale(name)
+                uncertainty += 64 * self.eps * self.size / self.scale(name)
             judged = self._judged(comparison, size, uncertainty)
             h = _LARGEST_STEP * self.scale(name)
             change = max(abs(float(np.sum((y_at(t) - y) * self.dy))) for t in (h, -h)) / h
@@ -268,7 +302,10 @@ class Comparer:
         steps = _LARGEST_STEP * scale * 4.0 ** -np.arange(_STEPS)
         slopes = np.array([float(np.sum((y_at(h) - y_at(-h)) * self.dy)) / (2 * h) for h in steps])
         better = (16 * slopes[1:] - slopes[:-1]) / 15
-        uncertainties = np.abs(np.diff(better)) + 4 * spread / steps[2:]
+        changes = np.abs(np.diff(better))
+        if self.is_single:                                            # few digits agree by chance: two changes count
+            changes = np.maximum(changes, np.append(changes[1], changes[:-1]))
+        uncertainties = changes + 4 * spread / steps[2:]
         if not np.isfinite(uncertainties).any():
             return float(slopes[-1]), math.inf, None
         best = int(np.nanargmin(np.where(np.isfinite(uncertainties), uncertainties, np.nan)))
@@ -324,7 +361,7 @@ class Comparer:
         with np.errstate(all="ignore"):
             bend = np.abs(y_at(h) - 2 * y + y_at(-h))
             slope = np.abs(y_at(h) - y_at(-h)) / 2
-        smooth = bend <= 1e-3 * slope + 8 * EPS * np.abs(y)
+        smooth = bend <= 1e-3 * slope + 8 * self.eps * np.abs(y)
         dy = np.where(smooth, self.dy, 0.0)
         gradients = {key: np.asarray(g) for key, g in self.function.backward(dy).items() if g is not None}
         other = Comparer(self.function, y, dy, gradients, "richardson", self.tolerance, self.coupled)

@@ -66,17 +66,19 @@ def upstream(function: FunctionUnderTest, results: Results, dy: Any, rng: np.ran
         return np.full(shape, float(function.fixed_dy))
     if dy is None:
         return rng.standard_normal(shape)
+    dy = _as_floats(dy)
     given = dict(leaves(dy))
     for keys, y in results.arrays.items():
         if keys not in given or np.shape(given[keys]) != y.shape:
             raise ValueError(f"wrong structure of dy: found {_described(given.get(keys))} for {path('result', keys)}, "
                              f"expected the shape {y.shape}, pass one upstream gradient for each array of the result")
-    return results.real(_as_floats(dy))
+    return results.real(dy)
 
 
 def _as_floats(dy):
-    return mapped(lambda _, leaf: np.asarray(leaf) * 1.0 if isinstance(leaf, np.ndarray | int) or is_number(leaf)
-                  else leaf, dy)
+    """Return dy with floating arrays for its arrays, also those of a framework, and its numbers."""
+    return mapped(lambda _, leaf: np.asarray(leaf) * 1.0 if isinstance(leaf, int) or is_number(leaf)
+                  or hasattr(leaf, "__array__") else leaf, dy)
 
 
 def _described(x):

@@ -31,8 +31,9 @@ class FunctionUnderTest:
     the target is a pair of functions. is_layer: whether it is a layer of minivit, whose images must not influence each
     other. fixed_dy: the upstream gradient, if the code allows only one, such as 1 for a gradient of a scalar function.
     inventory: {name: words} of what was found besides the tensors to check, such as "constant". aliases: {tensor: other
-    names of its memory}. claims: () -> {tensor: gradients}, where the last backward left several. notes: findings of
-    the adapter. trial: single -> a new `Trial`, in float32 if `single`; None if there can be none.
+    names of its memory}. claims: () -> {tensor: gradients}, where the last backward left several. is_single: whether it
+    computes in float32, so that the tolerance must follow from its noise. notes: findings of the adapter. trial: single
+    -> a new `Trial`, in float32 if `single`; None if there can be none.
     """
 
     inputs: dict[str, np.ndarray]
@@ -46,6 +47,7 @@ class FunctionUnderTest:
     inventory: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     claims: Callable[[], dict] = dict
+    is_single: bool = False
     notes: tuple[str, ...] = ()
     trial: "Callable[[bool], Trial] | None" = None
 

@@ -32,6 +32,11 @@ def has_methods(x: Any, *names: str) -> bool:
     return all(callable(getattr(x, name, None)) for name in names)
 
 
+def is_generator(x: Any) -> bool:
+    """Return whether x is a random generator, by the name of its type."""
+    return type(x).__name__ in _RANDOM
+
+
 def is_layer(x: Any) -> bool:
     """Return whether x is a layer of minivit, by its methods: the checker does not import layers."""
     return has_methods(x, "parameters", "astype", "name_parameters")
@@ -184,7 +189,7 @@ def _collect(found, owner, prefix, depth, seen):
                 found.arrays.append(Place(_short(here, value, keys, owner), owner, name, keys, depth))
             elif is_number(leaf):
                 found.numbers.append(Place(_short(here, value, keys, owner), owner, name, keys, depth))
-            elif type(leaf).__name__ in _RANDOM and has_methods(leaf, "random"):
+            elif is_generator(leaf) and has_methods(leaf, "random"):
                 found.generators.append(leaf)
             elif not isinstance(leaf, _SIMPLE):
                 part = leaf.__self__ if isinstance(leaf, types.MethodType) else leaf

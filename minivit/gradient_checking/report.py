@@ -164,8 +164,8 @@ class Report:
 
     def _not_checked(self):
         """Return a line that lists what was not checked, if that may surprise."""
-        listed = [f"{name} ({why})" for name, why in self.inventory.items()
-                  if why in ("constant", "changed by the forward") or why.startswith("not seen")]
+        surprising = ("constant", "changed by the forward", "not seen", "no gradient", "requires_grad")
+        listed = [f"{name} ({why})" for name, why in self.inventory.items() if why.startswith(surprising)]
         return [f"not checked: {', '.join(listed)}"] if listed else []
 
     def errors_by_step(self, row: Row) -> tuple[np.ndarray, ...]:

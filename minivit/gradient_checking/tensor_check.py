@@ -13,6 +13,14 @@ from .report import Row
 _HINTS = 5  # hints at most: many wrong tensors usually have one cause
 
 
+class TooNoisyError(ValueError):
+    """Round-off in the forward hides its slopes. tolerance: one that this noise allows."""
+
+    def __init__(self, message: str, tolerance: float) -> None:
+        super().__init__(message)
+        self.tolerance = tolerance
+
+
 class TensorCheck:
     """Checks one tensor after the other. The arguments are as for `gradcheck`."""
 
@@ -138,9 +146,9 @@ class TensorCheck:
             largest = max(comparer.largest(name), *(abs(c.numeric) for c in hidden)) or 1.0
             needed = 10 ** math.ceil(math.log10(max(c.uncertainty for c in hidden) / largest))
             like = " as in float32" if relative > 1e-9 else ""
-            raise ValueError(f"the noise of the forward hides small changes of {name}: found noise of {relative:.0e} "
-                             f"of the result{like}, expected about 1e-16, compute in float64 inside and do not round, "
-                             f"or pass tolerance={min(needed, 0.1):.0e}")
+            raise TooNoisyError(f"the noise of the forward hides small changes of {name}: found noise of "
+                                f"{relative:.0e} of the result{like}, expected about 1e-16, compute in float64 inside "
+                                f"and do not round, or pass tolerance={min(needed, 0.1):.0e}", min(needed, 0.1))
 
     def require_analytic(self, name: str, rng: np.random.Generator) -> None:
         """Raise TypeError if the complex step is wrong along a real direction: the forward is not analytic."""

@@ -21,6 +21,6 @@ test).
 
 from .adapter import ObjectAdapter
 from .calls import CACHE_NAMES, METHODS
-from .candidates import randomised
+from .candidates import kept_note, randomised, settled
 
-__all__ = ["CACHE_NAMES", "METHODS", "ObjectAdapter", "randomised"]
+__all__ = ["CACHE_NAMES", "METHODS", "ObjectAdapter", "kept_note", "randomised", "settled"]

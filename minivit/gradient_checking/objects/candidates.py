@@ -1,6 +1,7 @@
 """The arrays of an object that may be parameters: those that it had, or kept, and that no forward overwrites."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,23 +80,8 @@ class Candidates:
         fixed = [places[name].value for name in self.constants | self.kept if name in places]
         moved = {name: (x := places[name].value, x.copy(), randomised(x, rng)) for name in self.names
                  if not any(np.shares_memory(places[name].value, other) for other in fixed)}
-        _write(moved, moved)
-        if not moved or self._works():
-            return
-        _write(moved, ())
-        if not self._works():
-            return                                                    # not the fault of the random values
-        kept = []
-        for name in moved:
-            _write(moved, [name])
-            kept += [] if self._works() else [name]
-        _write(moved, [name for name in moved if name not in kept])
-        if not self._works():
-            kept = list(moved)
-            _write(moved, ())
-        names = ", ".join(kept)
-        self.notes.append(f"{names}: at the given values, because the forward fails or returns NaN at random ones; "
-                          f"keep={kept if len(kept) < 4 else [*kept[:3], '...']} says so beforehand")
+        if kept := settled(moved, self._works):
+            self.notes.append(kept_note(kept))
 
     def _works(self):
         """Return whether the forward of a copy returns finite numbers."""
@@ -156,7 +142,33 @@ class Candidates:
             return True
 
 
-def _write(moved, names):
-    """Write the random values into the arrays with these names, and the given values into the others."""
-    for name, (x, given, random) in moved.items():
-        x[...] = random if name in names else given
+def settled(moved: dict[str, tuple], works: Callable[[], bool]) -> list[str]:
+    """Give parameters random values, and return the names of those that stay at their given ones.
+
+    moved: {name: (array, given values, random values)}. works: whether the forward works at the values of the arrays.
+    """
+    def write(names):
+        for name, (x, given, random) in moved.items():
+            x[...] = random if name in names else given
+
+    write(moved)
+    if not moved or works():
+        return []
+    write(())
+    if not works():
+        return []                                                     # not the fault of the random values
+    kept = []
+    for name in moved:
+        write([name])
+        kept += [] if works() else [name]
+    write([name for name in moved if name not in kept])
+    if not works():
+        kept = list(moved)
+        write(())
+    return kept
+
+
+def kept_note(kept: list[str]) -> str:
+    """Return the note on parameters that stay at their given values."""
+    return (f"{', '.join(kept)}: at the given values, because the forward fails or returns NaN at random ones; "
+            f"keep={kept if len(kept) < 4 else [*kept[:3], '...']} says so beforehand")
