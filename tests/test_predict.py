@@ -124,11 +124,13 @@ def test_batches_give_the_same_rows_and_wrong_files_do_not_lose_the_others(run, 
     whole = predict(capsys, run, photos, "--csv", code=2)
     monkeypatch.setattr(module, "BATCH", 2)
     batches = predict(capsys, run, photos, "--csv", code=2)
-    assert batches.err == whole.err
+    errors = [[line for line in printed.err.splitlines() if line.startswith("minivit: error: ")]
+              for printed in (whole, batches)]                        # a slow machine also prints the progress
+    assert errors[0] == errors[1]
     assert [line.split(",")[:4] for line in batches.out.splitlines()] == [line.split(",")[:4]
                                                                           for line in whole.out.splitlines()]
     assert len(whole.out.splitlines()) == 1 + 4
-    assert len([line for line in whole.err.splitlines() if line.startswith("minivit: error: ")]) == 2
+    assert len(errors[0]) == 2
 
 
 # ---- the classes of a file of weights ------------------------------------------------------------------------------

@@ -58,6 +58,12 @@ OPTIONS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def replay_is_switched_on(monkeypatch):
+    """Replay, also where the environment switches it off for all other tests."""
+    monkeypatch.delenv("MINIVIT_REPLAY", raising=False)
+
+
 def make(name, seed=0, dtype=np.float32):
     """Return a model whose weights are all random."""
     family, options = MODELS[name]

@@ -81,7 +81,8 @@ def test_what_is_no_size_is_refused(text):
 
 
 @pytest.mark.parametrize("name", OBLONG)
-def test_every_family_takes_oblong_images(name, tmp_path):
+def test_every_family_takes_oblong_images(name, tmp_path, monkeypatch):
+    monkeypatch.delenv("MINIVIT_REPLAY", raising=False)
     model = oblong(name)
     size = OBLONG[name]["image_size"]
     x, labels = pixels(4, *size, 1), np.arange(4) % 3
