@@ -294,12 +294,12 @@ def test_affine_keeps_a_signal_and_rotates_a_long_image_less():
     uniform = np.array([[1.0, 0.5, 0.5, 0.5]])
 
     def angle(size):
-        return np.degrees(np.arcsin(Affine().coefficients(uniform, size)[0, 1]))
+        return np.degrees(np.arcsin(Affine().motions(uniform, size)[0, 2]))
 
     assert angle((32, 32)) == pytest.approx(10)
     assert angle((16, 64)) == angle((64, 16)) == pytest.approx(2.5)
     signal = pixels(1, 1, 100, 1)
-    _, sin, down, _ = Affine().coefficients(uniform, signal.shape[1:3])[0]
+    _, _, sin, _, down, _ = Affine().motions(uniform, signal.shape[1:3])[0]
     assert abs(sin) * 50 < 0.1
     assert abs(down) < 0.1
 
