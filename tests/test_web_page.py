@@ -4,6 +4,7 @@ The tests in the browser need Chromium, its driver, selenium and onnx, and the f
 cache: `python -c "from minivit.export.web.runtime import runtime_files; runtime_files()"` puts them there.
 """
 
+import base64
 import functools
 import http.server
 import io
@@ -23,6 +24,7 @@ from PIL import Image
 
 import minivit
 from minivit import cli
+from minivit.data.image_files import read_image_files
 from minivit.export import write_timm_folder
 from minivit.export.web import runtime
 from minivit.export.web.drawing import UNKNOWN, measure
@@ -112,11 +114,12 @@ def shown(browser, before):
 
 
 def draw(browser, strokes, scale=1.0, shift=(0.0, 0.0)):
-    """Draw with the pointer on an empty board, and return the class."""
+    """Draw with the pointer in the square in the middle of an empty board, and return the class."""
     builder = pytest.importorskip("selenium.webdriver.common.actions.action_builder").ActionBuilder
     browser.find_element("id", "clear").click()
-    left, top, side = browser.execute_script(
-        "const b = document.getElementById('canvas').getBoundingClientRect(); return [b.x, b.y, b.width]")
+    left, top, side = browser.execute_script("""
+        const b = document.getElementById('canvas').getBoundingClientRect(), side = Math.min(b.width, b.height);
+        return [b.x + (b.width - side) / 2, b.y + (b.height - side) / 2, side]""")
     before = results(browser)
     for stroke in strokes:
         actions = builder(browser, duration=10)
@@ -224,6 +227,107 @@ class TestPage:
         assert not browser.find_element("id", "look").is_displayed()
 
 
+class TestOblongImages:
+    pytestmark = needs_browser
+
+    def test_nine_of_ten_drawn_digits_are_recognised(self, browser, served, tmp_path):
+        """The digits, each at a random place of a wide image."""
+        pytest.importorskip("onnx")
+        digits, rng = minivit.load_data("digits"), np.random.default_rng(0)
+        images = np.zeros((len(digits.train_images), 8, 14, 1), np.uint8)
+        for image, digit in zip(images, digits.train_images, strict=True):
+            left = rng.integers(7)
+            image[:, left:left + 8] = digit
+        np.savez(tmp_path / "wide.npz", images=images, labels=digits.train_labels)
+        model = minivit.create_model("vit", image_size=(8, 14), patch_size=2, channels=1, classes=10, width=64, depth=4,
+                                     heads=4, mlp_ratio=2)
+        minivit.train(model, tmp_path / "wide.npz", epochs=30, batch_size=64, lr=3e-3, ema=0.99, optimiser="muon",
+                      out=tmp_path / "run", progress=False)
+        assert cli.main(["export", str(tmp_path / "run"), str(tmp_path / "page"), "--web"]) == 0
+        ready(browser, served(tmp_path / "page"))
+        found = {digit: draw(browser, strokes) for digit, strokes in DIGITS.items()}
+        assert sum(name == digit for digit, name in found.items()) >= 9, found
+
+    @pytest.mark.parametrize("shape", [(8, 16), (14, 8)], ids=["wide", "tall"])
+    def test_board_pixels_and_map_have_the_shape_of_the_images(self, browser, served, tmp_path, shape):
+        pytest.importorskip("onnx")
+        options = {"image_size": shape, "patch_size": 2, "channels": 1, "width": 12, "depth": 1, "heads": 2,
+                   "classes": 2}
+        write_timm_folder(with_random_head(minivit.create_model("vit", **options)), tmp_path / "folder",
+                          class_names=["a", "b"])
+        assert cli.main(["export", str(tmp_path / "folder"), str(tmp_path / "page"), "--web"]) == 0
+        ready(browser, served(tmp_path / "page"))
+        draw(browser, DIGITS["8"])
+        for name in ("canvas", "seen", "attention"):
+            box = browser.find_element("id", name).rect
+            assert box["width"] / box["height"] == pytest.approx(shape[1] / shape[0], rel=0.03), name
+        assert f"{shape[1]} x {shape[0]} pixels" in browser.find_element("id", "size").text
+        use_phone(browser)
+        assert overflow(browser) == 0
+
+    @pytest.mark.parametrize("shape", [(24, 40), (56, 28)], ids=["wide", "tall"])
+    def test_strokes_fill_the_box_of_the_training_images(self, browser, address, shape):
+        """A drawn rectangle touches the box at the sides that limit it, and its middle is the centre of the box."""
+        height, width = shape
+        drawing = {"box": [0.75, 0.5], "centre": [0.5, 0.55], "thickness": 0.08, "ink": 255, "paper": 0}
+        ready(browser, address)
+        for sides, limit in [((1, 9), "width"), ((9, 1), "height")]:
+            down, across = sides
+            stroke = [(0, 0), (across, 0), (across, down), (0, down), (0, 0)]
+            pixels = browser.execute_script("return Array.from(pixelsOfStrokes([arguments[0]], arguments[1]))",
+                                            stroke, {"height": height, "width": width, "drawing": drawing})
+            ink = np.reshape(pixels, shape) / 255
+            rows, columns = (np.flatnonzero(ink.max(axis=axis) > 0.5) for axis in (1, 0))
+            extent = {"height": rows[-1] - rows[0] + 1, "width": columns[-1] - columns[0] + 1}
+            assert extent[limit] == pytest.approx({"height": 0.75 * height, "width": 0.5 * width}[limit], abs=1)
+            assert (rows[0] + rows[-1] + 1) / 2 == pytest.approx(0.5 * height, abs=0.6)
+            assert (columns[0] + columns[-1] + 1) / 2 == pytest.approx(0.55 * width, abs=0.6)
+
+    @pytest.mark.parametrize("share", [1.0, 0.8])
+    @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+    @pytest.mark.parametrize("shape", [(90, 120), (160, 70)], ids=["landscape", "portrait"])
+    def test_image_files_become_the_pixels_of_predict(self, browser, address, tmp_path, shape, fit, share):
+        y, x = np.mgrid[:1:shape[0] * 1j, :1:shape[1] * 1j]
+        photo = np.stack([255 * x, 255 * y, 127 + 127 * np.cos(9 * x * y)], axis=-1).astype(np.uint8)
+        Image.fromarray(photo).save(tmp_path / "photo.png")
+        expected = read_image_files([tmp_path / "photo.png"], (24, 40), 3, fit, share)[0].astype(int)
+        source = "data:image/png;base64," + base64.b64encode((tmp_path / "photo.png").read_bytes()).decode()
+        ready(browser, address)
+        pixels = browser.execute_async_script("""
+            const image = new Image(), [source, model, done] = arguments;
+            image.onload = () => done(Array.from(pixelsOfImage(image, model)));
+            image.src = source;""", source, {"height": 24, "width": 40, "channels": 3, "fit": fit, "crop": share})
+        difference = np.abs(np.reshape(pixels, (24, 40, 3)) - expected)
+        assert difference.mean() < 1.5
+        assert difference[1:-1, 1:-1].max() < 12
+
+    def test_a_map_with_other_rows_than_columns_tints_the_right_pixels(self, browser, address):
+        ready(browser, address)
+        values = np.random.default_rng(0).random((2, 4))
+        shown = browser.execute_script("""
+            const canvas = document.createElement("canvas"), model = {height: 4, width: 8, channels: 1};
+            showPixels(canvas, new Uint8Array(4 * 8), model, {values: arguments[0], rows: 2, columns: 4});
+            return Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data);
+            """, values.ravel().tolist())
+        blue = np.reshape(shown, (4, 8, 4))[..., 2]
+        np.testing.assert_allclose(blue, 0.65 * 110 * (1 - values).repeat(2, 0).repeat(2, 1), atol=1)
+
+    def test_a_signal_is_dropped_and_not_drawn(self, browser, served, tmp_path):
+        pytest.importorskip("onnx")
+        options = {"image_size": (1, 100), "patch_size": (1, 10), "channels": 1, "width": 12, "depth": 1, "heads": 2,
+                   "classes": 2}
+        write_timm_folder(with_random_head(minivit.create_model("vit", **options)), tmp_path / "folder",
+                          class_names=["a", "b"])
+        assert cli.main(["export", str(tmp_path / "folder"), str(tmp_path / "page"), "--web"]) == 0
+        ready(browser, served(tmp_path / "page"))
+        assert browser.find_element("id", "hint").text == "Drop an image here."
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (1, 100), np.uint8)).save(tmp_path / "x.png")
+        before = results(browser)
+        browser.find_element("id", "file").send_keys(str(tmp_path / "x.png"))
+        assert shown(browser, before) in ("a", "b")
+        assert browser.find_element("id", "seen").rect["height"] > 20
+
+
 # ---- how drawings are prepared --------------------------------------------------------------------------------------
 
 
@@ -239,6 +343,15 @@ def test_measures_of_a_bar():
     assert found["centre"] == pytest.approx([30 / 64, 23 / 64], abs=1e-3)
     assert found["thickness"] == pytest.approx(2 * 240 / 92 / 64, rel=0.02)
     assert (found["ink"], found["paper"]) == (255, 0)
+
+
+def test_measures_of_a_bar_in_an_oblong_image_are_shares_of_its_sides():
+    images = np.zeros((2, 32, 64, 1), np.uint8)
+    images[:, 4:28, 30:36] = 255
+    found = measure(images)
+    assert found["box"] == pytest.approx([24 / 32, 6 / 64], abs=1e-3)
+    assert found["centre"] == pytest.approx([16 / 32, 33 / 64], abs=1e-3)
+    assert found["thickness"] == pytest.approx(2 * 144 / 60 / 32, rel=0.04)
 
 
 def test_dark_ink_on_bright_paper_is_measured_alike():

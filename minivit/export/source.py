@@ -14,8 +14,8 @@ from ..training_pipeline.results.trained_model import latest_model, unfinished
 class Source:
     """A trained model.
 
-    fit, crop: how an image file is made square, and the share of its shorter side that is seen, as for
-    `read_image_files`. note: a remark for people, or None.
+    fit, crop: how an image file gets the shape of the model's images, and the share of its sides that a crop keeps, as
+    for `read_image_files`. note: a remark for people, or None.
     """
 
     model: Model

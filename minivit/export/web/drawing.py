@@ -8,7 +8,8 @@ scales the strokes to them. The *ink* of a pixel is its brightness above the bac
     centre       the mean of the centres of these boxes
     thickness    2 area / perimeter: a line of length l and thickness t has the area l t and the perimeter 2 l
 
-as shares of the image's side. The area is the sum of the ink, and the perimeter the sum of its slopes.
+The box and its centre are shares of the image's height and width, the thickness is a share of the shorter of them. The
+area is the sum of the ink, and the perimeter the sum of its slopes.
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 # for grey images of data that are not at hand: as in MNIST, 20 of 28 pixels in the middle, drawn with a thin pen
 UNKNOWN: dict[str, Any] = {"box": [0.714, 0.714], "centre": [0.5, 0.5], "thickness": 0.1, "ink": 255, "paper": 0}
 LEAST_INK = 0.25                                                      # of a pixel that counts for the box
+LEAST_SIDE = 4                                                        # of images that can show writing, in pixels
 
 
 def measure(images: np.ndarray) -> dict[str, Any]:
@@ -43,10 +45,11 @@ def measure(images: np.ndarray) -> dict[str, Any]:
     perimeter = np.hypot(np.diff(padded, axis=1)[:, :, 1:], np.diff(padded, axis=2)[:, 1:]).sum()
     if not len(rows) or not perimeter:
         return UNKNOWN
-    side = pixels.shape[1]
-    return {"box": [round(float(np.quantile(size, 0.9)) / side, 3) for size in (rows, columns)],
-            "centre": [round(float(centre.mean()) / side, 3) for centre in (y, x)],
-            "thickness": round(2 * float(ink.sum() / perimeter) / side, 3),
+    sides = pixels.shape[1:]
+    return {"box": [round(float(np.quantile(size, 0.9)) / side, 3)
+                    for size, side in zip((rows, columns), sides, strict=True)],
+            "centre": [round(float(centre.mean()) / side, 3) for centre, side in zip((y, x), sides, strict=True)],
+            "thickness": round(2 * float(ink.sum() / perimeter) / min(sides), 3),
             "ink": 0 if dark_on_bright else 255, "paper": 255 if dark_on_bright else 0}
 
 

@@ -8,12 +8,11 @@ from string import Template
 from typing import Any
 
 from ...common.files import atomic_folder, check_is_free
-from ...common.sizes import size_in_words
 from ...models.model import Model
 from ...training_pipeline.run_data import load_own_data
 from ..onnx_model.file import make_onnx
 from ..source import Source
-from .drawing import UNKNOWN, measure
+from .drawing import LEAST_SIDE, UNKNOWN, measure
 from .runtime import runtime_files
 
 PAGE = ("page.css", "images.js", "main.js")
@@ -26,7 +25,8 @@ def write_web_folder(source: Source, path: str | os.PathLike,
     Parameters
     ----------
     source : Source
-        The model. If it takes grey images, the page takes drawings, and prepares them like the run's training images.
+        The model. If it takes grey images of at least 4 rows and 4 columns, the page takes drawings, and prepares
+        them like the run's training images.
     path : path
         The folder, which is new or empty.
     runtime : path, optional
@@ -43,9 +43,6 @@ def write_web_folder(source: Source, path: str | os.PathLike,
         As `make_onnx`, `runtime_files` and `atomic_folder`.
     """
     check_is_free(path)
-    if source.model.image_size[0] != source.model.image_size[1]:
-        raise ValueError("the page takes square images, but this model those of "
-                         f"{size_in_words(source.model.image_size)} pixels: export an ONNX file")
     model, attention = source.model, hasattr(source.model, "tokens") and source.model.tokens is not None
     content = {name: files(__package__).joinpath(name).read_bytes() for name in PAGE}
     content["model.onnx"] = make_onnx(model, class_names=source.class_names, attention=attention)
@@ -59,8 +56,8 @@ def write_web_folder(source: Source, path: str | os.PathLike,
 
 
 def _drawing(source: Source) -> dict[str, Any] | None:
-    """Return how drawings become images, see `drawing.py`; None for images in colour."""
-    if source.model.channels != 1:
+    """Return how drawings become images, see `drawing.py`; None for images in colour, and for signals."""
+    if source.model.channels != 1 or min(source.model.image_size) < LEAST_SIDE:
         return None
     try:
         return measure(load_own_data(source.run).train_images) if source.run else UNKNOWN
@@ -71,7 +68,8 @@ def _drawing(source: Source) -> dict[str, Any] | None:
 def _page(source, drawing):
     """Return the HTML page."""
     model: Model = source.model
-    facts = {"class_names": source.class_names, "size": model.image_size[0], "channels": model.channels,
+    height, width = model.image_size
+    facts = {"class_names": source.class_names, "height": height, "width": width, "channels": model.channels,
              "fit": source.fit, "crop": source.crop, "drawing": drawing}
     name = source.run.config()["data"]["name"] if source.run else ""
     title = f"{name}: classify images" if name else "Classify images"

@@ -1,14 +1,15 @@
-// From a drawing or an image file to the pixels that the model takes: uint8, size x size x channels.
+// From a drawing or an image file to the pixels that the model takes: uint8, height x width x channels.
 "use strict";
 
-const LARGEST = 1024;      // side of a canvas in pixels
+const LARGEST = 1024;      // the longer side of a canvas in pixels
 
 // The canvas is drawn `factor` times too large; each pixel of the result is the mean of factor x factor of its pixels.
 function pixelsOf(canvas, factor, channels) {
-  const size = canvas.width / factor, result = new Uint8Array(size * size * channels);
+  const width = canvas.width / factor, height = canvas.height / factor;
+  const result = new Uint8Array(height * width * channels);
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-  for (let y = 0; y < size; y++) {
-    for (let x = 0; x < size; x++) {
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
       const sum = [0, 0, 0, 0];
       for (let v = y * factor; v < (y + 1) * factor; v++) {
         for (let u = x * factor; u < (x + 1) * factor; u++) {
@@ -18,17 +19,18 @@ function pixelsOf(canvas, factor, channels) {
       const mean = sum.map(value => value / factor ** 2);
       const grey = 0.299 * mean[0] + 0.587 * mean[1] + 0.114 * mean[2];
       for (let c = 0; c < channels; c++) {
-        result[(y * size + x) * channels + c] = Math.round(channels === 1 ? grey : mean[c]);
+        result[(y * width + x) * channels + c] = Math.round(channels === 1 ? grey : mean[c]);
       }
     }
   }
   return result;
 }
 
-// A white or transparent canvas of side size * factor, and its context.
-function squareCanvas(size, factor, fill) {
+// A canvas of height x width times `factor`, filled with a colour or transparent, and its context.
+function largeCanvas({height, width}, factor, fill) {
   const canvas = document.createElement("canvas"), context = canvas.getContext("2d", {willReadFrequently: true});
-  canvas.width = canvas.height = size * factor;
+  canvas.width = width * factor;
+  canvas.height = height * factor;
   if (fill) {
     context.fillStyle = fill;
     context.fillRect(0, 0, canvas.width, canvas.height);
@@ -36,37 +38,48 @@ function squareCanvas(size, factor, fill) {
   return [canvas, context];
 }
 
-// An image, made square as `minivit predict` does: crop the middle, pad with black, or stretch.
-function pixelsOfImage(image, {size, channels, fit, crop}) {
-  const shorter = Math.min(image.width, image.height) * crop;
-  const factor = Math.max(1, Math.min(Math.floor(LARGEST / size), Math.round(shorter / size)));
-  const side = size * factor, [canvas, context] = squareCanvas(size, factor, channels === 4 ? null : "white");
-  context.imageSmoothingQuality = "high";
+// At least one pixel; halves become even numbers, as in Python.
+function wholePixels(length) {
+  const below = Math.floor(length), up = length - below === 0.5 ? below % 2 : length - below > 0.5;
+  return Math.max(1, below + Number(up));
+}
+
+// An image in the shape of the model's, as `minivit predict` makes it: crop the middle, pad with black, or stretch.
+function pixelsOfImage(image, {height, width, channels, fit, crop}) {
+  let source = [0, 0, image.width, image.height], target = [0, 0, width, height];             // x, y, width, height
   if (fit === "crop") {
-    context.drawImage(image, (image.width - shorter) / 2, (image.height - shorter) / 2, shorter, shorter,
-                      0, 0, side, side);
+    const shorter = Math.min(height, width), seen = shorter / Math.floor(shorter / crop);     // pixels are whole
+    const unit = Math.min(image.width / width, image.height / height) * seen, across = unit * width, down = unit * height;
+    source = [(image.width - across) / 2, (image.height - down) / 2, across, down];
   } else if (fit === "pad") {
-    const scale = side / Math.max(image.width, image.height), w = image.width * scale, h = image.height * scale;
-    context.fillStyle = "black";
-    context.fillRect(0, 0, side, side);
-    context.drawImage(image, (side - w) / 2, (side - h) / 2, w, h);
-  } else {
-    context.drawImage(image, 0, 0, side, side);
+    const wide = image.width * height >= image.height * width;
+    const w = wide ? width : wholePixels(height * image.width / image.height);
+    const h = wide ? wholePixels(width * image.height / image.width) : height;
+    target = [Math.floor((width - w) / 2), Math.floor((height - h) / 2), w, h];
   }
+  const shrink = Math.min(source[2] / target[2], source[3] / target[3]);
+  const factor = Math.max(1, Math.min(Math.floor(LARGEST / Math.max(height, width)), Math.round(shrink)));
+  const [canvas, context] = largeCanvas({height, width}, factor, channels === 4 ? null : "white");
+  if (fit === "pad") {
+    context.fillStyle = "black";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+  }
+  context.imageSmoothingQuality = "high";
+  context.drawImage(image, ...source, ...target.map(value => value * factor));
   return pixelsOf(canvas, factor, channels);
 }
 
 // Strokes, lists of points [x, y], scaled and moved so that they fill the box in which the training images have ink.
-function pixelsOfStrokes(strokes, {size, drawing}) {
-  const factor = Math.max(1, Math.floor(LARGEST / 2 / size)), side = size * factor;
-  const [canvas, context] = squareCanvas(size, factor, grey(drawing.paper));
+function pixelsOfStrokes(strokes, {height, width, drawing}) {
+  const factor = Math.max(1, Math.floor(LARGEST / 2 / Math.max(height, width)));
+  const [canvas, context] = largeCanvas({height, width}, factor, grey(drawing.paper));
   const xs = strokes.flat().map(([x]) => x), ys = strokes.flat().map(([, y]) => y);
-  const left = Math.min(...xs), top = Math.min(...ys), width = Math.max(...xs) - left, height = Math.max(...ys) - top;
-  const pen = drawing.thickness * side;                                // half of it lies outside of each edge
-  const room = drawing.box.map(share => Math.max(pen, share * side - pen));
-  const scale = Math.min(room[0] / Math.max(height, 1e-9), room[1] / Math.max(width, 1e-9), 1e6);
-  const place = ([x, y]) => [
-    (x - left - width / 2) * scale + drawing.centre[1] * side, (y - top - height / 2) * scale + drawing.centre[0] * side];
+  const left = Math.min(...xs), top = Math.min(...ys), across = Math.max(...xs) - left, down = Math.max(...ys) - top;
+  const pen = drawing.thickness * Math.min(canvas.height, canvas.width);        // half of it lies outside of each edge
+  const room = [canvas.height, canvas.width].map((side, i) => Math.max(pen, drawing.box[i] * side - pen));
+  const scale = Math.min(room[0] / Math.max(down, 1e-9), room[1] / Math.max(across, 1e-9), 1e6);
+  const place = ([x, y]) => [(x - left - across / 2) * scale + drawing.centre[1] * canvas.width,
+                             (y - top - down / 2) * scale + drawing.centre[0] * canvas.height];
   strokeAll(context, strokes.map(stroke => stroke.map(place)), pen, grey(drawing.ink));
   return pixelsOf(canvas, factor, 1);
 }
@@ -87,15 +100,15 @@ function strokeAll(context, strokes, width, colour) {
   }
 }
 
-// Show pixels (size x size x channels) on a canvas; with a map (side x side) from 0 to 1, tint them by it.
-function showPixels(canvas, pixels, size, channels, map = null) {
-  canvas.width = canvas.height = size;
-  const context = canvas.getContext("2d"), picture = context.createImageData(size, size);
-  const side = map ? Math.sqrt(map.length) : 0;
-  for (let i = 0; i < size * size; i++) {
+// Show pixels (height x width x channels) on a canvas; with a map, {values from 0 to 1, rows, columns}, tint them by it.
+function showPixels(canvas, pixels, {height, width, channels}, map = null) {
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d"), picture = context.createImageData(width, height);
+  for (let i = 0; i < height * width; i++) {
     const colour = [0, 1, 2].map(c => pixels[i * channels + (channels === 1 ? 0 : c)]);
-    const y = Math.floor(i / size), x = i % size;
-    const value = map ? map[Math.floor(y * side / size) * side + Math.floor(x * side / size)] : 0;
+    const y = Math.floor(i / width), x = i % width;
+    const value = map?.values[Math.floor(y * map.rows / height) * map.columns + Math.floor(x * map.columns / width)];
     for (let c = 0; c < 3; c++) {
       picture.data[4 * i + c] = map ? 0.35 * colour[c] + 0.65 * heat(value)[c] : colour[c];
     }

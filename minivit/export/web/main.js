@@ -4,6 +4,8 @@
 const element = id => document.getElementById(id);
 const model = JSON.parse(element("model").textContent);
 const board = element("canvas"), brush = board.getContext("2d");
+// The board has the shape of the model's images, but a long row of pixels gets more height.
+const ratio = Math.min(4, Math.max(1 / 4, model.width / model.height));
 let session = null, strokes = [], image = null, running = false, waiting = false;
 
 async function start() {
@@ -38,7 +40,7 @@ function paint() {
     const w = image.width * scale, h = image.height * scale;
     brush.drawImage(image, (board.width - w) / 2, (board.height - h) / 2, w, h);
   } else if (strokes.length) {
-    strokeAll(brush, strokes, board.width * 0.07, grey(model.drawing.ink));
+    strokeAll(brush, strokes, Math.min(board.width, board.height) * 0.07, grey(model.drawing.ink));
   }
 }
 
@@ -65,11 +67,11 @@ async function update() {
 }
 
 async function classify(pixels) {
-  const begin = performance.now(), {size, channels} = model;
-  const output = await session.run({images: new ort.Tensor("uint8", pixels, [1, size, size, channels])});
+  const begin = performance.now(), {height, width, channels} = model;
+  const output = await session.run({images: new ort.Tensor("uint8", pixels, [1, height, width, channels])});
   const logits = Array.from(output.logits.data), largest = Math.max(...logits);
   const powers = logits.map(value => Math.exp(value - largest)), sum = powers.reduce((a, b) => a + b);
-  return [pixels, powers.map(power => power / sum), output.attention?.data, performance.now() - begin];
+  return [pixels, powers.map(power => power / sum), output.attention, performance.now() - begin];
 }
 
 function show(pixels, probabilities, attention, milliseconds) {
@@ -83,11 +85,11 @@ function show(pixels, probabilities, attention, milliseconds) {
     row.append(cell("name", model.class_names[k]), cell("bar", bar), cell("share", percent(k)));
     return row;
   }));
-  showPixels(element("seen"), pixels, model.size, model.channels);
+  showPixels(element("seen"), pixels, model);
   element("look").hidden = !attention;
   if (attention) {
-    const most = Math.max(...attention);
-    showPixels(element("attention"), pixels, model.size, model.channels, attention.map(value => value / most));
+    const most = Math.max(...attention.data), [, rows, columns] = attention.dims;
+    showPixels(element("attention"), pixels, model, {values: attention.data.map(value => value / most), rows, columns});
   }
   element("time").textContent = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
   document.body.dataset.results = Number(document.body.dataset.results ?? 0) + 1;
@@ -149,8 +151,11 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 }
 document.addEventListener("paste", event => open(event.clipboardData.files[0]));
 
+board.width = Math.round(512 * Math.min(1, ratio));
+board.height = Math.round(512 * Math.min(1, 1 / ratio));
+document.body.style.setProperty("--ratio", ratio);
 board.classList.toggle("draws", Boolean(model.drawing));
 element("hint").textContent = model.drawing ? "Draw here, or drop an image." : "Drop an image here.";
-element("size").textContent = `what the model sees: ${model.size} x ${model.size} pixels`;
+element("size").textContent = `what the model sees: ${model.width} x ${model.height} pixels`;
 paint();
 start();
