@@ -1,7 +1,8 @@
-"""Fixtures that several test files share."""
+"""Fixtures and hooks that several test files share."""
 
 import pytest
 from browser import browser, chromium  # noqa: F401
+from several_processes import pytest_cmdline_main, pytest_runtest_protocol  # noqa: F401
 
 from minivit.training_pipeline.results import curve
 

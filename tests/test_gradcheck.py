@@ -343,6 +343,7 @@ def test_the_filters_measure_entries_only_where_they_fail():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_directional_filter_takes_less_than_5_seconds_for_a_large_model():
     # Seconds of the processor: all of it runs on one thread, and what else the machine does is not counted.
     model, image = minivit.create_model("vit_mini_patch4_32"), np.random.default_rng(0).standard_normal((1, 32, 32, 3))

@@ -142,6 +142,7 @@ def test_a_mistake_of_a_thousandth_in_any_tensor_is_caught_and_named(stranger):
     assert count >= 2
 
 
+@pytest.mark.alone
 def test_a_hundred_layers_take_less_than_ten_seconds():
     start = time.process_time()
     for stranger in STRANGERS:

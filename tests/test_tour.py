@@ -424,6 +424,7 @@ def processor_seconds(*arguments):
     return float(said.stdout.splitlines()[-1])
 
 
+@pytest.mark.alone
 def test_a_tour_of_a_digits_run_takes_two_seconds(capsys, runs, tmp_path):
     pytest.importorskip("resource")
     arguments = runs / "token", 7, "--out", tmp_path / "tour.html"
@@ -432,6 +433,7 @@ def test_a_tour_of_a_digits_run_takes_two_seconds(capsys, runs, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_tour_of_a_base_model_takes_half_a_minute_and_less_than_three_megabytes(tmp_path):
     pytest.importorskip("resource")
     model, rng = minivit.create_model("vit_base_patch16_224"), np.random.default_rng(0)
