@@ -12,6 +12,7 @@ the bug makes wrong fails, and no other.
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from minivit.gradcheck_catalogue import catalogue
 from minivit.gradient_checking.adapters import Options, function_under_test
+from minivit.gradient_checking.comparison import Comparer
 
 METHODS = ("richardson", "central", "directional", "taylor")
 
@@ -361,10 +363,49 @@ def check_of(mutant):
     return check
 
 
+class _OneForward:
+    """Computes each perturbed result of a check once: a mutant has the forward, weights and inputs of its check.
+
+    `results` are those of one check, {what was perturbed: the result}.
+    """
+
+    def __init__(self):
+        self.name, self.results = "", {}
+
+    @contextmanager
+    def of(self, check):
+        """In the block, a check with the forward of `check` gets the results that an earlier block has computed."""
+        if self.name != f"{check.name}, {check.kind}":
+            self.name, self.results = f"{check.name}, {check.kind}", {}
+        perturbed = Comparer.perturbed
+        Comparer.perturbed = lambda comparer, name, where, direction=1.0, method="": partial(
+            self._result, perturbed(comparer, name, where, direction, method),
+            (name, str(where), np.asarray(direction).tobytes(), comparer.y.tobytes(), method))
+        try:
+            yield
+        finally:
+            Comparer.perturbed = perturbed
+
+    def _result(self, y_at, perturbation, t):
+        key = (perturbation, t)
+        if key not in self.results:
+            self.results[key] = y_at(t)
+            self.results[key].setflags(write=False)
+        return self.results[key]
+
+
+one_forward = _OneForward()
+
+
+def report_on(check, method, mutant=None):
+    """Return the report on a check, or on a mutant of it."""
+    with one_forward.of(check):
+        return check.report(mutant and mutant.plant(check.make()), method=method)
+
+
 def caught(mutant, method):
     """Return whether `gradcheck` fails the wrong tensor of a mutant, and no other."""
-    check = check_of(mutant)
-    report = check.report(mutant.plant(check.make()), method=method)
+    report = report_on(check_of(mutant), method, mutant)
     return [row.tensor for row in report.rows if not row.ok] == [mutant.tensor]
 
 
