@@ -12,10 +12,14 @@ from uuid import uuid4
 import pytest
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-with_mpi = pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec")
 linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 RANK = "import os\nrank = int(os.environ.get('PMI_RANK') or os.environ['OMPI_COMM_WORLD_RANK'])\n"
 _started: list["Job"] = []
+
+
+def with_mpi(test):
+    """Mark a test that starts ranks. They wait for each other by asking all the time, so it runs alone."""
+    return pytest.mark.alone(test) if MPIEXEC else pytest.mark.skip(reason="needs mpiexec")(test)
 
 
 class Job:
