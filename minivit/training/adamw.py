@@ -75,13 +75,14 @@ class AdamW:
             check_number("beta", beta, least=0, below=1)
         check_number("eps", eps, above=0)
         self.vector, self.betas, self.eps = vector, betas, eps
+        self.average: Any = None                                      # of the weights; see `schedule_free.py`
         self.m, self.v, self.t = np.zeros_like(vector), np.zeros_like(vector), 0
         self.ends = np.cumsum([p.size for p in parameters])
         factors, decays = layer_settings(parameters, weight_decay, layers)
         self.factors, self.decays = np.array(factors), np.array(decays, vector.dtype)
 
-    def begin_step(self) -> None:
-        """Count a step. Call it once before the `update` of the pieces."""
+    def begin_step(self, lr: float = 0.0) -> None:
+        """Count a step with a learning rate. Call it once before the `update` of the pieces."""
         self.t += 1
 
     def state(self) -> dict[str, np.ndarray]:

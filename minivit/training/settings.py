@@ -120,7 +120,9 @@ class TrainingSettings(TypedDict, total=False):
         "learning rate factor, and optionally weight decay, of the parameters whose name matches: 'blocks.0.*:0.1' or "
         "'head.*:1:0'; may be repeated", option="--layer", metavar="PATTERN:FACTOR[:DECAY]")]
     optimiser: Annotated[str, Setting(
-        "optimiser", "adamw", "optimisation", "update rule, adamw or muon", choices=("adamw", "muon"),
+        "optimiser", "adamw", "optimisation",
+        "update rule: adamw, muon, or schedule-free, an AdamW that averages the weights instead of lowering the "
+        "learning rate", choices=("adamw", "muon", "schedule-free"),
         aliases=("--optimizer",))]
     val_fraction: Annotated[float, Setting(
         "validation fraction", 0.0, "optimisation",

@@ -2,7 +2,7 @@
 
     loss, g  = mean loss of the batch, and its gradient       in lanes, see `parallel/lanes.py`
     g       <- g min(1, clip / |g|)                           clipping: no batch dominates the optimiser's means
-    w       <- w after a step of AdamW or Muon with g         see `adamw.py` and `muon.py`
+    w       <- w after a step of the optimiser with g         see `adamw.py`, `muon.py` and `schedule_free.py`
     average <- moving average of w                            optional, see `ema.py`
 
 Read before: `models/vit.py`, `parallel/lanes.py`, `adamw.py`. Read next: `loop.py`.
@@ -23,9 +23,10 @@ from ..parallel.ranks.alone import ALONE, Alone
 from .adamw import AdamW
 from .ema import decay_at_step, update_mean
 from .muon import Muon
+from .schedule_free import ScheduleFree
 from .settings import check_setting, with_named_settings
 
-OPTIMISERS = {"adamw": AdamW, "muon": Muon}
+OPTIMISERS = {"adamw": AdamW, "muon": Muon, "schedule-free": ScheduleFree}
 
 
 class Trainer:
@@ -43,7 +44,7 @@ class Trainer:
     Attributes
     ----------
     average : Model
-        The model to evaluate and to keep: a copy with the averaged weights if `ema` > 0, else `model` itself.
+        The model to evaluate and to keep: a copy with the averaged weights if there are any, else `model` itself.
     correct, grad_norm : int, float
         Of the last step: the number of correct predictions before its update, and the norm before clipping.
     """
@@ -63,7 +64,10 @@ class Trainer:
                            check_setting("recompute", recompute), check_flag("replay", replay), ranks)
         self.optimiser = OPTIMISERS[check_setting("optimiser", optimiser)](
             model.vector, model.parameters(), check_setting("weight_decay", weight_decay), betas, eps, layers)
-        self.average, self.correct, self.grad_norm = model.copy() if self.ema else model, 0, 0.0
+        if self.ema and self.optimiser.average is not None:
+            raise ValueError(f"the optimiser {optimiser} averages the weights itself: leave out ema={self.ema:g}")
+        self.average = model.copy() if self.ema or self.optimiser.average is not None else model
+        self.optimiser.average, self.correct, self.grad_norm = self.average.vector, 0, 0.0
 
     def __repr__(self) -> str:
         return f"Trainer of {self.model}; {type(self.optimiser).__name__}, lr={self.lr:g}, {self.optimiser.t} steps"
@@ -102,7 +106,7 @@ class Trainer:
 
     def _update(self, lr, scale):
         """Step with `scale` times the gradient, then average the weights; threads share the vector."""
-        self.optimiser.begin_step()
+        self.optimiser.begin_step(lr)
         gradients, weights, mean = self.lanes.gradients, self.optimiser.vector, self.average.vector
         decay, threads = decay_at_step(self.optimiser.t, self.ema), self.lanes.workers
         with blas_threads(1):

@@ -81,6 +81,9 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
     pretrained: dict[str, Any] = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
     defaults: dict[str, Any] = dict(default_settings())
     settings = defaults | preset_for(data, minutes).training | pretrained | dict(given)
+    if settings["optimiser"] == "schedule-free":                      # its average takes the place of a decay
+        constant = {"schedule": "wsd", "decay": 0.0} if given.get("schedule", "wsd") == "wsd" else {}
+        settings |= {"ema": 0.0} | constant | dict(given)
     chosen = [name for name in ("distillation", "distillation_weight", "temperature")
               if settings[name] != defaults[name]]
     if chosen and not settings["teacher"]:

@@ -38,7 +38,7 @@ def latest_model(run: RunFolder) -> Model:
                                 f"resume it with: {run.resume_command()}")
     model, (state, _, _) = run.declare_model(), run.read_checkpoint()
     # what would be kept at the end
-    weights = next((state[name] for name in ("best", "ema", "weights") if name in state), None)
+    weights = next((state[name] for name in ("best", "ema", "average", "weights") if name in state), None)
     if weights is None or weights.shape != (sum(p.size for p in model.parameters()),):
         raise ValueError(f"{run.checkpoint_file} is the checkpoint of another model")
     model.pack(weights.dtype).vector[...] = weights
