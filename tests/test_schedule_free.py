@@ -127,7 +127,7 @@ def test_a_run_evaluates_the_average_resumes_to_the_same_bits_and_extends(tmp_pa
 
 
 def test_an_average_of_its_own_is_refused_with_ema_and_settings_may_choose_a_decay():
-    with pytest.raises(ValueError, match=r"the optimiser schedule-free averages the weights itself: leave out ema=0\.9"):
+    with pytest.raises(ValueError, match=r"schedule-free averages the weights itself: leave out ema=0\.9"):
         train(epochs=1, ema=0.9)
     assert train(epochs=0.1, schedule="cosine").steps == 2
 
