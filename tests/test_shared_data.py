@@ -59,7 +59,7 @@ class OneOf(Alone):
         return slice(*self.edges(count)[self.rank:self.rank + 2])
 
 
-@pytest.mark.parametrize("augment", [None, Augmentation("affine,crop,flip")], ids=str)
+@pytest.mark.parametrize("augment", [None, Augmentation("affine,crop,flip")], ids=["as they are", "augmented"])
 def test_a_rank_reads_only_the_images_of_its_own_lanes(augment):
     data = minivit.load_data("digits")
     model = minivit.create_model("vit_mini", image_size=8)
