@@ -137,6 +137,11 @@ def as_pairs(x: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(x.real, (*x.shape, 2), (*x.strides, x.itemsize // 2))
 
 
+def as_complex(pairs: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Return the array whose real view `as_pairs` returned; `like` says whether it was complex."""
+    return np.ascontiguousarray(pairs).view(np.complex128).reshape(like.shape) if like.dtype.kind == "c" else pairs
+
+
 def as_real(function: FunctionUnderTest, results: Results) -> FunctionUnderTest:
     """Return the same function with real tensors, one real array as result, and one real dy."""
     def backward(dy):

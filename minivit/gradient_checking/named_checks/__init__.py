@@ -36,8 +36,8 @@ __all__ = ["CHECKS", "Chosen", "Finding", "NamedCheck", "Subject", "transpositio
 
 CHECKS = {check.name: check for check in (
     NamedCheck("determinism", "does a step depend on the steps before it?", "2 steps", determinism),
-    NamedCheck("linearity", "is the backward linear in dy?", "4 steps", linearity),
-    NamedCheck("zero_dy", "is the gradient zero for a dy of zeros?", "2 steps", zero_dy),
+    NamedCheck("linearity", "is the backward linear in dy?", "3 steps", linearity),
+    NamedCheck("zero_dy", "is the gradient zero for a dy of zeros?", "1 step", zero_dy),
     NamedCheck("dy_layouts", "does the memory layout of dy matter?", "3 steps", dy_layouts),
     NamedCheck("input_layouts", "does the memory layout of the inputs matter?", "3 steps", input_layouts),
     NamedCheck("aliasing", "does a result share memory with something that changes?", "2 to 4 steps", aliasing,
@@ -45,7 +45,7 @@ CHECKS = {check.name: check for check in (
     NamedCheck("byte_order", "does the byte order of inputs and of dy matter?", "2 steps", byte_order, default=False),
     NamedCheck("jvp", "is the forward-mode derivative right?", "2 forwards for each input", jvp),
     NamedCheck("second", "are second derivatives right?", "as much as the check of the slopes", second),
-    NamedCheck("batch", "is an image treated as if it were alone?", "8 steps", batch, default=False,
+    NamedCheck("batch", "is an image treated as if it were alone?", "7 steps", batch, default=False,
                strict=True),
     NamedCheck("float32", "does the code keep float32, and stay near float64?", "3 steps", float32, default=False,
                strict=True),

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..comparison import Comparer
 from ..differences import EPS
-from ..function import FunctionUnderTest, Results, Trial
+from ..function import FunctionUnderTest, Results, Trial, as_complex
 from ..parameters import contents, is_layer
 from ..randomness import SameRandomNumbers
 from ..trees import leaves
@@ -78,7 +78,14 @@ class Subject:
     @cached_property
     def reference(self) -> Outcome:
         """The outcome of the step whose slopes are checked."""
-        return self.outcome(self.trial())
+        y = dict(leaves(self.results.structured(self.comparer.y)))
+        return {name: y[keys] for keys, name in self.results.names.items()} | self.gradients
+
+    @property
+    def gradients(self) -> Outcome:
+        """The gradients whose slopes are checked."""
+        gradients = self.comparer.gradients                           # complex ones are pairs of real numbers here
+        return self.named({name: as_complex(g, self.function.tensors[name]) for name, g in gradients.items()})
 
     def other_inputs(self, name: str, x: np.ndarray) -> np.ndarray:
         """Return other values for an input, of the same signs and nearly the same sizes: the forward may need these."""
