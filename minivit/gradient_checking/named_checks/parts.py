@@ -4,12 +4,12 @@ A network is made of layers, these perhaps of others. If the gradient of the who
 wrong, since each gradient passes through all later layers. One step of the whole is recorded (see `recording`). Then
 each part is checked alone, as `gradcheck` would do, on its own activations and its own upstream gradient. This does not
 depend on the other parts: a right backward is right for any upstream gradient. A wrong part is to blame unless a part
-inside it is wrong too.
+inside it is wrong too. What lies inside a right part is not to blame, and is checked only if nothing is wrong.
 
-If all parts are right, the whole joins them in a wrong way, as by a forgotten residual. Then the upstream gradients are
-checked, from the last part to the first. The gradient that a part must get is the slope of L by its result: the part's
-result moves by t v while the whole runs, and the slope of L, by finite differences, must be <upstream, v>. The first
-wrong one says between which parts the mistake lies.
+If all parts are right, the whole joins them in a wrong way, as by a forgotten residual. Then the upstream gradients of
+the outer parts are checked, from the last part to the first. The gradient that a part must get is the slope of L by its
+result: the part's result moves by t v while the whole runs, and the slope of L, by finite differences, must be
+<upstream, v>. The first wrong one says between which parts the mistake lies.
 
 This check runs by itself if a gradient is wrong.
 """
@@ -54,8 +54,12 @@ def parts(subject: Subject) -> tuple[str, str]:
                                   for what, paths in blamed.items())
     rest = f" ({len(unknown)} could not be checked alone: {'; '.join(unknown)})" if unknown else ""
     if subject.right:
-        return OK, f"{len(right)} parts are right with their own activations{rest}"
-    return NOTE, f"{len(right)} parts are right with their own activations{rest}; {_of_joints(subject, recording)}"
+        return OK, f"{_counted(right)} right with their own activations{rest}"
+    return NOTE, f"{_counted(right)} right with their own activations{rest}; {_of_joints(subject, recording)}"
+
+
+def _counted(paths):
+    return "1 part is" if len(paths) == 1 else f"{len(paths)} parts are"
 
 
 def _is_inside(path, outer):
@@ -71,7 +75,9 @@ def _alone(subject, calls):
     for call in calls:
         if call.upstream is not None:
             firsts.setdefault(call.path, call)
-    for call in firsts.values():
+    for call in firsts.values():                                      # outer parts come before inner ones
+        if not subject.right and any(_is_inside(call.path, outer) for outer in right):
+            continue
         part = dict(parts_of(subject.trial().target)).get(call.path)
         try:
             report = _checked(subject, part, call)
@@ -134,11 +140,14 @@ def _summary(report):
 def _of_joints(subject, recording) -> str:
     """Say which part is the first to get a wrong upstream gradient."""
     name = type(subject.trial().target).__name__
-    unanswered = [call.path for call in recording.calls if call.upstream is None]
+    inside = {call.path for call in recording.calls for other in recording.calls if _is_inside(call.path, other.path)}
+    unanswered = [call.path for call in recording.calls if call.upstream is None and call.path not in inside]
     if unanswered:
         return f"the backward of {', '.join(dict.fromkeys(unanswered))} is not called by {name}"
     previous = ""
     for call in recording.answered:
+        if call.path in inside:
+            continue
         numbers = _slopes_of_result(subject, recording.calls.index(call), call)
         if numbers is not None and abs(numbers[0] - numbers[1]) > 1e-5 * max(map(abs, numbers)):
             place = f"after the backward of {previous}" if previous else "at its end"

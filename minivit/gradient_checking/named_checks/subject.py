@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from ..comparison import Comparer
-from ..differences import EPS
 from ..function import FunctionUnderTest, Results, Trial, as_complex
 from ..parameters import contents, is_layer
 from ..randomness import SameRandomNumbers
@@ -42,7 +41,8 @@ class Subject:
                  numbers: SameRandomNumbers) -> None:
         self.function, self.results, self.comparer = function, results, comparer
         self.free, self.independent, self.right, self.seed, self.recheck = free, independent, right, seed, recheck
-        self.tolerance, self.numbers = comparer.tolerance, numbers
+        self.numbers = numbers
+        self.tolerance = max(comparer.tolerance, 1e3 * comparer.eps)  # of results that are computed in another way
         self.dy = results.structured(comparer.dy)
 
     def rng(self) -> np.random.Generator:
@@ -123,17 +123,19 @@ class Subject:
 
         def moved(name, x):
             x = x if change is None else np.array(change(name, x))
-            return x * (1 + EPS * rng.choice([-1.0, 1.0], x.shape)) if name in self.function.inputs else x
+            return x * (1 + self.comparer.eps * rng.choice([-1.0, 1.0], x.shape)) if name in self.function.inputs else x
 
         try:
             return self.outcome(self.trial(), moved)
         except Exception:
             return {}
 
-    def least(self, name: str, eps: float = EPS) -> float:
-        """Return the round-off that a gradient may have although its entries cancel to zero. eps: of the dtype."""
+    def least(self, name: str, eps: float = 0.0) -> float:
+        """Return the round-off that a gradient may have although its entries cancel to zero. eps: of another dtype."""
         tensor = self.function.tensors.get(name.removeprefix("the gradient of "))
-        return 0.0 if tensor is None else 64 * eps * self.comparer.size / (largest(tensor) or 1.0)
+        if tensor is None:
+            return 0.0
+        return 64 * (eps or self.comparer.eps) * self.comparer.size / (largest(tensor) or 1.0)
 
 
 def arrays_of(target: Any) -> dict[str, np.ndarray]:
