@@ -45,12 +45,13 @@ if TYPE_CHECKING:                                                     # static t
     from .scikit_learn.estimator import ViTClassifier as ViTClassifier
     from .training.settings import TrainingSettings
     from .training.trainer import Trainer
+    from .training_pipeline.pretraining import pretrain
     from .training_pipeline.results.trained_model import load
     from .training_pipeline.train import train
 
 # without ViTClassifier, so that `from minivit import *` works without scikit-learn
 __all__ = ["Trainer", "TrainingSettings", "create_model", "explain", "gradcheck", "layers", "load", "load_data",
-           "models", "ops", "train"]
+           "models", "ops", "pretrain", "train"]
 
 _MODULES = {
     "Trainer": "training.trainer",
@@ -64,6 +65,7 @@ _MODULES = {
     "load_data": "data",
     "models": "models",
     "ops": "ops",
+    "pretrain": "training_pipeline.pretraining",
     "train": "training_pipeline.train",
 }
 

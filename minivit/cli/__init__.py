@@ -3,7 +3,7 @@
     parser.py     the parser, and the options that several verbs share
     ranks.py      --mpi: several processes run one command
     wording.py    messages of the library in the words of the command line
-    training.py   train
+    training.py   train, pretrain
     study.py      study
     trained.py    evaluate, predict, attend, features, tour: what uses a trained model
     models.py     models, weights, trace
@@ -32,11 +32,11 @@ from .parser import Parser, print_error, worded
 from .ranks import prints_errors
 from .study import add_study
 from .trained import add_attend, add_evaluate, add_features, add_predict, add_tour
-from .training import add_train
+from .training import add_pretrain, add_train
 from .wording import option_names
 
-VERBS = (add_train, add_study, add_evaluate, add_predict, add_attend, add_features, add_tour, add_models, add_weights,
-         add_trace, add_gradcheck, add_bench, add_learn, add_export, add_help, add_completion)
+VERBS = (add_train, add_pretrain, add_study, add_evaluate, add_predict, add_attend, add_features, add_tour, add_models,
+         add_weights, add_trace, add_gradcheck, add_bench, add_learn, add_export, add_help, add_completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

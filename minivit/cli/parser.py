@@ -114,7 +114,7 @@ def add_class_names(verb: argparse._ActionsContainer) -> None:
 
 def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Return the options that were given, as keyword arguments. The others keep the library's defaults."""
-    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
 
 
 def worded(text: str, options: argparse.Namespace) -> str:

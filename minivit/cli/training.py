@@ -1,4 +1,4 @@
-"""`minivit train`. The options of the training settings are generated from `training/settings.py`."""
+"""`minivit train` and `minivit pretrain`. Options of training settings are generated from `training/settings.py`."""
 
 import argparse
 import json
@@ -15,6 +15,10 @@ from .wording import in_options
 
 MODEL_OPTIONS = ELSEWHERE["create_model"]
 _METAVARS = {int: "N", float: "X"}
+PRETRAIN_EXAMPLES = """examples:
+  minivit pretrain photos --out runs/photos-pretrained
+  minivit train photos --fine-tune runs/photos-pretrained
+  minivit pretrain fashion-mnist --minutes 5 --mask-ratio 0.6"""
 EXAMPLES = """examples:
   minivit train digits
   minivit train fashion-mnist --minutes 5 --seed 1 --out runs/short
@@ -29,24 +33,44 @@ def add_train(verbs: argparse._SubParsersAction) -> None:
                     "of the preset for DATA (table below), else the default.",
         epilog=f"{preset_table()}\n\n{EXAMPLES}")
     verb.set_defaults(verb=_train)
-    _add_data_options(verb)
+    _add_options(verb, "train")
+
+
+def add_pretrain(verbs: argparse._SubParsersAction) -> None:
+    """Add `minivit pretrain`."""
+    verb = verbs.add_parser(
+        "pretrain", help="pre-train a model on images without labels", usage="minivit pretrain DATA [options]",
+        description="Pre-train a ViT on the training images of DATA without their labels, and store the run in a "
+                    "folder.\nMost patches of each image are hidden, and the model learns to predict them (a masked "
+                    "autoencoder).\nThen train it on few labelled images: minivit train DATA --fine-tune RUN, or with "
+                    "--probe its head alone.",
+        epilog=PRETRAIN_EXAMPLES)
+    verb.set_defaults(verb=_pretrain)
+    _add_options(verb, "pretrain")
+
+
+def _add_options(verb: Parser, use: str) -> None:
+    """Add all options of a verb. use: "train" or "pretrain"."""
+    _add_data_options(verb, use)
     _add_model_options(verb)
-    groups = {name: verb.add_argument_group(name) for name in GROUPS}
-    _add_output_options(groups["output"])
+    names = {setting.group for setting in SETTINGS.values() if use in setting.uses}
+    groups = {name: verb.add_argument_group(name) for name in GROUPS if name in names}
+    _add_output_options(groups["output"], use)
     add_threads(groups["computation"], "It does not change the result. ")
     groups["computation"].add_argument("--mpi", action="store_true", default=None,
                                        help="Train on all processes that mpiexec has started, on one or more machines: "
-                                            "mpiexec -n 4 minivit train DATA --mpi. It does not change the result.")
-    add_setting_options(groups)
+                                            f"mpiexec -n 4 minivit {use} DATA --mpi. It does not change the result.")
+    add_setting_options(groups, use)
 
 
-def _add_data_options(verb: Parser) -> None:
+def _add_data_options(verb: Parser, use: str) -> None:
     """Add DATA and how it is loaded."""
     data = verb.add_argument_group("data")
+    unlabelled = "a folder of image files without labels; " if use == "pretrain" else ""
     data.add_argument("data", metavar="DATA",
                       help="digits, mnist, fashion-mnist, cifar10 or cifar100; a folder with one sub-folder of image "
-                           "files for each class; a folder of IDX or CIFAR binary files; or an .npz file with images "
-                           "and labels.")
+                           f"files for each class; {unlabelled}a folder of IDX or CIFAR binary files; or an .npz file "
+                           "with images and labels.")
     add_data_dir(data)
     data.add_argument("--image-size", type=size, metavar="PIXELS",
                       help="Resize image files to squares of this side, or to HxW, such as 32x64. Default: squares of "
@@ -79,11 +103,12 @@ def _add_model_options(verb: Parser) -> None:
                        help="Probability of stochastic depth in the last block. Default: 0.1.")
 
 
-def _add_output_options(output: argparse._ArgumentGroup) -> None:
+def _add_output_options(output: argparse._ArgumentGroup, use: str) -> None:
     """Add where the run is stored and what is printed."""
+    kind = "-pretrained" if use == "pretrain" else ""
     output.add_argument("--out", metavar="RUN",
-                        help="Folder of the run. Default: runs/DATA-seedS, or runs/DATA-NAME-seedS with --model NAME; "
-                             "a number is added if the folder exists.")
+                        help=f"Folder of the run. Default: runs/DATA{kind}-seedS, or runs/DATA-NAME{kind}-seedS with "
+                             "--model NAME; a number is added if the folder exists.")
     output.add_argument("--resume", action="store_true",
                         help="Resume an interrupted run with the same DATA. Without --out, the newest run of DATA that "
                              "fits the other options.")
@@ -91,12 +116,14 @@ def _add_output_options(output: argparse._ArgumentGroup) -> None:
     add_json(output)
 
 
-def add_setting_options(groups: dict[str, argparse._ArgumentGroup]) -> None:
-    """Add an option for each training setting to the group that the setting names.
+def add_setting_options(groups: dict[str, argparse._ArgumentGroup], use: str) -> None:
+    """Add an option for each setting with this use, "train" or "pretrain", to the group that the setting names.
 
     The `dest` of an option is the name of the setting, and its default is None.
     """
     for name, setting in SETTINGS.items():
+        if use not in setting.uses:
+            continue
         how: dict[str, Any] = {"metavar": setting.metavar or _METAVARS.get(KINDS[name], "NAME")}
         if KINDS[name] is bool:
             how = {"action": "store_true", "default": None}
@@ -145,8 +172,22 @@ def _train(options: argparse.Namespace) -> None:
         _train_on(ranks, options)
 
 
-def _train_on(ranks: Any, options: argparse.Namespace) -> None:
-    """Train on the ranks of the command. Rank 0 chooses the folder, and prints."""
+def _pretrain(options: argparse.Namespace) -> None:
+    from ..training_pipeline.folder import RunFolder
+    from ..training_pipeline.pretraining import MASK_RATIO
+
+    if not options.resume:
+        options.mask_ratio = MASK_RATIO if options.mask_ratio is None else options.mask_ratio
+        if options.mask_ratio == 0:
+            raise ValueError("mask ratio must be above 0 and below 1 for pre-training, not 0")
+    elif options.out and RunFolder(options.out).is_run() and RunFolder(options.out).classifies:
+        raise ValueError(f"{options.out} is no pre-training, but was trained on labels: resume it with `minivit train`")
+    with ranks_of_command(options) as ranks:
+        _train_on(ranks, options, kind="pretrained")
+
+
+def _train_on(ranks: Any, options: argparse.Namespace, kind: str | None = None) -> None:
+    """Train on the ranks of the command. Rank 0 chooses the folder, and prints. kind: a word for its default name."""
     from ..data import shadowing_folder
     from ..training_pipeline.arguments_from_names import arguments_from_names
     from ..training_pipeline.defaults.default_folder import folder_of_new_run, folder_to_resume, unfinished_predecessor
@@ -158,7 +199,7 @@ def _train_on(ranks: Any, options: argparse.Namespace) -> None:
 
     note(shadowing_folder(options.data))
     settings = given(options, *SETTINGS)
-    names = options.data, options.model, settings
+    names = options.data, "-".join(filter(None, [options.model, kind])) or None, settings
     resumed = (options.out or _of_first(ranks, folder_to_resume, *names)) if options.resume else None
     unfinished = None if options.out or options.resume else unfinished_predecessor(*names)
     hint = f"{unfinished} is not finished; to resume it, add --resume" if unfinished else None
@@ -199,6 +240,9 @@ def _print_result(result: Any, out: str, as_json: bool) -> None:
     from ..training_pipeline.folder import RunFolder
 
     run = RunFolder(out)
+    if not run.classifies:
+        _print_pretraining(result, run, as_json)
+        return
     class_names = run.class_names(result.model)
     if as_json:
         validation = {"validation_accuracy": result.validation.accuracy} if result.validation else {}
@@ -209,3 +253,14 @@ def _print_result(result: Any, out: str, as_json: bool) -> None:
     mistakes = ", and its worst mistakes" if result.test.mistakes else ""
     print(f"{result}\n\n{evaluation_text(result.test, class_names)}\n\nrun: {out}  ({run.report_file} shows how it "
           f"learned{mistakes}; next: {shlex.join(['minivit', 'evaluate', out])})")
+
+
+def _print_pretraining(result: Any, run: Any, as_json: bool) -> None:
+    """Print the result of a pre-training, as JSON or as text with the next command."""
+    if as_json:
+        test = {"test_loss": result.test.loss, "images": result.test.images} if result.test else {}
+        print(json.dumps({"loss": result.loss, **test, "steps": result.steps, "seconds": result.seconds,
+                          "images_per_second": result.images_per_second, "run": str(run.path)}))
+        return
+    print(f"{result}\n\nrun: {run.path}  ({run.reconstruction_file} shows what it predicts; next: "
+          f"{shlex.join(['minivit', 'train', 'DATA', '--fine-tune', str(run.path)])})")

@@ -16,6 +16,8 @@ text. With a slash, the pattern is that of the path:
     {class}.{number}.jpg          cat.17.jpg is of class cat
     {class}_*                     dog_brown.png is of class dog
     scans/*/{class}.png           scans/monday/7.png is of class 7
+
+For pre-training, `none` in place of a table or pattern takes all images as one class, in whatever sub-folders they are.
 """
 
 import csv
@@ -28,6 +30,8 @@ from typing import Any
 from ..common.checks import check_name
 from .find_images import PARTS, Finder, text
 
+NO_LABELS = "none"      # in place of a table or pattern: the images have no labels
+UNLABELLED = "unlabelled"                                              # the name of their only class
 COLUMNS = {"file": ("file", "filename", "file_name", "image", "path", "id"),
            "label": ("label", "labels", "class", "category", "target"), "part": ("split", "part", "set", "subset")}
 _WILD = {"{class}": r"(?P<label>.+?)", "{number}": r"\d+", "*": r".*"}
@@ -43,7 +47,7 @@ def labelled_files(finder: Finder, labels: Any) -> Parts:
     finder : Finder
         Of the folder.
     labels : path or str
-        A CSV file, or a pattern with `{class}`.
+        A CSV file, a pattern with `{class}`, or "none".
 
     Returns
     -------
@@ -55,6 +59,10 @@ def labelled_files(finder: Finder, labels: Any) -> Parts:
     ValueError, FileNotFoundError
         If there is no such table, a file is missing or has no class; the message names the line or the file.
     """
+    if labels == NO_LABELS:
+        if not (files := finder.files(finder.folder)):
+            raise ValueError(f"{finder.folder} holds no image files")
+        return {"train": {UNLABELLED: files}}
     if "{class}" in str(labels):
         return _by_pattern(finder, str(labels))
     if not Path(labels).is_file():

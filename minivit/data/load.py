@@ -11,12 +11,15 @@ from ..common.checks import UnknownName, nearest
 from ..common.sizes import Size
 from .cifar import find_cifar, load_cifar
 from .dataset import Dataset
+from .find_images import Finder
 from .idx import find_idx, load_idx
 from .image_folder import load_folder
+from .labels import NO_LABELS
 from .npz import load_npz
 from .published import PUBLISHED, load_published
 
 NAMES = ("digits", *PUBLISHED)
+UNLABELLED_TEST_FRACTION = 0.05     # of images without labels: to see whether the model predicts new ones, too
 
 
 def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_dir: Any = None,
@@ -39,7 +42,7 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
         How to prepare image files. See `load_folder`.
     labels : path or str, optional
         The classes of image files that are not in sub-folders: a CSV file with the columns `file` and `label`, or a
-        pattern of their names such as "{class}_*". See `labels.py`.
+        pattern of their names such as "{class}_*"; "none" for images without labels. See `labels.py`.
 
     Returns
     -------
@@ -83,6 +86,15 @@ def is_image_folder(source: Any) -> bool:
     if not source or source in NAMES or not Path(source).is_dir():
         return False
     return not find_idx(source) and not find_cifar(source)
+
+
+def loading_without_labels(source: Any) -> dict[str, Any]:
+    """Return the arguments of `load_data` for pre-training, which needs no labels.
+
+    Images that lie in a folder itself, not in sub-folders, have none.
+    """
+    loose = is_image_folder(source) and Finder(source).files(source, below=False)
+    return {"labels": NO_LABELS, "test_fraction": UNLABELLED_TEST_FRACTION} if loose else {}
 
 
 def shadowing_folder(source: Any) -> str | None:

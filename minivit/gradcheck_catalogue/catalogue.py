@@ -44,8 +44,10 @@ from ..ops import (
     cross_entropy,
     distillation,
     dropout,
+    filling,
     gelu,
     group_norm,
+    hiding,
     layer_norm,
     layer_scale,
     linear,
@@ -53,7 +55,9 @@ from ..ops import (
     merging,
     patches,
     philox,
+    picking,
     pooling,
+    reconstruction,
     relative_bias,
     relu,
     rotary,
@@ -87,6 +91,11 @@ def _teacher(rows, classes, temperature=None):
 def _mask(*shape):
     """Return a dropout mask of this shape."""
     return dropout.mask(np.random.default_rng(5).random(shape), 0.3)
+
+
+def _hidden(images, patches, count):
+    """Return which patches of each image are hidden (images, patches)."""
+    return hiding.choose(np.random.default_rng(3).random((images, patches)), count, np.float64)
 
 
 OPS = {
@@ -125,6 +134,11 @@ OPS = {
                                  {"heads": 3, "rows": 2, "columns": 3, "spacing": (0.5, 1.5)}),
     "layer_scale": Op(layer_scale, {"x": (2, 5, 7), "gamma": (7,)}),
     "layer_scale of one number": Op(layer_scale, {"x": (3, 1), "gamma": (1,)}),
+    "relative_bias of visible tokens": Op(relative_bias, {"table": (15, 2)},
+                                          {"rows": 2, "columns": 3, "hidden": _hidden(4, 6, 2), "visible": 4}),
+    "relative_bias of visible tokens and two before them": Op(
+        relative_bias, {"table": (18, 3)},
+        {"rows": 2, "columns": 3, "prefix": 2, "hidden": _hidden(2, 6, 5), "visible": 1}),
     "relative_bias of one token": Op(relative_bias, {"table": (1, 5)}, {"rows": 1, "columns": 1}),
     "convolution": Op(convolution, {"x": (2, 5, 7, 3), "weight": (3, 3, 3, 5), "bias": (5,)}),
     "convolution with stride and padding": Op(convolution, {"x": (3, 7, 6, 2), "weight": (3, 3, 2, 4), "bias": (4,)},
@@ -157,6 +171,19 @@ OPS = {
     "distillation, hard": Op(distillation, {"logits": (3, 37)}, {"q": _teacher(3, 37)}),
     "distillation of a lane": Op(distillation, {"logits": (3, 5)},
                                  {"q": _teacher(3, 5, 0.5), "temperature": 0.5, "batch_size": 11}),
+    "hiding": Op(hiding, {"x": (2, 4, 6, 3)}, {"hidden": _hidden(2, 6, 4), "size": 2}),
+    "hiding, oblong": Op(hiding, {"x": (3, 2, 9, 1)}, {"hidden": _hidden(3, 6, 1), "size": (1, 3)}),
+    "picking": Op(picking, {"x": (2, 6, 3)}, {"hidden": _hidden(2, 6, 4), "visible": 2}),
+    "picking after a class token": Op(picking, {"x": (3, 6, 2)}, {"hidden": _hidden(3, 5, 1), "visible": 4}),
+    "filling": Op(filling, {"x": (2, 2, 3), "mask_token": (3,)}, {"hidden": _hidden(2, 6, 4), "visible": 2}),
+    "filling after two other tokens": Op(filling, {"x": (3, 6, 2), "mask_token": (2,)},
+                                         {"hidden": _hidden(3, 5, 1), "visible": 4}),
+    "reconstruction": Op(reconstruction, {"prediction": (3, 5, 7)},
+                         {"pixels": np.random.default_rng(4).standard_normal((3, 5, 7)), "hidden": _hidden(3, 5, 3)}),
+    "reconstruction of plain pixels, of a lane": Op(
+        reconstruction, {"prediction": (2, 4, 3)},
+        {"pixels": np.random.default_rng(4).standard_normal((2, 4, 3)), "hidden": _hidden(2, 4, 1), "normalise": False,
+         "batch_size": 11}),
     "windows": Op(windows, {"x": (2, 4, 6, 3)}, {"window": 2}),
     "windows, shifted": Op(windows, {"x": (3, 6, 3, 5)}, {"window": 3, "shift": 1}),
     "windows, padded and shifted by rows": Op(windows, {"x": (2, 5, 4, 3)}, {"window": (3, 2), "shift": (1, 0)}),

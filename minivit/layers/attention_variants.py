@@ -65,5 +65,5 @@ class AttentionVariant(Attention):
         return dqkv
 
     def bias(self) -> np.ndarray | None:
-        """Return what is added to the scores, (h, T, N), or None."""
-        return self.rel_pos.forward()[:, self.queries] if self.rel_pos else None
+        """Return what is added to the scores, (h, T, N), or None; (B, h, T, N) if tokens are left out."""
+        return self.rel_pos.forward()[..., self.queries, :] if self.rel_pos else None

@@ -31,6 +31,8 @@ What training and input need besides:
     sincos                    fixed positions instead of learned ones
     dropout, philox           random masks, and the random numbers for them
     distillation              learning from another model's probabilities
+    hiding, picking, filling  masked autoencoders: pixels that are hidden, tokens that are left out, and put back
+    reconstruction            the loss of masked autoencoders: the error of the hidden pixels
 
 What other models need:
 
@@ -57,8 +59,10 @@ if TYPE_CHECKING:                                                     # static t
         cross_entropy,
         distillation,
         dropout,
+        filling,
         gelu,
         group_norm,
+        hiding,
         interleaved_attention,
         layer_norm,
         layer_scale,
@@ -67,8 +71,10 @@ if TYPE_CHECKING:                                                     # static t
         merging,
         patches,
         philox,
+        picking,
         pixels,
         pooling,
+        reconstruction,
         relative_bias,
         relu,
         rotary,
@@ -80,10 +86,11 @@ if TYPE_CHECKING:                                                     # static t
         winograd,
     )
 
-__all__ = ["attention", "attention_variants", "convolution", "cross_entropy", "distillation", "dropout", "gelu",
-           "group_norm", "interleaved_attention", "layer_norm", "layer_scale", "linear", "max_pooling", "merging",
-           "patches", "philox", "pixels", "pooling", "relative_bias", "relu", "rotary", "sincos", "softmax", "tokens",
-           "weight_standardisation", "windows", "winograd"]
+__all__ = ["attention", "attention_variants", "convolution", "cross_entropy", "distillation", "dropout", "filling",
+           "gelu", "group_norm", "hiding", "interleaved_attention", "layer_norm", "layer_scale", "linear",
+           "max_pooling", "merging", "patches", "philox", "picking", "pixels", "pooling", "reconstruction",
+           "relative_bias", "relu", "rotary", "sincos", "softmax", "tokens", "weight_standardisation", "windows",
+           "winograd"]
 
 
 if not TYPE_CHECKING:                                                 # so static tools report a misspelt name

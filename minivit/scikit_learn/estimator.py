@@ -27,7 +27,7 @@ from ..training.settings import SETTINGS, TrainingSettings
 from ..training_pipeline.build_loop import build_loop, images_of
 from ..training_pipeline.defaults.default_model import model_for
 from ..training_pipeline.progress import Progress
-from ..training_pipeline.run_settings import new_settings, read_arguments, with_validation
+from ..training_pipeline.run_settings import new_settings, read_arguments, training_data
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -291,7 +291,7 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, data, settings):
         """Train `model_` -> the mean loss of each epoch."""
-        data = with_validation(data, settings)
+        data = training_data(data, settings)
         loop, inputs = build_loop(self.model_, data, settings, self.threads), images_of(data)
         with Progress(bool(self.verbose), loop, data) as display:
             loop.after_step, loop.after_epoch = [display.after_step], [display.after_epoch]

@@ -80,6 +80,11 @@ class Evaluation:
     seen: int | None = None
 
     @property
+    def measures(self) -> dict[str, float]:
+        """What the log keeps of an epoch, by name."""
+        return {"accuracy": self.accuracy}
+
+    @property
     def standard_error(self) -> float:
         """Standard error of the accuracy a for n images: sqrt(a (1 - a) / n).
 

@@ -21,7 +21,6 @@ import numpy as np
 
 from ..common.rows import Rows
 from .early_stopping import best_record, out_of_patience
-from .evaluation import Evaluation
 from .schedule import learning_rate, warmup_steps
 from .trainer import Trainer
 
@@ -61,14 +60,14 @@ class Loop:
         Complete training settings, and `steps`, the number of steps of the whole training.
     evaluate : callable
         (model, inputs) -> {"test": Evaluation, "val": Evaluation}, both optional. Patience needs "val". `inputs` are
-        those of `run`.
+        those of `run`. For pre-training, a `Reconstruction` stands in place of each `Evaluation`.
     """
 
     def __init__(self, trainer: Trainer, labels: np.ndarray, settings: Mapping[str, Any],
-                 evaluate: Callable[[Any, Inputs], dict[str, Evaluation]]) -> None:
+                 evaluate: Callable[[Any, Inputs], dict[str, Any]]) -> None:
         self.trainer, self.labels, self.settings, self.evaluate = trainer, labels, settings, evaluate
         self.progress, self.records = EpochProgress(), list[dict[str, Any]]()
-        self.scores: dict[str, Evaluation] = {}
+        self.scores: dict[str, Any] = {}
         self.after_step: list[Callable[[Loop], None]] = []
         self.after_epoch: list[Callable[[Loop], None]] = []
         self.best_weights = trainer.average.vector.copy() if settings["patience"] else None
@@ -114,9 +113,12 @@ class Loop:
         record = {"epoch": self.epoch + 1, "step": t, "loss": progress.loss / progress.steps,
                   "accuracy": progress.correct / (self.settings["batch_size"] * progress.steps),
                   "lr": learning_rate(self.settings, t - 1), "grad_norm": progress.grad_norm}
+        if self.settings["mask_ratio"]:                               # pre-training has no classes
+            del record["accuracy"]
         self.scores = self.evaluate(self.trainer.average, inputs)
-        accuracies = {f"{part}_accuracy": score.accuracy for part, score in self.scores.items()}
-        self.records.append(record | accuracies | {"seconds": round(progress.seconds, 3)})
+        measures = {f"{part}_{name}": value for part, score in self.scores.items()
+                    for name, value in score.measures.items()}
+        self.records.append(record | measures | {"seconds": round(progress.seconds, 3)})
         if self.best_weights is not None and best_record(self.records) == len(self.records) - 1:
             np.copyto(self.best_weights, self.trainer.average.vector)
         self.progress = EpochProgress(seconds=progress.seconds)

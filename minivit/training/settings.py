@@ -26,7 +26,7 @@ from ..common.checks import check_flag, check_name, check_number, nearest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATIENCE_VAL_FRACTION = 0.1     # val_fraction with patience, if it is left out
-GROUPS = ("optimisation", "augmentation", "pretrained weights", "output", "computation")
+GROUPS = ("pre-training", "optimisation", "augmentation", "pretrained weights", "output", "computation")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Setting:
         Placeholder of the value in the help.
     stored : bool
         Whether config.json keeps it. False for what does not change the trained weights.
+    uses : tuple of str
+        What it applies to: "train", training on labels, and "pretrain", pre-training without labels.
     """
 
     label: str
@@ -73,6 +75,7 @@ class Setting:
     aliases: tuple[str, ...] = ()
     metavar: str | None = None
     stored: bool = True
+    uses: tuple[str, ...] = ("train", "pretrain")
 
 
 class TrainingSettings(TypedDict, total=False):
@@ -86,7 +89,8 @@ class TrainingSettings(TypedDict, total=False):
     weight_decay: Annotated[float, Setting(
         "weight decay", 0.05, "optimisation", "weight decay of linear and convolution weights", least=0)]
     label_smoothing: Annotated[float, Setting(
-        "label smoothing", 0.1, "optimisation", "label smoothing, at least 0 and below 1", least=0, below=1)]
+        "label smoothing", 0.1, "optimisation", "label smoothing, at least 0 and below 1", least=0, below=1,
+        uses=("train",))]
     clip: Annotated[float, Setting(
         "clip", 1.0, "optimisation", "largest gradient norm; larger gradients are scaled down", above=0)]
     warmup: Annotated[float, Setting(
@@ -100,7 +104,7 @@ class TrainingSettings(TypedDict, total=False):
     class_weights: Annotated[str, Setting(
         "class weights", "none", "optimisation",
         "weights of the classes in the loss: none, or balanced, with which small classes count as much as large ones",
-        choices=("none", "balanced"))]
+        choices=("none", "balanced"), uses=("train",))]
     augment: Annotated[str | list[str], Setting(
         "augment", "affine", "augmentation",
         "augmentation steps, separated by commas, or none: affine, crop, flip, alternating-flip, cutout, erase, mixup, "
@@ -127,11 +131,20 @@ class TrainingSettings(TypedDict, total=False):
     val_fraction: Annotated[float, Setting(
         "validation fraction", 0.0, "optimisation",
         f"fraction of the training images to use for validation; if it is left out, patience uses "
-        f"{PATIENCE_VAL_FRACTION}, unless the data have a validation part", least=0, below=1)]
+        f"{PATIENCE_VAL_FRACTION}, unless the data have a validation part", least=0, below=1, uses=("train",))]
+    labelled: Annotated[int, Setting(
+        "number of labelled images", 0, "pretrained weights",
+        "train on this many images of each class only, chosen by the seed, as if the others had no labels; 0 for all",
+        least=0, uses=("train",))]
+    mask_ratio: Annotated[float, Setting(
+        "mask ratio", 0.0, "pre-training",
+        "pre-train without labels: this fraction of the patches of each image is hidden, and the model predicts their "
+        "pixels; 0 trains on labels", "fraction of the patches of each image that is hidden", least=0, below=1,
+        uses=("pretrain",))]
     patience: Annotated[int, Setting(
         "patience", 0, "optimisation",
         "stop after this many epochs without a better validation accuracy and keep the best epoch; epochs of the "
-        "warm-up do not count; 0 for never", least=0)]
+        "warm-up do not count; 0 for never", least=0, uses=("train",))]
     start: Annotated[Any, Setting(
         "start", None, "pretrained weights",
         "start from the weights of a finished run; for other classes the head is new",
@@ -140,21 +153,22 @@ class TrainingSettings(TypedDict, total=False):
     probe: Annotated[bool, Setting(
         "probe", False, "pretrained weights",
         "train the head only, on features that are computed once for each image; layers=... with a factor of 0 "
-        "freezes other parts")]
+        "freezes other parts", uses=("train",))]
     seed: Annotated[int, Setting(
         "seed", 0, "optimisation", "seed of the weights, the data split, the order of images and all random numbers",
         least=0, below=2**64)]
     teacher: Annotated[Any, Setting(
         "teacher", None, "pretrained weights", "learn also from a finished run on the same images and classes",
-        metavar="RUN")]
+        metavar="RUN", uses=("train",))]
     distillation: Annotated[str, Setting(
         "distillation", "hard", "pretrained weights",
-        "learn the teacher's most probable class (hard) or its probabilities (soft)", choices=("hard", "soft"))]
+        "learn the teacher's most probable class (hard) or its probabilities (soft)", choices=("hard", "soft"),
+        uses=("train",))]
     distillation_weight: Annotated[float, Setting(
         "distillation weight", 0.5, "pretrained weights", "weight of the teacher in the loss, 0 to 1",
-        least=0, most=1)]
+        least=0, most=1, uses=("train",))]
     temperature: Annotated[float, Setting(
-        "temperature", 3.0, "pretrained weights", "temperature of soft distillation", above=0)]
+        "temperature", 3.0, "pretrained weights", "temperature of soft distillation", above=0, uses=("train",))]
     minutes: Annotated[float | None, Setting(
         "number of minutes", None, "optimisation",
         "train for this long instead of epochs=...; a short trial measures the speed first",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data import Dataset, load_data
+from ..data import Dataset, load_data, loading_without_labels
 from ..models.model import Model
 from ..models.pretrained import are_described
 from ..parallel.ranks.alone import ALONE, Alone
@@ -55,6 +55,7 @@ def arguments_from_names(source: str | Path | Dataset, model_name: str | None = 
     """
     options, given, run = dict(model_options or {}), dict(settings or {}), RunFolder(resumed) if resumed else None
     check_length(given)
+    pretrains = bool(given.get("mask_ratio")) or (run is not None and not run.classifies)
     if not isinstance(source, Dataset):
         _refuse_run_as_data(source)
     given.setdefault("seed", run.seed if run else 0)
@@ -67,6 +68,8 @@ def arguments_from_names(source: str | Path | Dataset, model_name: str | None = 
         data = source
     else:
         prepared = preparation(run, source) if run else weights.preparation(source) if weights else {}
+        if pretrains:
+            prepared = loading_without_labels(source) | prepared
         how = {"seed": given["seed"]} | prepared | dict(loading or {})
         data = load_once(ranks, lambda: load_data(source, **how))
     probe = bool(given.get("probe") or (run and run.settings["probe"]))
@@ -75,7 +78,7 @@ def arguments_from_names(source: str | Path | Dataset, model_name: str | None = 
     elif run and model_name is None and not options:
         model = run.declare_model().pack(seed=given["seed"])          # the checkpoint has its weights
     else:
-        model = model_for(data, model_name, given["seed"], given.get("minutes"), **options)
+        model = model_for(data, model_name, given["seed"], given.get("minutes"), labelled=not pretrains, **options)
     return model, data, given
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..models.linear_probe import LinearProbe
+from ..models.masked_autoencoder import MaskedAutoencoder
 from ..models.model import Model
 from ..parallel.batch_split import BatchSplit
 from ..parallel.lanes import supervised
@@ -17,8 +18,9 @@ from ..parallel.prediction import SharedPrediction
 from ..parallel.ranks.alone import ALONE, Alone
 from ..training.augment import Augmentation
 from ..training.class_weights import ClassWeights, balanced
-from ..training.evaluation import Evaluation, evaluate
+from ..training.evaluation import evaluate
 from ..training.loop import Inputs, Loop
+from ..training.pretraining import evaluate_reconstruction, masked_reconstruction
 from ..training.settings import default_settings
 from ..training.trainer import Trainer
 from .pretrained.teacher import distillation_for
@@ -36,7 +38,7 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
     Parameters
     ----------
     model : Model
-        A `LinearProbe` if the settings say so.
+        What `trained_model` returns.
     settings : mapping
     threads : int, optional
     class_names : list of str, optional
@@ -62,6 +64,8 @@ def make_trainer(model: Model, settings: Mapping[str, Any], threads: int | None 
 
 def _objective(settings, model, class_names, labels):
     """The loss that the settings ask for."""
+    if settings["mask_ratio"]:
+        return masked_reconstruction
     if settings["class_weights"] == "balanced" and labels is not None:
         return ClassWeights(balanced(labels, model.classes), settings["label_smoothing"])
     return distillation_for(settings, model, class_names) or supervised
@@ -70,10 +74,20 @@ def _objective(settings, model, class_names, labels):
 def build_loop(model: Model, data: Dataset, settings: Mapping[str, Any], threads: int | None = None,
                recompute: bool = False, ranks: Alone = ALONE) -> Loop:
     """Return the loop that trains `model` on `data`, which have their validation part. Errors as `make_trainer`."""
-    trained = LinearProbe(model) if settings["probe"] else model
-    trainer = make_trainer(trained, settings, threads, data.class_names, recompute, ranks, data.train_labels)
+    labels = data.train_labels
+    if settings["mask_ratio"]:
+        labels = np.zeros_like(labels)                                # pre-training never sees a label
+    trainer = make_trainer(trained_model(model, settings), settings, threads, data.class_names, recompute, ranks,
+                           labels)
     scores = partial(evaluate_parts, data=data, threads=trainer.lanes.workers.threads, ranks=ranks)
-    return Loop(trainer, data.train_labels, settings, scores)
+    return Loop(trainer, labels, settings, scores)
+
+
+def trained_model(model: Model, settings: Mapping[str, Any]) -> Model:
+    """Return what the settings train of a model: its head, an autoencoder around it, or the model itself."""
+    if settings["mask_ratio"]:
+        return MaskedAutoencoder(model, settings["mask_ratio"], seed=settings["seed"])  # type: ignore[arg-type]
+    return LinearProbe(model) if settings["probe"] else model
 
 
 def images_of(data: Dataset) -> dict[str, np.ndarray]:
@@ -82,11 +96,14 @@ def images_of(data: Dataset) -> dict[str, np.ndarray]:
 
 
 def evaluate_parts(model: Model, inputs: Inputs, data: Dataset, threads: int | None = None,
-                   ranks: Alone = ALONE) -> dict[str, Evaluation]:
-    """Return {"test": Evaluation, "val": Evaluation} for the parts that have images.
+                   ranks: Alone = ALONE) -> dict[str, Any]:
+    """Return {"test": Evaluation, "val": Evaluation} for the parts that have images; of an autoencoder Reconstructions.
 
     inputs: what the model takes for each part, images or features. ranks: those that share the work.
     """
+    if isinstance(model, MaskedAutoencoder):
+        return {part: evaluate_reconstruction(model, images, threads) for part, images in inputs.items()
+                if part != "train" and len(images)}
     shared = SharedPrediction(model, ranks)
     return {part: evaluate(shared, inputs[part], labels, threads, images, data.test_files if part == "test" else None)
             for part, (images, labels) in data.parts.items() if part != "train" and len(labels)}
@@ -100,7 +117,7 @@ def steps_in_minutes(minutes: float, model: Model, data: Dataset, settings: Mapp
     the fraction TRIAL of the minutes, at most LONGEST_TRIAL seconds.
     """
     size, steps = settings["batch_size"], -2
-    trial = make_trainer(model.copy(), settings, threads, recompute=recompute, ranks=ranks)
+    trial = make_trainer(trained_model(model.copy(), settings), settings, threads, recompute=recompute, ranks=ranks)
     start = now = time.perf_counter()
     while ranks.broadcast(steps < 10 or now - start < min(TRIAL * 60 * minutes, LONGEST_TRIAL)):
         trial.step(data.train_images[:size], data.train_labels[:size])

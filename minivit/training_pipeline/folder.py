@@ -4,6 +4,7 @@
     learned.npy              hashes of the training and validation images
     log.jsonl                one line for each epoch
     curve.png                the learning curve
+    reconstruction.png       images, what a masked autoencoder sees of them, and what it predicts, after pre-training
     checkpoint.safetensors   weights, optimiser state and position in the epoch: all that resuming needs
     stable.safetensors       the checkpoint at the beginning of the decay, of a run with the schedule wsd
     model.safetensors        the final weights, in timm's names and layout
@@ -55,6 +56,7 @@ class RunFolder:
         self.model_file, self.checkpoint_file = self.path / "model.safetensors", self.path / "checkpoint.safetensors"
         self.curve_file, self.report_file = self.path / "curve.png", self.path / "report.html"
         self.stable_file = self.path / "stable.safetensors"
+        self.reconstruction_file = self.path / "reconstruction.png"
         self.features_file, self.hashes_file = self.path / "features.safetensors", self.path / "learned.npy"
 
     def __repr__(self) -> str:
@@ -124,6 +126,17 @@ class RunFolder:
         return dict(default_settings()) | self.config()["training"]
 
     @property
+    def classifies(self) -> bool:
+        """Whether the run was trained on labels, and not pre-trained without them. Errors as `config`."""
+        return not self.settings["mask_ratio"]
+
+    def check_classifies(self) -> None:
+        """Raise ValueError if the run was pre-trained without labels: its classifier is not trained."""
+        if not self.classifies:
+            raise ValueError(f"{self.path} was pre-trained without labels, so it has no classifier yet: train one from "
+                             f"its weights, with start={str(self.path)!r}")
+
+    @property
     def seed(self) -> int:
         """The seed of the run. Errors as `config`."""
         return self.settings["seed"]
@@ -149,10 +162,10 @@ class RunFolder:
 
     def resume_command(self) -> str:
         """Return the command that resumes this run, or the Python call if none started it. Errors as `config`."""
-        config = self.config()
+        config, verb = self.config(), "train" if self.classifies else "pretrain"
         if config.get("command") is None:
-            return f"minivit.train(model, data, out={str(self.path)!r}, resume=True)"
-        words = ["minivit", "train", config["data"]["source"]["source"], "--out", str(self.path), "--resume"]
+            return f"minivit.{verb}(model, data, out={str(self.path)!r}, resume=True)"
+        words = ["minivit", verb, config["data"]["source"]["source"], "--out", str(self.path), "--resume"]
         return shlex.join(words if self.ranks == 1 else ["mpiexec", "-n", str(self.ranks), *words, "--mpi"])
 
     # ---- log.jsonl and learned.npy -----------------------------------------------------------------------
@@ -168,7 +181,8 @@ class RunFolder:
         try:
             records = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
             for record in records:
-                for name in ("epoch", "step", "loss", "accuracy", "test_accuracy", "seconds"):
+                of_labels = ("accuracy", "test_accuracy") if self.classifies else ()
+                for name in ("epoch", "step", "loss", "seconds", *of_labels):
                     math.isfinite(record[name])                       # raises if it is missing or no number
                 numbers = [value.values() if isinstance(value, dict) else [value] for value in record.values()]
                 if not all(math.isfinite(value) for values in numbers for value in values):

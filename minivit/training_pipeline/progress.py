@@ -47,7 +47,7 @@ class Progress:
 
     def __init__(self, show: bool, loop: Loop, data: Dataset, out: Path | None = None,
                  notes: Sequence[str] = ()) -> None:
-        self.show, self.loop = show, loop
+        self.show, self.loop, self.pretrains = show, loop, bool(loop.settings["mask_ratio"])
         size, done = loop.settings["batch_size"], loop.trainer.optimiser.t
         self.bar = progress_bar(show, total=loop.settings["steps"] * size, initial=done * size, unit=" images",
                                 unit_scale=True, dynamic_ncols=True)
@@ -75,18 +75,22 @@ class Progress:
             return ["this run is finished: nothing is left to do"]
         of_head = " of the head" if self.loop.settings["probe"] else ""
         counts = "" if data.source and data.source.get("source") in NAMES else f" ({count_text(data)})"
-        lines = [f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of "
-                 f"{data.classes} classes{counts}; {self.loop.trainer.model.vector.size:,} parameters{of_head}"
-                 + (f"; run: {out}" if out else "")]
+        what = f" of {data.classes} classes{counts}"
+        if self.pretrains:
+            what, of_head = " without labels", " with the decoder"
+        lines = [f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images{what}; "
+                 f"{self.loop.trainer.model.vector.size:,} parameters{of_head}" + (f"; run: {out}" if out else "")]
         return lines + ([f"prepared: {'; '.join(data.preparation)}"] if data.preparation else [])
 
     def after_step(self, loop: Loop) -> None:
         """Update the bar."""
         progress, size = loop.progress, loop.settings["batch_size"]
-        test = loop.records[-1].get("test_accuracy") if loop.records else None
-        self.bar.set_postfix(epoch=f"{loop.epoch + 1}/{loop.epochs}", loss=f"{progress.loss / progress.steps:.3f}",
-                             train=f"{progress.correct / (size * progress.steps):.1%}",
-                             test="-" if test is None else f"{test:.1%}", refresh=False)
+        shown = {"epoch": f"{loop.epoch + 1}/{loop.epochs}", "loss": f"{progress.loss / progress.steps:.3f}"}
+        last, form = loop.records[-1] if loop.records else {}, "{:.3f}" if self.pretrains else "{:.1%}"
+        if not self.pretrains:
+            shown["train"] = f"{progress.correct / (size * progress.steps):.1%}"
+        test = last.get("test_loss" if self.pretrains else "test_accuracy")
+        self.bar.set_postfix(shown | {"test": "-" if test is None else form.format(test)}, refresh=False)
         self.bar.update(size)
 
     def after_epoch(self, loop: Loop) -> None:
@@ -95,8 +99,10 @@ class Progress:
             return
         record, steps = loop.records[-1], loop.settings["steps"]
         parts = {"train": "accuracy", "validation": "val_accuracy", "test": "test_accuracy"}
-        scores = [f"{part} {record[name]:.1%}" for part, name in parts.items() if name in record]
+        scores = [f"loss {record['loss']:.3f}"]
+        scores += [f"{part} {record[name]:.1%}" for part, name in parts.items() if name in record]
+        scores += [f"test loss {record['test_loss']:.3f}"] if "test_loss" in record else []
         remaining = record["seconds"] * (steps - record["step"]) / record["step"]
-        self.bar.write(f"epoch {record['epoch']}/{loop.epochs}: loss {record['loss']:.3f}, {', '.join(scores)}; "
+        self.bar.write(f"epoch {record['epoch']}/{loop.epochs}: {', '.join(scores)}; "
                        f"{tqdm.format_interval(record['seconds'])} of training, {tqdm.format_interval(remaining)} "
                        "remaining", file=sys.stderr)

@@ -8,18 +8,22 @@ import numpy as np
 
 from ..common.checks import suggestion
 from ..data import Dataset, is_image_folder, load_data
+from ..data.labels import NO_LABELS
 from ..data.load import NAMES
 from ..models.model import Model
 from .config import describe_data
 from .folder import RunFolder
 
 
-def check_fit(model: Model, data: Dataset) -> None:
-    """Raise ValueError unless there are test images, the model takes the images, and it has enough classes."""
-    if not len(data.test_images):
+def check_fit(model: Model, data: Dataset, labelled: bool = True) -> None:
+    """Raise ValueError unless there are test images, the model takes the images, and it has enough classes.
+
+    labelled: False to compare the images alone.
+    """
+    if labelled and not len(data.test_images):
         raise ValueError(f"{data.name} has no test images")
     expected, found = model.input_shape, data.test_images.shape[1:]
-    if found != expected or data.classes > model.classes:
+    if found != expected or (labelled and data.classes > model.classes):
         raise ValueError(f"{data.name} does not fit the model: it has {data.classes} classes of images {found}, the "
                          f"model {model.classes} classes of images {expected}")
 
@@ -90,7 +94,7 @@ def labels_of(own: Mapping[str, Any], source: str | Path) -> str | None:
         The other folder.
     """
     labels, before = own.get("labels"), own.get("source", "")
-    if not labels or "{class}" in labels:
+    if not labels or "{class}" in labels or labels == NO_LABELS:
         return labels
     if Path(labels).is_relative_to(before):
         moved = Path(source).resolve() / Path(labels).relative_to(before)

@@ -24,7 +24,7 @@ from .config import describe_model
 from .defaults.presets import preset_for
 from .extend import extended_settings
 from .folder import RunFolder
-from .pretrained.fine_tune import FINE_TUNE, PROBE
+from .pretrained.fine_tune import FINE_TUNE, PRETRAIN, PROBE
 from .pretrained.probe_features import backbone_digest
 from .pretrained.weight_source import same_weights, weight_record
 from .run_data import check_same_data
@@ -78,7 +78,11 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
     ValueError
         For settings that do not fit each other or the data.
     """
-    pretrained: dict[str, Any] = PROBE if given.get("probe") else FINE_TUNE if given.get("start") else {}
+    if unsuited := [name for name in given if given.get("mask_ratio") and "pretrain" not in SETTINGS[name].uses]:
+        raise ValueError(f"{', '.join(unsuited)}: only for training on labels, of which pre-training uses none: leave "
+                         "it out")
+    pretrained: dict[str, Any] = (PRETRAIN if given.get("mask_ratio") else PROBE if given.get("probe")
+                                  else FINE_TUNE if given.get("start") else {})
     defaults: dict[str, Any] = dict(default_settings())
     settings = defaults | preset_for(data, minutes).training | pretrained | dict(given)
     if settings["optimiser"] == "schedule-free":                      # its average takes the place of a decay
@@ -141,7 +145,7 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
              if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
     settings = settings | moved                                       # the same weights at a new path
     if given.get("epochs") not in (None, settings["epochs"]):
-        images = len(with_validation(data, settings).train_labels)
+        images = len(training_data(data, settings).train_labels)
         steps = _steps(settings | {"epochs": given["epochs"]}, images)
         settings = extended_settings(run, settings, given["epochs"], steps)
     other = [] if describe_model(model) == describe_model(run.declare_model()) else ["another model"]
@@ -187,8 +191,28 @@ def _check_data(settings: Mapping[str, Any], data: Dataset) -> tuple[int, int]:
         raise ValueError("patience needs validation images, but val_fraction is 0: leave out val_fraction for "
                          f"{PATIENCE_VAL_FRACTION}, or choose one above 0" if data.val_labels is None else
                          f"patience needs a validation part, but that of {data.name} is empty: leave out patience")
-    images = len(with_validation(data, settings).train_labels)
+    images = len(training_data(data, settings).train_labels)
     return min(settings["batch_size"], images), images
+
+
+def training_data(data: Dataset, settings: Mapping[str, Any]) -> Dataset:
+    """Return the data as a training uses them: with a validation part, and the `labelled` images of each class.
+
+    The seed decides which images. The validation part is set apart first. Errors as `with_validation`, and ValueError
+    if a class has fewer images than `labelled`.
+    """
+    data, count = with_validation(data, settings), settings["labelled"]
+    if not count:
+        return data
+    chosen = []
+    for label, name in enumerate(data.class_names):
+        members = np.flatnonzero(data.train_labels == label)
+        if len(members) < count:
+            raise ValueError(f"class {name} of {data.name} has {len(members)} training images, fewer than labelled="
+                             f"{count}: choose at most {len(members)}")
+        chosen.append(np.random.default_rng([settings["seed"], label, 1]).permutation(members)[:count])
+    rows = np.sort(np.concatenate(chosen))
+    return replace(data, train_images=data.train_images[rows], train_labels=data.train_labels[rows])
 
 
 def with_validation(data: Dataset, settings: Mapping[str, Any]) -> Dataset:

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
-from ..data import Dataset, load_data
+from ..data import Dataset, load_data, loading_without_labels
+from ..models.masked_autoencoder import MaskedAutoencoder
 from ..models.model import Model
 from ..parallel.prediction import SharedPrediction
 from ..parallel.ranks.alone import Alone
 from ..parallel.ranks.mpi import ranks_of
 from ..training.flip_average import add_flip_evaluation
+from ..training.loop import Loop
 from ..training.norms_by_layer import log_norms
 from ..training.settings import TrainingSettings, check_names
 from .build_loop import build_loop, images_of, steps_in_minutes
@@ -28,7 +30,7 @@ from .progress import Progress
 from .results.report import write_report
 from .results.result import Result, result_of
 from .run_data import check_fit, update_sources
-from .run_settings import new_settings, read_arguments, resumed_settings, with_validation
+from .run_settings import new_settings, read_arguments, resumed_settings, training_data
 from .same_everywhere import SameWeights, WeightsOfFirst, check_same_checkpoint, check_same_everywhere, shared_folder
 from .shared_data import load_once
 from .tensorboard_log import TensorBoardLog, tensorboard_writer
@@ -36,8 +38,11 @@ from .tensorboard_log import TensorBoardLog, tensorboard_writer
 Function = TypeVar("Function", bound=Callable)
 
 
-def _model_first(function: Function) -> Function:
-    """Decorate `train` so that a call without a model and data says so, and which settings are unknown."""
+def model_first(function: Function) -> Function:
+    """Decorate `train` so that a call without a model and data says so, and which settings are unknown.
+
+    It also decorates `pretrain`.
+    """
     @functools.wraps(function)
     def checked(*arguments: Any, **named: Any) -> Any:
         given = dict(zip(("model", "data"), arguments, strict=False)) | named
@@ -45,8 +50,8 @@ def _model_first(function: Function) -> Function:
             return function(*arguments, **named)
         found = [f"{_shown(given[name])} as the {name}" if name in given else f"no {name}"
                  for name in ("model", "data")]
-        error = TypeError(f"train takes the model first, then the data: found {' and '.join(found)}, expected both, "
-                          "pass for example minivit.create_model('vit_mini', image_size=8), 'digits'")
+        error = TypeError(f"{function.__name__} takes the model first, then the data: found {' and '.join(found)}, "
+                          "expected both, pass for example minivit.create_model('vit_mini', image_size=8), 'digits'")
         try:
             check_names([name for name in named if name not in inspect.signature(function).parameters])
         except TypeError as unknown:
@@ -61,7 +66,7 @@ def _shown(argument):
     return repr(argument) if isinstance(argument, str | Path) else type(argument).__name__
 
 
-@_model_first
+@model_first
 def train(model: Model, data: Dataset | str | Path, *, out: str | Path | None = None, resume: bool = False,
           threads: int | None = None, progress: bool = True, command: str | None = None,
           on_start: Callable[[], None] | None = None, callback: Callable[[dict[str, Any]], None] | None = None,
@@ -151,10 +156,14 @@ class _Training:
         self.model, self.threads, self.run, self.ranks = model, ranks.threads(threads), run, ranks
         self.resumed = run if resume else None
         seed = given.get("seed", self.resumed.seed if self.resumed else 0)
-        self.data = data if isinstance(data, Dataset) else load_once(ranks, lambda: load_data(data, seed=seed))
-        check_fit(model, self.data)
+        pretrains = bool(given.get("mask_ratio")) or (self.resumed is not None and not self.resumed.classifies)
+        if not isinstance(data, Dataset):
+            how = {"seed": seed} | (loading_without_labels(data) if pretrains else {})
+            data = load_once(ranks, lambda: load_data(data, **how))
+        self.data = data
+        check_fit(model, self.data, labelled=not pretrains)
         settings = self._complete_settings(given)
-        self.parts = with_validation(self.data, settings)
+        self.parts = training_data(self.data, settings)
         ranks.check_lanes(settings["lanes"])
         self.round_alike = check_same_everywhere(ranks, model, self.data, settings)
         if self.other["minutes"] is not None:
@@ -197,7 +206,9 @@ class _Training:
         loop, run, data, inputs = self.loop, self.run, self.data, self._inputs(progress)
         steps, seconds = loop.trainer.optimiser.t, loop.progress.seconds
         seen = count_seen(run, data.test_images) if run and self.ranks.first else None
-        notes = [*_leakage_note(data, seen), *data_notes(data)] if self.ranks.first and (run or progress) else []
+        notes = []
+        if self.ranks.first and (run or progress) and not loop.settings["mask_ratio"]:
+            notes = [*_leakage_note(data, seen), *data_notes(data)]
         checkpoints = Checkpoints(run, loop, self.other["checkpoint_seconds"], self.other["checkpoint_steps"],
                                   self.ranks)
         with checkpoints, self._progress(progress, notes) as display:
@@ -211,12 +222,20 @@ class _Training:
             loop.after_epoch += self._loggers()
             loop.run(inputs)
             loop.finish(inputs)
-            test = add_flip_evaluation(loop.scores["test"], SharedPrediction(self.model, self.ranks), loop.settings,
-                                       data.test_images, data.test_labels, self.threads)
-            result = result_of(loop, self.model, replace(test, seen=seen), steps, seconds)
+            result = result_of(loop, self.model, self._test(seen), steps, seconds)
             if run and self.ranks.first:
-                _write_results(run, result, data, notes)
+                _write_results(run, result, loop, data, notes)
         return result
+
+    def _test(self, seen):
+        """The final scores on the test images. After pre-training, give the model the weights of the encoder first."""
+        loop, data = self.loop, self.data
+        if isinstance(loop.trainer.model, MaskedAutoencoder):
+            loop.trainer.model.give_weights(self.model)
+            return loop.scores.get("test")
+        test = add_flip_evaluation(loop.scores["test"], SharedPrediction(self.model, self.ranks), loop.settings,
+                                   data.test_images, data.test_labels, self.threads)
+        return replace(test, seen=seen)
 
     def _loggers(self):
         """The functions that log an epoch elsewhere."""
@@ -249,12 +268,16 @@ def _leakage_note(data, seen):
             "accuracy will be higher than on new images"]
 
 
-def _write_results(run: RunFolder, result: Result, data: Dataset, notes: Sequence[str]) -> None:
-    """Write the final weights, the curve and the report."""
-    from .results import curve  # here, because importing matplotlib takes long
+def _write_results(run: RunFolder, result: Result, loop: Loop, data: Dataset, notes: Sequence[str]) -> None:
+    """Write the final weights, the curve, and the report, or after pre-training the figure of reconstructions."""
+    from .results import curve, reconstruction_figure  # here, because importing matplotlib takes long
 
     run.write_model(result.model)
     if result.records:
         curve.plot_curve(result.records, run.curve_file, result.loss_floor, result.kept_record)
+    if not run.classifies:
+        images = data.test_images if len(data.test_images) else data.train_images
+        reconstruction_figure.plot_reconstructions(loop.trainer.model, images, run.reconstruction_file)
+        return
     run.features_file.unlink(missing_ok=True)
     write_report(run, result.model, data, result.test, notes=notes)

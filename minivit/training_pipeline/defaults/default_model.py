@@ -14,7 +14,7 @@ from .presets import preset_for
 
 
 def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: float | None = None,
-              **options: Any) -> Model:
+              labelled: bool = True, **options: Any) -> Model:
     """Return a model for the images and classes of a data set.
 
     It normalises pixels with the statistics of the training images.
@@ -30,6 +30,8 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
         Seed of the weights.
     minutes : float, optional
         As for `preset_for`.
+    labelled : bool
+        Whether it will be trained on labels: then each class needs training images.
     options
         As for `create_model`. `drop_path_rate` is 0.1 by default.
 
@@ -44,7 +46,8 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
         If no patch size divides the images, or there are not two classes with training images. Also as `create_model`
         raises.
     """
-    _check_classes(data)
+    if labelled:
+        _check_classes(data)
     height, width, channels = data.train_images.shape[1:]
     mean, std = data.pixel_statistics()
     fitting = {"image_size": (height, width), "channels": channels, "classes": data.classes, "mean": mean, "std": std,

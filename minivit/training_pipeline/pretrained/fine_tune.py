@@ -28,6 +28,7 @@ from .weight_source import WeightSource
 # Settings for pretrained weights, where they differ from the defaults. Accuracy with four images of each class as in
 # demos/13_weights.py, mean of three draws (`learn` with another lr): fine-tuning 89.3% with lr 2e-3, 91.9% with 5e-4,
 # 92.0% with 2e-4, 90.4% with 1e-4; a linear probe 78.3% with 2e-3, 80.9% with 5e-3, 80.7% with 2e-2.
+PRETRAIN: dict[str, Any] = {"label_smoothing": 0.0}
 FINE_TUNE: dict[str, Any] = {"lr": 2e-4}
 PROBE: dict[str, Any] = {"augment": "none", "ema": 0.0, "optimiser": "adamw", "epochs": 100, "batch_size": 32,
                          "lr": 5e-3}

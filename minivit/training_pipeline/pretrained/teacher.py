@@ -31,6 +31,7 @@ def distillation_for(settings: Mapping, student: Model,
     if source.run is None:
         raise ValueError("a teacher must be the folder of a finished run, not a file of weights: only a run knows its "
                          "classes")
+    source.run.check_classifies()
     teacher = source.run.read_model()
     names = source.run.class_names(teacher)
     made = Distillation(teacher, settings["distillation"], settings["distillation_weight"], settings["temperature"])

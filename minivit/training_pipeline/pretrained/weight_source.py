@@ -105,10 +105,10 @@ class WeightSource:
 
     @property
     def class_names(self) -> list[str] | None:
-        """The names of the classes; None for a file, which does not have them."""
+        """The names of the classes; None for a file, which does not have them, and after a pre-training."""
         if self.description:
             return self.description.class_names
-        return self.run.class_names(self.model) if self.run else None
+        return self.run.class_names(self.model) if self.run and self.run.classifies else None
 
     def check_unseen(self, data: Dataset) -> None:
         """Raise ValueError if the run was trained on test images of `data`. For a file this is unknown."""

@@ -49,7 +49,7 @@ def features_of_run(run: RunFolder, source: str | Path | None = None, *, tokens:
     ValueError, FileNotFoundError
         As `latest_model`, `load_own_data` and `load_data`, or if the images do not fit the model.
     """
-    model = latest_model(run)
+    model = latest_model(run, classifies=False)
     own = run.config()["data"]
     if source is None:
         check_has_source(labels)

@@ -61,7 +61,7 @@ def _load(source: str | Path, name: str | None) -> tuple[Model, str]:
     if name is not None or are_described(source):
         return load_weights(source, name).model, f"weights of {source}"
     if Path(source).is_dir():
-        return latest_model(RunFolder(source)), f"weights of {source}"
+        return latest_model(RunFolder(source), classifies=False), f"weights of {source}"
     check_is_not_a_file(source)
     if Path(source).name != str(source):
         raise FileNotFoundError(f"{source}: no such run or file of weights")

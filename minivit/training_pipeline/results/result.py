@@ -11,6 +11,7 @@ from ...models.model import Model
 from ...training.early_stopping import best_record
 from ...training.evaluation import Evaluation, smoothing_floor
 from ...training.loop import Loop
+from ...training.pretraining import Reconstruction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,8 +25,9 @@ class Result:
     ----------
     model : Model
         The trained model.
-    test : Evaluation
-        Of the final weights on the test images. With `test.with_flip`, if training flipped images.
+    test : Evaluation, or Reconstruction or None
+        Of the final weights on the test images. With `test.with_flip`, if training flipped images. After pre-training
+        a `Reconstruction`, None without test images.
     loss : float
         Mean training loss of the last epoch.
     steps : int
@@ -47,7 +49,7 @@ class Result:
     """
 
     model: Model
-    test: Evaluation
+    test: Any
     loss: float
     steps: int
     seconds: float
@@ -60,17 +62,27 @@ class Result:
 
     @property
     def accuracy(self) -> float:
-        """Fraction of the test images that are classified correctly, 0 to 1."""
+        """Fraction of the test images that are classified correctly, 0 to 1. Pre-training has none."""
+        if not isinstance(self.test, Evaluation):
+            raise AttributeError("pre-training without labels has no accuracy: see the loss of `test`")
         return self.test.accuracy
 
     def __str__(self) -> str:
-        first, *with_flip = self.test.lines
-        lines = [f"test {first}, after {self.steps} {plural(self.steps, 'step')} in {self._time()}"]
+        first, *with_flip = self._of_test()
+        lines = [f"{first}, after {self.steps} {plural(self.steps, 'step')} in {self._time()}"]
         lines += [f"test, {line}" for line in with_flip]
         return "\n".join(lines + ([f"validation: {self.validation}"] if self.validation else []))
 
     def __repr__(self) -> str:
-        return f"Result({self.test}, {self.steps} {plural(self.steps, 'step')} in {self._time()})"
+        score = self._of_test()[0].removeprefix("test ")
+        return f"Result({score}, {self.steps} {plural(self.steps, 'step')} in {self._time()})"
+
+    def _of_test(self):
+        """The scores on the test images as lines of text; without such images the training loss."""
+        if self.test is None:
+            return [f"training loss {self.loss:.4f}"]
+        first, *others = self.test.lines
+        return [f"test {first}", *others]
 
     def _time(self):
         """Duration and speed as text."""
@@ -79,8 +91,9 @@ class Result:
 
     def _repr_html_(self) -> str:
         """A table and the learning curve, for notebooks."""
-        rows = {"test": str(self.test)}
-        rows |= {"test, with flip": str(self.test.with_flip)} if self.test.with_flip else {}
+        rows = {"test": str(self.test)} if self.test else {}
+        with_flip = getattr(self.test, "with_flip", None)
+        rows |= {"test, with flip": str(with_flip)} if with_flip else {}
         rows |= {"validation": str(self.validation)} if self.validation else {}
         rows |= {"training loss": f"{self.loss:.4f} in the last epoch", "steps": f"{self.steps:,} in {self._time()}"}
         cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
@@ -113,7 +126,7 @@ class Result:
         return curve_figure(self.records, self.loss_floor, self.kept_record)
 
 
-def result_of(loop: Loop, model: Model, test: Evaluation, steps_before: int = 0,
+def result_of(loop: Loop, model: Model, test: Evaluation | Reconstruction | None, steps_before: int = 0,
               seconds_before: float = 0.0) -> Result:
     """Return the result of a loop that has ended, with the steps and seconds that earlier calls took."""
     settings, records, steps, seconds = loop.settings, loop.records, loop.trainer.optimiser.t, loop.progress.seconds

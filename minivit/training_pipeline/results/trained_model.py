@@ -29,13 +29,19 @@ def load(folder: str | Path) -> Model:
     return RunFolder(folder).read_model()
 
 
-def latest_model(run: RunFolder) -> Model:
-    """Return the trained model; for a run that is not finished, the model of its last checkpoint. Errors as `load`."""
+def latest_model(run: RunFolder, classifies: bool = True) -> Model:
+    """Return the trained model; for a run that is not finished, the model of its last checkpoint. Errors as `load`.
+
+    classifies: whether its classifier is needed, which pre-training does not train; then ValueError.
+    """
+    if classifies:
+        run.check_classifies()
     if run.model_file.is_file() or not run.checkpoint_file.is_file():
         return run.read_model()
-    if run.settings["probe"]:
-        raise FileNotFoundError(f"{run.path} is not finished, and the checkpoint of a probe contains only its head; "
-                                f"resume it with: {run.resume_command()}")
+    if run.settings["probe"] or not run.classifies:
+        what = "a probe contains only its head" if run.classifies else "pre-training contains a decoder, too"
+        raise FileNotFoundError(f"{run.path} is not finished, and the checkpoint of {what}; resume it with: "
+                                f"{run.resume_command()}")
     model, (state, _, _) = run.declare_model(), run.read_checkpoint()
     # what would be kept at the end
     weights = next((state[name] for name in ("best", "ema", "average", "weights") if name in state), None)

@@ -33,7 +33,7 @@ from ...data.load import NAMES
 from ...models.model import Model
 from ...training.settings import SETTINGS
 from ..arguments_from_names import arguments_from_names
-from ..run_settings import new_settings, read_arguments, with_validation
+from ..run_settings import new_settings, read_arguments, training_data
 
 ENTRIES = ("data", "model", "seeds", "settings", "grid", "variants")
 BASE = "base"                                                         # the variant without changes
@@ -226,5 +226,5 @@ def arguments(data: Dataset | str, model: str | None, shared: Mapping[str, Any],
 def validates(model: Model, data: Dataset, settings: Mapping[str, Any]) -> bool:
     """Return whether a training with these arguments has validation images. Errors as `minivit.train`."""
     complete = new_settings(model, data, read_arguments(settings)[0])
-    labels = with_validation(data, complete).val_labels
+    labels = training_data(data, complete).val_labels
     return labels is not None and len(labels) > 0
