@@ -2,13 +2,13 @@
 
     python tests/strangers_study.py              prints a table; a column for each checker that is installed
     python tests/strangers_study.py --missed     also lists what a checker missed, and mistakes without a diagnosis
+    python tests/strangers_study.py --abilities  prints another table: what each checker can do, each cell from a run
 
 It measures on the layers of `tests/strangers`: right ones, their mistakes, and small mistakes planted in every tensor:
 a gradient that is 0.1% too large, and one entry that is off by a thousandth of the largest entry. Then on 2,000 random
 right functions of `random_functions`, whose inputs and results have scales from 1e-8 to 1e8. Every checker has its
-default settings; that of PyTorch also runs with rtol = atol = 1e-6. torch.autograd.gradcheck and
-jax.test_util.check_grads see the same arrays through the adapters of `strangers/judges.py`. They check a whole
-function, so they name no tensor.
+default settings; that of PyTorch also runs with rtol = atol = 1e-6. All see the same arrays, through the adapters of
+`strangers/judges.py`. The abilities are in `strangers/abilities.py`. MyGrad has no column: it has no public checker.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from random_functions import random_function
+from strangers.abilities import CHECKS, abilities_of
 from strangers.collection import STRANGERS, Mistake, Stranger
 from strangers.judges import (
     Verdict,
@@ -123,13 +124,27 @@ def table(studies: dict[str, Study]) -> str:
     return "\n".join([*lines, f"| seconds | {' | '.join(f'{s.seconds:.0f}' for s in studies.values())} |"])
 
 
+def abilities_table() -> str:
+    """Return what the installed checkers can do, in Markdown."""
+    found = {name: abilities_of(name) for name, (_, module) in CHECKS.items()
+             if importlib.util.find_spec(module) is not None}
+    lines = [f"| | {' | '.join(found)} |", "|---" * (1 + len(found)) + "|"]
+    for ability in next(iter(found.values())):
+        lines.append(f"| {ability} | {' | '.join('yes' if can[ability] else 'no' for can in found.values())} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure the checkers that are installed and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--missed", action="store_true", help="List what each checker missed.")
     parser.add_argument("--random", type=int, default=RANDOM, metavar="N", help="Number of random right functions.")
     parser.add_argument("--checker", choices=JUDGES, metavar="NAME", help=f"Measure one of {', '.join(JUDGES)} only.")
+    parser.add_argument("--abilities", action="store_true", help="Print what each checker can do, and nothing else.")
     options = parser.parse_args()
+    if options.abilities:
+        print(abilities_table())
+        return
     studies = {name: Study(judge, name == "minivit").run(options.random) for name, (judge, module) in JUDGES.items()
                if importlib.util.find_spec(module) is not None and options.checker in (None, name)}
     print(table(studies))

@@ -3,6 +3,7 @@
 A fenced block of the language `math` is one equation. The package latex2mathml translates it.
 """
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -12,11 +13,12 @@ def mathml(latex: str, display: bool) -> str:
     """Return an equation in LaTeX as MathML."""
     from latex2mathml.converter import convert
 
-    return convert(latex, display="block" if display else "inline")
+    found = convert(latex, display="block" if display else "inline")
+    return re.sub(r"<mi>(&#x0203[2-4];)</mi>", r'<mo mathsize="150%">\1</mo>', found)  # primes are small already
 
 
 def _visit_block(translator, node):
-    translator.body.append(f'<div class="equation">{mathml(node.astext(), display=True)}</div>')
+    translator.body.append(f'<div class="latex">{mathml(node.astext(), display=True)}</div>')
     raise nodes.SkipNode
 
 

@@ -248,3 +248,135 @@ ABILITIES = [
     Ability("says what the mistake is", _drawn((3, 4), (4, 4)), _product(),
             (Case(_product().forward, lambda inputs, dy: (dy @ inputs[1], inputs[0].T @ dy)),), "transposed"),
 ]
+
+
+# ---- other derivatives: of x**3, for which `factor` times the right derivative is given -----------------
+
+
+def torch_jvp(x: np.ndarray, factor: float) -> bool:
+    """torch.autograd.gradcheck of the forward mode."""
+    import torch
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            ctx.save_for_forward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, dy):
+            return 3 * ctx.saved_tensors[0] ** 2 * dy
+
+        @staticmethod
+        def jvp(ctx, dx):
+            return factor * 3 * ctx.saved_tensors[0] ** 2 * dx
+
+    return torch.autograd.gradcheck(Function.apply, [torch.tensor(x, requires_grad=True)], check_forward_ad=True)
+
+
+def jax_jvp(x: np.ndarray, factor: float) -> bool:
+    """jax.test_util.check_grads of a custom_jvp."""
+    import jax
+    from jax.test_util import check_grads
+
+    jax.config.update("jax_enable_x64", True)
+    function = jax.custom_jvp(lambda x: x**3)
+    function.defjvp(lambda xs, dxs: (xs[0] ** 3, factor * 3 * xs[0] ** 2 * dxs[0]))
+    check_grads(function, (x,), order=1, modes=["fwd"])
+    return True
+
+
+def autograd_jvp(x: np.ndarray, factor: float) -> bool:
+    """autograd.test_util.check_grads of the forward mode."""
+    from autograd.extend import defjvp, primitive
+    from autograd.test_util import check_grads
+
+    function = primitive(lambda x: x**3)
+    defjvp(function, lambda dx, y, x: factor * 3 * x**2 * dx)
+    check_grads(function, modes=["fwd"], order=1)(x)
+    return True
+
+
+def torch_second(x: np.ndarray, factor: float) -> bool:
+    """torch.autograd.gradgradcheck."""
+    import torch
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, dy):
+            return Slope.apply(ctx.saved_tensors[0], dy)
+
+    class Slope(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, dy):
+            ctx.save_for_backward(x, dy)
+            return 3 * x**2 * dy
+
+        @staticmethod
+        def backward(ctx, d):
+            x, dy = ctx.saved_tensors
+            return factor * 6 * x * dy * d, 3 * x**2 * d
+
+    return torch.autograd.gradgradcheck(Function.apply, [torch.tensor(x, requires_grad=True)])
+
+
+def jax_second(x: np.ndarray, factor: float) -> bool:
+    """jax.test_util.check_grads of second order."""
+    import jax
+    from jax.test_util import check_grads
+
+    jax.config.update("jax_enable_x64", True)
+    slope = jax.custom_vjp(lambda x: 3 * x**2)
+    slope.defvjp(lambda x: (slope(x), x), lambda x, dy: (factor * 6 * x * dy,))
+    function = jax.custom_vjp(lambda x: x**3)
+    function.defvjp(lambda x: (function(x), x), lambda x, dy: (slope(x) * dy,))
+    check_grads(function, (x,), order=2, modes=["rev"])
+    return True
+
+
+def autograd_second(x: np.ndarray, factor: float) -> bool:
+    """autograd.test_util.check_grads of second order."""
+    from autograd.extend import defvjp, primitive
+    from autograd.test_util import check_grads
+
+    slope = primitive(lambda x: 3 * x**2)
+    defvjp(slope, lambda y, x: lambda dy: factor * 6 * x * dy)
+    function = primitive(lambda x: x**3)
+    defvjp(function, lambda y, x: lambda dy: slope(x) * dy)
+    check_grads(function, modes=["rev"], order=2)(x)
+    return True
+
+
+OTHERS: dict[str, dict[str, Callable[[np.ndarray, float], bool]]] = {
+    "forward-mode derivatives": {"torch": torch_jvp, "jax": jax_jvp, "autograd": autograd_jvp},
+    "second derivatives": {"torch": torch_second, "jax": jax_second, "autograd": autograd_second}}
+
+
+def has_other(name: str, checker: str) -> bool:
+    """Return whether a checker accepts the right derivative of this kind and refuses a wrong one."""
+    if checker not in OTHERS[name]:
+        return False
+
+    def accepted(factor):
+        np.random.seed(0)
+        try:
+            return OTHERS[name][checker](np.random.default_rng(5).standard_normal(4), factor)
+        except ImportError:
+            raise
+        except Exception:
+            return False
+
+    return accepted(1.0) and not accepted(1.01)
+
+
+def abilities_of(checker: str) -> dict[str, bool]:
+    """Return which abilities a checker has."""
+    check, _ = CHECKS[checker]
+    return {ability.name: ability.of(check) for ability in ABILITIES} | {
+        name: has_other(name, checker) for name in OTHERS}
