@@ -51,7 +51,7 @@ def test_two_axes_make_a_block_and_the_others_a_grid_of_blocks(shape, down, righ
 def test_the_worst_entry_and_both_ends_are_shown(shape):
     for worst in (tuple(n - 1 for n in shape), tuple(n // 3 for n in shape)):
         flat = FlatMap(shape, worst)
-        assert np.prod([len(found) for found in flat.indices]) <= 600
+        assert np.prod([len(found) for found in flat.indices]) <= 400
         for found, n, i in zip(flat.indices, shape, worst, strict=True):
             assert {0, n - 1, i} <= {*found.tolist(), *([0, n - 1] if len(found) < n else [])}
             assert (np.diff(found) > 0).all()
@@ -75,8 +75,8 @@ def test_labels_say_how_the_tensor_lies():
     assert labels((2, 6, 6, 3)) == [("blocks: axis 0\nin a block: axis 1", ["0", "1"]),
                                     ("blocks: axis 3\nin a block: axis 2", ["0", "1", "2"])]
     (down, _), (right, ticks) = labels((100, 100))
-    assert (down, right) == ("axis 0 (24 of 100)", "axis 1 (24 of 100)")
-    assert ticks == ["0", "17", "34", "52", "69", "86"]               # every fourth of those that are shown
+    assert (down, right) == ("axis 0 (20 of 100)", "axis 1 (20 of 100)")
+    assert ticks == ["0", "21", "42", "63", "83"]               # every fourth of those that are shown
     assert labels(()) == [("", [""]), ("", [""])]
 
 
@@ -134,11 +134,11 @@ def test_every_tensor_has_a_panel_and_wrong_ones_three_maps_first():
     assert sorted(titles(report.plot())) == sorted(row.tensor for row in report.rows)
 
 
-def test_at_most_four_wrong_tensors_have_maps_and_the_figure_says_what_it_leaves_out():
+def test_at_most_three_wrong_tensors_have_maps_and_the_figure_says_what_it_leaves_out():
     inputs = [RNG.standard_normal((2, 2)) for _ in range(7)]
     report = check(lambda dy, xs: tuple(3 * dy for _ in xs), *inputs, forward=lambda *xs: (sum(xs), xs))
     figure = report.plot(tensors=6)
-    assert titles(figure).count("measured slope") == 4
+    assert titles(figure).count("measured slope") == 3
     assert sum(title.endswith(": wrong") for title in titles(figure)) == 6
     assert any("1 more tensors are not drawn" in part.get_supxlabel() for part in figure.subfigs)
 

@@ -28,7 +28,7 @@ from .randomness import SameRandomNumbers
 from .report import Report, Row
 
 _RIGHT, _WRONG = "#30638e", "#c1272d"
-_MAPPED = 4                                                           # wrong tensors with maps
+_MAPPED = 3                                                           # wrong tensors with maps
 _WRITTEN, _WRITTEN_COLUMNS = 40, 5                                    # up to so many entries have their number written
 _FLOOR = EPS / 2                                                      # smaller errors are drawn here
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_SHOWN = 600                                                          # entries at most
+_SHOWN = 400                                                          # entries at most
 _TICKS = 6
 _SQUARE = 3                                                           # least side of an image or a kernel
 

@@ -196,9 +196,9 @@ class Report:
         """Draw the error against the step size for every tensor, and where the wrong tensors are wrong.
 
         A right gradient gives a V, or only its left half where the forward is linear; a wrong one keeps its error at
-        every step. Below, up to four wrong tensors have maps of the measured slopes, of the gradient, and of the error
-        of each entry; up to 600 entries of each are measured. Each tensor takes 90 runs of the forward, each entry of
-        a map four to six.
+        every step. Below, up to three wrong tensors have maps of the measured slopes, of the gradient, and of the error
+        of each entry; up to 400 entries of each are measured. Each tensor takes 90 runs of the forward, each entry of
+        a map four if it is right, else ten.
 
         Parameters
         ----------

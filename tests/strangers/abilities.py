@@ -238,7 +238,7 @@ ABILITIES = [
             (_of_one(relu.forward, lambda x: 1.0 * (x > -0.8)),)),
     Ability("code in float32, with a tolerance for it", lambda: [x.astype(np.float32) for x in _drawn((3, 4))()],
             _float32(1), (_float32(1.1),), loose=True),
-    Ability("a backward that is not linear in dy", _drawn((3, 4)), square,
+    Ability("a backward that clips dy to the range from -1 to 1", _drawn((3, 4)), square,
             (Case(square.forward, lambda inputs, dy: (2 * inputs[0] * np.clip(dy, -1, 1),)),)),
     Ability("a random forward", _drawn((3, 4)), square,
             (Case(lambda x: x**2 * (RNG.random(x.shape) < 0.5), square.vjp),)),
