@@ -20,11 +20,13 @@ LOOSE = 1e-2                                                          # toleranc
 class Case:
     """A NumPy function. forward(*inputs) -> result or tuple of results; vjp(inputs, dy) -> tuple of gradients.
 
-    Gradients of complex inputs follow PyTorch's convention.
+    Gradients of complex inputs follow PyTorch's convention. layer: the same as an object, if it has a state. minivit
+    checks objects; the others check functions that call them.
     """
 
     forward: Callable
     vjp: Callable
+    layer: object = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,14 @@ class Ability:
 
 
 def minivit_check(case: Case, inputs: list, loose: bool) -> tuple[bool, str]:
-    """minivit.gradcheck of a pair of functions."""
+    """minivit.gradcheck of a pair of functions, or of an object."""
     import minivit
 
     def forward(*inputs):
         return case.forward(*inputs), inputs
 
-    report = minivit.gradcheck((forward, lambda dy, inputs: case.vjp(inputs, dy)), *inputs,
-                               **({"tolerance": LOOSE} if loose else {}))
+    pair = (forward, lambda dy, inputs: case.vjp(inputs, dy))
+    report = minivit.gradcheck(case.layer or pair, *inputs, **({"tolerance": LOOSE} if loose else {}))
     return report.ok, str(report)
 
 
@@ -200,6 +202,24 @@ class _Accumulates:
         return (self.gradient,)
 
 
+class _Remembers:
+    """The function x**2. Its backward uses the input of the first call forever."""
+
+    def __init__(self):
+        self.x = None
+
+    def forward(self, x):
+        self.x = x.copy() if self.x is None else self.x
+        return x**2
+
+    def backward(self, dy):
+        return 2 * self.x * dy
+
+    def vjp(self, inputs, dy):
+        self.forward(*inputs)
+        return (self.backward(dy),)
+
+
 def _changing_its_input(x):
     y = x**2
     x *= 1.5
@@ -245,12 +265,22 @@ ABILITIES = [
     Ability("a forward that changes its input", _drawn((3, 4)), square, (Case(_changing_its_input, square.vjp),)),
     Ability("a backward that adds to its last result", _drawn((3, 4)), square,
             (Case(lambda x: x**3, _Accumulates().vjp),)),
+    Ability("a backward that remembers its first input", _drawn((3, 4)), square,
+            (Case(square.forward, _Remembers().vjp, _Remembers()),)),
     Ability("says what the mistake is", _drawn((3, 4), (4, 4)), _product(),
             (Case(_product().forward, lambda inputs, dy: (dy @ inputs[1], inputs[0].T @ dy)),), "transposed"),
 ]
 
 
 # ---- other derivatives: of x**3, for which `factor` times the right derivative is given -----------------
+
+
+def minivit_jvp(x: np.ndarray, factor: float) -> bool:
+    """minivit.gradcheck of three functions."""
+    import minivit
+
+    return minivit.gradcheck((lambda x: (x**3, x), lambda dy, x: 3 * x**2 * dy, lambda dx, x: factor * 3 * x**2 * dx),
+                             x).ok
 
 
 def torch_jvp(x: np.ndarray, factor: float) -> bool:
@@ -296,6 +326,13 @@ def autograd_jvp(x: np.ndarray, factor: float) -> bool:
     defjvp(function, lambda dx, y, x: factor * 3 * x**2 * dx)
     check_grads(function, modes=["fwd"], order=1)(x)
     return True
+
+
+def minivit_second(x: np.ndarray, factor: float) -> bool:
+    """minivit.gradcheck of a function with its gradient and its Hessian-vector product."""
+    import minivit
+
+    return minivit.gradcheck((lambda x: (x**3).sum(), lambda x: 3 * x**2, lambda x, v: factor * 6 * x * v), x).ok
 
 
 def torch_second(x: np.ndarray, factor: float) -> bool:
@@ -353,13 +390,15 @@ def autograd_second(x: np.ndarray, factor: float) -> bool:
     return True
 
 
+_JVPS = {"minivit": minivit_jvp, "torch": torch_jvp, "jax": jax_jvp, "autograd": autograd_jvp}
 OTHERS: dict[str, dict[str, Callable[[np.ndarray, float], bool]]] = {
-    "forward-mode derivatives": {"torch": torch_jvp, "jax": jax_jvp, "autograd": autograd_jvp},
-    "second derivatives": {"torch": torch_second, "jax": jax_second, "autograd": autograd_second}}
+    "forward-mode derivatives": _JVPS, "forward mode against backward, to 1e-7": _JVPS,
+    "second derivatives": {"minivit": minivit_second, "torch": torch_second, "jax": jax_second,
+                           "autograd": autograd_second}}
 
 
 def has_other(name: str, checker: str) -> bool:
-    """Return whether a checker accepts the right derivative of this kind and refuses a wrong one."""
+    """Return whether a checker accepts the right derivative of this kind and refuses one that is too large."""
     if checker not in OTHERS[name]:
         return False
 
@@ -372,7 +411,7 @@ def has_other(name: str, checker: str) -> bool:
         except Exception:
             return False
 
-    return accepted(1.0) and not accepted(1.01)
+    return accepted(1.0) and not accepted(1 + 1e-7 if "1e-7" in name else 1.01)
 
 
 def abilities_of(checker: str) -> dict[str, bool]:
