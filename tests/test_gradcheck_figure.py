@@ -59,11 +59,11 @@ def test_the_worst_entry_and_both_ends_are_shown(shape):
         assert flat.laid(shown)[flat.place] == np.ravel_multi_index(worst, shape)
 
 
-def labels(shape):
+def labels(shape, are_pairs=False):
     from minivit.common.figures import new_figure
 
     axes = new_figure(4, 4).subplots()
-    FlatMap(shape).label(axes)
+    FlatMap(shape, are_pairs=are_pairs).label(axes)
     return [(axis.get_label_text(), [text.get_text() for text in axis.get_ticklabels()])
             for axis in (axes.yaxis, axes.xaxis)]
 
@@ -78,6 +78,7 @@ def test_labels_say_how_the_tensor_lies():
     assert (down, right) == ("axis 0 (20 of 100)", "axis 1 (20 of 100)")
     assert ticks == ["0", "21", "42", "63", "83"]               # every fourth of those that are shown
     assert labels(()) == [("", [""]), ("", [""])]
+    assert labels((3, 2), are_pairs=True)[1] == ("axis 1 (real, imaginary)", ["0", "1"])
 
 
 # ---- the error of each entry ----------------------------------------------------------------------------
@@ -132,6 +133,14 @@ def test_every_tensor_has_a_panel_and_wrong_ones_three_maps_first():
     assert titles(report.plot(tensors=1)) == ["w: wrong", *maps]
     report = minivit.gradcheck(minivit.layers.Attention(6, 2), RNG.standard_normal((2, 3, 6)), samples=2)
     assert sorted(titles(report.plot())) == sorted(row.tensor for row in report.rows)
+
+
+def test_complex_tensors_are_pairs_of_real_and_imaginary_parts():
+    z = RNG.standard_normal((3, 4)) + 1j * RNG.standard_normal((3, 4))
+    report = check(lambda dy, z: 2 * dy * z.conj(), z, forward=lambda z: (np.abs(z)**2, z))
+    words = [axes.get_xlabel() for axes in report.plot().axes]
+    assert words.count("blocks: axis 0\nin a block: axis 2 (real, imaginary)") == 3
+    np.testing.assert_array_equal(errors_of(report)[2] > 0, np.broadcast_to([False, True], (3, 4, 2)))
 
 
 def test_at_most_three_wrong_tensors_have_maps_and_the_figure_says_what_it_leaves_out():

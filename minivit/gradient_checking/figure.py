@@ -46,7 +46,7 @@ def draw(report: Report, comparer: Comparer, tensors: int, axes: Any = None) -> 
 def _draw_figure(report, comparer, rows):
     """Draw a panel of curves for each row, and below them the maps of wrong tensors."""
     wrong = [row for row in rows if not row.ok and comparer.gradients[row.tensor].size][:_MAPPED]
-    flats = [FlatMap(comparer.gradients[row.tensor].shape, row.index) for row in wrong]
+    flats = [_flat_map(comparer, row) for row in wrong]
     columns = min(len(rows), 5)
     lines = math.ceil(len(rows) / columns)
     heights = [0.3, 0.5 + lines * (2.4 if columns < 3 else 1.6), *(_height(flat) for flat in flats)]
@@ -180,6 +180,11 @@ def _is_at_kink(comparer, y_at, analytic, step, noise):
     return interval is not None and interval[0] - interval[2] <= analytic <= interval[1] + interval[2]
 
 
+def _flat_map(comparer, row):
+    """Return how the tensor of a row lies flat."""
+    return FlatMap(comparer.gradients[row.tensor].shape, row.index, row.tensor in comparer.function.pairs)
+
+
 def _height(flat):
     """Return the height of a row of maps in inches."""
     rows, columns = flat.laid(np.zeros([len(found) for found in flat.indices])).shape
@@ -208,7 +213,7 @@ def _draw_maps(figure, comparer, row, flat):
 def draw_errors(axes: Any, report: Report, row: Row) -> np.ndarray:
     """Draw the map of errors of one tensor of a report into matplotlib axes. Return the errors that were measured."""
     comparer = report.functions()
-    flat = FlatMap(comparer.gradients[row.tensor].shape, row.index)
+    flat = _flat_map(comparer, row)
     with np.errstate(all="ignore"), SameRandomNumbers((np.random, random)):
         errors = entry_errors(comparer, row.tensor, flat.indices)[2]
     _draw_errors(axes, errors, flat, report.tolerance)

@@ -32,8 +32,9 @@ class FunctionUnderTest:
     other. fixed_dy: the upstream gradient, if the code allows only one, such as 1 for a gradient of a scalar function.
     inventory: {name: words} of what was found besides the tensors to check, such as "constant". aliases: {tensor: other
     names of its memory}. claims: () -> {tensor: gradients}, where the last backward left several. is_single: whether it
-    computes in float32, so that the tolerance must follow from its noise. notes: findings of the adapter. trial: single
-    -> a new `Trial`, in float32 if `single`; None if there can be none.
+    computes in float32, so that the tolerance must follow from its noise. notes: findings of the adapter. pairs: names
+    of complex tensors that `as_real` made pairs. trial: single -> a new `Trial`, in float32 if `single`; None if there
+    can be none.
     """
 
     inputs: dict[str, np.ndarray]
@@ -49,6 +50,7 @@ class FunctionUnderTest:
     claims: Callable[[], dict] = dict
     is_single: bool = False
     notes: tuple[str, ...] = ()
+    pairs: frozenset[str] = frozenset()
     trial: "Callable[[bool], Trial] | None" = None
 
     @property
@@ -150,4 +152,5 @@ def as_real(function: FunctionUnderTest, results: Results) -> FunctionUnderTest:
 
     return replace(function, inputs={name: as_pairs(x) for name, x in function.inputs.items()},
                    parameters={name: as_pairs(x) for name, x in function.parameters.items()},
+                   pairs=frozenset(name for name, x in function.tensors.items() if x.dtype.kind == "c"),
                    forward=lambda: results.real(function.forward()), backward=backward)

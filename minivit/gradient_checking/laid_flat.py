@@ -34,11 +34,11 @@ def fold(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
 class FlatMap:
     """A tensor of some shape, laid flat. worst: the index of an entry that is always shown, or empty.
 
-    indices: those that are shown, on each axis.
+    indices: those that are shown, on each axis. are_pairs: whether the last axis holds real and imaginary parts.
     """
 
-    def __init__(self, shape: tuple[int, ...], worst: tuple[int, ...] = ()) -> None:
-        self.shape, self.worst = shape, worst
+    def __init__(self, shape: tuple[int, ...], worst: tuple[int, ...] = (), are_pairs: bool = False) -> None:
+        self.shape, self.worst, self.are_pairs = shape, worst, are_pairs
         self.down, self.right = fold(shape)
         counts = list(shape)
         while np.prod(counts) > _SHOWN:
@@ -65,7 +65,7 @@ class FlatMap:
     def label(self, axes: Any) -> None:
         """Write beside matplotlib axes which axes of the tensor run there; mark indices, or blocks by lines."""
         for side, along, line in ((axes.yaxis, self.down, axes.axhline), (axes.xaxis, self.right, axes.axvline)):
-            names = [f"axis {axis}" + self._share(axis) for axis in along]
+            names = [self._name(axis) for axis in along]
             if len(along) < 2:
                 found = self.indices[along[0]] if along else np.zeros(1, int)
                 at = np.arange(0, len(found), 1 + (len(found) - 1) // _TICKS)
@@ -82,10 +82,12 @@ class FlatMap:
                 str(self.indices[axis][i]) for axis, i in zip(outer, marks[b], strict=True)) for b in shown])
             side.set_label_text(f"blocks: {', '.join(names[:-1])}\nin a block: {names[-1]}", fontsize=8)
 
-    def _share(self, axis):
-        """Return how much of an axis is shown, if not all."""
+    def _name(self, axis):
+        """Return the name of an axis, with how much of it is shown, if not all."""
         shown, n = len(self.indices[axis]), self.shape[axis]
-        return f" ({shown} of {n})" if shown < n else ""
+        if self.are_pairs and axis == len(self.shape) - 1:
+            return f"axis {axis} (real, imaginary)"
+        return f"axis {axis}" + (f" ({shown} of {n})" if shown < n else "")
 
 
 def _spaced(n, count, needed):
