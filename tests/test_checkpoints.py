@@ -28,7 +28,7 @@ from minivit.training_pipeline.results.evaluate_run import evaluate_run
 from minivit.training_pipeline.results.trained_model import latest_model, unfinished
 from minivit.weight_formats.safetensors_io import read_metadata
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 STEPS_PER_EPOCH = 1438 // 64     # the digits have 1438 training images; batches of 64
 EPOCHS = 4
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
@@ -67,7 +67,7 @@ def result_of(folder):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, no_curve):
+def uninterrupted(tmp_path_factory, no_pictures):
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     train(folder)
     return result_of(folder)

@@ -95,7 +95,7 @@ def test_the_opening_line_of_progress_names_the_folder(digits_of, capsys):
 
 
 @pytest.fixture
-def digits_of(tmp_path, no_curve):
+def digits_of(tmp_path, no_pictures):
     """A function that writes a folder of a few images of two classes."""
     from PIL import Image
 

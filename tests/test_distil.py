@@ -15,13 +15,13 @@ from minivit.training.trainer import Trainer
 from minivit.training_pipeline.defaults.default_model import model_for
 from minivit.training_pipeline.folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SIZES = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
          "mlp_ratio": 2}
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory, no_curve):
+def teacher(tmp_path_factory, no_pictures):
     """Train a teacher on the digits, with another width and other pixel statistics than the students."""
     folder = tmp_path_factory.mktemp("distil") / "teacher"
     minivit.train(minivit.create_model("vit", mean=0.2, **(SIZES | {"width": 32})), "digits", epochs=2, out=folder,

@@ -14,7 +14,7 @@ from minivit.training_pipeline.build_loop import build_loop, images_of
 from minivit.training_pipeline.folder import RunFolder
 from minivit.training_pipeline.run_settings import new_settings
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
         "mlp_ratio": 2, "drop_path_rate": 0.1}
 WSD = {"schedule": "wsd", "batch_size": 64, "ema": 0.9, "seed": 3}      # 22 steps an epoch

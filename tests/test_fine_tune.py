@@ -32,7 +32,7 @@ from minivit.weight_formats.match import resized_grid
 from minivit.weight_formats.safetensors_io import read_tensors
 from minivit.weight_formats.timm import to_timm, write_weights
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
          "mlp_ratio": 2}
 
@@ -45,7 +45,7 @@ def dataset(name="mine", size=8, channels=1, classes=("a", "b", "c"), images=30)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, no_curve):
+def finished(tmp_path_factory, no_pictures):
     """A run on the digits, with a class token, learned positions and nonzero relative position biases."""
     folder = tmp_path_factory.mktemp("fine") / "run"
     minivit.train(minivit.create_model("vit", relative_bias=True, mean=0.3, **SIZES), "digits", epochs=1, out=folder,

@@ -33,7 +33,7 @@ def scalars(folder):
             for tag in events.Tags()["tensors"]}
 
 
-def test_the_callback_gets_each_record_after_its_checkpoint(tmp_path, no_curve):
+def test_the_callback_gets_each_record_after_its_checkpoint(tmp_path, no_pictures):
     seen, positions = [], []
 
     def callback(record):
@@ -46,7 +46,7 @@ def test_the_callback_gets_each_record_after_its_checkpoint(tmp_path, no_curve):
     assert positions == [record["step"] for record in seen] == [22, 44, 66]
 
 
-def test_an_exception_of_the_callback_ends_the_training_which_can_be_resumed(tmp_path, no_curve):
+def test_an_exception_of_the_callback_ends_the_training_which_can_be_resumed(tmp_path, no_pictures):
     class Pruned(Exception):
         pass
 
@@ -63,7 +63,7 @@ def test_an_exception_of_the_callback_ends_the_training_which_can_be_resumed(tmp
     assert first == second
 
 
-def test_tensorboard_shows_each_epoch_once_also_after_a_resume(tmp_path, no_curve):
+def test_tensorboard_shows_each_epoch_once_also_after_a_resume(tmp_path, no_pictures):
     pytest.importorskip("tensorboard")
     with pytest.raises(Interrupted):
         train(tmp_path / "run", log="tensorboard", log_norms=True,

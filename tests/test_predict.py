@@ -16,7 +16,7 @@ from minivit.training_pipeline.results import classify_images as module
 from minivit.weight_formats.safetensors_io import read_tensors, write_tensors
 from minivit.weight_formats.timm import write_weights
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")

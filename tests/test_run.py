@@ -20,7 +20,7 @@ from minivit.training.trainer import Trainer
 from minivit.training_pipeline import build_loop
 from minivit.training_pipeline.arguments_from_names import arguments_from_names
 from minivit.training_pipeline.folder import RunFolder
-from minivit.training_pipeline.results import curve
+from minivit.training_pipeline.results import curve, report
 from minivit.training_pipeline.results.evaluate_run import evaluate_run
 from minivit.weight_formats.safetensors_io import read_tensors
 
@@ -34,11 +34,12 @@ def tiny(seed=0, **options):
 
 
 def train(out=None, model=None, data="digits", draw=False, **settings):
-    """Train three epochs with dropout and drop-path, which use random numbers. Drawing the curve is slow."""
+    """Train three epochs with dropout and drop-path, which use random numbers. The pictures take as long."""
     model = model or tiny(drop_rate=0.1, drop_path_rate=0.1)
     with pytest.MonkeyPatch.context() as patch:
         if not draw:
             patch.setattr(curve, "plot_curve", lambda *_: None)
+            patch.setattr(report, "embed", lambda *_: None)
         return minivit.train(model, data, out=out, progress=False, **({"epochs": 3, "batch_size": 64} | settings))
 
 

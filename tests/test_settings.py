@@ -25,7 +25,7 @@ from minivit.training.settings import (
 from minivit.training_pipeline import build_loop, run_settings
 from minivit.training_pipeline.folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
         "mlp_ratio": 2}
 

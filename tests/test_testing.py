@@ -149,12 +149,10 @@ def run_pytest(folder, *arguments, **layers):
     """Run pytest with the plugin in a folder, and return its exit code and output."""
     for name, text in layers.items():
         (folder / f"{name}.py").write_text(text)
-    # without other plugins, and without this one by its entry point, which exists only where minivit is installed;
-    # with CI set, pytest would repeat each failure's whole text in its summary
-    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "BUILD_NUMBER")}
+    # without other plugins, and without this one by its entry point, which exists only where minivit is installed
     run = subprocess.run([sys.executable, "-m", "pytest", "-p", "minivit.testing.pytest_plugin", "-q", *arguments],
                          cwd=folder, capture_output=True, text=True, timeout=120,
-                         env=environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT),
+                         env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT),
                                             "PYTEST_ADDOPTS": "", "COLUMNS": "120"})
     return run.returncode, run.stdout + run.stderr
 

@@ -23,7 +23,7 @@ from minivit.ops import cross_entropy, pixels
 from minivit.training_pipeline.folder import RunFolder
 from minivit.weight_formats.timm import write_weights
 
-pytestmark = pytest.mark.usefixtures("no_curve")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 ROOT = Path(minivit.__file__).parents[1]
 SIZES = {"image_size": 8, "patch_size": 2, "channels": 1, "classes": 10, "width": 16, "depth": 3, "heads": 2,
          "mlp_ratio": 2}
@@ -268,7 +268,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, no_curve):
+def runs(tmp_path_factory, no_pictures):
     """The folders of tiny models of each family, trained on the digits."""
     folder = tmp_path_factory.mktemp("tour")
     families = {"token": MODELS["token"], "swin": MODELS["swin"],

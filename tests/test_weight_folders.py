@@ -123,7 +123,7 @@ def test_transformers_loads_the_folder_and_we_load_what_it_saves(tmp_path, name)
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, no_curve):
+def run_folder(tmp_path_factory, no_pictures):
     folder = tmp_path_factory.mktemp("folders") / "run"
     model = minivit.create_model("vit", **(SMALL | {"channels": 1, "classes": 10}))
     minivit.train(model, "digits", epochs=1, out=folder, progress=False)
