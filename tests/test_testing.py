@@ -464,7 +464,8 @@ def test_a_constant_and_the_seed_reach_the_check(layers):
     (["layers.py:cube", "--input", "3", "--plot", "v.xyz"], "unknown ending of an image file 'xyz'"),
     (["layers.py:cube", "--input", "3", "--tolerance", "2"], "tolerance must be"),
     (["layers.py:Swish", "--input", "3x4", "--keep", "z"], "unknown parameter to keep 'z'"),
-    (["softmax", "--no-independent"], "--input, --constant, --keep, --tolerance, --independent, --watch and --plot"),
+    (["softmax", "--no-independent"],
+     "--input, --constant, --keep, --tolerance, --checks, --independent, --watch and --plot"),
     (["empty.py:f", "--input", "3"], "it has nothing: define a class with forward and backward"),
 ])
 def test_what_cannot_be_checked_in_a_file_is_one_line(layers, capsys, arguments, message):
