@@ -1,77 +1,479 @@
-"""When does a Vision Transformer beat a convolutional network? Ask five models the same questions, on endless images.
+"""When does a Vision Transformer beat a convolutional network? Ask both the same questions, on endless images.
 
     python demos/20_when_a_vit_wins.py --tune     first: choose learning rates; writes when_a_vit_wins_tuning.csv
     python demos/20_when_a_vit_wins.py            then: the study; writes when_a_vit_wins.csv and its figure
-    python demos/20_when_a_vit_wins.py --report   only print and draw what the table holds
+    python demos/20_when_a_vit_wins.py --limit 0  only print and draw what the table holds
     python demos/20_when_a_vit_wins.py --quick    a tiny study without conclusions; keeps only the figure
 
 A *point* is one training: a task, a model, a number of different images, and a seed. Interrupt the study at any time:
-the same command continues with the missing points. `--task`, `--seeds` and `--limit` choose which points are measured
-now; `--jobs 2` measures two at the same time, each on its own core.
+the same command continues with the missing points. `--task`, `--model`, `--seeds` and `--limit` choose which points are
+measured now; `--jobs 2` measures two at the same time, each on its own core.
 
 The images are generated (`minivit/data/shapes.py`), so their number can grow from a thousand to a million while the
-rest stays equal. Each model has about 78,000 parameters and sees the same number of images in the same number of steps;
-fewer images are repeated more often. Nothing is augmented or regularised except by weight decay. Each model's learning
-rate is chosen for each task from the same grid, for few and for many images, on images that are in no other part. The
-test images are used once, after the last step. For one seed, the smaller sets of images are parts of the larger ones.
+rest stays equal. All models have about 78,000 parameters. Each training shows 1,048,576 images in 8,192 steps; fewer
+images are repeated more often. Nothing is augmented. Each model's learning rate is chosen for each task from the same
+grid, for few and for many images, on images of a seed of their own. The test images are used once, after the last step.
+For one seed, the smaller sets of images are parts of the larger ones.
 
-The theory (`minivit/explain/symmetry.py`) makes predictions, which are written below. They were written before the
-first of these trainings ran, also before the short ones that chose how hard the tasks are. The verdict is printed beside
-each: *confirmed* or *refuted* if the sign of the difference is shown at 95% (Student's t over the seeds), else *open*.
+The theory (`minivit/explain/symmetry.py`) makes predictions, which are written in `PREDICTIONS`. They were written
+before the first of these trainings ran, also before the short ones that chose how hard the tasks are. The verdict is
+printed beside each: *confirmed* if all its differences have the predicted sign at 95% (Student's t over the seeds),
+*refuted* if one has the other sign at 95%, else *open*.
 """
 
-from dataclasses import dataclass
+import argparse
+import math
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from mixer import Mixer
+
+import minivit
+from minivit.common.figures import new_figure, save
+from minivit.data import Dataset, draw_shapes
+from minivit.data.shapes import TASKS
+from minivit.explain import Study, permute_patches
+from minivit.explain.tools.plots import FAINT, SERIES, show
+from minivit.explain.tools.trend import T95, decided, mean_and_error, paired, slope, verdict
 
 CNN, VIT, STEM, SWIN, MIXER, BAG = "CNN", "ViT", "ViT with stem", "Swin", "Mixer", "ViT without positions"
-FEW, MANY = 2**12, 2**20                                              # numbers of images that the predictions name
+FEW, SOME, MANY = 2**12, 2**14, 2**20                                 # numbers of images that the predictions name
+SIDE, PATCH = 16, 4
+NONE, PERMUTED, HALF = "none", "patches permuted", "left half"        # changes of the images
+LEFT, RIGHT = 6.5, 8.5                                                # columns: where a half ends and the other begins
+ALL, SIDES = (CNN, VIT, STEM, SWIN, MIXER), (CNN, VIT, STEM)
+TUNING_SEED = 99                                                      # not a seed of the study
+
+_VIT = {"patch_size": PATCH, "width": 48, "depth": 4, "heads": 3, "mlp_ratio": 2}
+MODELS = {                                                            # {name: (family, options)}
+    CNN: ("resnet_mini", {"width": 16, "groups": 4, "reduction": 1}),
+    VIT: ("vit", _VIT),
+    STEM: ("vit", _VIT | {"width": 36, "pool": "mean", "stem": "conv", "relative_bias": True}),
+    SWIN: ("swin", {"patch_size": 2, "width": 28, "depths": [2, 2], "heads": [2, 4], "window": 4, "mlp_ratio": 2}),
+    MIXER: ("mixer", {"patch_size": PATCH, "width": 64, "depth": 4, "hidden": 64}),
+    BAG: ("vit", _VIT | {"positions": "none"}),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a study.
+
+    seen: images in each training, repeated ones counted again. sizes: numbers of different images. models: {task: the
+    models that answer it}. changed: number of images at which images are changed. tuned, tuning_seen: numbers of
+    different and of seen images when learning rates are chosen. test: number of test images.
+    """
+
+    seen: int
+    sizes: tuple
+    models: dict
+    changed: int
+    tuned: tuple
+    tuning_seen: int
+    learning_rates: tuple
+    seeds: tuple
+    test: int = 10_000
+    training: dict = field(default_factory=lambda: {
+        "epochs": 1, "batch_size": 128, "optimiser": "muon", "weight_decay": 0.05, "label_smoothing": 0.0, "clip": 1.0,
+        "warmup": 0.1, "ema": 0.0, "augment": "none"})
+
+    @property
+    def settings(self):
+        """Everything that results depend on, besides the point and the learning rates."""
+        return {"seen": self.seen, "changed": self.changed, "test": self.test, "training": self.training,
+                "models": {name: list(model) for name, model in MODELS.items()}}
+
+    @property
+    def tuning_points(self):
+        """Return the points of the tuning."""
+        return [{"task": task, "model": model, "images": size, "lr": lr} for task, models in self.models.items()
+                for size in self.tuned for model in models for lr in self.learning_rates]
+
+    @property
+    def points(self):
+        """Return all points, seed by seed, so that an interrupted study has complete seeds."""
+        plain = [(task, model, size, NONE) for task, models in self.models.items() for size in self.sizes
+                 for model in models]
+        changed = [("texture", model, self.changed, change) for change in (NONE, PERMUTED, HALF)
+                   for model in (*ALL, BAG)] + [("position", BAG, self.changed, NONE)]
+        points = [*plain, *(point for point in changed if point not in plain)]
+        return [{"task": task, "model": model, "images": size, "change": change, "seed": seed} for seed in self.seeds
+                for task, model, size, change in points]
+
+
+PLAN = Plan(
+    seen=2**20, sizes=(2**10, FEW, SOME, 2**17, MANY),
+    models={"texture": ALL, "same-cells": ALL, "position": ALL, "same-different": SIDES, "symmetry": SIDES,
+            "count": SIDES, "path": SIDES},
+    changed=2**17, tuned=(FEW, 2**18), tuning_seen=2**18, learning_rates=(1e-3, 3e-3, 9e-3, 2.7e-2),
+    seeds=(0, 1, 2, 3, 4))
+QUICK = Plan(seen=2**10, sizes=(2**7, 2**10), models={"texture": (CNN, VIT), "position": (CNN, VIT)}, changed=2**10,
+             tuned=(2**8,), tuning_seen=2**8, learning_rates=(3e-3,), seeds=(0, 1), test=500)
+
+
+# ---- measuring ------------------------------------------------------------------------------------------------------
+
+
+def make_model(name, data, seed):
+    """Make a model for data, which normalises pixels with their statistics."""
+    (family, options), (mean, std) = MODELS[name], data.pixel_statistics()
+    options = options | {"image_size": SIDE, "channels": 1, "classes": data.classes, "mean": mean, "std": std}
+    return Mixer(**options).pack(np.float32, seed) if family == "mixer" else minivit.create_model(
+        family, seed=seed, **options)
+
+
+def draw(task, count, seed, part, change):
+    """Draw `count` images and labels of a part, changed; of the change "left half", those of which the part is."""
+    if change == HALF:
+        images, labels, places = draw_shapes(task, 4 * count + 64, seed, SIDE, part)
+        inside = places[:, 1] > RIGHT if part == "elsewhere" else places[:, 1] < LEFT
+        return images[inside][:count], labels[inside][:count]
+    images, labels, _ = draw_shapes(task, count, seed, SIDE, part)
+    if change == PERMUTED:
+        order = np.random.default_rng(seed).permutation((SIDE // PATCH) ** 2)
+        images = permute_patches(order, PATCH)(images)
+    return images, labels
+
+
+def train(plan, task, name, images, change, seed, seen, **settings):
+    """Train a model on `images` images, repeated to `seen`. Return the results of its point."""
+    x, y = draw(task, images, seed, "train", change)
+    repeated = np.resize(np.arange(images), seen)
+    data = Dataset(f"shapes:{task}", x[repeated], y[repeated], *draw(task, plan.test, seed, "test", change),
+                   TASKS[task].class_names)
+    model = make_model(name, data, seed)
+    result = minivit.train(model, data, seed=seed, progress=False, threads=1, **plan.training, **settings)
+    elsewhere = math.nan
+    if change == HALF:
+        x, y = draw(task, plan.test, seed, "elsewhere", change)
+        elsewhere = float((model.predict(x, 1).argmax(axis=1) == y).mean())
+    return {"lr": settings["lr"], "parameters": model.vector.size, "accuracy": result.accuracy, "elsewhere": elsewhere,
+            "loss": round(result.loss, 5)}
+
+
+def measure_tuning_point(plan, task, model, images, lr):
+    """Measure a point of the tuning, on images of the tuning's own seed. A loss that does not stay finite is 0%."""
+    try:
+        found = train(plan, task, model, images, NONE, TUNING_SEED, plan.tuning_seen, lr=lr)
+        return {name: found[name] for name in ("accuracy", "loss")}
+    except FloatingPointError:
+        return {"accuracy": 0.0, "loss": math.inf}
+
+
+def measure_point(plan, rates, task, model, images, change, seed):
+    """Measure a point of the study, with the learning rate chosen for the nearest number of images."""
+    nearest = min(plan.tuned, key=lambda size: abs(math.log(size / images)))
+    return train(plan, task, model, images, change, seed, plan.seen, lr=rates[task][_tuned_as(model)][nearest])
+
+
+def _tuned_as(model):
+    """The model whose learning rates a model uses."""
+    return VIT if model == BAG else model
+
+
+def is_tuned(rates, point):
+    """Return whether the learning rates for a point are chosen."""
+    return _tuned_as(point["model"]) in rates.get(point["task"], {})
+
+
+def best_rates(plan, tuning):
+    """Return {task: {model: {number of images: best learning rate}}} where the tuning is finished."""
+    rates = {task: {} for task in plan.models}
+    for task, models in plan.models.items():
+        for model in models:
+            found = {size: {row["lr"]: row["accuracy"] for row in tuning.rows
+                            if (row["task"], row["model"], row["images"]) == (task, model, size)}
+                     for size in plan.tuned}
+            if all({*by_rate} >= {*plan.learning_rates} for by_rate in found.values()):
+                rates[task][model] = {size: max(by_rate, key=by_rate.get) for size, by_rate in found.items()}
+    return rates
+
+
+# ---- results --------------------------------------------------------------------------------------------------------
+
+
+class Results:
+    """The accuracies of a study, and differences between them, always as {seed: number}."""
+
+    def __init__(self, plan, study):
+        self.plan, self.study = plan, study
+
+    def of(self, task, model, images, change=NONE, what="accuracy"):
+        """Return the accuracies of a point."""
+        return self.study.by_seed(what, task=task, model=model, images=images, change=change)
+
+    def curve(self, task, model):
+        """Return {number of images: accuracies}, for the numbers that are measured."""
+        return {size: found for size in self.plan.sizes if (found := self.of(task, model, size))}
+
+    def lead(self, task, one, other, images):
+        """Return how far one model is ahead of another."""
+        return paired(self.of(task, one, images), self.of(task, other, images))
+
+    def leads(self, task, one, other):
+        """Return {number of images: lead}, for the numbers that are measured."""
+        return {size: lead for size in self.plan.sizes if (lead := self.lead(task, one, other, size))}
+
+    def growth(self, task, one, other):
+        """Return by how much the lead grows with ten times as many images, for seeds with all numbers of images."""
+        leads = self.leads(task, one, other)
+        seeds = set.intersection(*map(set, leads.values())) if len(leads) == len(self.plan.sizes) else ()
+        return {seed: slope({size: {seed: lead[seed]} for size, lead in leads.items()})[0] for seed in seeds}
+
+    def loss(self, model, change):
+        """Return how much accuracy a model loses on textures when the images are changed."""
+        if change == HALF:
+            inside, elsewhere = (self.of("texture", model, self.plan.changed, HALF, what)
+                                 for what in ("accuracy", "elsewhere"))
+            return paired(inside, elsewhere)
+        return paired(*(self.of("texture", model, self.plan.changed, how) for how in (NONE, change)))
+
+
+def less(numbers, other):
+    """Return {seed: other - number}: positive where the numbers are less."""
+    return {seed: other - number for seed, number in numbers.items()}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the theory says about a task, why, and how it is measured.
-
-    measured: a formula over accuracies, in the form that `measure_prediction` reads.
-    """
+    """What the theory says, why, and the differences {seed: number} that must then be positive."""
 
     claim: str
     because: str
+    differences: Callable[[Results], list]
+
+    def verdict(self, results):
+        """Return the words: the differences in points, and whether they are as predicted."""
+        found = self.differences(results)
+        signs = [decided(by_seed) for by_seed in found]
+        if not all(found):
+            return "not measured yet"
+        points = ", ".join(_points(by_seed) for by_seed in found)
+        return f"{points}: " + ("confirmed" if min(signs) > 0 else "refuted" if min(signs) < 0 else "open")
 
 
 PREDICTIONS = [
     Prediction("texture: with 4,096 images the CNN is ahead of the ViT",
-               "a convolution is equivariant under shifts: it learns a direction of stripes once for all places"),
+               "a convolution is equivariant under shifts: it learns a direction of stripes once for all places",
+               lambda r: [r.lead("texture", CNN, VIT, FEW)]),
     Prediction("texture: the lead of the CNN over the ViT shrinks as the images grow from 1,024 to 1,048,576",
-               "what the CNN knows before, the ViT can learn from many images"),
-    Prediction("texture: the ViT is nowhere ahead of the CNN",
-               "the bias of the CNN is right for this task, so it costs nothing with many images"),
+               "what the CNN knows before, the ViT can learn from many images",
+               lambda r: [r.growth("texture", VIT, CNN)]),
+    Prediction("texture: the ViT is nowhere ahead of the CNN by more than a point",
+               "the bias of the CNN is right for this task, so it costs nothing with many images",
+               lambda r: [less(r.lead("texture", VIT, CNN, size), 0.01) for size in r.plan.sizes]),
     Prediction("texture: with 4,096 images a convolutional stem makes up more than half of what the ViT lacks",
-               "its first layers are equivariant under shifts"),
+               "its first layers are equivariant under shifts",
+               lambda r: [{seed: lead - r.lead("texture", CNN, STEM, FEW)[seed] for seed, lead
+                           in r.lead("texture", STEM, VIT, FEW).items() if seed in r.of("texture", CNN, FEW)}]),
     Prediction("count: with 4,096 images the CNN is ahead of the ViT",
-               "a sum over places is what mean pooling computes from equivariant detectors"),
+               "a sum over places is what mean pooling computes from equivariant detectors",
+               lambda r: [r.lead("count", CNN, VIT, FEW)]),
     Prediction("same-cells: with 1,048,576 images the ViT is ahead of the CNN",
-               "the scores of attention are products of the contents of two tokens; a convolution has no such products"),
+               "the scores of attention are products of the contents of two tokens; a convolution has no such products",
+               lambda r: [r.lead("same-cells", VIT, CNN, MANY)]),
     Prediction("same-cells: the lead of the ViT over the CNN grows from 1,024 to 1,048,576 images",
-               "with few images both learn them by heart"),
+               "with few images both learn them by heart",
+               lambda r: [r.growth("same-cells", VIT, CNN)]),
     Prediction("same-cells: with 1,048,576 images the ViT is ahead of the Mixer",
-               "a Mixer mixes tokens by weights that do not depend on the image"),
+               "a Mixer mixes tokens by weights that do not depend on the image",
+               lambda r: [r.lead("same-cells", VIT, MIXER, MANY)]),
     Prediction("same-different: with 1,048,576 images the lead of the ViT over the CNN is smaller than on same-cells",
                "a pattern that lies across patches is cut differently at each place, so equal patterns make unequal "
-               "tokens"),
+               "tokens",
+               lambda r: [paired(r.lead("same-cells", VIT, CNN, MANY), r.lead("same-different", VIT, CNN, MANY))]),
     Prediction("symmetry: with 1,048,576 images the ViT is ahead of the CNN",
-               "the first block of a ViT compares places at any distance; the CNN does so only in its last layers"),
+               "the first block of a ViT compares places at any distance; the CNN does so only in its last layers",
+               lambda r: [r.lead("symmetry", VIT, CNN, MANY)]),
     Prediction("path: with 16,384 images the CNN is ahead of the ViT",
-               "a line is followed from neighbour to neighbour, as convolutions work"),
+               "a line is followed from neighbour to neighbour, as convolutions work",
+               lambda r: [r.lead("path", CNN, VIT, SOME)]),
     Prediction("position: with 4,096 images the ViT is ahead of the CNN",
-               "the ViT adds a position to each token; the CNN knows places only from the zeros around the image"),
+               "the ViT adds a position to each token; the CNN knows places only from the zeros around the image",
+               lambda r: [r.lead("position", VIT, CNN, FEW)]),
     Prediction("position: the lead of the ViT over the CNN shrinks from 1,024 to 1,048,576 images",
-               "those zeros break the symmetry, so the CNN can learn where something is"),
+               "those zeros break the symmetry, so the CNN can learn where something is",
+               lambda r: [r.growth("position", CNN, VIT)]),
     Prediction("position: a ViT without positions is below 15% right",
-               "it sees a bag of patches, and each field is one patch"),
-    Prediction("texture, patches permuted in training and test: the CNN, the stem and the Swin lose accuracy",
-               "neighbours are no neighbours any more"),
-    Prediction("texture, patches permuted in training and test: the ViT, the ViT without positions and the Mixer change "
-               "by less than 2 points",
-               "they treat every pair of patches alike before training"),
-    Prediction("texture, trained with all stripes in the left half: in the right half the ViT loses more than the CNN",
-               "the CNN is equivariant under shifts; the positions of the right half have learned nothing"),
+               "it sees a bag of patches, and each field is one patch",
+               lambda r: [less(r.of("position", BAG, r.plan.changed), 0.15)]),
+    Prediction("texture, patches permuted in training and test: CNN, ViT with stem and Swin lose accuracy",
+               "neighbours are no neighbours any more",
+               lambda r: [r.loss(model, PERMUTED) for model in (CNN, STEM, SWIN)]),
+    Prediction("texture, patches permuted in training and test: ViT, ViT without positions and Mixer change by less "
+               "than 2 points",
+               "they treat every pair of patches alike before training",
+               lambda r: [less(r.loss(model, PERMUTED), 0.02) for model in (VIT, BAG, MIXER)]
+                         + [less(less(r.loss(model, PERMUTED), 0), 0.02) for model in (VIT, BAG, MIXER)]),
+    Prediction("texture, trained with the stripes in the left half: in the right half the ViT loses more than the CNN",
+               "the CNN is equivariant under shifts; the ViT's positions of the right half have learned nothing",
+               lambda r: [paired(r.loss(VIT, HALF), r.loss(CNN, HALF))]),
 ]
+
+
+# ---- report ---------------------------------------------------------------------------------------------------------
+
+
+def _points(by_seed):
+    """Return the mean and error of differences, in points."""
+    mean, error = mean_and_error(by_seed.values())
+    return f"{100 * mean:+.1f} +- {100 * error:.1f}"
+
+
+def _percent(by_seed):
+    """Return the mean and error of accuracies, in percent; "-" without any."""
+    return "{:.1f} +- {:.1f}".format(*(100 * v for v in mean_and_error(by_seed.values()))) if by_seed else "-"
+
+
+def images_needed(curve, level):
+    """Return how many images a seed needs to reach an accuracy, from its curve {images: accuracy}; None if never.
+
+    Interpolated linearly over the logarithm of the number. If the smallest number suffices, it is returned.
+    """
+    sizes = sorted(curve)
+    above = [k for k, size in enumerate(sizes) if curve[size] >= level]
+    if not above or above[0] == 0:
+        return sizes[0] if above else None
+    a, b = sizes[above[0] - 1], sizes[above[0]]
+    return a * (b / a) ** ((level - curve[a]) / (curve[b] - curve[a]))
+
+
+def print_task(results, task, models):
+    """Print the accuracies of a task, who is ahead, and how many images each model needs."""
+    curves = {model: curve for model in models if (curve := results.curve(task, model))}
+    if not curves:
+        return
+    print(f"\n{task}: {TASKS[task].question} Chance is {1 / len(TASKS[task].class_names):.1%}.")
+    print(f"{'images':>10}" + "".join(f"{model:>16}" for model in curves))
+    for size in results.plan.sizes:
+        if any(size in curve for curve in curves.values()):
+            print(f"{size:10,}" + "".join(f"{_percent(curve.get(size)):>16}" for curve in curves.values()))
+    for other in (VIT, STEM):
+        leads = results.leads(task, CNN, other)
+        if leads and results.plan is not QUICK:
+            print(f"{CNN} and {other}: {verdict(leads, f'the {CNN}', f'the {other}')}")
+    best = max(mean_and_error(found.values())[0] for curve in curves.values() for found in curve.values())
+    level = (1 / len(TASKS[task].class_names) + best) / 2
+    needed = {}
+    for model, curve in curves.items():
+        seeds = set.intersection(*map(set, curve.values()))
+        of_seeds = [images_needed({size: found[seed] for size, found in curve.items()}, level) for seed in seeds]
+        reached = [math.log(count) for count in of_seeds if count]
+        needed[model] = (f"{math.exp(np.mean(reached)):,.0f}" if of_seeds and len(reached) == len(of_seeds) else
+                         f"not reached by {len(of_seeds) - len(reached)} of {len(of_seeds)} seeds")
+    print(f"Images needed for {level:.1%}: " + ", ".join(f"{model} {text}" for model, text in needed.items()))
+
+
+def report(plan, study, figure):
+    """Print the results and the verdicts on the predictions, and draw the figure."""
+    results = Results(plan, study)
+    for task, models in plan.models.items():
+        print_task(results, task, models)
+    print(f"\ntexture, {plan.changed:,} images: the accuracy with changed images")
+    print(f"{'':22}{'unchanged':>16}{PERMUTED:>18}{'left, tested left':>20}{'left, tested right':>20}")
+    for model in MODELS:
+        cells = [_percent(results.of("texture", model, plan.changed, change, what)) for change, what in (
+            (NONE, "accuracy"), (PERMUTED, "accuracy"), (HALF, "accuracy"), (HALF, "elsewhere"))]
+        print(f"{model:22}{cells[0]:>16}{cells[1]:>18}{cells[2]:>20}{cells[3]:>20}")
+    if plan is not QUICK:
+        print("\nPredictions, and what was measured (points, mean and standard error over the seeds)")
+        for number, prediction in enumerate(PREDICTIONS, 1):
+            print(f"{number:2}. {prediction.claim}, because {prediction.because}.\n    {prediction.verdict(results)}")
+    draw_study(results, figure)
+    print(f"\nFigure: {figure}")
+
+
+def draw_study(results, path):
+    """Draw for each task three images and the curves of the models; in the last place the changed textures."""
+    plan, colours = results.plan, dict(zip(MODELS, (*SERIES, "#8367c7", FAINT), strict=True))
+    figure = new_figure(10, 5.6)
+    parts = figure.subfigures(2, 4).ravel()
+    for part, (task, models) in zip(parts, plan.models.items(), strict=False):
+        examples, axes = part.subplots(2, 1, height_ratios=[1, 2.6])
+        images = draw_shapes(task, 3, TUNING_SEED, SIDE).images[..., 0]
+        show(examples, np.hstack([np.pad(image, 1, constant_values=255) for image in images]), task)
+        for model in models:
+            if curve := results.curve(task, model):
+                middle, spread = zip(*(mean_and_error(found.values()) for found in curve.values()), strict=True)
+                axes.errorbar([*curve], 100 * np.array(middle), 100 * np.nan_to_num(spread), fmt="o-", ms=3, lw=1.2,
+                              color=colours[model], label=model)
+        axes.axhline(100 / len(TASKS[task].class_names), color="k", lw=0.7, ls=":")
+        axes.set(xscale="log")
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes = parts[-1].subplots()
+    columns = {"unchanged": (NONE, "accuracy"), "permuted": (PERMUTED, "accuracy"), "shifted": (HALF, "elsewhere")}
+    for k, model in enumerate(MODELS):
+        found = {name: by_seed for name, how in columns.items()
+                 if (by_seed := results.of("texture", model, plan.changed, *how))}
+        axes.bar([list(columns).index(name) + (k - 2.5) / 7 for name in found],
+                 [100 * mean_and_error(by_seed.values())[0] for by_seed in found.values()], 1 / 7, label=model,
+                 color=colours[model])
+    axes.set_xticks(range(3), columns)
+    axes.set_title("texture: patches permuted,\nor tested where no stripes were", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    figure.supxlabel("different training images; each training shows equally many", fontsize=8)
+    figure.supylabel("% of the test images right", fontsize=8)
+    save(figure, path)
+
+
+def chosen(points, options):
+    """Return the points that the options choose."""
+    return [point for point in points if (not options.task or point["task"] in options.task)
+            and (not options.model or point["model"] in options.model)
+            and (not options.seeds or point.get("seed", 0) in options.seeds)
+            and (not options.images or point["images"] in options.images)]
+
+
+def run(plan, options, file):
+    """Do what the options say, with the table `file` and that of the tuning beside it."""
+    tuning = Study(file.with_name(f"{file.stem}_tuning.csv"), plan.settings | {"tuning_seen": plan.tuning_seen})
+    if options.tune or options.quick:
+        left = tuning.run(chosen(plan.tuning_points, options), partial(measure_tuning_point, plan), options.limit,
+                          options.jobs)
+        print(f"{tuning.file}: {left} points are missing.")
+        if not options.quick:
+            return
+    rates, study, points = best_rates(plan, tuning), Study(file, plan.settings), chosen(plan.points, options)
+    if untuned := {f"{point['task']} {point['model']}" for point in points if not is_tuned(rates, point)}:
+        print(f"Left out, because their learning rates are not chosen yet (--tune): {', '.join(sorted(untuned))}.")
+    points = [point for point in points if is_tuned(rates, point)]
+    left = study.run(points, partial(measure_point, plan, rates), options.limit, options.jobs) if points else 0
+    if study.rows:
+        report(plan, study, options.out)
+    print(f"{file}: {left} points are missing."
+          + (" With --quick the models train too little for conclusions." if options.quick else ""))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tiny study of two tasks; keeps only the figure")
+    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
+    parser.add_argument("--task", action="append", choices=TASKS, help="only this task; may be repeated")
+    parser.add_argument("--model", action="append", choices=MODELS, help="only this model; may be repeated")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="only these seeds")
+    parser.add_argument("--images", type=int, nargs="+", metavar="N", help="only these numbers of images")
+    parser.add_argument("--limit", type=int, metavar="N", help="measure at most N points")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="points measured at the same time (default: 1)")
+    parser.add_argument("--csv", type=Path, help="the table (default: when_a_vit_wins.csv beside this file)")
+    parser.add_argument("--out", default="when_a_vit_wins.png", help="the image file to write")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        beside = Path(scratch) if options.quick else Path(__file__).parent
+        run(QUICK if options.quick else PLAN, options, options.csv or beside / "when_a_vit_wins.csv")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run the same command to continue")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

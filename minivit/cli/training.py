@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.checks import UnknownName
 from ..training.settings import ELSEWHERE, GROUPS, KINDS, SETTINGS
-from ..training_pipeline.defaults.presets import PHOTOGRAPHS, PRESETS, Preset
+from ..training_pipeline.defaults.presets import PHOTOGRAPHS, PRESETS, SHAPES, Preset
 from .parser import Parser, add_data_dir, add_json, add_labels, add_quiet, add_threads, given, print_note, size
 from .ranks import ranks_of_command
 from .wording import in_options
@@ -68,13 +68,16 @@ def _add_data_options(verb: Parser, use: str) -> None:
     data = verb.add_argument_group("data")
     unlabelled = "a folder of image files without labels; " if use == "pretrain" else ""
     data.add_argument("data", metavar="DATA",
-                      help="digits, mnist, fashion-mnist, cifar10 or cifar100; a folder with one sub-folder of image "
-                           f"files for each class; {unlabelled}a folder of IDX or CIFAR binary files; or an .npz file "
-                           "with images and labels.")
+                      help="digits, mnist, fashion-mnist, cifar10 or cifar100; generated images, shapes:TASK or "
+                           "shapes:TASK:IMAGES with the task texture, count, same-different, same-cells, symmetry, "
+                           "path or position; a folder with one sub-folder of image files for each class; "
+                           f"{unlabelled}a folder of IDX or CIFAR binary files; or an .npz file with images and "
+                           "labels.")
     add_data_dir(data)
     data.add_argument("--image-size", type=size, metavar="PIXELS",
                       help="Resize image files to squares of this side, or to HxW, such as 32x64. Default: squares of "
-                           "their own size, at most 64.")
+                           "their own size, at most 64. Generated images: a multiple of 4 from 16 to 64. Default: "
+                           "16.")
     data.add_argument("--fit", metavar="HOW",
                       help="Give image files this shape: crop, pad or stretch. Default: crop.")
     add_labels(data)
@@ -149,7 +152,7 @@ def preset_table() -> str:
     """Return the presets as a table of the settings that at least one of them changes."""
     names = [name for name in SETTINGS if any(name in preset.training for preset in PRESETS.values())]
     rows = [["DATA", *names]]
-    for data, preset in {**PRESETS, "other, colour": PHOTOGRAPHS, "other, grey": Preset()}.items():
+    for data, preset in {**PRESETS, "shapes:TASK": SHAPES, "other, colour": PHOTOGRAPHS, "other, grey": Preset()}.items():
         rows.append([data, *(str(preset.training.get(name, SETTINGS[name].default)) for name in names)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

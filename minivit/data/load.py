@@ -12,6 +12,7 @@ from ..common.sizes import Size
 from .cifar import find_cifar, load_cifar
 from .dataset import Dataset
 from .find_images import Finder
+from .generated import is_generated, load_generated
 from .idx import find_idx, load_idx
 from .image_folder import load_folder
 from .labels import NO_LABELS
@@ -30,16 +31,17 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
     Parameters
     ----------
     source : str or path
-        "digits", "mnist", "fashion-mnist", "cifar10" or "cifar100"; an .npz file; a folder with one sub-folder of image
-        files for each class; or a folder of IDX or CIFAR binary files.
+        "digits", "mnist", "fashion-mnist", "cifar10" or "cifar100"; "shapes:TASK" or "shapes:TASK:IMAGES", see
+        `generated.py`; an .npz file; a folder with one sub-folder of image files for each class; or a folder of IDX or
+        CIFAR binary files.
     seed : int
-        Seed of the split, if the data come without a test part.
+        Seed of the split, if the data come without a test part, and of generated images.
     test_fraction : float, above 0 and at most 1
         Fraction of each class to use for the test then. With 1 there is no training part.
     data_dir : path, optional
         Folder of the named data sets, apart from the digits. See `load_published`.
     image_size, channels, fit : optional
-        How to prepare image files. See `load_folder`.
+        How to prepare image files. See `load_folder`. Generated images take `image_size`, too.
     labels : path or str, optional
         The classes of image files that are not in sub-folders: a CSV file with the columns `file` and `label`, or a
         pattern of their names such as "{class}_*"; "none" for images without labels. See `labels.py`.
@@ -69,6 +71,11 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
     preparation: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if is_image_folder(source):
         data = load_folder(source, seed, test_fraction, **preparation)
+    elif is_generated(source):
+        if unfit := [name for name in preparation if name != "image_size"]:
+            raise ValueError(f"{', '.join(unfit)}: only for a folder of image files, and {source} are generated images: "
+                             "leave the options out")
+        data = load_generated(source, seed, image_size)
     elif preparation and (source in NAMES or Path(source or ".").exists()):    # a missing path is named below
         raise ValueError(f"{', '.join(preparation)}: only for a folder of image files; the images of {source} have a "
                          "fixed size: leave the options out")
@@ -76,14 +83,19 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
         data = load_published(source, seed, test_fraction, data_dir)
     else:
         data = _reader(source)(source, seed, test_fraction)
-    place = source if source in NAMES else str(Path(source).resolve())
+    place = source if is_named(source) else str(Path(source).resolve())
     return dataclasses.replace(data, source={
         "source": place, "seed": seed, "test_fraction": test_fraction} | (data.source or {}))
 
 
+def is_named(source: Any) -> bool:
+    """Return whether a source of data is a name, of published or of generated images, and not a path."""
+    return source in NAMES or is_generated(source)
+
+
 def is_image_folder(source: Any) -> bool:
     """Return whether a source of data is a folder of image files (not of binary files)."""
-    if not source or source in NAMES or not Path(source).is_dir():
+    if not source or is_named(source) or not Path(source).is_dir():
         return False
     return not find_idx(source) and not find_cifar(source)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..data.dataset import image_hashes
-from ..data.load import NAMES
+from ..data.load import is_named
 from .leakage import TOLERANCE
 
 IMBALANCE = 3.0             # a note is given if the largest class has this many times the images of the smallest
@@ -33,7 +33,7 @@ def data_notes(data: Dataset) -> list[str]:
 
     Named data sets get no notes: their properties are known.
     """
-    if not len(data.train_labels) or (data.source and data.source.get("source") in NAMES):
+    if not len(data.train_labels) or (data.source and is_named(data.source.get("source"))):
         return []
     return [note for note in (_imbalance(data), _single(data), *_equal_images(data), _near_duplicates(data)) if note]
 

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..data import Dataset
-from ..data.load import NAMES
+from ..data.load import is_named
 from ..kernel import on_first_compilation
 from ..training.loop import Loop
 from .data_notes import count_text
@@ -74,7 +74,7 @@ class Progress:
         if self.loop.ended:
             return ["this run is finished: nothing is left to do"]
         of_head = " of the head" if self.loop.settings["probe"] else ""
-        counts = "" if data.source and data.source.get("source") in NAMES else f" ({count_text(data)})"
+        counts = "" if data.source and is_named(data.source.get("source")) else f" ({count_text(data)})"
         what = f" of {data.classes} classes{counts}"
         if self.pretrains:
             what, of_head = " without labels", " with the decoder"

@@ -8,8 +8,9 @@ import numpy as np
 
 from ..common.checks import suggestion
 from ..data import Dataset, is_image_folder, load_data
+from ..data.generated import is_generated
 from ..data.labels import NO_LABELS
-from ..data.load import NAMES
+from ..data.load import is_named
 from ..models.model import Model
 from .config import describe_data
 from .folder import RunFolder
@@ -73,7 +74,9 @@ def update_sources(run: RunFolder, settings: Mapping[str, Any], data: Dataset) -
 def preparation(run: RunFolder, source: str | Path) -> dict[str, Any]:
     """Return the arguments of `load_data`, except for the split, that prepare `source` as the run's data."""
     own = run.config()["data"]["source"] or {}
-    names = ("image_size", "channels", "fit", "labels") if is_image_folder(source) else ("data_dir",)
+    names: tuple[str, ...] = ("image_size",) if is_generated(source) else ("data_dir",)
+    if is_image_folder(source):
+        names = ("image_size", "channels", "fit", "labels")
     found = {name: own[name] for name in names if name in own}
     if "labels" in found:
         found["labels"] = labels_of(own, source) or own["labels"]
@@ -129,7 +132,7 @@ def load_own_data(run: RunFolder, data_dir: str | None = None) -> Dataset:
         raise ValueError(f"{run.path} was trained on arrays in memory, so it has no test images of its own: name the "
                          "data, or files")
     path = own["source"].get("source", "")
-    if path not in NAMES and not Path(path).exists():
+    if not is_named(path) and not Path(path).exists():
         raise FileNotFoundError(f"{path}, on which {run.path} was trained, is gone: restore it, or evaluate the run on "
                                 "the data at their new path")
     data = load_data(**(own["source"] | ({} if data_dir is None else {"data_dir": data_dir})))

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ...data.generated import is_generated
 from ..folder import RunFolder
 
 RUNS = Path("runs")
@@ -97,7 +98,8 @@ def _runs(source: str | Path, model_name: str | None, settings: Mapping[str, Any
 
 def _stem(source: str | Path, model_name: str | None) -> str:
     """The name of the folder before the seed: the name of the data, without .npz, and the model's name."""
-    return "-".join([Path(source).resolve().name.removesuffix(".npz"), *filter(None, [model_name])])
+    name = str(source).replace(":", "-") if is_generated(source) else Path(source).resolve().name.removesuffix(".npz")
+    return "-".join([name, *filter(None, [model_name])])
 
 
 def _fits(run: RunFolder, settings: Mapping[str, Any]) -> bool:

@@ -62,6 +62,11 @@ SHORT_PRESETS = {
 }
 
 
+# Their labels may depend on direction and place, so they are not augmented; one can always draw more of them.
+SHAPES = Preset({}, {"epochs": 10, "batch_size": 64, "augment": "none", "lr": 3e-3,
+                                           "optimiser": "muon"})
+
+
 def preset_for(data: "Dataset", minutes: float | None = None) -> Preset:
     """Return the preset for a data set, by its name.
 
@@ -71,8 +76,12 @@ def preset_for(data: "Dataset", minutes: float | None = None) -> Preset:
     minutes : float, optional
         Length of the training, if it is given in minutes.
     """
+    from ...data.generated import is_generated  # here, because `minivit train --help` needs no data
+
     if minutes is not None and minutes < SHORT and data.name in SHORT_PRESETS:
         return SHORT_PRESETS[data.name]
     if data.name in PRESETS:
         return PRESETS[data.name]
+    if is_generated(data.name):
+        return SHAPES
     return PHOTOGRAPHS if data.train_images.shape[-1] == 3 else Preset()     # grey images may be letters: do not flip

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...common.sizes import Size, pair, size_as_python
 from ...data import Dataset, is_image_folder, load_data
+from ...data.generated import is_generated
 from ...models.model import Model
 from ...training.evaluation import Evaluation, evaluate
 from ...training.flip_average import add_flip_evaluation
@@ -89,6 +90,8 @@ def _load_other(run: RunFolder, source: str | Path, model: Model, data_dir: str 
     if is_image_folder(source):
         arguments |= {"image_size": model.image_size, "channels": model.channels, "fit": own.get("fit"),
                       "labels": labels or labels_of(own["source"] or {}, source)}
+    elif is_generated(source):
+        arguments["image_size"] = model.image_size
     elif labels is not None:
         arguments["labels"] = labels                                  # which only image files take
     data = load_data(**arguments)

@@ -29,7 +29,7 @@ from typing import Any
 
 from ...common.checks import UnknownName, check_name, check_number, suggestion
 from ...data import Dataset, load_data
-from ...data.load import NAMES
+from ...data.load import is_named
 from ...models.model import Model
 from ...training.settings import SETTINGS
 from ..arguments_from_names import arguments_from_names
@@ -138,7 +138,7 @@ def _study(content, path):
         raise ValueError('data is missing: write for example data = "digits"')
     if not isinstance(model, str | None):
         raise ValueError(f"model must be a name, not {model!r}")
-    if data not in NAMES and (path.parent / data).exists():           # relative to the file, wherever the command runs
+    if not is_named(data) and (path.parent / data).exists():           # relative to the file, wherever the command runs
         data = str((path.parent / data).resolve())
     settings, grid, variants = (content.get(kind, {}) for kind in ("settings", "grid", "variants"))
     if not isinstance(variants, dict):
