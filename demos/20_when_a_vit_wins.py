@@ -39,7 +39,7 @@ from minivit.data import Dataset, draw_shapes
 from minivit.data.shapes import TASKS
 from minivit.explain import Study, permute_patches
 from minivit.explain.tools.plots import FAINT, SERIES, show
-from minivit.explain.tools.trend import T95, decided, mean_and_error, paired, slope, verdict
+from minivit.explain.tools.trend import decided, mean_and_error, paired, slope, verdict
 
 CNN, VIT, STEM, SWIN, MIXER, BAG = "CNN", "ViT", "ViT with stem", "Swin", "Mixer", "ViT without positions"
 FEW, SOME, MANY = 2**12, 2**14, 2**20                                 # numbers of images that the predictions name
@@ -461,7 +461,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="only these seeds")
     parser.add_argument("--images", type=int, nargs="+", metavar="N", help="only these numbers of images")
     parser.add_argument("--limit", type=int, metavar="N", help="measure at most N points")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="points measured at the same time (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="points measured at the same time")
     parser.add_argument("--csv", type=Path, help="the table (default: when_a_vit_wins.csv beside this file)")
     parser.add_argument("--out", default="when_a_vit_wins.png", help="the image file to write")
     options = parser.parse_args()

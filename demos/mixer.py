@@ -21,7 +21,7 @@ from minivit.models.model import Model
 
 
 class MixerBlock(Layer):
-    """Mix the tokens, then the channels: (B, N, D) -> (B, N, D). mlp_ratio: F / D of both MLPs; `hidden` of the first.
+    """Mix the tokens, then the channels: (B, N, D) -> (B, N, D).
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ class Mixer(Model):
     @property
     def flops(self) -> int:
         """See `Model.flops`."""
-        one = self.blocks[0]
-        per_block = sum(x.weight.data.size * times for x, times in ((one.mix.fc1, self.width), (one.mix.fc2, self.width),
-                                                                    (one.mlp.fc1, self.tokens), (one.mlp.fc2, self.tokens)))
-        return 2 * (len(self.blocks) * per_block + self.tokens * self.patch_embed.proj.weight.data.size
-                    + self.head.fc.weight.data.size)
+        uses = {self.patch_embed.proj: self.tokens, self.head.fc: 1}
+        for block in self.blocks:
+            uses |= {block.mix.fc1: self.width, block.mix.fc2: self.width, block.mlp.fc1: self.tokens,
+                     block.mlp.fc2: self.tokens}
+        return 2 * sum(layer.weight.data.size * times for layer, times in uses.items())

@@ -152,7 +152,8 @@ def preset_table() -> str:
     """Return the presets as a table of the settings that at least one of them changes."""
     names = [name for name in SETTINGS if any(name in preset.training for preset in PRESETS.values())]
     rows = [["DATA", *names]]
-    for data, preset in {**PRESETS, "shapes:TASK": SHAPES, "other, colour": PHOTOGRAPHS, "other, grey": Preset()}.items():
+    others = {"shapes:TASK": SHAPES, "other, colour": PHOTOGRAPHS, "other, grey": Preset()}
+    for data, preset in (PRESETS | others).items():
         rows.append([data, *(str(preset.training.get(name, SETTINGS[name].default)) for name in names)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

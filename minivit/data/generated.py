@@ -67,6 +67,6 @@ def read_name(source: str) -> tuple[str, int]:
     if not counts:
         return task, TRAINING_IMAGES
     if len(counts) > 1 or not counts[0].isdecimal() or not 2 <= int(counts[0]) <= 2**32:
-        raise ValueError(f"{source}: after the task comes the number of training images, 2 to {2**32:,} without commas: "
-                         f"write for example {PREFIX}{task}:{TRAINING_IMAGES}")
+        raise ValueError(f"{source}: after the task comes the number of training images, 2 to {2**32:,}, without "
+                         f"commas: write for example {PREFIX}{task}:{TRAINING_IMAGES}")
     return task, int(counts[0])

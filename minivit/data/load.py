@@ -12,7 +12,7 @@ from ..common.sizes import Size
 from .cifar import find_cifar, load_cifar
 from .dataset import Dataset
 from .find_images import Finder
-from .generated import is_generated, load_generated
+from .generated import GENERATED, is_generated, load_generated
 from .idx import find_idx, load_idx
 from .image_folder import load_folder
 from .labels import NO_LABELS
@@ -73,8 +73,8 @@ def load_data(source: Any, seed: int = 0, test_fraction: float = 0.2, *, data_di
         data = load_folder(source, seed, test_fraction, **preparation)
     elif is_generated(source):
         if unfit := [name for name in preparation if name != "image_size"]:
-            raise ValueError(f"{', '.join(unfit)}: only for a folder of image files, and {source} are generated images: "
-                             "leave the options out")
+            raise ValueError(f"{', '.join(unfit)}: only for a folder of image files, and {source} are generated: leave "
+                             "the options out")
         data = load_generated(source, seed, image_size)
     elif preparation and (source in NAMES or Path(source or ".").exists()):    # a missing path is named below
         raise ValueError(f"{', '.join(preparation)}: only for a folder of image files; the images of {source} have a "
@@ -128,7 +128,8 @@ def _reader(source: Any) -> Any:
                          "the CSV file as labels=...")
     if source and Path(source).exists():
         raise ValueError(f"{source}: a data set is a folder, an .npz file or one of {', '.join(NAMES)}")
-    raise UnknownName("data set (and no folder or .npz file)", source, NAMES, _suggestion(Path(source or "")))
+    known = [*NAMES, "shapes:TASK"]
+    raise UnknownName("data set (and no folder or .npz file)", source, known, _suggestion(Path(source or "")))
 
 
 def _suggestion(source: Path) -> str:
@@ -136,7 +137,7 @@ def _suggestion(source: Path) -> str:
     beside = sorted(source.parent.iterdir()) if source.parent.is_dir() else []
     paths = {path.name: str(path) for path in beside
              if not path.name.startswith(".") and (path.is_dir() or path.suffix == ".npz")}
-    places = {name: name for name in NAMES} | paths
+    places = {name: name for name in (*NAMES, *GENERATED)} | paths
     near = nearest(source.name, places, cutoff=0.6)
     return f"did you mean {places[near]!r}?" if near else ""
 

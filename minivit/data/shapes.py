@@ -33,6 +33,7 @@ DARK, GREY, BRIGHT = 60.0, 128.0, 196.0
 PLUS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 CROSS = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], bool)
 CELL = 4                                                              # side of a pattern, in pixels
+LONGEST = 15                                                          # steps of a line from node to node
 FIELDS = 4                                                            # rows and columns of fields in an image
 
 
@@ -152,7 +153,7 @@ def _texture(draws, side, labels):
     for _ in range(4):                                                # clutter
         _rectangle(canvas, draws.whole(-1, side - 1), draws.whole(-1, side - 1), draws.whole(2, 6), draws.whole(2, 6),
                    draws.between(40, 216))
-    y, x = draws.between(4, side - 5), draws.between(4, side - 5)
+    y, x = draws.between(3, side - 4), draws.between(3, side - 4)
     row, column = np.ogrid[:side, :side]
     down, right = row - _column(y), column - _column(x)
     angle = labels * (np.pi / 8)
@@ -160,11 +161,11 @@ def _texture(draws, side, labels):
     phase = (_column(np.cos(angle) * wave) * right + _column(np.sin(angle) * wave) * down
              + _column(draws.between(0, 2 * np.pi)))
     stripes = _column(draws.between(90, 166)) + _column(draws.between(40, 80)) * np.cos(phase)
-    np.copyto(canvas, stripes, where=down**2 + right**2 <= 4.5**2)
+    np.copyto(canvas, stripes, where=down**2 + right**2 <= 3.5**2)
     for _ in range(2):                                                # what covers a part
         height, width = draws.whole(2, 5), draws.whole(2, 5)
-        _rectangle(canvas, np.rint(y + draws.between(-4, 4) - height / 2), np.rint(x + draws.between(-4, 4) - width / 2),
-                   height, width, draws.between(40, 216))
+        top, left = (np.rint(middle + draws.between(-4, 4)) for middle in (y - height / 2, x - width / 2))
+        _rectangle(canvas, top, left, height, width, draws.between(40, 216))
     return canvas, np.stack([y, x], axis=1)
 
 
@@ -222,7 +223,7 @@ def _path(draws, side, labels):
     taken = np.ones((B, nodes + 2, nodes + 2), bool)                  # a border that no line enters
     taken[:, 1:-1, 1:-1] = False
     canvas = _blank(B, side, DARK)
-    lines = [_walk(draws, canvas, taken, draws.whole(4, 16)) for _ in range(2)]    # (start, end), each (2, B)
+    lines = [_walk(draws, canvas, taken, draws.whole(4, LONGEST + 1)) for _ in range(2)]    # (start, end), each (2, B)
     swapped = draws.bits(1)[:, 0]                                     # the first line has more room: either one counts
     one, other = (np.where(swapped, lines[a], lines[b]) for a, b in ((0, 1), (1, 0)))
     dots = one[0], np.where(labels > 0, one[1], other[0])
@@ -232,14 +233,14 @@ def _path(draws, side, labels):
 
 
 def _walk(draws, canvas, taken, length):
-    """Draw a line of up to `length` steps to free neighbours, in place. Return its ends (2, 2, B): which, (row, column).
+    """Draw a line of up to `length` steps to free neighbours, in place. Return its ends, each (row, column): (2, 2, B).
     """
     B, nodes = len(canvas), taken.shape[1] - 2
     b, moves = np.arange(B), np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
     free = ~taken[:, 1:-1, 1:-1].reshape(B, -1)
     row, column = divmod((draws.numbers(nodes * nodes) * free).argmax(axis=1), nodes)
     start = np.stack([row, column])
-    for step in range(int(length.max()) + 1):
+    for step in range(LONGEST + 1):                                   # not length.max(), which depends on the others
         taken[b, row + 1, column + 1] = True
         canvas[b, 2 * row, 2 * column] = BRIGHT
         open_ = ~taken[b[:, None], row[:, None] + 1 + moves[:, 0], column[:, None] + 1 + moves[:, 1]]    # (B, 4)
