@@ -9,7 +9,7 @@ import pytest
 from minivit import cli
 from minivit.data import load_data, shapes
 from minivit.data.generated import TEST_IMAGES, TRAINING_IMAGES
-from minivit.data.shapes import BRIGHT, CELL, CROSS, DARK, GREY, PLUS, TASKS, draw_shapes
+from minivit.data.shapes import BRIGHT, CELL, CROSS, DARK, GREY, LINE, PATTERNS, PLUS, TASKS, draw_shapes
 
 SIDES = (16, 32)
 
@@ -87,24 +87,32 @@ def test_count_is_the_number_of_plus_signs(clean, side):
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("task", ["same-different", "same-cells"])
-def test_same_means_equal_patterns(clean, task, side):
-    images, labels, places = draw_shapes(task, 600, image_size=side)
-    seen = set()
+@pytest.mark.parametrize(("task", "pitch"), [("same-different", 2 * CELL), ("same-cells", CELL)])
+def test_two_of_four_patterns_are_equal_or_none(clean, task, pitch, side):
+    images, labels, places = draw_shapes(task, 1000, image_size=side)
+    corners = set()
     for image, label, place in zip(images[..., 0], labels, places, strict=True):
-        y, x = (place - (CELL - 1) / 2).astype(int)
-        one = image[y:y + CELL, x:x + CELL].copy()
-        rest = image.copy()
-        rest[y:y + CELL, x:x + CELL] = GREY
-        rows, columns = np.nonzero(rest != GREY)
-        v, u = rows.min(), columns.min()
-        assert (len(rows), rows.max() - v, columns.max() - u) == (CELL**2, CELL - 1, CELL - 1)
-        assert {*np.unique(one)} <= {DARK, BRIGHT}
-        assert (one == rest[v:v + CELL, u:u + CELL]).all() == label
-        assert max(abs(y - v), abs(x - u)) >= (CELL if task == "same-cells" else CELL + 1)
-        assert task == "same-different" or y % CELL == x % CELL == v % CELL == u % CELL == 0
-        seen.add((y, x))
-    assert len(seen) == 16 if (task, side) == ("same-cells", 16) else len(seen) > 50
+        patterns, first = [], tuple((place - (CELL - 1) / 2).astype(int))
+        for block in image.reshape(side // pitch, pitch, side // pitch, pitch).swapaxes(1, 2).reshape(-1, pitch, pitch):
+            rows, columns = np.nonzero(block != GREY)
+            if len(rows):                                             # a full square, and nothing else
+                found = block[rows.min():rows.max() + 1, columns.min():columns.max() + 1]
+                assert found.size == len(rows) == CELL**2
+                patterns.append(found.tobytes())
+        assert len(patterns) == PATTERNS
+        assert len({*patterns}) == PATTERNS - label
+        assert patterns.count(image[first[0]:first[0] + CELL, first[1]:first[1] + CELL].tobytes()) == 1 + label
+        corners.add(first)
+    assert len(corners) == 16 if (task, side) == ("same-cells", 16) else len(corners) >= 60
+    assert {*np.unique(images)} == {DARK, GREY, BRIGHT}
+
+
+def test_patterns_that_are_equal_by_chance_are_made_different(clean, monkeypatch):
+    monkeypatch.setattr(shapes.Draws, "bits", lambda draws, *shape: np.zeros((len(draws.indices), *shape), bool))
+    images, labels, _ = draw_shapes("same-cells", 50)
+    for image, label in zip(images[..., 0], labels, strict=True):
+        cells = image.reshape(4, CELL, 4, CELL).swapaxes(1, 2).reshape(16, -1)
+        assert len({cell.tobytes() for cell in cells if (cell != GREY).all()}) == PATTERNS - label
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -130,7 +138,7 @@ def test_a_path_leads_from_dot_to_dot_exactly_on_one_line(clean, side):
         while new:
             reached |= new
             new = {(y + dy, x + dx) for y, x in new for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
-                   if 0 <= y + dy < side and 0 <= x + dx < side and image[y + dy, x + dx] >= BRIGHT} - reached
+                   if 0 <= y + dy < side and 0 <= x + dx < side and image[y + dy, x + dx] >= LINE} - reached
         assert (dots <= reached) == label
 
 
@@ -210,11 +218,12 @@ def test_generated_images_train_resume_and_evaluate_from_the_command_line(tmp_pa
         assert cli.main([*arguments, "--json"]) in (0, None)
         return json.loads(capsys.readouterr().out)
 
-    found = call("train", "shapes:position:300", "--image-size", "20", "--epochs", "2", "-q", "--seed", "1")
+    found = call("train", "shapes:position:300", "--model", "resnet_mini", "--image-size", "20", "--epochs", "1",
+                 "-q", "--seed", "1")
     run = found["run"]
-    assert run == "runs/shapes-position-300-seed1"
+    assert run == "runs/shapes-position-300-resnet_mini-seed1"
     assert (tmp_path / run / "model.safetensors").is_file()
     assert call("evaluate", run)["accuracy"] == found["accuracy"]
     assert call("evaluate", run, "shapes:position:500")["images"] == TEST_IMAGES
-    again = call("train", "shapes:position:300", "--resume", "-q", "--seed", "1")
+    again = call("train", "shapes:position:300", "--model", "resnet_mini", "--resume", "-q", "--seed", "1")
     assert (again["run"], again["accuracy"]) == (run, found["accuracy"])

@@ -5,7 +5,7 @@ question of a known kind, and there are 2**32 images of each task for each seed:
 
     texture              which of eight directions do the stripes have?             local evidence, at any place
     count                how many plus signs are there among the crosses?           local evidence, added up
-    same-different       are the two patterns equal?                                a relation of two places
+    same-different       are two of the four patterns equal?                        a relation of two places
     same-cells           the same, with the patterns in cells of 4 x 4 pixels       a relation of two places
     symmetry             is the right side the mirror image of the left side?       a relation of many places
     path                 are the two bright dots the ends of one line?              a relation along a line
@@ -30,10 +30,11 @@ from ..common.checks import check_name, check_number
 
 PIECE = 4096                                                          # images that are painted at the same time
 DARK, GREY, BRIGHT = 60.0, 128.0, 196.0
+LINE = 160.0                                                          # darker than the dots at its ends, which are 255
 PLUS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 CROSS = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], bool)
-CELL = 4                                                              # side of a pattern, in pixels
-LONGEST = 15                                                          # steps of a line from node to node
+CELL, PATTERNS = 4, 4                                                 # side of a pattern in pixels; how many there are
+LONGEST = 9                                                           # steps of a line from node to node
 FIELDS = 4                                                            # rows and columns of fields in an image
 
 
@@ -132,17 +133,6 @@ def _stamp(canvas, top, left, pattern, level):
     canvas[where] = np.where(pattern, level, canvas[where])
 
 
-def _apart(draws, places, row, column, distance):
-    """Places (row, column), each in 0..places-1, that are at least `distance` from a given one in rows or columns."""
-    found = np.stack([row, column])
-    far = np.where(found < places - distance, found + distance, found - distance)    # a place that always fits
-    for _ in range(4):
-        other = np.stack([draws.whole(0, places), draws.whole(0, places)])
-        fits = (np.abs(other - found) >= distance).any(axis=0)
-        far = np.where(fits, other, far)
-    return far
-
-
 # ---- painters -------------------------------------------------------------------------------------------------------
 
 
@@ -183,27 +173,31 @@ def _count(draws, side, labels):
     return canvas, places
 
 
-def _two_patterns(draws, side, labels, step):
-    """Two random patterns, equal or drawn independently, at places that are multiples of `step` pixels."""
-    places = (side - CELL) // step + 1
-    row, column = draws.whole(0, places), draws.whole(0, places)
-    first, changed = draws.bits(CELL, CELL), draws.bits(CELL, CELL) & (_column(labels == 0) > 0)
-    changed[..., 0, 0] |= (labels == 0) & ~changed.any(axis=(1, 2))  # different in one pixel at least
-    canvas, corner = _blank(len(labels), side), step * np.stack([row, column])
-    _stamp(canvas, *corner, np.ones((CELL, CELL), bool), np.where(first, BRIGHT, DARK))
-    other = step * _apart(draws, places, row, column, CELL + 1 if step == 1 else 1)
-    _stamp(canvas, *other, np.ones((CELL, CELL), bool), np.where(first ^ changed, BRIGHT, DARK))
-    return canvas, corner.T + (CELL - 1) / 2
+def _equal_patterns(draws, side, labels, pitch):
+    """Four random patterns, each somewhere in a block of `pitch` pixels of its own. All differ, or two are equal."""
+    blocks, B = side // pitch, len(labels)
+    patterns = draws.bits(PATTERNS, CELL, CELL)
+    patterns[:, 1] = np.where(_column(labels) > 0, patterns[:, 0], patterns[:, 1])
+    for k in range(1, PATTERNS):                                      # by chance like an earlier one: change a pixel
+        like_earlier = (patterns[:, :k] == patterns[:, k:k + 1]).all(axis=(2, 3)).any(axis=1)
+        patterns[:, k, 0, k] ^= like_earlier & ((k > 1) | (labels == 0))
+    order = draws.numbers(blocks * blocks).argsort(axis=1)
+    canvas, places, whole = _blank(B, side), None, np.ones((CELL, CELL), bool)
+    for k in range(PATTERNS):
+        top, left = (pitch * part + draws.whole(0, max(1, pitch - CELL)) for part in divmod(order[:, k], blocks))
+        _stamp(canvas, top, left, whole, np.where(patterns[:, k], BRIGHT, DARK))
+        places = np.stack([top, left], axis=1) + (CELL - 1) / 2 if k == 0 else places
+    return canvas, places
 
 
 def _same_different(draws, side, labels):
-    """Two patterns at any two places."""
-    return _two_patterns(draws, side, labels, step=1)
+    """Patterns at any places, at least a pixel apart."""
+    return _equal_patterns(draws, side, labels, pitch=2 * CELL)
 
 
 def _same_cells(draws, side, labels):
-    """Two patterns, each in a cell, as a patch of 4 x 4 pixels sees it."""
-    return _two_patterns(draws, side, labels, step=CELL)
+    """Patterns in cells, as patches of 4 x 4 pixels see them."""
+    return _equal_patterns(draws, side, labels, pitch=CELL)
 
 
 def _symmetry(draws, side, labels):
@@ -223,7 +217,7 @@ def _path(draws, side, labels):
     taken = np.ones((B, nodes + 2, nodes + 2), bool)                  # a border that no line enters
     taken[:, 1:-1, 1:-1] = False
     canvas = _blank(B, side, DARK)
-    lines = [_walk(draws, canvas, taken, draws.whole(4, LONGEST + 1)) for _ in range(2)]    # (start, end), each (2, B)
+    lines = [_walk(draws, canvas, taken, draws.whole(3, LONGEST + 1)) for _ in range(2)]    # (start, end), each (2, B)
     swapped = draws.bits(1)[:, 0]                                     # the first line has more room: either one counts
     one, other = (np.where(swapped, lines[a], lines[b]) for a, b in ((0, 1), (1, 0)))
     dots = one[0], np.where(labels > 0, one[1], other[0])
@@ -242,12 +236,12 @@ def _walk(draws, canvas, taken, length):
     start = np.stack([row, column])
     for step in range(LONGEST + 1):                                   # not length.max(), which depends on the others
         taken[b, row + 1, column + 1] = True
-        canvas[b, 2 * row, 2 * column] = BRIGHT
+        canvas[b, 2 * row, 2 * column] = LINE
         open_ = ~taken[b[:, None], row[:, None] + 1 + moves[:, 0], column[:, None] + 1 + moves[:, 1]]    # (B, 4)
         wanted = np.floor(draws.numbers(1) * open_.sum(axis=1, keepdims=True))
         move = moves[(open_ & (open_.cumsum(axis=1) == wanted + 1)).argmax(axis=1)].T    # (2, B)
         move = np.where(open_.any(axis=1) & (step < length), move, 0)
-        canvas[b, 2 * row + move[0], 2 * column + move[1]] = BRIGHT   # the pixel between two nodes
+        canvas[b, 2 * row + move[0], 2 * column + move[1]] = LINE   # the pixel between two nodes
         row, column = row + move[0], column + move[1]
     return np.stack([start, np.stack([row, column])])
 
@@ -264,14 +258,15 @@ def _position(draws, side, labels):
     return canvas, np.stack([row, column], axis=1).astype(float)
 
 
-_DIFFERENT = ("different", "same")
+_DIFFERENT = ("all different", "two equal")
 TASKS = {
     "texture": Task("which of eight directions do the stripes have?",
                     tuple(f"{22.5 * k:g} degrees" for k in range(8)), _texture),
     "count": Task("how many plus signs are there among the crosses?", ("one", "two", "three", "four"), _count),
-    "same-different": Task("are the two patterns equal?", _DIFFERENT, _same_different),
-    "same-cells": Task("are the two patterns, in cells of 4 x 4 pixels, equal?", _DIFFERENT, _same_cells),
-    "symmetry": Task("is the right side the mirror image of the left side?", ("not symmetric", "symmetric"), _symmetry),
+    "same-different": Task("are two of the four patterns equal?", _DIFFERENT, _same_different),
+    "same-cells": Task("are two of the four patterns, in cells of 4 x 4 pixels, equal?", _DIFFERENT, _same_cells),
+    "symmetry": Task("is the right side the mirror image of the left side?", ("not symmetric", "symmetric"), _symmetry,
+                     noise=110),
     "path": Task("are the two bright dots the ends of one line?", ("two lines", "one line"), _path, noise=20),
     "position": Task("in which of 4 x 4 fields is the plus sign?",
                      tuple(f"row {k // FIELDS + 1}, column {k % FIELDS + 1}" for k in range(FIELDS**2)), _position),
