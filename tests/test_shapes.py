@@ -88,7 +88,7 @@ def test_count_is_the_number_of_plus_signs(clean, side):
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize(("task", "pitch"), [("same-different", 2 * CELL), ("same-cells", CELL)])
-def test_two_of_four_patterns_are_equal_or_none(clean, task, pitch, side):
+def test_two_of_three_patterns_are_equal_or_none(clean, task, pitch, side):
     images, labels, places = draw_shapes(task, 1000, image_size=side)
     corners = set()
     for image, label, place in zip(images[..., 0], labels, places, strict=True):
@@ -147,7 +147,7 @@ def test_the_distance_of_the_dots_tells_little_about_the_path(clean):
     ends = [np.argwhere(image == 255) for image in images[..., 0]]
     distance = np.array([np.abs(dots[0] - dots[-1]).sum() for dots in ends])
     best = max(max((guess == labels).mean(), (guess != labels).mean()) for guess in (distance > d for d in range(30)))
-    assert best < 0.65
+    assert best < 0.57
 
 
 @pytest.mark.parametrize("side", SIDES)

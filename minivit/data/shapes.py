@@ -5,7 +5,7 @@ question of a known kind, and there are 2**32 images of each task for each seed:
 
     texture              which of eight directions do the stripes have?             local evidence, at any place
     count                how many plus signs are there among the crosses?           local evidence, added up
-    same-different       are two of the four patterns equal?                        a relation of two places
+    same-different       are two of the three patterns equal?                        a relation of two places
     same-cells           the same, with the patterns in cells of 4 x 4 pixels       a relation of two places
     symmetry             is the right side the mirror image of the left side?       a relation of many places
     path                 are the two bright dots the ends of one line?              a relation along a line
@@ -33,7 +33,7 @@ DARK, GREY, BRIGHT = 60.0, 128.0, 196.0
 LINE = 160.0                                                          # darker than the dots at its ends, which are 255
 PLUS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 CROSS = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], bool)
-CELL, PATTERNS = 4, 4                                                 # side of a pattern in pixels; how many there are
+CELL, PATTERNS = 4, 3                                                 # side of a pattern in pixels; how many there are
 LONGEST = 9                                                           # steps of a line from node to node
 FIELDS = 4                                                            # rows and columns of fields in an image
 
@@ -174,7 +174,7 @@ def _count(draws, side, labels):
 
 
 def _equal_patterns(draws, side, labels, pitch):
-    """Four random patterns, each somewhere in a block of `pitch` pixels of its own. All differ, or two are equal."""
+    """Three random patterns, each somewhere in a block of `pitch` pixels of its own. All differ, or two are equal."""
     blocks, B = side // pitch, len(labels)
     patterns = draws.bits(PATTERNS, CELL, CELL)
     patterns[:, 1] = np.where(_column(labels) > 0, patterns[:, 0], patterns[:, 1])
@@ -212,27 +212,36 @@ def _symmetry(draws, side, labels):
 
 
 def _path(draws, side, labels):
-    """Two lines that do not touch. The dots are the ends of one of them, or an end of each."""
+    """Two lines that do not touch and start side by side. The dots are the ends of one of them, or one end of each.
+
+    So the dots are about as far apart in both cases.
+    """
     B, nodes = len(labels), side // 2                                 # a node at every second pixel
     taken = np.ones((B, nodes + 2, nodes + 2), bool)                  # a border that no line enters
     taken[:, 1:-1, 1:-1] = False
     canvas = _blank(B, side, DARK)
-    lines = [_walk(draws, canvas, taken, draws.whole(3, LONGEST + 1)) for _ in range(2)]    # (start, end), each (2, B)
+    first = _walk(draws, canvas, taken, draws.whole(0, nodes), draws.whole(0, nodes))    # (start, end), each (2, B)
+    lines = first, _walk(draws, canvas, taken, *first[0])
     swapped = draws.bits(1)[:, 0]                                     # the first line has more room: either one counts
     one, other = (np.where(swapped, lines[a], lines[b]) for a, b in ((0, 1), (1, 0)))
-    dots = one[0], np.where(labels > 0, one[1], other[0])
+    dots = one[0], np.where(labels > 0, one[1], other[1])
     for row, column in dots:
         canvas[np.arange(B), 2 * row, 2 * column] = 255
     return canvas, 2.0 * one[0].T
 
 
-def _walk(draws, canvas, taken, length):
-    """Draw a line of up to `length` steps to free neighbours, in place. Return its ends, each (row, column): (2, 2, B).
+def _walk(draws, canvas, taken, row, column):
+    """Draw a line from the free node nearest to (row, column), which moves at random to free neighbours, in place.
+
+    Returns its ends (2, 2, B): the first and the last, each (row, column).
     """
     B, nodes = len(canvas), taken.shape[1] - 2
-    b, moves = np.arange(B), np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
-    free = ~taken[:, 1:-1, 1:-1].reshape(B, -1)
-    row, column = divmod((draws.numbers(nodes * nodes) * free).argmax(axis=1), nodes)
+    b, moves, length = np.arange(B), np.array([(0, 1), (1, 0), (0, -1), (-1, 0)]), draws.whole(3, LONGEST + 1)
+    i, j = np.ogrid[:nodes, :nodes]
+    distance = np.abs(i - row[:, None, None]) + np.abs(j - column[:, None, None]) + draws.numbers(nodes**2).reshape(
+        B, nodes, nodes)                                              # of several nearest ones any
+    distance[taken[:, 1:-1, 1:-1]] = np.inf
+    row, column = divmod(distance.reshape(B, -1).argmin(axis=1), nodes)
     start = np.stack([row, column])
     for step in range(LONGEST + 1):                                   # not length.max(), which depends on the others
         taken[b, row + 1, column + 1] = True
@@ -241,7 +250,7 @@ def _walk(draws, canvas, taken, length):
         wanted = np.floor(draws.numbers(1) * open_.sum(axis=1, keepdims=True))
         move = moves[(open_ & (open_.cumsum(axis=1) == wanted + 1)).argmax(axis=1)].T    # (2, B)
         move = np.where(open_.any(axis=1) & (step < length), move, 0)
-        canvas[b, 2 * row + move[0], 2 * column + move[1]] = LINE   # the pixel between two nodes
+        canvas[b, 2 * row + move[0], 2 * column + move[1]] = LINE     # the pixel between two nodes
         row, column = row + move[0], column + move[1]
     return np.stack([start, np.stack([row, column])])
 
@@ -263,8 +272,8 @@ TASKS = {
     "texture": Task("which of eight directions do the stripes have?",
                     tuple(f"{22.5 * k:g} degrees" for k in range(8)), _texture),
     "count": Task("how many plus signs are there among the crosses?", ("one", "two", "three", "four"), _count),
-    "same-different": Task("are two of the four patterns equal?", _DIFFERENT, _same_different),
-    "same-cells": Task("are two of the four patterns, in cells of 4 x 4 pixels, equal?", _DIFFERENT, _same_cells),
+    "same-different": Task("are two of the three patterns equal?", _DIFFERENT, _same_different),
+    "same-cells": Task("are two of the three patterns, in cells of 4 x 4 pixels, equal?", _DIFFERENT, _same_cells),
     "symmetry": Task("is the right side the mirror image of the left side?", ("not symmetric", "symmetric"), _symmetry,
                      noise=110),
     "path": Task("are the two bright dots the ends of one line?", ("two lines", "one line"), _path, noise=20),
