@@ -258,9 +258,9 @@ class Prediction:
     def verdict(self, results):
         """Return the words: the differences in points, and whether they are as predicted."""
         found = self.differences(results)
-        signs = [decided(by_seed) for by_seed in found]
         if not all(found):
             return "not measured yet"
+        signs = [decided(by_seed) for by_seed in found]
         points = ", ".join(_points(by_seed) for by_seed in found)
         return f"{points}: " + ("confirmed" if min(signs) > 0 else "refuted" if min(signs) < 0 else "open")
 

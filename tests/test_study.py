@@ -494,3 +494,103 @@ def test_a_missing_teacher_is_trained(tmp_path):
     assert (other / run.name / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
     assert [row["role"] for row in again.rows] == [*plan.models]
     assert len({row["loss"] for row in again.rows}) == 4                  # each is trained on something else
+
+
+# ---- the study of tasks on generated images -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    sys.path.insert(0, str(DEMOS))                                    # where its Mixer is
+    try:
+        return demo("20_when_a_vit_wins")
+    finally:
+        sys.path.remove(str(DEMOS))
+
+
+def test_the_gradients_of_the_mixer_are_right_and_its_flops_are_those_of_its_matrices(tasks):
+    options = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 3, "width": 6, "depth": 2, "hidden": 5}
+    model = tasks.Mixer(**options).pack(np.float64, 0)
+    assert minivit.gradcheck(model, np.random.default_rng(0).standard_normal((2, 8, 8, 1))).ok
+    assert model.flops == 2 * (4 * 16 * 6 + 2 * (6 * 2 * 4 * 5 + 4 * 2 * 6 * 12) + 6 * 3)
+
+
+def test_all_models_of_the_study_have_equally_many_parameters(tasks):
+    data = minivit.load_data("shapes:texture:50")
+    counts = {name: tasks.make_model(name, data, 0).vector.size for name in tasks.MODELS}
+    assert max(counts.values()) < 1.11 * min(counts.values()), counts
+
+
+def with_accuracies(tasks, file, accuracy, seeds=3):
+    """A study whose accuracies are a function of (task, model, images, change) and a little of the seed."""
+    def measure(task, model, images, change, seed):
+        found = accuracy(task, model, images, change)
+        return {"accuracy": found + 0.001 * seed, "elsewhere": found - 0.1 + 0.001 * seed}
+
+    study = Study(file, {})
+    study.run([point for point in tasks.SHORT.points if point["seed"] < seeds], measure)
+    return tasks.Results(tasks.SHORT, study)
+
+
+def verdicts(tasks, results):
+    return [prediction.verdict(results).split(": ")[-1] for prediction in tasks.PREDICTIONS]
+
+
+def as_predicted(tasks):
+    """Return accuracies as the theory has them."""
+    def accuracy(task, model, images, change):
+        known, grown = np.log2(images) / 100, (images > 2**12) * 0.1
+        if change == tasks.PERMUTED:
+            return 0.5 + known - 0.2 * (model in (tasks.CNN, tasks.COARSE, tasks.STEM, tasks.SWIN))
+        if task in ("texture", "count", "path"):
+            return 0.5 + known + {tasks.CNN: 0.3 - grown, tasks.STEM: 0.25}.get(model, 0)
+        if task == "position":
+            return 0.1 if model == tasks.BAG else 0.5 + known + (0.3 - grown) * (model == tasks.VIT)
+        return 0.5 + (1 if task == "same-cells" else 0.5) * known * (1 + (model == tasks.VIT))
+    return accuracy
+
+
+def test_predictions_are_confirmed_refuted_or_open_as_the_numbers_are(tasks, tmp_path):
+    accuracy = as_predicted(tasks)
+    found = verdicts(tasks, with_accuracies(tasks, tmp_path / "as.csv", accuracy))
+    assert found[:-1] == ["confirmed"] * (len(tasks.PREDICTIONS) - 1)
+    assert found[-1] == "open"                                        # all lose 10 points in the other half
+    reverse = with_accuracies(tasks, tmp_path / "reverse.csv", lambda *point: 1 - accuracy(*point))
+    assert verdicts(tasks, reverse).count("confirmed") <= 2           # "by less than" stays true
+    assert "refuted" in verdicts(tasks, reverse)
+    one = with_accuracies(tasks, tmp_path / "one.csv", accuracy, seeds=1)
+    assert {*verdicts(tasks, one)} == {"open"}                        # a single seed shows nothing
+    none = tasks.Results(tasks.SHORT, Study(tmp_path / "none.csv", {}))
+    assert {prediction.verdict(none) for prediction in tasks.PREDICTIONS} == {"not measured yet"}
+
+
+def test_images_needed_are_interpolated_over_their_logarithm(tasks):
+    curve = {1000: 0.2, 10_000: 0.4, 100_000: 0.8}
+    assert tasks.images_needed(curve, 0.6) == pytest.approx(10_000 * math.sqrt(10))
+    assert (tasks.images_needed(curve, 0.1), tasks.images_needed(curve, 0.9)) == (1000, None)
+
+
+def test_learning_rates_are_those_of_the_best_validation_of_a_finished_tuning(tasks, tmp_path):
+    plan, study = tasks.QUICK, Study(tmp_path / "tuning.csv", {})
+    points = plan.tuning_points
+    study.run(points[:1], lambda task, model, images, lr: {"accuracy": 0.5})
+    rates = tasks.best_rates(plan, study)
+    assert rates == {"texture": {tasks.COARSE: {2**7: 3e-3}}}
+    assert tasks.is_tuned(rates, {"task": "texture", "model": tasks.COARSE})
+    assert not tasks.is_tuned(rates, {"task": "texture", "model": tasks.BAG})
+
+
+def test_changed_images_are_those_of_the_change(tasks):
+    plain, permuted = (tasks.draw("texture", 20, 3, "test", change) for change in (tasks.NONE, tasks.PERMUTED))
+    np.testing.assert_array_equal(plain[1], permuted[1])
+    assert (plain[0] != permuted[0]).any()
+
+    def pieces(images):
+        return np.sort([hash(piece.tobytes()) for image in images.reshape(-1, 4, 4, 4, 4).swapaxes(2, 3)
+                        for piece in image.reshape(16, 16)])
+
+    np.testing.assert_array_equal(pieces(plain[0]), pieces(permuted[0]))
+    left, right = (tasks.draw("texture", 20, 3, part, tasks.HALF)[0] for part in ("train", "elsewhere"))
+    assert left.shape == right.shape == (20, 16, 16, 1)
+    _, _, places = minivit.data.draw_shapes("texture", 144, 3, part="train")
+    assert len(left) == len(places[places[:, 1] < tasks.LEFT][:20])

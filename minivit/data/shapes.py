@@ -314,7 +314,7 @@ def draw_shapes(task: str, indices: int | np.ndarray, seed: int = 0, image_size:
     --------
     >>> images, labels, places = draw_shapes("count", 3)
     >>> images.shape, labels
-    ((3, 16, 16, 1), array([1, 3, 1]))
+    ((3, 16, 16, 1), array([2, 1, 0]))
     >>> bool((draw_shapes("count", np.array([2])).images[0] == images[2]).all())
     True
     """
