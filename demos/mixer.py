@@ -1,4 +1,4 @@
-"""An MLP-Mixer, made of the layers of this project: a contestant of `20_when_a_vit_wins.py`.
+"""An MLP-Mixer, made of the layers of this project: a contestant of `21_when_a_vit_wins.py`.
 
 Attention mixes tokens by weights that it computes from each image. A Mixer mixes them by weights that it has learned,
 the same for all images. Its block has two branches, like that of a ViT:

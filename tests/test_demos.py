@@ -66,7 +66,7 @@ EXPECTED = {
         (r"normal inputs (\d+)% .* ten times as large (\d+)%", lambda few, many: few < 30 and many == 100),
         (r"convolution (\d+)%, LSTM (\d+)%, embedding (\d+)%, attention (\d+)%",
          lambda *shares: shares == (31, 25, 22, 44))],                # such as 11 of the 36 pixels
-    "20_when_a_vit_wins": [
+    "21_when_a_vit_wins": [
         (r"ViT without positions +([\d.]+) \+- \S+ +([\d.]+) \+-",           # a bag of patches has no order
          lambda unchanged, permuted: abs(unchanged - permuted) <= 1),
         (r"wins\.csv: (\d+) points are missing\.", lambda left: left == 0)],

@@ -503,7 +503,7 @@ def test_a_missing_teacher_is_trained(tmp_path):
 def tasks():
     sys.path.insert(0, str(DEMOS))                                    # where its Mixer is
     try:
-        return demo("20_when_a_vit_wins")
+        return demo("21_when_a_vit_wins")
     finally:
         sys.path.remove(str(DEMOS))
 

@@ -1,9 +1,9 @@
 """When does a Vision Transformer beat a convolutional network? Ask both the same questions, on endless images.
 
-    python demos/20_when_a_vit_wins.py --tune     first: choose learning rates; writes when_a_vit_wins_tuning.csv
-    python demos/20_when_a_vit_wins.py            then: the study; writes when_a_vit_wins.csv and its figure
-    python demos/20_when_a_vit_wins.py --limit 0  only print and draw what the table holds
-    python demos/20_when_a_vit_wins.py --quick    a tiny study without conclusions; keeps only the figure
+    python demos/21_when_a_vit_wins.py --tune     first: choose learning rates; writes when_a_vit_wins_tuning.csv
+    python demos/21_when_a_vit_wins.py            then: the study; writes when_a_vit_wins.csv and its figure
+    python demos/21_when_a_vit_wins.py --limit 0  only print and draw what the table holds
+    python demos/21_when_a_vit_wins.py --quick    a tiny study without conclusions; keeps only the figure
 
 A *point* is one training: a task, a model, a number of different images, and a seed. Interrupt the study at any time:
 the same command continues with the missing points. `--task`, `--model`, `--seeds` and `--limit` choose which points are
