@@ -63,8 +63,7 @@ SHORT_PRESETS = {
 
 
 # Their labels may depend on direction and place, so they are not augmented; one can always draw more of them.
-SHAPES = Preset({}, {"epochs": 10, "batch_size": 64, "augment": "none", "lr": 3e-3,
-                                           "optimiser": "muon"})
+SHAPES = Preset({}, {"epochs": 10, "batch_size": 64, "augment": "none", "lr": 3e-3, "optimiser": "muon"})
 
 
 def preset_for(data: "Dataset", minutes: float | None = None) -> Preset:
