@@ -16,6 +16,8 @@ try:
 except ImportError:                                                   # on Windows tests marked `alone` have company
     fcntl = None
 
+# The locked files are only read: these two exist, and belong to this checkout.
+LOCKS = Path(__file__), Path(__file__).with_name("conftest.py")
 PROCESSES = 4                                                         # at most: a training has threads of its own
 
 
@@ -41,13 +43,15 @@ def pytest_runtest_protocol(item):
 
 
 @contextmanager
-def turn(alone):
-    """Hold a lock alone, or shared with other processes. Whoever waits for it shuts the entrance behind him."""
+def turn(alone, locks=LOCKS):
+    """Hold a lock alone, or shared with other processes. Whoever waits for it shuts the entrance behind him.
+
+    locks: two files, the lock and the entrance.
+    """
     if fcntl is None:
         yield
         return
-    # The locked files are only read: these two exist, and belong to this checkout.
-    with open(__file__) as lock, open(Path(__file__).with_name("conftest.py")) as entrance:
+    with open(locks[0]) as lock, open(locks[1]) as entrance:
         fcntl.flock(entrance, fcntl.LOCK_EX)
         fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(entrance, fcntl.LOCK_UN)

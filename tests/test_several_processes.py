@@ -14,18 +14,22 @@ from several_processes import turn
 pytest.importorskip("fcntl")
 
 
-def test_turns_are_shared_but_for_those_alone():
+def test_turns_are_shared_but_for_those_alone(tmp_path):
+    # with locks of its own: a process of pytest-xdist holds those of the suite while it runs this test
+    locks = tmp_path / "lock", tmp_path / "entrance"
+    for path in locks:
+        path.touch()
     events, end = [], time.monotonic() + 20
 
     def company(name):
         while "alone ends" not in events and time.monotonic() < end:  # one of both is always there
-            with turn(alone=False):
+            with turn(False, locks):
                 events.append(f"{name} begins")
                 time.sleep(0.02)
                 events.append(f"{name} ends")
 
     def alone():
-        with turn(alone=True):
+        with turn(True, locks):
             events.append("alone begins")
             time.sleep(0.1)
             events.append("alone ends")
