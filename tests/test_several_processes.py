@@ -2,13 +2,14 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+import several_processes
 from several_processes import turn
 
 pytest.importorskip("fcntl")
@@ -54,6 +55,7 @@ def test_the_whole_suite_runs_in_several_processes_and_a_file_in_one(tmp_path):
     pytest.importorskip("xdist")
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = tests\nmarkers = alone\n")
     (tmp_path / "tests").mkdir()
+    shutil.copy(several_processes.__file__, tmp_path / "tests")       # a copy: its locks are not those of this suite
     (tmp_path / "tests" / "conftest.py").write_text(
         "from several_processes import pytest_cmdline_main, pytest_runtest_protocol\n")
     (tmp_path / "tests" / "test_mine.py").write_text(
@@ -63,7 +65,7 @@ def test_the_whole_suite_runs_in_several_processes_and_a_file_in_one(tmp_path):
 
     def run(*arguments):
         return subprocess.run([sys.executable, "-c", program, "-q", *arguments], cwd=tmp_path, text=True, timeout=120,
-                              capture_output=True, env=environment | {"PYTHONPATH": str(Path(__file__).parent)}).stdout
+                              capture_output=True, env=environment).stdout
 
     assert "1 passed" in run()
     assert "1 failed" in run("tests/test_mine.py")
