@@ -27,14 +27,16 @@ IMAGE_KEYS = "image (its name), number (among the test images, else null), true 
 def add_evaluate(verbs: argparse._SubParsersAction) -> None:
     """Add `minivit evaluate`."""
     verb = verbs.add_parser(
-        "evaluate", help="measure the accuracy of a trained model",
-        description="Evaluate the model of RUN on its own test images, or on DATA.",
+        "evaluate", help="measure the accuracy of a trained model", usage="minivit evaluate RUN [RUN ...] [DATA] "
+                                                                          "[options]",
+        description="Evaluate the model of RUN on its own test images, or on DATA. Several runs are also evaluated "
+                    "as an\nensemble, which predicts the mean of their probabilities.",
         epilog="examples:\n  minivit evaluate runs/digits-seed0\n  minivit evaluate runs/photos-seed0 more-photos "
-               "--report mistakes.html")
+               "--report mistakes.html\n  minivit evaluate runs/fashion-mnist-seed0 runs/fashion-mnist-seed1")
     verb.set_defaults(verb=_evaluate)
-    verb.add_argument("run", metavar="RUN", help="The folder of a run.")
-    verb.add_argument("data", metavar="DATA", nargs="?",
-                      help="Other data, as for `train`: their test part, or all images if they have none.")
+    verb.add_argument("runs", metavar="RUN", nargs="+",
+                      help="The folder of a run, or several. The last one may be DATA: other data, as for `train`; "
+                           "their test part is used, or all images if they have none.")
     add_data_dir(verb)
     add_image_size(verb)
     add_labels(verb)
@@ -45,7 +47,8 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> None:
                            f"confusion, class_names, classes; mistakes, each with {IMAGE_KEYS}, predicted and "
                            "probability; learned, the number of images that were used in training; and "
                            "mirrored_accuracy, averaged over each image and its mirror image, if training mirrored "
-                           "images.")
+                           "images. Of several runs, these are of the ensemble, and members has run, accuracy and "
+                           "mirrored_accuracy of each.")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -53,11 +56,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ..training.evaluation_text import describe_evaluation, evaluation_text
     from ..training_pipeline.folder import RunFolder
     from ..training_pipeline.leakage import leakage_warning
+    from ..training_pipeline.results.evaluate_ensemble import split_arguments
     from ..training_pipeline.results.evaluate_run import evaluate_run
     from ..training_pipeline.results.trained_model import unfinished
 
-    run = RunFolder(options.run)
+    runs, options.data = split_arguments(options.runs)
     print_note(shadowing_folder(options.data), options)
+    if len(runs) > 1:
+        _evaluate_ensemble(list(map(RunFolder, runs)), options)
+        return
+    run = RunFolder(runs[0])
     class_names, result = evaluate_run(run, options.data, options.threads, options.data_dir, options.report,
                                        options.image_size, options.labels)
     print_note(unfinished(run), options)
@@ -69,6 +77,29 @@ def _evaluate(options: argparse.Namespace) -> None:
     own_report = run.report_file if options.data is None and result.mistakes and run.report_file.is_file() else None
     if page := options.report or own_report:
         print(f"\n{'the worst mistakes as images' if result.mistakes else 'report'}: {page}")
+
+
+def _evaluate_ensemble(runs: list[Any], options: argparse.Namespace) -> None:
+    """Print the accuracies of several runs, and the evaluation of their ensemble."""
+    from ..training.evaluation_text import describe_evaluation, evaluation_text
+    from ..training_pipeline.leakage import leakage_warning
+    from ..training_pipeline.results.evaluate_ensemble import ensemble_lines, evaluate_ensemble
+    from ..training_pipeline.results.trained_model import unfinished
+
+    if options.report:
+        raise ValueError("report=... shows one run: name only one")
+    result = evaluate_ensemble(runs, options.data, options.threads, options.data_dir, options.image_size,
+                               options.labels)
+    for run, member in zip(runs, result.members, strict=True):
+        print_note(unfinished(run), options)
+        print_note(leakage_warning(run, member), options)
+    if options.json:
+        members = [{"run": str(run.path), "accuracy": member.accuracy}
+                   | ({"mirrored_accuracy": member.with_flip.accuracy} if member.with_flip else {})
+                   for run, member in zip(runs, result.members, strict=True)]
+        print(json.dumps(describe_evaluation(result.together, result.class_names) | {"members": members}))
+        return
+    print("\n".join(ensemble_lines(runs, result)) + f"\n\n{evaluation_text(result.together, result.class_names)}")
 
 
 def add_predict(verbs: argparse._SubParsersAction) -> None:

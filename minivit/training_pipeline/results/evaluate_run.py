@@ -1,6 +1,6 @@
 """Evaluate a run on its own test images or on other data."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,43 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
     ValueError, FileNotFoundError, OSError
         As `latest_model`, `load_data` and `count_seen`, or if the data do not fit the model.
     """
+    found = prepare(run, source, data_dir, image_size, labels)
+    model, data = found.model, found.data
+    evaluation = evaluate(model, data.test_images, found.true, threads, files=data.test_files)
+    evaluation = add_flip_evaluation(evaluation, model, run.settings, data.test_images, found.true, threads)
+    evaluation = replace(evaluation, seen=found.seen)
+    if report is not None:
+        write_report(run, model, data, evaluation, report)
+    return found.names, evaluation
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What an evaluation of a run needs.
+
+    Attributes
+    ----------
+    model : Model
+    data : Dataset
+        Whose test images are used.
+    names : list of str
+        The names of the model's classes.
+    true : (B,) int
+        The class of each test image, as the model numbers it.
+    seen : int or None
+        How many of the test images the run was trained or validated on; None if that is not known.
+    """
+
+    model: Model
+    data: Dataset
+    names: list[str]
+    true: np.ndarray
+    seen: int | None
+
+
+def prepare(run: RunFolder, source: str | Path | None, data_dir: str | None, image_size: Size | None,
+            labels: str | Path | None) -> Prepared:
+    """Load the latest model of a run, and the data to evaluate it on. Arguments and errors as `evaluate_run`."""
     if source is None:
         check_has_source(labels)
     model = latest_model(run)
@@ -66,12 +103,7 @@ def evaluate_run(run: RunFolder, source: str | Path | None = None, threads: int 
     names = run.class_names(model)
     check_classes_known(data, names)
     true = np.array([names.index(name) for name in data.class_names])[data.test_labels]
-    evaluation = evaluate(model, data.test_images, true, threads, files=data.test_files)
-    evaluation = add_flip_evaluation(evaluation, model, run.settings, data.test_images, true, threads)
-    evaluation = replace(evaluation, seen=seen)
-    if report is not None:
-        write_report(run, model, data, evaluation, report)
-    return names, evaluation
+    return Prepared(model, data, names, true, seen)
 
 
 def _at_size(data: Dataset, image_size: Size) -> Dataset:
