@@ -669,3 +669,31 @@ def test_a_forward_that_fails_during_the_search_for_a_hint_leaves_the_next_verdi
         return dy * (3 * x**2 + w**2 + np.sin(5 * x)), dy * 2 * x * w
 
     assert wrong_rows(gradcheck((forward, backward), x0, x0 + 3)) == ["x"]
+
+
+# ---- a tensor that drowns in the result ----------------------------------------------------------------
+
+
+class Offset:
+    """y = offset + w: with a large offset, no change of w reaches the result."""
+
+    def __init__(self, offset, factor):
+        self.w, self.offset, self.factor = np.ones(3), offset, factor
+
+    def forward(self):
+        return self.offset + self.w
+
+    def backward(self, dy):
+        self.dw = self.factor * dy
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.0, 2.0])
+@pytest.mark.parametrize("offset", [1e15, -1e17])
+def test_a_parameter_that_drowns_in_the_result_is_not_checked(offset, factor):
+    assert "NOT CHECKED" in str(gradcheck(Offset(offset, factor)))
+    assert gradcheck(Offset(1e3, factor)).ok == (factor == 1)
+
+
+@pytest.mark.parametrize("f", [np.floor, lambda x: 7 + 0 * x, lambda x: 1.0 * (x > 0) - 5e5])
+def test_a_function_that_is_constant_near_x_does_not_drown(f):
+    assert gradcheck(pair(f, lambda dy, x: 0 * dy), X).ok

@@ -331,6 +331,26 @@ class Comparer:
         is_single = y.size > 1 and np.count_nonzero(kinked) == 1
         return low, high, 1e-3 * (high - low) if is_single else high - low
 
+    def drowns(self, name: str, direction: np.ndarray) -> bool:
+        """Return whether a tensor changes nothing only because the result is rounded, as w in 10**15 + w.
+
+        Then larger steps first change the last digits, and from there in proportion to the step. A function that is
+        constant near x, such as floor, jumps by more, or never changes.
+        """
+        y_at = self.perturbed(name, slice(None), direction)
+        steps = _LARGEST_STEP / 16 * self.scale(name) * 16.0 ** np.arange(14)
+        try:
+            with np.errstate(all="ignore"):
+                first = next((i for i, t in enumerate(steps) if not np.array_equal(y_at(t), self.y)), len(steps))
+                if first == 0 or first + 3 >= len(steps):
+                    return False
+                changes = [y_at(t) - self.y for t in steps[first:first + 4]]
+        except Exception:                                             # of the user's code, far from x
+            return False
+        _, two, three, four = (float(np.sum(change * self.dy)) for change in changes)   # one is of few digits
+        in_last_digits = (np.abs(changes[0]) <= 64 * self.eps * np.abs(self.y)).all()
+        return bool(in_last_digits and 8 < three / (two or 1.0) < 32 and 12 < four / (three or 1.0) < 20)
+
     # ---- directions and entries ----
 
     def random_direction(self, name: str, rng: np.random.Generator, part: Any = slice(None)) -> np.ndarray:

@@ -86,6 +86,8 @@ class TensorCheck:
                   unseen=unseen and not wrong,
                   problem="" if ok or wrong else "NOT CHECKED",
                   zero_within=_zero_within(gradient, smooth) if ok else math.nan)
+        if not math.isnan(row.zero_within) and comparer.drowns(name, comparer.random_direction(name, rng)):
+            return replace(row, ok=False, problem="NOT CHECKED", zero_within=math.nan, unmeasured=len(indices))
         if not wrong:
             return row
         self.wrong += 1
