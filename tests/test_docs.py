@@ -7,9 +7,11 @@ Fenced blocks are run by their language:
     ```python    the code runs; if the next block is ```text, that is its output, but for round-off
 
 A block does not run if an HTML comment that begins with "slow:" or "output of" stands directly above it. The comment
-says what the block needs, or when and where its output was produced. A block below "file: NAME" becomes that file.
+says what the block needs, or when and where its output was produced. A block below "needs NAME" runs where the package
+NAME is installed. A block below "file: NAME" becomes that file.
 """
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -25,8 +27,14 @@ BLOCK = re.compile(r"(?:^<!-- (?P<note>.*?) -->\n)?^```(?P<language>\w*)\n(?P<bo
 
 def blocks(page):
     """The fenced blocks of a page as (language, text, whether it is run)."""
-    return [(m["language"], m["body"], not (m["note"] or "").startswith(("slow:", "output of", "file:")))
-            for m in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    return [(m["language"], m["body"], runs(m["note"] or "")) for m in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+
+
+def runs(note):
+    """Whether a block with this comment above it is run."""
+    if note.startswith("needs "):
+        return importlib.util.find_spec(note.split()[1]) is not None
+    return not note.startswith(("slow:", "output of", "file:"))
 
 
 def session(page):
@@ -44,7 +52,7 @@ def snippets(page):
     """(code, expected output or None) of each Python block that runs."""
     found = blocks(page)
     after = [*found[1:], ("", "", False)]
-    return [(code, after[i][1] if after[i][0] == "text" else None)
+    return [(code, after[i][1] if after[i][0] == "text" and after[i][2] else None)
             for i, (language, code, runs) in enumerate(found) if language == "python" and runs]
 
 

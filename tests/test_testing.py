@@ -1,6 +1,7 @@
 """Gradient checks in other people's tests: assert_gradients, the pytest plugin, strategies, files, functions in C."""
 
 import ctypes
+import itertools
 import json
 import os
 import pickle
@@ -610,18 +611,24 @@ void swish_backward(const double *x, const double *dy, double *dx, int n) {
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_the_example_of_a_function_in_c(tmp_path, right):
+@pytest.mark.parametrize("number", ["double", "float"])
+def test_the_examples_of_a_function_in_c(tmp_path, number, right):
+    names = {"np": np, "ctypes": ctypes, "assert_gradients": assert_gradients, "x": X}
+    if number == "float":
+        names["cffi"] = pytest.importorskip("cffi")
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("needs a C compiler")
-    (tmp_path / "swish.c").write_text(C if right else C.replace("s + x[i] * s * (1 - s)", "s"))
+    code = C if right else C.replace("s + x[i] * s * (1 - s)", "s")
+    (tmp_path / "swish.c").write_text(code.replace("double", number))
     subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", "libswish.so", "swish.c", "-lm"], cwd=tmp_path,
                    check=True)
-    example = minivit.testing.__doc__.split("checks its gradient:\n")[1].split("\n`tests")[0]
-    code = "\n".join(line[4:] for line in example.splitlines()).replace("./libswish.so", str(tmp_path / "libswish.so"))
-    names = {"np": np, "ctypes": ctypes, "assert_gradients": assert_gradients, "x": X}
+    begin = {"double": "checks its gradient:\n", "float": "in `libswish.so`:\n"}[number]
+    lines = minivit.testing.__doc__.split(begin)[-1].splitlines()
+    example = "\n".join(line[4:] for line in itertools.takewhile(lambda line: not line or line[0] == " ", lines))
+    example = example.replace("./libswish.so", str(tmp_path / "libswish.so"))
     if right:
-        exec(code, names)
+        exec(example, names)
     else:
         with pytest.raises(AssertionError, match="the slope of the result is"):
-            exec(code, names)
+            exec(example, names)

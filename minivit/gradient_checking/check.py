@@ -57,6 +57,7 @@ checks ok: determinism, linearity, zero_dy, dy_layouts, input_layouts, aliasing
 import contextlib
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ _ALL_ZERO = ("all gradients are zero: nothing was checked, because a backward wi
 
 
 def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), method: str = "richardson",
-              samples: int = 32, tolerance: float = 1e-6, independent: bool | None = None, seed: int = 0,
+              samples: int = 32, tolerance: float | None = 1e-6, independent: bool | None = None, seed: int = 0,
               dy: Any = None, keep: Sequence[str] | str = (), rng: Any = None,
               gradients: Mapping[str, str] | None = None, checks: Sequence[str] | str = (),
               **keywords: Any) -> Report:
@@ -105,8 +106,9 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
         "directional" or "taylor": fast filters that check each tensor along one random direction.
     samples : int
         Number of random entries to check in each tensor. A larger tensor is also checked along one direction.
-    tolerance : float
-        Largest error that passes. The module docstring defines the error.
+    tolerance : float, optional
+        Largest error that passes. The module docstring defines the error. None: the forward may compute in float32, and
+        the tolerance is the smallest that its measured noise allows.
     independent : bool, optional
         Whether images of a batch (first axis) that influence each other are an error. False: they may, as in batch
         norm. None: an error for a layer or model, else a note.
@@ -149,7 +151,8 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
     """
     check_name("method", method, [*SCHEMES, *FILTERS])
     check_number("number of samples", samples, least=1, whole=True)
-    check_number("tolerance", tolerance, above=0, below=1)
+    if tolerance is not None:
+        check_number("tolerance", tolerance, above=0, below=1)
     check_number("seed", seed, least=0, whole=True)
     chosen = Chosen(checks)
     streams = [np.random.default_rng([_STREAM, seed, i]) for i in range(3)]
@@ -157,6 +160,8 @@ def gradcheck(target: Any, *inputs: Any, constants: Sequence[str] | str = (), me
     with _one_blas_thread(), SameRandomNumbers((np.random, random, *named)) as numbers:
         options = Options(streams[0], numbers.reset, _names(constants), _names(keep), gradients or {}, keywords)
         function = function_under_test(target, inputs, options)
+        if tolerance is None:
+            function, tolerance = replace(function, is_single=True), _LEAST_IN_FLOAT32 / 10
         return _check(function, dy, streams, method, samples, tolerance, independent, chosen, seed, numbers)
 
 

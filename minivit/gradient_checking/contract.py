@@ -40,7 +40,7 @@ def checked_result(function: FunctionUnderTest) -> Results:
     _check_unchanged(function, before, "forward")
     for keys, array in results.arrays.items():
         what = path("", keys) and f" ({path('', keys)})"
-        if array.dtype not in (np.float64, np.complex128):
+        if array.dtype not in (np.float64, np.complex128) and not function.is_single:
             raise ValueError(f"wrong dtype of the forward's result{what}: found {array.dtype} for float64 inputs, "
                              "expected float64, keep the dtype of the inputs in every step")
         if not np.isfinite(array).all():
@@ -96,7 +96,7 @@ def checked_gradients(function: FunctionUnderTest, results: Results, dy: np.ndar
                          "copy")
     for name, x in function.tensors.items():
         if gradients.get(name) is not None:
-            _check_gradient(name, x, gradients[name])
+            _check_gradient(name, x, gradients[name], function.is_single)
     _refuse_missing(function, gradients)
     for name, again in function.backward(results.structured(dy)).items():
         if again is not None and not np.array_equal(again, gradients[name], equal_nan=True):
@@ -117,12 +117,13 @@ def _refuse_missing(function, gradients):
                      f"{what}, or name a constant in constants=({constants})")
 
 
-def _check_gradient(name, x, gradient):
-    """Raise ValueError unless the gradient has the shape of x, in float64."""
+def _check_gradient(name, x, gradient, is_single):
+    """Raise ValueError unless the gradient has the shape of x, in float64; or in float32 if the code may be single."""
     if gradient.shape != x.shape:
         raise ValueError(f"wrong shape of the gradient of {name}: found {gradient.shape}, expected {x.shape}, the "
                          f"shape of {name}, sum over axes that broadcast")
-    if gradient.dtype not in (np.float64, x.dtype) and not (x.ndim == 0 and gradient.dtype.kind in "iu"):
+    may_differ = (x.ndim == 0 and gradient.dtype.kind in "iu") or (is_single and gradient.dtype == np.float32)
+    if gradient.dtype not in (np.float64, x.dtype) and not may_differ:
         what = "return its real part" if gradient.dtype.kind == "c" else "keep the dtype of dy"
         raise ValueError(f"wrong dtype of the gradient of {name}: found {gradient.dtype}, expected {x.dtype} as in the "
                          f"forward, {what}")

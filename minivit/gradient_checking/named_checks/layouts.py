@@ -125,6 +125,8 @@ def _tried(subject, step, layout):
     """Return None if a layout does not matter, else (whether it is wrong, what is said of it)."""
     try:
         found = step(layout)
+    except DoesNotApply:
+        raise
     except Exception as error:
         return False, _refusal(error)
     difference = subject.difference(subject.reference, found, tolerance=_GROSS)
@@ -135,6 +137,8 @@ def _tried_broadcast(subject, step):
     """Return the same for a broadcast. Its values are other ones, so it is compared with a copy of itself."""
     try:
         expected = step(_repeated_copy)
+    except DoesNotApply:
+        raise
     except Exception:                                                 # equal images need not be allowed
         return None
     try:
