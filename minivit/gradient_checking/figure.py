@@ -29,6 +29,7 @@ from .report import Report, Row
 
 _RIGHT, _WRONG = "#30638e", "#c1272d"
 _MAPPED = 3                                                           # wrong tensors with maps
+_LARGE = 10_000                                                       # entries of all tensors together
 _WRITTEN, _WRITTEN_COLUMNS = 40, 5                                    # up to so many entries have their number written
 _FLOOR = EPS / 2                                                      # smaller errors are drawn here
 
@@ -58,7 +59,8 @@ def _draw_figure(report, comparer, rows):
     for panel, row in zip(panels.flat, rows, strict=False):
         _draw_curves(panel, comparer, row, _RIGHT if row.ok else _WRONG)
         _finish(panel, report)
-        panel.set_title(_short(row.tensor, 28 if columns > 2 else 40) + ("" if row.ok else ": wrong"), fontsize=9,
+        verdict = "" if row.ok else ": wrong"
+        panel.set_title(_short(row.tensor, (26 if columns > 3 else 40) - len(verdict)) + verdict, fontsize=9,
                         loc="left", color="k" if row.ok else _WRONG)
     for panel in panels.flat[len(rows):]:
         panel.remove()
@@ -181,8 +183,10 @@ def _is_at_kink(comparer, y_at, analytic, step, noise):
 
 
 def _flat_map(comparer, row):
-    """Return how the tensor of a row lies flat."""
-    return FlatMap(comparer.gradients[row.tensor].shape, row.index, row.tensor in comparer.function.pairs)
+    """Return how the tensor of a row lies flat. Of a large model, whose forward is slow, few entries are shown."""
+    is_large = sum(x.size for x in comparer.function.tensors.values()) > _LARGE
+    return FlatMap(comparer.gradients[row.tensor].shape, row.index, row.tensor in comparer.function.pairs,
+                   100 if is_large else 400)
 
 
 def _height(flat):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-_SHOWN = 400                                                          # entries at most
 _TICKS = 6
 _SQUARE = 3                                                           # least side of an image or a kernel
 
@@ -34,14 +33,16 @@ def fold(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
 class FlatMap:
     """A tensor of some shape, laid flat. worst: the index of an entry that is always shown, or empty.
 
-    indices: those that are shown, on each axis. are_pairs: whether the last axis holds real and imaginary parts.
+    indices: those that are shown, on each axis. are_pairs: whether the last axis holds real and imaginary parts. most:
+    number of entries that are shown at most.
     """
 
-    def __init__(self, shape: tuple[int, ...], worst: tuple[int, ...] = (), are_pairs: bool = False) -> None:
+    def __init__(self, shape: tuple[int, ...], worst: tuple[int, ...] = (), are_pairs: bool = False,
+                 most: int = 400) -> None:
         self.shape, self.worst, self.are_pairs = shape, worst, are_pairs
         self.down, self.right = fold(shape)
         counts = list(shape)
-        while np.prod(counts) > _SHOWN:
+        while np.prod(counts) > most:
             longest = int(np.argmax(counts))
             counts[longest] -= 1 + counts[longest] // 20
         self.indices = [_spaced(n, count, worst[axis] if worst else 0)
@@ -91,8 +92,9 @@ class FlatMap:
 
 
 def _spaced(n, count, needed):
-    """Return `count` evenly spaced indices below n, of which the nearest is replaced by the one that is needed."""
+    """Return `count` evenly spaced indices below n; the needed one takes the place of the nearest that is no end."""
     indices = np.round(np.linspace(0, n - 1, count)).astype(int)
     if needed not in indices:
-        indices[np.argmin(np.abs(indices - needed))] = needed
+        inner = np.abs(indices - needed)[1:-1]
+        indices[1 + np.argmin(inner) if len(inner) else -1] = needed
     return indices

@@ -197,8 +197,8 @@ class Report:
 
         A right gradient gives a V, or only its left half where the forward is linear; a wrong one keeps its error at
         every step. Below, up to three wrong tensors have maps of the measured slopes, of the gradient, and of the error
-        of each entry; up to 400 entries of each are measured. Each tensor takes 90 runs of the forward, each entry of
-        a map four if it is right, else ten.
+        of each entry; up to 400 entries of each are measured, of large models 100. Each tensor takes 90 runs of the
+        forward, each entry of a map four if it is right, else ten.
 
         Parameters
         ----------
