@@ -16,8 +16,6 @@ try:
 except ImportError:                                                   # on Windows tests marked `alone` have company
     fcntl = None
 
-# The locked files are only read: these two exist, and belong to this checkout.
-LOCKS = Path(__file__), Path(__file__).with_name("conftest.py")
 PROCESSES = 4                                                         # at most: a training has threads of its own
 
 
@@ -37,21 +35,18 @@ def pytest_cmdline_main(config):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Let a test marked `alone` run while no other process runs one."""
-    several = hasattr(item.config, "workerinput")
-    with turn(item.get_closest_marker("alone") is not None) if several else nullcontext():
+    alone, several = item.get_closest_marker("alone") is not None, hasattr(item.config, "workerinput")
+    with turn(Path(item.config.option.basetemp).parent, alone) if several else nullcontext():
         return (yield)
 
 
 @contextmanager
-def turn(alone, locks=LOCKS):
-    """Hold a lock alone, or shared with other processes. Whoever waits for it shuts the entrance behind him.
-
-    locks: two files, the lock and the entrance.
-    """
+def turn(folder, alone):
+    """Hold a lock in a folder, alone or shared. Who waits for it keeps the entrance shut, so that nobody overtakes."""
     if fcntl is None:
         yield
         return
-    with open(locks[0]) as lock, open(locks[1]) as entrance:
+    with open(folder / "turn", "w") as lock, open(folder / "entrance", "w") as entrance:
         fcntl.flock(entrance, fcntl.LOCK_EX)
         fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(entrance, fcntl.LOCK_UN)

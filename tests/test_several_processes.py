@@ -2,35 +2,30 @@
 
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
-import several_processes
 from several_processes import turn
 
 pytest.importorskip("fcntl")
 
 
 def test_turns_are_shared_but_for_those_alone(tmp_path):
-    # with locks of its own: a process of pytest-xdist holds those of the suite while it runs this test
-    locks = tmp_path / "lock", tmp_path / "entrance"
-    for path in locks:
-        path.touch()
     events, end = [], time.monotonic() + 20
 
     def company(name):
         while "alone ends" not in events and time.monotonic() < end:  # one of both is always there
-            with turn(False, locks):
+            with turn(tmp_path, alone=False):
                 events.append(f"{name} begins")
                 time.sleep(0.02)
                 events.append(f"{name} ends")
 
     def alone():
-        with turn(True, locks):
+        with turn(tmp_path, alone=True):
             events.append("alone begins")
             time.sleep(0.1)
             events.append("alone ends")
@@ -55,7 +50,6 @@ def test_the_whole_suite_runs_in_several_processes_and_a_file_in_one(tmp_path):
     pytest.importorskip("xdist")
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = tests\nmarkers = alone\n")
     (tmp_path / "tests").mkdir()
-    shutil.copy(several_processes.__file__, tmp_path / "tests")       # a copy: its locks are not those of this suite
     (tmp_path / "tests" / "conftest.py").write_text(
         "from several_processes import pytest_cmdline_main, pytest_runtest_protocol\n")
     (tmp_path / "tests" / "test_mine.py").write_text(
@@ -65,7 +59,7 @@ def test_the_whole_suite_runs_in_several_processes_and_a_file_in_one(tmp_path):
 
     def run(*arguments):
         return subprocess.run([sys.executable, "-c", program, "-q", *arguments], cwd=tmp_path, text=True, timeout=120,
-                              capture_output=True, env=environment).stdout
+                              capture_output=True, env=environment | {"PYTHONPATH": str(Path(__file__).parent)}).stdout
 
     assert "1 passed" in run()
     assert "1 failed" in run("tests/test_mine.py")
