@@ -40,6 +40,8 @@ MODELS = {
     "rotary": ("vit", VIT | {"positions": "rotary"}),
     "extended": ("vit", VIT | {"positions": "learned+rotary", "registers": 2, "layer_scale": 0.1, "qk_norm": True,
                                "relative_bias": True}),
+    "extended, by mean": ("vit", VIT | {"positions": "rotary", "registers": 1, "pool": "mean"}),
+    "extended, by mean of normed tokens": ("vit", VIT | {"registers": 1, "pool": "mean", "norm_first": True}),
     "convolutional stem": ("vit", VIT | {"stem": "conv", "pool": "mean"}),
     "dropout": ("vit", VIT | {"drop_rate": 0.2, "drop_path_rate": 0.3}),
     "deit": ("deit", VIT),

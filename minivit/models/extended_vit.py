@@ -20,6 +20,7 @@ import numpy as np
 
 from ..common.checks import check_name, check_number
 from ..common.sizes import Size
+from ..kernel import zeros
 from ..layers import (
     AttentionVariant,
     Block,
@@ -144,7 +145,7 @@ class ExtendedViT(ViT):
         self.check_gradient(dlogits, shape[0])
         dy = self.head.backward(dlogits)
         dy = self.fc_norm.backward(dy) if self.fc_norm else dy
-        dx = np.zeros(shape, dy.dtype)                                # no prefix token is read
+        dx = zeros(shape, dy.dtype)                                   # no prefix token is read
         dx[:, self.prefix:] = pooling.backward(dy, pooled)
         return self._encode_backward(self.norm.backward(dx) if self.norm else dx, embedded)
 
