@@ -1,8 +1,6 @@
 """Training on several ranks of MPI: the same bits on any number of them, and one clear line if one fails."""
 
-import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -13,7 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from mpi_jobs import RANK, Job, linux, no_job_is_left, run, with_mpi  # noqa: F401
+from mpi_jobs import RANK, SETTINGS, TINY, Job, linux, no_job_is_left, program, result_of, run, with_mpi  # noqa: F401
 
 import minivit
 from minivit.parallel import prediction
@@ -23,41 +21,11 @@ from minivit.parallel.ranks.obituary import Obituary
 from minivit.training_pipeline.folder import RunFolder
 
 VERB = ["-m", "minivit", "train", "digits", "--mpi", "-q", "--threads", "1"]
-TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width": 16, "depth": 1, "heads": 2,
-        "mlp_ratio": 2, "drop_rate": 0.1, "drop_path_rate": 0.1}
-SETTINGS = {"epochs": 2, "batch_size": 64, "lanes": 4, "augment": "affine,mixup:1:0.5,flip", "ema": 0.9,
-            "optimiser": "muon", "val_fraction": 0.2, "patience": 5}
-# a program for each rank; `before` runs before the training, where `rank` is the number of the rank
-PROGRAM = """
-import os, signal, sys, time
-import minivit
-from mpi4py import MPI
-
-rank = MPI.COMM_WORLD.Get_rank()
-{before}
-settings = {settings}
-if sys.argv[2] == "resume":
-    settings = {{"resume": True}}
-result = minivit.train(minivit.create_model("vit", **{tiny}), "digits", out=sys.argv[1], mpi=MPI.COMM_WORLD,
-                       progress=False, threads={threads}, checkpoint_steps=1, **settings)
-"""
-
-
-def program(before="", settings=None, threads=1):
-    """Return the arguments that run PROGRAM."""
-    return "-c", PROGRAM.format(before=before, settings=SETTINGS | (settings or {}), tiny=TINY, threads=threads)
 
 
 def command(before):
     """Return the arguments that run the command line, after some statements."""
     return "-c", f"{before}\nimport sys\nfrom minivit.cli import main\nsys.exit(main(sys.argv[1:]))"
-
-
-def result_of(folder):
-    """Return the bytes of the weights, and the log without the durations."""
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return (folder / "model.safetensors").read_bytes(), [{k: v for k, v in r.items() if k != "seconds"}
-                                                         for r in records]
 
 
 @pytest.fixture(scope="module")
@@ -78,18 +46,10 @@ def test_the_weights_and_the_log_have_the_same_bits_on_any_number_of_ranks(one_p
     assert result_of(tmp_path / "run") == one_process
 
 
-def wait_for_checkpoint(folder, process):
-    deadline = time.monotonic() + 60
-    while not (folder / "checkpoint.safetensors").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def kill(folder, ranks, victim, mode, delay, number=signal.SIGKILL):
     """Train on some ranks and send a signal to one of them, a while after the first checkpoint -> (code, lines)."""
     job = Job(ranks, *program(), folder, mode)
-    wait_for_checkpoint(folder, job.process)
+    job.wait_for(folder / "checkpoint.safetensors")
     time.sleep(delay)
     with suppress(ProcessLookupError, KeyError):
         os.kill(job.pids()[victim], number)
@@ -114,38 +74,11 @@ def test_a_killed_rank_ends_all_with_one_line_and_other_ranks_resume_to_the_same
 
 @with_mpi
 @linux
-@pytest.mark.slow
-def test_twenty_kills_of_random_ranks_at_random_moments(one_process, tmp_path):
-    draw, kills, mode = random.Random(0), 0, "new"
-    slower = "from minivit.training.trainer import Trainer\nstep = Trainer.step\n" \
-             "Trainer.step = lambda *a, **k: (time.sleep(0.15), step(*a, **k))[1]"
-    while kills < 20:
-        ranks = draw.choice([2, 3, 4])
-        job = Job(ranks, *program(slower), tmp_path / "run", mode)
-        wait_for_checkpoint(tmp_path / "run", job.process)
-        deadline = time.monotonic() + 60
-        while len(job.pids()) < ranks and job.process.poll() is None:
-            assert time.monotonic() < deadline
-        time.sleep(draw.uniform(1, 4))
-        victim = job.pids().get(draw.randrange(ranks))
-        if victim is None or job.process.poll() is not None:              # it has finished
-            break
-        os.kill(victim, signal.SIGKILL)
-        kills, mode = kills + 1, "resume"
-        code, _, err = job.end(30)
-        assert code != 0 or (tmp_path / "run" / "model.safetensors").exists(), err
-    assert kills == 20
-    minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "run", progress=False, resume=True)
-    assert result_of(tmp_path / "run") == one_process
-
-
-@with_mpi
-@linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_one_rank_saves_and_stops_all_after_the_same_step(one_process, tmp_path, number):
     job = Job(3, *VERB, "--epochs", "1", "--batch-size", "8", "--lanes", "4", "--checkpoint-steps", "1",
               "--out", tmp_path / "run")
-    wait_for_checkpoint(tmp_path / "run", job.process)
+    job.wait_for(tmp_path / "run" / "checkpoint.safetensors")
     os.kill(job.pids()[2], number)
     code, out, err = job.end(60)
     assert code == 128 + number
@@ -155,6 +88,76 @@ def test_a_signal_to_one_rank_saves_and_stops_all_after_the_same_step(one_proces
     step, resume = re.fullmatch(words, line).groups()
     assert resume == f"mpiexec -n 3 minivit train digits --out {tmp_path / 'run'} --resume --mpi"
     assert RunFolder(tmp_path / "run").read_position()[0] == int(step)
+
+
+# ---- other kinds of training --------------------------------------------------------------------------------------
+
+
+def command_line(tmp_path, ranks, out, *options, data="digits"):
+    """Run `minivit train` on some ranks, or in one process without MPI -> what is in its folder."""
+    words = ["-m", "minivit", "train", data, "-q", "--threads", "1", "--out", tmp_path / out, *options]
+    code, _, err = Job(ranks, *words, *(["--mpi"] if ranks > 1 else []), folder=tmp_path).end()
+    assert code == 0, err
+    return result_of(tmp_path / out)
+
+
+@with_mpi
+def test_a_linear_probe_has_the_same_bits_on_ranks_and_after_a_resume_with_another_number(tmp_path, no_curve):
+    minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "start", progress=False, **SETTINGS)
+    probe = "--fine-tune", tmp_path / "start", "--probe", "--epochs", "3", "--lanes", "4", "--val-fraction", "0.2"
+    one = command_line(tmp_path, 1, "one", *probe)
+    assert command_line(tmp_path, 3, "three", *probe) == one
+    assert RunFolder(tmp_path / "three").settings["probe"]
+    stop = ("from minivit.training_pipeline.pretrained import probe_features as p\nold, calls = p._Store.add, []\n"
+            "def new(*a):\n    old(*a)\n    calls.append(0)\n    if len(calls) == 2: os.kill(os.getpid(), 15)\n"
+            "p.BLOCK_ROWS, p._Store.add = 1000, new")
+    code, _, lines, err = run(2, *command(f"{RANK}{stop}"), "train", "digits", "-q", "--mpi", "--out", "two", *probe,
+                              folder=tmp_path)
+    assert code == 128 + signal.SIGTERM, err
+    assert len(lines) == 1
+    assert re.search(r"stopped after the features of \d+ of \d+ images, which are saved; resume with: mpiexec -n 2 "
+                     "minivit train digits --out two --resume --mpi", lines[0])
+    assert command_line(tmp_path, 4, "two", "--resume") == one
+
+
+@with_mpi
+def test_minutes_fix_the_same_number_of_steps_on_all_ranks(tmp_path, no_curve):
+    settings = {name: value for name, value in SETTINGS.items() if name not in ("epochs", "patience")}
+    code, out, _, err = run(3, *program(settings={"epochs": None, "patience": None, "minutes": 0.02}), tmp_path / "run",
+                            "new")
+    assert (code, out) == (0, ""), err
+    stored = RunFolder(tmp_path / "run").settings
+    assert stored["epochs"] is None
+    assert stored["steps"] >= 1
+    steps_of_an_epoch = (1438 - 288) // 64
+    minivit.train(minivit.create_model("vit", **TINY), "digits", out=tmp_path / "one", progress=False,
+                  epochs=stored["steps"] / steps_of_an_epoch, **settings)
+    assert RunFolder(tmp_path / "one").settings["steps"] == stored["steps"]
+    assert result_of(tmp_path / "run") == result_of(tmp_path / "one")
+
+
+@with_mpi
+def test_a_finished_run_is_extended_on_another_number_of_ranks(tmp_path):
+    wsd = "--schedule", "wsd", "--lanes", "4", "--model", "vit_mini", "--batch-size", "64"
+    for out, first, second in (("one", 1, 1), ("ranks", 2, 3)):
+        command_line(tmp_path, first, out, "--epochs", "1", *wsd)
+        command_line(tmp_path, second, out, "--resume", "--epochs", "2")
+    assert RunFolder(tmp_path / "ranks").settings["steps"] == 44
+    assert result_of(tmp_path / "ranks") == result_of(tmp_path / "one")
+
+
+# ---- the tests themselves -----------------------------------------------------------------------------------------
+
+
+@with_mpi
+@linux
+def test_a_job_that_a_test_leaves_running_is_ended_with_its_ranks():
+    job = Job(2, "-c", "import time\nfrom mpi4py import MPI\nprint('ready', flush=True)\ntime.sleep(100)")
+    assert [job.process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
+    assert sorted(job.pids()) == [0, 1]
+    job.kill()
+    assert job.pids() == {}
+    assert job.process.returncode is not None
 
 
 # ---- errors -------------------------------------------------------------------------------------------------------
