@@ -78,12 +78,12 @@ class Job:
             stderr=subprocess.PIPE, env=os.environ | variables | {"MINIVIT_TEST_JOB": self.name})
         _started.append(self)
 
-    def end(self, seconds=120):
+    def end(self, seconds=300):
         """Wait for the end -> (exit code, output, errors)."""
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
 
-    def wait_for(self, file, seconds=60):
+    def wait_for(self, file, seconds=300):
         """Wait until a file is there."""
         deadline = time.monotonic() + seconds
         while not file.exists():
