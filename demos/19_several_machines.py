@@ -40,7 +40,6 @@ import numpy as np
 import minivit
 from minivit.common.figures import new_figure, save
 from minivit.parallel.batch_split import CHUNK, BatchSplit
-from minivit.parallel.lane_gradient import LaneGradient
 from minivit.parallel.lanes import Lanes
 from minivit.parallel.ranks.mpi import ranks_of
 from minivit.parallel.threads import Workers
@@ -209,15 +208,39 @@ def all_ranks():
     return ranks_of(MPI.COMM_WORLD if MPI.COMM_WORLD.Get_size() > 1 else None)
 
 
-def overlap(lanes, repetitions):
+def sleeping_step(ranks, whole, last):
+    """Return a function that adds gradients of the size of `cifar`, with lanes that sleep instead of computing.
+
+    They sleep for `whole` seconds. The gradients become final in the `last` of them, the last layers first.
+    """
+    size = minivit.create_model(MODELS["cifar"]).vector.size
+    own, total = np.ones(size, np.float32), np.empty(size, np.float32)
+
+    def add(chunk, first):
+        total[chunk] = own[chunk] if first else total[chunk] + own[chunk]
+
+    def step():
+        start = time.perf_counter()
+        ranks.ordered_allreduce(
+            Workers(1), total, compute=lambda: time.sleep(whole), add_own=add, finish=lambda chunk: 0.0,
+            is_final=lambda chunk: time.perf_counter() - start > whole - last * chunk.start / size)
+        assert (total == ranks.size).all()
+
+    return step
+
+
+def overlap(lanes, sleep, repetitions):
     """Print the time of a step whose sum begins during the backward, and of one whose sum begins after it."""
-    ranks, early = all_ranks(), LaneGradient.is_final
+    ranks, early = all_ranks(), [True]
+    add_all = ranks.ordered_allreduce
+    ranks.ordered_allreduce = lambda *arguments, is_final, **named: add_all(
+        *arguments, is_final=lambda chunk: early[0] and is_final(chunk), **named)
     with ranks.together():
-        step = cifar_trainer(ranks, lanes)
+        step = sleeping_step(ranks, *sleep) if sleep else cifar_trainer(ranks, lanes)
         times = {"during the backward": [], "after the backward": []}
         for _ in range(repetitions + 3):
             for when, found in times.items():
-                LaneGradient.is_final = early if when == "during the backward" else lambda *_: False
+                early[0] = when == "during the backward"
                 ranks.allgather_number(0)                             # all begin at the same time
                 start = time.perf_counter(), time.process_time()
                 step()
@@ -299,6 +322,8 @@ def main():
     parser.add_argument("--out", default="several_machines.png", help="file of the figure")
     parser.add_argument("--overlap", action="store_true", help="compare sums that begin during and after the backward")
     parser.add_argument("--lanes", type=int, help="number of lanes, for --overlap")
+    parser.add_argument("--sleep", type=float, nargs=2, metavar=("WHOLE", "LAST"),
+                        help="for --overlap, lanes that sleep; gradients become final in the LAST of WHOLE seconds")
     parser.add_argument("--memory", action="store_true", help="print the memory of each rank")
     parser.add_argument("--images", type=int, default=200_000, help="number of images, for --memory")
     parser.add_argument("--speed", action="store_true", help="compare two ranks with one process")
@@ -309,7 +334,7 @@ def main():
     elif options.speed:
         speed(2 if options.quick else 10, 3 if options.quick else 15)
     elif options.overlap:
-        overlap(options.lanes, 3 if options.quick else 30)
+        overlap(options.lanes, options.sleep, 3 if options.quick else 30)
     elif options.memory:
         memory(options.images)
     elif options.check:

@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import time
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,13 +25,19 @@ pytestmark = [pytest.mark.slow, with_mpi, linux]
 on_each_data_set = pytest.mark.parametrize("data", DATA)
 
 
+@cache
+def is_there(data):
+    try:
+        minivit.load_data(data)
+    except OSError:                                                   # also ConnectionError
+        return False
+    return True
+
+
 def job_on(data, ranks, folder, mode, before=""):
     """Train on some ranks; one rank is a process without MPI."""
-    if data != "digits":
-        try:
-            minivit.load_data(data)
-        except (OSError, ConnectionError):
-            pytest.skip(f"{data} is not there")
+    if not is_there(data):
+        pytest.skip(f"{data} is not there")
     return Job(ranks, *program(before, data=data, **DATA[data]), folder, mode)
 
 
@@ -103,13 +110,16 @@ NUMBER = r"\d+(?:\.\d+)?"
     (2, ["--overlap", "--lanes", "4"], [
         rf"the sum begins during the backward: +{NUMBER} ms a step, half of them .* to .* ms; {NUMBER} ms of .* time",
         rf"the sum begins after the backward : +{NUMBER} ms a step, .*"]),
+    (3, ["--overlap", "--sleep", "0.02", "0.01"], [
+        rf"the sum begins during the backward: +{NUMBER} ms a step, .*",
+        rf"the sum begins after the backward : +{NUMBER} ms a step, .*"]),
     (2, ["--memory", "--images", "20000"], [
         r"20,000 images of 32x32x3 pixels: 59 MB; .*", r"before .*", r"its share .*", r"its share, after .*",
         r"all images .*", r"all images, after .*"]),
     (1, ["--speed"], [
         rf"1 process of 2 threads +{NUMBER} ms a step, +{NUMBER} ms of processor time", r"2 ranks of 1 thread +.*",
         rf"speed of the ranks against the process: {NUMBER} of it by the clock, {NUMBER} by processor time .*"]),
-], ids=["overlap", "memory", "speed"])
+], ids=["overlap", "sleep", "memory", "speed"])
 def test_the_measurements_of_the_demo_run(tmp_path, ranks, options, lines):
     code, out, err = Job(ranks, DEMO, "--quick", *options, folder=tmp_path).end()
     assert code == 0, err

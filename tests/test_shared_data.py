@@ -137,7 +137,7 @@ def test_the_images_leave_no_file_if_a_rank_is_killed(tmp_path):
     job = Job(2, "-c", text, TMPDIR=str(tmp_path / "t"))
     assert job.process.stdout.readline() == "ready\n"
     job.kill()
-    assert [*(tmp_path / "t").iterdir()] == []
+    assert [*(tmp_path / "t").glob("minivit*")] == []                 # Open MPI may leave a folder of its own
 
 
 def test_the_digest_of_the_order_depends_on_it_and_the_other_one_does_not():
