@@ -21,7 +21,7 @@ DATA = {
 # so that a kill comes during the training
 SLOWER = ("from minivit.training.trainer import Trainer\nstep = Trainer.step\n"
           "Trainer.step = lambda *a, **k: (time.sleep(0.5), step(*a, **k))[1]")
-pytestmark = [pytest.mark.slow, with_mpi, linux]
+pytestmark = [pytest.mark.slow, linux]
 on_each_data_set = pytest.mark.parametrize("data", DATA)
 
 
@@ -58,6 +58,7 @@ def sha(folder):
     return sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+@with_mpi
 @on_each_data_set
 def test_the_sha256_is_the_same_on_1_2_3_4_ranks_and_after_kills_with_other_numbers_of_ranks(tmp_path, data):
     found = {}
@@ -82,6 +83,7 @@ def test_the_sha256_is_the_same_on_1_2_3_4_ranks_and_after_kills_with_other_numb
     assert result_of(folder) == result_of(tmp_path / "1 ranks")
 
 
+@with_mpi
 @on_each_data_set
 def test_twenty_kills_of_random_ranks_at_random_moments_change_nothing(tmp_path, data):
     assert job_on(data, 1, tmp_path / "undisturbed", "new").end()[0] == 0
@@ -106,6 +108,7 @@ DEMO = Path(__file__).parents[1] / "demos" / "19_several_machines.py"
 NUMBER = r"\d+(?:\.\d+)?"
 
 
+@with_mpi
 @pytest.mark.parametrize(("ranks", "options", "lines"), [
     (2, ["--overlap", "--lanes", "4"], [
         rf"the sum begins during the backward: +{NUMBER} ms a step, half of them .* to .* ms; {NUMBER} ms of .* time",
