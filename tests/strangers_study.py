@@ -2,6 +2,7 @@
 
     python tests/strangers_study.py              prints a table; a column for each checker that is installed
     python tests/strangers_study.py --missed     also lists what a checker missed, and mistakes without a diagnosis
+    python tests/strangers_study.py --time       measures only how long minivit takes for the right layers
     python tests/strangers_study.py --abilities  prints another table: what each checker can do, each cell from a run
 
 It measures on the layers of `tests/strangers`: right ones, their mistakes, and small mistakes planted in every tensor:
@@ -134,6 +135,14 @@ def abilities_table() -> str:
     return "\n".join(lines)
 
 
+def seconds_for_right_layers() -> float:
+    """Return the processor time in which minivit checks all right layers, one after another."""
+    STRANGERS[0].run(minivit_verdict)                                 # imports
+    start = time.process_time()
+    assert all(stranger.run(minivit_verdict).ok for stranger in STRANGERS)
+    return time.process_time() - start
+
+
 def main() -> None:
     """Measure the checkers that are installed and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -141,7 +150,11 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=RANDOM, metavar="N", help="Number of random right functions.")
     parser.add_argument("--checker", choices=JUDGES, metavar="NAME", help=f"Measure one of {', '.join(JUDGES)} only.")
     parser.add_argument("--abilities", action="store_true", help="Print what each checker can do, and nothing else.")
+    parser.add_argument("--time", action="store_true", help="Measure only the time for the right layers.")
     options = parser.parse_args()
+    if options.time:
+        print(f"{len(STRANGERS)} right layers in {seconds_for_right_layers():.1f} s")
+        return
     if options.abilities:
         print(abilities_table())
         return

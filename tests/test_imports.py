@@ -28,8 +28,10 @@ def python(code, *arguments):
      "matplotlib numba pooch requests minivit.training minivit.models minivit.layers minivit.ops"),
     ("from minivit.training_pipeline.train import train", "matplotlib minivit.cli minivit.explain"),
     ("import minivit.testing", "numba matplotlib minivit.ops minivit.layers minivit.models pytest hypothesis"),
+    ("from minivit.testing import assert_gradients",
+     "numba matplotlib minivit.ops minivit.layers minivit.models pytest hypothesis torch jax autograd mygrad"),
     ("from minivit.explain import rollout", "matplotlib tqdm minivit.training minivit.data minivit.cli"),
-], ids=["minivit", "ops", "models", "data", "training", "testing", "explain"])
+], ids=["minivit", "ops", "models", "data", "training", "testing", "assertion", "explain"])
 def test_an_import_loads_nothing_that_it_does_not_need(statement, unwanted):
     code = f"{statement}\nimport sys\nprint(*(name for name in sys.argv[1:] if name in sys.modules))"
     assert python(code, *unwanted.split()).strip() == ""
