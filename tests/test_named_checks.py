@@ -778,3 +778,42 @@ def test_a_failed_check_makes_assertions_fail_and_is_in_every_form_of_the_report
     report = minivit.gradcheck(target, X)
     assert "check dy_layouts: WRONG" in report._repr_html_()
     assert str(pickle.loads(pickle.dumps(report))) == str(report)
+
+
+def test_empty_tensors_and_single_numbers_are_no_trouble():
+    def assert_no_error(report):
+        assert report.ok
+        assert not any("ended with" in finding.text for finding in report.checks), report
+
+    assert_no_error(minivit.gradcheck((lambda x, w: (x * 1.0, w), lambda dy, w: (dy, np.zeros_like(w))), X,
+                                      np.zeros((0, 3)), checks="all"))
+    assert_no_error(minivit.gradcheck((lambda x: (x * x, x), lambda dy, x: 2 * dy * x), np.array(2.0), checks="all"))
+
+    class WithEmpty(Linear):
+        def __init__(self):
+            super().__init__()
+            self.b = np.zeros((0, 2))
+
+        def backward(self, dy):
+            self.db = np.zeros((0, 2))
+            return super().backward(dy)
+
+    assert_no_error(minivit.gradcheck(WithEmpty(), X, checks="all"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_outside_a_domain_warn_nobody():
+    assert minivit.gradcheck((lambda x: (np.log(x), x), lambda dy, x: dy / x), 1e-3 + np.abs(X), checks="all").ok
+
+
+def test_checks_of_the_layouts_and_of_the_batch_take_several_results_and_trees():
+    def forward(pair):
+        return {"product": pair["p"] * pair["q"], "count": 3, "sum": (pair["p"] + pair["q"],)}, pair
+
+    def backward(dy, pair):
+        both = dy["sum"][0]
+        return {"p": dy["product"] * pair["q"] + both, "q": dy["product"] * pair["p"] + both}
+
+    report = minivit.gradcheck((forward, backward), {"p": X, "q": X + 1}, checks="all")
+    assert report.ok
+    assert [finding.check for finding in report.checks if finding.verdict != "ok"] == ["jvp", "second", "parts"]

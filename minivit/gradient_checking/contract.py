@@ -177,7 +177,8 @@ def _coupled_images(function, x, y, rng):
         """Return the other images of the result that change with these images of the input."""
         saved = x[images].copy()
         x[images] += rng.standard_normal(saved.shape) * rms(x)
-        change = np.abs(np.array(function.forward()) - y).reshape(len(y), -1).max(axis=1)
+        with np.errstate(all="ignore"):                               # such values may leave a domain
+            change = np.abs(np.array(function.forward()) - y).reshape(len(y), -1).max(axis=1)
         x[images] = saved
         return [i for i in range(len(y)) if i not in images and change[i] > 1e-9 * np.abs(y).max()]
 

@@ -16,7 +16,7 @@ from .calls import Calls, arrays_of, values_of
 
 def randomised(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return random values of the size of `value`; matrices scaled by their fan-in, so that nothing saturates."""
-    spread = 1 / math.sqrt(value.shape[0]) if value.ndim > 1 else 0.5
+    spread = 1 / math.sqrt(max(value.shape[0], 1)) if value.ndim > 1 else 0.5
     noise = spread * rng.standard_normal(value.shape)
     return np.asarray(value + (noise + 1j * spread * rng.standard_normal(value.shape) if value.dtype.kind == "c"
                                else noise))
