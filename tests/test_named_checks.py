@@ -673,6 +673,19 @@ def test_the_innermost_wrong_part_is_to_blame():
     assert found(minivit.gradcheck(Net(projection(WrongLinear)), X, checks="-parts"), "parts") is None
 
 
+def test_a_wrong_layer_inside_a_block_of_this_project_is_named():
+    class WrongProjection(minivit.layers.Linear):
+        def backward(self, dy):
+            return 1.01 * super().backward(dy)
+
+    block = Block(width=6, heads=2, mlp_ratio=2)
+    block.attn.proj.__class__ = WrongProjection
+    report = minivit.gradcheck(block, RNG.standard_normal((2, 3, 6)), method="directional")
+    assert not report.ok
+    said = found(report, "parts").text
+    assert said.startswith("attn.proj is to blame: the gradient of x is wrong (the gradient is 1.01 times what")
+
+
 def test_right_parts_of_a_right_whole():
     text = passes(Net(projection(), projection()), X, name="parts")
     assert text == "9 parts are right with their own activations"

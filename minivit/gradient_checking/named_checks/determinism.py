@@ -5,7 +5,8 @@ in the first step and never again goes unseen there: every later backward uses t
 
 One copy runs a step with other inputs and another dy, and then the step whose slopes were checked. This must compute
 what a new copy computes. Gradients that are added up may be the sum of both steps. (That one call, repeated, computes
-the same is part of the contract of every check.)
+the same is part of the contract of every check.) Functions have no object: what they keep in a global variable is seen
+only if the second step depends on the step before it.
 """
 
 from .named_check import OK, WRONG
