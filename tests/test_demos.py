@@ -49,6 +49,12 @@ EXPECTED = {
         (r"With 1,400 images, hard distillation changes the accuracy by \S+ \+- ([\d.]+) points\.\n",
          lambda error: error > 0),
         (r"distillation\.csv: (\d+) points are missing\.", lambda left: left == 0)],
+    "22_few_labels": [
+        (r"from scratch +([\d.]+) \+- [\d.]+ % over (\d) seeds",
+         lambda accuracy, seeds: accuracy > 50 and seeds == 2),
+        (r"pre-trained +([\d.]+) \+- ", lambda accuracy: accuracy > 50),
+        (r"Pre-training changes the accuracy by (\S+) \+- \S+ points", lambda change: abs(change) < 40),
+        (r"(\d+) points are missing\.", lambda left: left == 0)],
     "15_why_this_way": [
         (r"(\d+) runs, (\d+) are missing\.", lambda runs, left: (runs, left) == (8, 0))],
     "16_vit_in_ten_minutes": [

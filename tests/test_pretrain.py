@@ -12,6 +12,8 @@ from minivit import cli
 from minivit.models.masked_autoencoder import MaskedAutoencoder
 from minivit.ops import hiding, patches, philox, reconstruction
 from minivit.training.pretraining import evaluate_reconstruction, masked_reconstruction
+from minivit.training_pipeline.defaults import default_length
+from minivit.training_pipeline.defaults.default_length import default_epochs, explain_length
 from minivit.training_pipeline.folder import RunFolder
 from minivit.training_pipeline.pretrained.fine_tune import fine_tuned_model
 from minivit.training_pipeline.pretrained.weight_source import WeightSource
@@ -399,6 +401,35 @@ def test_a_folder_without_labels(pictures, capsys, monkeypatch, tmp_path_factory
     code, _out, err = run(capsys, "train", pictures)
     assert code == 2
     assert "image files, but not in sub-folders" in err
+
+
+def test_few_images_get_more_epochs_and_a_reason(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(default_length, "LEAST_STEPS", 31)            # 600 steps would take long
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / "pets" / name / f"{i}.png")
+    code, out, err = run(capsys, "train", "pets")
+    assert code == 0, err
+    assert "default model for 32 training images of 8x8 pixels: a ViT of" in err
+    assert "with a convolutional stem, which helps most with few images; choose another one with --model" in err
+    assert ("31 epochs instead of 30, because an epoch of 32 images has only 1 step, and a training should have 31"
+            "\n") in err
+    assert "after 31 steps" in out
+    code, out, err = run(capsys, "train", "pets", "--epochs", "2", "--model", "vit_mini")
+    assert "instead of" not in err
+    assert "default model" not in err
+    assert "after 2 steps" in out
+
+
+@pytest.mark.parametrize(("usual", "images", "batch_size", "epochs"), [
+    (30, 1438, 64, 30), (30, 1000, 32, 30), (30, 100, 32, 200), (30, 40, 32, 600), (15, 60000, 128, 15),
+    (1, 9, 3, 200)])
+def test_a_training_has_at_least_600_steps(usual, images, batch_size, epochs):
+    assert default_epochs(usual, images, batch_size) == epochs
+    assert (explain_length(epochs, usual, images, batch_size) is None) == (epochs == usual)
 
 
 def test_an_empty_folder_has_no_images(tmp_path):

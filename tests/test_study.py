@@ -482,6 +482,24 @@ def test_no_test_image_is_used_to_choose_a_learning_rate(tmp_path, monkeypatch):
     assert not (parts[0] | parts[1]) & parts[2]
 
 
+def test_few_labels_are_tuned_on_validation_images_and_both_ways_get_the_same_labels():
+    few = demo("22_few_labels")
+    plan, whole = few.PLANS["digits"], minivit.load_data("digits", seed=20)
+    tuned, tested = (few.labelled_part(plan, 20, tuning) for tuning in (True, False))
+    for part in (tuned, tested):
+        assert len(part.train_labels) == few.BATCH * few.STEPS_PER_EPOCH
+        _, first = np.unique(part.train_images, axis=0, return_index=True)
+        assert np.bincount(part.train_labels[first]).tolist() == [10] * 10
+    assert len(tuned.test_images) == 1
+    np.testing.assert_array_equal(tested.test_images, whole.test_images)
+    validation = {image.tobytes() for image in tuned.val_images}
+    assert len(validation) > 400
+    assert not validation & {image.tobytes() for image in [*whole.test_images, *tuned.train_images]}
+    assert {(p["lr"], p["steps"]) for p in plan.tuning_points if p["way"] == few.SCRATCH} == {
+        (p["lr"], p["steps"]) for p in plan.tuning_points if p["way"] == few.PRETRAINED}
+    assert not set(plan.seeds) & set(plan.tuning_seeds)
+
+
 def test_a_missing_teacher_is_trained(tmp_path):
     distillation = demo("12_distillation")
     plan = distillation.Plan("digits", (100,), (0,), epochs=0.2, batch_size=32, augment="none", widths=(8, 12), depth=1)

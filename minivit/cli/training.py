@@ -193,8 +193,10 @@ def _pretrain(options: argparse.Namespace) -> None:
 def _train_on(ranks: Any, options: argparse.Namespace, kind: str | None = None) -> None:
     """Train on the ranks of the command. Rank 0 chooses the folder, and prints. kind: a word for its default name."""
     from ..data import shadowing_folder
+    from ..data.load import NAMES
     from ..training_pipeline.arguments_from_names import arguments_from_names
     from ..training_pipeline.defaults.default_folder import folder_of_new_run, folder_to_resume, unfinished_predecessor
+    from ..training_pipeline.defaults.default_model import explain_model
     from ..training_pipeline.train import train
 
     def note(text):
@@ -215,6 +217,8 @@ def _train_on(ranks: Any, options: argparse.Namespace, kind: str | None = None) 
         raise _without_other_options(error) from None
     if data.untested and len(data.test_labels):
         note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown")
+    if not (options.model or resumed or settings.get("start") or options.quiet or options.data in NAMES):
+        note(in_options(explain_model(model, data), options.option_names))
     out = resumed or options.out
     with nullcontext(out) if out or not ranks.first else folder_of_new_run(*names) as folder:
         folder = out or _of_first(ranks, lambda: folder)

@@ -23,7 +23,7 @@ from ..common.sizes import Size, check_pair
 from ..data import Dataset
 from ..models.small import fit
 from ..ops import softmax
-from ..training.settings import SETTINGS, TrainingSettings
+from ..training.settings import SETTINGS, TrainingSettings, default_settings
 from ..training_pipeline.build_loop import build_loop, images_of
 from ..training_pipeline.defaults.default_model import model_for
 from ..training_pipeline.progress import Progress
@@ -281,7 +281,9 @@ class ViTClassifier(ClassifierMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31))
         data = Dataset("X", images, labels, images[:0], labels[:0], tuple(map(str, self.classes_)))
         self.model_ = model_for(data, self.model, seed, **self._given(MODEL_OPTIONS))
-        given, _ = read_arguments(self._given(SETTING_NAMES) | {"seed": seed})
+        # as other estimators, it has one default length for any number of images
+        length = {"epochs": default_settings()["epochs"]}
+        given, _ = read_arguments(length | self._given(SETTING_NAMES) | {"seed": seed})
         self.loss_curve_ = self._train(data, new_settings(self.model_, data, given))
         return self
 

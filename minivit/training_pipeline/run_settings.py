@@ -21,6 +21,7 @@ from ..parallel.batch_split import MAX_LANES, BatchSplit
 from ..training.augment import Augmentation
 from ..training.settings import PATIENCE_VAL_FRACTION, SETTINGS, check_names, check_setting, default_settings
 from .config import describe_model
+from .defaults.default_length import default_epochs, explain_length
 from .defaults.presets import preset_for
 from .extend import extended_settings
 from .folder import RunFolder
@@ -121,7 +122,17 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
         settings["trunk"] = backbone_digest(model)
     if minutes is not None:
         return settings | {"epochs": None, "steps": None}
+    if "epochs" not in given and not settings["probe"]:
+        settings["epochs"] = default_epochs(settings["epochs"], images, size)
     return settings | {"steps": _steps(settings, images)}
+
+
+def length_note(settings: Mapping[str, Any], given: Mapping[str, Any], data: Dataset) -> str | None:
+    """Return why a new run has more epochs than the preset, if it has; else None. data: as they are trained on."""
+    if "epochs" in given or settings["epochs"] is None or settings["probe"]:
+        return None
+    usual = preset_for(data).training.get("epochs", default_settings()["epochs"])
+    return explain_length(settings["epochs"], usual, len(data.train_labels), settings["batch_size"])
 
 
 def _steps(settings, images):

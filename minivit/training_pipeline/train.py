@@ -30,7 +30,7 @@ from .progress import Progress
 from .results.report import write_report
 from .results.result import Result, result_of
 from .run_data import check_fit, update_sources
-from .run_settings import new_settings, read_arguments, resumed_settings, training_data
+from .run_settings import length_note, new_settings, read_arguments, resumed_settings, training_data
 from .same_everywhere import SameWeights, WeightsOfFirst, check_same_checkpoint, check_same_everywhere, shared_folder
 from .shared_data import load_once
 from .tensorboard_log import TensorBoardLog, tensorboard_writer
@@ -164,6 +164,7 @@ class _Training:
         check_fit(model, self.data, labelled=not pretrains)
         settings = self._complete_settings(given)
         self.parts = training_data(self.data, settings)
+        self.length_note = None if self.resumed else length_note(settings, given, self.parts)
         ranks.check_lanes(settings["lanes"])
         self.round_alike = check_same_everywhere(ranks, model, self.data, settings)
         if self.other["minutes"] is not None:
@@ -248,6 +249,7 @@ class _Training:
 
     def _progress(self, show, notes):
         """What shows the progress. notes: on the data."""
+        notes = [*notes, self.length_note] if self.length_note else notes
         return Progress(show, self.loop, self.parts, self.run.path if self.run else None, notes)
 
     def _inputs(self, progress):
