@@ -131,7 +131,8 @@ def length_note(settings: Mapping[str, Any], given: Mapping[str, Any], data: Dat
     """Return why a new run has more epochs than the preset, if it has; else None. data: as they are trained on."""
     if "epochs" in given or settings["epochs"] is None or settings["probe"]:
         return None
-    usual = preset_for(data).training.get("epochs", default_settings()["epochs"])
+    defaults: dict[str, Any] = dict(default_settings())
+    usual = (defaults | preset_for(data).training)["epochs"]
     return explain_length(settings["epochs"], usual, len(data.train_labels), settings["batch_size"])
 
 
