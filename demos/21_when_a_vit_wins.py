@@ -33,6 +33,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from matplotlib.patches import Patch
 from mixer import Mixer
 
 import minivit
@@ -106,7 +107,8 @@ class Plan:
         plain = [(task, model, size, NONE) for task, models in self.models.items() for size in self.sizes
                  for model in models]
         changed = [("texture", model, self.changed, change) for change in (NONE, PERMUTED, HALF)
-                   for model in self.changing] + [("position", BAG, self.changed, NONE)]
+                   for model in self.changing]
+        changed += [("position", BAG, self.changed, NONE)] * ("position" in self.models)
         points = [*plain, *(point for point in changed if point not in plain)]
         return [{"task": task, "model": model, "images": size, "change": change, "seed": seed} for seed in self.seeds
                 for task, model, size, change in points]
@@ -175,18 +177,24 @@ def measure_tuning_point(plan, task, model, images, lr):
 
 def measure_point(plan, rates, task, model, images, change, seed):
     """Measure a point of the study, with the learning rate chosen for the nearest number of images."""
+    lr = rate_of(plan, rates, task, model, images)
+    return train(plan, task, model, images, change, seed, plan.seen, lr=lr)
+
+
+def rate_of(plan, rates, task, model, images):
+    """Return the learning rate chosen for the nearest number of images; None if none is chosen yet."""
+    by_images = rates[task].get(VIT if model == BAG else model)
     nearest = min(plan.tuned, key=lambda size: abs(math.log(size / images)))
-    return train(plan, task, model, images, change, seed, plan.seen, lr=rates[task][_tuned_as(model)][nearest])
+    return by_images[nearest] if by_images else None
 
 
-def _tuned_as(model):
-    """The model whose learning rates a model uses."""
-    return VIT if model == BAG else model
-
-
-def is_tuned(rates, point):
-    """Return whether the learning rates for a point are chosen."""
-    return _tuned_as(point["model"]) in rates.get(point["task"], {})
+def check_rates(plan, rates, study):
+    """Raise ValueError if rows of the table were measured with another learning rate than is chosen now."""
+    for row in study.rows:
+        now = rate_of(plan, rates, row["task"], row["model"], row["images"])
+        if now not in (None, row["lr"]):
+            raise ValueError(f"{study.file} was measured with the learning rate {row['lr']:g} for {row['model']} on "
+                             f"{row['task']}, and the tuning has {now:g} now: remove these rows, or restore the tuning")
 
 
 def best_rates(plan, tuning):
@@ -200,6 +208,16 @@ def best_rates(plan, tuning):
             if all({*by_rate} >= {*plan.learning_rates} for by_rate in found.values()):
                 rates[task][model] = {size: max(by_rate, key=by_rate.get) for size, by_rate in found.items()}
     return rates
+
+
+def print_rates(plan, rates):
+    """Print the chosen learning rates. A star marks the lowest and the highest of the grid: one outside may be better.
+    """
+    ends = plan.learning_rates[0], plan.learning_rates[-1]
+    for task, by_model in rates.items():
+        for model, by_images in by_model.items():
+            print(f"{task}, {model}: learning rate " + ", ".join(
+                f"{lr:g}{'*' * (lr in ends)} with {size:,} images" for size, lr in by_images.items()))
 
 
 # ---- results --------------------------------------------------------------------------------------------------------
@@ -328,14 +346,14 @@ PREDICTIONS = [
 
 
 def _points(by_seed):
-    """Return the mean and error of differences, in points."""
+    """Return the mean and error of differences, in points; of a single seed no error."""
     mean, error = mean_and_error(by_seed.values())
-    return f"{100 * mean:+.1f} +- {100 * error:.1f}"
+    return f"{100 * mean:+.1f}" + f" +- {100 * error:.1f}" * (len(by_seed) > 1)
 
 
 def _percent(by_seed):
     """Return the mean and error of accuracies, in percent; "-" without any."""
-    return "{:.1f} +- {:.1f}".format(*(100 * v for v in mean_and_error(by_seed.values()))) if by_seed else "-"
+    return _points(by_seed).removeprefix("+") if by_seed else "-"
 
 
 def images_needed(curve, level):
@@ -366,8 +384,10 @@ def print_task(results, task, models):
         if leads and results.plan is not QUICK:
             print(f"{one} and {other}: {verdict(leads, f'the {one}', f'the {other}')}")
     best = max(mean_and_error(found.values())[0] for curve in curves.values() for found in curve.values())
-    level = (1 / len(TASKS[task].class_names) + best) / 2
-    needed = {}
+    chance, needed = 1 / len(TASKS[task].class_names), {}
+    if best < chance + 0.1:                                           # nobody has learned the task
+        return
+    level = (chance + best) / 2
     for model, curve in curves.items():
         seeds = set.intersection(*map(set, curve.values()))
         of_seeds = [images_needed({size: found[seed] for size, found in curve.items()}, level) for seed in seeds]
@@ -377,17 +397,25 @@ def print_task(results, task, models):
     print(f"Images needed for {level:.1%}: " + ", ".join(f"{model} {text}" for model, text in needed.items()))
 
 
+def print_changed(results):
+    """Print the accuracies of models that were trained on changed textures."""
+    columns = {"unchanged": (NONE, "accuracy"), PERMUTED: (PERMUTED, "accuracy"),
+               "left, tested left": (HALF, "accuracy"), "left, tested right": (HALF, "elsewhere")}
+    rows = {model: [results.of("texture", model, results.plan.changed, *how) for how in columns.values()]
+            for model in MODELS}
+    if any(any(row[1:]) for row in rows.values()):
+        print(f"\ntexture, {results.plan.changed:,} images: the accuracy with changed images")
+        print(f"{'':22}" + "".join(f"{name:>20}" for name in columns))
+        for model, row in rows.items():
+            print(f"{model:22}" + "".join(f"{_percent(found):>20}" for found in row))
+
+
 def report(plan, study, figure):
     """Print the results and the verdicts on the predictions, and draw the figure."""
     results = Results(plan, study)
     for task, models in plan.models.items():
         print_task(results, task, models)
-    print(f"\ntexture, {plan.changed:,} images: the accuracy with changed images")
-    print(f"{'':22}{'unchanged':>16}{PERMUTED:>18}{'left, tested left':>20}{'left, tested right':>20}")
-    for model in MODELS:
-        cells = [_percent(results.of("texture", model, plan.changed, change, what)) for change, what in (
-            (NONE, "accuracy"), (PERMUTED, "accuracy"), (HALF, "accuracy"), (HALF, "elsewhere"))]
-        print(f"{model:22}{cells[0]:>16}{cells[1]:>18}{cells[2]:>20}{cells[3]:>20}")
+    print_changed(results)
     if plan is not QUICK:
         print("\nPredictions, and what was measured (points, mean and standard error over the seeds)")
         for number, prediction in enumerate(PREDICTIONS, 1):
@@ -410,8 +438,9 @@ def draw_study(results, path):
                 middle, spread = zip(*(mean_and_error(found.values()) for found in curve.values()), strict=True)
                 axes.errorbar([*curve], 100 * np.array(middle), 100 * np.nan_to_num(spread), fmt="o-", ms=3, lw=1.2,
                               color=colours[model], label=model)
-        axes.axhline(100 / len(TASKS[task].class_names), color="k", lw=0.7, ls=":")
-        axes.set(xscale="log")
+        chance = 100 / len(TASKS[task].class_names)
+        axes.axhline(chance, color="k", lw=0.7, ls=":")
+        axes.set(xscale="log", xlim=(0.8 * plan.sizes[0], 1.25 * plan.sizes[-1]), ylim=(chance - 5, 102))
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     axes = parts[-1].subplots()
@@ -420,13 +449,14 @@ def draw_study(results, path):
         found = {name: by_seed for name, how in columns.items()
                  if (by_seed := results.of("texture", model, plan.changed, *how))}
         axes.bar([list(columns).index(name) + (k - 3) / 8 for name in found],
-                 [100 * mean_and_error(by_seed.values())[0] for by_seed in found.values()], 1 / 8, label=model,
-                 color=colours[model])
+                 [100 * mean_and_error(by_seed.values())[0] for by_seed in found.values()], 1 / 8, color=colours[model])
+    axes.set(xlim=(-0.5, 2.5), ylim=(0, 102))
     axes.set_xticks(range(3), columns)
     axes.set_title("texture: patches permuted,\nor tested where no stripes were", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    figure.legend([Patch(color=colour) for colour in colours.values()], colours, loc="outside upper center", ncols=7,
+                  frameon=False, fontsize=8)
     figure.supxlabel("different training images; each training shows equally many", fontsize=8)
     figure.supylabel("% of the test images right", fontsize=8)
     save(figure, path)
@@ -446,14 +476,16 @@ def run(plan, options, file):
     if options.tune or options.quick:
         left = tuning.run(chosen(plan.tuning_points, options), partial(measure_tuning_point, plan), options.limit,
                           options.jobs)
+        print_rates(plan, best_rates(plan, tuning))
         print(f"{tuning.file}: {left} points are missing.")
         if not options.quick:
             return
     rates, study, points = best_rates(plan, tuning), Study(file, plan.settings), chosen(plan.points, options)
-    if untuned := {f"{point['task']} {point['model']}" for point in points if not is_tuned(rates, point)}:
-        print(f"Left out, because their learning rates are not chosen yet (--tune): {', '.join(sorted(untuned))}.")
-    points = [point for point in points if is_tuned(rates, point)]
-    left = study.run(points, partial(measure_point, plan, rates), options.limit, options.jobs) if points else 0
+    check_rates(plan, rates, study)
+    tuned = [point for point in points if rate_of(plan, rates, point["task"], point["model"], point["images"])]
+    if untuned := len(points) - len(tuned):
+        print(f"{untuned} points are left out: their learning rates are not chosen yet (--tune).")
+    left = study.run(tuned, partial(measure_point, plan, rates), options.limit, options.jobs) + untuned
     if study.rows:
         report(plan, study, options.out)
     print(f"{file}: {left} points are missing."

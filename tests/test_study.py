@@ -594,8 +594,12 @@ def test_learning_rates_are_those_of_the_best_validation_of_a_finished_tuning(ta
     study.run(points[:1], lambda task, model, images, lr: {"accuracy": 0.5})
     rates = tasks.best_rates(plan, study)
     assert rates == {"texture": {tasks.COARSE: {2**7: 3e-3}}}
-    assert tasks.is_tuned(rates, {"task": "texture", "model": tasks.COARSE})
-    assert not tasks.is_tuned(rates, {"task": "texture", "model": tasks.BAG})
+    assert tasks.rate_of(plan, rates, "texture", tasks.COARSE, 2**9) == 3e-3
+    assert tasks.rate_of(plan, rates, "texture", tasks.BAG, 2**9) is None    # those of the ViT are not chosen
+    table = Study(tmp_path / "table.csv", {})
+    table.run(plan.points[:1], lambda **point: {"lr": 1e-3})
+    with pytest.raises(ValueError, match=r"the learning rate 0\.001 for CNN of stride 2 on texture, .* 0\.003 now"):
+        tasks.check_rates(plan, rates, table)
 
 
 def test_changed_images_are_those_of_the_change(tasks):
