@@ -296,6 +296,8 @@ IN_LAYERS = [
          lambda layer, dy, dx: setattr(layer.q_norm.weight, "grad", layer.k_norm.weight.grad)),
         ("NormedAttention", "x", "0.1% too large", lambda layer, dy, dx: 1.001 * dx),
         ("RotaryAttention", "x", "0.1% too large", lambda layer, dy, dx: 1.001 * dx),
+        ("NormedRotaryAttention", "q_norm.weight", "it has the gradient of the keys' norm",
+         lambda layer, dy, dx: setattr(layer.q_norm.weight, "grad", layer.k_norm.weight.grad)),
         ("LayerScale", "gamma", "its gradient is zero", _gradient("gamma", np.zeros_like)),
         ("ScaledBlock", "ls1.gamma", "it has the gradient of the other branch",
          lambda layer, dy, dx: setattr(layer.ls1.gamma, "grad", layer.ls2.gamma.grad)),

@@ -531,7 +531,7 @@ def test_models_prints_a_line_for_each_model(call):
 
 
 BAD_INPUT = [
-    ("trian digits", "unknown command 'trian': did you mean 'train'.*known: train, study, evaluate, "),
+    ("trian digits", "unknown command 'trian': did you mean 'train'.*known: train, pretrain, study, evaluate, "),
     ("train", "DATA"),
     ("train digit", "unknown data set.*'digit'.*did you mean 'digits'"),
     ("train nowhere.npz", r"nowhere\.npz: no such file"),
@@ -660,7 +660,7 @@ def test_only_data_that_could_be_meant_are_suggested(refused, tmp_path, monkeypa
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "photos" / "birds.npz").touch()
     (tmp_path / "photos" / "birdy.txt").touch()
-    known = "known: digits, mnist, fashion-mnist, cifar10, cifar100\n"
+    known = "known: digits, mnist, fashion-mnist, cifar10, cifar100, shapes:TASK\n"
     for wrong, right in ((".gitt", ""), ("digi", ""), ("photos/cars", "did you mean 'photos/cats'? "),
                          ("photos/bird", "did you mean 'photos/birds.npz'? "), ("photo/cats", "")):
         hint = "did you mean 'digits'? " if wrong == "digi" else right
@@ -888,7 +888,7 @@ def test_version(capsys, option):
 def test_help_of_train_has_groups_presets_and_examples(call):
     text = call("help", "train")
     groups = re.findall(r"^([a-z ]+):$", text, re.MULTILINE)
-    assert groups == ["options", "data", "model", *GROUPS, "examples"]
+    assert groups == ["options", "data", "model", *(name for name in GROUPS if name != "pre-training"), "examples"]
     for name, preset in PRESETS.items():
         row = next(line.split() for line in text.splitlines() if line.startswith(f"  {name} "))
         assert [str(preset.training[s]) for s in preset.training if str(preset.training[s]) not in row] == []

@@ -181,6 +181,8 @@ def test_only_code_and_output_stay_as_they_are_in_the_ops():
     ops = [path for path in CHAPTERS if path.startswith("minivit/ops/")]
     assert [line for path in ops for line in literal_blocks(path)] == [
         "reference_forward(x, ...)      -> y, cache       plain NumPy, for reading and for tests",
+        "y[b, pixel] = 0 if the pixel lies in a hidden patch of image b, else x[b, pixel]",
+        "dx[b, pixel] = 0 if the pixel lies in a hidden patch of image b, else dy[b, pixel]",
         "(block, sample, step, stream)       block: which four of the numbers of this sample"]
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -470,6 +471,7 @@ def test_norms_in_the_log_change_nothing_else(runs, tmp_path):
 
 def test_a_damaged_norm_in_the_log_is_named(runs, tmp_path):
     run = RunFolder(tmp_path)
+    shutil.copy(runs / "token" / "config.json", tmp_path)
     [record] = RunFolder(runs / "token").read_log()
     run.log_file.write_text(json.dumps(record | {"grad_norms": {"head": math.inf}}) + "\n")
     with pytest.raises(ValueError, match="is damaged"):
