@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minivit
+from minivit.testing.files import check_file
 
 RNG = np.random.default_rng(8)
 X, W, BETA = RNG.standard_normal((3, 5)), RNG.standard_normal((5, 4)), 1 + 0.5 * RNG.standard_normal(5)
@@ -186,6 +187,34 @@ def test_a_pair_written_by_hand_for_the_arrays_of_a_framework(make, factor):
 
     report = minivit.gradcheck((forward, backward), array(X), array(W))
     assert wrong(report) == ([] if factor == 1 else ["x"])
+
+
+FILE = """
+import torch
+
+class Net(torch.nn.Sequential):
+    def __init__(self, width):
+        super().__init__(torch.nn.Linear(width, 2), torch.nn.Tanh())
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, dy):
+        return ctx.saved_tensors[0] * dy
+"""
+
+
+@needs("torch")
+def test_modules_and_functions_in_a_file(tmp_path):
+    (tmp_path / "mine.py").write_text(FILE)
+    report = check_file(f"{tmp_path}/mine.py:Net", ["3x4"])
+    assert report.ok
+    assert [row.tensor for row in report.rows] == ["input", "0.weight", "0.bias"]
+    assert wrong(check_file(f"{tmp_path}/mine.py:Square", ["3x4"])) == ["x"]
 
 
 # ---- PyTorch -----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..common.checks import check_name
 from ..gradient_checking import Report, gradcheck
+from ..gradient_checking.frameworks import is_target, makes_targets
 
 _PAIRS = (("_forward", "_backward"), ("_fwd", "_bwd"), ("_forward", "_grad"), ("_forward", "_vjp"),
           ("", "_backward"), ("", "_grad"), ("", "_vjp"))             # endings of a forward and its backward
@@ -209,13 +210,19 @@ def _candidates(module: ModuleType) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in vars(module).items():
         own = getattr(value, "__module__", module.__name__) == module.__name__
-        if own and not name.startswith("_") and all(callable(getattr(value, m, None)) for m in ("forward", "backward")):
+        if own and not name.startswith("_") and _is_layer(value):
             found[name] = value
         for ends in _PAIRS:
             partner = vars(module).get(name.removesuffix(ends[0]) + ends[1])
             if name.endswith(ends[0]) and inspect.isroutine(value) and inspect.isroutine(partner):
                 found.setdefault(name.removesuffix(ends[0]), (value, partner))
     return found
+
+
+def _is_layer(x):
+    """Return whether x has a forward and a backward, or is of a framework, as a class or an object."""
+    return (all(callable(getattr(x, method, None)) for method in ("forward", "backward"))
+            or is_target(x) or (isinstance(x, type) and makes_targets(x)))
 
 
 def _find(module, path, name, inputs):
@@ -235,7 +242,7 @@ def _find(module, path, name, inputs):
             raise ValueError(f"name what to check in {path.name}: it has {choices}")
         check_name(f"layer of {path.name}", word, known)
     target = known[word]
-    return _made(target, arguments, inputs) if isinstance(target, type) else target
+    return _made(target, arguments, inputs) if isinstance(target, type) and not is_target(target) else target
 
 
 def _call(name):

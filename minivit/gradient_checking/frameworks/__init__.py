@@ -24,10 +24,20 @@ from .pytorch import PyTorch
 
 FRAMEWORKS: list[Framework] = [PyTorch(), Jax(), MyGrad(), HipsAutograd()]
 
-__all__ = ["FRAMEWORKS", "framework_of"]
+__all__ = ["FRAMEWORKS", "framework_of", "is_target", "makes_targets"]
 
 
 def framework_of(arrays: Any) -> Framework | None:
     """Return the framework of which a tree contains an array; None if there is none."""
     found = [leaf for _, leaf in leaves(arrays)]
     return next((framework for framework in FRAMEWORKS if any(map(framework.is_array, found))), None)
+
+
+def is_target(x: Any) -> bool:
+    """Return whether a framework can tell that x is one of its functions or modules, without inputs."""
+    return any(framework.loaded is not None and framework.owns(x) for framework in FRAMEWORKS)
+
+
+def makes_targets(cls: type) -> bool:
+    """Return whether the objects of a class are modules of a framework."""
+    return any(framework.loaded is not None and framework.owns_objects_of(cls) for framework in FRAMEWORKS)

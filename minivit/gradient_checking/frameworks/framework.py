@@ -86,6 +86,10 @@ class Framework:
         """Return whether a target is of the framework, whatever its inputs are."""
         return False
 
+    def owns_objects_of(self, cls: type) -> bool:
+        """Return whether the objects of a class are targets of the framework."""
+        return False
+
     def traces(self, function: Any, inputs: Sequence, keywords: Mapping[str, Any]) -> bool:
         """Return whether a function that takes and returns arrays of NumPy is written for the framework."""
         return False

@@ -76,6 +76,10 @@ class PyTorch(Framework):
         """Return whether the target is a module, a method of one, or a `torch.autograd.Function`."""
         return self._is_function(target) or self._module_of(target) is not None
 
+    def owns_objects_of(self, cls: type) -> bool:
+        """Return whether a class is one of modules."""
+        return issubclass(cls, self.loaded.nn.Module)
+
     def _is_function(self, target):
         """Return whether the target is a `torch.autograd.Function`, or its `apply`."""
         target = target if isinstance(target, type) else getattr(target, "__self__", None)
