@@ -1,7 +1,7 @@
 """Measure nine optimisations of minivit, each without it and with it.
 
     python demos/04_what_makes_it_fast.py            two minutes
-    python demos/04_what_makes_it_fast.py --quick    half a minute: too few repetitions for conclusions
+    python demos/04_what_makes_it_fast.py --quick    two repetitions: too few for conclusions
 
 Prints a table and draws what_makes_it_fast.png. Each measurement changes one thing only. For example, the demo compiles
 a kernel from its source in `minivit/ops` twice, the second time with one option or one helper function replaced.
@@ -247,7 +247,7 @@ def main():
     parser.add_argument("--serve", choices=TRAINING, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=20, help="repetitions of each measurement (default 20)")
     options = parser.parse_args()
-    rounds = 5 if options.quick else options.rounds
+    rounds = 2 if options.quick else options.rounds
     if options.serve is not None:
         serve(options.serve)
         return
