@@ -1,6 +1,7 @@
 """Each named check finds mistakes that the slopes do not show, and accepts right code that looks suspicious."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +118,15 @@ def test_each_check_says_what_it_asks_and_what_it_costs():
         assert "step" in check.cost or "forwards" in check.cost or "check" in check.cost
         module = check.run.__module__
         assert len(__import__(module, fromlist=["x"]).__doc__) > 500, f"{module} derives nothing"
+
+
+def test_the_reference_lists_every_check_and_whether_it_runs_by_default():
+    page = (Path(minivit.__file__).parents[1] / "docs" / "gradient-checking-reference.md").read_text(encoding="utf-8")
+    section = page.split("## Named checks")[1].split("\n### ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", section, re.MULTILINE)
+    assert {name for name, _ in rows} == set(CHECKS)
+    assert {name for name, default in rows if default == "yes" or default.startswith("if there is")} == {
+        name for name, check in CHECKS.items() if check.default}
 
 
 # ---- right code -----------------------------------------------------------------------------------------
