@@ -126,7 +126,7 @@ def titles(figure):
 
 
 def test_every_tensor_has_a_panel_and_wrong_ones_three_maps_first():
-    maps = ["measured slope", "gradient of the backward", "relative error (white: right)"]
+    maps = ["measured slope", "gradient of the backward", "relative error (white: none found)"]
     x, w = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 5))
     report = check(lambda dy, c: (dy @ c[1].T, 2 * c[0].T @ dy), x, w, forward=lambda x, w: (x @ w, (x, w)))
     assert titles(report.plot()) == ["w: wrong", "x", *maps]

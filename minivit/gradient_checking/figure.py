@@ -145,8 +145,8 @@ def _draw_together(axes, report, comparer, rows):
 def entry_errors(comparer: Comparer, name: str, indices: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     """Return the numeric slopes, the analytic ones and the errors at all combinations of these indices.
 
-    Each has one axis for each axis of the tensor. The error of a right entry is 0; that of a wrong one is relative to
-    the larger slope, as in the table. An entry is wrong if Richardson extrapolation and the central difference, which
+    Each has one axis for each axis of the tensor. The error of a right entry, or one that noise hides, is 0; that of a
+    wrong one is relative to the larger slope, as in the table. An entry is wrong if Richardson extrapolation and the central difference, which
     have different steps, both say so, and it is no subgradient at a kink.
     """
     gradient = comparer.gradients[name]
@@ -228,7 +228,7 @@ def _draw_errors(axes, errors, flat, tolerance):
     """Draw errors on a logarithmic scale, where right entries are below it, and return the image."""
     drawn = np.where(errors == 0, tolerance / 10, np.where(np.isfinite(errors), errors, np.nan))
     grey = "" if np.isfinite(errors).all() else ", grey: not finite"
-    return _draw_map(axes, drawn, flat, f"relative error (white: right{grey})", {
+    return _draw_map(axes, drawn, flat, f"relative error (white: none found{grey})", {
         "norm": LogNorm(tolerance, 1), "cmap": colormaps["YlOrRd"].with_extremes(under="w", bad="0.6")})
 
 
