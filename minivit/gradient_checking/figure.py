@@ -146,8 +146,8 @@ def entry_errors(comparer: Comparer, name: str, indices: list[np.ndarray]) -> tu
     """Return the numeric slopes, the analytic ones and the errors at all combinations of these indices.
 
     Each has one axis for each axis of the tensor. The error of a right entry, or one that noise hides, is 0; that of a
-    wrong one is relative to the larger slope, as in the table. An entry is wrong if Richardson extrapolation and the central difference, which
-    have different steps, both say so, and it is no subgradient at a kink.
+    wrong one is relative to the larger slope, as in the table. An entry is wrong if Richardson extrapolation and the
+    central difference, which have different steps, both say so, and it is no subgradient at a kink.
     """
     gradient = comparer.gradients[name]
     places = np.arange(gradient.size).reshape(gradient.shape)
