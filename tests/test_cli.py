@@ -887,8 +887,10 @@ def test_version(capsys, option):
 
 def test_help_of_train_has_groups_presets_and_examples(call):
     text = call("help", "train")
-    groups = re.findall(r"^([a-z ]+):$", text, re.MULTILINE)
+    groups = re.findall(r"^([a-z -]+):$", text, re.MULTILINE)
     assert groups == ["options", "data", "model", *(name for name in GROUPS if name != "pre-training"), "examples"]
+    groups = re.findall(r"^([a-z -]+):$", call("help", "pretrain"), re.MULTILINE)
+    assert groups == ["options", "data", "model", *GROUPS, "examples"]
     for name, preset in PRESETS.items():
         row = next(line.split() for line in text.splitlines() if line.startswith(f"  {name} "))
         assert [str(preset.training[s]) for s in preset.training if str(preset.training[s]) not in row] == []

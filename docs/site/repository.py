@@ -13,7 +13,7 @@ ROOMS = {
     "layers": "parameter layer linear norm dropout attention mlp block patch_embed head attention_variants "
               "relative_bias conv_stem convolution group_norm resnet_block window patch_merging stage initializers "
               "replica_options packing storage",
-    "models": "model vit deit swin resnet linear_probe",
+    "models": "model vit deit swin resnet linear_probe masked_autoencoder",
     "parallel": "batch_split lanes threads prediction",
     "training": "adamw muon trainer schedule ema distillation loop",
     "explain": "symmetry receptive attention_maps filters cost",
