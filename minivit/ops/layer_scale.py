@@ -36,8 +36,7 @@ def reference_backward(dy: np.ndarray, cache: tuple) -> tuple[np.ndarray, np.nda
 
 
 def forward(x: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, tuple]:
-    """Fast version of `reference_forward`. Raises ValueError if the last axis of x does not have the length of gamma.
-    """
+    """Fast version of `reference_forward`. Raises ValueError if x does not end in an axis of the length of gamma."""
     if gamma.ndim != 1 or x.shape[-1:] != gamma.shape:
         raise ValueError(f"layer scale: gamma must be ({', '.join(map(str, x.shape[-1:]))},), not {gamma.shape}")
     return x * gamma, (x, gamma)
