@@ -329,7 +329,15 @@ def test_the_plot_shows_every_contestant(tmp_path, monkeypatch):
     result = bench.sizes(["minivit"], threads=1, seconds=0.01, rounds=1)
     bench.draw(result, tmp_path / "share.png")
     assert (tmp_path / "share.png").stat().st_size > 10_000
-    assert result["sizes"][32]["contestants"]["minivit"]["train"]["share_of_limit"] > 0
+    train = result["sizes"][32]["contestants"]["minivit"]["train"]
+    assert train["share_of_limit"] > 0
+    train |= {"share_of_limit": 0.4, "share_of_own_limit": 0.9}       # both panels show the larger one, too
+    figures = []
+    monkeypatch.setattr("minivit.common.figures.save", lambda figure, path: figures.append(figure))
+    bench.draw(result, tmp_path / "share.png")
+    for panel in figures[0].axes:
+        assert panel.get_ylim()[0] == 0
+        assert panel.get_ylim()[1] > 90
 
 
 def test_a_blas_pinned_to_one_core_gives_a_warning(monkeypatch):

@@ -43,10 +43,11 @@ def draw(result: dict, path: Any) -> None:
             if points:
                 panel.plot(*zip(*points, strict=True), marker="o", color=colour, label=name,
                            lw=2.5 if name == "minivit" else 1.5)
-        panel.set(title=title, xlabel="width of the model", xscale="log", ylim=(0, None))
+        panel.set(title=title, xlabel="width of the model", xscale="log")
         panel.set_xticks(list(result["sizes"]), [str(width) for width in result["sizes"]])
         panel.minorticks_off()
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("speed of a training step, %")
+    panels[0].set(ylabel="speed of a training step, %")
+    panels[0].set_ylim(bottom=0)                                      # after both panels, which share the axis
     panels[0].legend(frameon=False)
     save(figure, path)
