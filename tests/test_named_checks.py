@@ -112,6 +112,17 @@ def test_an_error_in_a_check_is_a_finding_and_not_an_error():
     assert finding.text == "it ended with KeyError: 'no\\n such key'"
 
 
+def test_an_error_in_a_default_check_is_shown_although_nobody_asked_for_it():
+    def backward(dy, x):
+        if not dy.any():
+            raise ZeroDivisionError("the norm is 0")
+        return 2 * x * dy
+
+    report = minivit.gradcheck(square(backward), X)
+    assert report.ok
+    assert "\ncheck zero_dy: not run, it ended with ZeroDivisionError: the norm is 0\n" in str(report)
+
+
 def test_each_check_says_what_it_asks_and_what_it_costs():
     for check in CHECKS.values():
         assert check.question.endswith("?")
@@ -200,7 +211,8 @@ def test_an_accumulated_gradient_of_an_input_is_found_but_one_of_a_parameter_may
 @pytest.mark.parametrize(("backward", "said"), [
     (lambda dy, x: np.where(np.abs(dy) < 1e-6, 0, 2 * x * dy), "not proportional to a dy near 9e-10"),
     (lambda dy, x: np.where((dy == 0).any(), 0, 2 * x * dy), "the sum of two dy is not the sum of both gradients"),
-], ids=["drops tiny entries", "a short cut for zeros"])
+    (lambda dy, x: 2 * x * dy * np.where((dy == 0).any() and dy.any(), np.nan, 1), "holds NaN or infinity for a dy of"),
+], ids=["drops tiny entries", "a short cut for zeros", "NaN for zeros"])
 def test_a_backward_that_is_not_linear_in_dy_is_found(backward, said):
     assert said in only_failure(square(backward), X, name="linearity")
 
@@ -251,6 +263,15 @@ def test_code_that_ignores_a_stride_of_zero_is_found():
     big = np.arange(1.0, 1 + 4 * 3).reshape(4, 3)                    # the rows after the first lie behind it in memory
     text = only_failure((forward, lambda dy, x: 2 * x * dy), big, name="input_layouts")
     assert "one place (stride 0)" in text
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_backward_that_takes_a_dy_of_stride_zero_for_another_is_found(scale):
+    def backward(dy, x):
+        return 2 * x * (1.5 * dy if dy.strides[0] == 0 else dy)
+
+    text = only_failure(square(backward), scale * X, name="dy_layouts")
+    assert text.startswith("equal dy in one place (stride 0): the gradient of x differs by 5.0e-01")
 
 
 def test_reversed_bytes_are_a_check_of_their_own():
@@ -368,6 +389,17 @@ def test_a_batch_of_one_whose_axis_vanishes_is_found():
 
     text = only_failure((squeezed, backward), X, name="batch")
     assert text == "image 0 alone: result has the shape (3,) instead of (1, 3)"
+
+
+def test_a_gradient_of_a_parameter_that_is_wrong_for_one_image_is_found():
+    class Halved(Linear):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.dW *= 0.5 if len(dy) == 1 else 1.0
+            return dx
+
+    text = only_failure(Halved(), X, name="batch")
+    assert text == "image 0 alone: the gradient of W differs by 5.0e-01 of its largest entry"
 
 
 def test_parameters_and_square_weights_are_not_taken_for_a_batch():
@@ -570,6 +602,15 @@ def test_a_hessian_that_is_not_symmetric_is_found():
     x = RNG.standard_normal(4)
     passes((*target, lambda x, v: (a + a.T) @ v / 2), x, name="second")
     only_failure((*target, lambda x, v: a @ v), x, name="second")
+
+
+@pytest.mark.parametrize(("hvp", "said"), [
+    (lambda x, v: (3 * x**2 * v)[:2], "hvp: wrong shape of the gradient of x: found (2, 3), expected (4, 3)"),
+    (lambda x, v: None, "hvp: missing gradient of x"),
+    (lambda x, v: 3 * x**2 * v * np.nan, "hvp: the gradient of x is WRONG at ("),
+], ids=["another shape", "nothing", "NaN"])
+def test_a_hessian_that_is_no_array_of_numbers_is_found(hvp, said):
+    assert only_failure(quartic(hvp), X, name="second").startswith(said)
 
 
 class Cubic:

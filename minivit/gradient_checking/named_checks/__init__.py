@@ -10,7 +10,8 @@ dy, with transposed arrays, in float32. Each of these is a *named check*. `CHECK
 
 Those that cost a few steps and have no opinion run by default. "WRONG" makes the report false. A "note" says what is no
 mistake by itself, but may surprise. Whoever names the check does not want it, so there it is a mistake ("all" does not
-name one). An error in the user's code during a check is a finding "not run", never an error of the check.
+name one). An error in the user's code during a check is a finding "not run", which the report shows, and never an error
+of the check.
 
 Read in this order: `named_check` (what a check is), `subject` (what it may ask of a target), then each check:
 `linearity`, `determinism`, `layouts`, `aliasing`, `batch`, `precision`, `forward_mode`, `second_order`, and `parts`
@@ -72,4 +73,4 @@ class Chosen:
         """Run the checks. If a gradient is wrong, the parts of a composite are checked too."""
         names = [*self.names, *(["parts"] if self.blames and not subject.right and "parts" not in self.names else [])]
         found = [CHECKS[name].finding(subject, name in self.asked, name in self.named) for name in names]
-        return tuple(finding for finding in found if finding.asked or finding.verdict != "not run")
+        return tuple(finding for finding in found if finding.is_shown)

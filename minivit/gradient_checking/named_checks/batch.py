@@ -76,14 +76,18 @@ def _alone(subject, split, image):
     def masked(x):
         return np.concatenate([np.zeros_like(x[:image]), x[part], np.zeros_like(x[image + 1:])])
 
-    whole = subject.outcome(subject.trial(), None, _mapped(masked, subject.dy))
+    def in_the_batch(change=None):
+        whole = subject.outcome(subject.trial(), change, _mapped(masked, subject.dy))
+        return {name: x[part] if name in is_cut else x for name, x in whole.items()}
+
+    is_cut = {*subject.results.names.values(), *(f"the gradient of {name}" for name in split)}
+    expected = in_the_batch()
     try:
         found = subject.outcome(subject.trial(), lambda name, x: x[part] if name in split else x,
                                 _mapped(cut, subject.dy))
     except Exception as error:
         return f"the step ends with {type(error).__name__}: {' '.join(str(error).split())}"
-    is_cut = {*subject.results.names.values(), *(f"the gradient of {name}" for name in split)}
-    return subject.difference({name: x[part] if name in is_cut else x for name, x in whole.items()}, found)
+    return subject.difference(expected, found, in_the_batch)
 
 
 def _mapped(function, dy):

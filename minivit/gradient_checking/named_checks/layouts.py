@@ -83,22 +83,25 @@ def byte_order(subject: Subject) -> tuple[str, str]:
 
 
 def _step_of_inputs(subject):
-    """Return a function that runs a step with inputs in a layout. Only floating inputs may be repeated."""
+    """Return a function that runs a step with inputs in a layout, then changed. Only floating ones are repeated."""
     if all(x.size < 2 for x in subject.trial().inputs.arrays.values()):
         raise DoesNotApply("no input has more than one entry")
 
-    def step(layout):
-        return subject.outcome(subject.trial(), lambda name, x: layout(x) if name in subject.function.inputs or layout
-                               not in (_repeated, _repeated_copy) else x)
+    def step(layout, change=None):
+        def laid_out(name, x):
+            x = layout(x) if name in subject.function.inputs or layout not in (_repeated, _repeated_copy) else x
+            return change(name, x) if change else x
+
+        return subject.outcome(subject.trial(), laid_out)
 
     return step
 
 
 def _step_of_dy(subject):
-    """Return a function that runs a step with dy in a layout."""
+    """Return a function that runs a step with dy in a layout, and with changed inputs."""
     if not subject.free or subject.comparer.dy.size < 2:
         raise DoesNotApply("dy is given, or a single number")
-    return lambda layout: subject.outcome(subject.trial(), None, mapped(
+    return lambda layout, change=None: subject.outcome(subject.trial(), change, mapped(
         lambda _, x: layout(x) if isinstance(x, np.ndarray) else x, subject.dy))
 
 
@@ -145,7 +148,7 @@ def _tried_broadcast(subject, step):
         found = step(_repeated)
     except Exception as error:
         return False, _refusal(error)
-    difference = subject.difference(expected, found, lambda _, x: _repeated_copy(x), _GROSS)
+    difference = subject.difference(expected, found, lambda change: step(_repeated_copy, change), _GROSS)
     return (True, difference) if difference else None
 
 

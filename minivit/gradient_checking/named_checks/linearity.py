@@ -28,11 +28,14 @@ def linearity(subject: Subject) -> tuple[str, str]:
     one = subject.gradients
     two, both, small = (_gradients(subject, x) for x in (other, dy + other, _SMALL * dy))
     for name in one:
+        if np.isfinite(one[name]).all() and not np.isfinite(two[name]).all():
+            return WRONG, (f"{name} holds NaN or infinity for a dy of which half the entries are zero: does the "
+                           "backward divide by dy?")
         size = max(largest(g[name]) for g in (one, two, both))
         allowed = subject.tolerance * size + _round_off(subject, name)
         if not agree(both[name], one[name] + two[name], 0.0, allowed):
             return WRONG, (f"{name} for the sum of two dy is not the sum of both gradients: it differs by "
-                           f"{largest(both[name] - one[name] - two[name]) / size:.1e} of its largest entry")
+                           f"{largest(both[name] - one[name] - two[name]) / (size or 1.0):.1e} of its largest entry")
         if _SMALL * size > 1e-290 and not agree(one[name], small[name] / _SMALL, 0.0, allowed):
             return WRONG, (f"{name} is not proportional to a dy near {_SMALL:.0e}: does the backward compare dy with a "
                            "number, or add one to it?")

@@ -15,13 +15,20 @@ class DoesNotApply(Exception):
 class Finding:
     """What a named check has found.
 
-    verdict: "ok", "WRONG", "note" or "not run". asked: whether the user asked for the check.
+    verdict: "ok", "WRONG", "note" or "not run". asked: whether the user asked for the check. raised: whether it is "not
+    run" because the user's code raised an error in it.
     """
 
     check: str
     verdict: str
     text: str = ""
     asked: bool = False
+    raised: bool = False
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the report shows it: a check that says nothing about a target is shown only if the user asked."""
+        return self.asked or self.raised or self.verdict != NOT_RUN
 
     @property
     def ok(self) -> bool:
@@ -59,7 +66,7 @@ class NamedCheck:
             return Finding(self.name, NOT_RUN, str(error), asked)
         except Exception as error:
             said = " ".join(str(error).split()) or "no message"
-            return Finding(self.name, NOT_RUN, f"it ended with {type(error).__name__}: {said}", asked)
+            return Finding(self.name, NOT_RUN, f"it ended with {type(error).__name__}: {said}", asked, raised=True)
         if verdict == NOTE and named and self.strict:
             verdict = WRONG
         return Finding(self.name, verdict, text, asked)

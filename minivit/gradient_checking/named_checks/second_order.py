@@ -43,6 +43,8 @@ def second(subject: Subject) -> tuple[str, str]:
     for kind in kinds:
         name = kind.__name__.lstrip("_")
         rows = _rows(kind(subject), subject)
+        if isinstance(rows, str):
+            return WRONG, f"{name}: {rows}"
         wrong = next((row for row in rows if not row.ok), None)
         if wrong is not None:
             return WRONG, (f"{name}: the gradient of {wrong.tensor} is {wrong.verdict}: differences of the gradient "
@@ -52,11 +54,14 @@ def second(subject: Subject) -> tuple[str, str]:
 
 
 def _rows(function, subject):
-    """Check a function under test as `gradcheck` does, and return its rows."""
+    """Check a function under test as `gradcheck` does, and return its rows; or what is wrong with what it returns."""
     results, rng = checked_result(function), subject.rng()
     y = results.real(results.tree)
     upstream = rng.standard_normal(y.shape)
-    checked_gradients(function, results, upstream)
+    try:
+        checked_gradients(function, results, upstream)
+    except ValueError as error:                                       # such as a wrong shape
+        return str(error)
     real = as_real(function, results)
     gradients = {name: np.array(g) for name, g in real.backward(upstream).items() if g.size}
     check = TensorCheck(Comparer(real, y, upstream, gradients, "richardson", subject.tolerance, False), "richardson",
@@ -88,7 +93,7 @@ def _double_backward(subject):
         trial.backward(current())
         found = called(trial, "double_backward", _vectors(subject, ddx))
         if not isinstance(found, tuple | list) or len(found) < 2:
-            raise TypeError(f"double_backward returns {type(found).__name__}, expected a tuple: the gradient of dy, "
+            raise ValueError(f"double_backward returns {type(found).__name__}, expected a tuple: the gradient of dy, "
                             "then one for each input")
         of_dy = {path("dy", keys): g for keys, g in leaves(found[0])}
         return {name: of_dy.get(name) for name in dy} | trial.inputs.gradients(tuple(found[1:]))

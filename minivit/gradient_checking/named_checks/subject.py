@@ -93,17 +93,18 @@ class Subject:
 
     # ---- comparing ----
 
-    def difference(self, expected: Outcome, found: Outcome, change: Change = None, tolerance: float = 0.0) -> str:
+    def difference(self, expected: Outcome, found: Outcome, again: Callable[[Change], Outcome] | None = None,
+                   tolerance: float = 0.0) -> str:
         """Say how an outcome differs from the expected one; an empty string if it does not.
 
-        change: how the inputs of both were changed, to measure the round-off there. tolerance: that of the check, if
-        it is larger than the user's.
+        again: change -> the expected outcome, computed with changed inputs, to measure its round-off. By default that
+        of the step whose slopes are checked. tolerance: that of the check, if it is larger than the user's.
         """
         tolerance = max(tolerance, self.tolerance)
         wrong = [name for name in expected if name not in found or not agree(expected[name], found[name], tolerance)]
         if not wrong:
             return ""
-        noise = self.round_off(change)
+        noise = self.round_off(again or (lambda change: self.outcome(self.trial(), change)))
         for name in wrong:
             x, other = expected[name], found.get(name)
             if other is None:
@@ -117,16 +118,15 @@ class Subject:
                     f"{name} holds NaN or infinity")
         return ""
 
-    def round_off(self, change: Change = None) -> Outcome:
-        """Return the outcome for inputs that differ in their last bit; an empty one if the step fails."""
+    def round_off(self, step: Callable[[Change], Outcome]) -> Outcome:
+        """Return the outcome of a step for inputs that differ in their last bit; an empty one if the step fails."""
         rng = self.rng()
 
         def moved(name, x):
-            x = x if change is None else np.array(change(name, x))
             return x * (1 + self.comparer.eps * rng.choice([-1.0, 1.0], x.shape)) if name in self.function.inputs else x
 
         try:
-            return self.outcome(self.trial(), moved)
+            return step(moved)
         except Exception:
             return {}
 
