@@ -1,5 +1,6 @@
 """Functions of PyTorch, JAX, autograd and MyGrad: right gradients pass, planted mistakes are caught and named."""
 
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -187,6 +188,28 @@ def test_a_pair_written_by_hand_for_the_arrays_of_a_framework(make, factor):
 
     report = minivit.gradcheck((forward, backward), array(X), array(W))
     assert wrong(report) == ([] if factor == 1 else ["x"])
+
+
+@needs("torch")
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_a_pair_by_hand_that_changes_a_tensor_is_refused(name):
+    import torch
+
+    def forward(x):
+        kept = x.clone()
+        if name == "forward":
+            x.mul_(2)
+        return kept * kept, kept
+
+    def backward(dy, x):
+        g = 2 * x * dy
+        if name == "backward":
+            dy.mul_(2)
+        return g
+
+    changed = {"forward": "x", "backward": "dy"}[name]
+    with pytest.raises(ValueError, match=f"^the {name} changes {changed}: found other values after the call"):
+        minivit.gradcheck((forward, backward), torch.tensor(X))
 
 
 FILE = """
@@ -388,7 +411,7 @@ class TestTorch:
         from torch import nn
 
         module = eval(layer, vars(nn) | {"nn": nn})
-        x = torch.tensor(np.tile(X, (2, 1, 1)) if "Instance" in layer or "(5, 4)" in layer else X)
+        x = torch.tensor(np.tile(X, (2, 1, 1)) if "(5, 4)" in layer else X)
         report = minivit.gradcheck(module, *([x, x] if "Bilinear" in layer else [x]))
         assert report.ok, report
         assert report.worst < 1e-8
@@ -509,6 +532,34 @@ def test_jax_complex_gradients_are_conjugated():
 
     z = jnp.asarray(X[:2] + 1j * X[1:])
     assert minivit.gradcheck(lambda z: (z * jnp.conj(z) * z * (1 + 2j), jnp.abs(z)), z).ok
+
+
+@pytest.mark.parametrize("make", IN[1:4:2])                           # autograd's arrays are those of NumPy
+def test_arrays_that_a_function_finds_elsewhere_are_listed(make):
+    _, array, layer = make()
+    w = array(W)
+
+    class Object:
+        def __init__(self):
+            self.w = w
+
+        def __call__(self, x):
+            return layer(x, self.w)
+
+    for function in (lambda x: layer(x, w), Object(), Object().__call__, functools.partial(layer, w=w)):
+        report = minivit.gradcheck(function, array(X))
+        assert report.ok
+        assert [row.tensor for row in report.rows] == ["x"]
+        assert "not seen: shape (5, 4); pass it as an input" in str(report)
+    assert "not seen" not in str(minivit.gradcheck(layer, array(X), w))
+
+
+@needs("jax")
+def test_what_a_jitted_function_finds_elsewhere_is_listed():
+    import jax
+
+    w, ids = jax.numpy.asarray(W), jax.numpy.arange(3)
+    assert "not seen: shape (5, 4);" in str(minivit.gradcheck(jax.jit(lambda x: x[ids] @ w), jax.numpy.asarray(X)))
 
 
 @needs("autograd")

@@ -7,7 +7,8 @@ by the types of target and inputs, and its module is taken from `sys.modules`.
    Each call copies them into new arrays of the framework, and its results back. The forward is the function alone. The
    backward is the framework's vector-Jacobian product of it, with our random dy.
 2. `arguments`: which arguments are arrays of the framework, and which of them are checked.
-3. `pytorch`, `jax_arrays`, `hips_autograd`, `mygrad_tensors`: how each converts arrays and differentiates.
+3. `elsewhere`: what a function finds elsewhere, so that it can be listed as not checked.
+4. `pytorch`, `jax_arrays`, `hips_autograd`, `mygrad_tensors`: how each converts arrays and differentiates.
 
 The gradient of a custom `torch.autograd.Function` or `jax.custom_vjp` is what its author wrote. So is the gradient of a
 module that contains one. To add a framework, write a subclass of `Framework`, and put it into `FRAMEWORKS`.

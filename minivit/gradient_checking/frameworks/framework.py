@@ -22,6 +22,7 @@ from ..inputs import matched_names
 from ..objects import kept_note, randomised, settled
 from ..trees import is_floating, is_number, leaves, mapped, path
 from .arguments import Arguments
+from .elsewhere import held_by
 
 
 class Program:
@@ -114,9 +115,10 @@ class Framework:
         """Return a context for calls of the user's code."""
         return contextlib.nullcontext()
 
-    def unseen(self, y: Any, known: Sequence) -> list:
-        """Return the arrays with a gradient, besides the known ones, on which the result depends."""
-        return []
+    def unseen(self, function: Any, y: Any, known: Sequence) -> list:
+        """Return the floating arrays, besides the known ones, on which the result y of a function may depend."""
+        found = [leaf for _, leaf in leaves(held_by(function)) if self.is_array(leaf) and self.is_differentiable(leaf)]
+        return [x for x in found if (array := self.to_numpy(x)) is not None and is_floating(array)]
 
     # ---- functions whose backward is written by hand ----
 
@@ -129,15 +131,28 @@ class Framework:
         return mapped(lambda _, leaf: converted(leaf), tree)
 
     def on_numpy(self, function: Callable) -> Callable:
-        """Return a function that takes and returns arrays of NumPy, for one of arrays of the framework."""
-        def converted(leaf):
-            return self.from_numpy(leaf, None, None) if isinstance(leaf, np.ndarray) else leaf
+        """Return a function that takes and returns arrays of NumPy, for one of arrays of the framework.
 
+        If the function changes an array of the framework, the array of NumPy changes too, so that the checker sees it.
+        """
         @functools.wraps(function)
         def wrapped(*arguments, **keywords):
+            passed = []
+
+            def converted(leaf):
+                if not isinstance(leaf, np.ndarray):
+                    return leaf
+                passed.append((leaf, self.from_numpy(leaf, None, None)))
+                return passed[-1][1]
+
             with self.calling(np.float64):
                 arguments, keywords = mapped(lambda _, leaf: converted(leaf), (arguments, keywords))
-                return self.tree_to_numpy(function(*arguments, **keywords))
+                result = self.tree_to_numpy(function(*arguments, **keywords))
+                for x, array in passed:
+                    now = self.to_numpy(array)
+                    if now is not None and now.shape == x.shape and not np.array_equal(now, x, x.dtype.kind in "fc"):
+                        x[...] = now
+            return result
 
         return wrapped
 
@@ -273,7 +288,7 @@ class FunctionOfArrays:
             arrays = self._arrays()
             y = self._call(list(map(self.framework.passed, arrays.values())))
             self._judge(y)
-            unseen = self.framework.unseen(y, list(arrays.values()))
+            unseen = self.framework.unseen(self.program.function, y, list(arrays.values()))
         if unseen:
             shapes = ", ".join(str(tuple(x.shape)) for x in unseen)
             self.inventory["what else the function finds"] = (f"not seen: shape {shapes}; pass it as an input, or the "

@@ -142,7 +142,7 @@ class PyTorch(Framework):
                              "a copy")
         return list(found)
 
-    def unseen(self, y: Any, known: Sequence) -> list:
+    def unseen(self, function: Any, y: Any, known: Sequence) -> list:
         """Return the tensors that a function finds elsewhere: the ends of the graph of y that are not known."""
         nodes = [leaf.grad_fn for _, leaf in leaves(y) if self.is_array(leaf) and leaf.grad_fn is not None]
         seen, found = set(), []
