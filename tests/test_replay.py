@@ -4,6 +4,7 @@ import copy
 import gc
 import multiprocessing
 import pickle
+import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,7 +17,7 @@ from minivit import Trainer, create_model
 from minivit.kernel import active, empty
 from minivit.kernel_replay import NotRecordable, Replayed, Tracked
 from minivit.kernel_replay.loops import layout
-from minivit.kernel_replay.machine import Table
+from minivit.kernel_replay.machine import Table, calls_done
 from minivit.kernel_replay.machine import run as run_table
 from minivit.kernel_replay.memory import Memory
 from minivit.kernel_replay.recorder import Recorder
@@ -527,3 +528,17 @@ def test_a_chunk_that_is_final_during_a_replay_has_the_value_it_has_at_the_end(m
     for lane in lanes._lanes:
         first, last = found[lane, 0][0], found[lane, chunks[-1].start][0]
         assert last < min(first, 0.7 * calls[0])                      # the last layers come first in a backward
+
+
+@pytest.mark.parametrize(("function", "instruction"), [
+    (run_table, r"store atomic i64 .* release, align 8"), (calls_done, r"load atomic i64, .* acquire, align 8")],
+    ids=["write", "read"])
+def test_a_thread_that_reads_the_number_of_calls_also_sees_what_they_wrote(function, instruction):
+    """Processors such as ARM would not promise it for ordinary instructions, and a test on x86-64 would not notice."""
+    fresh = numba.njit(function.compiled.py_func)                     # the stored machine code has no text
+    fresh.compile({run_table: "(int64[:, ::1], int64[::1])", calls_done: "(int64[::1],)"}[function])
+    [code] = fresh.inspect_llvm().values()
+    assert re.search(instruction, code)
+    done = np.array([3])
+    run_table(np.empty((0, 3), np.int64), done)
+    assert calls_done(done) == 3

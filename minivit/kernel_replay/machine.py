@@ -127,17 +127,49 @@ def _entering(context: Any, adapter: Any, address: Any, row: Any) -> Any:
 _enter: Any = intrinsic(_entering)
 
 
+# Some processors, such as ARM, show the writes of a thread to other threads in another order. The two instructions below
+# forbid that: a thread that loads a number also sees everything that was written before the number was stored.
+
+
+def _storing(context: Any, address: Any, number: Any) -> Any:
+    """Write a number, after all writes before."""
+    def generate(context, builder, signature, arguments):
+        address, number = arguments
+        builder.store_atomic(number, builder.inttoptr(address, _WORD.as_pointer()), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _loading(context: Any, address: Any) -> Any:
+    """Read a number, before all reads after."""
+    def generate(context, builder, signature, arguments):
+        return builder.load_atomic(builder.inttoptr(arguments[0], _WORD.as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+_store: Any = intrinsic(_storing)
+_load: Any = intrinsic(_loading)
+
+
 @kernel
 def run(table, done):
     """Replay a table (calls, 3) of addresses: adapter, kernel, row. Return the first call that failed, or -1.
 
-    done: (1,) is always the number of calls that are complete. Other threads may read it.
+    done: (1,) is always the number of calls that are complete. Other threads may read it with `calls_done`.
     """
     for i in range(table.shape[0]):
         if _enter(table[i, 0], table[i, 1], table[i, 2]) != 0:
             return i
-        done[0] = i + 1
+        _store(done.ctypes.data, i + 1)
     return -1
+
+
+@kernel
+def calls_done(done):
+    """Return how many calls of `run` are complete, in any thread. It sees what they have written."""
+    return _load(done.ctypes.data)
 
 
 class Table:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernel import active
 from ..matrix_products import find_gemm
-from .machine import Table
+from .machine import Table, calls_done
 from .memory import Memory
 from .recorder import NotRecordable, Recorder
 from .tracked import Tracked, plain
@@ -69,6 +69,10 @@ class Record:
         start = vector.__array_interface__["data"][0]
         calls, first, end = self._uses.T
         return int(calls[(first < start + vector.nbytes) & (end > start)].max(initial=-1)) + 1
+
+    def has_done(self, calls: int) -> bool:
+        """Whether this number of calls of the replay is complete. Another thread may read then what they have written."""
+        return calls_done(self.done) >= calls
 
 
 class Replayed:

@@ -42,7 +42,6 @@ class ReplayedReplica(Replayed):
         """Return (loss, logits). Each combination of the numbers on which the objective depends has its own record."""
         return super().__call__(*arguments, **numbers, **self._numbers())
 
-
     def has_finished(self, chunk: slice) -> bool:
         """Whether the replay that runs now, in another thread, has computed a chunk of `gradients` completely.
 
@@ -54,7 +53,7 @@ class ReplayedReplica(Replayed):
         key = record, chunk.start
         if key not in self._last_uses:
             self._last_uses[key] = record.last_use(self.gradients[chunk])
-        return int(record.done[0]) >= self._last_uses[key]
+        return record.has_done(self._last_uses[key])
 
 
 class Replicas:
