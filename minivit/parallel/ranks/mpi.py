@@ -286,6 +286,7 @@ class _Pipeline:
             if i:                                                     # otherwise nothing is on its way
                 self.messages.progress()
             self.computed.wait(EARLY_SLEEP if i else FIRST_SLEEP)
+        self.messages.check()                                         # a lane may have failed instead
         if not self.first:
             self._wait(self.partial[i])
         self.add_own(self.chunks[i], self.first)
