@@ -196,9 +196,13 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, ranks, options, 
      "    data.train_images[0] += rank\n    return data\nl.load_npz = new",
      "rank 1 on host1 has other images or labels than rank 0 on host0: give all ranks the same files, .*"),
     ("from pathlib import Path\nold = Path.exists\n"
-     "Path.exists = lambda self: old(self) and not (rank and 'minivit-images' in self.name)",
-     "rank 1 of 2 on .*: rank 1 of 2 does not see /.*/minivit-images-.* of rank 0, although both are on a machine "
-     "named .*: give each machine its own name, and all its ranks the same TMPDIR"),
+     "Path.exists = lambda self: old(self) and not (rank and 'minivit-images' in str(self))",
+     "rank 1 of 2 on .*: rank 1 of 2 does not see /.*/minivit-images-.*/images of rank 0, although both are on a machine "
+     "named .*: give each machine its own name, or set TMPDIR to a folder that all ranks of the machine see"),
+    ("import resource\nimport minivit.training_pipeline.shared_data as s\nold = s.write_tensors\ndef new(*a):\n"
+     "    resource.setrlimit(resource.RLIMIT_FSIZE, (9999, resource.RLIM_INFINITY))\n    old(*a)\ns.write_tensors = new",
+     "/.*/minivit-images-.*/images: the images for all ranks cannot be written: File too large; set TMPDIR to another "
+     "folder"),
     ("import os\nos.makedirs(str(rank), exist_ok=True)\nos.chdir(str(rank))",
      "rank 1 on .* does not see the folder run of rank 0 on .*: pass a folder that all ranks share as --out, with its "
      "whole path"),
@@ -213,7 +217,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, ranks, options, 
      r"after step \d+, the weights of rank 1 differ from those of rank 0, although both did the same: .*"),
     ("from minivit.training_pipeline.folder import RunFolder\ndef new(*a):\n    raise OSError(28, 'No space', 'disk')\n"
      "RunFolder.write_checkpoint = new", "disk: No space"),
-], ids=["code", "version", "settings", "data", "machine", "folder", "mpi4py", "exception", "weights", "disk"])
+], ids=["code", "version", "settings", "data", "machine", "full", "folder", "mpi4py", "exception", "weights", "disk"])
 def test_a_rank_that_differs_or_fails_ends_all_with_one_line(tmp_path, before, line):
     start = time.monotonic()
     code, out, lines, err = run(2, *command(RANK + before), *VERB[2:], "--epochs", "1", "--lanes", "4", "--out", "run",
@@ -308,6 +312,19 @@ def test_an_error_in_a_thread_that_adds_gradients_leaves_no_thread_that_waits(tm
     assert code != 0
     assert "MemoryError: no memory" in err
     assert re.search(rf"RankError: rank {victim} of 2 on .*: no memory", err), err
+
+
+@with_mpi
+def test_gradients_of_lanes_that_failed_are_not_sent(tmp_path):
+    before = ("from minivit.parallel.lanes import Lane, Lanes\nfailed, old_run, add = [], Lane.run, Lanes._add\n"
+              "def new_run(self, *a):\n    if rank == 0 and self.rng.step == 3:\n        failed.append(self)\n"
+              "        time.sleep(0.1)\n        raise MemoryError('no memory')\n    return old_run(self, *a)\n"
+              "def new_add(self, *a):\n    if failed:\n        print('added', flush=True)\n    add(self, *a)\n"
+              "Lane.run, Lanes._add = new_run, new_add")
+    code, out, _, err = run(2, *program(before), tmp_path / "run", "new")
+    assert code != 0
+    assert "MemoryError: no memory" in err
+    assert out == ""
 
 
 HANGS = {

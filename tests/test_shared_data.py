@@ -9,6 +9,7 @@ from mpi_jobs import RANK, Job, linux, no_job_is_left, run, with_mpi  # noqa: F4
 import minivit
 from minivit.common.rows import Rows
 from minivit.data import Dataset
+from minivit.data.dataset import pixel_counts
 from minivit.parallel.batch_split import BatchSplit
 from minivit.parallel.lanes import Lanes
 from minivit.parallel.ranks.alone import Alone
@@ -26,6 +27,14 @@ def test_rows_are_those_of_the_array_also_of_rows_and_nothing_is_copied():
     assert [image[0, 0, 0] for image in rows] == [0, 12]
     array[0] = 9
     assert rows[0].ravel().tolist() == [9] * 4
+
+
+def test_pixels_of_rows_are_counted():
+    array = np.random.default_rng(0).integers(0, 4, (3000, 2, 2, 3), np.uint8)
+    indices = np.arange(0, 3000, 2)
+    counts = pixel_counts(Rows(array, indices))
+    assert counts.sum(axis=1).tolist() == [1500 * 4] * 3
+    assert counts[1, 2] == (array[::2, ..., 1] == 2).sum()
 
 
 def test_a_validation_part_copies_no_image():
@@ -122,6 +131,19 @@ def test_one_rank_of_each_machine_loads_and_all_have_the_same_data(tmp_path, hos
     found = json.loads(out)
     assert [rank for loaded, *_ in found for rank in loaded] == loaders
     assert [rest for _, *rest in found] == [[3, [True] * 4, "mmap", False]] * len(found)
+    assert [*tmp_path.iterdir()] == []
+
+
+@with_mpi
+@pytest.mark.parametrize(("how", "error"), [
+    ("raise OSError(28, 'No space')", "the images for all ranks cannot be written: No space; set TMPDIR to another"),
+    ("old(*a); raise MemoryError('no memory')", "MemoryError: no memory")], ids=["full", "after the file is there"])
+def test_an_error_while_the_images_are_written_leaves_no_file(tmp_path, how, error):
+    before = ("import minivit.training_pipeline.shared_data as s\nold = s.write_tensors\n"
+              f"def new(*a):\n    {how}\ns.write_tensors = new\n")
+    code, _, _, err = run(2, "-c", before + LOAD, TMPDIR=str(tmp_path))
+    assert code != 0
+    assert error in err
     assert [*tmp_path.iterdir()] == []
 
 

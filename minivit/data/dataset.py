@@ -210,8 +210,9 @@ def pixel_counts(images: np.ndarray) -> np.ndarray:
     """Return how often each pixel value occurs in each channel of images (B, H, W, C) uint8: (C, 256) integers."""
     counts = np.zeros((images.shape[-1], 256), np.int64)
     for a in range(0, len(images), 1024):             # in pieces, because bincount makes a copy eight times as large
+        piece = images[a:a + 1024]
         for channel, row in enumerate(counts):
-            row += np.bincount(images[a:a + 1024, ..., channel].ravel(), minlength=256)
+            row += np.bincount(piece[..., channel].ravel(), minlength=256)
     return counts
 
 

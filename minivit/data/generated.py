@@ -40,12 +40,12 @@ def load_generated(source: str, seed: int, image_size: Size | None = None) -> Da
     Returns
     -------
     Dataset
-        So many training images, and 10,000 test images that are independent of them.
+        The training images, and 10,000 test images that are independent of them.
 
     Raises
     ------
     ValueError
-        For an unknown task, a number that is none, or images that do not fit into memory.
+        For an unknown task, a number of images that is not an integer, or images that do not fit into memory.
     """
     task, count = read_name(source)
     rows, columns = check_pair("image_size", 16 if image_size is None else image_size)
@@ -60,7 +60,7 @@ def load_generated(source: str, seed: int, image_size: Size | None = None) -> Da
 
 
 def read_name(source: str) -> tuple[str, int]:
-    """Return the task and the number of training images in a name. Raises ValueError if it is not as it must be."""
+    """Return the task and the number of training images in a name. Errors as `load_generated`."""
     task, *counts = source.removeprefix(PREFIX).split(":")
     if task not in TASKS:
         raise UnknownName("generated images", source, GENERATED, suggestion(f"{PREFIX}{task}", GENERATED))

@@ -11,14 +11,14 @@ During the training, a rank uses the images of its own lanes only (see `common/r
 need all images: each rank computes those of its share, and they are put together.
 
 The file loses its name as soon as all ranks have opened it. So the system removes it when they end, also if they are
-killed. It lies in the folder for temporary files, which the environment variable TMPDIR chooses.
+killed. A rank that is killed before that leaves its folder, `minivit-images-...`. Only the user who started the ranks
+can read it. It lies in the folder for temporary files, which the environment variable TMPDIR chooses.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -46,37 +46,43 @@ def load_once(ranks: Alone, load: Callable[[], Dataset]) -> Dataset:
     Raises
     ------
     OSError
-        If the folder for temporary files is full.
+        If the images cannot be written, for example because the folder for temporary files is full.
     ValueError
-        If two machines have the same name.
+        If two machines have the same name, or ranks of one machine do not see the same folder for temporary files.
     """
     if ranks.size == 1:
         return load()
     loader = ranks.allgather(ranks.host).index(ranks.host)
-    own, own_digest = _write(load()) if loader == ranks.rank else ("", "")
-    try:
-        path, digest = ranks.allgather([own, own_digest])[loader]
+    loaded = load() if loader == ranks.rank else None
+    with _temporary_folder() if loaded else nullcontext() as folder:
+        own = _write(loaded, folder) if loaded else None
+        path, digest = ranks.allgather(own)[loader]
         if not Path(path).exists():
             raise ValueError(f"{ranks} does not see {path} of rank {loader}, although both are on a machine named "
-                             f"{ranks.host}: give each machine its own name, and all its ranks the same TMPDIR")
+                             f"{ranks.host}: give each machine its own name, or set TMPDIR to a folder that all ranks "
+                             "of the machine see")
+        del loaded
         data = _read(path)
         ranks.allgather(None)                                         # all have opened it
-    finally:
-        if own:
-            with suppress(OSError):
-                os.unlink(own)
     _compute_in_shares(ranks, data, digest)
     return data
 
 
-def _write(data):
-    """Write a data set to a temporary file -> its path, and the digest of the data."""
+def _temporary_folder():
+    return tempfile.TemporaryDirectory(prefix="minivit-images-", ignore_cleanup_errors=True)
+
+
+def _write(data, folder):
+    """Write a data set to a file -> its path, and the digest of the data."""
     rest = {field.name: getattr(data, field.name) for field in fields(data) if field.name not in _PARTS}
     arrays = {name: array for name in _PARTS if (array := getattr(data, name)) is not None}
-    path = Path(tempfile.gettempdir(), f"minivit-images-{os.getpid()}-{os.urandom(4).hex()}")
-    text = np.frombuffer(json.dumps(rest).encode(), np.uint8)
-    write_tensors(path, arrays | {"rest": text}, {})
-    return str(path), data.ordered_digest
+    path, text = Path(folder, "images"), np.frombuffer(json.dumps(rest).encode(), np.uint8)
+    try:
+        write_tensors(path, arrays | {"rest": text}, {})
+    except OSError as error:
+        raise OSError(error.errno, f"the images for all ranks cannot be written: {error.strerror}; set TMPDIR to "
+                      "another folder", str(path)) from None
+    return [str(path), data.ordered_digest]
 
 
 def _read(path):
