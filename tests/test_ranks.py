@@ -197,10 +197,11 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, ranks, options, 
      "rank 1 on host1 has other images or labels than rank 0 on host0: give all ranks the same files, .*"),
     ("from pathlib import Path\nold = Path.exists\n"
      "Path.exists = lambda self: old(self) and not (rank and 'minivit-images' in str(self))",
-     "rank 1 of 2 on .*: rank 1 of 2 does not see /.*/minivit-images-.*/images of rank 0, although both are on a machine "
-     "named .*: give each machine its own name, or set TMPDIR to a folder that all ranks of the machine see"),
+     "rank 1 of 2 on .*: rank 1 of 2 does not see /.*/minivit-images-.*/images of rank 0, although both are on a "
+     "machine named .*: give each machine its own name, or set TMPDIR to a folder that all ranks of the machine see"),
     ("import resource\nimport minivit.training_pipeline.shared_data as s\nold = s.write_tensors\ndef new(*a):\n"
-     "    resource.setrlimit(resource.RLIMIT_FSIZE, (9999, resource.RLIM_INFINITY))\n    old(*a)\ns.write_tensors = new",
+     "    resource.setrlimit(resource.RLIMIT_FSIZE, (9999, resource.RLIM_INFINITY))\n    old(*a)\n"
+     "s.write_tensors = new",
      "/.*/minivit-images-.*/images: the images for all ranks cannot be written: File too large; set TMPDIR to another "
      "folder"),
     ("import os\nos.makedirs(str(rank), exist_ok=True)\nos.chdir(str(rank))",

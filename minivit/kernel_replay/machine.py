@@ -127,8 +127,8 @@ def _entering(context: Any, adapter: Any, address: Any, row: Any) -> Any:
 _enter: Any = intrinsic(_entering)
 
 
-# Some processors, such as ARM, show the writes of a thread to other threads in another order. The two instructions below
-# forbid that: a thread that loads a number also sees everything that was written before the number was stored.
+# Some processors, such as ARM, show the writes of a thread to other threads in another order. The two instructions
+# below forbid that: a thread that loads a number also sees everything that was written before the number was stored.
 
 
 def _storing(context: Any, address: Any, number: Any) -> Any:

@@ -71,7 +71,7 @@ class Record:
         return int(calls[(first < start + vector.nbytes) & (end > start)].max(initial=-1)) + 1
 
     def has_done(self, calls: int) -> bool:
-        """Whether this number of calls of the replay is complete. Another thread may read then what they have written."""
+        """Whether this number of calls of the replay is complete. Then other threads may read what they wrote."""
         return calls_done(self.done) >= calls
 
 
