@@ -199,8 +199,8 @@ def _train_on(ranks: Any, options: argparse.Namespace, kind: str | None = None) 
     from ..training_pipeline.defaults.default_model import explain_model
     from ..training_pipeline.train import train
 
-    def note(text):
-        if ranks.first:
+    def note(*texts):
+        for text in texts if ranks.first else ():
             print_note(text, options)
 
     note(shadowing_folder(options.data))
@@ -217,14 +217,14 @@ def _train_on(ranks: Any, options: argparse.Namespace, kind: str | None = None) 
         raise _without_other_options(error) from None
     if data.untested and len(data.test_labels):
         note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown")
-    if not (options.model or resumed or settings.get("start") or options.quiet or options.data in NAMES):
-        note(in_options(explain_model(model, data), options.option_names))
+    chosen = not (options.model or resumed or settings.get("start") or options.quiet or options.data in NAMES)
+    choice = in_options(explain_model(model, data), options.option_names) if chosen else None
     out = resumed or options.out
     with nullcontext(out) if out or not ranks.first else folder_of_new_run(*names) as folder:
         folder = out or _of_first(ranks, lambda: folder)
         result = train(model, data, out=folder, resume=options.resume, threads=options.threads,
-                       progress=not options.quiet, command=options.command, on_start=lambda: note(hint), mpi=ranks,
-                       **settings)
+                       progress=not options.quiet, command=options.command, mpi=ranks,
+                       on_start=lambda: note(hint, choice), **settings)
     if ranks.first:
         _print_result(result, str(folder), options.json)
 
