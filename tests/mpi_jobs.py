@@ -20,6 +20,7 @@ TINY = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": 10, "width":
         "mlp_ratio": 2, "drop_rate": 0.1, "drop_path_rate": 0.1}
 SETTINGS = {"epochs": 2, "batch_size": 64, "lanes": 4, "augment": "affine,mixup:1:0.5,flip", "ema": 0.9,
             "optimiser": "muon", "val_fraction": 0.2, "patience": 5}
+SAY_READY = "os.write(1, b'ready\\n')"  # one write: the lines of two ranks do not mix, with PYTHONUNBUFFERED neither
 # a program for each rank; `before` runs before the training, where `rank` is the number of the rank
 PROGRAM = """
 import os, signal, sys, time

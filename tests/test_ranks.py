@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from mpi_jobs import RANK, SETTINGS, TINY, Job, linux, no_job_is_left, program, result_of, run, with_mpi  # noqa: F401
+from mpi_jobs import RANK, SAY_READY, SETTINGS, TINY, Job, linux, no_job_is_left, program, result_of, run, with_mpi  # noqa: F401
 
 import minivit
 from minivit.parallel import prediction
@@ -152,7 +152,7 @@ def test_a_finished_run_is_extended_on_another_number_of_ranks(tmp_path):
 @with_mpi
 @linux
 def test_a_job_that_a_test_leaves_running_is_ended_with_its_ranks():
-    job = Job(2, "-c", "import time\nfrom mpi4py import MPI\nprint('ready', flush=True)\ntime.sleep(100)")
+    job = Job(2, "-c", f"import os, time\nfrom mpi4py import MPI\n{SAY_READY}\ntime.sleep(100)")
     assert [job.process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
     assert sorted(job.pids()) == [0, 1]
     job.kill()

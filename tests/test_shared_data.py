@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from mpi_jobs import RANK, Job, linux, no_job_is_left, run, with_mpi  # noqa: F401
+from mpi_jobs import RANK, SAY_READY, Job, linux, no_job_is_left, run, with_mpi  # noqa: F401
 
 import minivit
 from minivit.common.rows import Rows
@@ -150,10 +150,10 @@ def test_an_error_while_the_images_are_written_leaves_no_file(tmp_path, how, err
 @with_mpi
 @linux
 def test_the_images_leave_no_file_if_a_rank_is_killed(tmp_path):
-    text = ("import time\nimport minivit\nfrom minivit.parallel.ranks.mpi import ranks_of\n"
+    text = ("import os, time\nimport minivit\nfrom minivit.parallel.ranks.mpi import ranks_of\n"
             "from minivit.training_pipeline.shared_data import load_once\nfrom mpi4py import MPI\n"
             "ranks = ranks_of(MPI.COMM_WORLD)\nwith ranks.together():\n"
-            "    data = load_once(ranks, lambda: minivit.load_data('digits'))\n    print('ready', flush=True)\n"
+            f"    data = load_once(ranks, lambda: minivit.load_data('digits'))\n    {SAY_READY}\n"
             "    time.sleep(60)\n")
     (tmp_path / "t").mkdir()
     job = Job(2, "-c", text, TMPDIR=str(tmp_path / "t"))
