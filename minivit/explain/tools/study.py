@@ -161,19 +161,13 @@ class Study:
                 continue
             self._add(point | found | {"seconds": seconds})
             done += 1
-            left = self._seconds_of(missing - done, done, time.monotonic() - start)
+            left = (missing - done) * (time.monotonic() - start) / done   # rows of an earlier day may be of a busy day
             print(f"{total - missing + done} of {total}: {_words(point)}: {_words(found)}; {seconds:.0f} s; about "
                   f"{_duration(left)} left", file=sys.stderr, flush=True)
         if dead:
             raise ChildProcessError(f"a process was killed while it measured a point, perhaps because memory ran out: "
                                     f"{len(dead)} {plural(len(dead), 'point')} of {len(now)} lost, the others are in "
                                     f"{self.file}: run again, perhaps with fewer jobs=...")
-
-    def _seconds_of(self, count, done, elapsed):
-        """Estimate the seconds that `count` points will take, if the last `done` rows have taken `elapsed` seconds."""
-        each = sum(row["seconds"] for row in self.rows) / len(self.rows)
-        at_once = sum(row["seconds"] for row in self.rows[-done:]) / elapsed
-        return count * each / max(1, at_once)
 
     def _add(self, row):
         """Add a row to the table and write it. Raises ValueError if it has other columns than those before."""
