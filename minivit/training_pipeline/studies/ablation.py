@@ -96,8 +96,8 @@ def draw(found: Found, path: str | Path, images: str) -> None:
     axes.axvline(0, color=UNDECIDED, lw=1)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=8)
     axes.set_ylim(-0.7, max(1, len(rows)) - 0.3)
-    axes.set_xlabel(f"difference to the base on the {images} images, percentage points, with its 95% interval; grey: "
-                    "not shown", fontsize=8)
+    axes.set_xlabel(f"difference to the base on the {images} images in percentage points, with its 95% interval\n"
+                    "(grey: the interval contains 0)", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     save(figure, path)
