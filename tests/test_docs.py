@@ -103,7 +103,8 @@ def test_commands_run(page, tmp_path):
 def test_commands_print_what_the_page_shows(page, tmp_path):
     folder, variables = tmp_path / "empty", environment(tmp_path)
     folder.mkdir()
-    (folder / "minivit").symlink_to(ROOT / "minivit")                 # as in the repository, whose files the pages name
+    for name in ("minivit", "demos"):                                 # as in the repository, whose files the pages name
+        (folder / name).symlink_to(ROOT / name)
     for kind, name, text in session(page):
         if kind == "file":
             (folder / name).write_text(text, encoding="utf-8")
