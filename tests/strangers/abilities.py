@@ -7,6 +7,7 @@ right function too. SciPy and numdifftools get sum(y * dy) with a random dy, if 
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ class Ability:
             np.random.seed(0)                                         # some checkers draw from this generator
             try:
                 with np.errstate(all="ignore"):
-                    return check(case, self.inputs(), self.loose)
+                    return check(deepcopy(case), self.inputs(), self.loose)   # a case with a state starts anew
             except ImportError:                                       # no verdict, but a broken environment
                 raise
             except Exception as error:
