@@ -11,7 +11,19 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from mpi_jobs import RANK, SAY_READY, SETTINGS, TINY, Job, linux, no_job_is_left, program, result_of, run, with_mpi  # noqa: F401
+from mpi_jobs import (
+    RANK,
+    SAY_READY,
+    SETTINGS,
+    TINY,
+    Job,
+    linux,
+    no_job_is_left,  # noqa: F401
+    program,
+    result_of,
+    run,
+    with_mpi,
+)
 
 import minivit
 from minivit.parallel import prediction
