@@ -7,7 +7,8 @@
 
 A *point* is one training: a task, a model, a number of different images, and a seed. Interrupt the study at any time:
 the same command continues with the missing points. `--task`, `--model`, `--seeds` and `--limit` choose which points are
-measured now; `--jobs 2` measures two at the same time, each on its own core.
+measured now, and the figure shows these tasks and models; `--jobs 2` measures two at the same time, each on its own
+core.
 
 The images are generated (`minivit/data/shapes.py`), so their number can grow from a thousand to a million while the
 rest stays equal. All models have about 78,000 parameters. Each training shows 1,048,576 images in 8,192 steps; fewer
@@ -410,8 +411,8 @@ def print_changed(results):
             print(f"{model:22}" + "".join(f"{_percent(found):>20}" for found in row))
 
 
-def report(plan, study, figure):
-    """Print the results and the verdicts on the predictions, and draw the figure."""
+def report(plan, study, options):
+    """Print the results and the verdicts on the predictions, and draw the tasks and models of the options."""
     results = Results(plan, study)
     for task, models in plan.models.items():
         print_task(results, task, models)
@@ -420,46 +421,67 @@ def report(plan, study, figure):
         print("\nPredictions, and what was measured (points, mean and standard error over the seeds)")
         for number, prediction in enumerate(PREDICTIONS, 1):
             print(f"{number:2}. {prediction.claim}, because {prediction.because}.\n    {prediction.verdict(results)}")
-    draw_study(results, figure)
-    print(f"\nFigure: {figure}")
+    models = [model for model in MODELS if model in (options.model or MODELS)]
+    tasks = [task for task in plan.models if task in (options.task or plan.models)
+             and any(results.curve(task, model) for model in models)]
+    if tasks:
+        draw_study(results, tasks, models, options.out)
+        print(f"\nFigure: {options.out}")
 
 
-def draw_study(results, path):
+def draw_study(results, tasks, models, path):
     """Draw for each task three images and the curves of the models; in the last place the changed textures."""
-    plan, colours = results.plan, dict(zip(MODELS, (INK, "#f08a5d", *SERIES[1:], "#8367c7", FAINT), strict=True))
-    figure = new_figure(10, 5.6)
-    parts = figure.subfigures(2, 4).ravel()
-    for part, (task, models) in zip(parts, plan.models.items(), strict=False):
-        examples, axes = part.subplots(2, 1, height_ratios=[1, 2.6])
-        images = draw_shapes(task, 3, TUNING_SEED, SIDE).images[..., 0]
-        show(examples, np.hstack([np.pad(image, 1, constant_values=255) for image in images]), task)
-        for model in models:
-            if curve := results.curve(task, model):
-                middle, spread = zip(*(mean_and_error(found.values()) for found in curve.values()), strict=True)
-                axes.errorbar([*curve], 100 * np.array(middle), 100 * np.nan_to_num(spread), fmt="o-", ms=3, lw=1.2,
-                              color=colours[model], label=model)
-        chance = 100 / len(TASKS[task].class_names)
-        axes.axhline(chance, color="k", lw=0.7, ls=":")
-        axes.set(xscale="log", xlim=(0.8 * plan.sizes[0], 1.25 * plan.sizes[-1]), ylim=(chance - 5, 102))
-        axes.tick_params(labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-    axes = parts[-1].subplots()
+    all_colours = dict(zip(MODELS, (INK, "#f08a5d", *SERIES[1:], "#8367c7", FAINT), strict=True))
+    changed = "texture" in tasks and any(results.of("texture", model, results.plan.changed, change)
+                                         for model in models for change in (PERMUTED, HALF))
+    columns, panels = min(4, len(tasks) + changed), len(tasks) + changed
+    rows = math.ceil(panels / columns)
+    figure = new_figure(2.5 * columns, 2.8 * rows)
+    parts = np.ravel(figure.subfigures(rows, columns))
+    colours = {model: all_colours[model] for model in models
+               if any(results.curve(task, model) for task in tasks) or changed}
+    for part, task in zip(parts, tasks, strict=False):
+        draw_task(part, results, task, colours)
+    if changed:
+        draw_changed(parts[len(tasks)].subplots(), results, colours)
+    figure.legend([Patch(color=colour) for colour in colours.values()], colours, loc="outside upper center",
+                  ncols=2 * columns, frameon=False, fontsize=8)
+    figure.supxlabel("different training images; each training shows equally many", fontsize=8)
+    figure.supylabel("% of the test images right", fontsize=8)
+    save(figure, path)
+
+
+def draw_task(part, results, task, colours):
+    """Draw three images of a task, and a curve for each model: accuracy against the number of training images."""
+    examples, axes = part.subplots(2, 1, height_ratios=[1, 2.6])
+    images = draw_shapes(task, 3, TUNING_SEED, SIDE).images[..., 0]
+    show(examples, np.hstack([np.pad(image, 1, constant_values=255) for image in images]), task)
+    for model, colour in colours.items():
+        if curve := results.curve(task, model):
+            middle, spread = zip(*(mean_and_error(found.values()) for found in curve.values()), strict=True)
+            axes.errorbar([*curve], 100 * np.array(middle), 100 * np.nan_to_num(spread), fmt="o-", ms=3, lw=1.2,
+                          color=colour)
+    chance, sizes = 100 / len(TASKS[task].class_names), results.plan.sizes
+    axes.axhline(chance, color="k", lw=0.7, ls=":")
+    axes.set(xscale="log", xlim=(0.8 * sizes[0], 1.25 * sizes[-1]), ylim=(chance - 5, 102))
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_changed(axes, results, colours):
+    """Draw bars: the accuracy on unchanged textures, with permuted patches, and where no stripes were in training."""
     columns = {"unchanged": (NONE, "accuracy"), "permuted": (PERMUTED, "accuracy"), "shifted": (HALF, "elsewhere")}
-    for k, model in enumerate(MODELS):
+    width = 1 / (len(colours) + 1)
+    for k, (model, colour) in enumerate(colours.items()):
         found = {name: by_seed for name, how in columns.items()
-                 if (by_seed := results.of("texture", model, plan.changed, *how))}
-        axes.bar([list(columns).index(name) + (k - 3) / 8 for name in found],
-                 [100 * mean_and_error(by_seed.values())[0] for by_seed in found.values()], 1 / 8, color=colours[model])
+                 if (by_seed := results.of("texture", model, results.plan.changed, *how))}
+        axes.bar([list(columns).index(name) + (k - (len(colours) - 1) / 2) * width for name in found],
+                 [100 * mean_and_error(by_seed.values())[0] for by_seed in found.values()], width, color=colour)
     axes.set(xlim=(-0.5, 2.5), ylim=(0, 102))
     axes.set_xticks(range(3), columns)
     axes.set_title("texture: patches permuted,\nor tested where no stripes were", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend([Patch(color=colour) for colour in colours.values()], colours, loc="outside upper center", ncols=7,
-                  frameon=False, fontsize=8)
-    figure.supxlabel("different training images; each training shows equally many", fontsize=8)
-    figure.supylabel("% of the test images right", fontsize=8)
-    save(figure, path)
 
 
 def chosen(points, options):
@@ -487,7 +509,7 @@ def run(plan, options, file):
         print(f"{untuned} points are left out: their learning rates are not chosen yet (--tune).")
     left = study.run(tuned, partial(measure_point, plan, rates), options.limit, options.jobs) + untuned
     if study.rows:
-        report(plan, study, options.out)
+        report(plan, study, options)
     print(f"{file}: {left} points are missing."
           + (" With --quick the models train too little for conclusions." if options.quick else ""))
 
