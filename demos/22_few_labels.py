@@ -8,16 +8,17 @@ Two ways are compared. *From scratch*: a ViT with random weights is trained on t
 same ViT is first pre-trained on all training images without labels (a masked autoencoder), and then trained on the same
 labelled images. Each seed has its own labelled images, initial weights, pre-training, and for the digits its own split.
 
-First both ways are tuned, over the same learning rates and numbers of steps, on validation images and with seeds that
-are not used again: few_labels_DATA_tuning.csv. Then the best settings of each way are measured on the test images after
-the last step: few_labels_DATA.csv. Interrupt the study at any time: the same command continues with the missing points,
-and a pre-training resumes at its last checkpoint. --limit 5 measures five points and stops.
+First both ways are tuned, over the same settings (learning rate, number of steps, augmentation), on validation images
+and with seeds that are not used again: few_labels_DATA_tuning.csv. Then the best settings of each way are measured on
+the test images after the last step: few_labels_DATA.csv. Interrupt the study at any time: the same command continues
+with the missing points, and a pre-training resumes at its last checkpoint. --limit 5 measures five points and stops.
 """
 
 import argparse
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -42,15 +43,16 @@ BATCH, STEPS_PER_EPOCH = 50, 100
 class Plan:
     """The plan of a study.
 
-    labelled: images of each class. pretraining: settings of `minivit.pretrain`. lrs, steps: what is tried in the
-    tuning. val_images: how many validation images the tuning uses.
+    labelled: images of each class. model: options of the ViT that differ from the default. pretraining: settings of
+    `minivit.pretrain`. tried: {setting: values} that the tuning tries. val_images: how many validation images the
+    tuning uses.
     """
 
     data: str
     labelled: int
+    model: dict
     pretraining: dict
-    lrs: tuple
-    steps: tuple
+    tried: dict
     seeds: tuple
     tuning_seeds: tuple
     val_fraction: float = 0.3
@@ -59,13 +61,19 @@ class Plan:
     @property
     def shared(self):
         """Everything that both tables depend on."""
-        return {"data": self.data, "labelled": self.labelled, "pretraining": self.pretraining, "batch": BATCH}
+        return {"data": self.data, "labelled": self.labelled, "model": self.model, "pretraining": self.pretraining,
+                "batch": BATCH}
+
+    @property
+    def combinations(self):
+        """All combinations of the settings that the tuning tries."""
+        return [dict(zip(self.tried, values, strict=True)) for values in product(*self.tried.values())]
 
     @property
     def tuning_points(self):
-        """Each way with each learning rate and number of steps, seed by seed."""
-        return [{"way": way, "lr": lr, "steps": steps, "seed": seed} for seed in self.tuning_seeds
-                for way, lr, steps in product(WAYS, self.lrs, self.steps)]
+        """Each way with each combination of settings, seed by seed."""
+        return [{"way": way, **settings, "seed": seed} for seed in self.tuning_seeds
+                for way, settings in product(WAYS, self.combinations)]
 
     @property
     def points(self):
@@ -74,11 +82,14 @@ class Plan:
 
 
 PLANS = {
-    "digits": Plan("digits", 10, {"epochs": 400}, (3e-4, 1e-3, 3e-3), (600, 1800), tuple(range(10)), (20, 21, 22)),
-    "fashion-mnist": Plan("fashion-mnist", 20, {"epochs": 20}, (3e-4, 1e-3, 3e-3, 6e-3), (600, 1800), tuple(range(6)),
-                          (20, 21, 22), val_fraction=0.1),
+    "digits": Plan("digits", 10, {}, {"epochs": 400}, {"lr": (3e-4, 1e-3, 3e-3), "steps": (600, 1800)},
+                   tuple(range(10)), (20, 21, 22)),
+    "fashion-mnist": Plan("fashion-mnist", 20, {"depth": 4}, {"epochs": 20},
+                          {"lr": (1e-3, 3e-3), "steps": (600, 1800), "augment": (
+                              "crop:0.07,alternating-flip", "affine,flip,cutout", "affine,mixup:1:1")},
+                          tuple(range(5)), (20, 21, 22), val_fraction=0.1),
 }
-QUICK = Plan("digits", 10, {"epochs": 2}, (3e-3,), (100,), (0, 1), (20,))
+QUICK = Plan("digits", 10, {}, {"epochs": 2}, {"lr": (3e-3,), "steps": (100,)}, (0, 1), (20,))
 
 
 def pretrained(plan, folder, seed, threads):
@@ -88,8 +99,8 @@ def pretrained(plan, folder, seed, threads):
     started = run.checkpoint_file.is_file()
     if not run.model_file.is_file():
         settings = {} if started else plan.pretraining | {"seed": seed}
-        minivit.pretrain(model_for(data, seed=seed), data, out=run.path, resume=started, threads=threads,
-                         progress=False, **settings)
+        minivit.pretrain(model_for(data, seed=seed, **plan.model), data, out=run.path, resume=started,
+                         threads=threads, progress=False, **settings)
     return WeightSource(run.path)
 
 
@@ -109,38 +120,39 @@ def labelled_part(plan, seed, tuning):
     return part
 
 
-def train(plan, folder, threads, way, lr, steps, seed, tuning):
+def train(plan, folder, threads, way, steps, seed, tuning, **settings):
     """Train one way on the labelled images of a seed. Return the result of `minivit.train`."""
     data, start = labelled_part(plan, seed, tuning), {}
-    model = model_for(minivit.load_data(plan.data, seed=seed), seed=seed)     # the pixel statistics of all images
+    whole = minivit.load_data(plan.data, seed=seed)                   # the pixel statistics of all images
+    model = model_for(whole, seed=seed, **plan.model)
     if way == PRETRAINED:
         start = {"start": pretrained(plan, folder, seed, threads)}
         model = fine_tuned_model(start["start"], data, seed)
-    return minivit.train(model, data, seed=seed, lr=lr, epochs=steps / STEPS_PER_EPOCH, batch_size=BATCH,
-                         threads=threads, progress=False, **start)
+    return minivit.train(model, data, seed=seed, epochs=steps / STEPS_PER_EPOCH, batch_size=BATCH, threads=threads,
+                         progress=False, **settings, **start)
 
 
 def tune(plan, table, folder, threads, limit):
     """Measure the points of the tuning on validation images; return how many are missing."""
-    def measure(way, lr, steps, seed):
-        return {"accuracy": train(plan, folder, threads, way, lr, int(steps), int(seed), True).validation.accuracy}
+    def measure(way, steps, seed, **settings):
+        result = train(plan, folder, threads, way, int(steps), int(seed), tuning=True, **settings)
+        return {"accuracy": result.validation.accuracy}
 
     return table.run(plan.tuning_points, measure, limit)
 
 
 def best(plan, table):
-    """{way: {"lr", "steps"}} with the best mean validation accuracy."""
-    def mean(way, lr, steps):
-        return mean_and_error(table.by_seed("accuracy", way=way, lr=lr, steps=steps).values())[0]
+    """{way: settings} with the best mean validation accuracy."""
+    def mean(way, settings):
+        return mean_and_error(table.by_seed("accuracy", way=way, **settings).values())[0]
 
-    found = {way: max(product(plan.lrs, plan.steps), key=lambda both, way=way: mean(way, *both)) for way in WAYS}
-    return {way: {"lr": lr, "steps": steps} for way, (lr, steps) in found.items()}
+    return {way: max(plan.combinations, key=partial(mean, way)) for way in WAYS}
 
 
 def test(plan, settings, table, folder, threads, limit):
     """Measure the best settings of both ways on the test images; return how many points are missing."""
     def measure(way, seed):
-        return {"accuracy": train(plan, folder, threads, way, **settings[way], seed=int(seed), tuning=False).accuracy}
+        return {"accuracy": train(plan, folder, threads, way, seed=int(seed), tuning=False, **settings[way]).accuracy}
 
     return table.run(plan.points, measure, limit)
 
@@ -153,7 +165,8 @@ def report(plan, table, settings, figure):
         if accuracies:
             mean, error = mean_and_error(accuracies.values())
             print(f"{way:13} {100 * mean:.2f} +- {100 * error:.2f} % over {len(accuracies)} "
-                  f"{plural(len(accuracies), 'seed')} (lr {settings[way]['lr']:g}, {settings[way]['steps']} steps)")
+                  f"{plural(len(accuracies), 'seed')} "
+                  f"({', '.join(f'{name} {value}' for name, value in settings[way].items())})")
     gain = paired(found[PRETRAINED], found[SCRATCH])
     if len(gain) > 1:
         mean, error = mean_and_error(gain.values())
