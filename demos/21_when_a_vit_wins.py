@@ -434,8 +434,9 @@ def draw_study(results, tasks, models, path):
     all_colours = dict(zip(MODELS, (INK, "#f08a5d", *SERIES[1:], "#8367c7", FAINT), strict=True))
     changed = "texture" in tasks and any(results.of("texture", model, results.plan.changed, change)
                                          for model in models for change in (PERMUTED, HALF))
-    columns, panels = min(4, len(tasks) + changed), len(tasks) + changed
-    rows = math.ceil(panels / columns)
+    panels = len(tasks) + changed
+    rows = math.ceil(panels / 4)
+    columns = math.ceil(panels / rows)
     figure = new_figure(2.5 * columns, 2.8 * rows)
     parts = np.ravel(figure.subfigures(rows, columns))
     colours = {model: all_colours[model] for model in models
