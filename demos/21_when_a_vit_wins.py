@@ -18,10 +18,10 @@ The test images are used once, after the last step. For one seed, the smaller se
 ones. The CNN is that of this package for small images, and computes about twice as much for an image as the ViT; the
 CNN of stride 2 computes half as much.
 
-The theory (`minivit/explain/symmetry.py`) makes predictions, which are written in `PREDICTIONS`. They were written
-before the first of these trainings ran, also before the short ones that chose how hard the tasks are. The verdict is
-printed beside each: *confirmed* if all its differences have the predicted sign at 95% (Student's t over the seeds),
-*refuted* if one has the other sign at 95%, else *open*.
+The theory (`minivit/explain/symmetry.py`) makes predictions, which are written in `PREDICTIONS`. All but the last were
+written before the first of these trainings ran, also before the short ones that chose how hard the tasks are. The
+verdict is printed beside each: *confirmed* if all its differences have the predicted sign at 95% (Student's t over the
+seeds), *refuted* if one has the other sign at 95%, else *open*.
 """
 
 import argparse
@@ -71,9 +71,9 @@ class Plan:
     """The plan of a study.
 
     seen: images in each training, repeated ones counted again. sizes: numbers of different images. models: {task: the
-    models that answer it}. changed: number of images with which the models `changing` are trained on changed images.
-    tuned, tuning_seen: numbers of different and of seen images when learning rates are chosen. test: number of test
-    images.
+    models that answer it}. changed: number of images with which the models `changing` are trained on changed images;
+    of CNN and ViT with permuted patches, all numbers are measured. tuned, tuning_seen: numbers of different and of seen
+    images when learning rates are chosen. test: number of test images.
     """
 
     seen: int
@@ -109,8 +109,10 @@ class Plan:
                  for model in models]
         changed = [("texture", model, self.changed, change) for change in (NONE, PERMUTED, HALF)
                    for model in self.changing]
+        changed += [("texture", model, size, PERMUTED) for size in self.sizes for model in (CNN, VIT)
+                    if model in self.changing]
         changed += [("position", BAG, self.changed, NONE)] * ("position" in self.models)
-        points = [*plain, *(point for point in changed if point not in plain)]
+        points = dict.fromkeys(plain + changed)                       # each once
         return [{"task": task, "model": model, "images": size, "change": change, "seed": seed} for seed in self.seeds
                 for task, model, size, change in points]
 
@@ -234,17 +236,17 @@ class Results:
         """Return the accuracies of a point."""
         return self.study.by_seed(what, task=task, model=model, images=images, change=change)
 
-    def curve(self, task, model):
+    def curve(self, task, model, change=NONE):
         """Return {number of images: accuracies}, for the numbers that are measured."""
-        return {size: found for size in self.plan.sizes if (found := self.of(task, model, size))}
+        return {size: found for size in self.plan.sizes if (found := self.of(task, model, size, change))}
 
-    def lead(self, task, one, other, images):
+    def lead(self, task, one, other, images, change=NONE):
         """Return how far one model is ahead of another."""
-        return paired(self.of(task, one, images), self.of(task, other, images))
+        return paired(self.of(task, one, images, change), self.of(task, other, images, change))
 
-    def leads(self, task, one, other):
+    def leads(self, task, one, other, change=NONE):
         """Return {number of images: lead}, for the numbers that are measured."""
-        return {size: lead for size in self.plan.sizes if (lead := self.lead(task, one, other, size))}
+        return {size: lead for size in self.plan.sizes if (lead := self.lead(task, one, other, size, change))}
 
     def growth(self, task, one, other):
         """Return by how much the lead grows with ten times as many images, for seeds with all numbers of images."""
@@ -340,6 +342,12 @@ PREDICTIONS = [
     Prediction("texture, trained with the stripes in the left half: in the right half the ViT loses more than the CNN",
                "the CNN is equivariant under shifts; the ViT's positions of the right half have learned nothing",
                lambda r: [paired(r.loss(VIT, HALF), r.loss(CNN, HALF))]),
+    # written when the accuracies with the most images were known, and no others
+    Prediction("texture, patches permuted: with 1,024 images the CNN is ahead, with the most the ViT",
+               "a convolution still learns stripes once for all places inside the patches, but across their borders it "
+               "reads neighbours that are none",
+               lambda r: [r.lead("texture", CNN, VIT, r.plan.sizes[0], PERMUTED),
+                          r.lead("texture", VIT, CNN, r.most, PERMUTED)]),
 ]
 
 
@@ -370,18 +378,19 @@ def images_needed(curve, level):
     return a * (b / a) ** ((level - curve[a]) / (curve[b] - curve[a]))
 
 
-def print_task(results, task, models):
+def print_task(results, task, models, change=NONE):
     """Print the accuracies of a task, who is ahead, and how many images each model needs."""
-    curves = {model: curve for model in models if (curve := results.curve(task, model))}
+    curves = {model: curve for model in models if (curve := results.curve(task, model, change))}
     if not curves:
         return
-    print(f"\n{task}: {TASKS[task].question} Chance is {1 / len(TASKS[task].class_names):.1%}.")
+    title = task if change == NONE else f"{task}, {change}"
+    print(f"\n{title}: {TASKS[task].question} Chance is {1 / len(TASKS[task].class_names):.1%}.")
     print(f"{'images':>10}" + "".join(f"{model:>16}" for model in curves))
     for size in results.plan.sizes:
         if any(size in curve for curve in curves.values()):
             print(f"{size:10,}" + "".join(f"{_percent(curve.get(size)):>16}" for curve in curves.values()))
     for one, other in ((CNN, VIT), (COARSE, VIT), (CNN, STEM)):
-        leads = results.leads(task, one, other)
+        leads = results.leads(task, one, other, change)
         if leads and results.plan is not QUICK:
             print(f"{one} and {other}: {verdict(leads, f'the {one}', f'the {other}')}")
     best = max(mean_and_error(found.values())[0] for curve in curves.values() for found in curve.values())
@@ -416,6 +425,7 @@ def report(plan, study, options):
     results = Results(plan, study)
     for task, models in plan.models.items():
         print_task(results, task, models)
+    print_task(results, "texture", (CNN, VIT), PERMUTED)
     print_changed(results)
     if plan is not QUICK:
         print("\nPredictions, and what was measured (points, mean and standard error over the seeds)")
@@ -430,21 +440,22 @@ def report(plan, study, options):
 
 
 def draw_study(results, tasks, models, path):
-    """Draw for each task three images and the curves of the models; in the last place the changed textures."""
+    """Draw for each task three images and the curves of the models; at the end the changed textures."""
     all_colours = dict(zip(MODELS, (INK, "#f08a5d", *SERIES[1:], "#8367c7", FAINT), strict=True))
+    panels = [(task, change) for task in tasks for change in (NONE, PERMUTED)
+              if any(len(results.curve(task, model, change)) > (change != NONE) for model in models)]
     changed = "texture" in tasks and any(results.of("texture", model, results.plan.changed, change)
                                          for model in models for change in (PERMUTED, HALF))
-    panels = len(tasks) + changed
-    rows = math.ceil(panels / 4)
-    columns = math.ceil(panels / rows)
+    colours = {model: all_colours[model] for model in models
+               if changed or any(results.curve(task, model, change) for task, change in panels)}
+    rows = math.ceil((len(panels) + changed) / 4)
+    columns = math.ceil((len(panels) + changed) / rows)
     figure = new_figure(2.5 * columns, 2.8 * rows)
     parts = np.ravel(figure.subfigures(rows, columns))
-    colours = {model: all_colours[model] for model in models
-               if any(results.curve(task, model) for task in tasks) or changed}
-    for part, task in zip(parts, tasks, strict=False):
-        draw_task(part, results, task, colours)
+    for part, panel in zip(parts, panels, strict=False):
+        draw_task(part, results, *panel, colours)
     if changed:
-        draw_changed(parts[len(tasks)].subplots(), results, colours)
+        draw_changed(parts[len(panels)].subplots(), results, colours)
     figure.legend([Patch(color=colour) for colour in colours.values()], colours, loc="outside upper center",
                   ncols=2 * columns, frameon=False, fontsize=8)
     figure.supxlabel("different training images; each training shows equally many", fontsize=8)
@@ -452,13 +463,14 @@ def draw_study(results, tasks, models, path):
     save(figure, path)
 
 
-def draw_task(part, results, task, colours):
+def draw_task(part, results, task, change, colours):
     """Draw three images of a task, and a curve for each model: accuracy against the number of training images."""
     examples, axes = part.subplots(2, 1, height_ratios=[1, 2.6])
-    images = draw_shapes(task, 3, TUNING_SEED, SIDE).images[..., 0]
-    show(examples, np.hstack([np.pad(image, 1, constant_values=255) for image in images]), task)
+    images = draw(task, 3, TUNING_SEED, "train", change)[0][..., 0]
+    show(examples, np.hstack([np.pad(image, 1, constant_values=255) for image in images]),
+         task if change == NONE else f"{task}, {change}")
     for model, colour in colours.items():
-        if curve := results.curve(task, model):
+        if curve := results.curve(task, model, change):
             middle, spread = zip(*(mean_and_error(found.values()) for found in curve.values()), strict=True)
             axes.errorbar([*curve], 100 * np.array(middle), 100 * np.nan_to_num(spread), fmt="o-", ms=3, lw=1.2,
                           color=colour)
