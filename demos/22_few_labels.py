@@ -85,7 +85,7 @@ PLANS = {
     "digits": Plan("digits", 10, {}, {"epochs": 400}, {"lr": (3e-4, 1e-3, 3e-3), "steps": (600, 1800)},
                    tuple(range(10)), (20, 21, 22)),
     "fashion-mnist": Plan("fashion-mnist", 20, {"stem": "patch", "depth": 4}, {"epochs": 20},
-                          {"lr": (1e-3, 3e-3), "steps": (600, 1800), "augment": ("affine", "affine,mixup:1:1")},
+                          {"lr": (1e-3, 3e-3, 1e-2), "steps": (600, 1800), "augment": ("affine,mixup:1:1",)},
                           tuple(range(4)), (20, 21), val_fraction=0.1),
 }
 QUICK = Plan("digits", 10, {}, {"epochs": 2}, {"lr": (3e-3,), "steps": (100,)}, (0, 1), (20,))
