@@ -8,10 +8,10 @@ Two ways are compared. *From scratch*: a ViT with random weights is trained on t
 same ViT is first pre-trained on all training images without labels (a masked autoencoder), and then trained on the same
 labelled images. Each seed has its own labelled images, initial weights, pre-training, and for the digits its own split.
 
-First both ways are tuned, over the same settings (learning rate, number of steps, augmentation), on validation images
-and with seeds that are not used again: few_labels_DATA_tuning.csv. Then the best settings of each way are measured on
-the test images after the last step: few_labels_DATA.csv. Interrupt the study at any time: the same command continues
-with the missing points, and a pre-training resumes at its last checkpoint. --limit 5 measures five points and stops.
+First both ways are tuned, over the same learning rates and numbers of steps, on validation images and with seeds that
+are not used again: few_labels_DATA_tuning.csv. Then the best settings of each way are measured on the test images after
+the last step: few_labels_DATA.csv. Interrupt the study at any time: the same command continues with the missing points,
+and a pre-training resumes at its last checkpoint. --limit 5 measures five points and stops.
 """
 
 import argparse
