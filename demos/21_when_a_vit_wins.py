@@ -8,8 +8,8 @@
 A *point* is one training: a task, a model, a number of different images, and a seed. Interrupt the study at any time:
 the same command continues with the missing points. `--task`, `--model`, `--images`, `--seeds` and `--limit` choose
 which points are measured now, and the figure shows these tasks and models; `--jobs 2` measures two at the same time,
-each on its own core. `--short` asks the same with an eighth of the steps, and up to 131,072 images; it has tables of its
-own.
+each on its own core. `--short` asks the same with an eighth of the steps and up to 131,072 images, and has tables of
+its own.
 
 The images are generated (`minivit/data/shapes.py`), so their number can grow from a thousand to a million while the
 rest stays equal. All models have 72,000 to 80,500 parameters. Each training shows 1,048,576 images in 8,192 steps;
