@@ -124,7 +124,7 @@ FULL = Plan(seen=2**20, sizes=(2**10, FEW, SOME, 2**17, 2**20), models=TASK_MODE
             seeds=(0, 1, 2, 3, 4))
 SHORT = Plan(seen=2**17, sizes=(2**10, FEW, SOME, 2**17), models=TASK_MODELS, changed=2**17,
              changing=tuple(MODELS), tuned=(2**16,), tuning_seen=2**16, learning_rates=(1e-3, 3e-3, 1e-2, 3e-2),
-             seeds=tuple(range(10)))
+             seeds=tuple(range(20)))
 QUICK = Plan(seen=2**9, sizes=(2**7, 2**9), models={"texture": (COARSE, VIT)}, changed=2**9, changing=(VIT, BAG),
              tuned=(2**7,), tuning_seen=2**7, learning_rates=(3e-3,), seeds=(0, 1), test=500)
 
