@@ -73,7 +73,8 @@ class Plan:
     seen: images in each training, repeated ones counted again. sizes: numbers of different images. models: {task: the
     models that answer it}. changed: number of images with which the models `changing` are trained on changed images;
     of CNN and ViT with permuted patches, all numbers are measured. tuned, tuning_seen: numbers of different and of seen
-    images when learning rates are chosen. test: number of test images.
+    images when learning rates are chosen. again: more seeds for the smallest number of images with permuted patches,
+    measured after a look at the others. test: number of test images.
     """
 
     seen: int
@@ -85,6 +86,7 @@ class Plan:
     tuning_seen: int
     learning_rates: tuple
     seeds: tuple
+    again: tuple = ()
     test: int = 10_000
     training: dict = field(default_factory=lambda: {
         "epochs": 1, "batch_size": 128, "optimiser": "muon", "weight_decay": 0.05, "label_smoothing": 0.0, "clip": 1.0,
@@ -113,8 +115,10 @@ class Plan:
                     if model in self.changing]
         changed += [("position", BAG, self.changed, NONE)] * ("position" in self.models)
         points = dict.fromkeys(plain + changed)                       # each once
-        return [{"task": task, "model": model, "images": size, "change": change, "seed": seed} for seed in self.seeds
-                for task, model, size, change in points]
+        more = [("texture", model, self.sizes[0], PERMUTED) for model in (CNN, VIT)]
+        return [{"task": task, "model": model, "images": size, "change": change, "seed": seed}
+                for seed in (*self.seeds, *self.again)
+                for task, model, size, change in (points if seed in self.seeds else more)]
 
 
 TASK_MODELS = {"texture": ALL, "same-cells": ALL, "position": ALL, "same-different": SIDES, "symmetry": SIDES,
@@ -124,7 +128,7 @@ FULL = Plan(seen=2**20, sizes=(2**10, FEW, SOME, 2**17, 2**20), models=TASK_MODE
             seeds=(0, 1, 2, 3, 4))
 SHORT = Plan(seen=2**17, sizes=(2**10, FEW, SOME, 2**17), models=TASK_MODELS, changed=2**17,
              changing=tuple(MODELS), tuned=(2**16,), tuning_seen=2**16, learning_rates=(1e-3, 3e-3, 1e-2, 3e-2),
-             seeds=tuple(range(20)))
+             seeds=(0, 1, 2, 3, 4), again=tuple(range(5, 20)))
 QUICK = Plan(seen=2**9, sizes=(2**7, 2**9), models={"texture": (COARSE, VIT)}, changed=2**9, changing=(VIT, BAG),
              tuned=(2**7,), tuning_seen=2**7, learning_rates=(3e-3,), seeds=(0, 1), test=500)
 
@@ -241,8 +245,12 @@ class Results:
         return {size: found for size in self.plan.sizes if (found := self.of(task, model, size, change))}
 
     def lead(self, task, one, other, images, change=NONE):
-        """Return how far one model is ahead of another."""
-        return paired(self.of(task, one, images, change), self.of(task, other, images, change))
+        """Return how far one model is ahead of another.
+
+        Where more seeds were measured after a look, these alone count: the look chose the others.
+        """
+        leads = paired(self.of(task, one, images, change), self.of(task, other, images, change))
+        return {seed: leads[seed] for seed in self.plan.again if seed in leads} or leads
 
     def leads(self, task, one, other, change=NONE):
         """Return {number of images: lead}, for the numbers that are measured."""

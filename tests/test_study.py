@@ -584,6 +584,20 @@ def test_predictions_are_confirmed_refuted_or_open_as_the_numbers_are(tasks, tmp
     assert {prediction.verdict(none) for prediction in tasks.PREDICTIONS} == {"not measured yet"}
 
 
+def test_seeds_that_were_added_after_a_look_count_alone(tasks, tmp_path):
+    few, again = tasks.SHORT.sizes[0], tasks.SHORT.again
+    points = [point for point in tasks.SHORT.points if (point["task"], point["change"]) == ("texture", tasks.PERMUTED)]
+    assert {point["seed"] for point in points if point["images"] == few} == {*tasks.SHORT.seeds, *again}
+    assert {point["images"] for point in points if point["seed"] in again} == {few}
+    study = Study(tmp_path / "look.csv", {})
+    study.run(points, lambda task, model, images, change, seed: {
+        "accuracy": 0.5 + 0.1 * (model == tasks.CNN) * (seed in tasks.SHORT.seeds)})
+    results = tasks.Results(tasks.SHORT, study)
+    assert results.lead("texture", tasks.CNN, tasks.VIT, few, tasks.PERMUTED) == dict.fromkeys(again, 0.0)
+    most = results.lead("texture", tasks.CNN, tasks.VIT, results.most, tasks.PERMUTED)
+    assert most == pytest.approx(dict.fromkeys(tasks.SHORT.seeds, 0.1))
+
+
 def test_images_needed_are_interpolated_over_their_logarithm(tasks):
     curve = {1000: 0.2, 10_000: 0.4, 100_000: 0.8}
     assert tasks.images_needed(curve, 0.6) == pytest.approx(10_000 * math.sqrt(10))
