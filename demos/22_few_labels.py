@@ -62,7 +62,7 @@ class Plan:
     def shared(self):
         """Everything that both tables depend on."""
         return {"data": self.data, "labelled": self.labelled, "model": self.model, "pretraining": self.pretraining,
-                "batch": BATCH}
+                "batch": BATCH, "val_fraction": self.val_fraction, "val_images": self.val_images}
 
     @property
     def combinations(self):
