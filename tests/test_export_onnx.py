@@ -33,6 +33,7 @@ MODELS = {
                                               "pool": "mean"} | SMALL),
     "vit with relative bias": ("vit", {"image_size": 12, "patch_size": 4, "relative_bias": True} | SMALL),
     "vit with a stem": ("vit", {"image_size": 16, "patch_size": 4, "stem": "conv"} | SMALL),
+    "vit with a stem of full resolution": ("vit", {"image_size": 8, "patch_size": 2, "stem": "conv-full"} | SMALL),
     "deit": ("deit", {"image_size": 8, "patch_size": 2, "mean": [0.1, 0.2, 0.3]} | SMALL),
     "swin": ("swin_mini", {"image_size": 28, "classes": 5}),          # four shifted windows, then one
     "swin of three stages": ("swin", {"image_size": 24, "patch_size": 2, "width": 12, "depths": (2, 1, 2),

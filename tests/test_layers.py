@@ -6,6 +6,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -266,8 +267,9 @@ def test_a_relative_bias_starts_at_zero_and_computes_the_gradient_of_its_table()
 
 
 def test_a_stem_makes_as_many_tokens_as_patches():
-    for size in (2, 4, 8):
-        assert ConvStem(size, 3, 16).forward(np.ones((2, 16, 24, 3), np.float32)).shape == (2, 16 * 24 // size**2, 16)
+    images = np.ones((2, 16, 24, 3), np.float32)
+    for size, full in product((2, 4, 8), (False, True)):
+        assert ConvStem(size, 3, 16, full).forward(images).shape == (2, 16 * 24 // size**2, 16)
 
 
 def test_assigning_the_wrong_shape_names_both():
@@ -283,7 +285,8 @@ def test_assigning_the_wrong_shape_names_both():
     (lambda: Block(width=8, heads=0), "divisible by the number of heads"),
     (lambda: ConvStem(6, 3, 12), r"2, 4, 8, .* but it is 6"),
     (lambda: ConvStem(1, 3, 12), r"2, 4, 8, .* but it is 1"),
-    (lambda: ConvStem(8, 3, 6), r"divide the width 6, but it is 8"),
+    (lambda: ConvStem(8, 3, 6), r"its half must divide the width 6, but it is 8"),
+    (lambda: ConvStem(8, 3, 12, full_resolution=True), r"and it must divide the width 12, but it is 8"),
     (lambda: Dropout(1.0), "drop rate must be a finite number at least 0 and below 1"),
     (lambda: Linear(3, 2).forward(np.ones((4, 5), np.float32)), r"x \(4, 5\) needs weight \(5, O\)"),
     (lambda: LayerNorm(3).forward(np.ones((4, 5), np.float32)), r"x \(4, 5\) needs weight and bias \(5,\)"),

@@ -52,6 +52,13 @@ def test_flops_of_a_stem_count_each_convolution_at_its_size():
     assert make(stem="conv").flops - make().flops == sum(2 * n * i * o for n, i, o in stem) - patches
 
 
+def test_a_stem_of_full_resolution_adds_a_map_as_large_as_the_image():
+    model, first = make(stem="conv-full"), 3 * 2 * (8 * 8) * (9 * 3) * 3  # convolutions, places, inputs, outputs
+    assert model.flops - make(stem="conv").flops == first
+    assert [conv.weight.shape[2:] for conv in model.patch_embed.convs] == [
+        (3, 3), (3, 3), (3, 3), (3, 6), (6, 6), (6, 6), (6, 12), (12, 12), (12, 12)]
+
+
 def test_named_variants_take_options():
     model = minivit.create_model("vit_mini_patch4_28", classes=7, depth=1)
     assert model.forward(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 7)
@@ -183,12 +190,14 @@ def test_repr_is_one_line_with_the_sizes_and_the_parameters():
 
 
 @pytest.mark.parametrize("name", [
-    "vit_mini", "vit by mean", "deit_mini", "swin_mini", "resnet_mini", "vit with a stem", "resnet with bottlenecks",
+    "vit_mini", "vit by mean", "deit_mini", "swin_mini", "resnet_mini", "vit with a stem", "vit of full resolution",
+    "resnet with bottlenecks",
 ])
 @pytest.mark.parametrize("depth", [1, 2, 9])
 def test_the_totals_of_a_summary_are_those_of_the_model(name, depth):
     options = {"vit by mean": {"pool": "mean", "relative_bias": True, "image_size": 16},
                "vit with a stem": {"stem": "conv", "patch_size": 4, "image_size": 16},
+               "vit of full resolution": {"stem": "conv-full", "patch_size": 4, "image_size": 16},
                "resnet with bottlenecks": {"block": "bottleneck", "reduction": 4, "image_size": 37, "layers": [2, 1]}}
     model = minivit.create_model(name if "mini" in name else f"{name.split()[0]}_mini", **options.get(name, {}))
     before = model.vector.tobytes()

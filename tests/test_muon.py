@@ -64,7 +64,7 @@ def test_hidden_matrices_are_neither_the_first_nor_the_last():
     assert "patch_embed.convs.1.weight" in [p.name for p in hidden_matrices(model(stem="conv").parameters())]
 
 
-@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize("stem", ["patch", "conv", "conv-full"])
 def test_a_step_moves_every_weight_once(stem):
     m = model(stem=stem, classes=CHUNK // 8)
     for optimiser in (AdamW, Muon):

@@ -44,6 +44,7 @@ MODELS = {
     "extended, by mean": ("vit", VIT | {"positions": "rotary", "registers": 1, "pool": "mean"}),
     "extended, by mean of normed tokens": ("vit", VIT | {"registers": 1, "pool": "mean", "norm_first": True}),
     "convolutional stem": ("vit", VIT | {"stem": "conv", "pool": "mean"}),
+    "stem of full resolution": ("vit", VIT | {"stem": "conv-full", "pool": "mean"}),
     "dropout": ("vit", VIT | {"drop_rate": 0.2, "drop_path_rate": 0.3}),
     "deit": ("deit", VIT),
     "swin": ("swin", {"image_size": 8, "patch_size": 1, "channels": 1, "classes": 5, "width": 8, "depths": [2, 2],

@@ -95,7 +95,9 @@ def _add_model_options(verb: Parser) -> None:
                                                               "learned+rotary.")
     model.add_argument("--relative-bias", action=argparse.BooleanOptionalAction,
                        help="Learn a relative position bias in every block.")
-    model.add_argument("--stem", metavar="KIND", help="First layers: patch (one projection) or conv (convolutions).")
+    model.add_argument("--stem", metavar="KIND",
+                       help="First layers: patch (one projection), conv (convolutions), or conv-full (convolutions, "
+                            "the first ones at full resolution).")
     model.add_argument("--registers", type=int, metavar="R", help="Number of learned tokens that the head does not "
                                                                   "read. Default: 0.")
     model.add_argument("--layer-scale", type=float, metavar="X",

@@ -9,8 +9,17 @@ residual branches follow, convolutions of stride 1. This repeats until a place o
     x = conv(ReLU(GN(x)))                  ... until (B, H / P, W / P, D)       3 x 3, stride 2
     x = x + conv(ReLU(GN(x)))                                                   3 x 3, LOOKS times
 
-with GN the group norm. Backward, as in `block.py`: an input that acts twice gets a sum. With J the Jacobian of
-conv(ReLU(GN(x))), dx = J^T dy + dy where x is added, and dx = J^T dy where it is not.
+A stem of *full resolution* starts before the first halving, with a map as large as the image:
+
+    x = conv(image)                        (B, H, W, D / P)                     3 x 3, stride 1
+    x = x + conv(ReLU(GN(x)))                                                   3 x 3, LOOKS times
+    x = conv(ReLU(GN(x)))                  (B, H / 2, W / 2, D / (P / 2))       3 x 3, stride 2; then as above
+
+A map has four times as many places as the next one, and half as many channels. So each convolution of a residual
+branch does the same number of multiplications. GN is the group norm.
+
+Backward, as in `block.py`: an input that acts twice gets a sum. With J the Jacobian of conv(ReLU(GN(x))),
+dx = J^T dy + dy where x is added, and dx = J^T dy where it is not.
 
 Source: Xiao et al., "Early Convolutions Help Transformers See Better", arXiv:2106.14881. Two things differ from the
 paper. Group norm replaces batch norm, which normalises over the images of a batch and so couples them. And the
@@ -40,21 +49,26 @@ class ConvStem(Layer):
         P, the side of a square.
     channels, width : int
         C and D.
+    full_resolution : bool
+        Whether the first map is as large as the image.
 
     Raises
     ------
     ValueError
-        Unless P is a power of two, at least 2, and P / 2 divides D.
+        Unless P is a power of two, at least 2, and P / 2 divides D, or P with full resolution.
     """
 
-    def __init__(self, patch_size: Size, channels: int, width: int) -> None:
+    def __init__(self, patch_size: Size, channels: int, width: int, full_resolution: bool = False) -> None:
         self.patch_size = side, columns = check_pair("patch_size", patch_size)
-        halvings = side.bit_length() - 1
-        if side != columns or halvings < 1 or side != 1 << halvings or width % (side // 2):
-            raise ValueError("the patch size of a convolutional stem must be 2, 4, 8, ..., and its half must divide "
-                             f"the width {width}, but it is {size_as_python(self.patch_size)}")
-        widths = [channels, *(width >> l for l in reversed(range(halvings)))]
-        shapes = [shape for c, d in pairwise(widths) for shape in [(c, d, 2)] + LOOKS * [(d, d, 1)]]
+        halvings, narrowing = side.bit_length() - 1, side if full_resolution else side // 2
+        if side != columns or halvings < 1 or side != 1 << halvings or width % narrowing:
+            raise ValueError("the patch size of a convolutional stem must be 2, 4, 8, ..., and "
+                             f"{'it' if full_resolution else 'its half'} must divide the width {width}, but it is "
+                             f"{size_as_python(self.patch_size)}")
+        widths = [channels, *(width >> l for l in reversed(range(halvings + full_resolution)))]
+        strides = full_resolution * [1] + halvings * [2]
+        shapes = [shape for (c, d), stride in zip(pairwise(widths), strides, strict=True)
+                  for shape in [(c, d, stride)] + LOOKS * [(d, d, 1)]]
         self.convs = [Convolution(c, d, size=3, stride=stride, padding=1) for c, d, stride in shapes]
         self.norms = [GroupNormReLU(c, c // math.gcd(c, GROUP_CHANNELS)) for c, *_ in shapes[1:]]
 

@@ -46,8 +46,9 @@ class ViT(Model):
         "learned" starts at random numbers of standard deviation `position_std`; "sincos" is fixed.
     relative_bias : bool
         Whether each block learns a relative position bias, too.
-    stem : {"patch", "conv"}
-        "patch" embeds the patches linearly, "conv" by convolutions (`layers/conv_stem.py`).
+    stem : {"patch", "conv", "conv-full"}
+        "patch" embeds the patches linearly, "conv" by convolutions, of which the first halves the image; "conv-full"
+        starts with a map as large as the image (`layers/conv_stem.py`).
     drop_rate, drop_path_rate : float
         Rates, in training, of dropout after the positions, after the projection of attention and twice in each MLP, and
         of drop-path in the last block, to which it rises linearly from 0 in the first.
@@ -72,13 +73,14 @@ class ViT(Model):
             "pool": check_name("pool", pool, ["token", "mean"]),
             "positions": check_name("positions", positions, ["learned", "sincos", "none"]),
             "position_std": position_std, "relative_bias": bool(relative_bias),
-            "stem": check_name("stem", stem, ["patch", "conv"]), "drop_rate": drop_rate,
+            "stem": check_name("stem", stem, ["patch", "conv", "conv-full"]), "drop_rate": drop_rate,
             "drop_path_rate": drop_path_rate, "mean": mean, "std": std,
         })
         self.grid, self.width, self.pool = patch_grid(self.image_size, self.config["patch_size"]), width, pool
         self.cls_token = Parameter((width,), partial(normal, std=1e-6)) if pool == "token" else None
         self._set_positions(prefix=int(pool == "token"))
-        self.patch_embed = (ConvStem if stem == "conv" else PatchEmbed)(patch_size, channels, width)
+        self.patch_embed = (PatchEmbed(patch_size, channels, width) if stem == "patch" else
+                            ConvStem(patch_size, channels, width, full_resolution=stem == "conv-full"))
         self.pos_drop = Dropout(drop_rate)
         grid = (*self.grid, pool == "token") if relative_bias else None
         read = (depth - 1) * [None] + [self.prefix or None]           # of the last block, the head reads these tokens

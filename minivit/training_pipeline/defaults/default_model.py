@@ -71,7 +71,7 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
 def explain_model(model: Any, data: Dataset) -> str:
     """Return which model `model_for` has chosen for a data set that has no preset, and why, in one sentence."""
     (height, width), (rows, columns), (P, Q) = model.image_size, model.grid, pair(model.config["patch_size"])
-    stem = ", with a convolutional stem, which helps most with few images" if model.config["stem"] == "conv" else ""
+    stem = ", with a convolutional stem, which helps most with few images" if model.config["stem"] != "patch" else ""
     return (f"default model for {len(data.train_labels):,} training images of {width}x{height} pixels: a ViT of "
             f"{model.vector.size:,} parameters with {columns}x{rows} patches of {Q}x{P} pixels, few enough for a CPU"
             f"{stem}; choose another one with model=...")
