@@ -11,8 +11,7 @@ each one (MLP). LN is the layer norm, and E the matrix of the patch embedding:
     y    = LN(z_L[class])                              the image as one vector (or LN of the mean token)     (4)
 
 A linear classifier head computes the logits from y. (The paper's N is the number of patches, here M; our N counts the
-class token, too.) The backward is the same list read from the bottom. In the code, the lines marked "Eq." compute these
-equations. The other lines serve options and checks.
+class token, too.) The backward is the same list read from the bottom. The lines marked "Eq." compute these equations.
 """
 
 import math
@@ -47,8 +46,7 @@ class ViT(Model):
     relative_bias : bool
         Whether each block learns a relative position bias, too.
     stem : {"patch", "conv", "conv-full"}
-        "patch" embeds the patches linearly, "conv" by convolutions, of which the first halves the image; "conv-full"
-        starts with a map as large as the image (`layers/conv_stem.py`).
+        "patch" embeds the patches linearly, "conv" and "conv-full" by convolutions (`layers/conv_stem.py`).
     drop_rate, drop_path_rate : float
         Rates, in training, of dropout after the positions, after the projection of attention and twice in each MLP, and
         of drop-path in the last block, to which it rises linearly from 0 in the first.
