@@ -49,7 +49,7 @@ PRESETS = {
     "digits": Preset({}, {"batch_size": 64, "lr": 3e-3, "ema": 0.99, "optimiser": "muon"}),
     "mnist": Preset(_vit(64, 4, 4, 0.05), {"epochs": 15, "batch_size": 128, "ema": 0.998}),
     "fashion-mnist": Preset(_vit(64, 2, 4, 0.0, "conv-full"), {
-        "epochs": 40, "batch_size": 64, "lr": 6e-3, "ema": 0.999, "warmup": 0.05, "optimiser": "muon",
+        "epochs": 36, "batch_size": 64, "lr": 6e-3, "ema": 0.999, "warmup": 0.05, "optimiser": "muon",
         "augment": "crop:0.07,alternating-flip,cutout:0.4:0.5", "clean_end": 0.15}),
     "cifar10": _CIFAR,
     "cifar100": _CIFAR,
