@@ -52,7 +52,9 @@ def main():
     model = model_for(data, name, position_std=0.02, drop_path_rate=0.0)
     images = data.test_images[:256]
     untrained = np.mean(list(shares(model, images).values()))
-    result = minivit.train(model, data, epochs=2, batch_size=32 if options.quick else 128, progress=not options.quick)
+    settings = {"batch_size": 32} if options.quick else {"batch_size": 128, "augment": "crop:0.07,alternating-flip",
+                                                         "ema": 0.998}
+    result = minivit.train(model, data, epochs=2, progress=not options.quick, **settings)
     found = shares(model, images) | {"convolution": share_of_a_convolution(images)}
     layers = ", ".join(f"{share:.0%} in {layer}" for layer, share in list(found.items())[:-1])
     print(f"Share of the attention weights that depends on the image: {untrained:.0%} before training. After training "

@@ -17,7 +17,7 @@ and a pre-training resumes at its last checkpoint. --limit 5 measures five point
 import argparse
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -43,9 +43,9 @@ BATCH, STEPS_PER_EPOCH = 50, 100
 class Plan:
     """The plan of a study.
 
-    labelled: images of each class. model: options of the ViT that differ from the default. pretraining: settings of
-    `minivit.pretrain`. tried: {setting: values} that the tuning tries. val_images: how many validation images the
-    tuning uses.
+    labelled: images of each class. model: options of the ViT that differ from the default. pretraining, training:
+    settings of `minivit.pretrain` and `minivit.train`. tried: {setting: values} that the tuning tries. val_images: how
+    many validation images the tuning uses.
     """
 
     data: str
@@ -57,12 +57,14 @@ class Plan:
     tuning_seeds: tuple
     val_fraction: float = 0.3
     val_images: int = 2000
+    training: dict = field(default_factory=dict)
 
     @property
     def shared(self):
         """Everything that both tables depend on."""
         return {"data": self.data, "labelled": self.labelled, "model": self.model, "pretraining": self.pretraining,
-                "batch": BATCH, "val_fraction": self.val_fraction, "val_images": self.val_images}
+                "training": self.training, "batch": BATCH, "val_fraction": self.val_fraction,
+                "val_images": self.val_images}
 
     @property
     def combinations(self):
@@ -84,9 +86,9 @@ class Plan:
 PLANS = {
     "digits": Plan("digits", 10, {}, {"epochs": 400}, {"lr": (3e-4, 1e-3, 3e-3), "steps": (600, 1800)},
                    tuple(range(10)), (20, 21, 22)),
-    "fashion-mnist": Plan("fashion-mnist", 20, {"stem": "patch", "depth": 4}, {"epochs": 20},
+    "fashion-mnist": Plan("fashion-mnist", 20, {"stem": "patch", "depth": 4}, {"epochs": 20, "ema": 0.998},
                           {"lr": (1e-3, 3e-3, 1e-2), "steps": (600, 1800), "augment": ("affine,mixup:1:1",)},
-                          tuple(range(4)), (20, 21), val_fraction=0.1),
+                          tuple(range(4)), (20, 21), val_fraction=0.1, training={"ema": 0.998}),
 }
 QUICK = Plan("digits", 10, {}, {"epochs": 2}, {"lr": (3e-3,), "steps": (100,)}, (0, 1), (20,))
 
@@ -128,7 +130,7 @@ def train(plan, folder, threads, way, steps, seed, tuning, **settings):
         start = {"start": pretrained(plan, folder, seed, threads)}
         model = fine_tuned_model(start["start"], data, seed)
     return minivit.train(model, data, seed=seed, epochs=steps / STEPS_PER_EPOCH, batch_size=BATCH, threads=threads,
-                         progress=False, **settings, **start)
+                         progress=False, **plan.training, **settings, **start)
 
 
 def tune(plan, table, folder, threads, limit):

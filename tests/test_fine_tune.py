@@ -18,6 +18,7 @@ from minivit import cli
 from minivit.data.dataset import Dataset
 from minivit.models.linear_probe import LinearProbe
 from minivit.parallel import blas, prediction
+from minivit.training.augment import without_strong
 from minivit.training.settings import SETTINGS, default_settings
 from minivit.training.trainer import Trainer
 from minivit.training_pipeline.checkpoints import Interrupted
@@ -28,6 +29,7 @@ from minivit.training_pipeline.pretrained import probe_features as training_feat
 from minivit.training_pipeline.pretrained.fine_tune import fine_tuned_model
 from minivit.training_pipeline.pretrained.probe_features import features
 from minivit.training_pipeline.pretrained.weight_source import WeightSource
+from minivit.training_pipeline.run_settings import new_settings
 from minivit.weight_formats.match import resized_grid
 from minivit.weight_formats.safetensors_io import read_tensors
 from minivit.weight_formats.timm import to_timm, write_weights
@@ -194,6 +196,26 @@ def test_train_takes_the_preset_of_its_data(tmp_path):
     settings = RunFolder(tmp_path / "run").config()["training"]
     expected = default_settings() | PRESETS["fashion-mnist"].training | {"epochs": 1, "lr": 1e-4, "batch_size": 30}
     assert settings.items() >= (expected | {"lanes": 2}).items()
+
+
+def test_the_clean_end_of_a_preset_is_for_its_own_augmentation(tmp_path):
+    data, preset = dataset("fashion-mnist", 28), PRESETS["fashion-mnist"].training
+    own, other = ({"augment": preset["augment"], "clean_end": preset["clean_end"]}, {"clean_end": 0.0})
+    for given, expected in (({}, own), ({"augment": "none"}, other | {"augment": "none"}),
+                            ({"augment": "cutmix"}, other | {"augment": "cutmix"}),
+                            ({"augment": "cutmix", "clean_end": 0.2}, {"augment": "cutmix", "clean_end": 0.2})):
+        settings = new_settings(model_for(data, depth=1), data, {"epochs": 1} | given)
+        assert settings.items() >= expected.items()
+
+
+def test_pre_training_leaves_out_what_hides_mixes_or_distorts_images():
+    data = dataset("fashion-mnist", 28)
+    model = model_for(data, depth=1)
+    settings = new_settings(model, data, {"mask_ratio": 0.75})
+    assert settings["augment"] == "crop:0.07,alternating-flip"
+    assert settings["clean_end"] == 0
+    assert new_settings(model, data, {"mask_ratio": 0.75, "augment": "cutout"})["augment"] == "cutout"
+    assert without_strong("cutout,mixup") == "none"
 
 
 def test_the_preset_of_the_digits_uses_the_default_model():

@@ -18,7 +18,8 @@ import minivit
 
 DATA = {
     "digits": {},
-    "fashion-mnist": {"model": {"image_size": 28, "patch_size": 7}, "settings": {"epochs": 0.05}},
+    "fashion-mnist": {"model": {"image_size": 28, "patch_size": 7}, "settings": {
+        "epochs": 0.05, "augment": "crop:0.07,alternating-flip", "ema": 0.998}},
 }
 # so that a kill comes during the training
 SLOWER = ("from minivit.training.trainer import Trainer\nstep = Trainer.step\n"

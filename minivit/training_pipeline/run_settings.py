@@ -18,7 +18,7 @@ from ..data.dataset import split
 from ..models.linear_probe import LinearProbe
 from ..models.model import Model
 from ..parallel.batch_split import MAX_LANES, BatchSplit
-from ..training.augment import Augmentation
+from ..training.augment import Augmentation, without_strong
 from ..training.settings import PATIENCE_VAL_FRACTION, SETTINGS, check_names, check_setting, default_settings
 from .config import describe_model
 from .defaults.default_length import default_epochs, explain_length
@@ -85,7 +85,12 @@ def new_settings(model: Model, data: Dataset, given: Mapping[str, Any], minutes:
     pretrained: dict[str, Any] = (PRETRAIN if given.get("mask_ratio") else PROBE if given.get("probe")
                                   else FINE_TUNE if given.get("start") else {})
     defaults: dict[str, Any] = dict(default_settings())
-    settings = defaults | preset_for(data, minutes).training | pretrained | dict(given)
+    preset = defaults | preset_for(data, minutes).training
+    if given.get("mask_ratio"):                                       # the model should not predict a hiding square
+        pretrained = pretrained | {"augment": without_strong(preset["augment"])}
+    if "augment" in pretrained or "augment" in given:
+        preset["clean_end"] = defaults["clean_end"]                   # that of the preset is for its own augmentation
+    settings = preset | pretrained | dict(given)
     if settings["optimiser"] == "schedule-free":                      # its average takes the place of a decay
         constant = {"schedule": "wsd", "decay": 0.0} if given.get("schedule", "wsd") == "wsd" else {}
         settings |= {"ema": 0.0} | constant | dict(given)

@@ -17,6 +17,6 @@ An augmentation is a list of *transforms*, written as a text such as "crop,flip,
 There is no backward: no gradient with respect to the pixels is needed.
 """
 
-from .pipeline import TRANSFORMS, Augmentation
+from .pipeline import TRANSFORMS, Augmentation, without_strong
 
-__all__ = ["TRANSFORMS", "Augmentation"]
+__all__ = ["TRANSFORMS", "Augmentation", "without_strong"]

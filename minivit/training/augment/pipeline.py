@@ -35,6 +35,15 @@ TRANSFORMS: dict[str, type[Transform]] = {
 }
 
 
+def without_strong(text: str) -> str:
+    """Return the text without the transforms that hide, mix or distort images.
+
+    >>> without_strong("crop:0.1,cutout,flip")
+    'crop:0.1,flip'
+    """
+    return ",".join(word for word in _words(text) if not _parse(word).strong) or "none"
+
+
 class Augmentation:
     """Apply the transforms that `text` names to training images.
 
@@ -57,7 +66,7 @@ class Augmentation:
     """
 
     def __init__(self, text: str = "none", strong_steps: int | None = None) -> None:
-        words = [] if text.strip() in ("", "none") else [word.strip() for word in text.split(",")]
+        words = _words(text)
         self.transforms = [_parse(word) for word in words]
         self.streams = [(philox.stream("augment") + i) % 2**32 for i in range(len(words))]
         self.strong_steps = math.inf if strong_steps is None else strong_steps
@@ -105,6 +114,11 @@ class Augmentation:
         if self.transforms[count - 1].strong and rng.step >= self.strong_steps:
             return before
         return self.transforms[count - 1](*before, rng, self.streams[count - 1], partners)
+
+
+def _words(text):
+    """The texts of the single transforms."""
+    return [] if text.strip() in ("", "none") else [word.strip() for word in text.split(",")]
 
 
 def _parse(word):
