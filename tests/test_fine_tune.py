@@ -198,7 +198,7 @@ def test_train_takes_the_preset_of_its_data(tmp_path):
     assert settings.items() >= (expected | {"lanes": 2}).items()
 
 
-def test_the_clean_end_of_a_preset_is_for_its_own_augmentation(tmp_path):
+def test_the_clean_end_of_a_preset_is_for_its_own_augmentation():
     data, preset = dataset("fashion-mnist", 28), PRESETS["fashion-mnist"].training
     own, other = ({"augment": preset["augment"], "clean_end": preset["clean_end"]}, {"clean_end": 0.0})
     for given, expected in (({}, own), ({"augment": "none"}, other | {"augment": "none"}),

@@ -37,7 +37,7 @@ from .group_norm import GroupNormReLU
 from .layer import Layer
 
 GROUP_CHANNELS = 8  # channels in a group of the norms, or the largest common divisor with 8
-LOOKS = 2           # convolutions after each halving; on Fashion-MNIST one was less accurate, even in a larger model
+LOOKS = 2           # residual branches of each map; on Fashion-MNIST one was less accurate, even in a larger model
 
 
 class ConvStem(Layer):
