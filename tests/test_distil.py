@@ -40,32 +40,42 @@ def make(family="deit", seed=0, dtype=np.float64, **options):
     return model
 
 
+def change_weights(folder):
+    """Make each weight of a run one per cent larger."""
+    model = minivit.load(folder)
+    model.vector[:] *= 1.01
+    RunFolder(folder).write_model(model)
+
+
 def log_softmax(z):
     return np.log(softmax.reference_forward(z)[0])
 
 
+@pytest.mark.parametrize("teachers", [1, 3])
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 @pytest.mark.parametrize("family", ["deit", "vit"])
-def test_the_loss_is_the_weighted_sum_of_both_terms(digits, family, kind):
-    student, teacher = make(family), make("vit", seed=1, dtype=np.float32, mean=0.3)
+def test_the_loss_is_the_weighted_sum_of_both_terms(digits, family, kind, teachers):
+    student = make(family)
+    teachers = [make("vit", seed=1 + k, dtype=np.float32, mean=0.3, width=16 * (1 + k)) for k in range(teachers)]
     images, labels = digits.train_images[:12], digits.train_labels[:12]
-    trainer = Trainer(student.copy(), objective=Distillation(teacher, kind, 0.3, 2.0), label_smoothing=0.1)
+    trainer = Trainer(student.copy(), objective=Distillation(teachers, kind, 0.3, 2.0), label_smoothing=0.1)
     loss = trainer.step(images, labels)
-    heads, said = student.forward_heads(images), teacher.forward(images).astype(np.float64)
+    heads, said = student.forward_heads(images), [teacher.forward(images).astype(np.float64) for teacher in teachers]
     t = cross_entropy.targets(labels, 10, 0.1, np.float64)
     of_labels = -(t * log_softmax(heads[:, 0])).sum() / 12
     if kind == "hard":
-        of_teacher = -log_softmax(heads[:, -1])[np.arange(12), said.argmax(axis=1)].mean()
+        most_probable = np.mean([np.exp(log_softmax(z)) for z in said], axis=0).argmax(axis=1)
+        of_teachers = -log_softmax(heads[:, -1])[np.arange(12), most_probable].mean()
     else:
-        q = np.exp(log_softmax(said / 2))
-        of_teacher = 4 * (q * (log_softmax(said / 2) - log_softmax(heads[:, -1] / 2))).sum() / 12
-    assert loss == pytest.approx(0.7 * of_labels + 0.3 * of_teacher, rel=1e-9)
+        q = np.mean([np.exp(log_softmax(z / 2)) for z in said], axis=0)
+        of_teachers = 4 * (q * (np.log(q) - log_softmax(heads[:, -1] / 2))).sum() / 12
+    assert loss == pytest.approx(0.7 * of_labels + 0.3 * of_teachers, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 @pytest.mark.parametrize("family", ["deit", "vit"])
 def test_the_gradient_equals_a_finite_difference(digits, family, kind):
-    objective = Distillation(make("vit", seed=1), kind, 0.3, 2.0)
+    objective = Distillation([make("vit", seed=1), make("vit", seed=4)], kind, 0.3, 2.0)
     model, images = make(family), digits.train_images[:5]
     targets = cross_entropy.targets(digits.train_labels[:5], 10, 0.1, np.float64)
 
@@ -124,13 +134,15 @@ def test_the_command_line_trains_and_resumes_to_the_same_bits(teacher, tmp_path,
     def call(*arguments):
         return cli.main([str(a) for a in arguments])
 
+    second = shutil.copytree(teacher, tmp_path / "second")
+    change_weights(second)
     train = ("train", "digits", "--model", "deit_mini", "--epochs", 1, "--augment", "flip", "--distillation", "soft",
-             "--temperature", 2, "--teacher", teacher, "--json")
+             "--temperature", 2, "--teacher", teacher, "--teacher", second, "--json")
     assert call(*train, "--out", tmp_path / "whole") == 0
     assert json.loads(capsys.readouterr().out)["accuracy"] > 0.3
     config = json.loads((tmp_path / "whole" / "config.json").read_text())
     assert config["model"]["family"] == "deit"
-    assert config["training"]["teacher"]["run"] == str(teacher)
+    assert [one["run"] for one in config["training"]["teacher"]] == [str(teacher), str(second)]
     assert config["training"]["temperature"] == 2.0
     step, count = Trainer.step, 0
 
@@ -149,13 +161,29 @@ def test_the_command_line_trains_and_resumes_to_the_same_bits(teacher, tmp_path,
     assert weights[0] == weights[1]
 
 
+def test_a_run_of_an_earlier_version_resumes_with_its_only_teacher(teacher, digits, tmp_path):
+    options = {"epochs": 0.1, "out": tmp_path / "run", "progress": False}
+    minivit.train(minivit.create_model("deit", **SIZES), digits, teacher=teacher, **options)
+    run = RunFolder(tmp_path / "run")
+    config = run.config()
+    config["training"]["teacher"], = config["training"]["teacher"]
+    run.write_config(config)
+    assert minivit.train(minivit.create_model("deit", **SIZES), digits, resume=True, teacher=teacher, **options).resumed
+
+
+def test_a_student_of_no_teacher_learns_from_the_labels(digits):
+    alone, none = (minivit.train(minivit.create_model("deit", **SIZES), digits, epochs=0.1, progress=False, **given)
+                   for given in ({}, {"teacher": []}))
+    assert alone.loss == none.loss
+    with pytest.raises(ValueError, match="distillation needs a teacher"):
+        Distillation([])
+
+
 def test_a_teacher_that_has_changed_is_refused(teacher, digits, tmp_path):
     shutil.copytree(teacher, tmp_path / "teacher")
     options = {"epochs": 0.1, "out": tmp_path / "run", "progress": False}
-    minivit.train(minivit.create_model("deit", **SIZES), digits, teacher=tmp_path / "teacher", **options)
-    other = minivit.load(tmp_path / "teacher")
-    other.vector[:] += 1
-    RunFolder(tmp_path / "teacher").write_model(other)
+    minivit.train(minivit.create_model("deit", **SIZES), digits, teacher=[teacher, tmp_path / "teacher"], **options)
+    change_weights(tmp_path / "teacher")
     with pytest.raises(ValueError, match="has other weights than when the run was started"):
         minivit.train(minivit.create_model("deit", **SIZES), digits, resume=True, **options)
 

@@ -569,7 +569,7 @@ def test_moved_weights_are_requested(finished, image_folder, tmp_path, monkeypat
     write_file(tmp_path / "w.safetensors")
     shutil.copytree(finished.path, tmp_path / "teacher")
     given = {"start": ("--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"),
-             "teacher": ("--teacher", tmp_path / "teacher")}[kind]
+             "teacher": ("--teacher", tmp_path / "teacher", "--teacher", finished.path)}[kind]
     data = image_folder if kind == "start" else "digits"
     train = ("train", data, *given, "--epochs", 1, "--json", "--out", tmp_path / "run")
     assert interrupted(monkeypatch, Trainer, "step", 1, *train) == 130

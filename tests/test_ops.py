@@ -192,7 +192,7 @@ KERNELS |= {f"minivit.kernel.{name}": (CASES[case], getattr(minivit.kernel, name
 
 # These kernels are not called by forward and backward.
 BESIDE = {"minivit.ops.dropout._mask": lambda: dropout.mask(np.ones(3, np.float32), 0.5),
-          "minivit.ops.distillation._mark_largest": lambda: distillation.targets(np.ones((2, 3), np.float32)),
+          "minivit.ops.distillation._mark_largest": lambda: distillation.targets([np.ones((2, 3), np.float32)]),
           "minivit.ops.hiding._choose": lambda: hiding.choose(np.ones((2, 3), np.float32), 1)}
 # These kernels only move and compare numbers.
 MOVERS = {"minivit.ops.convolution._gather", "minivit.ops.max_pooling._forward", "minivit.ops.relative_bias._forward",
@@ -797,7 +797,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss(which):
     forward, backward = pair_of(distillation, which)
     teacher = np.random.default_rng(0).standard_normal((5, 7))
     for temperature in (0.5, 1.0, 4.0):
-        loss, cache = forward(teacher + 3, distillation.targets(teacher, temperature), temperature)
+        loss, cache = forward(teacher + 3, distillation.targets([teacher], temperature), temperature)
         assert abs(loss) < 1e-14
         assert np.abs(backward(1.0, cache)).max() < 1e-15
 
@@ -808,7 +808,7 @@ def test_hard_distillation_is_the_cross_entropy_with_the_teachers_class(which):
     logits, teacher = rng.standard_normal((5, 7)), rng.standard_normal((5, 7))
     labels = cross_entropy.targets(teacher.argmax(axis=1), 7, 0.0, np.float64)
     expected = run(pair_of(cross_entropy, which), {"logits": logits, "t": labels}, 1.0)
-    for ours, theirs in zip(run(pair_of(distillation, which), {"logits": logits, "q": distillation.targets(teacher)},
+    for ours, theirs in zip(run(pair_of(distillation, which), {"logits": logits, "q": distillation.targets([teacher])},
                                 1.0), expected,
                             strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-13)
@@ -818,7 +818,7 @@ def test_the_gradient_of_distillation_keeps_its_size_as_the_temperature_grows():
     rng = np.random.default_rng(0)
     logits, teacher, sizes = rng.standard_normal((5, 7)), rng.standard_normal((5, 7)), []
     for temperature in (1e3, 1e4):
-        _, cache = distillation.forward(logits, distillation.targets(teacher, temperature), temperature)
+        _, cache = distillation.forward(logits, distillation.targets([teacher], temperature), temperature)
         sizes.append(np.abs(distillation.backward(1.0, cache)).max())
     assert sizes[0] == pytest.approx(sizes[1], rel=1e-2)
     assert sizes[0] > 0.01

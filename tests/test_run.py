@@ -609,8 +609,9 @@ def test_absurd_size_in_config_is_named(finished, tmp_path, option, value):
 
 
 @pytest.mark.parametrize(("path", "value"), [
-    (("training",), [1]), (("training", "teacher"), 1.5), (("training", "augment"), [1]), (("training", "layers"), -1),
-    (("training", "layers"), [1]), (("training", "warmup"), None), (("training", "probe"), "no"), (("versions",), "x"),
+    (("training",), [1]), (("training", "teacher"), 1.5), (("training", "teacher"), [1]),
+    (("training", "augment"), [1]), (("training", "layers"), -1), (("training", "layers"), [1]),
+    (("training", "warmup"), None), (("training", "probe"), "no"), (("versions",), "x"),
     (("data", "class_names", 4), None), (("data", "source"), {}), (("data", "source", "source"), 7),
     (("data", "fit"), 3), (("model", "family"), None), (("command",), 5),
 ], ids=str)

@@ -132,8 +132,8 @@ def add_setting_options(groups: dict[str, argparse._ArgumentGroup], use: str) ->
         how: dict[str, Any] = {"metavar": setting.metavar or _METAVARS.get(KINDS[name], "NAME")}
         if KINDS[name] is bool:
             how = {"action": "store_true", "default": None}
-        elif name == "layers":
-            how |= {"action": "append", "type": _layer}
+        elif setting.repeated:
+            how |= {"action": "append", "type": _layer if name == "layers" else str}
         else:
             how |= {"type": KINDS[name] if KINDS[name] in (int, float) else str}
         option = setting.option or f"--{name.replace('_', '-')}"

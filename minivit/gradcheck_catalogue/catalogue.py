@@ -85,7 +85,7 @@ def _targets(rows, classes, smoothing):
 
 def _teacher(rows, classes, temperature=None):
     """Return the targets of a teacher (rows, classes)."""
-    return distillation.targets(np.random.default_rng(7).standard_normal((rows, classes)), temperature)
+    return distillation.targets([np.random.default_rng(7).standard_normal((rows, classes))], temperature)
 
 
 def _mask(*shape):

@@ -9,6 +9,8 @@ finds possible. q comes from the teacher (see `targets`) and is constant:
     soft    q = softmax(teacher / tau): the whole distribution
     hard    q = 1 at the teacher's most probable class, else 0, and tau = 1: the cross-entropy with that class as label
 
+Several teachers, an *ensemble*, count as one. Its probabilities are the mean of theirs, as in its own predictions.
+
 The sum over k is the Kullback-Leibler divergence KL(q || p). It is never below zero, and it is zero if p = q. (0 log 0
 counts as 0.) As in `cross_entropy`, B is the size of the full batch. The student also learns from the labels: training
 minimises (1 - weight) cross_entropy + weight distillation (see `training/distillation.py`).
@@ -30,28 +32,36 @@ Shapes: logits, teacher, q, p, dlogits (B, K). Read before: `softmax`, `cross_en
 Sources: Hinton et al., arXiv:1503.02531 (soft); Touvron et al., arXiv:2012.12877, Eq. 2 and 3 (soft and hard).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..kernel import contiguous, empty, exp, kernel
 from . import softmax
 
 
-def targets(teacher: np.ndarray, temperature: float | None = None) -> np.ndarray:
+def targets(teachers: Sequence[np.ndarray], temperature: float | None = None) -> np.ndarray:
     """Return the distributions that a student learns from.
 
     Parameters
     ----------
-    teacher : array (B, K), the teacher's logits
+    teachers : list of arrays (B, K), the logits of each teacher
     temperature : float, tau, for soft targets; None for hard ones
 
     Returns
     -------
     q : array (B, K)
     """
+    scale = 1.0 if temperature is None else 1 / temperature
+    mean, *others = [softmax.forward(logits, scale)[0] for logits in teachers]
+    for probabilities in others:
+        mean = np.add(mean, probabilities, out=mean)
+    if others:
+        mean = np.multiply(mean, mean.dtype.type(1 / len(teachers)), out=mean)
     if temperature is not None:
-        return softmax.forward(teacher, 1 / temperature)[0]
-    q = np.zeros_like(teacher)
-    _mark_largest(teacher, q)
+        return mean
+    q = np.zeros_like(mean)
+    _mark_largest(mean, q)
     return q
 
 
@@ -129,10 +139,10 @@ def _forward(logits, q, per_temperature, scale, difference, loss):
 
 
 @kernel
-def _mark_largest(teacher, q):
-    for b in range(teacher.shape[0]):
+def _mark_largest(probabilities, q):
+    for b in range(probabilities.shape[0]):
         largest = 0
-        for k in range(teacher.shape[1]):
-            if teacher[b, k] > teacher[b, largest]:
+        for k in range(probabilities.shape[1]):
+            if probabilities[b, k] > probabilities[b, largest]:
                 largest = k
         q[b, largest] = q.dtype.type(1)

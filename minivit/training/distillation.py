@@ -5,12 +5,15 @@
 A DeiT has two heads: one learns from the labels, the other from the teacher. For a model with a single head both
 terms act on that head. The teacher receives the same augmented images as the student: it cannot describe what a crop
 has removed. It only predicts and is never trained. Each lane runs the teacher on the images of its own micro-batch.
+Several teachers count as one, with the mean of their probabilities.
 
 Read before: `ops/distillation.py` (the loss) and `parallel/lanes.py` (what an objective is).
 
 Source: Touvron et al., arXiv:2012.12877, section 4. They use weight 0.5 for hard distillation, 0.1 and temperature 3
 for soft.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,25 +28,30 @@ class Distillation:
 
     Parameters
     ----------
-    teacher : Model
-        A trained model for the same images and classes.
+    teachers : Model or list of Model
+        Trained models for the same images and classes. Of several, the mean of the probabilities counts.
     kind : "hard" or "soft"
-        Whether the student learns the teacher's most probable class, or its distribution over the classes.
+        Whether the student learns the teachers' most probable class, or their distribution over the classes.
     weight : float, 0 to 1
-        Weight of the teacher's term in the loss.
+        Weight of the teachers' term in the loss.
     temperature : float, above 0
         Softens both distributions; used for "soft" only.
 
     Raises
     ------
     ValueError
-        For an unknown kind or a number out of range.
+        For an unknown kind, a number out of range, or no teacher.
     """
 
-    def __init__(self, teacher: Model, kind: str = "hard", weight: float = 0.5, temperature: float = 3.0) -> None:
+    def __init__(self, teachers: Model | Sequence[Model], kind: str = "hard", weight: float = 0.5,
+                 temperature: float = 3.0) -> None:
+        teachers = [teachers] if isinstance(teachers, Model) else teachers
+        if not teachers:
+            raise ValueError("distillation needs a teacher: pass a model or a list of models")
         # A view keeps no cache, so all lanes may call it at once. A recorded step reads the weights as tracked arrays.
-        self.teacher = teacher.inference_view()
-        self._teachers = {np.ndarray: self.teacher, Tracked: teacher.inference_view(kind=Tracked)}
+        self.teachers = [teacher.inference_view() for teacher in teachers]
+        self._views = {np.ndarray: self.teachers,
+                       Tracked: [teacher.inference_view(kind=Tracked) for teacher in teachers]}
         self.soft = check_name("distillation", kind, ["hard", "soft"]) == "soft"
         self.weight = check_number("distillation weight", weight, least=0, most=1)
         self.temperature = check_number("temperature", temperature, above=0)
@@ -53,19 +61,20 @@ class Distillation:
         return {"weight": self.weight, "temperature": self.temperature, "soft": self.soft}
 
     def check(self, student: Model) -> None:
-        """Raise ValueError unless teacher and student take the same images and have the same number of classes."""
-        ours, theirs = (m.input_shape for m in (student, self.teacher))
-        if ours != theirs or student.classes != self.teacher.classes:
-            raise ValueError(f"the teacher does not fit the model: it has {self.teacher.classes} classes of images "
-                             f"{theirs}, the model {student.classes} classes of {ours}; they must be equal")
+        """Raise ValueError unless teachers and student take the same images and have the same number of classes."""
+        for teacher in self.teachers:
+            ours, theirs = (m.input_shape for m in (student, teacher))
+            if ours != theirs or student.classes != teacher.classes:
+                raise ValueError(f"the teacher does not fit the model: it has {teacher.classes} classes of images "
+                                 f"{theirs}, the model {student.classes} classes of {ours}; they must be equal")
 
     def __call__(self, model: Model, images: np.ndarray, targets: np.ndarray,
                  batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Run forward, loss and backward; see `lanes.supervised`. The logits are the mean of the heads."""
-        teacher = self._teachers[Tracked if isinstance(images, Tracked) else np.ndarray]
-        teacher_logits = teacher.forward(images).astype(model.dtype, copy=False)
+        teachers = self._views[Tracked if isinstance(images, Tracked) else np.ndarray]
+        of_teachers = [teacher.forward(images).astype(model.dtype, copy=False) for teacher in teachers]
         heads = model.forward_heads(images)                           # (B, 1 or 2, K)
-        q = distillation.targets(teacher_logits, self.temperature if self.soft else None)
+        q = distillation.targets(of_teachers, self.temperature if self.soft else None)
         label_loss, label_cache = cross_entropy.forward(heads[:, 0], targets, batch)
         temperature = self.temperature if self.soft else 1.0
         teacher_loss, teacher_cache = distillation.forward(heads[:, -1], q, temperature, batch)

@@ -55,6 +55,8 @@ class Setting:
         Other spellings of the option.
     metavar : str, optional
         Placeholder of the value in the help.
+    repeated : bool
+        Whether it is a list, of which each use of the option adds a value.
     stored : bool
         Whether config.json keeps it. False for what does not change the trained weights.
     uses : tuple of str
@@ -74,6 +76,7 @@ class Setting:
     option: str = ""
     aliases: tuple[str, ...] = ()
     metavar: str | None = None
+    repeated: bool = False
     stored: bool = True
     uses: tuple[str, ...] = ("train", "pretrain")
 
@@ -122,7 +125,7 @@ class TrainingSettings(TypedDict, total=False):
         "learning rate factor, and optionally weight decay, of the parameters whose name matches a pattern: "
         "[('blocks.0.*', 0.1), ('head.*', 1, 0)]",
         "learning rate factor, and optionally weight decay, of the parameters whose name matches: 'blocks.0.*:0.1' or "
-        "'head.*:1:0'; may be repeated", option="--layer", metavar="PATTERN:FACTOR[:DECAY]")]
+        "'head.*:1:0'; may be repeated", option="--layer", metavar="PATTERN:FACTOR[:DECAY]", repeated=True)]
     optimiser: Annotated[str, Setting(
         "optimiser", "adamw", "optimisation",
         "update rule: adamw, muon, or schedule-free, an AdamW that averages the weights instead of lowering the "
@@ -158,11 +161,14 @@ class TrainingSettings(TypedDict, total=False):
         "seed", 0, "optimisation", "seed of the weights, the data split, the order of images and all random numbers",
         least=0, below=2**64)]
     teacher: Annotated[Any, Setting(
-        "teacher", None, "pretrained weights", "learn also from a finished run on the same images and classes",
-        metavar="RUN", uses=("train",))]
+        "teacher", None, "pretrained weights",
+        "learn also from a finished run on the same images and classes; from a list of runs, learn the mean of their "
+        "probabilities",
+        "learn also from a finished run on the same images and classes; may be repeated, to learn the mean of the "
+        "probabilities of several runs", metavar="RUN", repeated=True, uses=("train",))]
     distillation: Annotated[str, Setting(
         "distillation", "hard", "pretrained weights",
-        "learn the teacher's most probable class (hard) or its probabilities (soft)", choices=("hard", "soft"),
+        "learn the most probable class of the teacher (hard) or its probabilities (soft)", choices=("hard", "soft"),
         uses=("train",))]
     distillation_weight: Annotated[float, Setting(
         "distillation weight", 0.5, "pretrained weights", "weight of the teacher in the loss, 0 to 1",

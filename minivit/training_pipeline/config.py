@@ -62,16 +62,23 @@ def check_config(config: dict[str, Any]) -> None:
     model, data, training = config["model"], config["data"], config["training"]
     _check_types([("model", model, dict), ("data", data, dict), ("training", training, dict),
                   ("command", config.get("command"), str | None), ("versions", config.get("versions", {}), dict)])
+    teachers = as_list(training.get("teacher"))
     _check_types([("family", model["family"], str), ("options", model["options"], dict), ("name", data["name"], str),
                   ("source", data["source"], dict | None), ("class_names", data["class_names"], list),
                   ("digest", data["digest"], str), ("fit", data.get("fit", ""), str),
-                  ("start", training.get("start"), dict | None), ("teacher", training.get("teacher"), dict | None)])
+                  ("start", training.get("start"), dict | None), ("teacher", teachers, list | None)])
+    _check_types([("teacher", teacher, dict) for teacher in teachers or ()])
     _check_types([("class_names", name, str) for name in data["class_names"]])
     if data["source"] is not None:
         _check_types([("source", data["source"]["source"], str)])
     for name, value in training.items():
         if name in SETTINGS and not (name == "epochs" and value is None):      # None: the length was given in minutes
             check_setting(name, value)
+
+
+def as_list(teacher: Any) -> Any:
+    """Return the teachers as a list if config.json has a single one, as earlier versions stored it."""
+    return [teacher] if isinstance(teacher, dict) else teacher
 
 
 def _check_types(entries):

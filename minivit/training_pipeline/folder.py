@@ -35,7 +35,7 @@ from ..training.loop import EpochProgress
 from ..training.settings import default_settings
 from ..weight_formats.safetensors_io import read_metadata, read_tensors, write_tensors
 from ..weight_formats.timm import read_weights, write_weights
-from .config import check_config
+from .config import as_list, check_config
 
 OLD_STATE_NAMES = {"adamw.m": "gradient_mean", "adamw.v": "squared_gradient_mean"}     # in checkpoints of version 0.1.0
 LARGEST_SIZE, LARGEST_COUNT = 10**6, 10**4      # bounds of sizes, and of numbers of layers, that config.json may hold
@@ -123,7 +123,8 @@ class RunFolder:
 
         Settings that an earlier version did not have take their defaults. Errors as `config`.
         """
-        return dict(default_settings()) | self.config()["training"]
+        settings = dict(default_settings()) | self.config()["training"]
+        return settings | {"teacher": as_list(settings["teacher"])}
 
     @property
     def classifies(self) -> bool:

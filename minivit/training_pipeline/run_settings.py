@@ -41,8 +41,11 @@ def read_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     """
     check_names(arguments)
     given = {name: value for name, value in arguments.items() if value is not None}
-    for name in given.keys() & {"start", "teacher"}:
-        given[name] = weight_record(given[name])
+    if "start" in given:
+        given["start"] = weight_record(given["start"])
+    if "teacher" in given:
+        teachers = given["teacher"] if isinstance(given["teacher"], list | tuple) else [given["teacher"]]
+        given["teacher"] = [weight_record(teacher) for teacher in teachers]
     if isinstance(given.get("layers"), list | tuple):                 # as JSON has them
         given["layers"] = [list(layer) if isinstance(layer, tuple) else layer for layer in given["layers"]]
     if isinstance(given.get("augment"), list | tuple):

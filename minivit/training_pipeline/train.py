@@ -25,7 +25,7 @@ from .extend import extend
 from .folder import RunFolder
 from .leakage import TOLERANCE, count_seen
 from .pretrained.probe_features import features
-from .pretrained.weight_source import WeightSource
+from .pretrained.teacher import teacher_sources
 from .progress import Progress
 from .results.report import write_report
 from .results.result import Result, result_of
@@ -177,8 +177,8 @@ class _Training:
         arguments = self.model, self.data, given, self.other["minutes"]
         settings = resumed_settings(self.resumed, *arguments) if self.resumed else new_settings(*arguments)
         self.extends = self.resumed is not None and settings["steps"] != self.resumed.settings["steps"]
-        if settings["teacher"]:
-            WeightSource.from_record(settings["teacher"], "teacher").check_unseen(self.data)
+        for teacher in teacher_sources(settings):
+            teacher.check_unseen(self.data)
         if settings["probe"] and self.other["recompute"]:
             raise ValueError("a probe has no blocks to recompute: leave out recompute")
         return settings

@@ -132,8 +132,10 @@ def check_is_not_a_file(path: str | Path) -> None:
         raise ValueError(f"{path} is a file, not a run: pass the model that has these weights as model=...")
 
 
-def same_weights(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two records describe the same weights of the same model, at whatever path."""
+def same_weights(record: Any, other: Any) -> bool:
+    """Return whether two records, or lists of them, describe the same weights of the same models, at whatever path."""
+    if isinstance(record, list) or isinstance(other, list):
+        return len(record) == len(other) and all(map(same_weights, record, other))
     return all(record.get(key) == other.get(key) for key in ("sha256", "model"))
 
 
