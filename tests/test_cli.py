@@ -117,7 +117,7 @@ def test_train_passes_its_options_to_the_library(call, tmp_path):
          "--batch-size", 32, "--lr", 0.01, "--weight-decay", 0.2, "--label-smoothing", 0.05, "--drop-rate", 0.1,
          "--drop-path-rate", 0.2, "--pool", "mean", "--positions", "sincos", "--relative-bias", "--stem", "conv",
          "--augment", "crop:0.1,cutmix:1:0.5", "--ema", 0.9, "--val-fraction", 0.2, "--patience", 3,
-         "--layer", "head.*:0.5:0")
+         "--layer", "head.*:0.5:0", "--patch-size", 2, "--width", 24, "--depth", 1, "--heads", 3)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["training"].items() >= {
         "epochs": 0.1, "batch_size": 32, "lr": 0.01, "weight_decay": 0.2, "label_smoothing": 0.05, "seed": 5,
@@ -125,7 +125,7 @@ def test_train_passes_its_options_to_the_library(call, tmp_path):
         "layers": [["head.*", 0.5, 0.0]]}.items()
     assert config["model"]["options"].items() >= {
         "drop_rate": 0.1, "drop_path_rate": 0.2, "pool": "mean", "positions": "sincos", "relative_bias": True,
-        "stem": "conv"}.items()
+        "stem": "conv", "patch_size": 2, "width": 24, "depth": 1, "heads": 3}.items()
     assert config["data"]["source"] == {"source": "digits", "seed": 5, "test_fraction": 0.2}
 
 
@@ -176,7 +176,7 @@ def test_the_command_line_names_only_options_that_it_has(refused, tmp_path):
     weights_file = tmp_path / "w.safetensors"
     write_weights(weights_file, with_random_head(minivit.create_model("vit_mini")))
     assert refused("train", "digits", "--model", "resnet_mini", "--pool", "mean") == (
-        "minivit: error: --pool is not an option of this model: it has --drop-rate, --drop-path-rate\n")
+        "minivit: error: --pool is not an option of this model: it has --width, --drop-rate, --drop-path-rate\n")
     assert ("--image-size must be a whole number at least 1, the side of a square, or two of them, (rows, columns), "
             "not 0") in refused("weights", weights_file, "--model", "vit_mini", "--image-size", 0)
 
@@ -565,6 +565,9 @@ BAD_INPUT = [
     ("train digits --layer head", "'head' is not PATTERN:FACTOR"),
     ("train digits --layer head.*:much", "'head.\\*:much' needs a number after each colon"),
     ("train digits --layer heat.*:1", "no parameter name matches 'heat"),
+    ("train digits --width 50 --heads 4", "the width 50 must be divisible by the number of heads, 4"),
+    ("train digits --depth 0", "depth must be a whole number at least 1, not 0"),
+    ("train digits --patch-size 3", "the image size 8 must be divisible by the patch size 3: use --image-size 9"),
     ("train digits --stem convolution", "unknown stem.*did you mean 'conv'"),
     ("train digits --fine-tune nowhere", "nowhere is not a run"),
     ("train digits --fine-tune nowhere --model vit_mini_patch2_8", "nowhere: no such file"),

@@ -89,6 +89,10 @@ def _add_model_options(verb: Parser) -> None:
     model.add_argument("--model", metavar="NAME",
                        help="A name that `minivit models` lists, or vit_mini, deit_mini, swin_mini or resnet_mini, "
                             "which adapt to the size of the images. Default: a small ViT.")
+    model.add_argument("--patch-size", type=size, metavar="PIXELS", help="Side of a patch, or HxW, such as 4x8.")
+    model.add_argument("--width", type=int, metavar="D", help="Length of the vector of a token.")
+    model.add_argument("--depth", type=int, metavar="N", help="Number of blocks.")
+    model.add_argument("--heads", type=int, metavar="N", help="Number of attention heads, which divides the width.")
     model.add_argument("--pool", metavar="HOW",
                        help="Input of the head: token (the class token) or mean (the mean of all tokens).")
     model.add_argument("--positions", metavar="KIND", help="Position embeddings: learned, sincos, none, rotary or "

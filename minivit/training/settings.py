@@ -207,8 +207,8 @@ class TrainingSettings(TypedDict, total=False):
 # what `minivit train` has as options and `minivit.train` does not have as settings: {function: its arguments}
 ELSEWHERE = {
     "load_data": ("data_dir", "image_size", "fit", "labels"),
-    "create_model": ("pool", "positions", "relative_bias", "stem", "registers", "layer_scale", "drop_rate",
-                     "drop_path_rate"),
+    "create_model": ("patch_size", "width", "depth", "heads", "pool", "positions", "relative_bias", "stem", "registers",
+                     "layer_scale", "drop_rate", "drop_path_rate"),
 }
 
 
