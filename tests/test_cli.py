@@ -177,6 +177,9 @@ def test_the_command_line_names_only_options_that_it_has(refused, tmp_path):
     write_weights(weights_file, with_random_head(minivit.create_model("vit_mini")))
     assert refused("train", "digits", "--model", "resnet_mini", "--pool", "mean") == (
         "minivit: error: --pool is not an option of this model: it has --width, --drop-rate, --drop-path-rate\n")
+    assert refused("train", "digits", "--model", "swin_mini", "--depth", 2) == (
+        "minivit: error: --depth is not an option of this model: it has --patch-size, --width, --heads, --drop-rate, "
+        "--drop-path-rate\n")
     assert ("--image-size must be a whole number at least 1, the side of a square, or two of them, (rows, columns), "
             "not 0") in refused("weights", weights_file, "--model", "vit_mini", "--image-size", 0)
 
@@ -566,8 +569,12 @@ BAD_INPUT = [
     ("train digits --layer head.*:much", "'head.\\*:much' needs a number after each colon"),
     ("train digits --layer heat.*:1", "no parameter name matches 'heat"),
     ("train digits --width 50 --heads 4", "the width 50 must be divisible by the number of heads, 4"),
+    ("train digits --model swin_mini --heads 3", "a number for each stage"),
+    ("train digits --heads 3,x", "--heads: '3,x' is not a whole number, nor several with commas"),
+    ("train digits --width 10000000 --heads 1", "width is 10000000, more than 1,000,000"),
+    ("train digits --width 1000000 --heads 1", "the model would take .* GiB, but this machine has"),
     ("train digits --depth 0", "depth must be a whole number at least 1, not 0"),
-    ("train digits --patch-size 3", "the image size 8 must be divisible by the patch size 3: use --image-size 9"),
+    ("train digits --patch-size 3", "the image size 8 must be divisible by the patch size 3: use another patch size"),
     ("train digits --stem convolution", "unknown stem.*did you mean 'conv'"),
     ("train digits --fine-tune nowhere", "nowhere is not a run"),
     ("train digits --fine-tune nowhere --model vit_mini_patch2_8", "nowhere: no such file"),

@@ -87,6 +87,19 @@ def test_data_with_a_dot_in_their_name_resume_their_own_run(digits_of):
     assert unfinished_predecessor("v.2", None, settings) is None
 
 
+def test_a_run_to_resume_has_the_sizes_that_are_given(digits_of):
+    digits_of("mine")
+    for width in ("16", "24"):
+        assert cli.main(["train", "mine", "--epochs", "1", "--batch-size", "4", "--quiet", "--width", width, "--heads",
+                         "2", "--patch-size", "4x4"]) == 0
+    for path in Path("runs").glob("*/model.safetensors"):
+        path.unlink()
+    for find in (folder_to_resume, unfinished_predecessor):
+        for width, folder in ((16, "mine-seed0"), (24, "mine-seed0-2")):
+            assert find("mine", None, {}, {"width": width, "patch_size": (4, 4)}) == Path("runs") / folder
+    assert unfinished_predecessor("mine", None, {}, {"width": 32}) is None
+
+
 def test_the_opening_line_of_progress_names_the_folder(digits_of, capsys):
     digits_of("photos")
     for folder in ("photos-seed0", "photos-seed0-2"):

@@ -47,6 +47,20 @@ def change_weights(folder):
     RunFolder(folder).write_model(model)
 
 
+def interrupt(patch, number):
+    """Interrupt the training at this step."""
+    step, count = Trainer.step, 0
+
+    def interrupted(*arguments):
+        nonlocal count
+        count += 1
+        if count == number:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    patch.setattr(Trainer, "step", interrupted)
+
+
 def log_softmax(z):
     return np.log(softmax.reference_forward(z)[0])
 
@@ -144,37 +158,39 @@ def test_the_command_line_trains_and_resumes_to_the_same_bits(teacher, tmp_path,
     assert config["model"]["family"] == "deit"
     assert [one["run"] for one in config["training"]["teacher"]] == [str(teacher), str(second)]
     assert config["training"]["temperature"] == 2.0
-    step, count = Trainer.step, 0
-
-    def interrupted(*arguments):
-        nonlocal count
-        count += 1
-        if count == 20:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", interrupted)
+        interrupt(patch, 20)
         assert call(*train, "--out", tmp_path / "cut", "--checkpoint-steps", 7) == 130
     assert call("train", "digits", "--out", tmp_path / "cut", "--resume") == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]
 
 
-def test_a_run_of_an_earlier_version_resumes_with_its_only_teacher(teacher, digits, tmp_path):
-    options = {"epochs": 0.1, "out": tmp_path / "run", "progress": False}
-    minivit.train(minivit.create_model("deit", **SIZES), digits, teacher=teacher, **options)
-    run = RunFolder(tmp_path / "run")
+def test_a_run_of_an_earlier_version_resumes_with_its_only_teacher(teacher, digits, tmp_path, monkeypatch):
+    def train(out, **more):
+        model = minivit.create_model("deit", **SIZES)
+        minivit.train(model, digits, epochs=0.5, out=tmp_path / out, progress=False, **more)
+        return model.vector
+
+    expected = train("whole", teacher=teacher)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            train("cut", teacher=teacher, checkpoint_steps=2)
+    run = RunFolder(tmp_path / "cut")
     config = run.config()
     config["training"]["teacher"], = config["training"]["teacher"]
     run.write_config(config)
-    assert minivit.train(minivit.create_model("deit", **SIZES), digits, resume=True, teacher=teacher, **options).resumed
+    np.testing.assert_array_equal(train("cut", resume=True), expected)
 
 
-def test_a_student_of_no_teacher_learns_from_the_labels(digits):
-    alone, none = (minivit.train(minivit.create_model("deit", **SIZES), digits, epochs=0.1, progress=False, **given)
-                   for given in ({}, {"teacher": []}))
+def test_a_student_of_no_teacher_learns_from_the_labels(digits, tmp_path):
+    options = {"epochs": 0.1, "progress": False}
+    alone, none = (minivit.train(minivit.create_model("deit", **SIZES), digits, out=tmp_path / name, **options, **given)
+                   for name, given in (("alone", {}), ("none", {"teacher": []})))
     assert alone.loss == none.loss
+    minivit.train(minivit.create_model("deit", **SIZES), digits, out=tmp_path / "alone", resume=True, teacher=[],
+                  **options)
     with pytest.raises(ValueError, match="distillation needs a teacher"):
         Distillation([])
 
@@ -186,6 +202,9 @@ def test_a_teacher_that_has_changed_is_refused(teacher, digits, tmp_path):
     change_weights(tmp_path / "teacher")
     with pytest.raises(ValueError, match="has other weights than when the run was started"):
         minivit.train(minivit.create_model("deit", **SIZES), digits, resume=True, **options)
+    changed = tmp_path / "teacher"
+    with pytest.raises(ValueError, match=rf"was started with teacher {teacher}, {changed}, not {changed}:"):
+        minivit.train(minivit.create_model("deit", **SIZES), digits, resume=True, teacher=changed, **options)
 
 
 @pytest.mark.parametrize(("student", "change", "message"), [
@@ -205,6 +224,22 @@ def test_wrong_arguments_are_named(teacher, digits, student, change, message):
                    test_images=np.zeros((359, *shape), np.uint8))
     with pytest.raises(ValueError, match=message):
         minivit.train(model, data, epochs=1, teacher=teacher, progress=False, **change)
+
+
+def test_every_teacher_is_checked(teacher, digits, tmp_path):
+    def refused(second, message, model_options=None):
+        with pytest.raises(ValueError, match=message):
+            minivit.train(minivit.create_model("deit", **SIZES | (model_options or {})), digits, epochs=1,
+                          teacher=[teacher, second], progress=False)
+
+    options = {"epochs": 0.1, "progress": False}
+    minivit.train(minivit.create_model("vit", **SIZES | {"classes": 11}), digits, out=tmp_path / "eleven", **options)
+    refused(tmp_path / "eleven", "teacher 2 of 2 does not fit the model: it has 11 classes")
+    minivit.train(minivit.create_model("vit", **SIZES), replace(digits, class_names=tuple("abcdefghij")),
+                  out=tmp_path / "letters", **options)
+    refused(tmp_path / "letters", r"letters has a, b, .*, the data 0, 1, .*; names and order must be the same")
+    minivit.train(minivit.create_model("vit", **SIZES), "digits", out=tmp_path / "other_split", seed=1, **options)
+    refused(tmp_path / "other_split", "was trained on images that are test images here")
 
 
 def test_classes_of_other_names_are_refused(teacher, digits):

@@ -119,7 +119,8 @@ def test_grids_can_be_rectangular():
     (dataset(size=9), {}, "image size 9 must be divisible by the patch size 2"),
     (dataset(), {"pool": "mean"}, r"do not fit a model with .*pool"),
     (dataset(), {"depth": 2}, r"do not fit a model with .*depth"),
-], ids=["channels", "size", "pool", "depth"])
+    (dataset(), {"heads": 1}, r"are for \d heads: leave out heads=1"),
+], ids=["channels", "size", "pool", "depth", "heads"])
 def test_wrong_arguments_are_named(finished, data, options, message):
     with pytest.raises(ValueError, match=message):
         fine_tuned_model(WeightSource(finished.path), data, **options)
@@ -568,8 +569,11 @@ def test_a_file_of_weights_cannot_be_a_teacher(tmp_path, call):
 def test_moved_weights_are_requested(finished, image_folder, tmp_path, monkeypatch, call, kind):
     write_file(tmp_path / "w.safetensors")
     shutil.copytree(finished.path, tmp_path / "teacher")
+    model = minivit.load(tmp_path / "teacher")
+    model.vector[:] *= 1.01
+    RunFolder(tmp_path / "teacher").write_model(model)
     given = {"start": ("--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"),
-             "teacher": ("--teacher", tmp_path / "teacher", "--teacher", finished.path)}[kind]
+             "teacher": ("--teacher", finished.path, "--teacher", tmp_path / "teacher")}[kind]
     data = image_folder if kind == "start" else "digits"
     train = ("train", data, *given, "--epochs", 1, "--json", "--out", tmp_path / "run")
     assert interrupted(monkeypatch, Trainer, "step", 1, *train) == 130
@@ -580,8 +584,8 @@ def test_moved_weights_are_requested(finished, image_folder, tmp_path, monkeypat
     assert code == 2
     assert re.search(r"the weights that this run needs are not where they were \(.*\): put them back, or pass their "
                      rf"new path as {given[0]}", error)
-    moved = tmp_path / ("moved.safetensors" if kind == "start" else "moved")
-    assert interrupted(monkeypatch, Trainer, "step", 1, *resume, given[0], moved, *given[2:]) == 130
+    moved, extra = (tmp_path / "moved.safetensors", given[2:]) if kind == "start" else (tmp_path / "moved", ())
+    assert interrupted(monkeypatch, Trainer, "step", 1, *resume, given[0], moved, *extra) == 130
     code, _, error = call(*resume)                                    # the new path is stored
     assert code == 0, error
 

@@ -101,7 +101,7 @@ def test_without_positions_the_order_of_patches_does_not_matter():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"patch_size": 3}, "image size 8 must be divisible by the patch size 3: use image_size=9 or another"),
+    ({"patch_size": 3}, "image size 8 must be divisible by the patch size 3: use another patch size, or image_size=9"),
     ({"width": 10}, "width 10 must be divisible by the number of heads, 3"),
     ({"pool": "tokens"}, "unknown pool 'tokens': did you mean 'token'"),
     ({"positions": "learnt"}, "unknown positions 'learnt': did you mean 'learned'"),

@@ -814,6 +814,16 @@ def test_hard_distillation_is_the_cross_entropy_with_the_teachers_class(which):
         np.testing.assert_allclose(ours, theirs, rtol=1e-13)
 
 
+def test_an_ensemble_has_the_mean_of_the_probabilities_of_its_teachers():
+    teachers = [np.log([[0.5, 0.4, 0.1]]), np.log([[0.0001, 0.4, 0.5999]])]
+    np.testing.assert_allclose(distillation.targets(teachers, 1.0), [[0.25005, 0.4, 0.34995]], rtol=1e-12)
+    np.testing.assert_array_equal(distillation.targets(teachers), [[0, 1, 0]])     # which is no teacher's own class
+    softened = np.mean([softmax.reference_forward(z / 3)[0] for z in teachers], axis=0)
+    np.testing.assert_allclose(distillation.targets(teachers, 3.0), softened, rtol=1e-12)
+    # the logits decide, as the probabilities of float32 are equal
+    np.testing.assert_array_equal(distillation.targets([np.array([[-1e-8, 0]], np.float32)]), [[0, 1]])
+
+
 def test_the_gradient_of_distillation_keeps_its_size_as_the_temperature_grows():
     rng = np.random.default_rng(0)
     logits, teacher, sizes = rng.standard_normal((5, 7)), rng.standard_normal((5, 7)), []

@@ -422,6 +422,8 @@ def test_few_images_get_more_epochs_and_a_reason(tmp_path, capsys, monkeypatch):
     assert "instead of" not in err
     assert "default model" not in err
     assert "after 2 steps" in out
+    code, out, err = run(capsys, "train", "pets", "--epochs", "2", "--depth", "2")
+    assert "default model" not in err
 
 
 @pytest.mark.parametrize(("usual", "images", "batch_size", "epochs"), [

@@ -138,9 +138,16 @@ def test_a_size_without_patches_is_refused_with_one_that_has_them(size, message)
         fit("vit_mini", size)
 
 
+@pytest.mark.parametrize("name", ["vit_mini", "swin_mini"])
+def test_patches_that_are_given_need_not_be_chosen(name):
+    with pytest.raises(ValueError, match="no patch size divides"):
+        declare_model(name, image_size=74)
+    assert declare_model(name, image_size=74, patch_size=2).grid == (37, 37)
+
+
 def test_the_patch_must_divide_both_sides():
     with pytest.raises(ValueError, match=r"the image size \(8, 12\) must be divisible by the patch size \(3, 4\): use "
-                                         r"image_size=\(9, 12\)"):
+                                         r"another patch size, or image_size=\(9, 12\)"):
         oblong("vit", patch_size=(3, 4))
 
 

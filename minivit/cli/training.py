@@ -14,6 +14,7 @@ from .ranks import ranks_of_command
 from .wording import in_options
 
 MODEL_OPTIONS = ELSEWHERE["create_model"]
+SIZES = ("patch_size", "width", "depth", "heads")
 _METAVARS = {int: "N", float: "X"}
 PRETRAIN_EXAMPLES = """examples:
   minivit pretrain photos --out runs/photos-pretrained
@@ -90,9 +91,12 @@ def _add_model_options(verb: Parser) -> None:
                        help="A name that `minivit models` lists, or vit_mini, deit_mini, swin_mini or resnet_mini, "
                             "which adapt to the size of the images. Default: a small ViT.")
     model.add_argument("--patch-size", type=size, metavar="PIXELS", help="Side of a patch, or HxW, such as 4x8.")
-    model.add_argument("--width", type=int, metavar="D", help="Length of the vector of a token.")
-    model.add_argument("--depth", type=int, metavar="N", help="Number of blocks.")
-    model.add_argument("--heads", type=int, metavar="N", help="Number of attention heads, which divides the width.")
+    model.add_argument("--width", type=int, metavar="D",
+                       help="Length of the vector of a token; of a Swin or ResNet in the first stage.")
+    model.add_argument("--depth", type=int, metavar="N", help="Number of blocks of a ViT or DeiT.")
+    model.add_argument("--heads", type=_heads, metavar="N",
+                       help="Number of attention heads, which must divide the width; for a Swin a number for each "
+                            "stage, as in 3,6.")
     model.add_argument("--pool", metavar="HOW",
                        help="Input of the head: token (the class token) or mean (the mean of all tokens).")
     model.add_argument("--positions", metavar="KIND", help="Position embeddings: learned, sincos, none, rotary or "
@@ -166,6 +170,15 @@ def preset_table() -> str:
     return "\n".join(["presets (each also has its own size of the default ViT):", *(f"  {line}" for line in lines)])
 
 
+def _heads(text: str) -> int | list[int]:
+    """Convert the number of heads, or for a Swin those of each stage, as in 3,6."""
+    try:
+        first, *others = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, nor several with commas") from None
+    return [first, *others] if others else first
+
+
 def _layer(text: str) -> list[Any]:
     """Convert PATTERN:FACTOR[:DECAY] to [pattern, factor] or [pattern, factor, decay]."""
     pattern, *numbers = text.split(":")
@@ -210,20 +223,21 @@ def _train_on(ranks: Any, options: argparse.Namespace, kind: str | None = None) 
             print_note(text, options)
 
     note(shadowing_folder(options.data))
-    settings = given(options, *SETTINGS)
+    settings, model_options = given(options, *SETTINGS), given(options, *MODEL_OPTIONS)
     names = options.data, "-".join(filter(None, [options.model, kind])) or None, settings
-    resumed = (options.out or _of_first(ranks, folder_to_resume, *names)) if options.resume else None
-    unfinished = None if options.out or options.resume else unfinished_predecessor(*names)
+    resumed = (options.out or _of_first(ranks, folder_to_resume, *names, model_options)) if options.resume else None
+    unfinished = None if options.out or options.resume else unfinished_predecessor(*names, model_options)
     hint = f"{unfinished} is not finished; to resume it, add --resume" if unfinished else None
     try:
         model, data, settings = arguments_from_names(
             options.data, options.model, resumed=resumed, loading=given(options, *ELSEWHERE["load_data"]),
-            model_options=given(options, *MODEL_OPTIONS), settings=settings, ranks=ranks)
+            model_options=model_options, settings=settings, ranks=ranks)
     except UnknownName as error:
         raise _without_other_options(error) from None
     if data.untested and len(data.test_labels):
         note(f"{data.name} has no test images of {', '.join(data.untested)}: their accuracy will be unknown")
-    chosen = not (options.model or resumed or settings.get("start") or options.quiet or options.data in NAMES)
+    chosen = not (options.model or given(options, *SIZES) or resumed or settings.get("start") or options.quiet
+                  or options.data in NAMES)
     choice = in_options(explain_model(model, data), options.option_names) if chosen else None
     out = resumed or options.out
     with nullcontext(out) if out or not ranks.first else folder_of_new_run(*names) as folder:

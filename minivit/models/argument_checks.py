@@ -17,6 +17,7 @@ _BOUNDS: dict[str, dict] = {
     "mlp_ratio": {"above": 0}, "position_std": {"least": 0},
     "drop_rate": {"least": 0, "below": 1}, "drop_path_rate": {"least": 0, "below": 1},
 }
+LARGEST_SIZE, LARGEST_COUNT = 10**6, 10**4      # bounds of sizes, and of numbers of layers
 PIXELS = 64.0           # floats from 0 to at least this number are taken for pixels that were not normalised
 _warned: list[bool] = []        # whether the warning was given: once in a process
 
@@ -28,6 +29,11 @@ def check_options(config: dict[str, Any], per_stage: tuple[str, ...]) -> None:
 
     per_stage: the options that are lists, with a number for each stage.
     """
+    for name, value in config.items():
+        bound = LARGEST_COUNT if name in ("depth", "depths", "layers") else LARGEST_SIZE
+        for size in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(size, int | float) and abs(size) > bound:
+                raise ValueError(f"the model option {name} is {size}, more than {bound:,}")
     for name in sorted(config.keys() & _SIZES):
         config[name] = compact(check_pair(name, config[name]))
     for name in sorted(config.keys() & _WHOLE):
@@ -44,7 +50,7 @@ def patch_grid(image_size: tuple[int, int], patch_size: Size) -> tuple[int, int]
     if H % P or W % Q:
         near = P * max(1, round(H / P)), Q * max(1, round(W / Q))
         raise ValueError(f"the image size {size_as_python((H, W))} must be divisible by the patch size "
-                         f"{size_as_python((P, Q))}: use image_size={size_as_python(near)} or another patch size")
+                         f"{size_as_python((P, Q))}: use another patch size, or image_size={size_as_python(near)}")
     return H // P, W // Q
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..common.checks import UnknownName, check_name, suggestion
+from ..common.files import check_memory
 from ..common.sizes import check_pair
 from ..weight_formats.timm import read_weights
 from .deit import DeiT
@@ -71,6 +72,7 @@ def create_model(name: str, *, weights: str | os.PathLike | None = None, new_hea
     5717416
     """
     model = declare_model(name, **options)
+    check_memory("the model", np.dtype(dtype).itemsize * sum(p.size for p in model.parameters()))
     if weights is None:
         return model.pack(dtype, seed)
     return model.pack(dtype, seed, read_weights(weights, model, new_head))
@@ -83,7 +85,7 @@ def declare_model(name: str, **options: Any) -> Any:
     small: dict[str, Any] = {}
     if name in SMALL:
         image_size = options.get("image_size", default_image_size(name))
-        name, small = fit(name, check_pair("image_size", image_size))
+        name, small = fit(name, check_pair("image_size", image_size), options.get("patch_size"))
         small = {"classes": 10} | small
     family, settings = VARIANTS.get(name, (name, {}))
     widest = "extended_vit" if family == "vit" else family            # a ViT with further options is an ExtendedViT

@@ -7,7 +7,7 @@ variant, the patch size is chosen so that the model has about 8 x 8 tokens.
 import math
 from typing import Any
 
-from ..common.sizes import Size, compact, pair, size_as_python, size_in_words
+from ..common.sizes import Size, check_pair, compact, pair, size_as_python, size_in_words
 from .variants import VARIANTS
 
 SMALL = {"vit_mini": "vit", "deit_mini": "deit", "swin_mini": "swin", "resnet_mini": "resnet"}  # the family of each
@@ -19,7 +19,7 @@ def default_image_size(name: str) -> int:
     return DEFAULT_SIZE.get(SMALL[name], 8)
 
 
-def fit(name: str, image_size: Size) -> tuple[str, dict[str, Any]]:
+def fit(name: str, image_size: Size, patch_size: Size | None = None) -> tuple[str, dict[str, Any]]:
     """Choose the sizes of a small model.
 
     Parameters
@@ -28,6 +28,8 @@ def fit(name: str, image_size: Size) -> tuple[str, dict[str, Any]]:
         A small model, such as "vit_mini", or a family, such as "vit".
     image_size : int or (int, int)
         (H, W) of the images; one number for a square.
+    patch_size : int or (int, int), optional
+        Default: chosen for the size of the images.
 
     Returns
     -------
@@ -49,12 +51,13 @@ def fit(name: str, image_size: Size) -> tuple[str, dict[str, Any]]:
             if variant.startswith(f"{name}_") and options["image_size"] == written_size:
                 return variant, {}
     sizes: dict[str, Any] = {"image_size": written_size, "mlp_ratio": 2}
+    given = None if patch_size is None else check_pair("patch_size", patch_size)
     if family == "swin":                                              # two stages: four windows, then one
-        P, Q = _patch_size(size, most=24, about=16, even=True)
+        P, Q = given or _patch_size(size, most=24, about=16, even=True)
         window = max(1, size[0] // P // 2), max(1, size[1] // Q // 2)
         sizes |= {"patch_size": compact((P, Q)), "window": compact(window)}
         return family, sizes | {"width": 48, "depths": (2, 2), "heads": (3, 6)}
-    sizes["patch_size"] = compact(_patch_size(size))
+    sizes["patch_size"] = compact(given or _patch_size(size))
     return family, sizes | {"width": 64, "depth": 4, "heads": 4, "position_std": 0.5}
 
 

@@ -9,7 +9,9 @@ finds possible. q comes from the teacher (see `targets`) and is constant:
     soft    q = softmax(teacher / tau): the whole distribution
     hard    q = 1 at the teacher's most probable class, else 0, and tau = 1: the cross-entropy with that class as label
 
-Several teachers, an *ensemble*, count as one. Its probabilities are the mean of theirs, as in its own predictions.
+Several teachers form an *ensemble*, which counts as one teacher. Its distribution is the mean of theirs:
+
+    q = (1 / M) sum_m softmax(teacher_m / tau)            for M teachers; hard: 1 at the largest of these with tau = 1
 
 The sum over k is the Kullback-Leibler divergence KL(q || p). It is never below zero, and it is zero if p = q. (0 log 0
 counts as 0.) As in `cross_entropy`, B is the size of the full batch. The student also learns from the labels: training
@@ -20,7 +22,8 @@ d log p_k / d logits_j = (delta_kj - p_j) / tau, where delta_kj is 1 if k = j, e
 
     dlogits_j = (tau**2 / B) sum_k -q_k (delta_kj - p_j) / tau = (tau / B) (p_j - q_j)
 
-Why tau**2: let s and r be the logits of student and teacher, each minus its mean over the classes. For large tau,
+Why tau**2: let s and r be the logits of student and teacher, each minus its mean over the classes; for an ensemble, r
+is the mean over its teachers. For large tau,
 exp(s_j / tau) is about 1 + s_j / tau, and the sum over the K classes is about K. So
 
     p_j ~ (1 + s_j / tau) / K          q_j ~ (1 + r_j / tau) / K          p_j - q_j ~ (s_j - r_j) / (K tau)
@@ -52,16 +55,20 @@ def targets(teachers: Sequence[np.ndarray], temperature: float | None = None) ->
     -------
     q : array (B, K)
     """
-    scale = 1.0 if temperature is None else 1 / temperature
-    mean, *others = [softmax.forward(logits, scale)[0] for logits in teachers]
+    if temperature is None and len(teachers) == 1:
+        return _largest(teachers[0])                                  # the same class, without a softmax
+    mean, *others = [softmax.forward(logits, 1 / (temperature or 1.0))[0] for logits in teachers]
     for probabilities in others:
-        mean = np.add(mean, probabilities, out=mean)
+        mean += probabilities
     if others:
-        mean = np.multiply(mean, mean.dtype.type(1 / len(teachers)), out=mean)
-    if temperature is not None:
-        return mean
-    q = np.zeros_like(mean)
-    _mark_largest(mean, q)
+        mean *= mean.dtype.type(1 / len(teachers))
+    return mean if temperature else _largest(mean)
+
+
+def _largest(scores):
+    """1 at the largest score of each row, else 0."""
+    q = np.zeros_like(scores)
+    _mark_largest(scores, q)
     return q
 
 
@@ -139,10 +146,10 @@ def _forward(logits, q, per_temperature, scale, difference, loss):
 
 
 @kernel
-def _mark_largest(probabilities, q):
-    for b in range(probabilities.shape[0]):
+def _mark_largest(scores, q):
+    for b in range(scores.shape[0]):
         largest = 0
-        for k in range(probabilities.shape[1]):
-            if probabilities[b, k] > probabilities[b, largest]:
+        for k in range(scores.shape[1]):
+            if scores[b, k] > scores[b, largest]:
                 largest = k
         q[b, largest] = q.dtype.type(1)

@@ -5,7 +5,7 @@
 A DeiT has two heads: one learns from the labels, the other from the teacher. For a model with a single head both
 terms act on that head. The teacher receives the same augmented images as the student: it cannot describe what a crop
 has removed. It only predicts and is never trained. Each lane runs the teacher on the images of its own micro-batch.
-Several teachers count as one, with the mean of their probabilities.
+Several teachers are an ensemble: the mean of their probabilities counts.
 
 Read before: `ops/distillation.py` (the loss) and `parallel/lanes.py` (what an objective is).
 
@@ -29,7 +29,7 @@ class Distillation:
     Parameters
     ----------
     teachers : Model or list of Model
-        Trained models for the same images and classes. Of several, the mean of the probabilities counts.
+        Trained models for the same images and classes. From several the student learns the mean of their probabilities.
     kind : "hard" or "soft"
         Whether the student learns the teachers' most probable class, or their distribution over the classes.
     weight : float, 0 to 1
@@ -62,10 +62,11 @@ class Distillation:
 
     def check(self, student: Model) -> None:
         """Raise ValueError unless teachers and student take the same images and have the same number of classes."""
-        for teacher in self.teachers:
+        for number, teacher in enumerate(self.teachers, 1):
             ours, theirs = (m.input_shape for m in (student, teacher))
+            which = f"teacher {number} of {len(self.teachers)}" if len(self.teachers) > 1 else "the teacher"
             if ours != theirs or student.classes != teacher.classes:
-                raise ValueError(f"the teacher does not fit the model: it has {teacher.classes} classes of images "
+                raise ValueError(f"{which} does not fit the model: it has {teacher.classes} classes of images "
                                  f"{theirs}, the model {student.classes} classes of {ours}; they must be equal")
 
     def __call__(self, model: Model, images: np.ndarray, targets: np.ndarray,

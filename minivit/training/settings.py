@@ -56,7 +56,7 @@ class Setting:
     metavar : str, optional
         Placeholder of the value in the help.
     repeated : bool
-        Whether it is a list, of which each use of the option adds a value.
+        Whether the option may be given several times; each use adds a value to a list.
     stored : bool
         Whether config.json keeps it. False for what does not change the trained weights.
     uses : tuple of str
@@ -162,10 +162,10 @@ class TrainingSettings(TypedDict, total=False):
         least=0, below=2**64)]
     teacher: Annotated[Any, Setting(
         "teacher", None, "pretrained weights",
-        "learn also from a finished run on the same images and classes; from a list of runs, learn the mean of their "
-        "probabilities",
-        "learn also from a finished run on the same images and classes; may be repeated, to learn the mean of the "
-        "probabilities of several runs", metavar="RUN", repeated=True, uses=("train",))]
+        "learn also from a finished run on the same images and classes; a list of runs is an ensemble, whose "
+        "probabilities are the mean of theirs",
+        "learn also from a finished run on the same images and classes; may be repeated: several runs are an ensemble, "
+        "whose probabilities are the mean of theirs", metavar="RUN", repeated=True, uses=("train",))]
     distillation: Annotated[str, Setting(
         "distillation", "hard", "pretrained weights",
         "learn the most probable class of the teacher (hard) or its probabilities (soft)", choices=("hard", "soft"),

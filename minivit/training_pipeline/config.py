@@ -62,7 +62,7 @@ def check_config(config: dict[str, Any]) -> None:
     model, data, training = config["model"], config["data"], config["training"]
     _check_types([("model", model, dict), ("data", data, dict), ("training", training, dict),
                   ("command", config.get("command"), str | None), ("versions", config.get("versions", {}), dict)])
-    teachers = as_list(training.get("teacher"))
+    teachers = teacher_records(training.get("teacher"))
     _check_types([("family", model["family"], str), ("options", model["options"], dict), ("name", data["name"], str),
                   ("source", data["source"], dict | None), ("class_names", data["class_names"], list),
                   ("digest", data["digest"], str), ("fit", data.get("fit", ""), str),
@@ -76,7 +76,7 @@ def check_config(config: dict[str, Any]) -> None:
             check_setting(name, value)
 
 
-def as_list(teacher: Any) -> Any:
+def teacher_records(teacher: Any) -> Any:
     """Return the teachers as a list if config.json has a single one, as earlier versions stored it."""
     return [teacher] if isinstance(teacher, dict) else teacher
 

@@ -35,10 +35,9 @@ from ..training.loop import EpochProgress
 from ..training.settings import default_settings
 from ..weight_formats.safetensors_io import read_metadata, read_tensors, write_tensors
 from ..weight_formats.timm import read_weights, write_weights
-from .config import as_list, check_config
+from .config import check_config, teacher_records
 
 OLD_STATE_NAMES = {"adamw.m": "gradient_mean", "adamw.v": "squared_gradient_mean"}     # in checkpoints of version 0.1.0
-LARGEST_SIZE, LARGEST_COUNT = 10**6, 10**4      # bounds of sizes, and of numbers of layers, that config.json may hold
 
 
 class RunFolder:
@@ -124,7 +123,7 @@ class RunFolder:
         Settings that an earlier version did not have take their defaults. Errors as `config`.
         """
         settings = dict(default_settings()) | self.config()["training"]
-        return settings | {"teacher": as_list(settings["teacher"])}
+        return settings | {"teacher": teacher_records(settings["teacher"])}
 
     @property
     def classifies(self) -> bool:
@@ -214,11 +213,6 @@ class RunFolder:
     def declare_model(self) -> Model:
         """Return the model of the run without weights. Raises ValueError if config.json is damaged."""
         config = self.config()["model"]
-        for name, value in config["options"].items():
-            bound = LARGEST_COUNT if name in ("depth", "depths", "layers") else LARGEST_SIZE
-            for size in value if isinstance(value, list) else [value]:
-                if isinstance(size, int | float) and not abs(size) <= bound:
-                    raise self.damaged(f"the model option {name} is {size}, more than {bound:,}")
         try:
             model = declare_model(config["family"], **config["options"])
             check_memory("the model", 4 * sum(p.size for p in model.parameters()))

@@ -27,7 +27,7 @@ from .extend import extended_settings
 from .folder import RunFolder
 from .pretrained.fine_tune import FINE_TUNE, PRETRAIN, PROBE
 from .pretrained.probe_features import backbone_digest
-from .pretrained.weight_source import same_weights, weight_record
+from .pretrained.weight_source import moved_weights, weight_record
 from .run_data import check_same_data
 
 RUN_ENTRIES = ("steps", "lanes", "micro_batch")     # entries of a run's settings that are derived, not given
@@ -44,8 +44,9 @@ def read_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     if "start" in given:
         given["start"] = weight_record(given["start"])
     if "teacher" in given:
-        teachers = given["teacher"] if isinstance(given["teacher"], list | tuple) else [given["teacher"]]
-        given["teacher"] = [weight_record(teacher) for teacher in teachers]
+        teachers = given.pop("teacher")
+        teachers = teachers if isinstance(teachers, list | tuple) else [teachers]
+        given |= {"teacher": [weight_record(teacher) for teacher in teachers]} if teachers else {}
     if isinstance(given.get("layers"), list | tuple):                 # as JSON has them
         given["layers"] = [list(layer) if isinstance(layer, tuple) else layer for layer in given["layers"]]
     if isinstance(given.get("augment"), list | tuple):
@@ -161,9 +162,9 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
     settings = run.settings
     if missing := [name for name in RUN_ENTRIES if stored["training"].get(name) is None]:
         raise run.damaged(f"it lacks {', '.join(missing)}")
-    moved = {name: given[name] for name in ("start", "teacher")
-             if given.get(name) and settings[name] and same_weights(given[name], settings[name])}
-    settings = settings | moved                                       # the same weights at a new path
+    given = dict(given)
+    for name in given.keys() & {"start", "teacher"}:
+        settings[name], given[name] = moved_weights(settings[name], given[name])
     if given.get("epochs") not in (None, settings["epochs"]):
         images = len(training_data(data, settings).train_labels)
         steps = _steps(settings | {"epochs": given["epochs"]}, images)
@@ -198,6 +199,8 @@ def _check_stored(run: RunFolder, settings: dict[str, Any], data: Dataset) -> No
 
 def _as_given(value):
     """A setting as a user gives it; for weights, their path."""
+    if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        return ", ".join(map(_as_given, value)) or "none"
     if isinstance(value, dict):
         return value.get("run") or value.get("file")
     return "none" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)

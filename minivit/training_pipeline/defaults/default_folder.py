@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ...common.sizes import compact, pair
 from ...data.generated import is_generated
 from ..folder import RunFolder
 
@@ -58,11 +59,13 @@ def _make_next(first: Path) -> Path:
                 raise
 
 
-def folder_to_resume(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> Path:
-    """Return the run to resume: of those with a default folder, the newest unfinished one with the given settings.
+def folder_to_resume(source: str | Path, model_name: str | None, settings: Mapping[str, Any],
+                     model_options: Mapping[str, Any] | None = None) -> Path:
+    """Return the run to resume: of those with a default folder, the newest unfinished one with the given options.
 
-    If all that fit are finished, the newest of them is returned. If none has the given settings, the newest run is
-    returned, so that the error names what differs. Parameters as for `folder_of_new_run`; without a seed, any fits.
+    If all that fit are finished, the newest of them is returned. If none has the given options, the newest run is
+    returned, so that the error names what differs. Parameters as for `folder_of_new_run`, and the options of the model
+    that were given; without a seed, any fits.
 
     Raises
     ------
@@ -74,17 +77,18 @@ def folder_to_resume(source: str | Path, model_name: str | None, settings: Mappi
         pattern = RUNS / f"{_stem(source, model_name)}-seed{settings.get('seed', '*')}"
         raise FileNotFoundError(f"there is no run to resume: {pattern} is not a run, which has a config.json: pass its "
                                 "folder as out=..., or leave out resume=True")
-    return max(runs, key=lambda run: (_fits(run, settings), _is_of(run, source), not run.model_file.is_file(),
-                                      run.config_file.stat().st_mtime)).path
+    return max(runs, key=lambda run: (_fits(run, settings, model_options), _is_of(run, source),
+                                      not run.model_file.is_file(), run.config_file.stat().st_mtime)).path
 
 
-def unfinished_predecessor(source: str | Path, model_name: str | None, settings: Mapping[str, Any]) -> Path | None:
-    """Return the newest run with a default folder that is unfinished and has the settings of a new run; else None.
+def unfinished_predecessor(source: str | Path, model_name: str | None, settings: Mapping[str, Any],
+                           model_options: Mapping[str, Any] | None = None) -> Path | None:
+    """Return the newest run with a default folder that is unfinished and has the options of a new run; else None.
 
-    Parameters as for `folder_of_new_run`.
+    Parameters as for `folder_to_resume`.
     """
     runs = [run for run in _runs(source, model_name, {"seed": settings.get("seed") or 0})
-            if not run.model_file.is_file() and _fits(run, settings) and _is_of(run, source)]
+            if not run.model_file.is_file() and _fits(run, settings, model_options) and _is_of(run, source)]
     return runs[-1].path if runs else None
 
 
@@ -102,14 +106,16 @@ def _stem(source: str | Path, model_name: str | None) -> str:
     return "-".join([name, *filter(None, [model_name])])
 
 
-def _fits(run: RunFolder, settings: Mapping[str, Any]) -> bool:
-    """Return whether the run has the settings that were given; weights may have moved, so they are not compared."""
+def _fits(run: RunFolder, settings: Mapping[str, Any], model_options: Mapping[str, Any] | None) -> bool:
+    """Return whether the run has the options that were given; weights may have moved, so they are not compared."""
     try:
-        stored = run.settings
+        stored, model = run.settings, run.config()["model"]["options"]
     except (ValueError, OSError):
         return False
-    return all(stored[name] == value for name, value in settings.items()
-               if name in stored and name not in ("start", "teacher"))
+    return (all(stored[name] == value for name, value in settings.items()
+                if name in stored and name not in ("start", "teacher"))
+            and all(model[name] == (compact(pair(value)) if name == "patch_size" else value)
+                    for name, value in (model_options or {}).items() if name in model))
 
 
 def _is_of(run: RunFolder, source: str | Path) -> bool:

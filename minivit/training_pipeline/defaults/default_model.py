@@ -58,7 +58,7 @@ def model_for(data: Dataset, name: str | None = None, seed: int = 0, minutes: fl
         # The variant for 32x32 is made for the 50,000 images of CIFAR; other data sets are smaller.
         name = "vit" if "width" in preset or (height, width) == (32, 32) else "vit_mini"
     if name in FAMILIES or name in SMALL:
-        name, sizes = fit(name, (height, width))
+        name, sizes = fit(name, (height, width), options.get("patch_size"))
         fitting = sizes | fitting
     if "stem" in preset:
         patch = options.get("patch_size") or (fitting | preset).get("patch_size") or VARIANTS[name][1]["patch_size"]

@@ -65,6 +65,9 @@ def fine_tuned_model(source: WeightSource, data: Dataset, seed: int = 0, probe: 
                          f"{height}x{width}x{channels}")
     sizes = {"image_size": (height, width), "classes": data.classes}
     new = declare_model(family_of(old) or "", **(old.config | sizes | options))
+    if "heads" in options and new.config["heads"] != old.config["heads"]:     # their number changes no shape
+        raise ValueError(f"the weights of {source} are for {old.config['heads']} heads: leave out heads="
+                         f"{options['heads']}")
     found = match_timm(source.tensors, new, new_head=list(data.class_names) != source.class_names)
     try:
         found.check()

@@ -132,11 +132,23 @@ def check_is_not_a_file(path: str | Path) -> None:
         raise ValueError(f"{path} is a file, not a run: pass the model that has these weights as model=...")
 
 
-def same_weights(record: Any, other: Any) -> bool:
-    """Return whether two records, or lists of them, describe the same weights of the same models, at whatever path."""
-    if isinstance(record, list) or isinstance(other, list):
-        return len(record) == len(other) and all(map(same_weights, record, other))
+def same_weights(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two records describe the same weights of the same model, at whatever path."""
     return all(record.get(key) == other.get(key) for key in ("sha256", "model"))
+
+
+def moved_weights(stored: Any, given: Any) -> tuple[Any, Any]:
+    """Return the weights of a run that is resumed, and those that were given for it, both with the paths of the latter.
+
+    Weights that have not moved need not be given. So if all that are given are stored, both results are equal.
+
+    stored, given: a record, or the list of those of several teachers; stored may be None.
+    """
+    if isinstance(given, dict):
+        same = bool(stored) and same_weights(stored, given)
+        return (given if same else stored), given
+    now = [next((new for new in given if same_weights(old, new)), old) for old in stored or ()]
+    return (now, now) if stored and all(new in now for new in given) else (stored, given)
 
 
 def weight_record(source: Any) -> dict[str, Any]:
