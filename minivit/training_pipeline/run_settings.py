@@ -27,7 +27,7 @@ from .extend import extended_settings
 from .folder import RunFolder
 from .pretrained.fine_tune import FINE_TUNE, PRETRAIN, PROBE
 from .pretrained.probe_features import backbone_digest
-from .pretrained.weight_source import moved_weights, weight_record
+from .pretrained.weight_source import weight_record, with_new_paths
 from .run_data import check_same_data
 
 RUN_ENTRIES = ("steps", "lanes", "micro_batch")     # entries of a run's settings that are derived, not given
@@ -162,9 +162,9 @@ def resumed_settings(run: RunFolder, model: Model, data: Dataset, given: Mapping
     settings = run.settings
     if missing := [name for name in RUN_ENTRIES if stored["training"].get(name) is None]:
         raise run.damaged(f"it lacks {', '.join(missing)}")
-    given = dict(given)
-    for name in given.keys() & {"start", "teacher"}:
-        settings[name], given[name] = moved_weights(settings[name], given[name])
+    moved = {name: now for name in given.keys() & {"start", "teacher"}
+             if (now := with_new_paths(settings[name], given[name]))}
+    settings, given = settings | moved, dict(given) | moved           # the same weights at new paths
     if given.get("epochs") not in (None, settings["epochs"]):
         images = len(training_data(data, settings).train_labels)
         steps = _steps(settings | {"epochs": given["epochs"]}, images)

@@ -137,18 +137,15 @@ def same_weights(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(record.get(key) == other.get(key) for key in ("sha256", "model"))
 
 
-def moved_weights(stored: Any, given: Any) -> tuple[Any, Any]:
-    """Return the weights of a run that is resumed, and those that were given for it, both with the paths of the latter.
+def with_new_paths(stored: Any, given: Any) -> Any:
+    """Return the stored record with the path of the given one, if both describe the same weights; else None.
 
-    Weights that have not moved need not be given. So if all that are given are stored, both results are equal.
-
-    stored, given: a record, or the list of those of several teachers; stored may be None.
+    Of a list of records, as several teachers have, those that have not moved may be left out of `given`.
     """
     if isinstance(given, dict):
-        same = bool(stored) and same_weights(stored, given)
-        return (given if same else stored), given
+        return given if stored and same_weights(stored, given) else None
     now = [next((new for new in given if same_weights(old, new)), old) for old in stored or ()]
-    return (now, now) if stored and all(new in now for new in given) else (stored, given)
+    return now if all(new in now for new in given) else None
 
 
 def weight_record(source: Any) -> dict[str, Any]:
