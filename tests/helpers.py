@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from minivit import cli
+from minivit import cli, load
+from minivit.training_pipeline.folder import RunFolder
 from minivit.weight_formats.timm import to_timm
 
 
@@ -17,6 +18,27 @@ def relative_difference(a, b):
         return 0.0
     difference, largest = np.abs(a - b).max(), np.abs(b).max()
     return float(difference / largest) if largest else float(difference)
+
+
+def interrupt(patch, owner, name, number):
+    """Raise KeyboardInterrupt in this call, counted from 1, of the function owner.name."""
+    function, count = getattr(owner, name), 0
+
+    def interrupted(*arguments, **options):
+        nonlocal count
+        count += 1
+        if count == number:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    patch.setattr(owner, name, interrupted)
+
+
+def change_weights(folder):
+    """Make each weight of a run one per cent larger."""
+    model = load(folder)
+    model.vector[:] *= 1.01
+    RunFolder(folder).write_model(model)
 
 
 @contextmanager

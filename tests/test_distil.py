@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import change_weights, interrupt
 
 import minivit
 from minivit import cli
@@ -38,27 +39,6 @@ def make(family="deit", seed=0, dtype=np.float64, **options):
     model = minivit.create_model(family, dtype=dtype, **(SIZES | options))
     model.vector[...] = np.random.default_rng(seed).standard_normal(model.vector.size) / 4
     return model
-
-
-def change_weights(folder):
-    """Make each weight of a run one per cent larger."""
-    model = minivit.load(folder)
-    model.vector[:] *= 1.01
-    RunFolder(folder).write_model(model)
-
-
-def interrupt(patch, number):
-    """Interrupt the training at this step."""
-    step, count = Trainer.step, 0
-
-    def interrupted(*arguments):
-        nonlocal count
-        count += 1
-        if count == number:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    patch.setattr(Trainer, "step", interrupted)
 
 
 def log_softmax(z):
@@ -159,7 +139,7 @@ def test_the_command_line_trains_and_resumes_to_the_same_bits(teacher, tmp_path,
     assert [one["run"] for one in config["training"]["teacher"]] == [str(teacher), str(second)]
     assert config["training"]["temperature"] == 2.0
     with monkeypatch.context() as patch:
-        interrupt(patch, 20)
+        interrupt(patch, Trainer, "step", 20)
         assert call(*train, "--out", tmp_path / "cut", "--checkpoint-steps", 7) == 130
     assert call("train", "digits", "--out", tmp_path / "cut", "--resume") == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
@@ -174,7 +154,7 @@ def test_a_run_of_an_earlier_version_resumes_with_its_only_teacher(teacher, digi
 
     expected = train("whole", teacher=teacher)
     with monkeypatch.context() as patch:
-        interrupt(patch, 5)
+        interrupt(patch, Trainer, "step", 5)
         with pytest.raises(KeyboardInterrupt):
             train("cut", teacher=teacher, checkpoint_steps=2)
     run = RunFolder(tmp_path / "cut")
@@ -227,10 +207,10 @@ def test_wrong_arguments_are_named(teacher, digits, student, change, message):
 
 
 def test_every_teacher_is_checked(teacher, digits, tmp_path):
-    def refused(second, message, model_options=None):
+    def refused(second, message):
         with pytest.raises(ValueError, match=message):
-            minivit.train(minivit.create_model("deit", **SIZES | (model_options or {})), digits, epochs=1,
-                          teacher=[teacher, second], progress=False)
+            minivit.train(minivit.create_model("deit", **SIZES), digits, epochs=1, teacher=[teacher, second],
+                          progress=False)
 
     options = {"epochs": 0.1, "progress": False}
     minivit.train(minivit.create_model("vit", **SIZES | {"classes": 11}), digits, out=tmp_path / "eleven", **options)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import google_arrays
+from helpers import change_weights, google_arrays, interrupt
 from PIL import Image
 
 import minivit
@@ -151,20 +151,9 @@ def test_the_command_line_fine_tunes_and_resumes(finished, image_folder, tmp_pat
     assert config["training"]["layers"] == [["blocks.*", 0.1]]
     assert config["model"]["options"]["image_size"] == 8
 
-    from minivit.training.trainer import Trainer
     for calls in (1, 6):                         # before the first checkpoint, and after it
-        step, count = Trainer.step, 0
-
-        def interrupted(*arguments, step=step, calls=calls):
-            nonlocal count
-            count += 1
-            if count == calls:
-                raise KeyboardInterrupt
-            return step(*arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "step", interrupted)
-            assert cli.main([str(a) for a in (*fine_tune, tmp_path / str(calls), "--fine-tune", finished.path)]) == 130
+        assert interrupted(monkeypatch, Trainer, "step", calls, *fine_tune, tmp_path / str(calls), "--fine-tune",
+                           finished.path) == 130
         call("train", image_folder, "--out", tmp_path / str(calls), "--resume", "--json")
         weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in (str(calls), "whole")]
         assert weights[0] == weights[1]
@@ -391,17 +380,8 @@ def test_a_probe_works_for_every_family(image_folder, tmp_path, call, name, file
 
 def interrupted(monkeypatch, owner, name, calls, *arguments):
     """Return the exit code of a command that is interrupted in the given call of owner.name."""
-    original, count = getattr(owner, name), 0
-
-    def stop(*given, **options):
-        nonlocal count
-        count += 1
-        if count == calls:
-            raise KeyboardInterrupt
-        return original(*given, **options)
-
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, stop)
+        interrupt(patch, owner, name, calls)
         return cli.main([str(a) for a in arguments])
 
 
@@ -569,9 +549,7 @@ def test_a_file_of_weights_cannot_be_a_teacher(tmp_path, call):
 def test_moved_weights_are_requested(finished, image_folder, tmp_path, monkeypatch, call, kind):
     write_file(tmp_path / "w.safetensors")
     shutil.copytree(finished.path, tmp_path / "teacher")
-    model = minivit.load(tmp_path / "teacher")
-    model.vector[:] *= 1.01
-    RunFolder(tmp_path / "teacher").write_model(model)
+    change_weights(tmp_path / "teacher")
     given = {"start": ("--fine-tune", tmp_path / "w.safetensors", "--model", "vit_mini_patch2_8"),
              "teacher": ("--teacher", finished.path, "--teacher", tmp_path / "teacher")}[kind]
     data = image_folder if kind == "start" else "digits"

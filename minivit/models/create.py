@@ -21,8 +21,8 @@ from .timm_variants import not_built, split_tag
 from .variants import CROPS, VARIANTS
 from .vit import ViT
 
-__all__ = ["CROPS", "FAMILIES", "VARIANTS", "check_model_name", "create_model", "declare_model", "describe_models",
-           "family_of"]
+__all__ = ["CROPS", "FAMILIES", "VARIANTS", "check_model_memory", "check_model_name", "create_model", "declare_model",
+           "describe_models", "family_of"]
 
 LIST_OF_MODELS = "minivit.models.describe_models()"                   # as error messages name it
 FAMILIES: dict[str, type[Model]] = {"vit": ViT, "deit": DeiT, "swin": Swin, "resnet": ResNet,
@@ -72,7 +72,7 @@ def create_model(name: str, *, weights: str | os.PathLike | None = None, new_hea
     5717416
     """
     model = declare_model(name, **options)
-    check_memory("the model", np.dtype(dtype).itemsize * sum(p.size for p in model.parameters()))
+    check_model_memory(model, dtype)
     if weights is None:
         return model.pack(dtype, seed)
     return model.pack(dtype, seed, read_weights(weights, model, new_head))
@@ -99,6 +99,11 @@ def declare_model(name: str, **options: Any) -> Any:
     if family == "vit":
         family, settings = simplest_family({"class_token": settings.get("pool", "token") == "token"} | settings)
     return FAMILIES[family](**settings)
+
+
+def check_model_memory(model: Model, dtype: DTypeLike = np.float32) -> None:
+    """Raise ValueError if the weights of a model exceed this machine's memory."""
+    check_memory("the model", np.dtype(dtype).itemsize * sum(p.size for p in model.parameters()))
 
 
 def check_model_name(name: str, allow_families: bool = True) -> str:

@@ -9,9 +9,9 @@ finds possible. q comes from the teacher (see `targets`) and is constant:
     soft    q = softmax(teacher / tau): the whole distribution
     hard    q = 1 at the teacher's most probable class, else 0, and tau = 1: the cross-entropy with that class as label
 
-Several teachers form an *ensemble*, which counts as one teacher. Its distribution is the mean of theirs:
+M teachers form an *ensemble*, which counts as one teacher. Its distribution is the mean of theirs:
 
-    q = (1 / M) sum_m softmax(teacher_m / tau)            for M teachers; hard: 1 at the largest of these with tau = 1
+    q = (1 / M) sum_m softmax(teacher_m / tau)            for hard targets, 1 at the largest of these with tau = 1
 
 The sum over k is the Kullback-Leibler divergence KL(q || p). It is never below zero, and it is zero if p = q. (0 log 0
 counts as 0.) As in `cross_entropy`, B is the size of the full batch. The student also learns from the labels: training

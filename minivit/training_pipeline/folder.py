@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from ..common.files import check_memory, remove_temporaries, write_atomic
+from ..common.files import remove_temporaries, write_atomic
 from ..common.version import __version__
-from ..models.create import declare_model
+from ..models.create import check_model_memory, declare_model
 from ..models.model import Model
 from ..training.loop import EpochProgress
 from ..training.settings import default_settings
@@ -215,7 +215,7 @@ class RunFolder:
         config = self.config()["model"]
         try:
             model = declare_model(config["family"], **config["options"])
-            check_memory("the model", 4 * sum(p.size for p in model.parameters()))
+            check_model_memory(model)
         except (ValueError, TypeError, MemoryError) as error:
             raise self.damaged(str(error)) from None
         return model

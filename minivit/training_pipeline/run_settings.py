@@ -44,9 +44,10 @@ def read_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     if "start" in given:
         given["start"] = weight_record(given["start"])
     if "teacher" in given:
-        teachers = given.pop("teacher")
-        teachers = teachers if isinstance(teachers, list | tuple) else [teachers]
-        given |= {"teacher": [weight_record(teacher) for teacher in teachers]} if teachers else {}
+        teachers = given["teacher"] if isinstance(given["teacher"], list | tuple) else [given["teacher"]]
+        given["teacher"] = [weight_record(teacher) for teacher in teachers]
+        if not teachers:                                              # as if it was not given
+            del given["teacher"]
     if isinstance(given.get("layers"), list | tuple):                 # as JSON has them
         given["layers"] = [list(layer) if isinstance(layer, tuple) else layer for layer in given["layers"]]
     if isinstance(given.get("augment"), list | tuple):
